@@ -1,0 +1,307 @@
+"""`GroupNetConfig`: one frozen value that says everything about a network.
+
+This module knows nothing of TensorFlow, so a configuration can be made, checked, compared and
+written to JSON in milliseconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+BPAC_RATES = (1, 1, "2-6", "6-10")
+"""Binary parallel atrous convolution: at K=5 the paper's (2, 3, 4, 5, 6) and (6, 7, 8, 9, 10)."""
+
+EQUAL_RATES = (1, 1, 4, 8)
+"""The paper's rates without BPAC, at output stride 8."""
+
+DEPTHS = {
+    "resnet18": ("basic", (2, 2, 2, 2)),
+    "resnet34": ("basic", (3, 4, 6, 3)),
+    "resnet50": ("bottleneck", (3, 4, 6, 3)),
+}
+"""Layout name -> (kind of block, blocks per stage)."""
+
+STAGE_CHANNELS = (64, 128, 256, 512)
+BOTTLENECK_EXPANSION = 4
+NUM_STAGES = len(STAGE_CHANNELS)
+
+_INTERVAL = re.compile(r"[1-9]\d*-[1-9]\d*")
+_QUANTIZERS = (
+    "ste_sign",
+    "approx_sign",
+    "swish_sign",
+    "magnitude_aware_sign",
+    "ste_tern",
+    "ste_heaviside",
+    "dorefa_quantizer",
+)
+
+_CHOICES = {
+    "layout": tuple(DEPTHS),
+    "decomposition": ("layer", "group", "gated"),
+    "gate": ("block", "base"),
+    "aggregation": ("scales", "mean"),
+    "shortcut": ("conv", "block"),
+    "padding": ("same", "torch"),
+    "stem_stride": (1, 2, 4),
+    "head": ("classifier", "fcn32s", None),
+}
+
+
+class ConfigError(ValueError):
+    """A `GroupNetConfig` that describes no network. Says what was expected and received."""
+
+
+def _fail(field: str, expected: str, received: Any) -> None:
+    raise ConfigError(f"{field}: expected {expected}. Received: {field}={received!r}")
+
+
+def _is_positive_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupNetConfig:
+    """Everything that distinguishes one Group-Net from another.
+
+    Attributes:
+        layout: `"resnet18"`, `"resnet34"` or `"resnet50"`: kind and number of blocks.
+        input_shape: `(height, width, channels)`. Height and width may be `None` (any size that
+            `total_stride` divides), except with `padding="torch"`.
+        num_classes: Length of the last axis of the logits.
+        head: `"classifier"` (global average, dense), `"fcn32s"` (dense prediction) or `None`
+            (the last aggregate).
+        num_bases: K, the number of parallel binary branches: an int, or one per stage.
+        width: Factor on the channels of every layer (64 to 512 at 1.0).
+        decomposition: How the K bases are wired (GROUPNET.md section 4): `"layer"` (LBD),
+            `"group"` (GBD) or `"gated"` (Group-Net).
+        blocks_per_group: Blocks in one group of `decomposition="group"`: 1, 2 and the number of
+            blocks of the whole net are the paper's v1, v2 and v3.
+        gate: One learned gate per `"block"` (released code) or per `"base"` (paper).
+        aggregation: `"scales"` (learned, conference paper) or `"mean"` (journal).
+        shortcut: Around every `"conv"` (Group-Net**) or around each `"block"` (Group-Net).
+        stem_stride: 4 is convolution 7x7/2 and max-pool 3x3/2; 2 the convolution 7x7/2 alone; 1 a
+            convolution 3x3/1.
+        stem_bias: Whether the first convolution has a bias (only imported weights need it).
+        output_stride: Input size over size of the last feature map. Stages that would exceed it
+            keep stride 1.
+        atrous_rates: Dilation of the 3x3 convolutions: `None` (1 everywhere) or one entry per
+            stage, each an int for all bases, one int per base, or `"low-high"` to spread the bases
+            evenly over an interval, whatever K is (`BPAC_RATES`).
+        padding: `"same"` (TensorFlow's) or `"torch"` (symmetric, as the authors' weights need).
+        binary: `False` gives the twin of training phase 1: the same graph and weight names, real
+            kernels, tanh where sign will be.
+        input_quantizer: Larq quantizer of the activations.
+        kernel_quantizer: Larq quantizer of the kernels.
+        dropout: Rate before the last convolution of the segmentation head.
+        batch_norm_epsilon: Constant of every batch normalisation.
+        batch_norm_momentum: Weight of the old moving average (PyTorch's 0.1 is 0.9 here).
+    """
+
+    layout: str = "resnet18"
+    input_shape: tuple[int | None, int | None, int] = (224, 224, 3)
+    num_classes: int = 1000
+    head: str | None = "classifier"
+    num_bases: int | tuple[int, ...] = 5
+    width: float = 1.0
+    decomposition: str = "gated"
+    blocks_per_group: int = 1
+    gate: str = "block"
+    aggregation: str = "scales"
+    shortcut: str = "conv"
+    stem_stride: int = 4
+    stem_bias: bool = False
+    output_stride: int = 32
+    atrous_rates: tuple[int | tuple[int, ...] | str, ...] | None = None
+    padding: str = "same"
+    binary: bool = True
+    input_quantizer: str | Mapping | Any = "ste_sign"
+    kernel_quantizer: str | Mapping | Any = "ste_sign"
+    dropout: float = 0.1
+    batch_norm_epsilon: float = 1e-5
+    batch_norm_momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        for field in ("input_shape", "num_bases", "atrous_rates"):
+            object.__setattr__(self, field, _as_tuple(getattr(self, field)))
+        self._check_choices()
+        self._check_sizes()
+        self._check_bases()
+        self._check_strides()
+        self._check_rates()
+
+    # Derived values, one place each.
+
+    @property
+    def block_kind(self) -> str:
+        """`"basic"` or `"bottleneck"`."""
+        return DEPTHS[self.layout][0]
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Blocks in each stage."""
+        return DEPTHS[self.layout][1]
+
+    @property
+    def bases_per_stage(self) -> tuple[int, ...]:
+        """K of each stage."""
+        if isinstance(self.num_bases, int):
+            return (self.num_bases,) * NUM_STAGES
+        return self.num_bases
+
+    @property
+    def stage_channels(self) -> tuple[int, ...]:
+        """Channels of the convolutions of each stage (before a bottleneck's expansion)."""
+        return tuple(int(round(c * self.width)) for c in STAGE_CHANNELS)
+
+    @property
+    def stage_strides(self) -> tuple[int, ...]:
+        """Stride of the first block of each stage."""
+        strides, total = [], self.stem_stride
+        for natural in (1, 2, 2, 2):
+            strides.append(natural if total * natural <= self.output_stride else 1)
+            total *= strides[-1]
+        return tuple(strides)
+
+    def rate(self, stage: int, base: int) -> int:
+        """Dilation of the 3x3 convolutions of `base` in `stage` (both counted from 0)."""
+        rates = self.atrous_rates[stage] if self.atrous_rates else 1
+        if isinstance(rates, str):
+            low, high = map(int, rates.split("-"))
+            rates = _spread(low, high, self.bases_per_stage[stage])
+        return rates if isinstance(rates, int) else rates[base]
+
+    def replace(self, **changes: Any) -> GroupNetConfig:
+        """A copy with other values, checked like a new one."""
+        unknown = sorted(set(changes) - {f.name for f in dataclasses.fields(self)})
+        if unknown:
+            raise TypeError(
+                f"GroupNetConfig has no option {', '.join(unknown)}. Options: "
+                + ", ".join(f.name for f in dataclasses.fields(self))
+            )
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> GroupNetConfig:
+        """The inverse of `to_dict`, also after a trip through JSON."""
+        return cls().replace(**values)
+
+    def _check_choices(self) -> None:
+        for field, choices in _CHOICES.items():
+            value = getattr(self, field)
+            if value not in choices or isinstance(value, bool):
+                _fail(field, "one of " + ", ".join(repr(c) for c in choices), value)
+        for field in ("input_quantizer", "kernel_quantizer"):
+            value = getattr(self, field)
+            if value is None or isinstance(value, str) and value not in _QUANTIZERS:
+                _fail(field, "a Larq quantizer, or one of " + ", ".join(_QUANTIZERS), value)
+        for field in ("binary", "stem_bias"):
+            if not isinstance(getattr(self, field), bool):
+                _fail(field, "True or False", getattr(self, field))
+
+    def _check_sizes(self) -> None:
+        shape = self.input_shape
+        sizes_ok = isinstance(shape, tuple) and len(shape) == 3 and _is_positive_int(shape[2])
+        if not sizes_ok or not all(s is None or _is_positive_int(s) for s in shape[:2]):
+            _fail("input_shape", "(height, width, channels) of positive integers", shape)
+        if self.padding == "torch" and None in shape:
+            _fail("input_shape", "a fixed height and width with padding='torch'", shape)
+        if not _is_positive_int(self.num_classes):
+            _fail("num_classes", "an integer of at least 1", self.num_classes)
+        if (
+            not isinstance(self.width, int | float)
+            or self.width <= 0
+            or min(self.stage_channels) < 1
+        ):
+            _fail("width", f"a number that leaves a channel of {STAGE_CHANNELS[0]}", self.width)
+        if not 0 <= self.dropout < 1:
+            _fail("dropout", "a rate in [0, 1)", self.dropout)
+        if not self.batch_norm_epsilon > 0:
+            _fail("batch_norm_epsilon", "a positive number", self.batch_norm_epsilon)
+        if not 0 <= self.batch_norm_momentum < 1:
+            _fail("batch_norm_momentum", "a number in [0, 1)", self.batch_norm_momentum)
+
+    def _check_bases(self) -> None:
+        bases = self.num_bases
+        per_stage = bases if isinstance(bases, tuple) else (bases,) * NUM_STAGES
+        if len(per_stage) != NUM_STAGES or not all(map(_is_positive_int, per_stage)):
+            _fail("num_bases", f"an integer of at least 1, or {NUM_STAGES} of them", bases)
+        total = sum(self.blocks)
+        if not _is_positive_int(self.blocks_per_group) or self.blocks_per_group > total:
+            _fail("blocks_per_group", f"an integer from 1 to {total}", self.blocks_per_group)
+        if self.blocks_per_group > 1 and self.decomposition != "group":
+            _fail(
+                "blocks_per_group",
+                f"1 with decomposition={self.decomposition!r} (only 'group' has groups of blocks)",
+                self.blocks_per_group,
+            )
+        if self.gate != "block" and self.decomposition != "gated":
+            _fail(
+                "gate",
+                f"'block' with decomposition={self.decomposition!r} (only 'gated' has gates)",
+                self.gate,
+            )
+        if len(set(per_stage)) > 1 and self.blocks_per_group > 1:
+            _fail(
+                "num_bases",
+                "one K for all stages with blocks_per_group > 1 (a chain of blocks cannot change "
+                "its number of bases half-way)",
+                bases,
+            )
+
+    def _check_strides(self) -> None:
+        strides = [self.stem_stride * 2**i for i in range(NUM_STAGES)]
+        if self.output_stride not in strides:
+            _fail(
+                "output_stride",
+                f"one of {strides} with stem_stride={self.stem_stride}",
+                self.output_stride,
+            )
+        for size in self.input_shape[:2]:
+            if size is not None and size % self.output_stride:
+                below = size // self.output_stride * self.output_stride
+                sizes = [s for s in (below, below + self.output_stride) if s]
+                _fail(
+                    "input_shape",
+                    f"sizes that the output stride {self.output_stride} divides (nearest to "
+                    f"{size}: {' or '.join(map(str, sizes))})",
+                    self.input_shape,
+                )
+
+    def _check_rates(self) -> None:
+        rates = self.atrous_rates
+        if rates is None:
+            return
+        if not isinstance(rates, tuple) or len(rates) != NUM_STAGES:
+            _fail("atrous_rates", f"None or {NUM_STAGES} entries, one per stage", rates)
+        for stage, (entry, bases) in enumerate(zip(rates, self.bases_per_stage, strict=True), 1):
+            if isinstance(entry, str):
+                if not _INTERVAL.fullmatch(entry):
+                    _fail("atrous_rates", f"an interval such as '2-6' in stage {stage}", rates)
+                continue
+            per_base = entry if isinstance(entry, tuple) else (entry,)
+            if isinstance(entry, tuple) and len(entry) != bases:
+                _fail("atrous_rates", f"{bases} rates in stage {stage}, one per base", rates)
+            if not all(map(_is_positive_int, per_base)):
+                _fail("atrous_rates", f"integers of at least 1 in stage {stage}", rates)
+
+
+def _as_tuple(value: Any) -> Any:
+    """Lists (from JSON, from a user) become tuples, so that a config is hashable."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(_as_tuple(v) for v in value)
+    return value
+
+
+def _spread(low: int, high: int, count: int) -> tuple[int, ...]:
+    """`count` rates evenly over an interval; a single one takes its middle."""
+    if count == 1:
+        return ((low + high) // 2,)
+    return tuple(low + (2 * k * (high - low) + count - 1) // (2 * count - 2) for k in range(count))

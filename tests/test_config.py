@@ -1,0 +1,98 @@
+"""`GroupNetConfig`: what it derives and what it refuses."""
+
+import json
+
+import pytest
+
+from larq_groupnet import BPAC_RATES, EQUAL_RATES, ConfigError, GroupNetConfig
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"num_bases": 0}, "at least 1"),
+        ({"num_bases": True}, "at least 1"),
+        ({"num_bases": (5, 5, 5)}, "or 4 of them"),
+        ({"num_bases": 2.0}, "at least 1"),
+        ({"width": 0.001}, "leaves a channel"),
+        ({"width": 0}, "leaves a channel"),
+        ({"width": "1"}, "leaves a channel"),
+        ({"atrous_rates": (1, 1, 2)}, "4 entries"),
+        ({"atrous_rates": (1, 1, (2, 3), 4)}, "5 rates in stage 3"),
+        ({"atrous_rates": (1, 1, 0, 4)}, "at least 1 in stage 3"),
+        ({"atrous_rates": (1, 1, "2", 4)}, "an interval"),
+        ({"input_shape": (224, 225, 3)}, "nearest to 225: 224 or 256"),
+        ({"input_shape": (224, 3)}, "(height, width, channels)"),
+        ({"input_shape": (None, None, 3), "padding": "torch"}, "fixed height and width"),
+        ({"output_stride": 2}, "one of [4, 8, 16, 32]"),
+        ({"stem_stride": True}, "one of 1, 2, 4"),
+        ({"decomposition": "wise"}, "'layer', 'group', 'gated'"),
+        ({"blocks_per_group": 2}, "only 'group' has groups"),
+        ({"decomposition": "group", "blocks_per_group": 9}, "from 1 to 8"),
+        ({"decomposition": "group", "gate": "base"}, "only 'gated' has gates"),
+        (
+            {"decomposition": "group", "blocks_per_group": 2, "num_bases": (1, 2, 3, 4)},
+            "one K for all stages",
+        ),
+        ({"num_classes": 0}, "at least 1"),
+        ({"kernel_quantizer": "sign"}, "ste_sign"),
+        ({"input_quantizer": None}, "ste_sign"),
+        ({"binary": 1}, "True or False"),
+        ({"dropout": 1.0}, "[0, 1)"),
+        ({"batch_norm_epsilon": 0.0}, "positive"),
+        ({"batch_norm_momentum": 1.0}, "[0, 1)"),
+    ],
+)
+def test_invalid_values_raise_with_what_was_expected_and_received(changes, expected):
+    with pytest.raises(ConfigError) as error:
+        GroupNetConfig(**changes)
+    message = str(error.value)
+    assert expected in message
+    field = message.split(":")[0]
+    assert field in changes
+    assert f"Received: {field}={changes[field]!r}" in message
+
+
+def test_an_unknown_option_is_named():
+    with pytest.raises(TypeError, match="no option bases"):
+        GroupNetConfig().replace(bases=3)
+
+
+@pytest.mark.parametrize(
+    ("num_bases", "third", "fourth"),
+    [
+        (5, [2, 3, 4, 5, 6], [6, 7, 8, 9, 10]),
+        (3, [2, 4, 6], [6, 8, 10]),
+        (1, [4], [8]),
+        (2, [2, 6], [6, 10]),
+        ((1, 1, 5, 3), [2, 3, 4, 5, 6], [6, 8, 10]),
+    ],
+)
+def test_bpac_spreads_the_rates_of_the_paper(num_bases, third, fourth):
+    config = GroupNetConfig(num_bases=num_bases, output_stride=8, atrous_rates=BPAC_RATES)
+    for stage, expected in ((2, third), (3, fourth)):
+        assert [config.rate(stage, k) for k in range(config.bases_per_stage[stage])] == expected
+    assert config.rate(0, 0) == config.rate(1, 0) == 1
+
+
+def test_equal_rates_are_the_same_for_every_base():
+    config = GroupNetConfig(output_stride=8, atrous_rates=EQUAL_RATES)
+    assert {config.rate(2, k) for k in range(5)} == {4}
+    assert {config.rate(3, k) for k in range(5)} == {8}
+
+
+@pytest.mark.parametrize(
+    ("stem", "output", "strides"),
+    [(4, 32, (1, 2, 2, 2)), (4, 8, (1, 2, 1, 1)), (2, 8, (1, 2, 2, 1)), (1, 1, (1, 1, 1, 1))],
+)
+def test_stages_past_the_output_stride_keep_stride_1(stem, output, strides):
+    assert GroupNetConfig(stem_stride=stem, output_stride=output).stage_strides == strides
+
+
+def test_a_config_survives_json():
+    config = GroupNetConfig(
+        num_bases=(1, 2, 3, 4), output_stride=8, atrous_rates=(1, 1, (1, 2, 3), "2-4")
+    )
+    again = GroupNetConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again == config
+    assert hash(again) == hash(config)
