@@ -1,0 +1,45 @@
+"""Group-Net (Zhuang et al., CVPR 2019) in Keras and Larq: structured binary networks.
+
+Importing this package is cheap: TensorFlow is loaded with the first model. It registers the TFDS
+dataset `digit_scenes`.
+"""
+
+import os
+from importlib import import_module
+from typing import Any
+
+from larq_groupnet._stack import check_stack
+
+check_stack()
+# TensorFlow reads this once, when it is loaded; a value that the user has set wins.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from larq_groupnet.config import BPAC_RATES, EQUAL_RATES, ConfigError, GroupNetConfig  # noqa: E402
+from larq_groupnet.data import digit_scenes as _digit_scenes  # noqa: E402, F401
+from larq_groupnet.version import __version__  # noqa: E402
+
+_LAZY = {
+    "GroupNetDSP": "larq_groupnet.segmentation",
+    "build": "larq_groupnet.models",
+    "copy_weights": "larq_groupnet.models",
+    "convert": "larq_groupnet.deploy",
+}
+
+__all__ = [
+    "BPAC_RATES",
+    "EQUAL_RATES",
+    "ConfigError",
+    "GroupNetConfig",
+    "__version__",
+    *_LAZY,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'larq_groupnet' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,82 @@
+"""How K bases are wired: layer-wise, group-wise and gated (GROUPNET.md section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from larq_groupnet.blocks import Block, aggregate
+from larq_groupnet.config import GroupNetConfig
+from larq_groupnet.layers import SoftGate
+
+
+def decompose(x: tf.Tensor, config: GroupNetConfig) -> tf.Tensor:
+    """All residual stages of the network.
+
+    Args:
+        x: Output of the stem, `(batch, height, width, stage_channels[0])`.
+        config: Says how many bases there are and how they are connected.
+
+    Returns:
+        The last aggregate, `(batch, height / s, width / s, channels of the last stage)` with s
+        the output stride over the stride of the stem.
+    """
+    return {"layer": _layer_wise, "group": _group_wise, "gated": _gated}[config.decomposition](
+        x, config
+    )
+
+
+def _blocks(config: GroupNetConfig) -> Iterator[tuple[int, int]]:
+    for stage, count in enumerate(config.blocks):
+        for block in range(count):
+            yield stage, block
+
+
+def _layer_wise(x: tf.Tensor, config: GroupNetConfig) -> tf.Tensor:
+    for stage, block in _blocks(config):
+        x = Block(config, stage, block, base=None)(x)
+    return x
+
+
+def _group_wise(x: tf.Tensor, config: GroupNetConfig) -> tf.Tensor:
+    total = sum(config.blocks)
+    streams: list[tf.Tensor] = []
+    for done, (stage, block) in enumerate(_blocks(config), 1):
+        streams = streams or [x] * config.bases_per_stage[stage]
+        streams = _bases(streams, config, stage, block)
+        if done % config.blocks_per_group == 0 or done == total:
+            x = _aggregate(streams, config, stage, block)
+            streams = []
+    return x
+
+
+def _gated(x: tf.Tensor, config: GroupNetConfig) -> tf.Tensor:
+    own: list[tf.Tensor] = []
+    for stage, block in _blocks(config):
+        count = config.bases_per_stage[stage]
+        streams = _gate(x, own[:count], config, stage, block) if own else []
+        # Bases without a predecessor (first block, or a stage with more of them) read x.
+        streams += [x] * (count - len(streams))
+        own = _bases(streams, config, stage, block)
+        x = _aggregate(own, config, stage, block)
+    return x
+
+
+def _bases(
+    streams: list[tf.Tensor], config: GroupNetConfig, stage: int, block: int
+) -> list[tf.Tensor]:
+    return [Block(config, stage, block, base)(x) for base, x in enumerate(streams)]
+
+
+def _aggregate(
+    streams: list[tf.Tensor], config: GroupNetConfig, stage: int, block: int
+) -> tf.Tensor:
+    return aggregate(streams, config, f"stage{stage + 1}_block{block + 1}_aggregate")
+
+
+def _gate(
+    x: tf.Tensor, own: list[tf.Tensor], config: GroupNetConfig, stage: int, block: int
+) -> list[tf.Tensor]:
+    name = f"stage{stage + 1}_block{block + 1}_gate"
+    return SoftGate(config.gate == "base", name=name)([x, *own])

@@ -1,0 +1,109 @@
+"""The custom Keras layers of Group-Net: gates, aggregates and padding, all without convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+
+@tf.keras.utils.register_keras_serializable("larq_groupnet")
+class Aggregate(tf.keras.layers.Layer):
+    """`sum_k lambda_k x_k` with learned scalars, or the mean over the K bases.
+
+    Input: list of K tensors `(batch, height, width, channels)`. Output: one such tensor.
+    The scales start at `1/K`, so that a new network averages (GROUPNET.md section 4).
+
+    Args:
+        learned: Learn the scales (conference paper) or keep the mean (journal).
+    """
+
+    def __init__(self, learned: bool = True, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.learned = learned
+
+    def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
+        if self.learned:
+            count = len(_as_list(input_shape))
+            self.scales = self.add_weight(
+                "scales", shape=(count,), initializer=tf.keras.initializers.Constant(1 / count)
+            )
+        super().build(input_shape)
+
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        inputs = _as_list(inputs)
+        if self.learned:
+            return _sum([self.scales[k] * x for k, x in enumerate(inputs)])
+        return _sum(inputs) * (1 / len(inputs))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "learned": self.learned}
+
+
+@tf.keras.utils.register_keras_serializable("larq_groupnet")
+class SoftGate(tf.keras.layers.Layer):
+    """`x_k = sigmoid(theta) * own_k + (1 - sigmoid(theta)) * aggregate` for each base k.
+
+    Input: list of the aggregate and the K previous outputs of the bases, all of shape
+    `(batch, height, width, channels)`. Output: list of the K inputs of the next block.
+    `theta` starts uniform in [0, 1) (GROUPNET.md section 4): a sigmoid of 0.5 to 0.73.
+
+    Args:
+        per_base: One theta per base (paper) instead of one per block (released code).
+    """
+
+    def __init__(self, per_base: bool = False, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.per_base = per_base
+
+    def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
+        self.theta = self.add_weight(
+            "theta",
+            shape=(len(input_shape) - 1 if self.per_base else 1,),
+            initializer=tf.keras.initializers.RandomUniform(0.0, 1.0),
+        )
+        super().build(input_shape)
+
+    def call(self, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        aggregate, *own = inputs
+        theta = self.theta if self.per_base else tf.repeat(self.theta, len(own))
+        sigma = tf.sigmoid(theta)
+        return [sigma[k] * x + (1 - sigma[k]) * aggregate for k, x in enumerate(own)]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "per_base": self.per_base}
+
+
+@tf.keras.utils.register_keras_serializable("larq_groupnet")
+class ConstantPad2D(tf.keras.layers.Layer):
+    """Pads height and width with a constant.
+
+    Args:
+        padding: `((top, bottom), (left, right))` in pixels.
+        value: What to pad with.
+    """
+
+    def __init__(self, padding: Sequence[Sequence[int]], value: float = 0.0, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.padding = tuple(tuple(p) for p in padding)
+        self.value = value
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return tf.pad(inputs, [(0, 0), *self.padding, (0, 0)], constant_values=self.value)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "padding": self.padding, "value": self.value}
+
+
+def _as_list(values: Any) -> list[Any]:
+    """Keras unwraps a list of one when it rebuilds a model from its config."""
+    return list(values) if isinstance(values, list | tuple) else [values]
+
+
+def _sum(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+    """A chain of ADDs: TFLite's ADD_N costs more instructions on ARM (LCE.md)."""
+    total = tensors[0]
+    for tensor in tensors[1:]:
+        total = total + tensor
+    return total

@@ -1,0 +1,86 @@
+"""From a `GroupNetConfig` to a Keras model, and from one model's weights to another's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from larq_groupnet import heads
+from larq_groupnet.blocks import stem
+from larq_groupnet.config import GroupNetConfig
+from larq_groupnet.decomposition import decompose
+
+
+def build(
+    config: GroupNetConfig,
+    *,
+    input_tensor: tf.Tensor | None = None,
+    weights: str | Path | None = None,
+    name: str = "groupnet",
+) -> tf.keras.Model:
+    """Builds the network that `config` describes.
+
+    Args:
+        config: The network.
+        input_tensor: Keras tensor `(batch, height, width, channels)` to read from instead of a new
+            input.
+        weights: Path of an `.h5` weights file of the same network, or `None` for random weights.
+        name: Name of the model.
+
+    Returns:
+        A functional `tf.keras.Model`. Its output is `(batch, num_classes)` probabilities with
+        `head="classifier"`, `(batch, height, width, num_classes)` logits with `head="fcn32s"`, and
+        the last aggregate with `head=None`.
+
+    Raises:
+        FileNotFoundError: If `weights` names no file.
+        ValueError: If the file's weights are not those of this network.
+    """
+    inputs = input_tensor
+    if inputs is None:
+        inputs = tf.keras.layers.Input(config.input_shape, name="image")
+    x = decompose(stem(inputs, config), config)
+    if config.head is not None:
+        x = {"classifier": heads.classifier, "fcn32s": heads.fcn32s}[config.head](x, config)
+    if input_tensor is not None:
+        inputs = tf.keras.utils.get_source_inputs(input_tensor)
+    model = tf.keras.Model(inputs, x, name=name)
+    if weights is not None:
+        load_weights(model, weights)
+    return model
+
+
+def load_weights(model: tf.keras.Model, path: str | Path) -> None:
+    """Loads an `.h5` weights file, or says which file does not fit which model."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"weights: expected an .h5 file. Received: {path} (no such file)")
+    try:
+        model.load_weights(path)
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"weights: {path} does not fit the model {model.name!r}. Build it with the options "
+            f"that the weights were trained with. Keras says: {error}"
+        ) from error
+
+
+def copy_weights(source: tf.keras.Model, target: tf.keras.Model) -> None:
+    """Copies every weight of `source` to the weight of the same name in `target`.
+
+    This is how training phase 2 starts from phase 1: the tanh network and the binary one have the
+    same weight names.
+
+    Raises:
+        ValueError: If the two models differ in a weight's name or shape; lists the differences.
+    """
+    values = {weight.name: weight for weight in source.weights}
+    shapes = {name: tuple(weight.shape) for name, weight in values.items()}
+    wanted = {weight.name: tuple(weight.shape) for weight in target.weights}
+    if shapes != wanted:
+        differences = sorted(set(shapes.items()) ^ set(wanted.items()))
+        raise ValueError(
+            f"copy_weights: expected the same weights in {source.name!r} and {target.name!r}. "
+            f"Received differences in: {', '.join(f'{n} {s}' for n, s in differences)}"
+        )
+    target.set_weights([values[weight.name].numpy() for weight in target.weights])

@@ -1,0 +1,21 @@
+"""Shared fixtures."""
+
+import os
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """A folder with `digit_scenes` in it, written once for the whole session."""
+    from larq_groupnet.data.pipeline import prepare
+
+    folder = tmp_path_factory.mktemp("data")
+    prepare("digit_scenes", folder)
+    return folder

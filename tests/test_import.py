@@ -1,0 +1,61 @@
+"""Importing is cheap, and the wrong stack is named in one sentence."""
+
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+from conftest import ROOT
+
+from larq_groupnet import _stack
+
+
+def run_python(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import larq_groupnet, larq_groupnet.training, larq_groupnet.data",
+        "import runpy\nsys.argv = ['train.py', '--help']\n"
+        "try: runpy.run_path('train.py', run_name='__main__')\nexcept SystemExit: pass",
+    ],
+)
+def test_tensorflow_is_not_imported(code):
+    found = run_python(f"import sys\n{code}\nprint('tensorflow' in sys.modules)")
+    assert found.stdout.splitlines()[-1] == "False"
+
+
+def test_a_model_can_be_built_without_chatter():
+    found = run_python(
+        "import larq_groupnet as g\n"
+        "g.GroupNetDSP(input_shape=(32, 32, 3), num_bases=1, width=0.0625, num_classes=2)"
+    )
+    assert (found.stdout, found.stderr) == ("", "")
+
+
+def test_tfds_knows_digit_scenes_after_the_import():
+    run_python(
+        "import larq_groupnet, tensorflow_datasets as tfds\ntfds.builder_cls('digit_scenes')"
+    )
+
+
+@pytest.mark.parametrize(
+    "versions",
+    [{"tensorflow": "2.16.1", "keras": "3.4.0"}, {"tensorflow": "2.15.1", "keras": "3.4.0"}],
+)
+def test_a_stack_that_larq_cannot_use_is_named(monkeypatch, versions):
+    monkeypatch.setattr(metadata, "version", versions.__getitem__)
+    with pytest.raises(ImportError, match=r"found tensorflow 2\.1\d\.1 with keras 3\.4\.0: run"):
+        _stack.check_stack()
+
+
+def test_an_absent_package_is_left_to_its_import(monkeypatch):
+    def version(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    _stack.check_stack()
