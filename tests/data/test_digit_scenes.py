@@ -1,0 +1,128 @@
+"""The scenes, their builder and its pipeline."""
+
+import hashlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from conftest import ROOT
+from sklearn.datasets import load_digits
+
+from larq_groupnet.data import scenes
+from larq_groupnet.data.digit_scenes import SPLITS
+from larq_groupnet.data.pipeline import eval_batches, prepare, train_batches
+
+
+def test_the_handwriting_of_the_splits_is_disjoint_and_complete():
+    everything = load_digits().images
+    # Some digits of the set are identical, so count samples, and compare sorted content.
+    parts = [scenes.split_digits(split)[0] for split in SPLITS]
+    assert [len(part) for part in parts] == [1078, 360, 359]
+    together = np.concatenate(parts).reshape(len(everything), -1) * 16
+    order = np.lexsort(together.T)
+    expected = everything.reshape(len(everything), -1)
+    np.testing.assert_array_equal(together[order], expected[np.lexsort(expected.T)])
+
+
+def test_a_scene_is_the_same_on_every_machine():
+    digest = hashlib.sha256()
+    for _, mask in scenes.draw_scenes("train", 5, seed=1):
+        digest.update(mask.tobytes())
+    assert digest.hexdigest()[:16] == "c3eecc5f069bed69"
+
+
+def test_a_mask_bears_the_digits_that_were_drawn():
+    ink, labels = np.ones((1, 8, 8)), np.array([7])
+    image, mask = scenes.draw_scene(np.random.RandomState(0), ink, labels)
+    assert image.shape == (96, 96, 3)
+    assert image.dtype == np.uint8
+    assert set(np.unique(mask)) == {0, 8}
+
+
+def test_plates_are_large_and_about_as_common_as_background():
+    masks = np.stack([mask for _, mask in scenes.draw_scenes("validation", 40, seed=0)])
+    share = np.bincount(masks.ravel(), minlength=11) / masks.size
+    assert 0.3 < share[0] < 0.7
+    assert (share[1:] > 0.01).all()
+
+
+def test_tfds_loads_what_was_written(data_dir):
+    data, info = tfds.load(
+        "digit_scenes", data_dir=str(data_dir), split="test", with_info=True, download=False
+    )
+    assert {name: split.num_examples for name, split in info.splits.items()} == {
+        name: count for name, (count, _) in SPLITS.items()
+    }
+    first = next(iter(data.as_numpy_iterator()))
+    image, mask = next(scenes.draw_scenes("test", *SPLITS["test"]))
+    np.testing.assert_array_equal(first["image"], image)
+    np.testing.assert_array_equal(first["mask"], mask)
+
+
+def test_a_killed_writer_leaves_nothing_that_is_taken_for_data(tmp_path):
+    code = (
+        "from larq_groupnet.data.pipeline import prepare\n"
+        f"prepare('digit_scenes', {str(tmp_path)!r})"
+    )
+    writer = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    folder = tmp_path / "digit_scenes"
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("incomplete*/*")):
+        assert writer.poll() is None, writer.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    writer.send_signal(signal.SIGKILL)
+    writer.communicate()
+    assert list(folder.glob("incomplete*"))
+    assert not (folder / "1.0.0").exists()
+
+    prepare("digit_scenes", tmp_path)
+    assert [path.name for path in folder.iterdir()] == ["1.0.0"]
+
+
+@pytest.fixture
+def builder(data_dir):
+    return prepare("digit_scenes", data_dir)
+
+
+def first_batches(builder, seed, size=(96, 96)):
+    data = train_batches(builder, size, 4, seed, colour_jitter=0.2)
+    return [tuple(map(np.asarray, batch)) for batch in data.take(3)]
+
+
+def test_the_same_seed_gives_the_same_batches_and_another_seed_others(builder):
+    once, twice, other = (first_batches(builder, seed) for seed in (0, 0, 1))
+    for a, b in zip(once, twice, strict=True):
+        np.testing.assert_array_equal(a[0], b[0])
+        np.testing.assert_array_equal(a[1], b[1])
+    assert not np.array_equal(once[0][1], other[0][1])
+
+
+def test_augmentation_changes_colours_and_not_masks(builder):
+    plain = {
+        np.asarray(mask).tobytes(): image
+        for images, masks in eval_batches(builder, "train", (96, 96), 64)
+        for image, mask in zip(np.asarray(images), np.asarray(masks), strict=True)
+    }
+    for image, mask in zip(*first_batches(builder, 0)[0], strict=True):
+        original = plain[mask.tobytes()]
+        assert not np.allclose(image, original)
+        for channel in range(3):
+            x, y = original[..., channel].ravel(), image[..., channel].ravel()
+            slope, offset = np.polyfit(x, y, 1)
+            np.testing.assert_allclose(slope * x + offset, y, atol=1e-4)
+            assert 0.8 <= slope <= 1.2
+            assert abs(offset) <= 0.2
+
+
+def test_another_input_size_keeps_masks_whole_numbers(builder):
+    images, masks = first_batches(builder, 0, size=(48, 64))[0]
+    assert images.shape == (4, 48, 64, 3)
+    assert masks.shape == (4, 48, 64)
+    assert masks.dtype == np.int32
