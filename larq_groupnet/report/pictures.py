@@ -1,0 +1,119 @@
+"""Pictures of a run: its curves, and what it predicts."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
+
+from larq_groupnet.files import replacing
+
+BACKGROUND = "#20242b"
+CLASS_COLOURS = (
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9",
+    "#d55e00", "#f0e442", "#999999", "#7b4fb3", "#ffffff",
+)  # fmt: skip
+"""Okabe and Ito's colour-blind-safe set, with a grey, a violet and white for ten classes."""
+
+_RIGHT, _WRONG = "#e8e8e8", "#c1121f"
+_PHASE_COLOURS = ("#999999", "#0072b2", "#d55e00")
+
+
+def draw_curves(history: Path, path: Path) -> None:
+    """Loss and mIoU by epoch, training and validation, one colour per phase.
+
+    Args:
+        history: The `history.csv` of a run.
+        path: PNG to write.
+    """
+    with history.open() as file:
+        rows = list(csv.DictReader(file))
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, key, title in zip(
+        figure.subplots(1, 2), ("loss", "miou"), ("Cross-entropy per pixel", "mIoU"), strict=True
+    ):
+        for phase, colour in zip(dict.fromkeys(r["phase"] for r in rows), _PHASE_COLOURS):  # noqa: B905
+            part = [row for row in rows if row["phase"] == phase]
+            epochs = [int(row["epoch"]) + 1 for row in part]
+            for prefix, style, name in (("", "--", "training"), ("val_", "-", "validation")):
+                values = [float(row[prefix + key]) for row in part]
+                axes.plot(
+                    epochs, values, style, color=colour, marker="o", markersize=3,
+                    label=f"{phase}, {name}",
+                )  # fmt: skip
+        axes.set(title=title, xlabel="epoch")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[1].set_ylim(0, 1)
+    figure.axes[1].legend(frameon=False)
+    _save(figure, path, dpi=120)
+
+
+def draw_predictions(
+    images: np.ndarray,
+    truths: np.ndarray,
+    predictions: np.ndarray,
+    class_names: Sequence[str],
+    path: Path,
+    title: str,
+) -> None:
+    """Image, truth, prediction and error of some scenes, two scenes a row, with a legend.
+
+    Args:
+        images: `(n, height, width, 3) uint8`.
+        truths: Class maps `(n, height, width)`.
+        predictions: Class maps `(n, height, width)`.
+        class_names: One per class, background first.
+        path: PNG to write.
+        title: Line above the picture.
+    """
+    colours = [BACKGROUND, *CLASS_COLOURS][: len(class_names)]
+    rows = -(-len(images) // 2)
+    figure = Figure(
+        figsize=(15, 1.72 * rows + 1.0),
+        facecolor="white",
+        layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02),
+    )
+    figure.suptitle(title)
+    grid = figure.subplots(rows, 9, squeeze=False, width_ratios=[1, 1, 1, 1, 0.12, 1, 1, 1, 1])
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for index, (image, truth, predicted) in enumerate(
+        zip(images, truths, predictions, strict=True)
+    ):
+        row, column = divmod(index, 2)
+        cells = grid[row, 5 * column : 5 * column + 4]
+        cells[0].imshow(image, interpolation="nearest")
+        _show_classes(cells[1], truth, colours)
+        _show_classes(cells[2], predicted, colours)
+        _show_classes(cells[3], (truth != predicted).astype(int), [_RIGHT, _WRONG])
+        if row == 0:
+            for axes, name in zip(cells, ("image", "truth", "prediction", "error"), strict=True):
+                axes.set_title(name, fontsize=10)
+    pairs = zip(["wrong", *class_names], [_WRONG, *colours], strict=True)
+    handles = [Patch(facecolor=c, edgecolor="#666666", label=n) for n, c in pairs]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    _save(figure, path, dpi=100)
+
+
+def _show_classes(axes: Axes, classes: np.ndarray, colours: Sequence[str]) -> None:
+    axes.imshow(
+        classes,
+        cmap=ListedColormap(list(colours)),
+        norm=BoundaryNorm(np.arange(len(colours) + 1) - 0.5, len(colours)),
+        interpolation="nearest",
+        # Colours are looked up before scaling, so that edges stay between two classes.
+        interpolation_stage="rgba",
+    )
+
+
+def _save(figure: Figure, path: Path, dpi: int) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=dpi)

@@ -1,0 +1,119 @@
+"""`train.py` as a user runs it: a real process, its artefacts, its errors."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from matplotlib.image import imread
+
+from larq_groupnet.deploy import count_ops, load_interpreter
+
+TINY = (
+    "--model=groupnet_dsp --epochs=1 --batch_size=8"
+    " --set=steps_per_epoch=3 --set=num_bases=2 --set=width=0.0625"
+).split()
+
+
+def train(*arguments):
+    return subprocess.run(
+        [sys.executable, "train.py", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(data_dir, tmp_path_factory):
+    """Two runs of the same command."""
+    folders = [tmp_path_factory.mktemp("runs") / name for name in ("first", "second")]
+    for folder in folders:
+        done = train(*TINY, f"--data_dir={data_dir}", f"--output_dir={folder}")
+        assert done.returncode == 0, done.stderr
+        folder.with_suffix(".out").write_text(done.stdout)
+        folder.with_suffix(".err").write_text(done.stderr)
+    return folders
+
+
+def test_a_run_leaves_every_artefact_and_nothing_half_written(runs):
+    assert {path.name for path in runs[0].iterdir()} == {
+        "recipe.json", "history.csv", "logs", "tanh.h5", "binary.h5",
+        "model.tflite", "results.json", "curves.png", "predictions.png",
+    }  # fmt: skip
+    recipe = json.loads((runs[0] / "recipe.json").read_text())
+    assert recipe["model"]["num_bases"] == 2
+    assert recipe["model"]["width"] == 0.0625
+    assert [phase["epochs"] for phase in recipe["phases"]] == [1, 1]
+    for phase in ("tanh", "binary"):
+        assert list((runs[0] / "logs" / phase).rglob("events.out*"))
+    for picture in ("curves.png", "predictions.png"):
+        pixels = imread(runs[0] / picture)
+        assert min(pixels.shape[:2]) > 300
+        assert pixels.std() > 0.05
+
+
+def test_the_table_and_the_results_say_the_same(runs):
+    results = json.loads((runs[0] / "results.json").read_text())
+    table = runs[0].with_suffix(".out").read_text()
+    for where in ("keras", "lce"):
+        assert f"{results[where]['miou']:.4f}" in table
+        assert 0 < results[where]["pixel_accuracy"] < 1
+    assert results["agreement"] >= 0.999
+    assert results["ops"]["LceBconv2d"] == 2 * 19
+    assert results["lce"]["bytes"] == (runs[0] / "model.tflite").stat().st_size
+    assert "Everything is in" in table
+
+
+def test_the_screen_shows_progress_and_no_chatter(runs):
+    out, err = (runs[0].with_suffix(end).read_text() for end in (".out", ".err"))
+    assert "val_miou" in out
+    assert "Phase tanh" in out
+    assert "Testing" in err
+    for chatter in ("oneDNN", "cuda", "CUDA", "TensorRT", "rebuild TensorFlow", "Warning"):
+        assert chatter not in out + err
+
+
+def test_the_same_seed_gives_the_same_history(runs):
+    histories = [list(csv.DictReader((run / "history.csv").open())) for run in runs]
+    assert histories[0] == histories[1]
+    assert [row["phase"] for row in histories[0]] == ["tanh", "binary"]
+    assert {"loss", "val_loss", "miou", "val_miou"} <= set(histories[0][0])
+
+
+def test_the_file_of_a_run_is_binary_and_runs(runs):
+    assert count_ops(runs[0] / "model.tflite")["CONV_2D"] == 3
+    logits = load_interpreter(runs[0] / "model.tflite").predict(np.zeros((1, 96, 96, 3), "f4"))
+    assert logits.shape == (1, 96, 96, 11)
+    assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model=groupnet_dps"], "Did you mean 'groupnet_dsp'"),
+        (["--modle=groupnet_dsp"], "Did you mean: model"),
+        (["--model=groupnet_dsp", "--dataset=voc"], "Choices: digit_scenes"),
+        (["--model=groupnet_dsp", "--set=numbases=1"], "Did you mean 'num_bases'"),
+        (["--model=groupnet_dsp", "--set=num_bases"], "expected key=value"),
+        (["--model=groupnet_dsp", "--batch_size=many"], "expected an integer"),
+        (["--model=groupnet_dsp", "--set=num_classes=12"], "expected 11"),
+        (["--model=groupnet_dsp", "extra"], "expected only flags"),
+        ([], "--model"),
+    ],
+)
+def test_a_wrong_command_is_one_line_status_2_and_writes_nothing(tmp_path, arguments, message):
+    done = train(*arguments, f"--data_dir={tmp_path / 'data'}", f"--output_dir={tmp_path / 'run'}")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_use_is_not_touched(tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    done = train("--model=groupnet_dsp", f"--output_dir={tmp_path}", "--data_dir=unused")
+    assert done.returncode == 2
+    assert "in use" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

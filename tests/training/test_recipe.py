@@ -1,0 +1,74 @@
+"""Recipes and the overrides of a command line."""
+
+import pytest
+from conftest import ROOT
+
+from larq_groupnet import ConfigError
+from larq_groupnet.training import RecipeError, load_recipe, override
+
+RECIPE = load_recipe("groupnet_dsp", ROOT / "zoo")
+
+
+def test_every_file_of_the_zoo_is_a_recipe_of_its_own_name():
+    for path in (ROOT / "zoo").glob("*.py"):
+        recipe = load_recipe(path.stem, path.parent)
+        assert recipe.name == path.stem
+        assert f"--model {path.stem}" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "read"),
+    [
+        ("num_bases", "1", lambda r: r.model.num_bases == 1),
+        ("num_bases", "(1, 2, 3, 4)", lambda r: r.model.num_bases == (1, 2, 3, 4)),
+        ("binary", "false", lambda r: r.model.binary is False),
+        ("width", "1", lambda r: r.model.width == 1.0 and isinstance(r.model.width, float)),
+        ("atrous_rates", "None", lambda r: r.model.atrous_rates is None),
+        ("input_quantizer", "approx_sign", lambda r: r.model.input_quantizer == "approx_sign"),
+        ("epochs", "3", lambda r: [p.epochs for p in r.phases] == [3, 3]),
+        ("epochs", "1,4", lambda r: [p.epochs for p in r.phases] == [1, 4]),
+        ("tanh.learning_rate", "1", lambda r: r.phases[0].learning_rate == 1.0),
+        ("batch_size", "4", lambda r: r.batch_size == 4),
+    ],
+)
+def test_an_override_sets_its_value_and_nothing_else(key, text, read):
+    changed = override(RECIPE, [(key, text)])
+    assert read(changed)
+    assert changed != RECIPE
+    assert changed.name == RECIPE.name
+
+
+def test_options_that_are_valid_only_together_are_set_together():
+    changed = override(
+        RECIPE, [("num_bases", "2"), ("atrous_rates", "(1, 1, (1, 2), (3, 4))")][::-1]
+    )
+    assert changed.model.rate(3, 1) == 4
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("numbases", "1", "Did you mean 'num_bases'"),
+        ("dataset", "digit_scene", "Did you mean 'digit_scenes'"),
+        ("binary.epoch", "1", "Did you mean 'binary.epochs'"),
+        ("seed", "1.5", "expected an integer"),
+        ("seed", "-1", "at least 0"),
+        ("width", "wide", "expected a number"),
+        ("stem_bias", "1", "expected true or false"),
+        ("epochs", "1,2,3", "for tanh, binary"),
+        ("epochs", "1,0", "at least 1 in the last phase"),
+        ("learning_rate", "0.0", "above 0"),
+        ("colour_jitter", "2", "in [0, 1]"),
+        ("num_bases", "none", "an integer of at least 1"),
+    ],
+)
+def test_a_wrong_override_says_what_is_right(key, text, message):
+    with pytest.raises((RecipeError, ConfigError)) as error:
+        override(RECIPE, [(key, text)])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_model_names_the_nearest():
+    with pytest.raises(RecipeError, match="Did you mean 'groupnet_dsp'"):
+        load_recipe("groupnet_dps", ROOT / "zoo")
