@@ -1,0 +1,58 @@
+"""Packaging of larq-groupnet; the pinned set that is tested is in requirements.txt."""
+
+import runpy
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def requirements(name):
+    """The package names of a requirements file, without pins and comments."""
+    lines = (HERE / name).read_text().splitlines()
+    return [line.split("==")[0] for line in lines if line and line[0] not in "#-"]
+
+
+setup(
+    name="larq-groupnet",
+    version=runpy.run_path(str(HERE / "larq_groupnet" / "version.py"))["__version__"],
+    description="Group-Net: structured binary neural networks in Keras and Larq, for ARM",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    author="The larq-groupnet authors",
+    license="Apache-2.0",
+    packages=find_packages(include=["larq_groupnet", "larq_groupnet.*"]),
+    package_data={"larq_groupnet": ["py.typed"]},
+    python_requires=">=3.10,<3.12",
+    install_requires=[
+        "tensorflow>=2.15,<2.16",
+        "keras>=2.15,<2.16",
+        "larq>=0.14,<0.15",
+        "larq-compute-engine>=0.16,<0.17",
+        "keras-tuner>=1.4.7,<2",
+        "tensorflow-datasets>=4.9.4,<5",
+        "protobuf>=4.25,<5",
+        "absl-py>=2,<3",
+        "numpy>=1.24,<2",
+        "scipy>=1.10",
+        "scikit-learn>=1.3",
+        "matplotlib>=3.7",
+        "tqdm>=4.60",
+        "terminaltables>=3.1",
+        "importlib_resources>=5",
+    ],
+    extras_require={
+        "zoo": ["larq-zoo>=2.4,<3", "zookeeper>=1.4,<2"],
+        "torch": ["torch>=2.0"],
+        "dev": requirements("requirements-dev.txt"),
+    },
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
