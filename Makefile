@@ -3,6 +3,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
+# Debian ships Python without its venv module.
+INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -q -y python3-venv; } || \
+  { echo "Python's venv module is missing: run 'apt-get install python3-venv' as root."; exit 1; }
+
 .PHONY: demo test lint types docs clean
 
 demo: $(VENV)/.installed
@@ -26,8 +30,7 @@ clean:
 
 # The stamps are written last, so that an interrupted installation is done again.
 $(VENV)/.installed: requirements.txt requirements-zoo.txt
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
-	  echo "Python's venv module is missing: run 'apt-get install python3-venv' as root."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(INSTALL_VENV)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))' || { \
 	  echo "Python 3.10 or 3.11 is needed: run 'make PYTHON=/path/to/python3.11'."; exit 1; }
 	$(PYTHON) -m venv $(VENV)

@@ -8,12 +8,6 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 
 
-def requirements(name):
-    """The package names of a requirements file, without pins and comments."""
-    lines = (HERE / name).read_text().splitlines()
-    return [line.split("==")[0] for line in lines if line and line[0] not in "#-"]
-
-
 setup(
     name="larq-groupnet",
     version=runpy.run_path(str(HERE / "larq_groupnet" / "version.py"))["__version__"],
@@ -45,7 +39,7 @@ setup(
     extras_require={
         "zoo": ["larq-zoo>=2.4,<3", "zookeeper>=1.4,<2"],
         "torch": ["torch>=2.0"],
-        "dev": requirements("requirements-dev.txt"),
+        "dev": ["pytest", "ruff", "mypy", "mkdocs-material", "mkdocstrings[python]", "pre-commit"],
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

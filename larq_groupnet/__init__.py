@@ -16,10 +16,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from larq_groupnet.config import BPAC_RATES, EQUAL_RATES, ConfigError, GroupNetConfig  # noqa: E402
 from larq_groupnet.data import digit_scenes as _digit_scenes  # noqa: E402, F401
+from larq_groupnet.registry import get_model, list_models  # noqa: E402
 from larq_groupnet.version import __version__  # noqa: E402
 
 _LAZY = {
     "GroupNetDSP": "larq_groupnet.segmentation",
+    "GroupNetResNet18": "larq_groupnet.classification",
+    "GroupNetResNet34": "larq_groupnet.classification",
+    "GroupNetResNet50": "larq_groupnet.classification",
     "build": "larq_groupnet.models",
     "copy_weights": "larq_groupnet.models",
     "convert": "larq_groupnet.deploy",
@@ -31,6 +35,8 @@ __all__ = [
     "ConfigError",
     "GroupNetConfig",
     "__version__",
+    "get_model",
+    "list_models",
     *_LAZY,
 ]
 

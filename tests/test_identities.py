@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
+from reference import assign, random_images, randomise
 
 from larq_groupnet.config import BPAC_RATES, EQUAL_RATES, GroupNetConfig
 from larq_groupnet.models import build
-from tests.reference import assign, random_images, randomise
 
 Array = NDArray[np.float64]
 

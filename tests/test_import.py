@@ -1,5 +1,6 @@
 """Importing is cheap, and the wrong stack is named in one sentence."""
 
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -51,6 +52,23 @@ def test_a_stack_that_larq_cannot_use_is_named(monkeypatch, versions):
     monkeypatch.setattr(metadata, "version", versions.__getitem__)
     with pytest.raises(ImportError, match=r"found tensorflow 2\.1\d\.1 with keras 3\.4\.0: run"):
         _stack.check_stack()
+
+
+def test_train_py_says_it_in_one_line(tmp_path):
+    """With a real installation record of Keras 3 before the others on the path."""
+    record = tmp_path / "keras-3.4.0.dist-info"
+    record.mkdir()
+    (record / "METADATA").write_text("Metadata-Version: 2.1\nName: keras\nVersion: 3.4.0\n")
+    done = subprocess.run(
+        [sys.executable, "train.py", "--model=groupnet_dsp"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "needs TensorFlow 2.15 with Keras 2.15" in done.stderr
 
 
 def test_an_absent_package_is_left_to_its_import(monkeypatch):

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from reference import random_images, randomise
+from reference.network import Network, Options, Place
 
 from larq_groupnet.blocks import Block, binary_conv
 from larq_groupnet.config import BPAC_RATES, GroupNetConfig
 from larq_groupnet.layers import Aggregate, SoftGate
 from larq_groupnet.models import build
-from tests.reference import random_images, randomise
-from tests.reference.network import Network, Options, Place
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
 FLOAT32_TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}

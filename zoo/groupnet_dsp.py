@@ -1,6 +1,15 @@
 """Group-Net for dense semantic prediction, on `digit_scenes`.
 
-TODO
+Paper: Zhuang et al., CVPR 2019, the sections on semantic segmentation and BPAC. There it is trained
+on VOC 2012 from an ImageNet backbone; this recipe trains a quarter of the width, with three bases,
+from nothing on 96 x 96 scenes.
+
+Phase 1 trains the network with real kernels and tanh, phase 2 the binary one from its weights.
+
+Expected: @EXPECTED@
+Cost: @COST@
+
+    python train.py --model groupnet_dsp
 """
 
 from larq_groupnet import GroupNetConfig
@@ -15,7 +24,7 @@ RECIPE = Recipe(
         num_bases=3,
         width=0.25,
         output_stride=8,
-        # The paper's 2-6 and 6-10 belong to a map of 60 x 60; this one has 12 x 12.
+        # The paper's 2-6 and 6-10 are for a feature map of 60 x 60; here it has 12 x 12.
         atrous_rates=(1, 1, "1-3", "2-4"),
     ),
     phases=(

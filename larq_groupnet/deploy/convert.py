@@ -47,9 +47,9 @@ def convert(model: tf.keras.Model, path: str | Path) -> Path:
     found = count_ops(flatbuffer)["LceBconv2d"]
     if found != binary:
         raise ConversionError(
-            f"convert: expected {binary} LceBconv2d, one per binary QuantConv2D. Received: {found}. "
-            "The others became float convolutions, usually for their padding (pad_values=1) or "
-            "their quantizers (ste_sign)."
+            f"convert: expected {binary} LceBconv2d, one per binary QuantConv2D. "
+            f"Received: {found}. The others became float convolutions, usually for their padding "
+            "(pad_values=1) or their quantizers (ste_sign)."
         )
     path = Path(path)
     with replacing(path) as temporary:
