@@ -33,6 +33,7 @@ setup(
         "scikit-learn>=1.3",
         "matplotlib>=3.7",
         "tqdm>=4.60",
+        "filelock>=3.12",
         "terminaltables>=3.1",
         "importlib_resources>=5",
     ],

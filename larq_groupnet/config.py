@@ -69,6 +69,7 @@ class GroupNetConfig:
 
     Attributes:
         layout: `"resnet18"`, `"resnet34"` or `"resnet50"`: kind and number of blocks.
+        stage_blocks: Blocks in each stage, four of them; `None` means the layout's own number.
         input_shape: `(height, width, channels)`. Height and width may be `None` (any size that
             `total_stride` divides), except with `padding="torch"`.
         num_classes: Length of the last axis of the logits.
@@ -82,6 +83,9 @@ class GroupNetConfig:
             blocks of the whole net are the paper's v1, v2 and v3.
         gate: One learned gate per `"block"` (released code) or per `"base"` (paper).
         aggregation: `"scales"` (learned, conference paper) or `"mean"` (journal).
+        first_base_sums: Whether the first base's own output, as the next gate reads it, is the sum
+            over all bases (only imported weights of one released variant need it; GROUPNET.md
+            section 9).
         shortcut: Around every `"conv"` (Group-Net**) or around each `"block"` (Group-Net).
         stem_stride: 4 is convolution 7x7/2 and max-pool 3x3/2; 2 the convolution 7x7/2 alone; 1 a
             convolution 3x3/1.
@@ -102,6 +106,7 @@ class GroupNetConfig:
     """
 
     layout: str = "resnet18"
+    stage_blocks: tuple[int, ...] | None = None
     input_shape: tuple[int | None, int | None, int] = (224, 224, 3)
     num_classes: int = 1000
     head: str | None = "classifier"
@@ -111,6 +116,7 @@ class GroupNetConfig:
     blocks_per_group: int = 1
     gate: str = "block"
     aggregation: str = "scales"
+    first_base_sums: bool = False
     shortcut: str = "conv"
     stem_stride: int = 4
     stem_bias: bool = False
@@ -125,7 +131,7 @@ class GroupNetConfig:
     batch_norm_momentum: float = 0.9
 
     def __post_init__(self) -> None:
-        for field in ("input_shape", "num_bases", "atrous_rates"):
+        for field in ("stage_blocks", "input_shape", "num_bases", "atrous_rates"):
             object.__setattr__(self, field, _as_tuple(getattr(self, field)))
         self._check_choices()
         self._check_sizes()
@@ -143,7 +149,7 @@ class GroupNetConfig:
     @property
     def blocks(self) -> tuple[int, ...]:
         """Blocks in each stage."""
-        return DEPTHS[self.layout][1]
+        return self.stage_blocks or DEPTHS[self.layout][1]
 
     @property
     def bases_per_stage(self) -> tuple[int, ...]:
@@ -202,11 +208,15 @@ class GroupNetConfig:
             value = getattr(self, field)
             if value is None or isinstance(value, str) and value not in _QUANTIZERS:
                 _fail(field, "a Larq quantizer, or one of " + ", ".join(_QUANTIZERS), value)
-        for field in ("binary", "stem_bias"):
+        for field in ("binary", "stem_bias", "first_base_sums"):
             if not isinstance(getattr(self, field), bool):
                 _fail(field, "True or False", getattr(self, field))
 
     def _check_sizes(self) -> None:
+        blocks = self.stage_blocks
+        blocks_ok = isinstance(blocks, tuple) and len(blocks) == NUM_STAGES
+        if blocks is not None and not (blocks_ok and all(map(_is_positive_int, blocks))):
+            _fail("stage_blocks", f"None or {NUM_STAGES} integers of at least 1", blocks)
         shape = self.input_shape
         sizes_ok = isinstance(shape, tuple) and len(shape) == 3 and _is_positive_int(shape[2])
         if not sizes_ok or not all(s is None or _is_positive_int(s) for s in shape[:2]):
@@ -247,6 +257,13 @@ class GroupNetConfig:
                 "gate",
                 f"'block' with decomposition={self.decomposition!r} (only 'gated' has gates)",
                 self.gate,
+            )
+        if self.first_base_sums and self.decomposition != "gated":
+            _fail(
+                "first_base_sums",
+                f"False with decomposition={self.decomposition!r} (only 'gated' hands on what each "
+                "base gave)",
+                self.first_base_sums,
             )
         if len(set(per_stage)) > 1 and self.blocks_per_group > 1:
             _fail(

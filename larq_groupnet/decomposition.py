@@ -60,6 +60,8 @@ def _gated(x: tf.Tensor, config: GroupNetConfig) -> tf.Tensor:
         streams += [x] * (count - len(streams))
         own = _bases(streams, config, stage, block)
         x = _aggregate(own, config, stage, block)
+        if config.first_base_sums and count > 1:
+            own[0] = tf.keras.layers.Add(name=f"stage{stage + 1}_block{block + 1}_sum")(own)
     return x
 
 

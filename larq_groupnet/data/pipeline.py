@@ -7,13 +7,14 @@ from pathlib import Path
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from filelock import FileLock
 
 
 def prepare(name: str, data_dir: str | Path) -> tfds.core.DatasetBuilder:
     """The TFDS builder of a dataset, written under `data_dir` on the first call.
 
     TFDS writes into a folder of another name and renames it when it is whole; what a killed run
-    left behind is removed here.
+    left behind is removed here. A second process that asks for the same dataset waits.
 
     Args:
         name: Registered TFDS name.
@@ -21,12 +22,21 @@ def prepare(name: str, data_dir: str | Path) -> tfds.core.DatasetBuilder:
     """
     builder = tfds.builder(name, data_dir=str(data_dir))
     folder = Path(builder.data_path)
-    if not (folder / "dataset_info.json").is_file():
+    if _is_written(folder):
+        return builder
+    Path(data_dir).mkdir(parents=True, exist_ok=True)
+    with FileLock(Path(data_dir) / f".{name}.lock"):
+        if _is_written(folder):
+            return tfds.builder(name, data_dir=str(data_dir))
         for left_over in folder.parent.glob(f"incomplete.*_{folder.name}"):
-            shutil.rmtree(left_over, ignore_errors=True)
+            shutil.rmtree(left_over)
         config = tfds.download.DownloadConfig(try_download_gcs=False)
         builder.download_and_prepare(download_config=config)
     return builder
+
+
+def _is_written(folder: Path) -> bool:
+    return (folder / "dataset_info.json").is_file()
 
 
 def preprocess(image: tf.Tensor) -> tf.Tensor:

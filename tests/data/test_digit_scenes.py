@@ -86,6 +86,24 @@ def test_a_killed_writer_leaves_nothing_that_is_taken_for_data(tmp_path):
     assert [path.name for path in folder.iterdir()] == ["1.0.0"]
 
 
+def test_two_processes_at_once_write_it_once(tmp_path):
+    code = (
+        "from larq_groupnet.data.pipeline import prepare\n"
+        f"print(prepare('digit_scenes', {str(tmp_path)!r}).info.splits['test'].num_examples)"
+    )
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
+    results = [process.communicate() for process in both]
+    assert [process.returncode for process in both] == [0, 0], results
+    assert all(out.split()[-1] == b"400" for out, _ in results)
+    assert [path.name for path in (tmp_path / "digit_scenes").iterdir()] == ["1.0.0"]
+    assert sum(b"Generating train" in err for _, err in results) == 1
+
+
 @pytest.fixture
 def builder(data_dir):
     return prepare("digit_scenes", data_dir)
