@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -q -y python3-venv; } || \
   { echo "Python's venv module is missing: run 'apt-get install python3-venv' as root."; exit 1; }
 
-.PHONY: demo test lint types docs clean
+.PHONY: venv demo test lint types docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python train.py --model groupnet_dsp
@@ -25,14 +25,16 @@ types: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	$(BIN)/mkdocs build --strict
 
+venv: $(VENV)/.installed-dev
+
 clean:
 	rm -rf $(VENV) site build *.egg-info
 
 # The stamps are written last, so that an interrupted installation is done again.
 $(VENV)/.installed: requirements.txt requirements-zoo.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
+	  echo "Python 3.11 is needed: install it, or run 'make PYTHON=/path/to/python3.11'."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(INSTALL_VENV)
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))' || { \
-	  echo "Python 3.10 or 3.11 is needed: run 'make PYTHON=/path/to/python3.11'."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps -r requirements-zoo.txt

@@ -26,6 +26,8 @@ setup(
         "larq-compute-engine>=0.16,<0.17",
         "keras-tuner>=1.4.7,<2",
         "tensorflow-datasets>=4.9.4,<5",
+        # Newer ones need protobuf 5, which TensorFlow 2.15 excludes; they do not tell pip so.
+        "tensorflow-metadata>=1.16,<1.17",
         "protobuf>=4.25,<5",
         "absl-py>=2,<3",
         "numpy>=1.24,<2",
@@ -38,7 +40,9 @@ setup(
         "importlib_resources>=5",
     ],
     extras_require={
-        "zoo": ["larq-zoo>=2.4,<3", "zookeeper>=1.4,<2"],
+        # What larq-zoo and zookeeper need besides. Their own pin, protobuf<3.21, contradicts ours,
+        # so they come with `pip install --no-deps -r requirements-zoo.txt`.
+        "zoo": ["click>=7", "typeguard>=3"],
         "torch": ["torch>=2.0"],
         "dev": ["pytest", "ruff", "mypy", "mkdocs-material", "mkdocstrings[python]", "pre-commit"],
     },

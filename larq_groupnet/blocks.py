@@ -1,6 +1,6 @@
 """Stem and residual blocks as functions on tensors, built from plain `larq.layers.QuantConv2D`.
 
-One unit is always convolution -> ReLU -> batch normalisation (GROUPNET.md section 3), the order
+One unit is always convolution -> ReLU -> batch normalisation (Zhuang et al., CVPR 2019), the order
 that Larq Compute Engine fuses into one binary kernel.
 """
 

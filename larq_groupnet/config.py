@@ -77,15 +77,14 @@ class GroupNetConfig:
             (the last aggregate).
         num_bases: K, the number of parallel binary branches: an int, or one per stage.
         width: Factor on the channels of every layer (64 to 512 at 1.0).
-        decomposition: How the K bases are wired (GROUPNET.md section 4): `"layer"` (LBD),
+        decomposition: How the K bases are wired: `"layer"` (LBD),
             `"group"` (GBD) or `"gated"` (Group-Net).
         blocks_per_group: Blocks in one group of `decomposition="group"`: 1, 2 and the number of
             blocks of the whole net are the paper's v1, v2 and v3.
         gate: One learned gate per `"block"` (released code) or per `"base"` (paper).
         aggregation: `"scales"` (learned, conference paper) or `"mean"` (journal).
         first_base_sums: Whether the first base's own output, as the next gate reads it, is the sum
-            over all bases (only imported weights of one released variant need it; GROUPNET.md
-            section 9).
+            over all bases (only imported weights of one released variant need it).
         shortcut: Around every `"conv"` (Group-Net**) or around each `"block"` (Group-Net).
         stem_stride: 4 is convolution 7x7/2 and max-pool 3x3/2; 2 the convolution 7x7/2 alone; 1 a
             convolution 3x3/1.

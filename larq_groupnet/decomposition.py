@@ -1,4 +1,4 @@
-"""How K bases are wired: layer-wise, group-wise and gated (GROUPNET.md section 4)."""
+"""How K bases are wired: layer-wise, group-wise and gated."""
 
 from __future__ import annotations
 

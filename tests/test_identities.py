@@ -1,4 +1,4 @@
-"""What must hold between Group-Nets, whatever the parameters are (GROUPNET.md section 4).
+"""What must hold between Group-Nets, whatever the parameters are.
 
 Networks run in float64 on random parameters. Two that are the same in exact arithmetic are held to
 TOLERANCE: rounding differs in the last bits where sums are taken in another order.

@@ -1,4 +1,4 @@
-"""Group-Net's forward pass in NumPy float64, written from GROUPNET.md.
+"""Group-Net's forward pass in NumPy float64, written from the paper.
 
 It shares no code with the library and imports neither TensorFlow nor `larq_groupnet`, so that a
 mistake would have to be made twice to go unseen. Slow and plain on purpose. Tensors are
