@@ -71,14 +71,14 @@ class GroupNetConfig:
         layout: `"resnet18"`, `"resnet34"` or `"resnet50"`: kind and number of blocks.
         stage_blocks: Blocks in each stage, four of them; `None` means the layout's own number.
         input_shape: `(height, width, channels)`. Height and width may be `None` (any size that
-            `total_stride` divides), except with `padding="torch"`.
+            `output_stride` divides), except with `padding="torch"`.
         num_classes: Length of the last axis of the logits.
         head: `"classifier"` (global average, dense), `"fcn32s"` (dense prediction) or `None`
             (the last aggregate).
         num_bases: K, the number of parallel binary branches: an int, or one per stage.
         width: Factor on the channels of every layer (64 to 512 at 1.0).
-        decomposition: How the K bases are wired: `"layer"` (LBD),
-            `"group"` (GBD) or `"gated"` (Group-Net).
+        decomposition: How the K bases are wired: `"layer"` (LBD), `"group"` (GBD) or `"gated"`
+            (Group-Net).
         blocks_per_group: Blocks in one group of `decomposition="group"`: 1, 2 and the number of
             blocks of the whole net are the paper's v1, v2 and v3.
         gate: One learned gate per `"block"` (released code) or per `"base"` (paper).
