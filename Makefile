@@ -2,6 +2,13 @@
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
+
+# pip takes the half of a package that an interrupted installation leaves for a whole one, so such
+# an environment is made anew.
+$(shell [ ! -e $(VENV)/.unfinished ] || rm -rf $(VENV))
+START = @mkdir -p $(VENV) && touch $(VENV)/.unfinished
+FINISH = @rm $(VENV)/.unfinished && touch $@
 
 # Debian ships Python without its venv module.
 INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -q -y python3-venv; } || \
@@ -30,16 +37,17 @@ venv: $(VENV)/.installed-dev
 clean:
 	rm -rf $(VENV) site build *.egg-info
 
-# The stamps are written last, so that an interrupted installation is done again.
 $(VENV)/.installed: requirements.txt requirements-zoo.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
 	  echo "Python 3.11 is needed: install it, or run 'make PYTHON=/path/to/python3.11'."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(INSTALL_VENV)
+	$(START)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.txt
-	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps -r requirements-zoo.txt
-	@touch $@
+	$(PIP) -r requirements.txt
+	$(PIP) --no-deps -r requirements-zoo.txt
+	$(FINISH)
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
-	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements-dev.txt
-	@touch $@
+	$(START)
+	$(PIP) -r requirements-dev.txt
+	$(FINISH)

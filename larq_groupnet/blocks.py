@@ -16,6 +16,8 @@ from larq_groupnet.layers import Aggregate, ConstantPad2D
 
 layers = tf.keras.layers
 
+_VERY_SMALL = -65504.0  # The least float16, so that max-pooling never picks it at any precision.
+
 
 def batch_norm(x: tf.Tensor, config: GroupNetConfig, name: str) -> tf.Tensor:
     """Batch normalisation with the authors' constants, over the last axis of `x`."""
@@ -65,7 +67,7 @@ def stem(x: tf.Tensor, config: GroupNetConfig) -> tf.Tensor:
     )(x)
     if config.stem_stride == 4:
         if torch:
-            x = symmetric_pad(x, 3, 2, tf.float16.min, "stem_pool_pad")
+            x = symmetric_pad(x, 3, 2, _VERY_SMALL, "stem_pool_pad")
         x = layers.MaxPool2D(3, 2, "valid" if torch else "same", name="stem_pool")(x)
     return batch_norm(x, config, "stem_bn")
 

@@ -37,7 +37,7 @@ def run(recipe: Recipe, data_dir: Path, output_dir: Path) -> dict[str, Any]:
         RecipeError: Before anything is written, if the recipe does not fit the dataset or
             `output_dir` is in use.
     """
-    _check(recipe, output_dir)
+    _check(recipe, data_dir, output_dir)
     tf.keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
 
@@ -127,7 +127,7 @@ def _size(recipe: Recipe) -> tuple[int, int]:
     return height, width
 
 
-def _check(recipe: Recipe, output_dir: Path) -> None:
+def _check(recipe: Recipe, data_dir: Path, output_dir: Path) -> None:
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise RecipeError(
             f"output_dir: expected a new or empty folder. Received: {output_dir}, which is in "
@@ -139,7 +139,7 @@ def _check(recipe: Recipe, output_dir: Path) -> None:
             "input_shape: expected a fixed height and width to train and convert. "
             f"Received: {config.input_shape}"
         )
-    features = tfds.builder_cls(recipe.dataset)(data_dir="unused").info.features
+    features = tfds.builder(recipe.dataset, data_dir=str(data_dir)).info.features
     wanted = {
         "num_classes": (config.num_classes, features["mask"].num_classes),
         "input_shape channels": (config.input_shape[2], features["image"].shape[-1]),
