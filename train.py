@@ -42,10 +42,12 @@ def main(argv: list[str]) -> None:
     output_dir = Path(_OUTPUT_DIR.value or f"runs/{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}")
 
     from larq_groupnet.report.table import results_table
-    from larq_groupnet.training.run import run
+    from larq_groupnet.training.run import disagreement, run
 
     results = run(recipe, Path(_DATA_DIR.value), output_dir)
     print(results_table(results))
+    if warning := disagreement(results):
+        print(f"train.py: {warning}", file=sys.stderr)
     print(f"Everything is in {output_dir}; look at predictions.png and curves.png.")
 
 
@@ -74,6 +76,8 @@ def _exit_on_user_error(argv: list[str]) -> None:
     except (ConfigError, RecipeError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)
+    except (OSError, ArithmeticError) as error:  # Disk and folders; a run that diverged.
+        sys.exit(f"train.py: {error}")
 
 
 def _parse_flags(argv: list[str]) -> list[str]:

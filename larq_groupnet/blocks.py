@@ -178,7 +178,7 @@ class Block:
                 self.config,
                 f"{self.block}_base{k + 1}_{name}",
                 stride,
-                self.config.rate(self.stage, k) if kernel > 1 else 1,
+                self.config.rate(self.stage, k) if kernel > 1 and stride == 1 else 1,
             )
             for k in bases
         ]

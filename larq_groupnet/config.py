@@ -7,15 +7,19 @@ written to JSON in milliseconds.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from larq_groupnet.hints import did_you_mean
+
 BPAC_RATES = (1, 1, "2-6", "6-10")
-"""Binary parallel atrous convolution: at K=5 the paper's (2, 3, 4, 5, 6) and (6, 7, 8, 9, 10)."""
+"""Binary parallel atrous convolution: at K=5 (2, 3, 4, 5, 6) and (6, 7, 8, 9, 10), as the authors'
+released code intends (its loop overwrites them with the last one)."""
 
 EQUAL_RATES = (1, 1, 4, 8)
-"""The paper's rates without BPAC, at output stride 8."""
+"""The rates without BPAC at output stride 8, as recalled from the paper, not re-read."""
 
 DEPTHS = {
     "resnet18": ("basic", (2, 2, 2, 2)),
@@ -28,15 +32,16 @@ STAGE_CHANNELS = (64, 128, 256, 512)
 BOTTLENECK_EXPANSION = 4
 NUM_STAGES = len(STAGE_CHANNELS)
 
-_INTERVAL = re.compile(r"[1-9]\d*-[1-9]\d*")
+_INTERVAL = re.compile(r"([1-9]\d*)-([1-9]\d*)")
+NOT_BINARY_QUANTIZERS = ("ste_tern", "ste_heaviside", "dorefa_quantizer")
+"""Larq quantizers that Larq Compute Engine has no binary kernel for."""
+
 _QUANTIZERS = (
     "ste_sign",
     "approx_sign",
     "swish_sign",
     "magnitude_aware_sign",
-    "ste_tern",
-    "ste_heaviside",
-    "dorefa_quantizer",
+    *NOT_BINARY_QUANTIZERS,
 )
 
 _CHOICES = {
@@ -55,8 +60,13 @@ class ConfigError(ValueError):
     """A `GroupNetConfig` that describes no network. Says what was expected and received."""
 
 
-def _fail(field: str, expected: str, received: Any) -> None:
-    raise ConfigError(f"{field}: expected {expected}. Received: {field}={received!r}")
+def _fail(field: str, expected: str, received: Any, hint: str = "") -> None:
+    raise ConfigError(f"{field}: expected {expected}. Received: {field}={received!r}.{hint}")
+
+
+def _is_number(value: Any) -> bool:
+    """Finite, and no truth value."""
+    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
 
 
 def _is_positive_int(value: Any) -> bool:
@@ -80,12 +90,13 @@ class GroupNetConfig:
         decomposition: How the K bases are wired: `"layer"` (LBD), `"group"` (GBD) or `"gated"`
             (Group-Net).
         blocks_per_group: Blocks in one group of `decomposition="group"`: 1, 2 and the number of
-            blocks of the whole net are the paper's v1, v2 and v3.
-        gate: One learned gate per `"block"` (released code) or per `"base"` (paper).
+            blocks of the whole net are the paper's v1, v2 and v3 (as recalled).
+        gate: One learned gate per `"block"` (released code) or per `"base"` (paper, as recalled).
         aggregation: `"scales"` (learned, conference paper) or `"mean"` (journal).
         first_base_sums: Whether the first base's own output, as the next gate reads it, is the sum
             over all bases (only imported weights of one released variant need it).
-        shortcut: Around every `"conv"` (Group-Net**) or around each `"block"` (Group-Net).
+        shortcut: Around every `"conv"` (Group-Net**) or around each `"block"` (Group-Net);
+            names of the paper's tables as recalled.
         stem_stride: 4 is convolution 7x7/2 and max-pool 3x3/2; 2 the convolution 7x7/2 alone; 1 a
             convolution 3x3/1.
         stem_bias: Whether the first convolution has a bias (only imported weights need it).
@@ -93,7 +104,8 @@ class GroupNetConfig:
             keep stride 1.
         atrous_rates: Dilation of the 3x3 convolutions: `None` (1 everywhere) or one entry per
             stage, each an int for all bases, one int per base, or `"low-high"` to spread the bases
-            evenly over an interval, whatever K is (`BPAC_RATES`).
+            evenly over an interval, whatever K is (`BPAC_RATES`). The convolution that strides
+            keeps rate 1.
         padding: `"same"` (TensorFlow's) or `"torch"` (symmetric, as the authors' weights need).
         binary: `False` gives the twin of training phase 1: the same graph and weight names, real
             kernels, tanh where sign will be.
@@ -201,12 +213,15 @@ class GroupNetConfig:
     def _check_choices(self) -> None:
         for field, choices in _CHOICES.items():
             value = getattr(self, field)
-            if value not in choices or isinstance(value, bool):
-                _fail(field, "one of " + ", ".join(repr(c) for c in choices), value)
+            if not any(type(value) is type(c) and value == c for c in choices):
+                expected = "one of " + ", ".join(repr(c) for c in choices)
+                _fail(field, expected, value, did_you_mean(value, choices))
         for field in ("input_quantizer", "kernel_quantizer"):
             value = getattr(self, field)
-            if value is None or isinstance(value, str) and value not in _QUANTIZERS:
-                _fail(field, "a Larq quantizer, or one of " + ", ".join(_QUANTIZERS), value)
+            known = value in _QUANTIZERS if isinstance(value, str) else callable(value)
+            if not known and not isinstance(value, Mapping):
+                expected = "a Larq quantizer, or one of " + ", ".join(_QUANTIZERS)
+                _fail(field, expected, value, did_you_mean(value, _QUANTIZERS))
         for field in ("binary", "stem_bias", "first_base_sums"):
             if not isinstance(getattr(self, field), bool):
                 _fail(field, "True or False", getattr(self, field))
@@ -230,12 +245,13 @@ class GroupNetConfig:
             or min(self.stage_channels) < 1
         ):
             _fail("width", f"a number that leaves a channel of {STAGE_CHANNELS[0]}", self.width)
-        if not 0 <= self.dropout < 1:
+        if not _is_number(self.dropout) or not 0 <= self.dropout < 1:
             _fail("dropout", "a rate in [0, 1)", self.dropout)
-        if not self.batch_norm_epsilon > 0:
+        if not _is_number(self.batch_norm_epsilon) or self.batch_norm_epsilon <= 0:
             _fail("batch_norm_epsilon", "a positive number", self.batch_norm_epsilon)
-        if not 0 <= self.batch_norm_momentum < 1:
-            _fail("batch_norm_momentum", "a number in [0, 1)", self.batch_norm_momentum)
+        momentum = self.batch_norm_momentum
+        if not _is_number(momentum) or not 0 <= momentum < 1:
+            _fail("batch_norm_momentum", "a number in [0, 1)", momentum)
 
     def _check_bases(self) -> None:
         bases = self.num_bases
@@ -274,7 +290,7 @@ class GroupNetConfig:
 
     def _check_strides(self) -> None:
         strides = [self.stem_stride * 2**i for i in range(NUM_STAGES)]
-        if self.output_stride not in strides:
+        if type(self.output_stride) is not int or self.output_stride not in strides:
             _fail(
                 "output_stride",
                 f"one of {strides} with stem_stride={self.stem_stride}",
@@ -299,7 +315,8 @@ class GroupNetConfig:
             _fail("atrous_rates", f"None or {NUM_STAGES} entries, one per stage", rates)
         for stage, (entry, bases) in enumerate(zip(rates, self.bases_per_stage, strict=True), 1):
             if isinstance(entry, str):
-                if not _INTERVAL.fullmatch(entry):
+                match = _INTERVAL.fullmatch(entry)
+                if not match or int(match[1]) > int(match[2]):
                     _fail("atrous_rates", f"an interval such as '2-6' in stage {stage}", rates)
                 continue
             per_base = entry if isinstance(entry, tuple) else (entry,)

@@ -50,7 +50,7 @@ class SoftGate(tf.keras.layers.Layer):
     `theta` starts uniform in [0, 1) (as in the released code): a sigmoid of 0.5 to 0.73.
 
     Args:
-        per_base: One theta per base (paper) instead of one per block (released code).
+        per_base: One theta per base (paper, as recalled) instead of one per block (released code).
     """
 
     def __init__(self, per_base: bool = False, **kwargs: Any):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from importlib import import_module
 from typing import Any
+
+from larq_groupnet.hints import did_you_mean
 
 _MODELS = {
     "groupnet_dsp": ("larq_groupnet.segmentation", "GroupNetDSP"),
@@ -34,8 +35,7 @@ def get_model(name: str, **options: Any) -> Any:
         ValueError: If there is no such model; names the nearest.
     """
     if name not in _MODELS:
-        near = difflib.get_close_matches(name, _MODELS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, _MODELS)
         raise ValueError(f"unknown model {name!r}.{hint} Choices: {', '.join(_MODELS)}")
     module, function = _MODELS[name]
     return getattr(import_module(module), function)(**options)

@@ -17,6 +17,14 @@ from larq_groupnet import BPAC_RATES, EQUAL_RATES, ConfigError, GroupNetConfig
         ({"width": 0.001}, "leaves a channel"),
         ({"width": 0}, "leaves a channel"),
         ({"width": "1"}, "leaves a channel"),
+        ({"width": float("inf")}, "leaves a channel"),
+        ({"width": True}, "leaves a channel"),
+        ({"stem_stride": 4.0}, "one of 1, 2, 4"),
+        ({"output_stride": 32.0}, "one of [4, 8, 16, 32]"),
+        ({"atrous_rates": (1, 1, "6-2", 4)}, "an interval"),
+        ({"input_quantizer": 5}, "a Larq quantizer"),
+        ({"dropout": "0.1"}, "[0, 1)"),
+        ({"batch_norm_epsilon": float("inf")}, "positive"),
         ({"atrous_rates": (1, 1, 2)}, "4 entries"),
         ({"atrous_rates": (1, 1, (2, 3), 4)}, "5 rates in stage 3"),
         ({"atrous_rates": (1, 1, 0, 4)}, "at least 1 in stage 3"),
@@ -51,6 +59,15 @@ def test_invalid_values_raise_with_what_was_expected_and_received(changes, expec
     field = message.split(":")[0]
     assert field in changes
     assert f"Received: {field}={changes[field]!r}" in message
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "near"),
+    [("decomposition", "gate", "gated"), ("kernel_quantizer", "ste_sgn", "ste_sign")],
+)
+def test_the_nearest_valid_value_is_named(field, value, near):
+    with pytest.raises(ConfigError, match=f"Did you mean '{near}'"):
+        GroupNetConfig(**{field: value})
 
 
 def test_an_unknown_option_is_named():

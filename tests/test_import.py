@@ -30,6 +30,15 @@ def test_tensorflow_is_not_imported(code):
     assert found.stdout.splitlines()[-1] == "False"
 
 
+def test_the_import_takes_a_fraction_of_tensorflows():
+    code = "import time; t = time.process_time(); import {}; print(time.process_time() - t)"
+    ours, theirs = (
+        min(float(run_python(code.format(module)).stdout) for _ in range(2))
+        for module in ("larq_groupnet", "tensorflow")
+    )
+    assert ours < 0.4 * theirs
+
+
 def test_a_model_can_be_built_without_chatter():
     found = run_python(
         "import larq_groupnet as g\n"

@@ -102,6 +102,7 @@ def options_of(config: GroupNetConfig) -> Options:
         shortcut=config.shortcut,
         padding=config.padding,
         stem_stride=config.stem_stride,
+        stem_bias=config.stem_bias,
         head=config.head,
         output_stride=config.output_stride,
         binary=config.binary,

@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 from matplotlib.image import imread
 
+from larq_groupnet import GroupNetConfig, build
 from larq_groupnet.deploy import count_ops, load_interpreter
 
 TINY = (
@@ -60,6 +61,7 @@ def test_the_table_and_the_results_say_the_same(runs):
         assert f"{results[where]['miou']:.4f}" in table
         assert 0 < results[where]["pixel_accuracy"] < 1
     assert results["agreement"] >= 0.999
+    assert abs(results["keras"]["miou"] - results["lce"]["miou"]) <= 0.002
     assert results["ops"]["LceBconv2d"] == 2 * 19
     assert results["lce"]["bytes"] == (runs[0] / "model.tflite").stat().st_size
     assert "Everything is in" in table
@@ -81,6 +83,17 @@ def test_the_same_seed_gives_the_same_history(runs):
     assert {"loss", "val_loss", "miou", "val_miou"} <= set(histories[0][0])
 
 
+def test_a_run_can_be_loaded_as_the_documentation_says(runs):
+    recipe = json.loads((runs[0] / "recipe.json").read_text())
+    config = GroupNetConfig.from_dict(recipe["model"])
+    model = build(config, weights=runs[0] / "binary.h5")
+    images = np.random.RandomState(0).uniform(-1, 1, (2, 96, 96, 3)).astype("f4")
+    converted = load_interpreter(runs[0] / "model.tflite").predict(images)
+    expected = model.predict_on_batch(images)
+    assert np.mean(np.abs(converted - expected) < 1e-3) > 0.99
+    build(config.replace(input_shape=(192, 192, 3)), weights=runs[0] / "binary.h5")
+
+
 def test_the_file_of_a_run_is_binary_and_runs(runs):
     assert count_ops(runs[0] / "model.tflite")["CONV_2D"] == 3
     logits = load_interpreter(runs[0] / "model.tflite").predict(np.zeros((1, 96, 96, 3), "f4"))
@@ -98,6 +111,8 @@ def test_the_file_of_a_run_is_binary_and_runs(runs):
         (["--model=groupnet_dsp", "--set=num_bases"], "expected key=value"),
         (["--model=groupnet_dsp", "--batch_size=many"], "expected an integer"),
         (["--model=groupnet_dsp", "--set=num_classes=12"], "expected 11"),
+        (["--model=groupnet_dsp", "--set=kernel_quantizer=ste_tern"], "binary kernels"),
+        (["--model=groupnet_dsp", "--set=width=inf"], "leaves a channel"),
         (["--model=groupnet_dsp", "extra"], "expected only flags"),
         ([], "--model"),
     ],

@@ -24,7 +24,7 @@ RECIPE = Recipe(
         num_bases=3,
         width=0.25,
         output_stride=8,
-        # The paper's 2-6 and 6-10 are for a feature map of 60 x 60; here it has 12 x 12.
+        # 2-6 and 6-10 are meant for a feature map of 60 x 60; here it has 12 x 12.
         atrous_rates=(1, 1, "1-3", "2-4"),
     ),
     phases=(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from filelock import FileLock
@@ -42,6 +43,11 @@ def _is_written(folder: Path) -> bool:
 def preprocess(image: tf.Tensor) -> tf.Tensor:
     """uint8 pixels to float32 in [-1, 1]; what every model here is trained on."""
     return tf.cast(image, tf.float32) / 127.5 - 1.0
+
+
+def to_pixels(image: np.ndarray) -> np.ndarray:
+    """The inverse of `preprocess`, to look at."""
+    return ((image + 1.0) * 127.5).round().astype(np.uint8)
 
 
 def train_batches(

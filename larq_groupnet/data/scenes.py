@@ -1,7 +1,7 @@
 """Draws the scenes of `digit_scenes`: real handwritten digits on plates over clutter.
 
-Pure NumPy on `numpy.random.RandomState`, whose streams never change, so that a version of the
-dataset is the same on every machine.
+Everything is drawn from `numpy.random.RandomState`, whose streams never change, so that a version
+of the dataset has the same masks on every machine, and the same pixels up to rounding.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def draw_curves(history: Path, path: Path) -> None:
     for axes, key, title in zip(
         figure.subplots(1, 2), ("loss", "miou"), ("Cross-entropy per pixel", "mIoU"), strict=True
     ):
-        for phase, colour in zip(dict.fromkeys(r["phase"] for r in rows), _PHASE_COLOURS):  # noqa: B905
+        for phase, colour in zip(dict.fromkeys(r["phase"] for r in rows), cycle(_PHASE_COLOURS)):  # noqa: B905
             part = [row for row in rows if row["phase"] == phase]
             epochs = [int(row["epoch"]) + 1 for row in part]
             for prefix, style, name in (("", "--", "training"), ("val_", "-", "validation")):
@@ -74,7 +75,7 @@ def draw_predictions(
         path: PNG to write.
         title: Line above the picture.
     """
-    colours = [BACKGROUND, *CLASS_COLOURS][: len(class_names)]
+    colours = [BACKGROUND, *islice(cycle(CLASS_COLOURS), len(class_names) - 1)]
     rows = -(-len(images) // 2)
     figure = Figure(
         figsize=(15, 1.72 * rows + 1.0),

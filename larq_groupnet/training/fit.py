@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from larq_groupnet.models import build, copy_weights
 from larq_groupnet.training.recipe import Phase, Recipe
 
 callbacks: Any = tf.keras.callbacks
+
+
+class TrainingError(ArithmeticError):
+    """Training diverged. Says in which phase and epoch, and what to change."""
 
 
 class PhaseCSVLogger(tf.keras.callbacks.CSVLogger):
@@ -44,20 +49,23 @@ def train(
 
     Returns:
         The model of the last phase with the weights of its best epoch.
+
+    Raises:
+        TrainingError: If the loss stops being finite.
     """
-    model, first_epoch = None, 0
+    model: Any = None
+    first_epoch = 0
     for phase in recipe.phases:
         if phase.epochs == 0:
             continue
         previous = model
-        binary = phase.binary and recipe.model.binary
-        model = build(recipe.model.replace(binary=binary), name=recipe.name)
+        model = build(recipe.model.replace(binary=phase.binary), name=recipe.name)
         if previous is not None:
             copy_weights(previous, model)
         compile_model(model, phase, steps_per_epoch)
         print(f"Phase {phase.name}: {phase.epochs} epochs of {steps_per_epoch} steps", flush=True)
         best = output_dir / f"{phase.name}.h5"
-        model.fit(
+        history = model.fit(
             train_data,
             steps_per_epoch=steps_per_epoch,
             initial_epoch=first_epoch,
@@ -72,14 +80,14 @@ def train(
                 callbacks.TensorBoard(str(output_dir / "logs" / phase.name)),
             ],
         )
-        if not best.is_file():
-            raise FloatingPointError(
-                f"phase {phase.name!r}: the loss became NaN in its first epoch. Lower "
-                f"{phase.name}.learning_rate ({phase.learning_rate})."
+        if not np.isfinite(history.history["loss"][-1]):
+            raise TrainingError(
+                f"phase {phase.name!r}: the loss became NaN or infinite in epoch "
+                f"{history.epoch[-1] + 1}. Lower {phase.name}.learning_rate "
+                f"({phase.learning_rate})."
             )
         model.load_weights(best)
         first_epoch += phase.epochs
-    assert model is not None  # A recipe's last phase has at least one epoch.
     return model
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
+import math
 import runpy
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.data import DATASETS
+from larq_groupnet.hints import did_you_mean
 
 
 class RecipeError(ValueError):
@@ -29,8 +30,7 @@ class Phase:
         name: Prefix of the phase's options and name of its weights file.
         epochs: Passes over the training set; 0 leaves the phase out.
         learning_rate: Adam's, at its peak: one epoch of linear warm-up, then a cosine to 2 %.
-        binary: Train the binary network, or its twin with real kernels and tanh. A recipe whose
-            model has `binary=False` trains the twin in every phase.
+        binary: Train the binary network, or its twin with real kernels and tanh.
     """
 
     name: str
@@ -67,9 +67,9 @@ class Recipe:
         if self.dataset not in DATASETS:
             raise RecipeError(_unknown("dataset", self.dataset, DATASETS))
         for field, least in (("batch_size", 1), ("steps_per_epoch", 0), ("seed", 0)):
-            if getattr(self, field) < least:
+            if not least <= getattr(self, field) < 2**32:
                 raise RecipeError(
-                    f"{field}: expected an integer of at least {least}. "
+                    f"{field}: expected an integer of at least {least} and below 2**32. "
                     f"Received: {field}={getattr(self, field)!r}"
                 )
         if not 0 <= self.colour_jitter <= 1:
@@ -77,7 +77,7 @@ class Recipe:
                 f"colour_jitter: expected a number in [0, 1]. Received: {self.colour_jitter!r}"
             )
         for phase in self.phases:
-            if phase.epochs < 0 or not phase.learning_rate > 0:
+            if phase.epochs < 0 or not 0 < phase.learning_rate < math.inf:
                 raise RecipeError(
                     f"phase {phase.name!r}: expected epochs of at least 0 and a learning rate "
                     f"above 0. Received: epochs={phase.epochs}, "
@@ -125,7 +125,11 @@ def override(recipe: Recipe, changes: Iterable[tuple[str, str]]) -> Recipe:
         else:
             recipe = _override_one(recipe, key, text)
     # Together, because one option may be valid only beside another.
-    return dataclasses.replace(recipe, model=recipe.model.replace(**options))
+    recipe = dataclasses.replace(recipe, model=recipe.model.replace(**options))
+    if not recipe.model.binary:  # The real-valued twin, in every phase.
+        phases = [dataclasses.replace(phase, binary=False) for phase in recipe.phases]
+        recipe = dataclasses.replace(recipe, phases=tuple(phases))
+    return recipe
 
 
 def _override_one(recipe: Recipe, key: str, text: str) -> Recipe:
@@ -193,6 +197,5 @@ def _literal(text: str) -> Any:
 
 def _unknown(kind: str, received: str, choices: Iterable[str]) -> str:
     choices = list(choices)
-    near = difflib.get_close_matches(received, choices, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(received, choices)
     return f"unknown {kind} {received!r}.{hint} Choices: {', '.join(choices)}"

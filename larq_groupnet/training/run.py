@@ -1,4 +1,4 @@
-"""One run from a recipe to a folder: train, evaluate, convert, evaluate again, draw."""
+"""One run from a recipe to a folder: train, convert, evaluate both, draw."""
 
 from __future__ import annotations
 
@@ -7,20 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import larq as lq
-import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from tqdm import tqdm
 
-from larq_groupnet.data.pipeline import eval_batches, prepare, train_batches
-from larq_groupnet.deploy import convert, count_ops, load_interpreter
+from larq_groupnet.config import NOT_BINARY_QUANTIZERS
+from larq_groupnet.data.pipeline import eval_batches, prepare, to_pixels, train_batches
+from larq_groupnet.deploy import convert, count_ops
 from larq_groupnet.files import replacing
+from larq_groupnet.models import build
 from larq_groupnet.report.pictures import draw_curves, draw_predictions
-from larq_groupnet.training.evaluate import PixelCounts
+from larq_groupnet.training.evaluate import Samples, evaluate
 from larq_groupnet.training.fit import train
 from larq_groupnet.training.recipe import Recipe, RecipeError
 
 NUM_PICTURES = 12
+
+LEAST_AGREEMENT = 0.999
+"""Share of pixels to which the converted file must give the class that Keras gives."""
+
+LARGEST_MIOU_GAP = 0.002
+"""Largest difference of test mIoU between the two."""
 
 
 def run(recipe: Recipe, data_dir: Path, output_dir: Path) -> dict[str, Any]:
@@ -34,8 +40,10 @@ def run(recipe: Recipe, data_dir: Path, output_dir: Path) -> dict[str, Any]:
             `predictions.png`.
 
     Raises:
-        RecipeError: Before anything is written, if the recipe does not fit the dataset or
-            `output_dir` is in use.
+        RecipeError: Before anything is written, if the recipe does not fit the dataset, its network
+            cannot be built, or `output_dir` is in use.
+        TrainingError: If training diverges.
+        ConversionError: If the trained network does not convert; the weights are kept.
     """
     _check(recipe, data_dir, output_dir)
     tf.keras.utils.set_random_seed(recipe.seed)
@@ -44,87 +52,66 @@ def run(recipe: Recipe, data_dir: Path, output_dir: Path) -> dict[str, Any]:
     builder = prepare(recipe.dataset, data_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     _write_json(output_dir / "recipe.json", recipe.to_dict())
-    images = builder.info.splits["train"].num_examples
-    model = train(
-        recipe,
-        train_batches(builder, _size(recipe), recipe.batch_size, recipe.seed, recipe.colour_jitter),
-        recipe.steps_per_epoch or max(images // recipe.batch_size, 1),
-        eval_batches(builder, "validation", _size(recipe), recipe.batch_size),
-        output_dir,
-    )
-    weights = output_dir / f"{recipe.phases[-1].name}.h5"
+    model = _train(recipe, builder, output_dir)
+    draw_curves(output_dir / "history.csv", output_dir / "curves.png")
     print("Converting for Larq Compute Engine (up to a minute)", flush=True)
     tflite = convert(model, output_dir / "model.tflite")
 
-    evaluated = evaluate(recipe, model, tflite, builder, output_dir / "predictions.png")
-    evaluated["keras"]["bytes"] = weights.stat().st_size
-    evaluated["lce"]["bytes"] = tflite.stat().st_size
-    profile = lq.models.ModelProfile(model)
-    results = {
-        "name": recipe.name,
-        "dataset": recipe.dataset,
-        "parameters": model.count_params(),
-        "macs": {str(bits): profile.op_count("mac", bits) or 0 for bits in (1, 32)},
-        "ops": dict(count_ops(tflite)),
-        **evaluated,
-    }
-    draw_curves(output_dir / "history.csv", output_dir / "curves.png")
+    names = builder.info.features["mask"].names
+    test = eval_batches(builder, "test", _size(recipe), recipe.batch_size)
+    metrics, samples = evaluate(model, tflite, test, names, NUM_PICTURES)
+    results = {"name": recipe.name, "dataset": recipe.dataset, **metrics, **_costs(model, tflite)}
+    results["keras"]["bytes"] = (output_dir / f"{recipe.phases[-1].name}.h5").stat().st_size
+    results["lce"]["bytes"] = tflite.stat().st_size
+    _draw(samples, results, names, output_dir / "predictions.png")
     _write_json(output_dir / "results.json", results)
     return results
 
 
-def evaluate(
-    recipe: Recipe,
-    model: tf.keras.Model,
-    tflite: Path,
-    builder: tfds.core.DatasetBuilder,
-    picture: Path,
-) -> dict[str, Any]:
-    """Runs the Keras model and the converted file on the same test images.
-
-    Returns:
-        `keras` and `lce`: mIoU, IoU per class and pixel accuracy of each; `agreement`: share of
-        pixels to which both give the same class. The picture shows the converted file's answers.
-    """
-    interpreter = load_interpreter(tflite)
-    names = builder.info.features["mask"].names
-    counts = {"keras": PixelCounts(len(names)), "lce": PixelCounts(len(names))}
-    same, pixels = 0, 0
-    shown: list[tuple[np.ndarray, ...]] = []
-    batches = eval_batches(builder, "test", _size(recipe), recipe.batch_size)
-    for images, truth in tqdm(batches.as_numpy_iterator(), "Testing", len(batches), unit="batch"):
-        keras = model.predict_on_batch(images).argmax(-1)
-        lce = interpreter.predict(images).argmax(-1)
-        counts["keras"].add(truth, keras)
-        counts["lce"].add(truth, lce)
-        same += int((keras == lce).sum())
-        pixels += keras.size
-        shown += list(zip(images, truth, lce, strict=True))[: NUM_PICTURES - len(shown)]
-    images, truths, predictions = map(np.stack, zip(*shown, strict=True))
-    draw_predictions(
-        ((images + 1) * 127.5).round().astype(np.uint8),
-        truths,
-        predictions,
-        names,
-        picture,
-        f"{recipe.name} on {recipe.dataset}, converted for LCE: the first {len(shown)} test "
-        f"images, test mIoU {counts['lce'].miou:.3f}",
+def disagreement(results: dict[str, Any]) -> str | None:
+    """A line that says how the converted file differs from Keras, or `None` if it does not."""
+    gap = abs(results["keras"]["miou"] - results["lce"]["miou"])
+    if gap <= LARGEST_MIOU_GAP and results["agreement"] >= LEAST_AGREEMENT:
+        return None
+    return (
+        "The converted file disagrees with Keras, do not deploy it: expected the same class for "
+        f"{LEAST_AGREEMENT:.1%} of pixels and mIoU within {LARGEST_MIOU_GAP}. Received: "
+        f"{results['agreement']:.3%} and {gap:.4f}."
     )
-    metrics = {
-        name: {
-            "miou": count.miou,
-            "pixel_accuracy": count.pixel_accuracy,
-            "iou": dict(zip(names, count.iou.tolist(), strict=True)),
-        }
-        for name, count in counts.items()
+
+
+def _train(recipe: Recipe, builder: tfds.core.DatasetBuilder, output_dir: Path) -> tf.keras.Model:
+    batches = train_batches(
+        builder, _size(recipe), recipe.batch_size, recipe.seed, recipe.colour_jitter
+    )
+    images = builder.info.splits["train"].num_examples
+    steps = recipe.steps_per_epoch or max(images // recipe.batch_size, 1)
+    validation = eval_batches(builder, "validation", _size(recipe), recipe.batch_size)
+    return train(recipe, batches, steps, validation, output_dir)
+
+
+def _costs(model: tf.keras.Model, tflite: Path) -> dict[str, Any]:
+    profile = lq.models.ModelProfile(model)
+    return {
+        "parameters": model.count_params(),
+        "macs": {str(bits): profile.op_count("mac", bits) or 0 for bits in (1, 32)},
+        "ops": dict(count_ops(tflite)),
     }
-    return {**metrics, "agreement": same / pixels}
+
+
+def _draw(samples: Samples, results: dict[str, Any], names: list[str], path: Path) -> None:
+    title = (
+        f"{results['name']} on {results['dataset']}, converted for LCE: the first "
+        f"{len(samples.images)} test images, test mIoU {results['lce']['miou']:.3f}"
+    )
+    draw_predictions(
+        to_pixels(samples.images), samples.truths, samples.predictions, names, path, title
+    )
 
 
 def _size(recipe: Recipe) -> tuple[int, int]:
     height, width, _ = recipe.model.input_shape
-    assert height is not None and width is not None  # _check has seen to it.
-    return height, width
+    return height or 0, width or 0  # _check has seen that they are fixed.
 
 
 def _check(recipe: Recipe, data_dir: Path, output_dir: Path) -> None:
@@ -139,6 +126,12 @@ def _check(recipe: Recipe, data_dir: Path, output_dir: Path) -> None:
             "input_shape: expected a fixed height and width to train and convert. "
             f"Received: {config.input_shape}"
         )
+    for option in ("input_quantizer", "kernel_quantizer"):
+        if config.binary and getattr(config, option) in NOT_BINARY_QUANTIZERS:
+            raise RecipeError(
+                f"{option}: expected a quantizer that LCE has binary kernels for, such as "
+                f"'ste_sign' or 'approx_sign'. Received: {getattr(config, option)!r}"
+            )
     features = tfds.builder(recipe.dataset, data_dir=str(data_dir)).info.features
     wanted = {
         "num_classes": (config.num_classes, features["mask"].num_classes),
@@ -151,6 +144,10 @@ def _check(recipe: Recipe, data_dir: Path, output_dir: Path) -> None:
                 f"{option}: expected {expected!r} for the dataset {recipe.dataset}. "
                 f"Received: {received!r}"
             )
+    try:
+        build(config)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"model: this network cannot be built. Keras says: {error}") from error
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -18,21 +18,27 @@ from larq_groupnet.data.pipeline import eval_batches, prepare, train_batches
 
 
 def test_the_handwriting_of_the_splits_is_disjoint_and_complete():
-    everything = load_digits().images
-    # Some digits of the set are identical, so count samples, and compare sorted content.
-    parts = [scenes.split_digits(split)[0] for split in SPLITS]
+    parts = [{ink.tobytes() for ink in scenes.split_digits(split)[0]} for split in SPLITS]
     assert [len(part) for part in parts] == [1078, 360, 359]
-    together = np.concatenate(parts).reshape(len(everything), -1) * 16
-    order = np.lexsort(together.T)
-    expected = everything.reshape(len(everything), -1)
-    np.testing.assert_array_equal(together[order], expected[np.lexsort(expected.T)])
+    assert set.union(*parts) == {(ink / 16.0).tobytes() for ink in load_digits().images}
 
 
 def test_a_scene_is_the_same_on_every_machine():
     digest = hashlib.sha256()
-    for _, mask in scenes.draw_scenes("train", 5, seed=1):
+    means = []
+    for image, mask in scenes.draw_scenes("train", 5, seed=1):
         digest.update(mask.tobytes())
+        means.append(image.mean((0, 1)))
     assert digest.hexdigest()[:16] == "c3eecc5f069bed69"
+    expected = [
+        [147.44, 142.26, 119.84],
+        [152.64, 110.37, 177.1],
+        [162.77, 167.97, 158.31],
+        [168.95, 141.0, 108.73],
+        [128.77, 177.84, 97.33],
+    ]
+    # A filter's last digit may differ between machines, and with it the rounding of a pixel.
+    np.testing.assert_allclose(means, expected, atol=0.02)
 
 
 def test_a_mask_bears_the_digits_that_were_drawn():

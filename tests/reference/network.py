@@ -35,6 +35,7 @@ class Options:
         shortcut: Around every `"conv"` or around the `"block"`.
         padding: `"same"` (TensorFlow's) or `"torch"` (symmetric).
         stem_stride: 1 (3x3/1), 2 (7x7/2) or 4 (7x7/2 and max-pool 3x3/2).
+        stem_bias: Whether the stem's convolution has a bias.
         head: `"classifier"`, `"fcn32s"` or `None`.
         output_stride: What the dense head enlarges by.
         binary: `False` replaces the sign of activations by tanh and keeps real kernels.
@@ -53,6 +54,7 @@ class Options:
     shortcut: str = "conv"
     padding: str = "same"
     stem_stride: int = 4
+    stem_bias: bool = False
     head: str | None = "classifier"
     output_stride: int = 32
     binary: bool = True
@@ -180,7 +182,7 @@ class Network:
         options = self.options
         stride = min(options.stem_stride, 2)
         x = conv2d(images, self.get("stem_conv/kernel"), options.padding, stride)
-        if "stem_conv/bias:0" in self.params:
+        if options.stem_bias:
             x = x + self.get("stem_conv/bias")
         if options.stem_stride == 4:
             x = max_pool(x, options.padding)

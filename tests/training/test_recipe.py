@@ -38,6 +38,11 @@ def test_an_override_sets_its_value_and_nothing_else(key, text, read):
     assert changed.name == RECIPE.name
 
 
+def test_the_real_valued_twin_is_real_in_every_phase():
+    changed = override(RECIPE, [("binary", "false")])
+    assert [phase.binary for phase in changed.phases] == [False, False]
+
+
 def test_options_that_are_valid_only_together_are_set_together():
     changed = override(
         RECIPE, [("num_bases", "2"), ("atrous_rates", "(1, 1, (1, 2), (3, 4))")][::-1]
@@ -53,6 +58,10 @@ def test_options_that_are_valid_only_together_are_set_together():
         ("binary.epoch", "1", "Did you mean 'binary.epochs'"),
         ("seed", "1.5", "expected an integer"),
         ("seed", "-1", "at least 0"),
+        ("seed", "4294967296", "below 2**32"),
+        ("width", "1e999", "leaves a channel"),
+        ("decomposition", "gate", "Did you mean 'gated'"),
+        ("learning_rate", "1e999", "above 0"),
         ("width", "wide", "expected a number"),
         ("stem_bias", "1", "expected true or false"),
         ("epochs", "1,2,3", "for tanh, binary"),
