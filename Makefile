@@ -43,5 +43,6 @@ $(VENV)/.installed: requirements.txt requirements-zoo.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	@rm $<
 	$(PIP) -r requirements-dev.txt
-	@touch $@
+	@touch $< $@

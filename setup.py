@@ -18,7 +18,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["larq_groupnet", "larq_groupnet.*"]),
     package_data={"larq_groupnet": ["py.typed"]},
-    python_requires=">=3.10,<3.12",
+    python_requires=">=3.11,<3.12",
     install_requires=[
         "tensorflow>=2.15,<2.16",
         "keras>=2.15,<2.16",
@@ -50,7 +50,6 @@ setup(
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Science/Research",
         "License :: OSI Approved :: Apache Software License",
-        "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],

@@ -7,11 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from larq_groupnet.config import GroupNetConfig
+from larq_groupnet import presets
 from larq_groupnet.models import build
-
-SMALL_IMAGE = 64
-"""Below this height or width the stem is a 3x3 convolution of stride 1 without pooling."""
 
 
 def GroupNetResNet18(
@@ -51,11 +48,11 @@ def GroupNetResNet18(
     """
     if input_tensor is not None:
         input_shape = tuple(input_tensor.shape[1:])
-    options = {"layout": "resnet18", **options}
-    config = GroupNetConfig().replace(
+    config = presets.classifier(
         **{
-            **stem_options(input_shape or (224, 224, 3)),
-            "head": "classifier" if include_top else None,
+            "layout": "resnet18",
+            "input_shape": input_shape,
+            "include_top": include_top,
             "num_classes": num_classes,
             "num_bases": num_bases,
             **options,
@@ -77,14 +74,3 @@ def GroupNetResNet50(**options: Any) -> tf.keras.Model:
     numbers for this network and no code.
     """
     return GroupNetResNet18(**{**options, "layout": "resnet50"})
-
-
-def stem_options(input_shape: tuple[int | None, int | None, int]) -> dict[str, Any]:
-    """Input shape, stem and output stride that fit images of this shape."""
-    sizes = [size for size in input_shape[:2] if size is not None]
-    small = bool(sizes) and min(sizes) < SMALL_IMAGE
-    return {
-        "input_shape": tuple(input_shape),
-        "stem_stride": 1 if small else 4,
-        "output_stride": 8 if small else 32,
-    }

@@ -239,11 +239,7 @@ class GroupNetConfig:
             _fail("input_shape", "a fixed height and width with padding='torch'", shape)
         if not _is_positive_int(self.num_classes):
             _fail("num_classes", "an integer of at least 1", self.num_classes)
-        if (
-            not isinstance(self.width, int | float)
-            or self.width <= 0
-            or min(self.stage_channels) < 1
-        ):
+        if not _is_number(self.width) or self.width <= 0 or min(self.stage_channels) < 1:
             _fail("width", f"a number that leaves a channel of {STAGE_CHANNELS[0]}", self.width)
         if not _is_number(self.dropout) or not 0 <= self.dropout < 1:
             _fail("dropout", "a rate in [0, 1)", self.dropout)

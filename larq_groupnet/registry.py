@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any
 
+from larq_groupnet import presets
+from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.hints import did_you_mean
 
-_MODELS = {
-    "groupnet_dsp": ("larq_groupnet.segmentation", "GroupNetDSP"),
-    "groupnet_resnet18": ("larq_groupnet.classification", "GroupNetResNet18"),
-    "groupnet_resnet34": ("larq_groupnet.classification", "GroupNetResNet34"),
-    "groupnet_resnet50": ("larq_groupnet.classification", "GroupNetResNet50"),
+_MODELS: dict[str, tuple[str, str, Callable[..., GroupNetConfig]]] = {
+    "groupnet_dsp": ("larq_groupnet.segmentation", "GroupNetDSP", presets.dsp),
+    **{
+        f"groupnet_resnet{depth}": (
+            "larq_groupnet.classification",
+            f"GroupNetResNet{depth}",
+            partial(presets.classifier, f"resnet{depth}"),
+        )
+        for depth in (18, 34, 50)
+    },
 }
 
 
@@ -34,8 +43,17 @@ def get_model(name: str, **options: Any) -> Any:
     Raises:
         ValueError: If there is no such model; names the nearest.
     """
+    module, function, _ = _find(name)
+    return getattr(import_module(module), function)(**options)
+
+
+def get_config(name: str, **options: Any) -> GroupNetConfig:
+    """The configuration of `get_model(name, **options)`, without building it."""
+    return _find(name)[2](**options)
+
+
+def _find(name: str) -> tuple[str, str, Callable[..., GroupNetConfig]]:
     if name not in _MODELS:
         hint = did_you_mean(name, _MODELS)
         raise ValueError(f"unknown model {name!r}.{hint} Choices: {', '.join(_MODELS)}")
-    module, function = _MODELS[name]
-    return getattr(import_module(module), function)(**options)
+    return _MODELS[name]

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from larq_groupnet.config import BPAC_RATES, GroupNetConfig
+from larq_groupnet import presets
 from larq_groupnet.models import build
 
 
@@ -43,13 +43,5 @@ def GroupNetDSP(
     """
     if input_tensor is not None:
         input_shape = tuple(input_tensor.shape[1:])
-    defaults = {"head": "fcn32s", "output_stride": 8, "atrous_rates": BPAC_RATES}
-    config = GroupNetConfig().replace(
-        **{
-            **defaults,
-            "input_shape": input_shape or (512, 512, 3),
-            "num_classes": num_classes,
-            **options,
-        }
-    )
+    config = presets.dsp(input_shape, num_classes, **options)
     return build(config, input_tensor=input_tensor, weights=weights, name="groupnet_dsp")

@@ -91,7 +91,7 @@ def options_of(config: GroupNetConfig) -> Options:
         rates.append((entry,) * count if isinstance(entry, int) else entry)
     return Options(
         kind=kind,
-        blocks=blocks,
+        blocks=config.stage_blocks or blocks,
         bases=bases,
         strides=STRIDES[config.stem_stride, config.output_stride],
         rates=rates,
@@ -99,6 +99,7 @@ def options_of(config: GroupNetConfig) -> Options:
         blocks_per_group=config.blocks_per_group,
         gate=config.gate,
         aggregation=config.aggregation,
+        first_base_sums=config.first_base_sums,
         shortcut=config.shortcut,
         padding=config.padding,
         stem_stride=config.stem_stride,
@@ -126,17 +127,19 @@ def check_network(config: GroupNetConfig) -> None:
     assert params.read == set(params)
 
 
+SHORT = {"stage_blocks": (2, 1, 1, 2)}
 NETWORKS = {
     "gated": {},
-    "gate_per_base": {"gate": "base", "num_bases": 3},
+    "gate_per_base": {"gate": "base", "num_bases": 3, **SHORT},
     "gated_mean_block_shortcut": {"aggregation": "mean", "shortcut": "block", "head": None},
+    "first_base_sums": {"first_base_sums": True, "aggregation": "mean", "num_bases": 3, **SHORT},
     "one_base": {"num_bases": 1},
     "bases_per_stage": {"num_bases": (3, 1, 2, 4), "gate": "base", "padding": "torch"},
-    "group_1": {"decomposition": "group", "num_bases": (2, 3, 1, 2)},
+    "group_1": {"decomposition": "group", "num_bases": (2, 3, 1, 2), **SHORT},
     "group_2_mean": {"decomposition": "group", "blocks_per_group": 2, "aggregation": "mean"},
     "group_3_ragged": {"decomposition": "group", "blocks_per_group": 3, "padding": "torch"},
     "group_8": {"decomposition": "group", "blocks_per_group": 8, "shortcut": "block"},
-    "layer": {"decomposition": "layer", "num_bases": 3},
+    "layer": {"decomposition": "layer", "num_bases": 3, **SHORT},
     "layer_mean_block_shortcut": {
         "decomposition": "layer",
         "aggregation": "mean",
@@ -144,18 +147,24 @@ NETWORKS = {
         "num_bases": (1, 2, 3, 2),
     },
     "stem_2_torch": {"stem_stride": 2, "output_stride": 16, "padding": "torch", "stem_bias": True},
-    "stem_2_same": {"stem_stride": 2, "output_stride": 16, "head": None},
-    "stem_4_same": {"stem_stride": 4, "output_stride": 32, "input_shape": (32, 64, 3)},
+    "stem_2_same": {"stem_stride": 2, "output_stride": 16, "head": None, **SHORT},
+    "stem_4_same": {"stem_stride": 4, "output_stride": 32, "input_shape": (32, 64, 3), **SHORT},
     "stem_4_torch": {
         "stem_stride": 4,
         "output_stride": 32,
         "input_shape": (64, 32, 3),
         "padding": "torch",
+        **SHORT,
     },
-    "real_twin": {"binary": False, "gate": "base"},
-    "real_twin_torch_layer": {"binary": False, "decomposition": "layer", "padding": "torch"},
-    "epsilon": {"batch_norm_epsilon": 0.1, "num_bases": 1, "head": None},
-    "resnet50": {"layout": "resnet50"},
+    "real_twin": {"binary": False, "gate": "base", **SHORT},
+    "real_twin_torch_layer": {
+        "binary": False,
+        "decomposition": "layer",
+        "padding": "torch",
+        **SHORT,
+    },
+    "epsilon": {"batch_norm_epsilon": 0.1, "num_bases": 1, "head": None, **SHORT},
+    "resnet50": {"layout": "resnet50", **SHORT},
     "resnet50_group_block_shortcut": {
         "layout": "resnet50",
         "decomposition": "group",
@@ -171,6 +180,7 @@ NETWORKS = {
         "atrous_rates": BPAC_RATES,
         "dropout": 0.9,
         "input_shape": (16, 24, 3),
+        **SHORT,
     },
     "fcn32s_equal_rates_torch": {
         "head": "fcn32s",
@@ -180,14 +190,16 @@ NETWORKS = {
         "padding": "torch",
         "input_shape": (32, 32, 3),
         "shortcut": "block",
+        **SHORT,
     },
-    "fcn32s_output_stride_16": {
+    "fcn32s_rates_where_it_strides": {
         "head": "fcn32s",
         "stem_stride": 4,
         "output_stride": 16,
-        "input_shape": (32, 16, 3),
+        "input_shape": (64, 32, 3),
         "decomposition": "layer",
-        "atrous_rates": (1, 1, 1, (2, 3)),
+        "stage_blocks": (1, 1, 2, 1),
+        "atrous_rates": (1, 1, (3, 2), (2, 3)),
     },
 }
 
@@ -277,7 +289,7 @@ def test_block(layout: str, shortcut: str, place: Place) -> None:
 def test_first_block_in_float32() -> None:
     """As shipped, with fused batch normalisation; deeper, single signs may flip."""
     tf.keras.backend.set_floatx("float32")
-    config = tiny(stem_stride=4, output_stride=32, input_shape=(32, 32, 3))
+    config = tiny(stem_stride=4, output_stride=32, input_shape=(32, 32, 3), **SHORT)
     model = build(config)
     params = randomise(model.weights)
     first = tf.keras.Model(model.input, model.get_layer("stage1_block1_aggregate").output)

@@ -132,6 +132,23 @@ def override(recipe: Recipe, changes: Iterable[tuple[str, str]]) -> Recipe:
     return recipe
 
 
+def parse_options(texts: Iterable[str]) -> dict[str, Any]:
+    """`key=value` texts as options of a model.
+
+    Raises:
+        RecipeError: For a text without `=`, an unknown key or a value of another type.
+    """
+    options = {}
+    for text in texts:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not equals:
+            raise RecipeError(f"--set: expected key=value. Received: {text!r}")
+        if key not in _MODEL_OPTIONS:
+            raise RecipeError(_unknown("key", key, _MODEL_OPTIONS))
+        options[key] = _parse_option(GroupNetConfig(), key, value)
+    return options
+
+
 def _override_one(recipe: Recipe, key: str, text: str) -> Recipe:
     phases = {phase.name: phase for phase in recipe.phases}
     phase_name, _, field = key.partition(".")

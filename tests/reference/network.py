@@ -27,11 +27,12 @@ class Options:
         blocks: Blocks of each stage.
         bases: K of each stage.
         strides: Stride of the first block of each stage.
-        rates: Dilation of the 3x3 convolutions, for each stage one per base.
+        rates: Dilation of the 3x3 convolutions that do not stride, for each stage one per base.
         decomposition: `"layer"`, `"group"` or `"gated"`.
         blocks_per_group: Blocks in one group of `"group"`.
         gate: One theta per `"block"` or per `"base"`.
         aggregation: `"scales"` or `"mean"`.
+        first_base_sums: Section 9's quirk: base 1 hands on the sum over all bases as its own.
         shortcut: Around every `"conv"` or around the `"block"`.
         padding: `"same"` (TensorFlow's) or `"torch"` (symmetric).
         stem_stride: 1 (3x3/1), 2 (7x7/2) or 4 (7x7/2 and max-pool 3x3/2).
@@ -51,6 +52,7 @@ class Options:
     blocks_per_group: int = 1
     gate: str = "block"
     aggregation: str = "scales"
+    first_base_sums: bool = False
     shortcut: str = "conv"
     padding: str = "same"
     stem_stride: int = 4
@@ -172,10 +174,9 @@ class Network:
 
     def batch_norm(self, x: Array, name: str) -> Array:
         """Inference batch normalisation over the last axis."""
-        inverse = self.get(f"{name}/gamma") / np.sqrt(
-            self.get(f"{name}/moving_variance") + self.options.eps
-        )
-        return (x - self.get(f"{name}/moving_mean")) * inverse + self.get(f"{name}/beta")
+        deviation = np.sqrt(self.get(f"{name}/moving_variance") + self.options.eps)
+        x = (x - self.get(f"{name}/moving_mean")) / deviation
+        return x * self.get(f"{name}/gamma") + self.get(f"{name}/beta")
 
     def stem(self, images: Array) -> Array:
         """Real convolution, max-pool at stride 4, batch normalisation, no ReLU."""
@@ -203,7 +204,7 @@ class Network:
         bases = range(1, self.options.bases[stage] + 1) if place.base is None else [place.base]
         outputs = []
         for base in bases:
-            rate = self.options.rates[stage][base - 1] if dilated else 1
+            rate = self.options.rates[stage][base - 1] if dilated and stride == 1 else 1
             outputs.append(self.binary_conv(x, f"{place.name}_base{base}_{layer}", stride, rate))
         if place.base is None:
             return self.aggregate(outputs, f"{place.name}_{layer}_aggregate")
@@ -290,4 +291,6 @@ class Network:
             inputs += [x] * (count - len(inputs))
             own = [self.block(h, place._replace(base=k)) for k, h in enumerate(inputs, 1)]
             x = self.aggregate(own, f"{place.name}_aggregate")
+            if self.options.first_base_sums:
+                own[0] = np.sum(own, axis=0)
         return x

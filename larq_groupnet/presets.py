@@ -1,0 +1,40 @@
+"""The configurations of the named models, without TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from larq_groupnet.config import BPAC_RATES, GroupNetConfig
+
+Shape = tuple[int | None, int | None, int]
+
+SMALL_IMAGE = 64
+"""Below this height or width a classifier's stem is a 3x3 convolution of stride 1, no pooling."""
+
+
+def dsp(input_shape: Shape | None = None, num_classes: int = 21, **options: Any) -> GroupNetConfig:
+    """`GroupNetDSP` with the same arguments."""
+    defaults = {"head": "fcn32s", "output_stride": 8, "atrous_rates": BPAC_RATES}
+    shape = {"input_shape": input_shape or (512, 512, 3), "num_classes": num_classes}
+    return GroupNetConfig().replace(**{**defaults, **shape, **options})
+
+
+def classifier(
+    layout: str,
+    input_shape: Shape | None = None,
+    include_top: bool = True,
+    num_classes: int = 1000,
+    **options: Any,
+) -> GroupNetConfig:
+    """`GroupNetResNet18`, `34` or `50` with the same arguments; `layout` says which."""
+    input_shape = input_shape or (224, 224, 3)
+    small = min(size or SMALL_IMAGE for size in input_shape[:2]) < SMALL_IMAGE
+    defaults = {
+        "layout": layout,
+        "input_shape": input_shape,
+        "num_classes": num_classes,
+        "head": "classifier" if include_top else None,
+        "stem_stride": 1 if small else 4,
+        "output_stride": 8 if small else 32,
+    }
+    return GroupNetConfig().replace(**{**defaults, **options})

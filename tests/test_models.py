@@ -1,0 +1,118 @@
+"""The named models: their arguments, shapes, weights files and configurations."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT
+
+import larq_groupnet
+from larq_groupnet.registry import get_config
+
+SMALL = {"input_shape": (32, 32, 3), "num_classes": 7, "num_bases": 1, "width": 0.0625}
+
+
+def test_a_classifier_gives_probabilities_and_keeps_its_scores():
+    model = larq_groupnet.GroupNetResNet18(**SMALL)
+    images = np.random.RandomState(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
+    scores = tf.keras.Model(model.input, model.get_layer("logits").output)(images).numpy()
+    expected = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    np.testing.assert_allclose(model(images), expected, rtol=1e-5)
+
+
+def test_small_images_get_a_stem_that_keeps_their_size():
+    small = larq_groupnet.GroupNetResNet18(**SMALL, include_top=False)
+    assert small.get_layer("stem_conv").output_shape[1:3] == (32, 32)
+    assert small.output_shape == (None, 4, 4, 32)
+    large = larq_groupnet.GroupNetResNet18(
+        **{**SMALL, "input_shape": (64, 64, 3), "include_top": False}
+    )
+    assert large.get_layer("stem_pool").output_shape[1:3] == (16, 16)
+    assert large.output_shape == (None, 2, 2, 32)
+
+
+@pytest.mark.parametrize(("depth", "convolutions"), [(18, 16), (34, 32), (50, 48)])
+def test_each_depth_has_its_number_of_convolutions(depth, convolutions):
+    model = getattr(larq_groupnet, f"GroupNetResNet{depth}")(**SMALL)
+    names = [layer.name for layer in model.layers]
+    assert sum("_base1_conv" in name and name[-1].isdigit() for name in names) == convolutions
+    assert model.name == f"groupnet_resnet{depth}"
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_weights_are_read_from_a_path_of_either_kind(tmp_path, kind):
+    model = larq_groupnet.GroupNetDSP(**SMALL)
+    model.save_weights(tmp_path / "weights.h5")
+    again = larq_groupnet.GroupNetDSP(**SMALL, weights=kind(tmp_path / "weights.h5"))
+    for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match="does not fit the model"):
+        larq_groupnet.GroupNetDSP(
+            **{**SMALL, "num_classes": 8}, weights=kind(tmp_path / "weights.h5")
+        )
+
+
+def test_a_model_reads_a_given_tensor():
+    images = tf.keras.layers.Input((64, 64, 3))
+    model = larq_groupnet.GroupNetDSP(input_tensor=images * 2.0, num_bases=1, width=0.0625)
+    assert model.input is images
+    assert model.output_shape == (None, 64, 64, 21)
+
+
+def test_any_size_that_the_stride_divides_is_segmented():
+    model = larq_groupnet.GroupNetDSP(**{**SMALL, "input_shape": (None, None, 3)})
+    for size in (32, 48):
+        assert model(np.zeros((1, size, 32, 3), "float32")).shape == (1, size, 32, 7)
+
+
+@pytest.mark.parametrize(
+    "options", [{"output_stride": 16}, {"stem_stride": 2, "output_stride": 8}, {"num_bases": 2}]
+)
+def test_the_default_rates_go_with_every_stride(options):
+    model = larq_groupnet.GroupNetDSP(**{**SMALL, **options})
+    assert model.output_shape == (None, 32, 32, 7)
+
+
+def test_models_are_found_by_name():
+    assert larq_groupnet.list_models("*50") == ["groupnet_resnet50"]
+    assert larq_groupnet.get_model("groupnet_dsp", **SMALL).output_shape == (None, 32, 32, 7)
+    assert get_config("groupnet_resnet34", num_bases=2).blocks == (3, 4, 6, 3)
+    with pytest.raises(ValueError, match="Did you mean 'groupnet_resnet18'"):
+        larq_groupnet.get_model("groupnet_resnet19")
+
+
+def run_module(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "larq_groupnet", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_summary_command_prints_counts():
+    done = run_module("summary", "groupnet_resnet18", "--set=num_bases=4", "--json")
+    assert done.returncode == 0, done.stderr
+    # OPs of ResNet-18 with K=4 at 224 x 224, counted independently.
+    ops = json.loads(done.stdout)["total"]["ops"]
+    assert abs(ops / 224.5e6 - 1) < 0.005
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["summary", "groupnet_resnet1"], "Did you mean 'groupnet_resnet18'"),
+        (["summary", "groupnet_dsp", "--set=widht=1"], "Did you mean 'width'"),
+        (["import-checkpoint", "nowhere.npz"], "nowhere.npz"),
+        (["sumary"], "expected one of: summary, import-checkpoint"),
+    ],
+)
+def test_a_wrong_command_says_what_is_right(arguments, message):
+    done = run_module(*arguments)
+    assert done.returncode == 2
+    assert message in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
