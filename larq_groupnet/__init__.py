@@ -14,6 +14,7 @@ check_stack()
 # TensorFlow reads this once, when it is loaded; a value that the user has set wins.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from larq_groupnet.complexity import complexity  # noqa: E402
 from larq_groupnet.config import BPAC_RATES, EQUAL_RATES, ConfigError, GroupNetConfig  # noqa: E402
 from larq_groupnet.data import digit_scenes as _digit_scenes  # noqa: E402, F401
 from larq_groupnet.registry import get_model, list_models  # noqa: E402
@@ -35,6 +36,7 @@ __all__ = [
     "ConfigError",
     "GroupNetConfig",
     "__version__",
+    "complexity",
     "get_model",
     "list_models",
     *_LAZY,
