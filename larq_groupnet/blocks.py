@@ -147,7 +147,7 @@ class Block:
         out = self.filters * BOTTLENECK_EXPANSION
         h = self._unit(x, self.filters, 1, "conv1")
         wide = self._unit(h, self.filters, 3, "conv2", self.stride)
-        # The only inner convolution that keeps the width; at stride 2 it has no identity either.
+        # The other convolutions change the width; at stride 2 this one has no identity either.
         if self.config.shortcut == "conv" and self.stride == 1:
             wide = self._add(wide, h, "conv2")
         h = self._unit(wide, out, 1, "conv3")

@@ -1,12 +1,13 @@
 """Group-Net for dense semantic prediction, on `digit_scenes`.
 
-Paper: Zhuang et al., CVPR 2019, the sections on semantic segmentation and BPAC. There it is trained
-on VOC 2012 from an ImageNet backbone; this recipe trains a quarter of the width, with three bases,
-from nothing on 96 x 96 scenes.
+Paper: Zhuang et al., CVPR 2019, where segmentation is trained on VOC 2012 from an ImageNet
+backbone. This recipe trains a quarter of the width, with three bases, from nothing on 96 x 96
+scenes.
 
 Phase 1 trains the network with real kernels and tanh, phase 2 the binary one from its weights.
 
-Expected: @EXPECTED@
+Expected: test mIoU 0.716, converted 0.716 (measured, seed 0). With `--set num_bases=1` 0.485, as
+the real-valued twin (`--set binary=false`) 0.824.
 Cost: @COST@
 
     python train.py --model groupnet_dsp

@@ -100,4 +100,6 @@ def evaluate(
         pixels += keras.size
         samples += list(zip(images, truth, lce, strict=True))[: num_samples - len(samples)]
     metrics = {name: count.to_dict(class_names) for name, count in counts.items()}
-    return {**metrics, "agreement": same / pixels}, Samples(*map(np.stack, zip(*samples)))  # noqa: B905
+    return {**metrics, "agreement": same / pixels}, Samples(
+        *map(np.stack, zip(*samples, strict=True))
+    )

@@ -33,6 +33,7 @@ def randomise_batch_norm(model, seed=0):
     ],
 )
 def test_the_file_computes_what_the_model_computes(tmp_path, options, bases):
+    tf.keras.utils.set_random_seed(0)
     model = larq_groupnet.GroupNetDSP(
         input_shape=(64, 64, 3), num_classes=5, width=0.125, **options
     )
