@@ -8,7 +8,7 @@ Phase 1 trains the network with real kernels and tanh, phase 2 the binary one fr
 
 Expected: test mIoU 0.716, converted 0.716 (measured, seed 0). With `--set num_bases=1` 0.485, as
 the real-valued twin (`--set binary=false`) 0.824.
-Cost: @COST@
+Cost: 9 minutes on 2 CPU cores (9 min 27 s from a clean clone, installation included).
 
     python train.py --model groupnet_dsp
 """
