@@ -52,16 +52,11 @@ def main(argv: list[str]) -> None:
 
 
 def _changes() -> list[tuple[str, str]]:
-    from larq_groupnet.training import RecipeError
+    from larq_groupnet.training.recipe import split_option
 
     given = (_DATASET, _EPOCHS, _BATCH_SIZE, _SEED, _LEARNING_RATE)
     changes = [(flag.name, flag.value) for flag in given if flag.value is not None]
-    for text in _SET.value:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise RecipeError(f"--set: expected key=value. Received: {text!r}")
-        changes.append((key.strip(), value.strip()))
-    return changes
+    return changes + [split_option(text) for text in _SET.value]
 
 
 def _exit_on_user_error(argv: list[str]) -> None:

@@ -19,3 +19,15 @@ def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     prepare("digit_scenes", folder)
     return folder
+
+
+@pytest.fixture
+def float64():
+    """Keras computes in float64, so that it can be compared to the last digits."""
+    import tensorflow as tf
+
+    before = tf.keras.backend.floatx()
+    tf.keras.backend.set_floatx("float64")
+    yield
+    tf.keras.backend.set_floatx(before)
+    tf.keras.backend.clear_session()

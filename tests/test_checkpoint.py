@@ -148,14 +148,6 @@ def outputs_of(model, *names):
     return tf.keras.Model(model.input, [model.get_layer(name).output for name in names])
 
 
-@pytest.fixture
-def float64():
-    """Without rounding no sign flips, and the whole network can be held to 1e-9."""
-    tf.keras.backend.set_floatx("float64")
-    yield
-    tf.keras.backend.set_floatx("float32")
-
-
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("bases", [1, 3])
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -171,6 +171,7 @@ def test_known_receptive_fields(layout, pixels):
     assert counted.total.receptive_field == pixels
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -192,11 +193,7 @@ def test_the_receptive_field_is_where_the_gradient_is(changes):
     values = {"input_shape": (160, 160, 1), "num_bases": 2, "binary": False, "head": None, **CIFAR}
     values |= {"stage_blocks": (1, 1, 1, 1), "width": 1 / 64, "decomposition": "gated"}
     config = GroupNetConfig(**{**values, **changes})
-    tf.keras.backend.set_floatx("float64")
-    try:
-        model = build(config)
-    finally:
-        tf.keras.backend.set_floatx("float32")
+    model = build(config)
     for weight in model.weights:
         if "kernel" in weight.name:
             weight.assign(tf.fill(weight.shape, tf.cast(0.1 / weight.shape[2], weight.dtype)))

@@ -7,7 +7,6 @@ TOLERANCE: rounding differs in the last bits where sums are taken in another ord
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import larq as lq
@@ -28,13 +27,7 @@ IMAGES = random_images(2, 16, 16, 3, seed=3)
 SATURATED = 40.0
 
 
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    before = tf.keras.backend.floatx()
-    tf.keras.backend.set_floatx("float64")
-    yield
-    tf.keras.backend.set_floatx(before)
-    tf.keras.backend.clear_session()
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def tiny(**changes: Any) -> tf.keras.Model:

@@ -9,7 +9,6 @@ float32, get FLOAT32_TOLERANCE; what goes into them is held to TOLERANCE.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -59,13 +58,7 @@ class Parameters(dict):
         return super().__getitem__(name)
 
 
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    before = tf.keras.backend.floatx()
-    tf.keras.backend.set_floatx("float64")
-    yield
-    tf.keras.backend.set_floatx(before)
-    tf.keras.backend.clear_session()
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def tiny(**changes: Any) -> GroupNetConfig:

@@ -132,6 +132,18 @@ def override(recipe: Recipe, changes: Iterable[tuple[str, str]]) -> Recipe:
     return recipe
 
 
+def split_option(text: str) -> tuple[str, str]:
+    """Key and value of a `key=value` text.
+
+    Raises:
+        RecipeError: For a text without `=`.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise RecipeError(f"--set: expected key=value. Received: {text!r}")
+    return key.strip(), value.strip()
+
+
 def parse_options(texts: Iterable[str]) -> dict[str, Any]:
     """`key=value` texts as options of a model.
 
@@ -140,9 +152,7 @@ def parse_options(texts: Iterable[str]) -> dict[str, Any]:
     """
     options = {}
     for text in texts:
-        key, equals, value = (part.strip() for part in text.partition("="))
-        if not equals:
-            raise RecipeError(f"--set: expected key=value. Received: {text!r}")
+        key, value = split_option(text)
         if key not in _MODEL_OPTIONS:
             raise RecipeError(_unknown("key", key, _MODEL_OPTIONS))
         options[key] = _parse_option(GroupNetConfig(), key, value)
