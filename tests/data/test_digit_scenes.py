@@ -12,9 +12,9 @@ import tensorflow_datasets as tfds
 from conftest import ROOT
 from sklearn.datasets import load_digits
 
-from larq_groupnet.data import digit_scenes, scenes
+from larq_groupnet.data import augment, digit_scenes, scenes
 from larq_groupnet.data.digit_scenes import SPLITS
-from larq_groupnet.data.pipeline import eval_batches, prepare, train_batches
+from larq_groupnet.data.pipeline import Pipeline, prepare
 
 
 def test_the_handwriting_of_the_splits_is_disjoint_and_complete():
@@ -122,7 +122,8 @@ def builder(data_dir):
 
 
 def first_batches(builder, seed, size=(96, 96)):
-    data = train_batches(builder, size, 4, seed, colour_jitter=0.2)
+    pipeline = Pipeline(builder, size, 4, seed=seed, augmentation=augment.colour(0.2))
+    data = pipeline.train_batches(800)
     return [tuple(map(np.asarray, batch)) for batch in data.take(3)]
 
 
@@ -137,7 +138,7 @@ def test_the_same_seed_gives_the_same_batches_and_another_seed_others(builder):
 def test_augmentation_changes_colours_and_not_masks(builder):
     plain = {
         np.asarray(mask).tobytes(): image
-        for images, masks in eval_batches(builder, "train", (96, 96), 64)
+        for images, masks in Pipeline(builder, (96, 96), 64).eval_batches("train")
         for image, mask in zip(np.asarray(images), np.asarray(masks), strict=True)
     }
     for image, mask in zip(*first_batches(builder, 0)[0], strict=True):

@@ -1,0 +1,146 @@
+"""Random changes of one training example, each a pure function of the example and a seed.
+
+Every function takes an image `(height, width, channels) float32` in [0, 255], a target (a label, or
+a class map `(height, width, 1) int32`), the size of the model's input and a seed of two integers,
+and returns image and target; the image has that size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from larq_groupnet.data import VOID
+
+Size = tuple[int, int]
+Augmentation = Callable[[tf.Tensor, tf.Tensor, Size, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+_MEAN_COLOUR = 128.0
+
+
+def resize(image: tf.Tensor, target: tf.Tensor, size: Size) -> tuple[tf.Tensor, tf.Tensor]:
+    """Squeezes both into `size`: bilinear with antialiasing, class maps by nearest neighbour."""
+    if tuple(image.shape[:2]) == tuple(size):
+        return image, target
+    image = tf.image.resize(image, size, antialias=True)
+    if target.shape.rank:
+        target = tf.image.resize(target, size, method="nearest")
+    return image, target
+
+
+def central_crop(image: tf.Tensor, share: float) -> tf.Tensor:
+    """The central square whose side is `share` of the shorter side."""
+    height, width = tf.unstack(tf.shape(image)[:2])
+    side = tf.cast(share * tf.cast(tf.minimum(height, width), tf.float32), tf.int32)
+    return tf.image.crop_to_bounding_box(
+        image, (height - side) // 2, (width - side) // 2, side, side
+    )
+
+
+def unchanged(
+    image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Only resizes."""
+    del seed
+    return resize(image, target, size)
+
+
+def colour(strength: float) -> Augmentation:
+    """Contrast (a factor) and brightness of each colour channel, each changed by up to `strength`.
+
+    Args:
+        strength: In units of half the range of pixels.
+    """
+
+    def augment(
+        image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        image, target = resize(image, target, size)
+        change = tf.random.stateless_uniform((2, image.shape[-1]), seed, -strength, strength)
+        return ((image / 127.5 - 1) * (1 + change[0]) + change[1] + 1) * 127.5, target
+
+    return augment
+
+
+def shift(
+    image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Moves the image by up to an eighth of its size; what comes in is the border, repeated."""
+    image, target = resize(image, target, size)
+    return _padded_crop(image, size, seed, "SYMMETRIC"), target
+
+
+def cifar(
+    image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Padding by an eighth with mid-grey, random crop, random flip: CIFAR's usual one."""
+    image, target = resize(image, target, size)
+    image = _padded_crop(image, size, seed, "CONSTANT")
+    return tf.image.stateless_random_flip_left_right(image, _other(seed, 1)), target
+
+
+def imagenet(
+    image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """A random part of 8 to 100 % of the area and aspect 3:4 to 4:3, resized, flipped or not.
+
+    As the authors' code trains on ImageNet.
+    """
+    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+        tf.shape(image),
+        tf.zeros((1, 0, 4)),
+        seed,
+        min_object_covered=0.0,
+        aspect_ratio_range=(3 / 4, 4 / 3),
+        area_range=(0.08, 1.0),
+        max_attempts=10,
+        use_image_if_no_bounding_boxes=True,
+    )
+    channels = image.shape[-1]
+    image = tf.slice(image, begin, extent)
+    image.set_shape((None, None, channels))
+    image = tf.image.resize(image, size, antialias=True)
+    return tf.image.stateless_random_flip_left_right(image, _other(seed, 1)), target
+
+
+def segmentation(
+    image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Scale by 0.5 to 2, random crop, flip; padded by mid-grey and by void, which counts nowhere.
+
+    The scale is that of the longer side over the longer side of the model's input, as the authors'
+    code trains on VOC.
+    """
+    longer = tf.cast(tf.reduce_max(tf.shape(image)[:2]), tf.float32)
+    factor = tf.random.stateless_uniform((), seed, 0.5, 2.0) * max(size) / longer
+    scaled = tf.cast(tf.round(tf.cast(tf.shape(image)[:2], tf.float32) * factor), tf.int32)
+    scaled = tf.maximum(scaled, 1)
+    both = tf.concat(
+        [
+            tf.image.resize(image, scaled, antialias=True) - _MEAN_COLOUR,
+            # Void is what is left where there is no image, once both are padded with 0.
+            tf.cast(tf.image.resize(target, scaled, method="nearest"), tf.float32) - VOID,
+        ],
+        axis=-1,
+    )
+    short = tf.maximum(tf.constant(size) - scaled, 0)
+    both = tf.pad(both, [[0, short[0]], [0, short[1]], [0, 0]])
+    channels = image.shape[-1]
+    both = tf.image.stateless_random_crop(both, (*size, channels + 1), _other(seed, 1))
+    both = tf.image.stateless_random_flip_left_right(both, _other(seed, 2))
+    mask = tf.cast(both[..., channels:] + VOID, tf.int32)
+    return both[..., :channels] + _MEAN_COLOUR, mask
+
+
+def _padded_crop(image: tf.Tensor, size: Size, seed: tf.Tensor, mode: str) -> tf.Tensor:
+    channels = image.shape[-1]
+    rows, columns = (max(side // 8, 1) for side in size)
+    paddings = [[rows, rows], [columns, columns], [0, 0]]
+    padded = tf.pad(image - _MEAN_COLOUR, paddings, mode) + _MEAN_COLOUR
+    return tf.image.stateless_random_crop(padded, (*size, channels), seed)
+
+
+def _other(seed: tf.Tensor, number: int) -> tf.Tensor:
+    """A seed of its own for one more draw."""
+    return tf.random.experimental.stateless_fold_in(seed, number)

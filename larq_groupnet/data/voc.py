@@ -1,0 +1,173 @@
+"""TFDS builders of Pascal VOC 2012 for segmentation, without and with the masks of SBD."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from larq_groupnet.data import VOID, DatasetError
+from larq_groupnet.data.archives import unpack
+from larq_groupnet.data.masks import read_labels
+
+CLASS_NAMES = (
+    *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat"),
+    *("chair", "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant"),
+    *("sheep", "sofa", "train", "tvmonitor"),
+)
+
+_VOC = "VOCtrainval_11-May-2012.tar"
+_SBD = "benchmark.tgz"
+_FOLDERS = {_VOC: Path("VOCdevkit", "VOC2012"), _SBD: Path("benchmark_RELEASE", "dataset")}
+_PAGES = {
+    _VOC: "'Download the training/validation data' on the page of the PASCAL VOC 2012 challenge",
+    _SBD: "the download page of Berkeley's Semantic Boundaries Dataset and Benchmark",
+}
+
+
+def _instructions(*archives: str) -> str:
+    lines = (f"{name}, unpacked or not, from {_PAGES[name]}" for name in archives)
+    return "Put into the manual folder: " + "; and ".join(lines) + "."
+
+
+class Voc2012(tfds.core.GeneratorBasedBuilder):
+    """Pascal VOC 2012: 1,464 images to train on, 1,449 to validate."""
+
+    name = "voc2012"
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First version."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(_VOC)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            description=(
+                f"{type(self).__doc__} Each pixel bears one of 20 classes, 0 for background, or "
+                f"{VOID} for void, which nothing counts: the outlines of objects, and what is too "
+                "hard to tell."
+            ),
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(None, None, 3)),
+                    "mask": tfds.features.LabeledImage(
+                        labels=list(CLASS_NAMES), shape=(None, None, 1)
+                    ),
+                }
+            ),
+            supervised_keys=("image", "mask"),
+            homepage="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        voc = _folder(dl_manager, _VOC)
+        return {
+            "train": self._generate_examples(_voc_files(voc, _voc_names(voc, "train"))),
+            "validation": self._generate_examples(_voc_files(voc, _voc_names(voc, "val"))),
+        }
+
+    def _generate_examples(
+        self, files: dict[str, tuple[Path, Path]]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        for name, (image, mask) in files.items():
+            yield name, {"image": str(_existing(image)), "mask": _checked_mask(image, mask)}
+
+
+class Voc2012Aug(Voc2012):
+    """Pascal VOC 2012 with the masks of SBD: 10,582 images to train on, 1,449 to validate.
+
+    The training images are those of VOC's train list and of both lists of SBD, less VOC's
+    validation images, of which SBD's lists hold many. Where both have a mask, it is VOC's. SBD's
+    masks have no void.
+    """
+
+    name = "voc2012_aug"
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(_VOC, _SBD)
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        voc, sbd = _folder(dl_manager, _VOC), _folder(dl_manager, _SBD)
+        train, validation = _voc_names(voc, "train"), _voc_names(voc, "val")
+        listed = _names(sbd / "train.txt") + _names(sbd / "val.txt")
+        more = sorted(set(listed) - {*train, *validation})
+        files = _voc_files(voc, train)
+        files |= {name: (sbd / "img" / f"{name}.jpg", sbd / "cls" / f"{name}.mat") for name in more}
+        return {
+            "train": self._generate_examples(files),
+            "validation": self._generate_examples(_voc_files(voc, validation)),
+        }
+
+
+def _folder(dl_manager: tfds.download.DownloadManager, archive: str) -> Path:
+    """What is in an archive, whether the user has unpacked it or not.
+
+    Raises:
+        DatasetError: If there is neither; says what to put where.
+    """
+    try:
+        manual = Path(dl_manager.manual_dir)
+    except AssertionError as error:  # An absent or empty folder; TFDS names it, over many lines.
+        raise DatasetError(" ".join(str(error).split())) from error
+    if (manual / _FOLDERS[archive]).is_dir():
+        return manual / _FOLDERS[archive]
+    if not (manual / archive).is_file():
+        raise DatasetError(
+            f"Expected {manual / archive}, from {_PAGES[archive]}, or the folder "
+            f"{_FOLDERS[archive]} that it holds beside it. "
+            f"Received: {sorted(path.name for path in manual.iterdir())}"
+        )
+    target = Path(dl_manager.download_dir, "extracted", archive.partition(".")[0])
+    folder = unpack(manual / archive, target) / _FOLDERS[archive]
+    if not folder.is_dir():
+        raise DatasetError(
+            f"Expected the folder {_FOLDERS[archive]} in {manual / archive}. "
+            f"Received: {sorted(path.name for path in target.iterdir())}"
+        )
+    return folder
+
+
+def _voc_names(voc: Path, part: str) -> list[str]:
+    return _names(voc / "ImageSets" / "Segmentation" / f"{part}.txt")
+
+
+def _names(listing: Path) -> list[str]:
+    return _existing(listing).read_text().split()
+
+
+def _voc_files(voc: Path, names: list[str]) -> dict[str, tuple[Path, Path]]:
+    return {
+        name: (voc / "JPEGImages" / f"{name}.jpg", voc / "SegmentationClass" / f"{name}.png")
+        for name in names
+    }
+
+
+def _checked_mask(image: Path, mask: Path) -> np.ndarray:
+    from PIL import Image
+
+    labels = (_labels_of_mat if mask.suffix == ".mat" else read_labels)(_existing(mask))
+    with Image.open(image) as opened:
+        size = (opened.height, opened.width)
+    wrong = (labels >= len(CLASS_NAMES)) & (labels != VOID)
+    if labels.shape[:2] != size or wrong.any():
+        raise DatasetError(
+            f"Expected {mask} to have labels up to {len(CLASS_NAMES) - 1} or {VOID} for the "
+            f"{size} pixels of {image}. "
+            f"Received: shape={labels.shape[:2]}, labels={np.unique(labels).tolist()}"
+        )
+    return labels
+
+
+def _labels_of_mat(path: Path) -> np.ndarray:
+    """SBD's labels `(height, width, 1) uint8`: the field `Segmentation` of the struct `GTcls`."""
+    from scipy.io import loadmat
+
+    return loadmat(path, simplify_cells=True)["GTcls"]["Segmentation"].astype(np.uint8)[..., None]
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise DatasetError(
+            f"Expected {path}, as in the official archive. Received: no such file; unpack it anew."
+        )
+    return path

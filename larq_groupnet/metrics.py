@@ -1,0 +1,312 @@
+"""Exact segmentation metrics: counted in 64-bit integers, summed over any number of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from larq_groupnet.data import VOID
+
+
+class SegmentationCounts:
+    """Counts of pixels by true and predicted class.
+
+    Args:
+        num_classes: Classes including background.
+        ignore: Label of pixels that are not counted, or `None`.
+        boundary_tolerance: If given, boundaries are judged too; see `BoundaryCounts`.
+
+    Attributes:
+        matrix: The confusion matrix `(num_classes, num_classes) int64`: rows are true classes,
+            columns predicted ones.
+        boundary: `BoundaryCounts` or `None`.
+
+    Raises:
+        ValueError: If `ignore` is one of the classes.
+    """
+
+    def __init__(
+        self, num_classes: int, ignore: int | None = VOID, boundary_tolerance: float | None = None
+    ):
+        self.ignore = _checked_void(ignore, num_classes)
+        self.matrix = np.zeros((num_classes, num_classes), np.int64)
+        self.boundary: BoundaryCounts | None = None
+        if boundary_tolerance is not None:
+            self.boundary = BoundaryCounts(num_classes, boundary_tolerance, ignore)
+
+    def add(self, truth: np.ndarray, predicted: np.ndarray) -> None:
+        """Adds class maps of equal shape, `(..., height, width)` integers.
+
+        Raises:
+            ValueError: If a label is not a class, or the shapes differ.
+        """
+        classes = len(self.matrix)
+        counted = _judged(truth, predicted, classes, self.ignore)
+        pairs = np.asarray(truth, np.int64)[counted] * classes + np.asarray(predicted)[counted]
+        self.matrix += np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+        if self.boundary:
+            self.boundary.add(truth, predicted)
+
+    def __add__(self, other: SegmentationCounts) -> SegmentationCounts:
+        """The counts of both, as of two replicas."""
+        total = SegmentationCounts(len(self.matrix), self.ignore)
+        total.matrix = self.matrix + _same_classes(self.matrix, other.matrix)
+        if self.boundary and other.boundary:
+            total.boundary = self.boundary + other.boundary
+        return total
+
+    @property
+    def iou(self) -> np.ndarray:
+        """Intersection over union of each class; NaN for a class that never occurs."""
+        hits = np.diag(self.matrix)
+        return _ratio(hits, self.matrix.sum(0) + self.matrix.sum(1) - hits)
+
+    @property
+    def miou(self) -> float:
+        """Mean of `iou` over the classes that occur, in truth or prediction."""
+        return _mean(self.iou)
+
+    @property
+    def class_accuracy(self) -> np.ndarray:
+        """Share of each class's pixels that are right; NaN for a class never true."""
+        return _ratio(np.diag(self.matrix), self.matrix.sum(1))
+
+    @property
+    def mean_accuracy(self) -> float:
+        """Mean of `class_accuracy` over the classes that are ever true."""
+        return _mean(self.class_accuracy)
+
+    @property
+    def frequency_weighted_iou(self) -> float:
+        """Mean of `iou`, each class weighted by its share of the true pixels.
+
+        Source: Long, Shelhamer and Darrell, CVPR 2015, section 5.
+        """
+        weights = self.matrix.sum(1)
+        return float(_ratio(np.nansum(weights * self.iou), weights.sum()))
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Share of pixels whose class is right; NaN if there are none."""
+        return float(_ratio(np.trace(self.matrix), self.matrix.sum()))
+
+    def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """The metrics by name; `iou`, and `boundary_f_score` where judged, by class name."""
+        metrics = {
+            "miou": self.miou,
+            "pixel_accuracy": self.pixel_accuracy,
+            "mean_accuracy": self.mean_accuracy,
+            "frequency_weighted_iou": self.frequency_weighted_iou,
+            "iou": dict(zip(class_names, self.iou.tolist(), strict=True)),
+        }
+        if self.boundary:
+            scores = self.boundary.f_score
+            metrics["mean_boundary_f_score"] = self.boundary.mean_f_score
+            metrics["boundary_f_score"] = dict(zip(class_names, scores.tolist(), strict=True))
+        return metrics
+
+
+class BoundaryCounts:
+    """How many boundary pixels of each class have a counterpart nearby.
+
+    A pixel is on the boundary of its class if a neighbour above, below, left or right has another
+    class. It is matched if the other map has a boundary pixel of that class within the tolerance.
+    Precision is the matched share of the predicted boundary, recall that of the true one, over
+    all images; the F-score is their harmonic mean.
+
+    Matching by distance, and the tolerance of 0.75 % of the diagonal, are those of Csurka,
+    Larlus and Perronnin, "What is a good evaluation measure for semantic segmentation?", BMVC
+    2013. They average over images; here pixels are summed over all images before dividing, as
+    the boundary benchmarks of Berkeley do, so that replicas can be merged exactly.
+
+    Pascal VOC draws a strip of void along every object. Void pixels therefore take the class of
+    the nearest judged pixel, which puts the boundary in the middle of the strip, and boundaries
+    further inside void than the tolerance are not counted.
+
+    Args:
+        num_classes: Classes including background.
+        tolerance: In pixels if at least 1, else a share of the image's diagonal.
+        ignore: Label of pixels that are not judged, or `None`.
+
+    Attributes:
+        matched: `(2, num_classes) int64`: matched pixels of predicted and of true boundaries.
+        total: Likewise, all of them.
+    """
+
+    def __init__(self, num_classes: int, tolerance: float = 0.0075, ignore: int | None = VOID):
+        if not tolerance > 0:
+            raise ValueError(
+                "The tolerance is a number of pixels (1 or more) or a share of the diagonal. "
+                f"Received: tolerance={tolerance!r}"
+            )
+        self.tolerance, self.ignore = tolerance, _checked_void(ignore, num_classes)
+        self.matched = np.zeros((2, num_classes), np.int64)
+        self.total = np.zeros((2, num_classes), np.int64)
+
+    def add(self, truth: np.ndarray, predicted: np.ndarray) -> None:
+        """Adds class maps of equal shape, `(..., height, width)` integers."""
+        judged = _judged(truth, predicted, self.total.shape[1], self.ignore)
+        shape = (-1, *np.shape(truth)[-2:])
+        maps = (np.reshape(array, shape) for array in (truth, predicted, judged))
+        for image in zip(*maps, strict=True):
+            self._add_image(*image)
+
+    def _add_image(self, truth: np.ndarray, predicted: np.ndarray, judged: np.ndarray) -> None:
+        from scipy.ndimage import distance_transform_edt  # Slow to import.
+
+        if not judged.any():
+            return
+        reach = self.tolerance * (1 if self.tolerance >= 1 else float(np.linalg.norm(truth.shape)))
+        depth, nearest = distance_transform_edt(~judged, return_indices=True)
+        near = depth <= reach
+        maps = (predicted, truth[tuple(nearest)])
+        for label in np.union1d(*maps):
+            edges = [_boundary(classes == label) for classes in maps]
+            for side, (own, other) in enumerate((edges, edges[::-1])):
+                counted = own & near
+                self.total[side, label] += counted.sum()
+                if other.any():
+                    close = distance_transform_edt(~other) <= reach
+                    self.matched[side, label] += (counted & close).sum()
+
+    def __add__(self, other: BoundaryCounts) -> BoundaryCounts:
+        """The counts of both, as of two replicas."""
+        total = BoundaryCounts(self.total.shape[1], self.tolerance, self.ignore)
+        total.matched = self.matched + _same_classes(self.matched, other.matched)
+        total.total = self.total + other.total
+        return total
+
+    @property
+    def f_score(self) -> np.ndarray:
+        """F-score of each class's boundary; NaN for a class that never has one."""
+        precision, recall = np.nan_to_num(_ratio(self.matched, self.total))
+        scores = np.nan_to_num(_ratio(2 * precision * recall, precision + recall))
+        return np.where(self.total.any(0), scores, np.nan)
+
+    @property
+    def mean_f_score(self) -> float:
+        """Mean of `f_score` over the classes that have a boundary."""
+        return _mean(self.f_score)
+
+
+@tf.keras.utils.register_keras_serializable("larq_groupnet")
+class IntegerMeanIoU(tf.keras.metrics.Metric):
+    """Mean IoU of scores against labels, counted in int64 and summed over replicas.
+
+    `tf.keras.metrics.MeanIoU` counts in float32, which stops at 2^24: after 64 images of
+    512 x 512 pixels, a pixel more adds nothing.
+
+    Args:
+        num_classes: Classes including background, the last axis of the scores.
+        ignore: Label of pixels that are not counted, or `None`.
+        name: Of the metric.
+        dtype: Of the result.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        ignore: int | None = VOID,
+        name: str = "miou",
+        dtype: str | None = None,
+    ):
+        super().__init__(name=name, dtype=dtype)
+        self.num_classes, self.ignore = num_classes, _checked_void(ignore, num_classes)
+        self.matrix = self.add_weight(
+            "matrix", (num_classes, num_classes), dtype=tf.int64, initializer="zeros"
+        )
+
+    def update_state(
+        self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
+    ) -> None:
+        """Adds labels `(...)` or `(..., 1)` and scores `(..., num_classes)`.
+
+        Raises:
+            ValueError: For sample weights, which whole numbers cannot carry.
+            tf.errors.InvalidArgumentError: If a label is neither a class nor `ignore`.
+        """
+        if sample_weight is not None:
+            raise ValueError("IntegerMeanIoU counts pixels and takes no sample_weight.")
+        truth = tf.reshape(tf.cast(y_true, tf.int64), [-1])
+        predicted = tf.reshape(tf.argmax(y_pred, axis=-1), [-1])
+        if self.ignore is not None:
+            counted = tf.not_equal(truth, self.ignore)
+            truth, predicted = truth[counted], predicted[counted]
+        self.matrix.assign_add(
+            tf.math.confusion_matrix(truth, predicted, self.num_classes, dtype=tf.int64)
+        )
+
+    def result(self) -> tf.Tensor:
+        """Mean over the classes that occur, 0 before any pixel."""
+        matrix = tf.cast(self.matrix, tf.float64)
+        hits = tf.linalg.diag_part(matrix)
+        union = tf.reduce_sum(matrix, 0) + tf.reduce_sum(matrix, 1) - hits
+        occurring = tf.reduce_sum(tf.cast(union > 0, tf.float64))
+        total = tf.reduce_sum(tf.math.divide_no_nan(hits, union))
+        return tf.cast(tf.math.divide_no_nan(total, occurring), self.dtype)
+
+    def reset_state(self) -> None:
+        """Forgets every pixel."""
+        self.matrix.assign(tf.zeros_like(self.matrix))
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, for Keras to save."""
+        return {**super().get_config(), "num_classes": self.num_classes, "ignore": self.ignore}
+
+
+def _boundary(inside: np.ndarray) -> np.ndarray:
+    """Pixels of a region that touch another region; the edge of the image is none."""
+    from scipy.ndimage import binary_erosion
+
+    return inside & ~binary_erosion(inside, border_value=1)
+
+
+def _judged(
+    truth: np.ndarray, predicted: np.ndarray, classes: int, ignore: int | None
+) -> np.ndarray:
+    """Where the true label is not `ignore`, after a check that all labels are classes."""
+    if np.shape(truth) != np.shape(predicted):
+        raise ValueError(
+            "Truth and prediction have the same shape. "
+            f"Received: truth={np.shape(truth)}, predicted={np.shape(predicted)}"
+        )
+    judged = np.not_equal(truth, -1 if ignore is None else ignore)
+    for name, labels in (("truth", np.asarray(truth)[judged]), ("predicted", predicted)):
+        if np.size(labels) and (np.min(labels) < 0 or np.max(labels) >= classes):
+            raise ValueError(
+                f"Labels lie in 0 to {classes - 1}, or are ignore={ignore} in truth. "
+                f"Received: {name} from {np.min(labels)} to {np.max(labels)}"
+            )
+    return judged
+
+
+def _checked_void(ignore: int | None, classes: int) -> int | None:
+    if ignore is not None and 0 <= ignore < classes:
+        raise ValueError(
+            "The ignored label is none of the classes; use a larger one, or None. "
+            f"Received: ignore={ignore}, num_classes={classes}"
+        )
+    return ignore
+
+
+def _same_classes(own: np.ndarray, other: np.ndarray) -> np.ndarray:
+    if own.shape != other.shape:
+        raise ValueError(
+            "Only counts of the same classes can be added. "
+            f"Received: num_classes={own.shape[1]} and {other.shape[1]}"
+        )
+    return other
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """`part / whole`, NaN where `whole` is 0."""
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole != 0)
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of the values that are not NaN; NaN if all are."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")

@@ -1,0 +1,98 @@
+"""Augmentations: what they keep, and that a seed says everything."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from larq_groupnet.data import augment
+
+ALL = {
+    "none": augment.unchanged,
+    "colour": augment.colour(0.2),
+    "shift": augment.shift,
+    "cifar": augment.cifar,
+    "imagenet": augment.imagenet,
+    "segmentation": augment.segmentation,
+}
+MASKS = ("none", "colour", "segmentation")
+
+
+def seed(*numbers):
+    return tf.constant(numbers, tf.int64)
+
+
+def example(height=40, width=56):
+    """Each class has a grey level of its own, so that image and mask can be compared."""
+    rows = np.arange(height)[:, None] // 8 % 3
+    mask = np.broadcast_to(rows, (height, width))[..., None]
+    return tf.constant(mask * 100.0 * np.ones(3), tf.float32), tf.constant(mask, tf.int32)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_seed_says_everything_and_another_changes_it(name):
+    image, mask = example()
+    image += tf.random.stateless_uniform(image.shape, seed(0, 0), 0, 20)
+    target = mask if name in MASKS else tf.constant(1)
+    draws = [ALL[name](image, target, (32, 32), seed(*s)) for s in ((1, 2), (1, 2), (1, 3))]
+    assert draws[0][0].shape == (32, 32, 3)
+    np.testing.assert_array_equal(draws[0][0], draws[1][0])
+    assert np.array_equal(draws[0][0], draws[2][0]) is (name == "none")
+
+
+@pytest.mark.parametrize("height", [20, 40, 200])
+def test_image_and_mask_stay_together_and_padding_is_void(height):
+    image, mask = example(height)
+    found = set()
+    for number in range(8):
+        out, classes = augment.segmentation(image, mask, (48, 48), seed(0, number))
+        assert classes.shape == (48, 48, 1)
+        assert classes.dtype == tf.int32
+        classes, out = classes.numpy()[..., 0], out.numpy()
+        found |= set(np.unique(classes))
+        np.testing.assert_allclose(out[classes == augment.VOID], 128, atol=1e-3)
+        # Away from borders between two classes, the grey level is the one of the class.
+        inner = np.ones_like(classes, bool)
+        for axis in (0, 1):
+            for step in range(-3, 4):
+                inner &= np.roll(classes, step, axis) == classes
+        for label in (0, 1, 2):
+            where = inner & (classes == label)
+            np.testing.assert_allclose(out[where], 100 * label, atol=12)
+    assert found <= {0, 1, 2, augment.VOID}
+
+
+def test_the_crop_for_imagenet_covers_a_stated_share_of_the_area():
+    """The image holds its own coordinates, so a crop shows where it was taken."""
+    rows, columns = np.mgrid[:100, :100].astype("float32")
+    image = tf.stack([rows, columns, 0 * rows], -1)
+    areas, flips = [], 0
+    for number in range(60):
+        out, label = augment.imagenet(image, tf.constant(7), (64, 64), seed(0, number))
+        assert label == 7
+        height, width = np.ptp(out[..., 0]) + 1, np.ptp(out[..., 1]) + 1
+        areas.append(height * width / 1e4)
+        assert 0.7 <= width / height <= 1.4
+        flips += int(out[0, 0, 1] > out[0, -1, 1])
+    assert 0.06 <= min(areas) < 0.3
+    assert 0.7 < max(areas) <= 1.02
+    assert 15 <= flips <= 45
+
+
+@pytest.mark.parametrize("function", [augment.shift, augment.cifar])
+def test_a_shift_moves_by_at_most_an_eighth(function):
+    image = np.full((32, 32, 1), 128.0, "float32")
+    image[16, 16] = 255
+    places = []
+    for number in range(50):
+        out, _ = function(tf.constant(image), tf.constant(0), (32, 32), seed(0, number))
+        places.append(np.unravel_index(np.argmax(out[..., 0]), (32, 32)))
+    low, high = np.min(places, 0), np.max(places, 0)
+    assert (low >= 11).all() and (high <= 20).all()
+    assert (low <= 13).all() and (high >= 18).all()
+
+
+def test_the_central_crop_is_the_centre_of_the_shorter_side():
+    rows, columns = np.mgrid[:60, :100].astype("float32")
+    crop = augment.central_crop(tf.stack([rows, columns], -1), 0.5).numpy()
+    assert crop.shape == (30, 30, 2)
+    np.testing.assert_array_equal(crop[0, 0], (15, 35))
