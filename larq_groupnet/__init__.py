@@ -1,7 +1,7 @@
 """Group-Net (Zhuang et al., CVPR 2019) in Keras and Larq: structured binary networks.
 
 Importing this package is cheap: TensorFlow is loaded with the first model. It registers the TFDS
-dataset `digit_scenes`.
+datasets `digits`, `digit_scenes`, `voc2012` and `voc2012_aug`.
 """
 
 import os
@@ -17,6 +17,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from larq_groupnet.complexity import complexity  # noqa: E402
 from larq_groupnet.config import BPAC_RATES, EQUAL_RATES, ConfigError, GroupNetConfig  # noqa: E402
 from larq_groupnet.data import digit_scenes as _digit_scenes  # noqa: E402, F401
+from larq_groupnet.data import digits as _digits  # noqa: E402, F401
+from larq_groupnet.data import voc as _voc  # noqa: E402, F401
 from larq_groupnet.registry import get_model, list_models  # noqa: E402
 from larq_groupnet.version import __version__  # noqa: E402
 
@@ -28,6 +30,9 @@ _LAZY = {
     "build": "larq_groupnet.models",
     "copy_weights": "larq_groupnet.models",
     "convert": "larq_groupnet.deploy",
+    "decode_predictions": "larq_groupnet.imagenet",
+    "list_weights": "larq_groupnet.weights.registry",
+    "preprocess_input": "larq_groupnet.imagenet",
 }
 
 __all__ = [

@@ -19,10 +19,20 @@ layers = tf.keras.layers
 _VERY_SMALL = -65504.0  # The least float16, so that max-pooling never picks it at any precision.
 
 
-def batch_norm(x: tf.Tensor, config: GroupNetConfig, name: str) -> tf.Tensor:
-    """Batch normalisation with the authors' constants, over the last axis of `x`."""
+def batch_norm(
+    x: tf.Tensor, config: GroupNetConfig, name: str, fused: bool | None = None
+) -> tf.Tensor:
+    """Batch normalisation with the authors' constants, over the last axis of `x`.
+
+    Within a `tf.distribute` strategy of several replicas its moments are those of the whole batch.
+    """
+    several = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    options: dict[str, Any] = {"synchronized": True} if several else {"fused": fused}
     return layers.BatchNormalization(
-        epsilon=config.batch_norm_epsilon, momentum=config.batch_norm_momentum, name=name
+        epsilon=config.batch_norm_epsilon,
+        momentum=config.batch_norm_momentum,
+        name=name,
+        **options,
     )(x)
 
 
@@ -69,7 +79,10 @@ def stem(x: tf.Tensor, config: GroupNetConfig) -> tf.Tensor:
         if torch:
             x = symmetric_pad(x, 3, 2, _VERY_SMALL, "stem_pool_pad")
         x = layers.MaxPool2D(3, 2, "valid" if torch else "same", name="stem_pool")(x)
-    return batch_norm(x, config, "stem_bn")
+    # TensorFlow merges convolution, fused normalisation and tanh into an operation that it does not
+    # have ("Fusion is not implemented: [FusedBatchNorm,Tanh]").
+    meets_tanh = config.binary is False and config.stem_stride < 4
+    return batch_norm(x, config, "stem_bn", fused=False if meets_tanh else None)
 
 
 def binary_conv(
@@ -83,6 +96,8 @@ def binary_conv(
 ) -> tf.Tensor:
     """One binary convolution of `x`, padded with +1; with `config.binary=False` its real twin.
 
+    With `config.binary="activations"` only `x` is binary.
+
     Returns:
         `(batch, ceil(height / stride), ceil(width / stride), filters)`.
     """
@@ -90,7 +105,7 @@ def binary_conv(
     if config.binary:
         quantizers = {
             "input_quantizer": config.input_quantizer,
-            "kernel_quantizer": config.kernel_quantizer,
+            "kernel_quantizer": config.kernel_quantizer if config.binary is True else None,
             "kernel_constraint": "weight_clip",
         }
     else:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import tensorflow as tf
 
 from larq_groupnet import presets
 from larq_groupnet.models import build
+from larq_groupnet.weights.resolve import adopt
+
+_Arguments = ParamSpec("_Arguments")
 
 
-def GroupNetResNet18(
+def GroupNetResNet18(  # noqa: D417 (GroupNetConfig explains the others)
     *,
     input_shape: tuple[int | None, int | None, int] | None = None,
     input_tensor: tf.Tensor | None = None,
@@ -19,9 +25,30 @@ def GroupNetResNet18(
     include_top: bool = True,
     num_classes: int = 1000,
     num_bases: int | tuple[int, ...] = 5,
-    **options: Any,
+    stage_blocks: tuple[int, ...] | None = None,
+    head: str | None = "classifier",
+    width: float = 1.0,
+    decomposition: str = "gated",
+    blocks_per_group: int = 1,
+    gate: str = "block",
+    aggregation: str = "scales",
+    first_base_sums: bool = False,
+    shortcut: str = "conv",
+    stem_stride: int | None = None,
+    stem_bias: bool = False,
+    output_stride: int | None = None,
+    atrous_rates: tuple[int | tuple[int, ...] | str, ...] | None = None,
+    padding: str = "same",
+    binary: bool | str = True,
+    input_quantizer: str | Mapping | Any = "ste_sign",
+    kernel_quantizer: str | Mapping | Any = "ste_sign",
+    dropout: float = 0.1,
+    batch_norm_epsilon: float = 1e-5,
+    batch_norm_momentum: float = 0.9,
 ) -> tf.keras.Model:
     """Group-Net with the layout of ResNet-18 (Zhuang et al., CVPR 2019).
+
+    The arguments not listed here are fields of `GroupNetConfig`, explained there.
 
     Args:
         input_shape: `(height, width, channels)`, `None` for (224, 224, 3). Images smaller than
@@ -30,10 +57,13 @@ def GroupNetResNet18(
             divide height and width, unless they are `None`.
         input_tensor: Keras tensor to read from; its shape then is the input shape.
         weights: `str` or `Path` of an `.h5` weights file of the same network, or `None`.
-        include_top: Add average pooling, the dense layer and softmax.
+        include_top: Add the head, which is average pooling, the dense layer and softmax; `False`
+            gives the last aggregate.
         num_classes: Length of the output, with `include_top`.
         num_bases: K, the number of binary branches, or one per stage.
-        **options: Any other field of `GroupNetConfig`.
+        head: `"classifier"`, or another head of `GroupNetConfig`, with `include_top`.
+        stem_stride: `None` for that of the size of the images, as above.
+        output_stride: `None` for that of the size of the images, as above.
 
     Returns:
         A `tf.keras.Model` from images `(batch, height, width, channels) float32` to probabilities
@@ -43,34 +73,65 @@ def GroupNetResNet18(
 
     Raises:
         ConfigError: If the options describe no network.
-        TypeError: If an option is unknown.
+        TypeError: If an argument is unknown.
         FileNotFoundError: If `weights` names no file.
     """
-    if input_tensor is not None:
-        input_shape = tuple(input_tensor.shape[1:])
-    config = presets.classifier(
-        **{
-            "layout": "resnet18",
-            "input_shape": input_shape,
-            "include_top": include_top,
-            "num_classes": num_classes,
-            "num_bases": num_bases,
-            **options,
-        }
-    )
-    name = f"groupnet_{config.layout}"
-    return build(config, input_tensor=input_tensor, weights=weights, name=name)
+    return _build("resnet18", **locals())
 
 
-def GroupNetResNet34(**options: Any) -> tf.keras.Model:
+def _arguments_of(
+    model: Callable[_Arguments, tf.keras.Model],
+) -> Callable[[Callable[..., tf.keras.Model]], Callable[_Arguments, tf.keras.Model]]:
+    """Gives a function of `**arguments` the arguments and the defaults of `model`."""
+    signature = inspect.signature(model)
+
+    def decorate(
+        function: Callable[..., tf.keras.Model],
+    ) -> Callable[_Arguments, tf.keras.Model]:
+        @functools.wraps(function)
+        def checked(*args: _Arguments.args, **arguments: _Arguments.kwargs) -> tf.keras.Model:
+            bound = signature.bind(*args, **arguments)
+            bound.apply_defaults()
+            return function(**bound.arguments)
+
+        checked.__signature__ = signature  # type: ignore[attr-defined]
+        return checked
+
+    return decorate
+
+
+@_arguments_of(GroupNetResNet18)
+def GroupNetResNet34(**arguments: Any) -> tf.keras.Model:
     """Group-Net with the layout of ResNet-34; arguments as `GroupNetResNet18`."""
-    return GroupNetResNet18(**{**options, "layout": "resnet34"})
+    return _build("resnet34", **arguments)
 
 
-def GroupNetResNet50(**options: Any) -> tf.keras.Model:
+@_arguments_of(GroupNetResNet18)
+def GroupNetResNet50(**arguments: Any) -> tf.keras.Model:
     """Group-Net with the bottleneck layout of ResNet-50; arguments as `GroupNetResNet18`.
 
     The stride of a stage is on the 3x3 convolution of its first block. The authors published
     numbers for this network and no code.
     """
-    return GroupNetResNet18(**{**options, "layout": "resnet50"})
+    return _build("resnet50", **arguments)
+
+
+def _build(
+    layout: str,
+    *,
+    input_shape: tuple[int | None, int | None, int] | None,
+    input_tensor: tf.Tensor | None,
+    weights: str | Path | None,
+    include_top: bool,
+    head: str | None,
+    **options: Any,
+) -> tf.keras.Model:
+    if input_tensor is not None:
+        input_shape = tuple(input_tensor.shape[1:])
+    for name in ("stem_stride", "output_stride"):
+        if options[name] is None:
+            del options[name]
+    config = presets.classifier(layout, input_shape, head=head if include_top else None, **options)
+    name = f"groupnet_{layout}"
+    config = adopt(weights, name, config)
+    return build(config, input_tensor=input_tensor, weights=weights, name=name)

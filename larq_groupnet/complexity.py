@@ -264,7 +264,7 @@ def _count_config(config: GroupNetConfig) -> _Counted:
         step, pixels, channels = step * stride, pixels // stride**2, _width(config, stage)
         if done % config.blocks_per_group == 0 or done == total:
             field, fields = max(fields), []
-            if config.decomposition != "layer":
+            if config.decomposition in ("group", "gated"):
                 yield name, _aggregate(bases, pixels * channels, config.aggregation == "scales")
         # The last block's own outputs are read by nobody.
         if config.first_base_sums and done < total:
@@ -304,7 +304,8 @@ def _block(config: GroupNetConfig, stage: int, stride: int, inputs: int, pixels:
         convolutions = [(3, inputs, filters, after), (3, filters, filters, after)]
     if stride > 1 or inputs != width:
         convolutions += [(1, inputs, width, after)]
-    inner = config.shortcut == "conv" and (basic or stride == 1)
+    plain = config.decomposition == "none"
+    inner = config.shortcut == "conv" and (basic or stride == 1) and not plain
     rest = _sum(_vector(2 * outputs) for _, _, outputs, _ in convolutions)
     rest += Counts(additions=after * (width + inner * filters))
     bases, bits = config.bases_per_stage[stage], _bits(config)
@@ -331,7 +332,8 @@ def _bits(config: GroupNetConfig) -> tuple[int, int]:
     """Bits of a kernel between stem and head, and of its MACs."""
     if not config.binary:
         return 32, 32
-    kernel, inputs = map(_precision, (config.kernel_quantizer, config.input_quantizer))
+    quantizer = config.kernel_quantizer if config.binary is True else None
+    kernel, inputs = map(_precision, (quantizer, config.input_quantizer))
     return kernel, max(kernel, inputs)
 
 

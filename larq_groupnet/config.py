@@ -46,7 +46,8 @@ _QUANTIZERS = (
 
 _CHOICES = {
     "layout": tuple(DEPTHS),
-    "decomposition": ("layer", "group", "gated"),
+    "decomposition": ("layer", "group", "gated", "none"),
+    "binary": (True, False, "activations"),
     "gate": ("block", "base"),
     "aggregation": ("scales", "mean"),
     "shortcut": ("conv", "block"),
@@ -88,7 +89,7 @@ class GroupNetConfig:
         num_bases: K, the number of parallel binary branches: an int, or one per stage.
         width: Factor on the channels of every layer (64 to 512 at 1.0).
         decomposition: How the K bases are wired: `"layer"` (LBD), `"group"` (GBD) or `"gated"`
-            (Group-Net).
+            (Group-Net). `"none"` is the plain real-valued ResNet, to compare with.
         blocks_per_group: Blocks in one group of `decomposition="group"`: 1, 2 and the number of
             blocks of the whole net are the paper's v1, v2 and v3 (as recalled).
         gate: One learned gate per `"block"` (released code) or per `"base"` (paper, as recalled).
@@ -108,7 +109,8 @@ class GroupNetConfig:
             keeps rate 1.
         padding: `"same"` (TensorFlow's) or `"torch"` (symmetric, as the authors' weights need).
         binary: `False` gives the twin of training phase 1: the same graph and weight names, real
-            kernels, tanh where sign will be.
+            kernels, tanh where sign will be. `"activations"` has binary activations and real
+            kernels.
         input_quantizer: Larq quantizer of the activations.
         kernel_quantizer: Larq quantizer of the kernels.
         dropout: Rate before the last convolution of the segmentation head.
@@ -134,7 +136,7 @@ class GroupNetConfig:
     output_stride: int = 32
     atrous_rates: tuple[int | tuple[int, ...] | str, ...] | None = None
     padding: str = "same"
-    binary: bool = True
+    binary: bool | str = True
     input_quantizer: str | Mapping | Any = "ste_sign"
     kernel_quantizer: str | Mapping | Any = "ste_sign"
     dropout: float = 0.1
@@ -222,7 +224,7 @@ class GroupNetConfig:
             if not known and not isinstance(value, Mapping):
                 expected = "a Larq quantizer, or one of " + ", ".join(_QUANTIZERS)
                 _fail(field, expected, value, did_you_mean(value, _QUANTIZERS))
-        for field in ("binary", "stem_bias", "first_base_sums"):
+        for field in ("stem_bias", "first_base_sums"):
             if not isinstance(getattr(self, field), bool):
                 _fail(field, "True or False", getattr(self, field))
 
@@ -254,6 +256,15 @@ class GroupNetConfig:
         per_stage = bases if isinstance(bases, tuple) else (bases,) * NUM_STAGES
         if len(per_stage) != NUM_STAGES or not all(map(_is_positive_int, per_stage)):
             _fail("num_bases", f"an integer of at least 1, or {NUM_STAGES} of them", bases)
+        if self.decomposition == "none" and (set(per_stage) != {1} or self.binary is not False):
+            _fail(
+                "decomposition",
+                "one that has bases, or num_bases=1 and binary=False beside 'none', which is the "
+                f"plain real-valued network (num_bases={bases}, binary={self.binary})",
+                self.decomposition,
+            )
+        if self.decomposition == "none" and self.padding == "torch":
+            _fail("padding", "'same' with decomposition='none'", self.padding)
         total = sum(self.blocks)
         if not _is_positive_int(self.blocks_per_group) or self.blocks_per_group > total:
             _fail("blocks_per_group", f"an integer from 1 to {total}", self.blocks_per_group)

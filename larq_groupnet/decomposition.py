@@ -9,6 +9,7 @@ import tensorflow as tf
 from larq_groupnet.blocks import Block, aggregate
 from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.layers import SoftGate
+from larq_groupnet.resnet import residual_stages
 
 
 def decompose(x: tf.Tensor, config: GroupNetConfig) -> tf.Tensor:
@@ -22,9 +23,13 @@ def decompose(x: tf.Tensor, config: GroupNetConfig) -> tf.Tensor:
         The last aggregate, `(batch, height / s, width / s, channels of the last stage)` with s
         the output stride over the stride of the stem.
     """
-    return {"layer": _layer_wise, "group": _group_wise, "gated": _gated}[config.decomposition](
-        x, config
-    )
+    wirings = {
+        "layer": _layer_wise,
+        "group": _group_wise,
+        "gated": _gated,
+        "none": residual_stages,
+    }
+    return wirings[config.decomposition](x, config)
 
 
 def _blocks(config: GroupNetConfig) -> Iterator[tuple[int, int]]:

@@ -37,6 +37,12 @@ def build(
         FileNotFoundError: If `weights` names no file.
         ValueError: If the file's weights are not those of this network.
     """
+    path = None
+    if weights is not None:
+        # Before the network is built, which takes seconds.
+        from larq_groupnet.weights.resolve import load_into, resolve
+
+        path = resolve(weights, name, config)
     inputs = input_tensor
     if inputs is None:
         inputs = tf.keras.layers.Input(config.input_shape, name="image")
@@ -46,8 +52,8 @@ def build(
     if input_tensor is not None:
         inputs = tf.keras.utils.get_source_inputs(input_tensor)
     model = tf.keras.Model(inputs, x, name=name)
-    if weights is not None:
-        load_weights(model, weights)
+    if path is not None:
+        load_into(model, config, path)
     return model
 
 

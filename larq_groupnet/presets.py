@@ -38,3 +38,20 @@ def classifier(
         "output_stride": 8 if small else 32,
     }
     return GroupNetConfig().replace(**{**defaults, **options})
+
+
+def resnet(layout: str, input_shape: Shape | None = None, **options: Any) -> GroupNetConfig:
+    """The plain real-valued ResNet of a layout; other arguments as `classifier`."""
+    defaults = {"decomposition": "none", "num_bases": 1, "binary": False}
+    return classifier(layout, input_shape, **{**defaults, **options})
+
+
+def birealnet(layout: str, input_shape: Shape | None = None, **options: Any) -> GroupNetConfig:
+    """One binary branch with a shortcut around every convolution: Group-Net at K=1.
+
+    Its blocks are wired as Bi-Real Net's (Liu et al., ECCV 2018), with the gradient of that paper
+    for the activations; order of ReLU and normalisation, and binary shortcuts, are Group-Net's.
+    """
+    defaults = {"decomposition": "group", "aggregation": "mean", "num_bases": 1}
+    options = {**defaults, "input_quantizer": "approx_sign", **options}
+    return classifier(layout, input_shape, **options)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from larq_groupnet import presets
 from larq_groupnet.models import build
+from larq_groupnet.weights.resolve import adopt
 
 
 def GroupNetDSP(
@@ -44,4 +45,5 @@ def GroupNetDSP(
     if input_tensor is not None:
         input_shape = tuple(input_tensor.shape[1:])
     config = presets.dsp(input_shape, num_classes, **options)
+    config = adopt(weights, "groupnet_dsp", config)
     return build(config, input_tensor=input_tensor, weights=weights, name="groupnet_dsp")

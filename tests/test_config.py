@@ -45,7 +45,7 @@ from larq_groupnet import BPAC_RATES, EQUAL_RATES, ConfigError, GroupNetConfig
         ({"num_classes": 0}, "at least 1"),
         ({"kernel_quantizer": "sign"}, "ste_sign"),
         ({"input_quantizer": None}, "ste_sign"),
-        ({"binary": 1}, "True or False"),
+        ({"binary": 1}, "True, False, 'activations'"),
         ({"dropout": 1.0}, "[0, 1)"),
         ({"batch_norm_epsilon": 0.0}, "positive"),
         ({"batch_norm_momentum": 1.0}, "[0, 1)"),

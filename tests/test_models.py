@@ -1,6 +1,9 @@
 """The named models: their arguments, shapes, weights files and configurations."""
 
+import dataclasses
+import inspect
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +14,7 @@ import tensorflow as tf
 from conftest import ROOT
 
 import larq_groupnet
+from larq_groupnet import ConfigError, GroupNetConfig, build, complexity, presets
 from larq_groupnet.registry import get_config
 
 SMALL = {"input_shape": (32, 32, 3), "num_classes": 7, "num_bases": 1, "width": 0.0625}
@@ -44,6 +48,34 @@ def test_each_depth_has_its_number_of_convolutions(depth, convolutions):
     names = [layer.name for layer in model.layers]
     assert sum("_base1_conv" in name and name[-1].isdigit() for name in names) == convolutions
     assert model.name == f"groupnet_resnet{depth}"
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50])
+def test_every_option_is_a_keyword_with_its_default(depth):
+    function = getattr(larq_groupnet, f"GroupNetResNet{depth}")
+    arguments = inspect.signature(function).parameters.values()
+    assert {argument.kind for argument in arguments} == {inspect.Parameter.KEYWORD_ONLY}
+    defaults = {field.name: field.default for field in dataclasses.fields(GroupNetConfig)}
+    del defaults["layout"]
+    # The size of the images decides about the strides.
+    of_zoo = {"input_shape": None, "input_tensor": None, "weights": None, "include_top": True}
+    expected = {**defaults, **of_zoo, "stem_stride": None, "output_stride": None}
+    assert {argument.name: argument.default for argument in arguments} == expected
+    for wrong in ("layout", "num_base"):
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{wrong}'"):
+            function(**{wrong: "resnet34"})
+    with pytest.raises(TypeError, match="positional"):
+        function((32, 32, 3))
+
+
+@pytest.mark.parametrize("depth", [18, 34])
+def test_options_override_what_the_size_of_the_images_says(depth):
+    options = {"stem_stride": 2, "output_stride": 4, "stage_blocks": (1, 1, 1, 1), **SMALL}
+    function = getattr(larq_groupnet, f"GroupNetResNet{depth}")
+    model = function(**options, head="fcn32s")
+    assert model.get_layer("stem_conv").output_shape[1:3] == (16, 16)
+    assert model.output_shape == (None, 32, 32, 7)
+    assert function(**options, include_top=False).output_shape == (None, 8, 8, 32)
 
 
 @pytest.mark.parametrize("kind", [str, Path])
@@ -111,7 +143,7 @@ def test_the_summary_command_prints_counts():
         (["summary", "groupnet_resnet1"], "Did you mean 'groupnet_resnet18'"),
         (["summary", "groupnet_dsp", "--set=widht=1"], "Did you mean 'width'"),
         (["import-checkpoint", "nowhere.npz"], "nowhere.npz"),
-        (["sumary"], "expected one of: summary, import-checkpoint"),
+        (["sumary"], "expected one of: summary, convert"),
     ],
 )
 def test_a_wrong_command_says_what_is_right(arguments, message):
@@ -119,3 +151,45 @@ def test_a_wrong_command_says_what_is_right(arguments, message):
     assert done.returncode == 2
     assert message in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_twin_predicts_in_a_graph_where_tensorflow_would_fuse_what_it_cannot():
+    config = presets.classifier(
+        "resnet50",
+        (16, 16, 1),
+        num_classes=3,
+        num_bases=2,
+        width=0.0625,
+        binary=False,
+        stage_blocks=(1, 1, 1, 1),
+    )
+    model = build(config)
+    images = np.random.RandomState(0).normal(size=(2, 16, 16, 1)).astype("f4")
+    np.testing.assert_allclose(model.predict(images, verbose=0), model(images), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layout", "parameters"),
+    [("resnet18", 11_689_512), ("resnet34", 21_797_672), ("resnet50", 25_557_032)],
+)
+def test_the_real_valued_resnet_has_the_parameters_that_everybody_counts(layout, parameters):
+    config = presets.resnet(layout)
+    assert complexity(config).total.params == {32: parameters}
+    model = build(config)
+    assert sum(math.prod(weight.shape) for weight in model.trainable_weights) == parameters
+    assert complexity(model) == complexity(config)
+
+
+def test_binary_activations_with_real_kernels_are_counted_as_larq_does():
+    config = presets.classifier("resnet18", (32, 32, 3), num_bases=2, binary="activations")
+    model = build(config.replace(width=0.25))
+    assert complexity(model) == complexity(config.replace(width=0.25))
+    layer = model.get_layer("stage1_block1_base1_conv1")
+    assert layer.kernel_quantizer is None
+    assert layer.input_quantizer is not None
+
+
+@pytest.mark.parametrize("options", [{"num_bases": 2}, {"binary": True}, {"padding": "torch"}])
+def test_the_plain_resnet_has_no_bases(options):
+    with pytest.raises(ConfigError, match="decomposition=?'none'"):
+        presets.resnet("resnet18", **options)

@@ -1,0 +1,218 @@
+"""The models as larq-zoo's factories, in a real zookeeper task; and the error without larq-zoo."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT
+
+from larq_groupnet import GroupNetConfig, get_model
+from larq_groupnet.registry import get_config
+
+pytest.importorskip("larq_zoo")
+
+from click.testing import CliRunner
+from larq_zoo.training.train import TrainLarqZooModel
+from zookeeper import ComponentField, Field, cli, component, configure, task
+from zookeeper.tf import Dataset, Preprocessing
+
+from larq_groupnet import factories
+
+FACTORIES = {
+    "groupnet_resnet18": factories.GroupNetResNet18Factory,
+    "groupnet_resnet34": factories.GroupNetResNet34Factory,
+    "groupnet_resnet50": factories.GroupNetResNet50Factory,
+    "groupnet_dsp": factories.GroupNetDSPFactory,
+}
+SMALL = {
+    "input_shape": (32, 32, 3),
+    "stage_blocks": (1, 1, 1, 1),
+    "num_bases": 1,
+    "width": 0.0625,
+}
+# Every option of a classifier has another value than it has by default, but for the quantizers.
+OTHER = {
+    "input_shape": (32, 32, 3),
+    "stage_blocks": (1, 1, 1, 1),
+    "num_bases": (1, 1, 1, 2),
+    "width": 0.0625,
+    "gate": "base",
+    "aggregation": "mean",
+    "first_base_sums": True,
+    "shortcut": "block",
+    "stem_stride": 2,
+    "stem_bias": True,
+    "output_stride": 4,
+    "atrous_rates": (1, 1, 2, "1-3"),
+    "padding": "torch",
+    "binary": False,
+    "dropout": 0.25,
+    "batch_norm_epsilon": 1e-3,
+    "batch_norm_momentum": 0.5,
+}
+QUANTIZED = {
+    **SMALL,
+    "decomposition": "group",
+    "blocks_per_group": 4,
+    "input_quantizer": "approx_sign",
+    "kernel_quantizer": "magnitude_aware_sign",
+}
+
+
+@component
+class Noise(Dataset):
+    num_classes = 3
+
+    def train(self, decoders=None):
+        images = np.random.RandomState(0).uniform(-1, 1, (4, 32, 32, 3)).astype("float32")
+        return tf.data.Dataset.from_tensor_slices({"image": images, "label": [0, 1, 2, 0]}), 4
+
+    validation = train
+
+
+@component
+class AsItIs(Preprocessing):
+    input_shape = Field((32, 32, 3))
+
+    def input(self, data, training):
+        return data["image"]
+
+    def output(self, data, training):
+        return data["label"]
+
+
+@task
+class TrainSmallGroupNet(TrainLarqZooModel):
+    dataset = ComponentField(Noise)
+    preprocessing = ComponentField(AsItIs)
+    model = ComponentField(factories.GroupNetResNet18Factory)
+    epochs = Field(1)
+    batch_size = Field(4)
+    optimizer = Field("sgd")
+    use_tensorboard = Field(False)
+    use_model_checkpointing = Field(False)
+    output_folder: str = Field()
+
+    @Field
+    def output_dir(self) -> Path:
+        return Path(self.output_folder)
+
+
+def model_of(conf):
+    """The model of a task so configured."""
+    instance = TrainSmallGroupNet()
+    configure(instance, {"output_folder": "unused", **conf})
+    return instance.model
+
+
+def config_of(build, *args, **options):
+    """What Keras needs to build a model again, with layers counted anew."""
+    tf.keras.backend.clear_session()
+    return build(*args, **options).get_config()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("groupnet_resnet18", SMALL),
+        ("groupnet_resnet34", SMALL),
+        ("groupnet_resnet50", OTHER),
+        ("groupnet_dsp", QUANTIZED),
+    ],
+)
+def test_a_task_builds_the_model_of_the_same_options(name, options):
+    conf = {f"model.{option}": value for option, value in options.items()}
+    built = config_of(model_of, {"model": FACTORIES[name](), **conf})
+    assert built == config_of(get_model, name, num_classes=Noise.num_classes, **options)
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_the_defaults_are_those_of_the_model(name):
+    model_factory = FACTORIES[name]()
+    fields = {field.name for field in dataclasses.fields(GroupNetConfig)}
+    # One name for each depth, include_top for the head.
+    missing = fields - set(model_factory.__component_fields__)
+    assert missing == ({"head"} if name == "groupnet_dsp" else {"head", "layout"})
+    # These come from the task, or follow from the size of the images.
+    open_ = {"input_shape", "num_classes"}
+    if name != "groupnet_dsp":
+        open_ |= {"stem_stride", "output_stride"}
+        assert (model_factory.stem_stride, model_factory.output_stride) == (None, None)
+    for option in fields - missing - open_:
+        assert getattr(model_factory, option) == getattr(get_config(name), option)
+
+
+def test_a_factory_takes_what_the_models_of_larq_zoo_take(tmp_path):
+    images = tf.keras.layers.Input((32, 32, 3))
+    options = {option: SMALL[option] for option in ("stage_blocks", "num_bases", "width")}
+    model_factory = factories.GroupNetResNet18Factory
+    model = model_factory(
+        num_classes=3, include_top=False, input_tensor=images * 2.0, **options
+    ).build()
+    assert model.input is images
+    assert model.layers[-1].name == "stage4_block1_aggregate"
+    model.save_weights(tmp_path / "weights.h5")
+    again = model_factory(
+        num_classes=3, include_top=False, weights=tmp_path / "weights.h5", **SMALL
+    ).build()
+    for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_value_of_another_type_is_refused():
+    with pytest.raises(TypeError, match="width.*float.*'wide'"):
+        model_of({"model.width": "wide"})
+    with pytest.raises(ValueError, match="'layout' does not correspond to any field"):
+        model_of({"model.layout": "resnet34"})
+
+
+@pytest.fixture
+def eager():
+    """Runs step by step, because making the graph takes longer than this one step."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.usefixtures("eager")
+# TensorFlow says that input pipelines stay graphs; TrainLarqZooModel saves in the old format.
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config.*:UserWarning")
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning")
+def test_a_task_trains_from_its_command_line(tmp_path):
+    conf = {f"model.{option}": value for option, value in SMALL.items()}
+    conf |= {"output_folder": tmp_path, "model.num_bases": 2}
+    arguments = [f"{key}={value}" for key, value in conf.items()]
+    result = CliRunner().invoke(cli, ["train_small_group_net", *arguments])
+    assert result.exit_code == 0, result.output
+    assert "num_bases=2" in result.output
+    model = tf.keras.models.load_model(tmp_path / "groupnet_resnet18.h5")
+    assert model.get_layer("stage1_block1_base2_conv1").filters == 4
+    assert np.isfinite(model(np.zeros((1, 32, 32, 3)))).all()
+
+
+BLOCK = """
+import sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "larq_zoo":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Finder())
+import larq_groupnet.imagenet
+import larq_groupnet.factories
+"""
+
+
+def test_without_larq_zoo_one_sentence_says_what_to_do():
+    done = subprocess.run([sys.executable, "-c", BLOCK], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("Error: ") == 1
+    assert done.stderr.splitlines()[-1] == (
+        "ImportError: larq_groupnet.factories needs larq-zoo and what it imports (No module named "
+        "'larq_zoo'): run `pip install --no-deps -r requirements-zoo.txt`."
+    )
