@@ -1,94 +1,161 @@
-"""Conversion for Larq Compute Engine, with a check that every binary convolution stayed binary."""
+"""From a trained Keras model to a `.tflite` for Larq Compute Engine that was seen to be right."""
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-import larq as lq
 import larq_compute_engine as lce
+import numpy as np
 import tensorflow as tf
-from tensorflow.lite.python import schema_py_generated as schema
+from absl import logging
+from numpy.typing import NDArray
+from tqdm import tqdm
 
+from larq_groupnet.deploy.audit import Finding, audit
+from larq_groupnet.deploy.flatbuffer import ConversionError
+from larq_groupnet.deploy.fold import fold
+from larq_groupnet.deploy.int8 import convert_int8, quantize
+from larq_groupnet.deploy.verify import verify
 from larq_groupnet.files import replacing
 
-
-class ConversionError(ValueError):
-    """The converted file would not run as binary kernels. Says which operations did not convert."""
+DEFAULT_SAMPLES = 4
 
 
-def convert(model: tf.keras.Model, path: str | Path) -> Path:
-    """Writes `model` as a `.tflite` for LCE's ARM kernels; nothing is written if that fails.
+class ConversionWarning(UserWarning):
+    """A file computes the right thing, with float operations where binary ones were wanted."""
+
+
+def convert(
+    model: tf.keras.Model,
+    path: str | Path,
+    *,
+    input_shape: Sequence[int] | None = None,
+    batch_size: int = 1,
+    data: NDArray[np.float32] | None = None,
+    calibration: NDArray[np.float32] | None = None,
+) -> Path:
+    """Folds and converts a model, audits and verifies the file, and only then puts it in place.
 
     Args:
-        model: A built model whose input has a fixed height and width.
-        path: Where to write; the file appears there only once it is whole.
+        model: A built functional model with one input and one output. It stays as it is.
+        path: Where to write. The file appears there once it is verified, or not at all.
+        input_shape: `(height, width, channels)` of the file; needed where the model's own is not
+            fixed, because a binary convolution of unknown size does not convert.
+        batch_size: Images that the file takes at once.
+        data: Real samples `(n, height, width, channels) float32` to verify the file on,
+            preprocessed for the model. By default a few images of seeded standard normal noise.
+        calibration: Images as in `data`. If given, real layers and activations become 8-bit
+            integers, with the ranges that they have on these images; see `int8.quantize`.
 
     Returns:
         The path.
 
     Raises:
-        ConversionError: If the input size is not fixed, or if a binary convolution became a
-            float one.
+        ConversionError: If the input size is not fixed, or if the file would be wrong: says which
+            layer, why, and what to change.
+        VerificationError: If it computes something else than the model.
+
+    Warns:
+        ConversionWarning: Of layers that do not run as binary kernels.
     """
-    if None in model.input_shape[1:]:
-        raise ConversionError(
-            "convert: expected a fixed input size, because a binary convolution of unknown size "
-            f"does not convert. Received: input_shape={model.input_shape}. Build the model with "
-            "the height and width that it will see."
-        )
-    with warnings.catch_warnings():
-        # Keras' SavedModel export warns of its own deprecated calls.
-        warnings.simplefilter("ignore")
-        flatbuffer = lce.convert_keras_model(model)
-    convolutions = [x for x in model.submodules if isinstance(x, tf.keras.layers.Conv2D)]
-    real = sum(not _is_binary(layer) for layer in convolutions)
-    ops = count_ops(flatbuffer)
-    # Not the number of LceBconv2d: the converter makes one of equal convolutions of one tensor.
-    if ops["CONV_2D"] > real or (len(convolutions) > real and not ops["LceBconv2d"]):
-        raise ConversionError(
-            f"convert: expected at most {real} float convolutions, one per real-valued layer. "
-            f"Received: {ops['CONV_2D']}. {ops['CONV_2D'] - real} of the model's "
-            f"{len(convolutions) - real} binary ones are not binary in the file, usually for their "
-            "padding (pad_values=1) or their quantizers (ste_sign)."
-        )
+    if calibration is not None:
+        fixed = with_input_shape(model, input_shape, batch_size)
+        samples = calibration[:DEFAULT_SAMPLES] if data is None else data
+        return convert_int8(quantize(fixed, calibration), path, data=samples)
     path = Path(path)
+    with tqdm(total=4, unit="step", desc="Folding") as progress:
+        fixed = with_input_shape(model, input_shape, batch_size)
+        folded = fold(fixed)
+        _next(progress, "Converting")
+        content = _convert(folded)
+        _next(progress, "Auditing")
+        findings = audit(folded, content)
+        if any(finding.severity == "wrong" for finding in findings):
+            raise ConversionError(_listed("the file would be wrong", findings))
+        _next(progress, "Verifying")
+        verify(fixed, content, _noise(fixed.input_shape) if data is None else data)
+        progress.update()
+    if findings:
+        warnings.warn(_listed("parts of the file run as float", findings), ConversionWarning, 2)
     with replacing(path) as temporary:
-        temporary.write_bytes(flatbuffer)
+        temporary.write_bytes(content)
     return path
 
 
-def _is_binary(layer: tf.keras.layers.Layer) -> bool:
-    return isinstance(layer, lq.layers.QuantConv2D) and layer.kernel_quantizer is not None
-
-
-def count_ops(file: bytes | str | Path) -> Counter[str]:
-    """Counts the operations of a `.tflite`.
+def with_input_shape(
+    model: tf.keras.Model, input_shape: Sequence[int] | None = None, batch_size: int = 1
+) -> tf.keras.Model:
+    """The same model for one input size and batch; the model itself if it has them already.
 
     Args:
-        file: The flatbuffer or its path.
+        model: A functional model with one input.
+        input_shape: `(height, width, channels)`, `None` for the model's own.
+        batch_size: Images at once.
 
     Returns:
-        Name of the operation (`CONV_2D`, `LceBconv2d`, ...) -> how often it occurs.
+        A model with copies of the weights.
+
+    Raises:
+        ConversionError: If a size is left open or does not fit the model.
     """
-    content = file if isinstance(file, bytes) else Path(file).read_bytes()
-    model = schema.Model.GetRootAs(content)
-    codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
-    names = [
-        code.CustomCode().decode() if code.CustomCode() else _BUILTIN[code.BuiltinCode()]
-        for code in codes
-    ]
-    graph = model.Subgraphs(0)
-    return Counter(names[graph.Operators(i).OpcodeIndex()] for i in range(graph.OperatorsLength()))
+    own = model.input_shape
+    if not isinstance(own, tuple) or isinstance(model.output, list | tuple | dict):
+        raise ConversionError(
+            "convert: expected a model with one input and one output. "
+            f"Received: input_shape={own}, output_shape={model.output_shape}"
+        )
+    shape = tuple(own[1:] if input_shape is None else input_shape)
+    if None in shape:
+        raise ConversionError(
+            "convert: expected a fixed input size, because a binary convolution of unknown size "
+            f"does not convert. Received: input_shape={own}. Name one: "
+            "convert(model, path, input_shape=(height, width, channels))."
+        )
+    fits = len(shape) == len(own[1:]) and all(
+        size > 0 and known in (None, size) for size, known in zip(shape, own[1:], strict=True)
+    )
+    if not fits or batch_size < 1 or own[0] not in (None, batch_size):
+        raise ConversionError(
+            f"convert: expected an input shape and a batch size that fit the model's {own}; build "
+            "it with other ones, or with None, for others. "
+            f"Received: input_shape={shape}, batch_size={batch_size}"
+        )
+    if own == (batch_size, *shape) or (own == (None, *shape) and batch_size == 1):
+        return model
+    inputs = tf.keras.Input(shape, batch_size=batch_size, name=model.input_names[0])
+    fixed = tf.keras.models.clone_model(model, inputs)
+    fixed.set_weights(model.get_weights())
+    return fixed
 
 
-_BUILTIN = {
-    value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)
-}
+def _convert(model: tf.keras.Model) -> bytes:
+    verbosity = logging.get_verbosity()
+    try:
+        with warnings.catch_warnings():
+            # Keras' SavedModel export warns of its own deprecated calls, and of metrics.
+            warnings.simplefilter("ignore")
+            logging.set_verbosity(logging.ERROR)
+            content: bytes = lce.convert_keras_model(model)
+    except Exception as error:  # LCE raises bare ones.
+        raise ConversionError(
+            _listed(f"LCE cannot convert the model: {error}. What audit says", audit(model))
+        ) from error
+    finally:
+        logging.set_verbosity(verbosity)
+    return content
 
 
-def load_interpreter(path: str | Path) -> lce.testing.Interpreter:
-    """LCE's interpreter of a `.tflite`; `predict(images)` maps `(batch, h, w, c)` to outputs."""
-    return lce.testing.Interpreter(Path(path).read_bytes(), num_threads=os.cpu_count() or 1)
+def _noise(shape: Sequence[int]) -> NDArray[np.float32]:
+    rng = np.random.RandomState(0)
+    return rng.standard_normal((DEFAULT_SAMPLES, *shape[1:])).astype(np.float32)
+
+
+def _listed(text: str, findings: Sequence[Finding]) -> str:
+    return "\n  ".join([f"convert: {text}:", *map(str, findings)])
+
+
+def _next(progress: tqdm, step: str) -> None:
+    progress.update()
+    progress.set_description(step)

@@ -1,12 +1,22 @@
 """Conversion: every binary convolution stays binary, and the file computes the same."""
 
+import importlib
+
 import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import larq_groupnet
-from larq_groupnet.deploy import ConversionError, convert, count_ops, load_interpreter
+from larq_groupnet.deploy import (
+    ConversionError,
+    ConversionWarning,
+    VerificationError,
+    convert,
+    count_ops,
+    load_interpreter,
+    verify,
+)
 
 
 def randomise_batch_norm(model, seed=0):
@@ -25,28 +35,33 @@ def randomise_batch_norm(model, seed=0):
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "bases"),
     [
-        ({"num_bases": 3, "atrous_rates": (1, 1, "1-3", "2-4")}, 3),
-        pytest.param({"num_bases": 2, "padding": "torch"}, 2, marks=pytest.mark.slow),
+        ({"num_bases": 2, "atrous_rates": (1, 1, "1-2", "2-3")}, 2),
+        ({"num_bases": 1, "padding": "torch"}, 1),
     ],
 )
 def test_the_file_computes_what_the_model_computes(tmp_path, options, bases):
     tf.keras.utils.set_random_seed(0)
     model = larq_groupnet.GroupNetDSP(
-        input_shape=(64, 64, 3), num_classes=5, width=0.125, **options
+        input_shape=(64, 64, 3),
+        num_classes=5,
+        width=0.125,
+        stage_blocks=(1, 1, 1, 1),
+        **options,
     )
     randomise_batch_norm(model)
-    path = convert(model, tmp_path / "model.tflite")
+    images = np.random.RandomState(0).uniform(-1, 1, (4, 64, 64, 3)).astype(np.float32)
+    path = convert(model, tmp_path / "model.tflite", data=images)
 
-    # 16 convolutions and 3 shortcuts in a ResNet-18; stem and head are real.
+    # 8 convolutions and 3 shortcuts; stem and head are real.
     ops = count_ops(path)
-    assert ops["LceBconv2d"] == 19 * bases
+    assert ops["LceBconv2d"] == 11 * bases
     assert ops["CONV_2D"] == 3
     assert ops["LceDequantize"] == 0
 
-    images = np.random.RandomState(0).uniform(-1, 1, (4, 64, 64, 3)).astype(np.float32)
     expected = model.predict(images, verbose=0)
     converted = load_interpreter(path).predict(images)
     # Values within rounding of 0 may flip a sign and move their neighbourhood.
@@ -55,22 +70,124 @@ def test_the_file_computes_what_the_model_computes(tmp_path, options, bases):
     assert len(np.unique(expected.argmax(-1))) > 1
 
 
-def test_an_unknown_size_is_refused(tmp_path):
-    model = larq_groupnet.GroupNetDSP(input_shape=(None, None, 3), num_bases=1, width=0.0625)
-    with pytest.raises(ConversionError, match="fixed input size"):
+def binary(*parts, shape=(8, 8, 32), batch=None, **options):
+    """`parts`, then a binary convolution, as a model."""
+    tf.keras.utils.set_random_seed(0)
+    defaults = {
+        "padding": "same",
+        "pad_values": 1.0,
+        "input_quantizer": "ste_sign",
+        "kernel_quantizer": "ste_sign",
+        "kernel_constraint": "weight_clip",
+        "use_bias": False,
+        "name": "conv",
+    }
+    inputs = x = tf.keras.Input(shape, batch_size=batch)
+    for part in parts:
+        x = part(x)
+    outputs = lq.layers.QuantConv2D(32, 3, **{**defaults, **options})(x)
+    return tf.keras.Model(inputs, outputs)
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch", "options"),
+    [
+        ((8, 8, 32), None, {}),
+        ((None, None, 32), None, {"input_shape": (6, 10, 32)}),
+        ((8, None, 32), None, {"input_shape": [8, 8, 32], "batch_size": 3}),
+        ((8, 8, 32), 2, {"batch_size": 2}),
+    ],
+)
+def test_size_and_batch_are_fixed_at_conversion(tmp_path, shape, batch, options):
+    model = binary(shape=shape, batch=batch)
+    path = convert(model, tmp_path / "new" / "model.tflite", **options)
+    interpreter = load_interpreter(path)
+    wanted = tuple(options.get("input_shape", (8, 8, 32)))
+    assert tuple(interpreter.input_shapes[0]) == (options.get("batch_size", 1), *wanted)
+    assert verify(model, path, np.random.RandomState(0).randn(5, *wanted)).samples == 5
+    assert model.input_shape == (batch, *shape)
+    assert [p.name for p in path.parent.iterdir()] == ["model.tflite"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((None, None, 32), {}, r"fixed input size.*Received: input_shape=\(None, None, None, 32\)"),
+        ((8, 8, 32), {"input_shape": (9, 8, 32)}, r"Received: input_shape=\(9, 8, 32\)"),
+        ((None, None, 32), {"input_shape": (8, 8)}, r"fit the model's.*input_shape=\(8, 8\)"),
+        ((None, None, 32), {"input_shape": (0, 8, 32)}, r"input_shape=\(0, 8, 32\)"),
+        ((8, 8, 32), {"batch_size": 0}, "batch_size=0"),
+    ],
+)
+def test_a_size_that_is_unknown_or_does_not_fit_is_refused(tmp_path, shape, options, message):
+    with pytest.raises(ConversionError, match=message):
+        convert(binary(shape=shape), tmp_path / "model.tflite", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_several_outputs_are_refused(tmp_path):
+    model = binary()
+    two = tf.keras.Model(model.input, [model.output, model.input])
+    with pytest.raises(ConversionError, match="one input and one output"):
+        convert(two, tmp_path / "model.tflite")
+
+
+def test_what_would_be_silently_wrong_is_refused(tmp_path):
+    model = binary(tf.keras.layers.ZeroPadding2D(1), tf.keras.layers.Conv2D(32, 3, 2, name="stem"))
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"of an earlier run")
+    with pytest.raises(ConversionError, match=r"stem \(wrong\): float symmetric pad at stride 2"):
+        convert(model, path)
+    assert path.read_bytes() == b"of an earlier run"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_would_be_slow_is_a_warning(tmp_path):
+    model = binary(kernel_quantizer="ste_tern")
+    with pytest.warns(ConversionWarning, match=r"conv \(slow\): quantizer LCE does not know"):
+        path = convert(model, tmp_path / "model.tflite")
+    assert count_ops(path)["CONV_2D"] == 1
+
+
+def test_what_the_audit_misses_is_found_by_verification(tmp_path, monkeypatch):
+    model = binary(tf.keras.layers.ZeroPadding2D(1), tf.keras.layers.Conv2D(32, 3, 2))
+    # The package's attribute of that name is the function.
+    module = importlib.import_module("larq_groupnet.deploy.convert")
+    monkeypatch.setattr(module, "audit", lambda *_: [])
+    with pytest.raises(VerificationError, match="signs that conv reads flip"):
         convert(model, tmp_path / "model.tflite")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_convolution_that_is_not_binary_for_lce_is_refused(tmp_path):
-    model = tf.keras.Sequential(
-        [
-            lq.layers.QuantConv2D(
-                32, 3, input_quantizer="ste_sign", kernel_quantizer="ste_tern", use_bias=False
-            )
-        ]
-    )
-    model.build((1, 8, 8, 32))
-    with pytest.raises(ConversionError, match="at most 0 float convolutions.*Received: 1"):
-        convert(model, tmp_path / "model.tflite")
-    assert not list(tmp_path.iterdir())
+def test_the_folded_network_is_converted_and_compared_with_the_one_given(tmp_path, monkeypatch):
+    def spoil(model):
+        twin = tf.keras.models.clone_model(model)
+        twin.set_weights([-weight for weight in model.get_weights()])
+        return twin
+
+    module = importlib.import_module("larq_groupnet.deploy.convert")
+    monkeypatch.setattr(module, "fold", spoil)
+    with pytest.raises(VerificationError, match="no flipped sign explains it"):
+        convert(binary(), tmp_path / "model.tflite")
+
+
+def test_what_lce_cannot_convert_is_said_with_the_cause(tmp_path):
+    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        model = binary()
+        with pytest.raises(ConversionError, match="mixed precision: .* half precision"):
+            convert(model, tmp_path / "model.tflite")
+    finally:
+        tf.keras.mixed_precision.set_global_policy("float32")
+
+
+def test_the_samples_given_are_the_ones_that_are_run(tmp_path):
+    with pytest.raises(ConversionError, match=r"data: expected .*\(n, 8, 8, 32\)"):
+        convert(binary(), tmp_path / "model.tflite", data=np.zeros((1, 9, 9, 32)))
+
+
+def test_progress_names_its_steps(tmp_path, capsys):
+    convert(binary(), tmp_path / "model.tflite")
+    shown = capsys.readouterr().err
+    assert all(step in shown for step in ("Folding", "Converting", "Auditing", "Verifying"))
+    assert "4/4" in shown

@@ -1,0 +1,296 @@
+"""What Larq Compute Engine would get wrong or run slowly, layer by layer, with the remedy.
+
+A model tells causes, a file tells facts. With both, a layer is only named for being slow if the
+file shows that it is. What converts to what was measured on LCE 0.16; see `docs/deploy.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import larq as lq
+import tensorflow as tf
+
+from larq_groupnet.deploy.flatbuffer import File, Graph, Operation
+from larq_groupnet.deploy.matching import layers_with_kernels, match, quantizer_before
+from larq_groupnet.deploy.padding import shifted_paddings
+
+_SIGNS = (lq.quantizers.SteSign, lq.quantizers.ApproxSign, lq.quantizers.SwishSign)
+_KERNEL_SIGNS = (*_SIGNS, lq.quantizers.MagnitudeAwareSign)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that LCE would not run as a binary kernel, or not rightly.
+
+    Attributes:
+        layer: Name of the Keras layer, or the nearest that the file tells.
+        severity: `"wrong"` if the file would not convert, not load, or compute something else;
+            `"slow"` if it would compute the same with float operations.
+        cause: Why.
+        remedy: What to change in the model.
+    """
+
+    layer: str
+    severity: str
+    cause: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.layer} ({self.severity}): {self.cause}. {self.remedy}."
+
+
+def audit(model_or_file: tf.keras.Model | File, file: File | None = None) -> list[Finding]:
+    """Names the layers that LCE would run wrongly or slowly.
+
+    Args:
+        model_or_file: Any built Larq model, or a `.tflite`. Of a file alone, layers go by the names
+            that the converter left, and causes by what it shows.
+        file: The converted file of the model, if there is one: findings then are facts.
+
+    Returns:
+        The findings, wrong ones first; an empty list if every binary convolution is one
+        `LceBconv2d`, with its activation and batch normalisation fused, and no `LceDequantize`
+        is left.
+    """
+    if not isinstance(model_or_file, tf.keras.Model):
+        findings = list(_audit_file(Graph(model_or_file)))
+    else:
+        graph = None if file is None else Graph(file)
+        findings = list(_audit_model(model_or_file, graph))
+    return sorted(findings, key=lambda finding: finding.severity != "wrong")
+
+
+def _audit_model(model: tf.keras.Model, graph: Graph | None) -> Iterator[Finding]:
+    yield from _of_whole_model(model)
+    operations = {} if graph is None else match(model, graph)
+    yield from _shifted(model, operations)
+    named = set()
+    for layer in layers_with_kernels(model):
+        quantizer = quantizer_before(layer)
+        if quantizer is None or _kernel_quantizer(layer) is None:
+            continue
+        finding = _wrong(layer) or _not_binary(layer, quantizer)
+        operation = operations.get(layer.name)
+        if graph is not None and (finding is None or finding.severity == "slow"):
+            finding = None if _is_binary(operation) else finding or _unexplained(layer, operation)
+        if finding is not None:
+            named |= {layer.name, quantizer.name}
+            yield finding
+        elif _pads_with_zeros(layer):
+            shape = getattr(layer, "input_shape", None) or (None, None, None, None)
+            yield _zero_padding(layer.name, shape, layer.kernel_size, layer.dilation_rate)
+    if graph is not None:
+        known = {
+            layer.name for layer in model.submodules if isinstance(layer, tf.keras.layers.Layer)
+        }
+        for finding in _unpacked(graph, known):
+            if finding.layer not in named:
+                yield finding
+
+
+def _of_whole_model(model: tf.keras.Model) -> Iterator[Finding]:
+    shape = model.input_shape if isinstance(model.input_shape, tuple) else ()
+    if None in shape[1:]:
+        yield Finding(
+            model.name,
+            "wrong",
+            f"dynamic size: the input has shape {shape}",
+            "Convert with a fixed height and width: convert(model, path, input_shape=(h, w, c))",
+        )
+    mixed = [
+        layer.name
+        for layer in model.submodules
+        if isinstance(layer, tf.keras.layers.Layer)
+        and layer.compute_dtype in ("float16", "bfloat16")
+    ]
+    if mixed:
+        yield Finding(
+            mixed[0],
+            "wrong",
+            f"mixed precision: {len(mixed)} layers compute in half precision, which TFLite does "
+            "not convert",
+            "Build the model under the policy 'float32' and copy the weights",
+        )
+
+
+def _wrong(layer: Any) -> Finding | None:
+    if isinstance(layer.input_quantizer, lq.quantizers.SteTern):
+        return Finding(
+            layer.name,
+            "wrong",
+            "quantizer LCE does not know: it takes ste_tern on activations for a sign, zeros and "
+            "all",
+            "Use input_quantizer='ste_sign'",
+        )
+    groups = getattr(layer, "groups", 1)
+    if groups > 1 and _group_width(layer) % 32 == 0:
+        return Finding(
+            layer.name,
+            "wrong",
+            f"grouped convolution: LCE's default kernel refuses groups={groups} when it loads the "
+            "file",
+            "Split the input and use one QuantConv2D per group, or groups=1",
+        )
+    return None
+
+
+def _not_binary(layer: Any, quantizer: Any) -> Finding | None:
+    """Why LCE has no binary kernel for a layer, as far as its configuration tells."""
+    kind = type(layer).__name__
+    cause = remedy = None
+    if not isinstance(layer, lq.layers.QuantConv2D):
+        cause = f"{kind}: LCE accelerates QuantConv2D only"
+        remedy = "Use QuantConv2D, or expect a float layer"
+    elif layer.groups > 1:
+        cause = f"group not a multiple of 32: {_group_width(layer)} channels in each"
+        remedy = "Use groups=1, or one QuantConv2D per group"
+    elif _pads(layer) and layer.pad_values not in (0, 1):
+        cause = f"padding with {layer.pad_values}: a binary kernel pads with +1"
+        remedy = "Use pad_values=1.0"
+    elif not _may_be(layer.kernel_quantizer, _KERNEL_SIGNS):
+        cause = f"quantizer LCE does not know: {_name(layer.kernel_quantizer)} for the kernel"
+        remedy = "Use kernel_quantizer='ste_sign'"
+    elif not _may_be(getattr(quantizer, "input_quantizer", quantizer), _SIGNS):
+        used = getattr(quantizer, "input_quantizer", quantizer)
+        cause = f"quantizer LCE does not know: {_name(used)} for the input"
+        remedy = "Use input_quantizer='ste_sign'"
+    return None if cause is None else Finding(layer.name, "slow", cause, remedy or "")
+
+
+def _unexplained(layer: tf.keras.layers.Layer, operation: Operation | None) -> Finding:
+    found = "is not in the file" if operation is None else f"is a {operation.name}"
+    return Finding(
+        layer.name,
+        "slow",
+        f"the convolution {found}, so its input or kernel was not seen to be +-1",
+        "Use plain ste_sign quantizers, with nothing but +1 padding between sign and convolution",
+    )
+
+
+def _shifted(model: tf.keras.Model, operations: dict[str, Operation]) -> Iterator[Finding]:
+    for layer, pad in shifted_paddings(model).items():
+        operation = operations.get(layer)
+        if operation is not None and not operation.same_padding:
+            continue  # The converter has kept the padding as an operation of its own.
+        if pad.of_signs:
+            cause = f"sign then symmetric pad at stride {pad.stride}"
+            remedy = "Pad with +1 before the quantizer, and convolve with padding='valid'"
+        else:
+            cause = f"float symmetric pad at stride {pad.stride}"
+            remedy = f"Pad only the rows and columns that are read: {pad.exact}"
+        yield Finding(
+            layer,
+            "wrong",
+            f'{cause}: the converter takes {pad.padding} for TensorFlow\'s "same", which pads '
+            f"{pad.same}, so that the result is shifted",
+            remedy,
+        )
+
+
+def _audit_file(graph: Graph) -> Iterator[Finding]:
+    for operation in graph.operations:
+        if operation.name != "LceBconv2d":
+            continue
+        name = _scope(graph.tensors[operation.outputs[0]].name)
+        kernel = graph.tensors[operation.inputs[1]].shape
+        options = operation.options
+        if kernel[-1] * 32 < options["channels_in"]:
+            yield Finding(
+                name,
+                "wrong",
+                f"grouped convolution: its kernel reads {kernel[-1] * 32} of "
+                f"{options['channels_in']} channels, which LCE's default kernel refuses to load",
+                "Split the input and use one QuantConv2D per group, or groups=1",
+            )
+        elif operation.same_padding and options["pad_values"] == 0:
+            dilation = options["dilation_height_factor"], options["dilation_width_factor"]
+            shape = graph.tensors[operation.inputs[0]].shape
+            yield _zero_padding(name, shape, kernel[1:3], dilation)
+    yield from _unpacked(graph, set())
+
+
+def _unpacked(graph: Graph, known: set[str]) -> Iterator[Finding]:
+    """One finding per LceDequantize; named after one of the `known` layers if it can be."""
+    for operation in graph.operations:
+        if operation.name != "LceDequantize":
+            continue
+        readers = graph.readers(operation.outputs[0])
+        if all(reader.name in ("PAD", "PADV2") for reader in readers):
+            readers += [after for pad in readers for after in graph.readers(pad.outputs[0])]
+        name = graph.tensors[operation.inputs[0]].name
+        yield Finding(
+            next((part for part in name.split("/") if part in known), _scope(name)),
+            "slow",
+            "LceDequantize: its signs are unpacked to floats for "
+            + ", ".join(reader.name for reader in readers),
+            "Read signs by binary convolutions only: pad with +1 inside them, and pool, add or "
+            "concatenate before the quantizer",
+        )
+
+
+def _zero_padding(
+    layer: str,
+    input_shape: Sequence[int | None],
+    kernel: Sequence[int],
+    dilation: Sequence[int],
+) -> Finding:
+    """What a binary convolution with "same" padding and `pad_values=0` suffers from.
+
+    LCE pads with +1 and corrects the result for zeros. Where both sides of the padding meet in one
+    output the correction is wrong: measured for sizes 1 to 9, kernels 2 to 7, dilations 1 to 6.
+    """
+    widths = [(taps - 1) * rate + 1 for taps, rate in zip(kernel, dilation, strict=True)]
+    sizes = list(input_shape[1:3])
+    if any(size is not None and size < width for size, width in zip(sizes, widths, strict=True)):
+        return Finding(
+            layer,
+            "wrong",
+            f"zero padding of a map of {sizes[0]} x {sizes[1]}, which is smaller than the kernel "
+            f"of {widths[0]} x {widths[1]}: LCE computes something else",
+            "Use pad_values=1.0, or a larger input",
+        )
+    return Finding(
+        layer,
+        "slow",
+        "zero padding: LCE fuses no activation and writes no signs after it, and an int8 file "
+        "does not load",
+        "Use pad_values=1.0, or padding='valid' where nothing is padded",
+    )
+
+
+def _kernel_quantizer(layer: Any) -> Any:
+    return getattr(layer, "kernel_quantizer", None) or getattr(layer, "depthwise_quantizer", None)
+
+
+def _is_binary(operation: Operation | None) -> bool:
+    return operation is not None and operation.name == "LceBconv2d"
+
+
+def _group_width(layer: Any) -> int:
+    return int(layer.kernel.shape[2])
+
+
+def _pads(layer: Any) -> bool:
+    return layer.padding == "same" and any(size > 1 for size in layer.kernel_size)
+
+
+def _pads_with_zeros(layer: Any) -> bool:
+    return getattr(layer, "padding", None) == "same" and layer.pad_values == 0
+
+
+def _may_be(quantizer: Any, signs: tuple[type, ...]) -> bool:
+    """A function may be a sign; only its file tells."""
+    return isinstance(quantizer, signs) or not isinstance(quantizer, lq.quantizers.Quantizer)
+
+
+def _name(quantizer: Any) -> str:
+    return getattr(quantizer, "__name__", type(quantizer).__name__)
+
+
+def _scope(name: str) -> str:
+    """`model/conv/ste_sign/Sign` -> `conv`."""
+    parts = name.split(";")[0].split("/")
+    return parts[1] if len(parts) > 1 else parts[0]

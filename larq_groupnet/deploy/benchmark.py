@@ -1,0 +1,315 @@
+"""How fast, how large and how hungry `.tflite` files are on this machine, side by side.
+
+Every file has a process with an interpreter of its own, and the processes take turns, one
+invocation each, so that whatever else the machine does hits all files alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from terminaltables import AsciiTable
+from tqdm import tqdm
+
+from larq_groupnet.deploy import benchmark_worker
+from larq_groupnet.deploy.op_costs import BenchmarkError, OpCost, combine, count, profile
+
+RUNS = 50
+"""Timed invocations of each file."""
+
+PROFILER = "lce_benchmark_model"
+"""LCE's own benchmark binary, which times every operation."""
+
+_WARM_UP = 2
+_BUSY = 0.9
+_NOT_BINARY = "-"
+_ARM = ("aarch64", "arm64")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One file on this machine.
+
+    Attributes:
+        file: The file.
+        size: Its bytes.
+        kernel: Kernel of `LceBconv2d`: the fastest of `default`, `indirect` (`use_indirect_bgemm`)
+            and `reference` that is correct for this file; `-` without binary convolutions.
+        refused: Kernel -> why it cannot be used for this file.
+        seconds: Latency of every timed invocation, in order: one image (or batch) copied in, the
+            network run, the result copied out.
+        cpu: CPU time of every timed invocation in seconds, summed over threads. On one thread, less
+            than the latency means that other programs had the CPU in between.
+        memory: Peak resident bytes of the process, less those that it had before it made the
+            interpreter: content of the file, packed weights, tensors. The process is Python with
+            NumPy and LCE's library, without TensorFlow; these are not counted.
+        ops: What the file consists of, the most work first.
+    """
+
+    file: Path
+    size: int
+    kernel: str
+    refused: Mapping[str, str]
+    seconds: tuple[float, ...]
+    cpu: tuple[float, ...]
+    memory: int
+    ops: tuple[OpCost, ...]
+
+    @property
+    def median(self) -> float:
+        """Median latency in seconds."""
+        return float(np.median(self.seconds))
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """Between which half of the latencies are, in seconds."""
+        low, high = np.percentile(self.seconds, (25, 75))
+        return float(low), float(high)
+
+    @property
+    def cpu_share(self) -> float:
+        """CPU time over latency, in all."""
+        return sum(self.cpu) / sum(self.seconds)
+
+    def ratio(self, first: Measurement) -> float:
+        """Median over the rounds of this latency divided by that of another file, same round."""
+        return float(np.median(np.divide(self.seconds, first.seconds)))
+
+
+def benchmark(
+    files: Sequence[str | Path],
+    runs: int = RUNS,
+    *,
+    threads: int = 1,
+    profiler: str | Path | None = None,
+) -> list[Measurement]:
+    """Measures files against each other.
+
+    Args:
+        files: `.tflite` files.
+        runs: Timed invocations of each, in alternation, after a few that are not counted.
+        threads: Threads of each interpreter.
+        profiler: Path of `lce_benchmark_model` for this machine, for times per operation.
+
+    Returns:
+        One measurement per file, in the order given.
+
+    Raises:
+        BenchmarkError: If a file is no `.tflite` or LCE does not run it; names the file.
+        OSError: If one cannot be read, or the profiler cannot be started.
+        ValueError: If there is no file, or `runs` or `threads` is below 1.
+    """
+    if not files or runs < 1 or threads < 1:
+        raise ValueError(
+            "benchmark: expected at least one file, run and thread. "
+            f"Received: files={list(map(str, files))}, runs={runs}, threads={threads}"
+        )
+    paths = [Path(file) for file in files]
+    costs = [count(path) for path in paths]
+    kernels = [
+        _kernel(path, cost, threads)
+        for path, cost in zip(tqdm(paths, unit="file", desc="Choosing kernels"), costs, strict=True)
+    ]
+    answers = _in_turns(
+        [_Worker("run", p, threads, k) for p, (k, _) in zip(paths, kernels, strict=True)], runs
+    )
+    return [
+        Measurement(
+            path,
+            path.stat().st_size,
+            kernel if "LceBconv2d" in cost else _NOT_BINARY,
+            refused,
+            tuple(answer["seconds"] for answer in own),
+            tuple(answer["cpu"] for answer in own),
+            own[-1]["memory"],
+            combine(cost, profile(profiler, path, runs, threads, kernel) if profiler else None),
+        )
+        for path, cost, (kernel, refused), own in zip(paths, costs, kernels, answers, strict=True)
+    ]
+
+
+def table(measurements: Sequence[Measurement]) -> str:
+    """The files side by side, relative to the first, then the operations of each."""
+    first = measurements[0]
+    heading = ["file", "median (ms)", "quartiles", "ratio", "CPU (ms)", "size (MiB)", "ratio"]
+    rows = [[*heading, "memory (MiB)", "ratio", "kernel"]]
+    for one in measurements:
+        low, high = one.quartiles
+        rows += [
+            [
+                one.file.name,
+                f"{1e3 * one.median:.2f}",
+                f"{1e3 * low:.2f} - {1e3 * high:.2f}",
+                f"{one.ratio(first):.3f}",
+                f"{1e3 * np.median(one.cpu):.2f}",
+                f"{one.size / 2**20:.2f}",
+                f"{one.size / first.size:.3f}",
+                f"{one.memory / 2**20:.2f}",
+                f"{one.memory / (first.memory or 1):.3f}",
+                one.kernel,
+            ]
+        ]
+    parts = [_table(rows, right=range(1, 9)), *map(_ops_table, measurements)]
+    return "\n\n".join(parts)
+
+
+def main(files: list[str], runs: int) -> None:
+    """Measures and prints; times per operation if `lce_benchmark_model` is on the path."""
+    profiler = shutil.which(PROFILER)
+    measurements = benchmark(files, runs, profiler=profiler)
+    print(table(measurements))
+    print("\n" + _explanation(measurements, profiler))
+
+
+class _Worker:
+    """A process with the interpreter of one file.
+
+    Args:
+        command: `"choose"` or `"run"`; see `benchmark_worker`.
+        file: The file.
+        threads: Threads of the interpreter.
+        kernel: Name of the kernel, for `"run"`.
+    """
+
+    def __init__(self, command: str, file: Path, threads: int, kernel: str = ""):
+        self._file = file
+        # -P: the script's folder must not hide other modules.
+        arguments = [sys.executable, "-P", benchmark_worker.__file__, command, str(file)]
+        self._process = subprocess.Popen(
+            [*arguments, str(threads), kernel],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> _Worker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def ask(self) -> dict[str, Any]:
+        """One answer of the process.
+
+        Raises:
+            BenchmarkError: If it has ended instead.
+        """
+        stdin, stdout = self._process.stdin, self._process.stdout
+        with contextlib.suppress(BrokenPipeError):
+            print(file=stdin, flush=True)
+        line = stdout.readline() if stdout else ""
+        if not line:
+            raise self._failure()
+        answer: dict[str, Any] = json.loads(line)
+        if answer.get("kernel", "") is None:
+            raise self._failure()
+        return answer
+
+    def _failure(self) -> BenchmarkError:
+        _, errors = self._process.communicate()
+        said = [line for line in errors.splitlines() if line.strip()]
+        told = [line for line in said if line.startswith("ERROR:")] or said[-1:]
+        reason = told[0] if told else f"its process ended with status {self._process.returncode}"
+        return BenchmarkError(
+            f"benchmark: expected a .tflite that LCE's interpreter runs. Received: {self._file}, "
+            f"where it says: {reason}. larq_groupnet.deploy.audit(file) may name the operation."
+        )
+
+
+def _kernel(path: Path, costs: Mapping[str, OpCost], threads: int) -> tuple[str, dict[str, str]]:
+    """Name of the kernel to run a file with, and why others cannot be used."""
+    if "LceBconv2d" not in costs:
+        return "default", {}
+    with _Worker("choose", path, threads) as worker:
+        answer = worker.ask()
+    return answer["kernel"], answer["refused"]
+
+
+def _in_turns(workers: Sequence[_Worker], runs: int) -> list[list[dict[str, Any]]]:
+    """For each worker its answers to `runs` questions."""
+    with contextlib.ExitStack() as stack:
+        for worker in workers:
+            stack.enter_context(worker)
+        rounds = [
+            [worker.ask() for worker in workers]
+            for _ in tqdm(range(_WARM_UP + runs), unit="round", desc="Measuring")
+        ]
+    return [list(answers) for answers in zip(*rounds[_WARM_UP:], strict=True)]
+
+
+def _ops_table(measurement: Measurement) -> str:
+    ops = measurement.ops
+    rows = [
+        [measurement.file.name, "count", "MACs (M)", "of all", "elements written (k)", "of all"]
+    ]
+    timed = any(op.milliseconds is not None for op in ops)
+    rows[0] += ["time (ms)", "of all"] * timed
+    for op in ops:
+        row = [op.name, str(op.count)]
+        row += [f"{op.macs / 1e6:.2f}", _share(op.macs, sum(o.macs for o in ops))]
+        row += [f"{op.elements / 1e3:.1f}", _share(op.elements, sum(o.elements for o in ops))]
+        if timed:
+            total = sum(o.milliseconds or 0 for o in ops)
+            row += [f"{op.milliseconds or 0:.3f}", _share(op.milliseconds or 0, total)]
+        rows.append(row)
+    return _table(rows, right=range(1, len(rows[0])))
+
+
+def _share(part: float, total: float) -> str:
+    return f"{part / (total or 1):.1%}"
+
+
+def _table(rows: list[list[str]], right: Sequence[int]) -> str:
+    built = AsciiTable(rows)
+    built.justify_columns = dict.fromkeys(right, "right")
+    return str(built.table)
+
+
+def _explanation(measurements: Sequence[Measurement], profiler: str | None) -> str:
+    machine = platform.machine()
+    lines = []
+    if machine not in _ARM:
+        lines += [
+            f"This machine is {machine}. LCE is not optimised for it: ratios between files differ "
+            "on ARM, and ARM is what counts (docs/devices.md)."
+        ]
+    starved = min(measurements, key=lambda one: one.cpu_share)
+    if starved.cpu_share < _BUSY:
+        lines += [
+            f"The machine is busy: {starved.file.name} had the CPU for {starved.cpu_share:.0%} of "
+            "its latency only. Latencies are too high, long ones most, and so are their ratios; "
+            "CPU times are nearer the truth. Measure again on an idle machine."
+        ]
+    lines += [
+        "Latency: one invocation on one thread, image copied in and result copied out; median and "
+        f"quartiles of {len(measurements[0].seconds)}. The files took turns.",
+        f"Ratio: to {measurements[0].file.name}; of latencies the median over the rounds.",
+        "CPU: median CPU time. Memory: peak of what the interpreter adds to its process, content "
+        "of the file included; Python, NumPy and LCE's library are not counted.",
+        "MACs: of convolutions and dense layers, binary ones included. Elements: values written; a "
+        "word of 32 signs is one.",
+        "Kernel of LceBconv2d: the fastest here of default, indirect (use_indirect_bgemm=True) "
+        "and reference whose output equals the reference kernel's.",
+    ]
+    for one in measurements:
+        lines += [f"{one.file.name}: {kernel}: {why}" for kernel, why in one.refused.items()]
+    if profiler:
+        lines += [f"Times per operation: {profiler}, in runs of its own."]
+    else:
+        lines += [
+            "No times per operation: LCE's Python interpreter has no profiler. Put "
+            f"{PROFILER} on the PATH to get them (docs/devices.md)."
+        ]
+    return "\n".join(lines)

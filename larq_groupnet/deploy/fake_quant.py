@@ -1,0 +1,309 @@
+"""A folded network rewritten so that everything but its binary kernels is 8-bit integers.
+
+LCE's converter makes integers where fake-quant operations say which range a tensor has. So every
+tensor that the file will hold, and every real kernel, is rounded here as the file will round it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import larq as lq
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from larq_groupnet.deploy.flatbuffer import ConversionError
+from larq_groupnet.layers import ConstantPad2D
+
+layers = tf.keras.layers
+
+
+@tf.keras.utils.register_keras_serializable("larq_groupnet")
+class FakeQuant(tf.keras.layers.Layer):
+    """Rounds to 256 levels between the two values of its weight `range`, which is not trained.
+
+    The gradient passes inside of the range. While `active` is false, nothing is rounded.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.active = True
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Makes the range, which `quantize` sets."""
+        self.range = self.add_weight(
+            "range", (2,), initializer=tf.keras.initializers.Constant((0.0, 1.0)), trainable=False
+        )
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Rounds the inputs; shape and dtype stay."""
+        if not self.active:
+            return inputs
+        return tf.quantization.fake_quant_with_min_max_vars(inputs, self.range[0], self.range[1])
+
+
+@tf.keras.utils.register_keras_serializable("larq_groupnet")
+class Int8Kernel(lq.quantizers.Quantizer):
+    """Rounds a kernel to the levels -127 to 127 of the largest absolute value.
+
+    Args:
+        per_channel: One range per channel of the last axis instead of one in all.
+    """
+
+    precision = 8
+
+    def __init__(self, per_channel: bool = True, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.per_channel = per_channel
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Rounds the inputs; shape and dtype stay."""
+        size = tf.abs(tf.stop_gradient(inputs))
+        # A channel of zeros would have a scale of 0.
+        limit = tf.maximum(tf.reduce_max(size), 1e-6)
+        if not self.per_channel:
+            return tf.quantization.fake_quant_with_min_max_vars(
+                inputs, -limit, limit, narrow_range=True
+            )
+        limits = tf.maximum(tf.reduce_max(size, range(len(size.shape) - 1)), 1e-6 * limit)
+        return tf.quantization.fake_quant_with_min_max_vars_per_channel(
+            inputs, -limits, limits, narrow_range=True
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """What Keras saves."""
+        return {**super().get_config(), "per_channel": self.per_channel}
+
+
+class _Value:
+    """A tensor of the new model, rounded as soon as someone reads it rounded.
+
+    Args:
+        tensor: The tensor, before it is rounded.
+        quant: What rounds it.
+        fuses: Layers that LCE would compute together with the one that gives this tensor.
+    """
+
+    def __init__(self, tensor: tf.Tensor, quant: FakeQuant, fuses: tuple[type, ...] = ()):
+        self.tensor = tensor
+        self.quant = quant
+        self.fuses = fuses
+        self._rounded: tf.Tensor | None = None
+
+    def rounded(self) -> tf.Tensor:
+        """The tensor as the file holds it."""
+        if self._rounded is None:
+            self._rounded = self.quant(self.tensor)
+        return self._rounded
+
+
+class Rewriter:
+    """Builds the fake-quantised model of a folded one, layer by layer.
+
+    Attributes:
+        softmaxes: What rounds probabilities, for which TFLite prescribes the range.
+        pads: Layers that pad, and what rounds their result.
+    """
+
+    def __init__(self, folded: tf.keras.Model):
+        self._folded = folded
+        depths = folded._nodes_by_depth
+        self._nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
+        self._readers: dict[int, list[Any]] = defaultdict(list)
+        for node in self._nodes:
+            for x in node.keras_inputs:
+                self._readers[id(x)].append(node)
+        for x in folded.outputs:
+            self._readers[id(x)].append(None)
+        self._left: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+        self.softmaxes: list[FakeQuant] = []
+        self.pads: list[tuple[ConstantPad2D, FakeQuant]] = []
+
+    def model(self) -> tf.keras.Model:
+        """The model, its ranges not yet set."""
+        values: dict[int, _Value] = {}
+        for node in self._nodes:
+            rule = self._rule(node)
+            value = rule(node, *(values[id(x)] for x in node.keras_inputs))
+            if len(self._readers[id(node.outputs)]) != 1:
+                value.fuses = ()  # LCE fuses only what nobody else reads.
+            values[id(node.outputs)] = value
+        return tf.keras.Model(
+            values[id(self._folded.input)].tensor,
+            values[id(self._folded.output)].rounded(),
+            name=self._folded.name,
+        )
+
+    def _rule(self, node: Any) -> Callable[..., _Value]:
+        layer = node.layer
+        rules: dict[type, Callable[..., _Value]] = {
+            layers.InputLayer: self._input,
+            layers.Activation: self._activation,
+            layers.Add: self._add,
+            layers.BatchNormalization: self._batch_norm,
+            layers.Conv2D: self._real,
+            layers.Dense: self._real,
+            layers.GlobalAveragePooling2D: self._rounded_again,
+            layers.MaxPooling2D: self._same_range,
+            layers.ReLU: self._relu,
+            layers.Rescaling: self._rounded_again,
+            layers.UpSampling2D: self._same_range,
+            ConstantPad2D: self._same_range,
+            lq.layers.QuantConv2D: self._binary,
+        }
+        cause = None
+        tensors = 1 if node.is_input else len(node.keras_inputs)
+        if type(layer) not in rules:
+            cause = f"expected one of {', '.join(kind.__name__ for kind in rules)}"
+        elif len(layer.inbound_nodes) > 1:
+            cause = "expected a layer that is called once"
+        elif not node.is_input and len(tf.nest.flatten(node.call_args)) != tensors:
+            cause = "expected a layer that is called on tensors alone"
+        if cause:
+            raise _refused(layer, cause)
+        return rules[type(layer)]
+
+    def _input(self, node: Any) -> _Value:
+        return _Value(node.outputs, _quant(node.layer.name))
+
+    def _activation(self, node: Any, x: _Value) -> _Value:
+        layer = node.layer
+        if layer.activation is tf.keras.activations.linear:
+            return x
+        if layer.activation is not tf.keras.activations.softmax:
+            raise _refused(layer, "expected a softmax; of other activations, layers.ReLU")
+        quant = _quant(layer.name)
+        self.softmaxes.append(quant)
+        return _Value(_copy(layer)(x.rounded()), quant)
+
+    def _add(self, node: Any, *inputs: _Value) -> _Value:
+        """Two at a time: each sum is a tensor of the file, and needs a range."""
+        name = node.layer.name
+        total = inputs[0]
+        for k, x in enumerate(inputs[1:], 2):
+            part = name if k == len(inputs) else f"{name}_first{k}"
+            total = _Value(layers.Add(name=part)([total.rounded(), x.rounded()]), _quant(part))
+        return total
+
+    def _binary(self, node: Any, x: _Value) -> _Value:
+        layer = node.layer
+        if layer.input_quantizer is None or layer.kernel_quantizer is None:
+            raise _refused(
+                layer, "expected a binary convolution; build the network with binary=True"
+            )
+        return _Value(
+            _applied(layer, x.rounded()),
+            _quant(layer.name),
+            (layers.ReLU, layers.BatchNormalization),
+        )
+
+    def _real(self, node: Any, x: _Value) -> _Value:
+        layer = node.layer
+        if layer.activation is not tf.keras.activations.linear or getattr(layer, "groups", 1) > 1:
+            raise _refused(layer, "expected no groups, and activations as layers of their own")
+        kernel, *bias = layer.get_weights()
+        scale, offset = self._factors_behind(node, kernel.shape[-1])
+        config = {**layer.get_config(), "use_bias": True}
+        if isinstance(layer, layers.Dense):
+            config["kernel_quantizer"] = Int8Kernel(per_channel=False)
+            copy = lq.layers.QuantDense.from_config(config)
+        else:
+            config["kernel_quantizer"] = Int8Kernel()
+            copy = lq.layers.QuantConv2D.from_config(config)
+        tensor = copy(x.rounded())
+        copy.set_weights([kernel * scale, sum(bias) * scale + offset])
+        return _Value(tensor, _quant(layer.name), (layers.ReLU,))
+
+    def _factors_behind(self, node: Any, width: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """What of the batch normalisation behind a layer can go into its kernel and bias.
+
+        A positive factor can go through a max-pool, too, and so can the offset if the factors of
+        all channels are positive.
+        """
+        ones, zeros = np.ones(width), np.zeros(width)
+        after = self._only_reader(node)
+        pooled = after is not None and isinstance(after.layer, layers.MaxPooling2D)
+        if pooled:
+            after = self._only_reader(after)
+        if after is None or type(after.layer) is not layers.BatchNormalization:
+            return ones, zeros
+        scale, offset = _affine(after.layer)
+        if not pooled or (scale > 0).all():
+            self._left[after.layer.name] = ones, zeros
+            return scale, offset
+        size = np.where(scale == 0, 1, np.abs(scale))
+        self._left[after.layer.name] = scale / size, offset
+        return size, zeros
+
+    def _only_reader(self, node: Any) -> Any:
+        readers = self._readers[id(node.outputs)]
+        return readers[0] if len(readers) == 1 else None
+
+    def _batch_norm(self, node: Any, x: _Value) -> _Value:
+        layer = node.layer
+        if layers.BatchNormalization in x.fuses:
+            return _Value(_applied(layer, x.tensor), _quant(layer.name))
+        scale, offset = self._left.get(layer.name) or _affine(layer)
+        if (scale == 1).all() and not offset.any():
+            return x
+        if len(x.tensor.shape) != 4:
+            raise _refused(layer, "expected a batch normalisation of maps, or behind a dense layer")
+        copy = lq.layers.QuantDepthwiseConv2D(
+            1, depthwise_quantizer=Int8Kernel(per_channel=False), name=layer.name
+        )
+        tensor = copy(x.rounded())
+        copy.set_weights([scale.reshape(1, 1, -1, 1), offset])
+        return _Value(tensor, _quant(layer.name))
+
+    def _relu(self, node: Any, x: _Value) -> _Value:
+        layer = node.layer
+        if layer.max_value not in (None, 6) or layer.threshold or layer.negative_slope:
+            raise _refused(layer, "expected a plain ReLU or ReLU6")
+        fused = layers.ReLU in x.fuses
+        tensor = _copy(layer)(x.tensor if fused else x.rounded())
+        binary = layers.BatchNormalization in x.fuses
+        return _Value(tensor, _quant(layer.name), (layers.BatchNormalization,) if binary else ())
+
+    def _rounded_again(self, node: Any, x: _Value) -> _Value:
+        return _Value(_copy(node.layer)(x.rounded()), _quant(node.layer.name))
+
+    def _same_range(self, node: Any, x: _Value) -> _Value:
+        """TFLite moves or averages the integers as they are."""
+        copy = _copy(node.layer)
+        if isinstance(copy, ConstantPad2D):
+            self.pads.append((copy, x.quant))
+        return _Value(copy(x.rounded()), x.quant)
+
+
+def _affine(layer: tf.keras.layers.Layer) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A batch normalisation as factors and offsets per channel."""
+    mean, variance = layer.moving_mean.numpy(), layer.moving_variance.numpy()
+    scale = 1 / np.sqrt(variance.astype(np.float64) + layer.epsilon)
+    if layer.scale:
+        scale *= layer.gamma.numpy()
+    return scale, (layer.beta.numpy() if layer.center else 0.0) - mean * scale
+
+
+def _quant(name: str) -> FakeQuant:
+    return FakeQuant(name=f"{name}_int8")
+
+
+def _copy(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
+    return type(layer).from_config(layer.get_config())
+
+
+def _applied(layer: tf.keras.layers.Layer, tensor: tf.Tensor) -> tf.Tensor:
+    copy = _copy(layer)
+    result = copy(tensor)
+    copy.set_weights(layer.get_weights())
+    return result
+
+
+def _refused(layer: tf.keras.layers.Layer, cause: str) -> ConversionError:
+    return ConversionError(
+        f"quantize: {layer.name} cannot be int8: {cause}. Received: {type(layer).__name__}"
+    )

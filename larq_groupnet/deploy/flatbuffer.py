@@ -1,0 +1,202 @@
+"""Reading `.tflite` files, and running them with Larq Compute Engine's interpreter."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flatbuffers  # type: ignore[import-untyped]
+import larq_compute_engine as lce
+import numpy as np
+from flatbuffers import flexbuffers
+from numpy.typing import NDArray
+from tensorflow.lite.python import schema_py_generated as schema
+
+File = bytes | str | Path
+
+_BUILTIN = {
+    value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)
+}
+_DTYPES = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.INT32: np.int32}
+
+
+class ConversionError(ValueError):
+    """The converted file would not run, or would not compute what the model computes."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of a file: `data` is its constant value, `None` where it is computed."""
+
+    name: str
+    shape: tuple[int, ...]
+    data: NDArray[Any] | None
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation of a file.
+
+    Attributes:
+        name: `CONV_2D`, `LceBconv2d`, ...
+        inputs: Indices of tensors, -1 for one that is left out.
+        outputs: Indices of tensors.
+        same_padding: Whether the kernel itself pads.
+        options: The options of an operation of LCE, such as `pad_values` and `channels_in`.
+    """
+
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    same_padding: bool
+    options: Mapping[str, Any]
+
+
+class Graph:
+    """The tensors and operations of a `.tflite`, in the order in which they run.
+
+    Args:
+        file: The flatbuffer or its path.
+    """
+
+    def __init__(self, file: File):
+        self._content = schema.ModelT.InitFromObj(schema.Model.GetRootAs(read(file)))
+        graph = self._content.subgraphs[0]
+        self.tensors = [self._tensor(tensor) for tensor in graph.tensors]
+        self.operations = [self._operation(operation) for operation in graph.operators]
+        self._producers = {t: op for op in self.operations for t in op.outputs}
+
+    def producer(self, tensor: int) -> Operation | None:
+        """The operation that computes a tensor; `None` for inputs and constants."""
+        return self._producers.get(tensor)
+
+    def readers(self, tensor: int) -> list[Operation]:
+        """The operations that read a tensor."""
+        return [op for op in self.operations if tensor in op.inputs]
+
+    def with_outputs(self, tensors: Sequence[int]) -> bytes:
+        """The same file with other outputs, so that an interpreter shows what is inside."""
+        graph = self._content.subgraphs[0]
+        before = graph.outputs
+        graph.outputs = list(tensors)
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(self._content.Pack(builder), b"TFL3")
+        graph.outputs = before
+        return bytes(builder.Output())
+
+    def _tensor(self, tensor: Any) -> Tensor:
+        shape = tuple(int(size) for size in tensor.shape) if tensor.shape is not None else ()
+        raw = self._content.buffers[tensor.buffer].data
+        data = None
+        if raw is not None and tensor.type in _DTYPES:
+            data = np.frombuffer(np.asarray(raw, np.uint8).tobytes(), _DTYPES[tensor.type])
+            data = data.reshape(shape)
+        return Tensor(tensor.name.decode(), shape, data)
+
+    def _operation(self, operation: Any) -> Operation:
+        code = self._content.operatorCodes[operation.opcodeIndex]
+        raw = operation.customOptions
+        options = {}
+        if code.customCode and raw is not None and len(raw):
+            options = flexbuffers.Loads(np.asarray(raw, np.uint8).tobytes())
+        padding = options.get("padding", getattr(operation.builtinOptions, "padding", None))
+        return Operation(
+            _name(code),
+            tuple(int(i) for i in operation.inputs),
+            tuple(int(i) for i in operation.outputs),
+            padding == schema.Padding.SAME,
+            options,
+        )
+
+
+def read(file: File) -> bytes:
+    """The content of a `.tflite`.
+
+    Raises:
+        ConversionError: If it is no TFLite file.
+        OSError: If it cannot be read.
+    """
+    content = file if isinstance(file, bytes) else Path(file).read_bytes()
+    if content[4:8] != b"TFL3":
+        source = "these bytes" if isinstance(file, bytes) else file
+        raise ConversionError(
+            "expected a .tflite file, whose bytes 4 to 8 are TFL3. Received: "
+            f"{source}, with {content[4:8]!r} there."
+        )
+    return content
+
+
+def count_ops(file: File) -> Counter[str]:
+    """Counts the operations of a `.tflite`.
+
+    Args:
+        file: The flatbuffer or its path.
+
+    Returns:
+        Name of the operation (`CONV_2D`, `LceBconv2d`, ...) -> how often it occurs.
+    """
+    model = schema.Model.GetRootAs(read(file))
+    names = [_name(model.OperatorCodes(i)) for i in range(model.OperatorCodesLength())]
+    graph = model.Subgraphs(0)
+    return Counter(names[graph.Operators(i).OpcodeIndex()] for i in range(graph.OperatorsLength()))
+
+
+def load_interpreter(file: File) -> lce.testing.Interpreter:
+    """LCE's interpreter of a `.tflite`; `predict(images)` maps `(batch, h, w, c)` to outputs.
+
+    `predict` runs one image at a time, so it needs a file converted at batch size 1.
+    """
+    return lce.testing.Interpreter(read(file), num_threads=os.cpu_count() or 1)
+
+
+class Runner:
+    """LCE's interpreter of a `.tflite` on whole batches, as large as the file wants them.
+
+    Args:
+        file: The flatbuffer or its path.
+
+    Attributes:
+        shape: Shape of the input, the batch included.
+
+    Raises:
+        ConversionError: If LCE does not load the file, or if it has several inputs.
+    """
+
+    def __init__(self, file: File):
+        try:
+            self._interpreter = load_interpreter(file).interpreter
+        except RuntimeError as error:
+            raise ConversionError(
+                "LCE's interpreter does not load the file: expected operations that its default "
+                f"kernels run. Received: {error}. audit(file) may name the operation."
+            ) from error
+        shapes = self._interpreter.input_shapes
+        if len(shapes) != 1:
+            raise ConversionError(f"expected a file with one input. Received: {len(shapes)}")
+        self.shape = tuple(shapes[0])
+
+    def __call__(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
+        """Every output for one batch of shape `shape`."""
+        outputs: list[NDArray[Any]] = self._interpreter.predict([batch])
+        return outputs
+
+
+def unpack(bits: NDArray[np.int32], channels: int) -> NDArray[np.float32]:
+    """LCE's packed signs as +-1: `(..., words) int32` -> `(..., channels) float32`.
+
+    The lowest bit of a word is its first channel; a set bit is -1.
+    """
+    octets = np.ascontiguousarray(bits).view(np.uint8)
+    signs = np.unpackbits(octets, axis=-1, bitorder="little")[..., :channels]
+    return 1 - 2 * signs.astype(np.float32)
+
+
+def _name(code: Any) -> str:
+    """Name of an operation, from a table of codes read by either API of the schema."""
+    custom = code.customCode if hasattr(code, "customCode") else code.CustomCode()
+    builtin = code.builtinCode if hasattr(code, "builtinCode") else code.BuiltinCode()
+    return custom.decode() if custom else _BUILTIN[builtin]

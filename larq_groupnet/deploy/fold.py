@@ -1,0 +1,325 @@
+"""The same network with less element-wise work, for inference.
+
+A sign ignores a positive factor and the rest of a branch is linear. So a residual stream may be
+kept `scale` times as large as it was, if the batch normalisations that feed it give as much more.
+With base k kept 1 / sigma times as large behind a gate as before it,
+
+    sigma * own_k + (1 - sigma) * aggregate    becomes    own_k + shared
+
+and no branch is multiplied. What remains is the aggregate's own sum, whose factors take in
+`1 - sigma`, `1 / K` and every scale: one multiplication per base, or one in all for a mean.
+
+Batch normalisations keep their variance, so that whatever bound Keras puts on epsilon is the same
+in both networks. LCE's converter itself makes one of equal quantisations of one tensor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import larq as lq
+import numpy as np
+import tensorflow as tf
+
+from larq_groupnet.layers import Aggregate, ConstantPad2D, SoftGate
+
+layers = tf.keras.layers
+
+_SIGNS = (
+    lq.quantizers.SteSign,
+    lq.quantizers.ApproxSign,
+    lq.quantizers.SwishSign,
+    lq.quantizers.SteHeaviside,
+)
+"""Quantizers that give the same for x and for every positive multiple of x."""
+
+
+def fold(model: tf.keras.Model) -> tf.keras.Model:
+    """Rewrites a Group-Net for inference: the same function, fewer element-wise multiplications.
+
+    Gates and aggregates become additions and constant factors; dropout and identities go, and so
+    do branches that the parameters switch off (a gate of exactly 1, scales of exactly 0). Layers
+    that `fold` does not know are copied, so any functional model comes back equal. In the real
+    twin (`binary=False`) nothing ignores a factor: it comes back equal, and hardly cheaper.
+
+    Args:
+        model: A functional model. It stays as it is and shares no weight with the result.
+
+    Returns:
+        A functional model with the same inputs and outputs and their names. Convolutions and batch
+        normalisations keep their names, too. The values of the latter differ, and those of the
+        real layer that follows an aggregate.
+
+    Raises:
+        ValueError: If the model is not functional.
+    """
+    if not getattr(model, "_is_graph_network", False):
+        raise ValueError(
+            "fold: expected a functional Keras model, such as larq_groupnet.build returns; only "
+            "there it is known which layer reads what. "
+            f"Received: {type(model).__name__} {model.name!r}."
+        )
+    values = _fold_layers(model)
+    outputs = [
+        _renamed(values[id(x)].at(1.0), name)
+        for x, name in zip(model.outputs, model.output_names, strict=True)
+    ]
+    return tf.keras.Model(
+        tf.nest.map_structure(lambda x: values[id(x)].at(1.0), model.input),
+        tf.nest.pack_sequence_as(model.output, outputs),
+        name=model.name,
+    )
+
+
+class _Value:
+    """A tensor of the given model, which the new one may hold `scale` times as large.
+
+    Args:
+        name: Name of the layer that gives the value itself.
+        build: Makes the tensor at a scale. Called once; other scales are multiples of the first.
+        natural: The scale that costs least; `None` if all cost the same.
+    """
+
+    def __init__(
+        self, name: str, build: Callable[[float], tf.Tensor], natural: float | None = None
+    ):
+        self.name = name
+        self._build = build
+        self._natural = natural
+        self._tensors: dict[float, tf.Tensor] = {}
+
+    @classmethod
+    def of(cls, name: str, tensor: tf.Tensor, scale: float = 1.0) -> _Value:
+        """A tensor that exists already."""
+        value = cls(name, lambda _: tensor, scale)
+        value.any()
+        return value
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the consumer may still choose the scale."""
+        return self._natural is None and not self._tensors
+
+    def any(self) -> tuple[tf.Tensor, float]:
+        """The tensor at the scale that costs least, and that scale."""
+        if not self._tensors:
+            self.at(self._natural or 1.0)
+        scale, tensor = next(iter(self._tensors.items()))
+        return tensor, scale
+
+    def at(self, scale: float) -> tf.Tensor:
+        """The tensor at this scale; multiplied, if it exists at another one."""
+        if not self._tensors:
+            self._tensors[scale] = self._build(scale)
+        elif scale not in self._tensors:
+            tensor, present = self.any()
+            name = _named(self.name, scale, len(self._tensors))
+            self._tensors[scale] = _times(tensor, scale / present, name)
+        return self._tensors[scale]
+
+
+_Rule = Callable[..., Any]  # (layer, *inputs as _Value) -> _Value, or a list of them
+
+
+def _fold_layers(model: tf.keras.Model) -> dict[int, _Value]:
+    """Id of each tensor of the model -> what became of it."""
+    depths = model._nodes_by_depth
+    nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
+    calls = Counter(id(node.layer) for node in nodes)
+    copies: dict[int, tf.keras.layers.Layer] = {}
+    values: dict[int, _Value] = {}
+    for node in nodes:
+        layer = node.layer
+        rule = _rule(node) if calls[id(layer)] == 1 else None
+        if rule is not None:
+            results = rule(layer, *(values[id(x)] for x in node.keras_inputs))
+        else:
+            if id(layer) not in copies:
+                copies[id(layer)] = _copy(layer)
+            results = [_Value.of(layer.name, x) for x in _call(copies[id(layer)], node, values)]
+            copies[id(layer)].set_weights(layer.get_weights())
+        tensors = tf.nest.flatten(node.outputs)
+        for tensor, value in zip(tensors, tf.nest.flatten(results), strict=True):
+            values[id(tensor)] = value
+            if any(tensor is x for x in model.outputs):
+                value.at(1.0)  # Before a consumer asks for another scale under the same name.
+    return values
+
+
+def _rule(node: Any) -> _Rule | None:
+    """How to fold one call of a layer; `None` if its copy must read what the layer read."""
+    layer = node.layer
+    if len(tf.nest.flatten((node.call_args, node.call_kwargs))) != len(node.keras_inputs):
+        return None  # Called with more than tensors of the model: dropout that stays on.
+    if type(getattr(layer, "input_quantizer", layer)) in _SIGNS:
+        return _sign
+    if isinstance(layer, layers.ReLU) and (layer.max_value is not None or layer.threshold):
+        return None
+    if isinstance(layer, layers.BatchNormalization) and not layer.scale:
+        return None
+    if isinstance(layer, layers.Activation) and layer.activation is tf.keras.activations.linear:
+        return _identity
+    return _RULES.get(type(layer))
+
+
+def _identity(layer: tf.keras.layers.Layer, x: _Value) -> _Value:
+    return x
+
+
+def _sign(layer: tf.keras.layers.Layer, x: _Value) -> _Value:
+    return _Value.of(layer.name, _applied(layer, x.any()[0]))
+
+
+def _homogeneous(layer: tf.keras.layers.Layer, x: _Value) -> _Value:
+    tensor, scale = x.any()
+    changes: dict[str, Any] = {"name": _named(layer.name, scale)}
+    if isinstance(layer, ConstantPad2D):
+        changes["value"] = layer.value * scale
+    return _Value.of(layer.name, _applied(layer, tensor, **changes), scale)
+
+
+def _real_kernel(layer: tf.keras.layers.Layer, x: _Value) -> _Value:
+    tensor, scale = x.any()
+    kernel, *bias = layer.get_weights()
+    return _Value.of(layer.name, _applied(layer, tensor, [kernel / scale, *bias]))
+
+
+def _batch_norm(layer: tf.keras.layers.Layer, x: _Value) -> _Value:
+    tensor, scale = x.any()
+    gamma, *beta, mean, variance = layer.get_weights()
+
+    def build(wanted: float) -> tf.Tensor:
+        offset = [wanted * value for value in beta]
+        weights = [gamma * (wanted / scale), *offset, mean * scale, variance]
+        return _applied(layer, tensor, weights)
+
+    return _Value(layer.name, build)
+
+
+def _add(layer: tf.keras.layers.Layer, *inputs: _Value) -> _Value:
+    fixed = [x for x in inputs if not x.adapts]
+    scale = fixed[0].any()[1] if fixed else 1.0
+    tensors = [x.at(scale) for x in inputs]
+    return _Value.of(layer.name, _applied(layer, tensors, name=_named(layer.name, scale)), scale)
+
+
+def _aggregate(layer: Aggregate, *inputs: _Value) -> _Value:
+    weights = layer.scales.numpy().tolist() if layer.learned else [1 / len(inputs)] * len(inputs)
+    present = [x.any() for x in inputs]
+    terms = [(x, weight / scale) for (x, scale), weight in zip(present, weights, strict=True)]
+    # If every scale is 0, one term remains to give the zeros their shape.
+    terms = [term for term in terms if term[1]] or terms[:1]
+    largest = max(abs(factor) for _, factor in terms)
+
+    def build(scale: float) -> tf.Tensor:
+        name = _named(layer.name, scale)
+        return _weighted_sum([(x, scale * factor) for x, factor in terms], name)
+
+    # The largest factor becomes 1 or -1: nothing is left to multiply in a mean.
+    natural = 1 / largest if largest and _is_safe(1 / largest, terms[0][0]) else 1.0
+    return _Value(layer.name, build, natural)
+
+
+def _soft_gate(layer: SoftGate, aggregate: _Value, *own: _Value) -> list[_Value]:
+    sigmas = np.broadcast_to(tf.sigmoid(layer.theta), len(own)).tolist()
+    return [
+        _gated(f"{layer.name}_base{k}", sigma, x, aggregate)
+        for k, (sigma, x) in enumerate(zip(sigmas, own, strict=True), 1)
+    ]
+
+
+def _gated(name: str, sigma: float, own: _Value, aggregate: _Value) -> _Value:
+    if sigma in (0, 1):
+        return own if sigma else aggregate
+    tensor, scale = own.any()
+    scale /= sigma
+    if not _is_safe(scale, tensor):
+        scale = 1.0
+        tensor = own.at(sigma)
+    shared = aggregate.at(scale * (1 - sigma))
+    return _Value.of(name, _sum([tensor, shared], _named(name, scale)), scale)
+
+
+_RULES: dict[type, _Rule] = {
+    layers.Add: _add,
+    layers.BatchNormalization: _batch_norm,
+    layers.Conv2D: _real_kernel,
+    layers.Dense: _real_kernel,
+    layers.Dropout: _identity,
+    layers.GlobalAveragePooling2D: _homogeneous,
+    layers.ReLU: _homogeneous,
+    Aggregate: _aggregate,
+    ConstantPad2D: _homogeneous,
+    SoftGate: _soft_gate,
+}
+
+
+def _is_safe(scale: float, tensor: tf.Tensor) -> bool:
+    """Whether the scale leaves half of the exponent's range to the values.
+
+    A gate near 0 asks for a large 1 / sigma, and the blocks of a stage multiply theirs. Beyond the
+    square root of the largest number a stream starts again at scale 1, by a multiplication.
+    """
+    limit = math.sqrt(float(tensor.dtype.max))
+    return 1 / limit <= scale <= limit
+
+
+def _weighted_sum(terms: list[tuple[tf.Tensor, float]], name: str) -> tf.Tensor:
+    tensors, factors = zip(*terms, strict=True)
+    if len(set(factors)) == 1:
+        return _times(_sum(tensors, f"{name}_sum"), factors[0], name)
+    products = [_times(x, y, f"{name}_scale{k}") for k, (x, y) in enumerate(terms, 1)]
+    return _sum(products, name)
+
+
+def _times(tensor: tf.Tensor, factor: float, name: str) -> tf.Tensor:
+    if math.isclose(factor, 1.0, rel_tol=1e-14):
+        return tensor
+    # Keras takes a Python float for float32.
+    return layers.Rescaling(np.float64(factor), name=name, dtype=tensor.dtype.name)(tensor)
+
+
+def _sum(tensors: Sequence[tf.Tensor], name: str) -> tf.Tensor:
+    """A chain of ADDs in the converted file: TFLite's ADD_N of five maps costs more."""
+    if len(tensors) == 1:
+        return tensors[0]
+    return layers.Add(name=name, dtype=tensors[0].dtype.name)(tensors)
+
+
+def _named(name: str, scale: float, index: int = 0) -> str:
+    """Only the value itself has the layer's name, which may be the name of an output."""
+    return name if scale == 1 else f"{name}_scaled{index or ''}"
+
+
+def _renamed(tensor: tf.Tensor, name: str) -> tf.Tensor:
+    if tensor.node.layer.name == name:
+        return tensor
+    return layers.Activation("linear", name=name, dtype=tensor.dtype.name)(tensor)
+
+
+def _applied(
+    layer: tf.keras.layers.Layer, inputs: Any, weights: list[Any] | None = None, **changes: Any
+) -> tf.Tensor:
+    """A copy of the layer, called, with other weights or another configuration."""
+    copy = _copy(layer, **changes)
+    outputs = copy(inputs)
+    copy.set_weights(layer.get_weights() if weights is None else weights)
+    return outputs
+
+
+def _copy(layer: tf.keras.layers.Layer, **changes: Any) -> tf.keras.layers.Layer:
+    return type(layer).from_config({**layer.get_config(), **changes})
+
+
+def _call(layer: tf.keras.layers.Layer, node: Any, values: dict[int, _Value]) -> list[tf.Tensor]:
+    """Calls a copy on the values that the call `node` of the given model had."""
+    if node.is_input:
+        return [layer.output]
+    args, kwargs = tf.nest.map_structure(
+        lambda x: values[id(x)].at(1.0) if id(x) in values else x,
+        (node.call_args, node.call_kwargs),
+    )
+    return tf.nest.flatten(layer(*args, **kwargs))

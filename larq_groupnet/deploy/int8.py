@@ -1,0 +1,218 @@
+"""What is not binary as 8-bit integers, for targets without fast floats.
+
+LCE's converter takes no representative dataset: it makes integers where fake-quant operations say
+which range a tensor has. `quantize` puts them into a trained network. The result is a Keras model:
+`compile` and `fit` train it further, with straight-through gradients, before `convert_int8`.
+
+* Activations: one range per tensor, the smallest and largest value seen on the calibration images,
+  widened to hold 0. The ranges stay fixed in training.
+* Kernels of real layers: one symmetric range per output channel (one in all for a dense layer),
+  the largest absolute value. It follows the kernel in training.
+* Batch normalisation behind a real convolution goes into it; elsewhere, if no binary convolution
+  takes it in, it becomes a 1x1 depthwise convolution.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import larq_compute_engine as lce
+import numpy as np
+import tensorflow as tf
+from larq_compute_engine.mlir.python.util import modify_integer_quantized_model_io_type
+from numpy.typing import NDArray
+from tensorflow.lite.python import schema_py_generated as schema
+from tqdm import tqdm
+
+from larq_groupnet.deploy.audit import audit
+from larq_groupnet.deploy.fake_quant import FakeQuant, Rewriter
+from larq_groupnet.deploy.flatbuffer import (
+    ConversionError,
+    File,
+    Graph,
+    Runner,
+    load_interpreter,
+    read,
+)
+from larq_groupnet.deploy.fold import fold
+from larq_groupnet.deploy.signs import MOST_FLIPS, SignsOfFile
+from larq_groupnet.files import replacing
+
+Array = NDArray[np.float32]
+
+CALIBRATION_BATCH = 8
+
+OUTPUT_STEPS = 4
+"""How many levels an output may differ by on the same signs: one per real layer of the head."""
+
+
+def quantize(model: tf.keras.Model, calibration: Array) -> tf.keras.Model:
+    """The folded network with 8-bit real layers and activations, as fake-quant operations.
+
+    Args:
+        model: A trained functional model with one input and one output. It stays as it is.
+        calibration: Images `(n, height, width, channels) float32`, preprocessed for the model.
+
+    Returns:
+        A functional model that computes nearly the same. Train it further with `compile` and
+        `fit`, or give it to `convert_int8` as it is.
+
+    Raises:
+        ConversionError: If something cannot be int8: says which layer, why, and what to do.
+        ValueError: If the model is not functional.
+    """
+    folded = fold(model)
+    calibration = _checked(model, calibration)
+    findings = audit(folded)
+    if findings:
+        raise ConversionError("\n  ".join(["quantize: cannot be int8:", *map(str, findings)]))
+    rewriter = Rewriter(folded)
+    quantized = rewriter.model()
+    _calibrate(quantized, rewriter, calibration)
+    return quantized
+
+
+def convert_int8(model: tf.keras.Model, path: str | Path, *, data: Array) -> Path:
+    """Converts what `quantize` returned, verifies the file, and only then puts it in place.
+
+    Args:
+        model: The model, trained further or not, of a fixed input size and one image at a time.
+        path: Where to write.
+        data: Real samples `(n, height, width, channels) float32` to verify the file on.
+
+    Returns:
+        The path of a file whose input and output are int8; `predict_int8` shows how to run it.
+
+    Raises:
+        ConversionError: If LCE cannot convert the model, if floats are left in the file, or if it
+            computes something else than the model.
+    """
+    data = _checked(model, data)
+    try:
+        with warnings.catch_warnings():
+            # Keras' SavedModel export warns of its own deprecated calls.
+            warnings.simplefilter("ignore")
+            content = lce.convert_keras_model(model)
+    except Exception as error:  # LCE raises bare ones.
+        raise ConversionError(f"convert_int8: LCE cannot convert the model: {error}") from error
+    left = float_operations(content)
+    if left:
+        raise ConversionError(
+            "convert_int8: expected integers between input and output; quantize(model, calibration)"
+            f" makes such a model. Received: operations on floats: {', '.join(left)}"
+        )
+    _verify(model, content, data)
+    with replacing(Path(path)) as temporary:
+        temporary.write_bytes(modify_integer_quantized_model_io_type(content, tf.int8, tf.int8))
+    return Path(path)
+
+
+def float_operations(file: File) -> list[str]:
+    """The operations of a file that compute with floats, as `name(tensor)`.
+
+    Those that translate input and output do not count, nor do the multiplier and the offset per
+    channel that `LceBconv2d` always holds as float constants.
+    """
+    model = schema.Model.GetRootAs(read(file))
+    graph = model.Subgraphs(0)
+
+    def is_float(index: int) -> bool:
+        if index < 0:  # A bias that is left out.
+            return False
+        tensor = graph.Tensors(index)
+        constant = model.Buffers(tensor.Buffer()).DataLength() > 0
+        return tensor.Type() == schema.TensorType.FLOAT32 and not constant
+
+    found = []
+    for operation in Graph(file).operations:
+        ends = operation.name in ("QUANTIZE", "DEQUANTIZE")
+        tensors = [i for i in (*operation.inputs, *operation.outputs) if is_float(i)]
+        if ends:
+            own = [*graph.InputsAsNumpy(), *graph.OutputsAsNumpy()]
+            tensors = [i for i in tensors if i not in own]
+        if tensors:
+            found.append(f"{operation.name}({graph.Tensors(tensors[-1]).Name().decode()})")
+    return found
+
+
+def predict_int8(file: File, images: Array) -> Array:
+    """Runs a file of `convert_int8` with LCE's interpreter.
+
+    Args:
+        file: The flatbuffer or its path.
+        images: `(n, height, width, channels) float32`, preprocessed for the model.
+
+    Returns:
+        The outputs as `float32`.
+    """
+    interpreter = load_interpreter(file)
+    steps = images / interpreter.input_scales[0] + interpreter.input_zero_points[0]
+    outputs = interpreter.predict(np.clip(np.rint(steps), -128, 127).astype(np.int8))
+    result: Array = np.asarray(outputs, np.float32) - interpreter.output_zero_points[0]
+    return result * np.float32(interpreter.output_scales[0])
+
+
+def _checked(model: tf.keras.Model, images: Array) -> Array:
+    images = np.asarray(images, np.float32)
+    shape = model.input_shape
+    if not isinstance(shape, tuple) or isinstance(model.output, list | tuple | dict):
+        raise ConversionError(
+            "int8: expected a model with one input and one output. "
+            f"Received: input_shape={shape}, output_shape={model.output_shape}"
+        )
+    fits = len(shape) == images.ndim and all(
+        known in (None, size) for known, size in zip(shape[1:], images.shape[1:], strict=True)
+    )
+    if not fits or not len(images) or not np.isfinite(images).all():
+        raise ConversionError(
+            f"int8: expected finite images (n, height, width, channels) that fit the model's input "
+            f"{shape}. Received: shape={images.shape}"
+        )
+    return images
+
+
+def _calibrate(model: tf.keras.Model, rewriter: Rewriter, images: Array) -> None:
+    quants = [layer for layer in model.layers if isinstance(layer, FakeQuant)]
+    inside = tf.keras.Model(model.input, [quant.get_input_at(0) for quant in quants])
+    lowest, highest = np.zeros(len(quants)), np.zeros(len(quants))
+    for quant in quants:
+        quant.active = False
+    starts = range(0, len(images), CALIBRATION_BATCH)
+    for start in tqdm(starts, unit="batch", desc="Calibrating"):
+        values = inside(images[start : start + CALIBRATION_BATCH], training=False)
+        lowest = np.minimum(lowest, [x.numpy().min() for x in values])
+        highest = np.maximum(highest, [x.numpy().max() for x in values])
+    for quant, lower, upper in zip(quants, lowest, highest, strict=True):
+        quant.active = True
+        # A tensor of zeros has no range of its own.
+        quant.set_weights([np.array([lower, upper if upper > lower else 1.0], np.float32)])
+    for quant in rewriter.softmaxes:
+        quant.set_weights([np.array([0, 255 / 256], np.float32)])
+    for pad, quant in rewriter.pads:
+        # Beyond the range there is no integer; a maximum or a sign takes its end for the same.
+        pad.value = float(np.clip(pad.value, *quant.get_weights()[0]))
+
+
+def _verify(model: tf.keras.Model, content: bytes, data: Array) -> None:
+    """Layer by layer: the model runs on the signs that the file computed.
+
+    Both round to the same levels, but not always a value halfway between two of them, which can
+    flip a sign: so the distance of a flipped value from 0 is a level, and only the share counts.
+    """
+    signs = SignsOfFile(model, content)
+    runner = Runner(content)
+    worst = 0.0
+    for image in data:
+        received, expected = runner(image[None])[0], signs(image[None])
+        worst = max(worst, np.abs(received - expected).max())
+    step = np.ptp(model.output.node.layer.get_weights()[0]) / 255
+    wrong = [
+        name for name, flips in signs.flips.items() if flips.flipped > MOST_FLIPS * flips.values
+    ]
+    if wrong or not worst <= OUTPUT_STEPS * step:
+        raise ConversionError(
+            f"convert_int8: expected outputs within {OUTPUT_STEPS} steps of {step:.3g} of the "
+            f"model's on the same signs, and at most {MOST_FLIPS:.0%} of the signs of a layer to "
+            f"flip. Received: a difference of {worst:.3g}; more flips in {wrong or 'no layer'}"
+        )

@@ -1,0 +1,116 @@
+"""Which operation of a file computes which layer of a Keras model.
+
+Names in a file are cut to 50 characters and merged where layers are, so layers are found by the
+signs of their kernels, which conversion keeps: batch normalisation scales them channel by channel,
+and LCE flips channels whose scale is negative.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from typing import Any
+
+import larq as lq
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from larq_groupnet.deploy.flatbuffer import Graph, Operation, unpack
+
+Key = tuple[tuple[int, ...], bytes | None]
+
+_KEEPS_SIGNS = ("ConstantPad2D", "Dropout", "MaxPooling2D", "ZeroPadding2D")
+_KERNELS = ("LceBconv2d", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+def match(model: tf.keras.Model, graph: Graph) -> dict[str, Operation]:
+    """Finds the operation of each convolution and dense layer.
+
+    Args:
+        model: A built model.
+        graph: Its converted file.
+
+    Returns:
+        Name of the layer -> its operation. Layers that the converter has merged, because they are
+        equal and read the same tensor, share one. Layers that it has removed are missing, and so
+        are transposed convolutions and those of other ranks.
+    """
+    operations: dict[Key, list[Operation]] = defaultdict(list)
+    for operation in graph.operations:
+        if operation.name in _KERNELS:
+            operations[_key_in_file(operation, graph)].append(operation)
+    layers: dict[Key, list[str]] = defaultdict(list)
+    for layer in layers_with_kernels(model):
+        kernel = _kernel_of(layer)
+        if kernel is not None:
+            key = _key(kernel)
+            layers[key if key in operations else (kernel.shape, None)].append(layer.name)
+    found: dict[str, Operation] = {}
+    for key, names in layers.items():
+        candidates = operations.get(key, [])
+        if len(candidates) == 1:
+            candidates = candidates * len(names)
+        # Equal kernels that were not merged come in the order of the layers.
+        found.update(zip(names, candidates, strict=False))
+    return found
+
+
+def layers_with_kernels(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
+    """Every convolution and dense layer of a model, those of models inside it included."""
+    return [layer for layer in model.submodules if hasattr(layer, "kernel_initializer")]
+
+
+def quantizer_before(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer | None:
+    """The layer that quantizes what `layer` reads, or `None`.
+
+    That is `layer` itself if it has an `input_quantizer`, or a quantizer that is used as a layer,
+    with nothing but padding, pooling or dropout in between.
+    """
+    if getattr(layer, "input_quantizer", None) is not None:
+        return layer
+    while len(layer.inbound_nodes) == 1:
+        parents = tf.nest.flatten(layer.inbound_nodes[0].inbound_layers)
+        if len(parents) != 1:
+            return None
+        layer = parents[0]
+        if isinstance(layer, lq.quantizers.Quantizer):
+            return layer
+        # `tf.pad` in a functional model is a layer named after it.
+        if type(layer).__name__ not in _KEEPS_SIGNS and ".pad" not in layer.name:
+            return None
+    return None
+
+
+def _key(kernel: NDArray[Any]) -> Key:
+    """Equal for kernels `(out, ...)` whose channels have equal signs, up to one sign a channel."""
+    signs = np.sign(kernel).astype(np.int8).reshape(len(kernel), -1)
+    first = signs[np.arange(len(signs)), np.argmax(signs != 0, axis=1)]
+    return kernel.shape, hashlib.sha256((signs * first[:, None]).tobytes()).digest()
+
+
+def _key_in_file(operation: Operation, graph: Graph) -> Key:
+    tensor = graph.tensors[operation.inputs[1]]
+    if tensor.data is None:
+        # The converter leaves the quantizing of a very large kernel to the device.
+        return tensor.shape, None
+    if operation.name == "LceBconv2d":
+        channels = operation.options["channels_in"]
+        groups = -(-channels // 32) // tensor.shape[-1]
+        return _key(unpack(tensor.data, channels // groups))
+    depthwise = operation.name == "DEPTHWISE_CONV_2D"
+    return _key(np.moveaxis(tensor.data, -1, 0) if depthwise else tensor.data)
+
+
+def _kernel_of(layer: Any) -> NDArray[Any] | None:
+    """The quantized kernel that meets the layer's input, output channels first as in the file."""
+    layers = tf.keras.layers
+    if not layer.built or isinstance(layer, layers.Conv2DTranspose):
+        return None
+    with lq.context.quantized_scope(True):
+        if hasattr(layer, "depthwise_kernel"):
+            kernel = tf.convert_to_tensor(layer.depthwise_kernel).numpy()
+            return np.moveaxis(kernel.reshape(1, *kernel.shape[:2], -1), -1, 0)
+        if isinstance(layer, layers.Conv2D | layers.Dense):
+            return np.moveaxis(tf.convert_to_tensor(layer.kernel).numpy(), -1, 0)
+    return None

@@ -1,0 +1,152 @@
+"""What the operations of a `.tflite` cost: counted in the file, and timed by LCE's profiler."""
+
+from __future__ import annotations
+
+import math
+import re
+import subprocess
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from larq_groupnet.deploy.benchmark_worker import KERNELS
+from larq_groupnet.deploy.flatbuffer import ConversionError, Graph, Operation, read
+
+_WITH_KERNELS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "LceBconv2d")
+# A row of the summary by node type: name, count, average milliseconds, ...
+_PROFILE_ROW = re.compile(r"^\s*(\S+)[ \t]+(\d+)[ \t]+(\d+\.\d+)[ \t]+[\d.]+%", re.MULTILINE)
+
+
+class BenchmarkError(ValueError):
+    """A file cannot be measured; says which and why."""
+
+
+@dataclass(frozen=True)
+class OpCost:
+    """All operations of one kind in a file, for one invocation.
+
+    Attributes:
+        name: `CONV_2D`, `LceBconv2d`, ...
+        count: How many there are; 0 for one that only the profiler names.
+        macs: Multiply-accumulates of convolutions and dense layers; 0 for others.
+        elements: Values that they write. A word of 32 signs is one.
+        milliseconds: Time by LCE's profiler, `None` without it.
+    """
+
+    name: str
+    count: int = 0
+    macs: int = 0
+    elements: int = 0
+    milliseconds: float | None = None
+
+
+def count(path: Path) -> dict[str, OpCost]:
+    """Name of the operation -> what the file says of it.
+
+    Raises:
+        BenchmarkError: If it is no `.tflite`, or not a whole one.
+        OSError: If it cannot be read.
+    """
+    content = _content(path)
+    try:
+        graph = Graph(content)
+        return _count(graph)
+    except Exception as error:  # The flatbuffer reader raises whatever a broken offset leads to.
+        raise BenchmarkError(
+            "benchmark: expected a whole .tflite file. "
+            f"Received: {path}, which cannot be parsed ({error}). Convert it again."
+        ) from error
+
+
+def profile(
+    profiler: str | Path, path: Path, runs: int, threads: int, kernel: str
+) -> dict[str, float]:
+    """Name of the operation -> milliseconds of one invocation, by LCE's benchmark binary.
+
+    Args:
+        profiler: Path of `lce_benchmark_model`.
+        path: The `.tflite`.
+        runs: Least number of invocations.
+        threads: Threads of the interpreter.
+        kernel: Name of the kernel.
+
+    Raises:
+        BenchmarkError: If it fails or prints no summary.
+        OSError: If it cannot be started.
+    """
+    reference, indirect = KERNELS[kernel]
+    command = [
+        str(profiler),
+        f"--graph={path}",
+        f"--num_runs={runs}",
+        f"--num_threads={threads}",
+        f"--use_reference_bconv={str(reference).lower()}",
+        f"--use_indirect_bgemm={str(indirect).lower()}",
+        # Else float operations become one delegate; the Python interpreter has none either.
+        "--use_xnnpack=false",
+        "--enable_op_profiling=true",
+    ]
+    result = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    # The last summary is that of the timed runs; one of the initialisation precedes it.
+    _, _, summary = result.stdout.rpartition("Summary by node type")
+    times: dict[str, float] = defaultdict(float)
+    for name, _, milliseconds in _PROFILE_ROW.findall(summary):
+        times[name] += float(milliseconds)
+    if result.returncode or not times:
+        last = (result.stdout.strip().splitlines() or ["nothing"])[-1]
+        raise BenchmarkError(
+            f"benchmark: expected a summary by node type from {' '.join(command)}. "
+            f"Received: status {result.returncode}, which ends with: {last}"
+        )
+    return times
+
+
+def combine(
+    costs: Mapping[str, OpCost], milliseconds: Mapping[str, float] | None
+) -> tuple[OpCost, ...]:
+    """The counts with the times, if there are any; the most work first."""
+    ops = list(costs.values())
+    if milliseconds is not None:
+        names = {**costs, **milliseconds}
+        ops = [
+            replace(costs.get(name, OpCost(name)), milliseconds=milliseconds.get(name, 0.0))
+            for name in names
+        ]
+    return tuple(sorted(ops, key=lambda op: (op.milliseconds or 0, op.macs, op.elements)))[::-1]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read(path)
+    except ConversionError as error:
+        raise BenchmarkError(f"benchmark: {error}") from error
+
+
+def _count(graph: Graph) -> dict[str, OpCost]:
+    costs: dict[str, OpCost] = {}
+    for operation in graph.operations:
+        before = costs.get(operation.name, OpCost(operation.name))
+        elements = sum(math.prod(graph.tensors[t].shape) for t in operation.outputs)
+        costs[operation.name] = replace(
+            before,
+            count=before.count + 1,
+            macs=before.macs + _macs(graph, operation),
+            elements=before.elements + elements,
+        )
+    return costs
+
+
+def _macs(graph: Graph, operation: Operation) -> int:
+    """Multiply-accumulates of one invocation."""
+    if operation.name not in _WITH_KERNELS:
+        return 0
+    kernel = graph.tensors[operation.inputs[1]].shape
+    # The last axis may be packed, so it is not counted; a kernel knows its outputs.
+    positions = math.prod(graph.tensors[operation.outputs[0]].shape[:-1])
+    if operation.name == "LceBconv2d":
+        inputs = min(32 * kernel[-1], operation.options["channels_in"])
+        return positions * math.prod(kernel[:-1]) * int(inputs)
+    return positions * math.prod(kernel)

@@ -1,0 +1,169 @@
+"""Running a Keras model on the signs that its converted file computes.
+
+Two correct runtimes round differently. A value within rounding of 0 may then get another sign in
+each, and everything after it differs visibly. So a quantizer of the model is given its own input,
+is compared with the file there, and then hands on what the file computed: every flip stops where it
+happens, and the next layer is compared on equal terms.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from larq_groupnet.deploy.flatbuffer import Graph, Runner, unpack
+from larq_groupnet.deploy.matching import layers_with_kernels, match, quantizer_before
+
+NEAR = 1e-3
+"""How far from its threshold a value may flip by rounding, in root mean squares of the layer's."""
+
+MOST_FLIPS = 0.05
+"""Share of a layer's values that may flip as near as that: sums of signs often tie."""
+
+SIGN_TOLERANCE = 0.05
+"""How far from its threshold a few values may flip, in root mean squares.
+
+LCE computes `offset + factor * fan_in - 2 * factor * popcount` in float32. Behind a normalisation
+of a channel that hardly varied in training, the factor is 300 and the sum loses the last digits: on
+a trained network, values up to 0.011 root mean squares from 0 flipped in two channels of 128.
+"""
+
+MOST_ROUNDED = 0.01
+"""Share of a layer's values that may flip between the two distances; two may in any case."""
+
+
+@dataclass
+class Flips:
+    """Values that one quantizer of the model and the file quantize differently.
+
+    Attributes:
+        values: How many there are in all.
+        flipped: How many differ.
+        far: How many of them were not within `NEAR` of a threshold.
+        beyond: How many were not within `SIGN_TOLERANCE`.
+        distance: The largest absolute input of one that differs, in root mean squares.
+    """
+
+    values: int = 0
+    flipped: int = 0
+    far: int = 0
+    beyond: int = 0
+    distance: float = 0.0
+
+    @property
+    def wrong(self) -> bool:
+        """Whether rounding does not explain them."""
+        return (
+            self.beyond > 0
+            or self.far > max(MOST_ROUNDED * self.values, 2)
+            or self.flipped > MOST_FLIPS * self.values
+        )
+
+
+class SignsOfFile:
+    """A Keras model that continues from every quantizer with the file's values.
+
+    Args:
+        model: A model of one input and one output. While it runs, its quantizers are replaced.
+        content: Its converted file.
+
+    Attributes:
+        flips: Name of the layer that quantizes -> what differed, in the order of computation.
+        not_compared: Layers that quantize something which is not in the file.
+    """
+
+    def __init__(self, model: tf.keras.Model, content: bytes):
+        self.flips: dict[str, Flips] = {}
+        self.not_compared: set[str] = set()
+        self._model = model
+        self._quantizers: dict[str, tuple[tf.keras.layers.Layer, int]] = {}
+        graph = Graph(content)
+        self._find(graph)
+        self._tensors = sorted({tensor for _, tensor in self._quantizers.values()})
+        self._runner = Runner(graph.with_outputs(self._tensors)) if self._tensors else None
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The model's output for one batch, computed from the file's signs."""
+        outputs = self._runner(batch) if self._runner else []
+        values = dict(zip(self._tensors, outputs, strict=True))
+        with contextlib.ExitStack() as stack:
+            for layer, tensor in self._quantizers.values():
+                stack.enter_context(self._replaced(layer, values[tensor]))
+            result: NDArray[np.float32] = self._model(batch, training=False).numpy()
+        return result
+
+    def _find(self, graph: Graph) -> None:
+        """Finds what the file has computed for every quantizer: what its convolution reads."""
+        operations = match(self._model, graph)
+        for layer in layers_with_kernels(self._model):
+            quantizer = quantizer_before(layer)
+            if quantizer is None:
+                continue
+            if layer.name not in operations:
+                self.not_compared.add(layer.name)
+                continue
+            tensor = operations[layer.name].inputs[0]
+            producer = graph.producer(tensor)
+            if producer is not None and producer.name in ("PAD", "PADV2"):
+                tensor = producer.inputs[0]
+            self._quantizers[quantizer.name] = quantizer, tensor
+
+    @contextlib.contextmanager
+    def _replaced(self, layer: tf.keras.layers.Layer, value: NDArray[Any]) -> Iterator[None]:
+        """Replaces a quantizer past Keras, which would track the replacement as a sublayer."""
+        name = "input_quantizer" if hasattr(layer, "input_quantizer") else "call"
+        attributes = vars(layer)
+        before = dict(attributes)
+        attributes[name] = self._quantizer(layer.name, getattr(layer, name), value)
+        try:
+            yield
+        finally:
+            del attributes[name]
+            if name in before:
+                attributes[name] = before[name]
+
+    def _quantizer(
+        self, name: str, quantizer: Callable[[tf.Tensor], tf.Tensor], value: NDArray[Any]
+    ) -> Callable[[tf.Tensor], tf.Tensor]:
+        def replacement(inputs: tf.Tensor) -> tf.Tensor:
+            own = quantizer(inputs).numpy()
+            file = unpack(value, own.shape[-1]) if value.dtype == np.int32 else value
+            if file.shape != own.shape:
+                self.not_compared.add(name)
+                return tf.convert_to_tensor(own)
+            self._compare(self.flips.setdefault(name, Flips()), quantizer, inputs, own, file)
+            return tf.convert_to_tensor(file)
+
+        return replacement
+
+    def _compare(
+        self,
+        flips: Flips,
+        quantizer: Callable[[tf.Tensor], tf.Tensor],
+        inputs: tf.Tensor,
+        own: NDArray[np.float32],
+        file: NDArray[np.float32],
+    ) -> None:
+        scale = float(np.sqrt(np.mean(np.square(inputs))))
+        # Levels of a quantizer of several bits are themselves rounded.
+        rounding = 1e-4 * np.abs(own).max()
+
+        def farther_than(tolerance: float) -> int:
+            ends = [quantizer(inputs + s * tolerance * scale).numpy() for s in (-1, 1)]
+            low, high = np.minimum(*ends) - rounding, np.maximum(*ends) + rounding
+            return int(((file < low) | (file > high)).sum())
+
+        flipped = np.abs(file - own) > rounding
+        flips.values += own.size
+        flips.flipped += int(flipped.sum())
+        flips.far += farther_than(NEAR)
+        flips.beyond += farther_than(SIGN_TOLERANCE)
+        if flipped.any():
+            distance = np.abs(inputs.numpy()[flipped]).max() / (scale or 1.0)
+            flips.distance = max(flips.distance, float(distance))

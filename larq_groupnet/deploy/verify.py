@@ -1,0 +1,195 @@
+"""Does a converted file compute what the Keras model computes?
+
+Outputs alone do not tell rounding from an error (see `signs`). So Keras runs twice, freely and on
+the signs that the file computed, and the rule has no exceptions:
+
+* Flipped signs are rounding if their values are within `SIGN_TOLERANCE` root mean squares of 0 (of
+  the quantizer's nearest threshold), at most `MOST_ROUNDED` of the layer's farther than `NEAR`, and
+  at most `MOST_FLIPS` of them in all.
+* The outputs on the file's signs agree within `OUTPUT_TOLERANCE` of the largest output.
+
+Anything else is wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from larq_groupnet.deploy.flatbuffer import ConversionError, File, Runner, read
+from larq_groupnet.deploy.signs import MOST_FLIPS, MOST_ROUNDED, NEAR, SIGN_TOLERANCE, SignsOfFile
+from larq_groupnet.files import replacing
+
+Array = NDArray[np.float32]
+
+OUTPUT_TOLERANCE = 1e-3
+"""Largest difference of outputs on the same signs, relative to the largest output of Keras."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How a file compares with its Keras model.
+
+    Attributes:
+        agreement: Share of positions with the same arg-max over the last axis.
+        worst_error: Largest absolute difference of outputs, in units of the outputs.
+        mean_error: Mean absolute difference of outputs.
+        samples: How many inputs were compared.
+        first_flip: The layer at which the first sign flips; the first wrong flip if there is one.
+        verdict: `"equal"` (no sign flips), `"rounding"` or `"wrong"`.
+        explanation: What was found.
+    """
+
+    agreement: float
+    worst_error: float
+    mean_error: float
+    samples: int
+    first_flip: str | None
+    verdict: str
+    explanation: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.verdict}: {self.explanation}. On {self.samples} samples: same arg-max in "
+            f"{self.agreement:.3%}, worst error {self.worst_error:.3g}, mean error "
+            f"{self.mean_error:.3g}."
+        )
+
+
+class VerificationError(ConversionError):
+    """The file computes something else than the model; `verification` says what."""
+
+    def __init__(self, verification: Verification):
+        self.verification = verification
+        super().__init__(
+            "expected a file that computes what the model computes, up to rounding. Received: "
+            f"{verification} Do not deploy it; audit(model, file) names what LCE gets wrong."
+        )
+
+
+def verify(
+    model: tf.keras.Model, file: File, data: Array, output_dir: str | Path | None = None
+) -> Verification:
+    """Compares a file, run by LCE's interpreter, with the Keras model that it was made from.
+
+    Args:
+        model: A model with one input and one output; its quantizers are replaced while it runs.
+        file: Its `.tflite`, or the content of it.
+        data: Real samples `(n, height, width, channels) float32`, preprocessed for the model.
+        output_dir: Where to write `input.bin` and `expected_output.bin` (raw little-endian float32;
+            the second is what the file computes here) and `verify.json`, which describes them, to
+            repeat the comparison on a device.
+
+    Returns:
+        What was found. Its verdict is `"equal"` or `"rounding"`.
+
+    Raises:
+        VerificationError: If the file is wrong; then nothing is written.
+        ConversionError: If the samples do not fit the file, or LCE does not load it.
+    """
+    content = read(file)
+    runner = Runner(content)
+    data = _checked(data, runner.shape)
+    on_signs_of_file = SignsOfFile(model, content)
+    results: list[list[Array]] = [[], [], []]
+    for batch, count in _batches(data, runner.shape[0]):
+        outputs = model(batch, training=False).numpy(), runner(batch)[0], on_signs_of_file(batch)
+        for found, output in zip(results, outputs, strict=True):
+            found.append(output[:count])
+    expected, received, on_signs = (np.concatenate(found) for found in results)
+    verification = _judge(expected, received, on_signs, on_signs_of_file)
+    if verification.verdict == "wrong":
+        raise VerificationError(verification)
+    if output_dir is not None:
+        _write(Path(output_dir), content, data, received, verification)
+    return verification
+
+
+def _checked(data: Array, shape: tuple[int, ...]) -> Array:
+    data = np.asarray(data, np.float32)
+    if data.shape[1:] != shape[1:] or not len(data):
+        raise ConversionError(
+            f"data: expected samples of shape (n, {', '.join(map(str, shape[1:]))}), as the file "
+            f"reads them. Received: shape={data.shape}"
+        )
+    return data
+
+
+def _batches(data: Array, size: int) -> Iterator[tuple[Array, int]]:
+    """Batches of the file's size, and how many of their samples count: the last is filled up."""
+    for start in range(0, len(data), size):
+        batch = data[start : start + size]
+        filler = np.repeat(batch[-1:], size - len(batch), axis=0)
+        yield np.concatenate([batch, filler]), len(batch)
+
+
+def _judge(expected: Array, received: Array, on_signs: Array, run: SignsOfFile) -> Verification:
+    error = np.abs(received - expected)
+    flipped = [name for name, flips in run.flips.items() if flips.flipped]
+    wrong = [name for name in flipped if run.flips[name].wrong]
+    first = next(iter(wrong or flipped), None)
+    remaining = np.abs(received - on_signs).max() / (np.abs(expected).max() or 1.0)
+    # Not `>`: a difference that is not a number is wrong as well.
+    differs = not remaining <= OUTPUT_TOLERANCE
+    if wrong:
+        verdict, text = "wrong", _wrong_signs(wrong[0], run)
+    elif differs:
+        verdict = "wrong"
+        text = f"outputs differ by {remaining:.2g} of the largest, and no flipped sign explains it"
+    elif flipped:
+        verdict = "rounding"
+        flips = [run.flips[name] for name in flipped]
+        text = (
+            f"{sum(f.flipped for f in flips)} of {sum(f.values for f in run.flips.values())} signs "
+            f"flip, first at {first}, the farthest {max(f.distance for f in flips):.1g} from 0 "
+            f"(in root mean squares; {SIGN_TOLERANCE} is allowed)"
+        )
+    else:
+        verdict, text = "equal", "no sign flips"
+    if run.not_compared:
+        text += f"; not in the file, so not compared: {', '.join(sorted(run.not_compared))}"
+    return Verification(
+        agreement=float(np.mean(received.argmax(-1) == expected.argmax(-1))),
+        worst_error=float(error.max()),
+        mean_error=float(error.mean()),
+        samples=len(expected),
+        first_flip=first,
+        verdict=verdict,
+        explanation=text,
+    )
+
+
+def _wrong_signs(name: str, run: SignsOfFile) -> str:
+    flips = run.flips[name]
+    return (
+        f"{flips.flipped} of the {flips.values} signs that {name} reads flip (at most "
+        f"{MOST_FLIPS:.0%} may), {flips.far} of them farther than {NEAR} root mean squares from 0 "
+        f"(at most {MOST_ROUNDED:.1%} may) and {flips.beyond} farther than {SIGN_TOLERANCE} (none "
+        "may), so something is converted wrongly between the sign before and this one"
+    )
+
+
+def _write(
+    folder: Path, content: bytes, data: Array, received: Array, verification: Verification
+) -> None:
+    files = {"input.bin": data, "expected_output.bin": received}
+    description = {
+        "tflite_sha256": hashlib.sha256(content).hexdigest(),
+        "files": {
+            name: {"shape": list(array.shape), "dtype": "float32", "byte_order": "little"}
+            for name, array in files.items()
+        },
+        "verification": asdict(verification),
+    }
+    for name, array in files.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(np.ascontiguousarray(array, "<f4").tobytes())
+    with replacing(folder / "verify.json") as temporary:
+        temporary.write_text(json.dumps(description, indent=2) + "\n")

@@ -1,0 +1,317 @@
+"""Folding: the same function, the same signs, fewer multiplications."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+import larq as lq
+import numpy as np
+import pytest
+import tensorflow as tf
+from reference import random_images, randomise
+
+from larq_groupnet.config import BPAC_RATES, GroupNetConfig
+from larq_groupnet.deploy import convert, count_ops, load_interpreter
+from larq_groupnet.deploy.fold import fold
+from larq_groupnet.layers import Aggregate, ConstantPad2D, SoftGate
+from larq_groupnet.models import build
+
+layers = tf.keras.layers
+
+IMAGES = random_images(2, 16, 16, 3, seed=3)
+
+
+def tiny(**changes: Any) -> tf.keras.Model:
+    """5 blocks of 2 bases, 4 to 32 channels, 16 x 16 images; the last stage has an inner gate."""
+    values = {
+        "input_shape": (16, 16, 3),
+        "stage_blocks": (1, 1, 1, 2),
+        "num_bases": 2,
+        "num_classes": 5,
+        "width": 0.0625,
+        "stem_stride": 1,
+        "output_stride": 8,
+        "head": None,
+    }
+    model = build(GroupNetConfig(**{**values, **changes}))
+    randomise(model.weights)
+    if changes.get("head") == "classifier":
+        # Else the softmax is 0 or 1, whatever the scores are.
+        kernel = model.get_layer("logits").kernel
+        kernel.assign(kernel / 30)
+    return model
+
+
+def set_all(model: tf.keras.Model, suffix: str, value: Any) -> None:
+    chosen = [weight for weight in model.weights if weight.name.endswith(suffix)]
+    assert chosen
+    for weight in chosen:
+        weight.assign(np.resize(value, weight.shape))
+
+
+def multiplications(model: tf.keras.Model) -> list[Any]:
+    return [layer for layer in model.layers if isinstance(layer, layers.Rescaling)]
+
+
+def names(model: tf.keras.Model) -> list[set[str]]:
+    """What must keep its name: real and binary layers, normalisations, inputs, outputs."""
+    kinds = (layers.Conv2D, layers.Dense), layers.BatchNormalization, layers.InputLayer
+    by_kind = [{x.name for x in model.layers if isinstance(x, kind)} for kind in kinds]
+    return [*by_kind, set(model.output_names)]
+
+
+def run(model: tf.keras.Model, images: Any = IMAGES) -> tuple[Any, dict[str, Any]]:
+    """The output, and what each binary convolution reads, by its name."""
+    inputs = {x.name: x.input for x in model.layers if isinstance(x, lq.layers.QuantConv2D)}
+    output, values = tf.keras.Model(model.input, [model.output, inputs])(images)
+    return output.numpy(), {name: value.numpy() for name, value in values.items()}
+
+
+def assert_same(model: tf.keras.Model, folded: tf.keras.Model, tolerance: float = 1e-9) -> None:
+    """Equal outputs, and equal signs of all values that are above `tolerance` of the largest."""
+    (expected, signed), (received, folded_signed) = run(model), run(folded)
+    for name, value in folded_signed.items():
+        clear = np.abs(signed[name]) >= tolerance * np.abs(signed[name]).max()
+        assert clear.mean() > 0.9, name
+        np.testing.assert_array_equal(value[clear] > 0, signed[name][clear] > 0, err_msg=name)
+        assert np.isfinite(value).all(), name
+    assert expected.std() > 0
+    # A softmax is computed in float32.
+    tolerance = max(tolerance, 8 * np.finfo(expected.dtype).eps)
+    np.testing.assert_allclose(received, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+# Options, and the most multiplications that may remain: of the gates + of the last aggregate.
+CASES: dict[str, tuple[dict[str, Any], int]] = {
+    "scales": ({"head": "classifier"}, 4 * 2 + 2),
+    "mean": (
+        {
+            "aggregation": "mean",
+            "first_base_sums": True,
+            "stem_bias": True,
+            "head": "fcn32s",
+            "output_stride": 2,
+            "atrous_rates": BPAC_RATES,
+        },
+        4 * 1 + 0,
+    ),
+    # The first base takes a shared map, each other one a multiple of it.
+    "gate_base": ({"gate": "base", "padding": "torch"}, 4 * (2 + 1) + 2),
+    # Behind the inner gate the bases differ in scale: the sum, and the mean, weigh them.
+    "gate_base_mean": (
+        {"gate": "base", "aggregation": "mean", "first_base_sums": True, "head": "classifier"},
+        4 * (1 + 1) + 3,
+    ),
+    "more_bases": ({"num_bases": (2, 1, 3, 3), "shortcut": "block"}, 2 + 1 + 3 + 3 + 3),
+    "one_base": ({"num_bases": 1, "aggregation": "mean"}, 4 * 1 + 1),
+    # Conversion folds factors that follow a convolution.
+    "layer": ({"decomposition": "layer", "padding": "torch"}, 2 * (5 * 2 + 3)),
+    "layer_mean": ({"decomposition": "layer", "aggregation": "mean", "shortcut": "block"}, 0),
+    "group": ({"decomposition": "group", "padding": "torch", "head": "fcn32s"}, 4 * 2 + 2),
+    "pairs": ({"decomposition": "group", "blocks_per_group": 2, "aggregation": "mean"}, 1),
+    "bottleneck": ({"layout": "resnet50"}, 4 * 2 + 2),
+}
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(("changes", "most"), CASES.values(), ids=CASES.keys())
+def test_every_network_keeps_its_function(changes: dict[str, Any], most: int) -> None:
+    model = tiny(**changes)
+    before = model.get_weights()
+    folded = fold(model)
+    assert_same(model, folded)
+    assert names(folded) == names(model)
+    assert len(multiplications(folded)) <= most
+    for ours, theirs in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_real_twin_keeps_its_function() -> None:
+    model = tiny(binary=False)
+    assert_same(model, fold(model))
+
+
+# In float64 the sigmoid of 40 is 1 and that of -800 is 0.
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("gate", ["block", "base"])
+def test_gates_near_0_and_1(gate: str) -> None:
+    model = tiny(gate=gate)
+    gates = [x for x in model.layers if isinstance(x, SoftGate)]
+    for thetas in ((-20, 20), (20, -20), (-800, 40, -20)):
+        for k, layer in enumerate(gates):
+            layer.set_weights([np.roll(thetas, k)[: layer.theta.shape[0]]])
+        assert_same(model, fold(model))
+
+
+@pytest.mark.usefixtures("float64")
+def test_gates_that_are_open_or_shut_leave_nothing_to_multiply() -> None:
+    model = tiny(stage_blocks=(1, 1, 1, 1), aggregation="mean", head="classifier")
+    for theta in (-800, 40):
+        set_all(model, "theta:0", theta)
+        folded = fold(model)
+        assert_same(model, folded)
+        assert not multiplications(folded)
+
+
+def test_a_scale_that_float32_cannot_hold_starts_again() -> None:
+    """Two gates of 4e-18 in one stage would make it 6e34."""
+    model = tiny(stage_blocks=(1, 1, 3, 1))
+    set_all(model, "theta:0", -40)
+    folded = fold(model)
+    assert_same(model, folded, tolerance=1e-5)
+    branches = [x.name for x in multiplications(folded) if "aggregate" not in x.name]
+    assert len(branches) == 2
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("decomposition", ["gated", "group"])
+def test_scales_of_any_sign_and_size(decomposition: str) -> None:
+    model = tiny(stage_blocks=(1, 1, 1, 3), decomposition=decomposition)
+    aggregates = [x for x in model.layers if isinstance(x, Aggregate)]
+    scales = ([-0.5, -0.5], [0, -2], [1e-30, -1], [1e-200, 0], [0, 0], [1e100, -1e100])
+    for layer, values in zip(aggregates, scales, strict=True):
+        layer.set_weights([np.array(values)])
+    folded = fold(model)
+    assert_same(model, folded)
+    # Equal scales need one factor, those of 0 none, 1e-200 more than the sums before it can take.
+    assert len(multiplications(folded)) == 1 + 1 + 2 + 1 + 1 + 2
+
+
+def test_tiny_variances_in_float32() -> None:
+    """Keras' fused normalisation has a least epsilon of its own."""
+    model = tiny(batch_norm_epsilon=1e-7)
+    set_all(model, "moving_variance:0", [0.0, 1e-12])
+    assert_same(model, fold(model), tolerance=1e-5)
+
+
+@pytest.mark.slow
+def test_what_remains_to_multiply_in_resnet18() -> None:
+    model = build(GroupNetConfig(num_bases=5, width=1 / 64))
+    randomise(model.weights)
+    counts: Counter[str] = Counter()
+    for layer in multiplications(fold(model)):
+        block, aggregate, _ = layer.name.partition("_aggregate")
+        assert aggregate, f"{layer.name} is on a branch"
+        assert layer.output.shape == model.get_layer(block + aggregate).output.shape
+        counts[block] += 1
+    # One aggregate per block.
+    assert len(counts) == 8
+    assert max(counts.values()) == 5
+
+
+@pytest.mark.slow
+def test_the_converted_file(tmp_path) -> None:
+    """All binary, one quantisation per tensor, no product but those of the aggregates."""
+    bases = 2
+    blocks = {"stage_blocks": (1, 1, 1, 1), "num_bases": bases, "padding": "torch"}
+    model = tiny(input_shape=(32, 32, 3), head="classifier", **blocks)
+    set_all(model, "scales:0", [0.4, 0.7])
+    path = convert(fold(model), tmp_path / "model.tflite")
+    ops = count_ops(path)
+    assert ops["LceBconv2d"] == bases * (4 * 2 + 3)
+    # The first block's bases share their input; padded inputs differ from those of shortcuts.
+    assert ops["LceQuantize"] == 1 + bases * (1 + 3 * 3)
+    assert ops["MUL"] == 3 * bases + (bases - 1)
+    assert not ops["ADD_N"]
+    images = random_images(2, 32, 32, 3).astype(np.float32)
+    expected = model(images).numpy()
+    received = load_interpreter(path).predict(images)
+    np.testing.assert_allclose(received, expected, atol=1e-3)
+
+
+def test_every_layer_may_be_an_output() -> None:
+    """Also those whose tensors the folded network holds at another scale."""
+    tested = tiny(gate="base", head="classifier", stage_blocks=(1, 1, 1, 3))
+    # A normalisation that is an output stays at scale 1, and with it what it is added to.
+    chosen = [x for x in tested.layers[1:] if not re.search("base1.*_bn", x.name)]
+    model = tf.keras.Model(tested.input, [layer.output for layer in chosen])
+    folded = fold(model)
+    assert folded.output_names == model.output_names
+    for name, x, y in zip(
+        model.output_names,
+        tf.nest.flatten(model(IMAGES)),
+        tf.nest.flatten(folded(IMAGES)),
+        strict=True,
+    ):
+        atol = 1e-5 * np.abs(x).max()
+        np.testing.assert_allclose(y, x, rtol=0, atol=atol, err_msg=name)
+
+
+def test_a_folded_network_saves_and_folds() -> None:
+    folded = fold(tiny(num_bases=1, head="fcn32s"))
+    twin = tf.keras.Model.from_config(folded.get_config())
+    twin.set_weights(folded.get_weights())
+    np.testing.assert_array_equal(twin(IMAGES), folded(IMAGES))
+    np.testing.assert_array_equal(fold(folded)(IMAGES), folded(IMAGES))
+    assert not any(isinstance(layer, layers.Dropout) for layer in folded.layers)
+
+
+QUANTIZERS = {
+    "ste_sign": 0,
+    "approx_sign": 0,
+    "swish_sign": 0,
+    "ste_heaviside": 0,
+    "ste_tern": 1,
+    "dorefa_quantizer": 1,
+    "magnitude_aware_sign": 1,
+}
+
+
+@pytest.mark.parametrize(("quantizer", "count"), QUANTIZERS.items(), ids=QUANTIZERS.keys())
+def test_only_signs_ignore_a_factor(quantizer: str, count: int) -> None:
+    inputs = [layers.Input((8, 8, 4)) for _ in range(3)]
+    mean = Aggregate(learned=False)(inputs)
+    outputs = lq.layers.QuantConv2D(4, 3, input_quantizer=quantizer)(mean)
+    model = tf.keras.Model(inputs, outputs)
+    folded = fold(model)
+    images = list(random_images(3, 2, 8, 8, 4).astype(np.float32))
+    np.testing.assert_allclose(folded(images), model(images), rtol=1e-5, atol=1e-6)
+    assert len(multiplications(folded)) == count
+
+
+def foreign() -> tf.keras.Model:
+    """What `build` never makes: shared layers, operators, limits, options, two inputs."""
+    x, other = layers.Input((8, 8, 4), name="x"), layers.Input((8, 8, 4), name="other")
+
+    def mean() -> Any:
+        """What `fold` holds at another scale."""
+        return Aggregate(learned=False)([x, other])
+
+    shared = layers.Conv2D(4, 3, padding="same", name="shared")
+    h = layers.ReLU(max_value=0.5, name="limited")(mean()) + 2 * shared(mean()) + shared(x)
+    h = layers.Add(name="twice")([h, h, layers.ReLU(threshold=0.1, name="threshold")(mean())])
+    h = layers.Add(name="weighed")([layers.ReLU(negative_slope=0.1, name="leaky")(mean()), h])
+    h = layers.Activation("linear", name="nothing")(h)
+    batch = layers.BatchNormalization(name="batch_statistics")(mean(), training=True)
+    batch += layers.BatchNormalization(scale=False, name="unscaled")(mean())
+    padded = ConstantPad2D(((1, 0), (1, 0)), 2.0, name="padded")(mean())
+    inner = tf.keras.Sequential([layers.Conv2D(4, 2, name="inner_conv")], name="inner")(padded)
+    return tf.keras.Model(
+        {"x": x, "other": other}, {"h": layers.Dropout(0.5, name="drop")(h), "b": [batch, inner]}
+    )
+
+
+def test_other_models_come_back_equal() -> None:
+    model = foreign()
+    kernels = [weight for weight in model.weights if "moving" not in weight.name]
+    randomise(kernels)
+    folded = fold(model)
+    x, other = random_images(2, 3, 8, 8, 4).astype(np.float32)
+    expected, received = (m({"x": x, "other": other}) for m in (model, folded))
+    tf.nest.assert_same_structure(expected, received)
+    for a, b in zip(tf.nest.flatten(expected), tf.nest.flatten(received), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
+    assert folded.input_names == model.input_names
+    assert folded.output_names == model.output_names
+
+
+def test_a_model_without_a_graph_is_refused() -> None:
+    class Subclassed(tf.keras.Model):
+        pass
+
+    for model in (Subclassed(name="mine"), tf.keras.Sequential([layers.ReLU()], name="mine")):
+        with pytest.raises(ValueError, match="functional Keras model.*Received: .* 'mine'"):
+            fold(model)
