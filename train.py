@@ -1,9 +1,11 @@
 """Trains a model of `zoo/`, converts it for Larq Compute Engine and shows what it does.
 
     python train.py --model groupnet_dsp
-    python train.py --model groupnet_dsp --set num_bases=1 --epochs 1,3
+    python train.py --model groupnet_resnet18 --set num_bases=1 --epochs 1,3
+    python train.py --model groupnet_resnet18 --evaluate runs/NAME
 
-Every file in `zoo/` says what it needs and what it reaches.
+Every file in `zoo/` says what it needs and what it reaches. A run that was stopped goes on when it
+is given the same --output_dir, or --resume.
 """
 
 import sys
@@ -13,12 +15,24 @@ from pathlib import Path
 from absl import app, flags, logging
 
 ZOO = Path(__file__).resolve().parent / "zoo"
+RUNS = Path("runs")
 
 _MODEL = flags.DEFINE_string("model", None, "Name of a file in zoo/.", required=True)
 _DATASET = flags.DEFINE_string("dataset", None, "Dataset; the recipe's by default.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where datasets are kept.")
 _OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", None, "New folder for everything the run writes; runs/MODEL-TIME by default."
+    "output_dir", None, "Folder for everything the run writes; runs/MODEL-TIME by default."
+)
+_RESUME = flags.DEFINE_bool("resume", False, "Go on with the newest run of this model in runs/.")
+_EVALUATE = flags.DEFINE_string(
+    "evaluate", None, "Only evaluate: a run's folder, or a weights file."
+)
+_START_FROM = flags.DEFINE_string(
+    "start_from", None, "Start from the weights of a run's folder, or from a weights file."
+)
+_PHASE = flags.DEFINE_string("phase", None, "Train only this phase of the recipe.")
+_ON_BAD_IMAGE = flags.DEFINE_string(
+    "on_bad_image", None, "error, or skip to leave bad images of a folder out and list them."
 )
 _EPOCHS = flags.DEFINE_string("epochs", None, "Epochs of each phase: one number, or 2,12.")
 _BATCH_SIZE = flags.DEFINE_string("batch_size", None, "Images per step.")
@@ -26,6 +40,13 @@ _SEED = flags.DEFINE_string("seed", None, "Seed of weights, data order and augme
 _LEARNING_RATE = flags.DEFINE_string(
     "learning_rate", None, "Peak learning rate of each phase: one number, or 3e-3,1e-3."
 )
+_STRATEGY = flags.DEFINE_string(
+    "strategy", "auto", "auto, one_device, mirrored, multi_worker (reads TF_CONFIG) or tpu."
+)
+_PRECISION = flags.DEFINE_string(
+    "mixed_precision", "float32", "float32, mixed_bfloat16 or mixed_float16."
+)
+_JIT = flags.DEFINE_bool("jit_compile", False, "Compile the training step with XLA.")
 _SET = flags.DEFINE_multi_string(
     "set", [], "key=value: any other field of the recipe or option of GroupNetConfig; repeatable."
 )
@@ -33,28 +54,60 @@ _SET = flags.DEFINE_multi_string(
 
 def main(argv: list[str]) -> None:
     """Reads the flags into a recipe and runs it."""
-    from larq_groupnet.training import RecipeError, load_recipe, override
+    from larq_groupnet.training import RecipeError, load_recipe, only_phase, override
 
     logging.set_verbosity(logging.WARNING)
     if len(argv) > 1:
         raise RecipeError(f"expected only flags. Received: {' '.join(argv[1:])}")
-    recipe = override(load_recipe(_MODEL.value, ZOO), _changes())
-    output_dir = Path(_OUTPUT_DIR.value or f"runs/{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    data_dir = Path(_DATA_DIR.value)
+    recipe = load_recipe(_MODEL.value, ZOO, _DATASET.value)
+    changes = _changes()
+    if _DATASET.value not in (None, recipe.dataset):
+        from larq_groupnet.training.run import adapt
 
-    from larq_groupnet.report.table import results_table
-    from larq_groupnet.training.run import disagreement, run
+        recipe = adapt(recipe, _DATASET.value, data_dir)
+    recipe = override(recipe, changes)
+    if _PHASE.value:
+        recipe = only_phase(recipe, _PHASE.value)
+    output_dir = _output_dir(recipe.name)
 
-    results = run(recipe, Path(_DATA_DIR.value), output_dir)
+    from larq_groupnet.report.table import metrics_table, results_table
+    from larq_groupnet.training.distribution import Runtime
+    from larq_groupnet.training.run import disagreement, evaluate_only, run
+
+    if _EVALUATE.value:
+        print(metrics_table(evaluate_only(recipe, data_dir, _EVALUATE.value)))
+        return
+    runtime = Runtime(_STRATEGY.value, _PRECISION.value, _JIT.value)
+    results = run(recipe, data_dir, output_dir, _START_FROM.value, runtime)
+    if results is None:
+        return
     print(results_table(results))
     if warning := disagreement(results):
         print(f"train.py: {warning}", file=sys.stderr)
     print(f"Everything is in {output_dir}; look at predictions.png and curves.png.")
 
 
-def _changes() -> list[tuple[str, str]]:
-    from larq_groupnet.training.recipe import split_option
+def _output_dir(name: str) -> Path:
+    if _OUTPUT_DIR.value:
+        return Path(_OUTPUT_DIR.value)
+    if not _RESUME.value:
+        return RUNS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    from larq_groupnet.training import RecipeError
 
-    given = (_DATASET, _EPOCHS, _BATCH_SIZE, _SEED, _LEARNING_RATE)
+    runs = sorted(RUNS.glob(f"{name}-[0-9]*"))
+    if not runs:
+        raise RecipeError(
+            f"--resume: expected a folder {RUNS / name}-TIME. Received: none. Name it with "
+            "--output_dir, or leave --resume out."
+        )
+    return runs[-1]
+
+
+def _changes() -> list[tuple[str, str]]:
+    from larq_groupnet.training.overrides import split_option
+
+    given = (_EPOCHS, _BATCH_SIZE, _SEED, _LEARNING_RATE, _ON_BAD_IMAGE)
     changes = [(flag.name, flag.value) for flag in given if flag.value is not None]
     return changes + [split_option(text) for text in _SET.value]
 
@@ -63,14 +116,18 @@ def _exit_on_user_error(argv: list[str]) -> None:
     """A wrong value is one line and status 2; anything else keeps its traceback."""
     try:
         from larq_groupnet import ConfigError
-        from larq_groupnet.training import RecipeError
+        from larq_groupnet.data import DatasetError
+        from larq_groupnet.training import Interrupted, RecipeError
     except ImportError as error:
         sys.exit(f"train.py: {error}")
     try:
         main(argv)
-    except (ConfigError, RecipeError) as error:
+    except (ConfigError, DatasetError, RecipeError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)
+    except Interrupted as error:
+        print(f"\ntrain.py: {error}", file=sys.stderr)
+        sys.exit(128 + error.signum)
     except (OSError, ArithmeticError) as error:  # Disk and folders; a run that diverged.
         sys.exit(f"train.py: {error}")
 

@@ -21,6 +21,16 @@ def data_dir(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    """A folder with the dataset `digits` in it."""
+    from larq_groupnet.data.pipeline import prepare
+
+    folder = tmp_path_factory.mktemp("digits")
+    prepare("digits", folder)
+    return folder
+
+
 @pytest.fixture
 def float64():
     """Keras computes in float64, so that it can be compared to the last digits."""

@@ -41,7 +41,7 @@ def runs(data_dir, tmp_path_factory):
 def test_a_run_leaves_every_artefact_and_nothing_half_written(runs):
     assert {path.name for path in runs[0].iterdir()} == {
         "recipe.json", "history.csv", "logs", "tanh.h5", "binary.h5",
-        "model.tflite", "results.json", "curves.png", "predictions.png",
+        "model.tflite", "results.json", "curves.png", "predictions.png", "snapshots",
     }  # fmt: skip
     recipe = json.loads((runs[0] / "recipe.json").read_text())
     assert recipe["model"]["num_bases"] == 2
@@ -74,7 +74,15 @@ def test_the_screen_shows_progress_and_no_chatter(runs):
     assert "val_miou" in out
     assert "Phase tanh" in out
     assert "Testing" in err
-    for chatter in ("oneDNN", "cuda", "CUDA", "TensorRT", "rebuild TensorFlow", "Warning"):
+    for chatter in (
+        "oneDNN",
+        "cuda",
+        "CUDA",
+        "TensorRT",
+        "rebuild TensorFlow",
+        "Warning",
+        "saving_utils",
+    ):
         assert chatter not in out + err
 
 
@@ -104,12 +112,48 @@ def test_the_file_of_a_run_is_binary_and_runs(runs):
     assert np.isfinite(logits).all()
 
 
+def test_evaluating_again_says_the_same(runs, data_dir):
+    done = train(*TINY, f"--data_dir={data_dir}", f"--evaluate={runs[0]}")
+    assert done.returncode == 0, done.stderr
+    results = json.loads((runs[0] / "results.json").read_text())
+    assert f"{results['keras']['miou']:.4f}" in done.stdout
+
+
+def test_a_run_is_converted_audited_and_verified_by_command(runs, data_dir, tmp_path):
+    def command(*words):
+        return subprocess.run(
+            [sys.executable, "-m", "larq_groupnet", *words, f"--data_dir={data_dir}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+
+    file = tmp_path / "small.tflite"
+    done = command("convert", str(runs[0]), "--input_size=64,64", f"--output={file}")
+    assert done.returncode == 0, done.stderr
+    assert load_interpreter(file).input_shapes == [(1, 64, 64, 3)]
+    done = command("audit", str(file))
+    assert done.returncode == 0, done.stderr
+    assert "nothing found" in done.stdout
+    words = ["verify", str(runs[0]), str(runs[0] / "model.tflite"), "--samples=2"]
+    done = command(*words, f"--output={tmp_path / 'check'}")
+    assert done.returncode == 0, done.stderr
+    assert "On 2 samples" in done.stdout
+    assert {path.name for path in (tmp_path / "check").iterdir()} == {
+        "input.bin", "expected_output.bin", "verify.json",
+    }  # fmt: skip
+    done = command("verify", str(runs[0]), str(file), "--samples=2")
+    assert done.returncode == 2
+    assert "expected samples of shape (n, 64, 64, 3)" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("lce", "agreement", "bad"),
-    [(0.7005, 0.9995, False), (0.7030, 0.9995, True), (0.7005, 0.9985, True)],
+    [(0.7005, 0.9995, False), (0.7030, 0.9995, True), (0.7005, 0.9975, True)],
 )
 def test_a_file_that_disagrees_is_reported(lce, agreement, bad):
     results = {"keras": {"miou": 0.7}, "lce": {"miou": lce}, "agreement": agreement}
+    results |= {"headline": "miou", "unit": "pixels"}
     assert bool(disagreement(results)) is bad
 
 
@@ -118,7 +162,11 @@ def test_a_file_that_disagrees_is_reported(lce, agreement, bad):
     [
         (["--model=groupnet_dps"], "Did you mean 'groupnet_dsp'"),
         (["--modle=groupnet_dsp"], "Did you mean: model"),
-        (["--model=groupnet_dsp", "--dataset=voc"], "Choices: digit_scenes"),
+        (["--model=groupnet_dsp", "--dataset=digit_scene"], "Did you mean 'digit_scenes'"),
+        (["--model=groupnet_dsp", "--dataset=digits"], "head: expected 'classifier'"),
+        (["--model=groupnet_dsp", "--phase=binry"], "Did you mean 'binary'"),
+        (["--model=groupnet_dsp", "--start_from=nowhere"], "Received: nowhere"),
+        (["--model=groupnet_dsp", "--evaluate=nowhere"], "Received: nowhere"),
         (["--model=groupnet_dsp", "--set=numbases=1"], "Did you mean 'num_bases'"),
         (["--model=groupnet_dsp", "--set=num_bases"], "expected key=value"),
         (["--model=groupnet_dsp", "--batch_size=many"], "expected an integer"),

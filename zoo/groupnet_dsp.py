@@ -6,9 +6,11 @@ scenes.
 
 Phase 1 trains the network with real kernels and tanh, phase 2 the binary one from its weights.
 
-Expected: test mIoU 0.716, converted 0.716 (measured, seed 0). With `--set num_bases=1` 0.485, as
-the real-valued twin (`--set binary=false`) 0.824.
-Cost: 9 minutes on 2 CPU cores (9 min 27 s from a clean clone, installation included).
+Expected: test mIoU 0.719, converted 0.719, the same class for 99.88 % of the pixels (measured, one
+run, seed 0). A few channels never fire in training, so that their normalisation multiplies by 300,
+for which the float32 sums of LCE are a little short; `--set batch_norm_epsilon=1e-3` would bound
+that by 32 and is not measured.
+Cost: 17 minutes of CPU time.
 
     python train.py --model groupnet_dsp
 """
@@ -16,7 +18,7 @@ Cost: 9 minutes on 2 CPU cores (9 min 27 s from a clean clone, installation incl
 from larq_groupnet import GroupNetConfig
 from larq_groupnet.training import Phase, Recipe
 
-RECIPE = Recipe(
+DIGIT_SCENES = Recipe(
     name="groupnet_dsp",
     model=GroupNetConfig(
         head="fcn32s",
@@ -33,4 +35,7 @@ RECIPE = Recipe(
         Phase("binary", epochs=10, learning_rate=3e-3, binary=True),
     ),
     dataset="digit_scenes",
+    augmentation="colour",
 )
+
+RECIPES = (DIGIT_SCENES,)

@@ -23,22 +23,29 @@ CLASS_COLOURS = (
 )  # fmt: skip
 """Okabe and Ito's colour-blind-safe set, with a grey, a violet and white for ten classes."""
 
+METRIC_NAMES = {"miou": "mIoU", "accuracy": "Accuracy (top-1)"}
+
 _RIGHT, _WRONG = "#e8e8e8", "#c1121f"
 _PHASE_COLOURS = ("#999999", "#0072b2", "#d55e00")
 
 
-def draw_curves(history: Path, path: Path) -> None:
-    """Loss and mIoU by epoch, training and validation, one colour per phase.
+def draw_curves(history: Path, path: Path, headline: str, loss_name: str) -> None:
+    """Loss and headline metric by epoch, training and validation, one colour per phase.
 
     Args:
         history: The `history.csv` of a run.
         path: PNG to write.
+        headline: Name of the metric's column.
+        loss_name: What the loss is a mean of.
     """
     with history.open() as file:
         rows = list(csv.DictReader(file))
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, key, title in zip(
-        figure.subplots(1, 2), ("loss", "miou"), ("Cross-entropy per pixel", "mIoU"), strict=True
+        figure.subplots(1, 2),
+        ("loss", headline),
+        (f"Cross-entropy per {loss_name}", METRIC_NAMES.get(headline, headline)),
+        strict=True,
     ):
         for phase, colour in zip(dict.fromkeys(r["phase"] for r in rows), cycle(_PHASE_COLOURS)):  # noqa: B905
             part = [row for row in rows if row["phase"] == phase]
@@ -60,7 +67,7 @@ def draw_curves(history: Path, path: Path) -> None:
 def draw_predictions(
     images: np.ndarray,
     truths: np.ndarray,
-    predictions: np.ndarray,
+    scores: np.ndarray,
     class_names: Sequence[str],
     path: Path,
     title: str,
@@ -70,7 +77,7 @@ def draw_predictions(
     Args:
         images: `(n, height, width, 3) uint8`.
         truths: Class maps `(n, height, width)`.
-        predictions: Class maps `(n, height, width)`.
+        scores: `(n, height, width, classes)`; the class of a pixel is the one of the highest.
         class_names: One per class, background first.
         path: PNG to write.
         title: Line above the picture.
@@ -87,7 +94,7 @@ def draw_predictions(
     for axes in grid.flat:
         axes.set_axis_off()
     for index, (image, truth, predicted) in enumerate(
-        zip(images, truths, predictions, strict=True)
+        zip(images, truths, scores.argmax(-1), strict=True)
     ):
         row, column = divmod(index, 2)
         cells = grid[row, 5 * column : 5 * column + 4]
@@ -101,6 +108,41 @@ def draw_predictions(
     pairs = zip(["wrong", *class_names], [_WRONG, *colours], strict=True)
     handles = [Patch(facecolor=c, edgecolor="#666666", label=n) for n, c in pairs]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    _save(figure, path, dpi=100)
+
+
+def draw_labels(
+    images: np.ndarray,
+    truths: np.ndarray,
+    scores: np.ndarray,
+    class_names: Sequence[str],
+    path: Path,
+    title: str,
+) -> None:
+    """Images, ten a row, each under its predicted class and probability; wrong ones in red.
+
+    Args:
+        images: `(n, height, width, 1 or 3) uint8`.
+        truths: Labels `(n,)`.
+        scores: Probabilities `(n, classes)`.
+        class_names: One per class.
+        path: PNG to write.
+        title: Line above the picture.
+    """
+    columns = 10
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(12, 1.5 * rows + 0.6), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, image, truth, score in zip(grid.flat, images, truths, scores, strict=False):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        predicted = int(score.argmax())
+        text = f"{class_names[predicted]}  {100 * score[predicted]:.0f} %"
+        if predicted != truth:
+            text += f"\nis {class_names[truth]}"
+        axes.set_title(text, fontsize=10, color="black" if predicted == truth else _WRONG)
     _save(figure, path, dpi=100)
 
 

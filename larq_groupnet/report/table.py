@@ -6,21 +6,37 @@ from typing import Any
 
 from terminaltables import AsciiTable
 
+METRICS = {
+    "miou": "mIoU",
+    "pixel_accuracy": "pixel accuracy",
+    "accuracy": "accuracy (top-1)",
+    "top5": "accuracy (top-5)",
+}
+"""Metrics of a result in the order of the table."""
+
 
 def results_table(results: dict[str, Any]) -> str:
     """Keras beside LCE, from the `results.json` of a run."""
     keras, lce, ops = results["keras"], results["lce"], results["ops"]
+    metrics = {name: label for name, label in METRICS.items() if name in keras}
     rows = [
         [f"{results['name']} on {results['dataset']}", "Keras", "LCE (.tflite)"],
-        ["test mIoU", f"{keras['miou']:.4f}", f"{lce['miou']:.4f}"],
-        ["test pixel accuracy", f"{keras['pixel_accuracy']:.4f}", f"{lce['pixel_accuracy']:.4f}"],
-        ["pixels of the same class", "", f"{100 * results['agreement']:.3f} %"],
+        *([f"test {label}", f"{keras[k]:.4f}", f"{lce[k]:.4f}"] for k, label in metrics.items()),
+        [f"{results['unit']} of the same class", "", f"{100 * results['agreement']:.3f} %"],
         ["file size", f"{_mebibytes(keras)} (.h5)", _mebibytes(lce)],
         ["MACs, 1-bit", f"{results['macs']['1'] / 1e6:.1f} M", ""],
         ["MACs, 32-bit", f"{results['macs']['32'] / 1e6:.1f} M", ""],
         ["binary convolutions", "", str(ops.get("LceBconv2d", 0))],
         ["float convolutions", "", str(ops.get("CONV_2D", 0))],
     ]
+    return str(AsciiTable(rows).table)
+
+
+def metrics_table(results: dict[str, Any]) -> str:
+    """The Keras metrics of an evaluation without training."""
+    keras = results["keras"]
+    rows = [[f"{results['name']} on {results['dataset']}", "Keras"]]
+    rows += [[f"test {label}", f"{keras[k]:.4f}"] for k, label in METRICS.items() if k in keras]
     return str(AsciiTable(rows).table)
 
 

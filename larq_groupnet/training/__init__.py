@@ -1,5 +1,21 @@
 """Recipes, the fit loop and evaluation. Importing this package does not import TensorFlow."""
 
-from larq_groupnet.training.recipe import Phase, Recipe, RecipeError, load_recipe, override
+from larq_groupnet.training.overrides import override
+from larq_groupnet.training.recipe import (
+    Interrupted,
+    Phase,
+    Recipe,
+    RecipeError,
+    load_recipe,
+    only_phase,
+)
 
-__all__ = ["Phase", "Recipe", "RecipeError", "load_recipe", "override"]
+__all__ = [
+    "Interrupted",
+    "Phase",
+    "Recipe",
+    "RecipeError",
+    "load_recipe",
+    "only_phase",
+    "override",
+]

@@ -1,10 +1,10 @@
-"""Exact segmentation metrics of the Keras model and of the converted one."""
+"""Exact metrics of the Keras model and of the converted one on the same images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,46 +13,44 @@ from tqdm import tqdm
 
 from larq_groupnet.deploy import load_interpreter
 
+if TYPE_CHECKING:
+    from larq_groupnet.training.tasks import Task
 
-class PixelCounts:
-    """Counts of pixels by true and predicted class, summed over any number of images.
+
+class LabelCounts:
+    """Counts of images by true and predicted class, summed over any number of batches.
 
     Args:
-        num_classes: Classes including background.
+        num_classes: Number of classes.
     """
 
     def __init__(self, num_classes: int):
         self.matrix = np.zeros((num_classes, num_classes), np.int64)
+        self.among_five = 0
 
-    def add(self, truth: np.ndarray, predicted: np.ndarray) -> None:
-        """Adds class maps of equal shape, integers from 0 to `num_classes - 1`."""
-        self.matrix += confusion_matrix(
-            np.ravel(truth), np.ravel(predicted), labels=range(len(self.matrix))
-        )
-
-    @property
-    def iou(self) -> np.ndarray:
-        """Intersection over union of each class; NaN for a class that never occurs."""
-        hits = np.diag(self.matrix)
-        union = self.matrix.sum(0) + self.matrix.sum(1) - hits
-        return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
+    def add(self, truth: np.ndarray, scores: np.ndarray) -> None:
+        """Adds labels `(batch,)` and scores `(batch, num_classes)`."""
+        labels = range(len(self.matrix))
+        self.matrix += confusion_matrix(truth, scores.argmax(-1), labels=labels)
+        best = np.argsort(-scores, axis=-1, kind="stable")[:, :5]
+        self.among_five += int((best == truth[:, None]).any(-1).sum())
 
     @property
-    def miou(self) -> float:
-        """Mean of `iou` over the classes that occur."""
-        return float(np.nanmean(self.iou))
-
-    @property
-    def pixel_accuracy(self) -> float:
-        """Share of pixels whose class is right."""
+    def accuracy(self) -> float:
+        """Share of images whose most probable class is right (top-1)."""
         return float(np.trace(self.matrix) / self.matrix.sum())
 
     def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """`miou`, `pixel_accuracy`, and `iou` by class name."""
+        """`accuracy`, `top5`, `recall` by class name, and the confusion matrix (rows: truth)."""
+        total = self.matrix.sum(1)
+        recall = np.divide(
+            np.diag(self.matrix), total, out=np.full(len(total), np.nan), where=total > 0
+        )
         return {
-            "miou": self.miou,
-            "pixel_accuracy": self.pixel_accuracy,
-            "iou": dict(zip(class_names, self.iou.tolist(), strict=True)),
+            "accuracy": self.accuracy,
+            "top5": self.among_five / int(self.matrix.sum()),
+            "recall": dict(zip(class_names, recall.tolist(), strict=True)),
+            "confusion": self.matrix.tolist(),
         }
 
 
@@ -62,44 +60,50 @@ class Samples(NamedTuple):
     images: np.ndarray
     """`(n, height, width, channels) float32`, as the model reads them."""
     truths: np.ndarray
-    """Class maps `(n, height, width)`."""
-    predictions: np.ndarray
-    """Class maps `(n, height, width)`."""
+    """Labels `(n,)` or class maps `(n, height, width)`."""
+    scores: np.ndarray
+    """`(n, num_classes)` or `(n, height, width, num_classes)`."""
 
 
 def evaluate(
     model: tf.keras.Model,
-    tflite: Path,
+    tflite: Path | None,
     batches: tf.data.Dataset,
+    task: Task,
     class_names: Sequence[str],
-    num_samples: int,
+    num_samples: int = 0,
 ) -> tuple[dict[str, Any], Samples]:
-    """Runs the Keras model and the converted file on the same images.
+    """Runs the Keras model, and the converted file if there is one, on the same images.
 
     Args:
-        model: From images to logits `(batch, height, width, num_classes)`.
-        tflite: Its converted file, run by LCE's interpreter.
-        batches: One pass over images and masks.
-        class_names: One per class, background first.
-        num_samples: How many images to return.
+        model: From images to scores, the classes on the last axis.
+        tflite: Its converted file, run by LCE's interpreter, or `None`.
+        batches: One pass over images and truths.
+        task: Says what is counted.
+        class_names: One per class.
+        num_samples: How many of the first images to return.
 
     Returns:
-        `keras` and `lce` (see `PixelCounts.to_dict`) and `agreement`, the share of pixels to which
-        both give the same class; and the first images.
+        `keras` and, with a file, `lce` (see the task's counts) and `agreement`, the share of
+        images or pixels to which both give the same class; and the first images with the scores of
+        the file.
     """
-    interpreter = load_interpreter(tflite)
-    counts = {"keras": PixelCounts(len(class_names)), "lce": PixelCounts(len(class_names))}
-    same, pixels = 0, 0
+    runs = {"keras": model.predict_on_batch}
+    if tflite is not None:
+        runs["lce"] = load_interpreter(tflite).predict
+    counts = {name: task.counts() for name in runs}
+    same, total = 0, 0
     samples: list[tuple[np.ndarray, ...]] = []
     for images, truth in tqdm(batches.as_numpy_iterator(), "Testing", len(batches), unit="batch"):
-        keras = model.predict_on_batch(images).argmax(-1)
-        lce = interpreter.predict(images).argmax(-1)
-        counts["keras"].add(truth, keras)
-        counts["lce"].add(truth, lce)
-        same += int((keras == lce).sum())
-        pixels += keras.size
-        samples += list(zip(images, truth, lce, strict=True))[: num_samples - len(samples)]
-    metrics = {name: count.to_dict(class_names) for name, count in counts.items()}
-    return {**metrics, "agreement": same / pixels}, Samples(
-        *map(np.stack, zip(*samples, strict=True))
-    )
+        scores = {name: predict(images) for name, predict in runs.items()}
+        for name, count in counts.items():
+            task.add(count, truth, scores[name])
+        keras, last = scores["keras"], scores[name]
+        same += int((keras.argmax(-1) == last.argmax(-1)).sum())
+        total += truth.size
+        samples += list(zip(images, truth, last, strict=True))[: num_samples - len(samples)]
+    found = {name: count.to_dict(class_names) for name, count in counts.items()}
+    if tflite is not None:
+        found["agreement"] = same / total
+    columns = list(zip(*samples, strict=True)) or [(), (), ()]
+    return found, Samples(*map(np.array, columns))

@@ -1,112 +1,214 @@
-"""The training phases: Keras `fit` with Keras callbacks, and weights handed on by name."""
+"""The training phases: Keras `fit`, weights handed on by name, and resuming."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-import numpy as np
 import tensorflow as tf
 
+from larq_groupnet.files import replacing
 from larq_groupnet.models import build, copy_weights
+from larq_groupnet.training.callbacks import (
+    BestWeights,
+    PhaseCSVLogger,
+    StopOnNonFinite,
+    StructureLog,
+)
+from larq_groupnet.training.optimizers import optimizer
 from larq_groupnet.training.recipe import Phase, Recipe
-
-callbacks: Any = tf.keras.callbacks
-
-
-class TrainingError(ArithmeticError):
-    """Training diverged. Says in which phase and epoch, and what to change."""
-
-
-class PhaseCSVLogger(tf.keras.callbacks.CSVLogger):
-    """Keras' CSV log with the name of the phase in each row; later phases append."""
-
-    def __init__(self, path: Path, phase: str):
-        super().__init__(str(path), append=True)
-        self.phase = phase
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Writes one row."""
-        super().on_epoch_end(epoch, {"phase": self.phase, **(logs or {})})
+from larq_groupnet.training.snapshots import (
+    Position,
+    SnapshotCallback,
+    Snapshots,
+    StopSignal,
+)
+from larq_groupnet.training.tasks import Task
 
 
-def train(
-    recipe: Recipe,
-    train_data: tf.data.Dataset,
-    steps_per_epoch: int,
-    validation_data: tf.data.Dataset,
-    output_dir: Path,
-) -> tf.keras.Model:
+class TrainingData(Protocol):
+    """Gives the batches from any point of a run on; `Pipeline` is one."""
+
+    def train_batches(
+        self,
+        steps_per_epoch: int,
+        first_epoch: int = 0,
+        first_step: int = 0,
+        context: tf.distribute.InputContext | None = None,
+    ) -> tf.data.Dataset:
+        """Endless batches, from a step of an epoch on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """What all phases of a run share.
+
+    Attributes:
+        data: Gives endless batches of images and truths.
+        steps_per_epoch: Steps between two validations.
+        validation_data: One pass over the validation set.
+        output_dir: Takes `history.csv`, `logs/` (TensorBoard), `PHASE.h5` (best weights) and
+            `snapshots/`, and is where a run goes on from.
+        task: Loss and metrics.
+        strategy: Where to compute.
+        jit_compile: Compile the training step with XLA.
+        scratch_dir: Takes what this process has to write if it is not the chief.
+    """
+
+    data: TrainingData
+    steps_per_epoch: int
+    validation_data: tf.data.Dataset
+    output_dir: Path
+    task: Task
+    strategy: tf.distribute.Strategy = dataclasses.field(default_factory=tf.distribute.get_strategy)
+    jit_compile: bool = False
+    scratch_dir: Path | None = None
+
+    @property
+    def write_dir(self) -> Path:
+        """Where this process writes."""
+        return self.scratch_dir or self.output_dir
+
+    def weights(self, phase: Phase) -> Path:
+        """The best weights of a phase, from this run or from one that it goes on with."""
+        name = f"{phase.name}.h5"
+        own = self.write_dir / name
+        return own if own.exists() else self.output_dir / name
+
+    def batches(self, epoch: int, step: int) -> tf.data.Dataset:
+        """Training data from a step of an epoch on, shared out over the workers."""
+        data, steps = self.data, self.steps_per_epoch
+        if self.strategy.num_replicas_in_sync == 1:
+            return data.train_batches(steps, epoch, step)
+        return self.strategy.distribute_datasets_from_function(
+            lambda context: data.train_batches(steps, epoch, step, context)
+        )
+
+    def validation(self, batch_size: int) -> tf.data.Dataset:
+        """The validation set, of which every worker sees the whole."""
+        replicas = self.strategy.num_replicas_in_sync
+        if replicas == 1:
+            return self.validation_data
+        share = max(batch_size // replicas, 1)
+        return self.strategy.distribute_datasets_from_function(
+            lambda _: self.validation_data.rebatch(share)
+        )
+
+    def validation_steps(self, batch_size: int) -> int | None:
+        """Batches of `validation`, which Keras cannot count where there are several workers."""
+        replicas = self.strategy.num_replicas_in_sync
+        if replicas == 1:
+            return None
+        share = max(batch_size // replicas, 1)
+        images = sum(len(batch) for batch, _ in self.validation_data)
+        return -(-images // share)
+
+
+def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = None) -> Path:
     """Runs the phases of a recipe, each from the best weights of the one before.
+
+    Goes on where an earlier call on the same folder stopped, and ends with the same weights and
+    history as if it had not: on the same machine, with TensorFlow's deterministic operations.
 
     Args:
         recipe: What to train.
-        train_data: Endless batches of images and masks.
-        steps_per_epoch: Steps between two validations.
-        validation_data: One pass over the validation set.
-        output_dir: Takes `history.csv`, `logs/` (TensorBoard) and `PHASE.h5` (best weights).
+        session: With what, and where to.
+        start_from: A model whose weights the first phase starts from.
 
     Returns:
-        The model of the last phase with the weights of its best epoch.
+        The weights of the best epoch of the last phase.
 
     Raises:
         TrainingError: If the loss stops being finite.
+        Interrupted: After SIGINT or SIGTERM, once everything is saved.
     """
-    model: Any = None
+    found = Snapshots(session.output_dir / "snapshots").last()
+    before: tf.keras.Model | None = start_from
     first_epoch = 0
+    best = session.output_dir
     for phase in recipe.phases:
         if phase.epochs == 0:
             continue
-        previous = model
-        model = build(recipe.model.replace(binary=phase.binary), name=recipe.name)
-        if previous is not None:
-            copy_weights(previous, model)
-        compile_model(model, phase, steps_per_epoch)
-        print(f"Phase {phase.name}: {phase.epochs} epochs of {steps_per_epoch} steps", flush=True)
-        best = output_dir / f"{phase.name}.h5"
-        history = model.fit(
-            train_data,
-            steps_per_epoch=steps_per_epoch,
-            initial_epoch=first_epoch,
-            epochs=first_epoch + phase.epochs,
-            validation_data=validation_data,
-            callbacks=[
-                callbacks.TerminateOnNaN(),
-                callbacks.ModelCheckpoint(
-                    str(best), "val_miou", mode="max", save_best_only=True, save_weights_only=True
-                ),
-                PhaseCSVLogger(output_dir / "history.csv", phase.name),
-                callbacks.TensorBoard(str(output_dir / "logs" / phase.name)),
-            ],
-        )
-        if not np.isfinite(history.history["loss"][-1]):
-            raise TrainingError(
-                f"phase {phase.name!r}: the loss became NaN or infinite in epoch "
-                f"{history.epoch[-1] + 1}. Lower {phase.name}.learning_rate "
-                f"({phase.learning_rate})."
-            )
+        end = first_epoch + phase.epochs
+        with session.strategy.scope():
+            model = build(recipe.model.replace(binary=phase.binary), name=recipe.name)
+        if found is None or found[0].epoch < end:
+            if before is not None:
+                copy_weights(before, model)
+            start, snapshot = Position(phase.name, first_epoch), None
+            if found is not None and found[0].phase == phase.name:
+                start, snapshot = found
+            _fit(session, model, phase, start, snapshot, end)
+        best = session.weights(phase)
         model.load_weights(best)
-        first_epoch += phase.epochs
-    return model
+        before, first_epoch = model, end
+    return best
 
 
-def compile_model(model: tf.keras.Model, phase: Phase, steps_per_epoch: int) -> None:
-    """Adam on a warmed-up cosine, cross-entropy per pixel, mIoU and pixel accuracy."""
-    steps = phase.epochs * steps_per_epoch
-    warmup = min(steps_per_epoch, steps // 2)
-    schedule = tf.keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.02 * phase.learning_rate,
-        decay_steps=steps - warmup,
-        warmup_target=phase.learning_rate,
-        warmup_steps=warmup,
-        alpha=0.02,
+def _fit(
+    session: Session,
+    model: tf.keras.Model,
+    phase: Phase,
+    start: Position,
+    snapshot: Path | None,
+    end: int,
+) -> None:
+    """Trains one phase from where it stands to epoch `end`."""
+    compile_model(model, session, phase)
+    snapshots = Snapshots(session.write_dir / "snapshots")
+    history = session.write_dir / "history.csv"
+    with replacing(history) as temporary:
+        temporary.write_text(start.history or (history.read_text() if history.exists() else ""))
+    images, truth = next(iter(session.validation_data))
+    if snapshot is not None:
+        model.test_on_batch(images, truth)  # Metrics are made by their first use.
+        snapshots.restore(model, snapshot)
+        print(f"Going on in epoch {start.epoch + 1}, step {start.step + 1}", flush=True)
+    print(
+        f"Phase {phase.name}: {phase.epochs} epochs of {session.steps_per_epoch} steps", flush=True
     )
-    model.compile(
-        optimizer=tf.keras.optimizers.Adam(schedule),
-        loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[
-            tf.keras.metrics.SparseCategoricalAccuracy(name="pixel_accuracy"),
-            tf.keras.metrics.MeanIoU(model.output_shape[-1], sparse_y_pred=False, name="miou"),
-        ],
+    best = BestWeights(
+        session.write_dir / f"{phase.name}.h5",
+        session.task.headline,
+        start.best,
+        phase.average > 0,
     )
+    logs = session.write_dir / "logs" / phase.name
+    # The rest of an epoch that was cut in two is a call of its own, and has fewer steps.
+    cuts = [(start.epoch, start.step), *([(start.epoch + 1, 0)] if start.step else [])]
+    with StopSignal(session.output_dir).watching() as stop:
+        for epoch, step in cuts:
+            position = dataclasses.replace(start, epoch=epoch, step=step)
+            model.fit(
+                session.batches(epoch, step),
+                steps_per_epoch=session.steps_per_epoch - step,
+                initial_epoch=epoch,
+                epochs=epoch + 1 if step else end,
+                validation_data=session.validation(len(images)),
+                validation_steps=session.validation_steps(len(images)),
+                callbacks=[
+                    StopOnNonFinite(phase.name, phase.learning_rate, images),
+                    best,
+                    PhaseCSVLogger(history, phase.name),
+                    tf.keras.callbacks.TensorBoard(str(logs)),
+                    StructureLog(logs / "structure"),
+                    SnapshotCallback(snapshots, stop, position, best, history),
+                ],
+            )
+            last = snapshots.last()
+            if step and phase.average and last:  # Keras leaves the averages in place.
+                snapshots.restore(model, last[1])
+
+
+def compile_model(model: tf.keras.Model, session: Session, phase: Phase) -> None:
+    """Compiles a model as a phase describes it."""
+    # Keras' metrics are the same on every replica already; its default adds them up.
+    model.distribute_reduction_method = "first"
+    with session.strategy.scope():
+        model.compile(
+            optimizer=optimizer(phase, model, session.steps_per_epoch),
+            loss=session.task.loss(phase.label_smoothing),
+            metrics=session.task.metrics(),
+            jit_compile=session.jit_compile,
+        )

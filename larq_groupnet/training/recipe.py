@@ -5,7 +5,6 @@ Knows nothing of TensorFlow, so that a wrong option is reported at once.
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import math
 import runpy
@@ -14,12 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from larq_groupnet.config import GroupNetConfig
-from larq_groupnet.data import DATASETS
 from larq_groupnet.hints import did_you_mean
 
 
 class RecipeError(ValueError):
     """A recipe that cannot be run. One line: what was expected, received, and the choices."""
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, and everything up to here is saved. Says how to go on."""
+
+    def __init__(self, message: str, signum: int):
+        super().__init__(message)
+        self.signum = signum
+
+
+OPTIMIZERS = ("adam", "adamw", "sgd", "bop")
+SCHEDULES = ("cosine", "poly", "steps", "constant")
+AUGMENTATIONS = ("none", "colour", "shift", "cifar", "imagenet", "segmentation")
+NORMALISATIONS = ("symmetric", "imagenet")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,14 +41,73 @@ class Phase:
     Attributes:
         name: Prefix of the phase's options and name of its weights file.
         epochs: Passes over the training set; 0 leaves the phase out.
-        learning_rate: Adam's, at its peak: one epoch of linear warm-up, then a cosine to 2 %.
-        binary: Train the binary network, or its twin with real kernels and tanh.
+        learning_rate: At its peak.
+        binary: Train the binary network (`True`), its twin with real kernels and tanh (`False`), or
+            the one between them, with binary activations and real kernels (`"activations"`).
+        optimizer: One of `OPTIMIZERS`. `"bop"` is Larq's Bop for the binary kernels and Adam for
+            the rest.
+        schedule: One of `SCHEDULES`: `"cosine"` falls to 2 %, `"poly"` to 0 with power 0.9,
+            `"steps"` to a tenth after each epoch of `drops`.
+        warmup_epochs: Epochs in which the learning rate rises linearly from 2 %.
+        drops: Epochs of this phase after which `"steps"` drops.
+        weight_decay: Decoupled, per step and times the learning rate. Binary kernels, batch
+            normalisation, biases, gates and scales are left alone.
+        label_smoothing: Share of the target spread evenly over the classes.
+        clip_norm: Largest norm of all gradients together; 0 does not clip.
+        average: Decay of a moving average of the weights, which is what is validated and kept; 0
+            for none.
     """
 
     name: str
     epochs: int
     learning_rate: float
-    binary: bool
+    binary: bool | str
+    optimizer: str = "adam"
+    schedule: str = "cosine"
+    warmup_epochs: float = 1.0
+    drops: tuple[int, ...] = ()
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    clip_norm: float = 0.0
+    average: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "drops", tuple(self.drops))
+        wanted = {
+            "epochs": (self.epochs >= 0, "at least 0"),
+            "learning_rate": (0 < self.learning_rate < math.inf, "a finite number above 0"),
+            "warmup_epochs": (0 <= self.warmup_epochs < math.inf, "at least 0"),
+            "drops": (
+                all(isinstance(e, int) and e > 0 for e in self.drops)
+                and list(self.drops) == sorted(set(self.drops)),
+                "rising epochs of at least 1",
+            ),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0"),
+            "label_smoothing": (0 <= self.label_smoothing < 1, "in [0, 1)"),
+            "clip_norm": (0 <= self.clip_norm < math.inf, "at least 0"),
+            "average": (0 <= self.average < 1, "in [0, 1)"),
+        }
+        for field, (right, expected) in wanted.items():
+            if not right:
+                raise RecipeError(
+                    f"{self.name}.{field}: expected {expected}. "
+                    f"Received: {field}={getattr(self, field)!r}"
+                )
+        choices = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+        for field, names in choices.items():
+            if getattr(self, field) not in names:
+                raise RecipeError(unknown(field, getattr(self, field), names))
+        if self.optimizer == "bop" and (self.weight_decay or self.average):
+            raise RecipeError(
+                f"{self.name}.optimizer: expected no weight_decay and no average beside 'bop', "
+                f"whose Keras base class has neither. Received: weight_decay={self.weight_decay}, "
+                f"average={self.average}"
+            )
+        if (self.schedule == "steps") != bool(self.drops):
+            raise RecipeError(
+                f"{self.name}.drops: expected epochs with schedule='steps', and none with another. "
+                f"Received: schedule={self.schedule!r}, drops={self.drops}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +118,18 @@ class Recipe:
         name: File name in `zoo/`, without the ending.
         model: The network.
         phases: What is trained, in this order.
-        dataset: One of `larq_groupnet.data.DATASETS`.
+        dataset: A name that TFDS knows, or `folder:PATH`.
         batch_size: Images per step.
         steps_per_epoch: Steps between two validations; 0 for one pass over the training set.
         seed: Of initial weights, data order and augmentation.
-        colour_jitter: Largest change of contrast (as a factor) and brightness per colour channel.
+        augmentation: One of `AUGMENTATIONS`; see `larq_groupnet.data.augment`.
+        colour_jitter: Largest change of contrast (as a factor) and brightness per colour channel,
+            with `augmentation="colour"`.
+        normalisation: One of `NORMALISATIONS`: pixels to [-1, 1], or less ImageNet's mean and over
+            its standard deviation.
+        on_bad_image: For `folder:PATH`: `"error"`, or `"skip"` to leave bad images out.
+        central_crop: Side of the central part that is looked at when evaluating, as a share of the
+            shorter side; 1 squeezes the whole image into the input.
     """
 
     name: str
@@ -61,11 +139,16 @@ class Recipe:
     batch_size: int = 16
     steps_per_epoch: int = 0
     seed: int = 0
+    augmentation: str = "none"
     colour_jitter: float = 0.2
+    normalisation: str = "symmetric"
+    central_crop: float = 1.0
+    on_bad_image: str = "error"
 
     def __post_init__(self) -> None:
-        if self.dataset not in DATASETS:
-            raise RecipeError(_unknown("dataset", self.dataset, DATASETS))
+        for field, names in (("augmentation", AUGMENTATIONS), ("normalisation", NORMALISATIONS)):
+            if getattr(self, field) not in names:
+                raise RecipeError(unknown(field, getattr(self, field), names))
         for field, least in (("batch_size", 1), ("steps_per_epoch", 0), ("seed", 0)):
             if not least <= getattr(self, field) < 2**32:
                 raise RecipeError(
@@ -76,153 +159,59 @@ class Recipe:
             raise RecipeError(
                 f"colour_jitter: expected a number in [0, 1]. Received: {self.colour_jitter!r}"
             )
-        for phase in self.phases:
-            if phase.epochs < 0 or not 0 < phase.learning_rate < math.inf:
-                raise RecipeError(
-                    f"phase {phase.name!r}: expected epochs of at least 0 and a learning rate "
-                    f"above 0. Received: epochs={phase.epochs}, "
-                    f"learning_rate={phase.learning_rate}"
-                )
-        if not self.phases or self.phases[-1].epochs == 0:
-            raise RecipeError("epochs: expected at least 1 in the last phase. Received: 0")
+        if not 0 < self.central_crop <= 1:
+            raise RecipeError(
+                f"central_crop: expected a share in (0, 1]. Received: {self.central_crop!r}"
+            )
+        if not any(phase.epochs for phase in self.phases):
+            raise RecipeError("epochs: expected at least 1 in a phase. Received: 0 in all")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
         return dataclasses.asdict(self)
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """The inverse of `to_dict`, also after a trip through JSON."""
+        phases = tuple(Phase(**phase) for phase in values["phases"])
+        model = GroupNetConfig.from_dict(values["model"])
+        return cls(**{**values, "model": model, "phases": phases})
 
-_OWN_FIELDS = ("dataset", "batch_size", "steps_per_epoch", "seed", "colour_jitter")
-_PHASE_FIELDS = ("epochs", "learning_rate")
-_MODEL_OPTIONS = tuple(field.name for field in dataclasses.fields(GroupNetConfig))
 
+def load_recipe(name: str, zoo: Path, dataset: str | None = None) -> Recipe:
+    """Runs `zoo/NAME.py` and returns one of its `RECIPES`.
 
-def load_recipe(name: str, zoo: Path) -> Recipe:
-    """Runs `zoo/NAME.py` and returns its `RECIPE`.
+    Args:
+        name: Name of the file, without the ending.
+        zoo: Folder of the files.
+        dataset: Picks the recipe for this dataset. `None`, or one that the file has no recipe for,
+            picks the first.
 
     Raises:
         RecipeError: If there is no such file; names the nearest one.
     """
     names = sorted(path.stem for path in zoo.glob("[!_]*.py"))
     if name not in names:
-        raise RecipeError(_unknown("model", name, names))
-    return runpy.run_path(str(zoo / f"{name}.py"))["RECIPE"]
+        raise RecipeError(unknown("model", name, names))
+    recipes: tuple[Recipe, ...] = runpy.run_path(str(zoo / f"{name}.py"))["RECIPES"]
+    return next((recipe for recipe in recipes if recipe.dataset == dataset), recipes[0])
 
 
-def override(recipe: Recipe, changes: Iterable[tuple[str, str]]) -> Recipe:
-    """Applies `key=value` texts, as given on a command line, to a recipe.
-
-    A key is a field of the recipe, an option of the model, or `PHASE.field`. `epochs` and
-    `learning_rate` alone set every phase: one value for all, or one each, separated by commas.
+def only_phase(recipe: Recipe, name: str) -> Recipe:
+    """The recipe with no epochs in any other phase.
 
     Raises:
-        RecipeError: For an unknown key (names the nearest) or a value of another type.
-        ConfigError: For a model option that describes no network.
+        RecipeError: If there is no such phase.
     """
-    options: dict[str, Any] = {}
-    for key, text in changes:
-        if key in _MODEL_OPTIONS:
-            options[key] = _parse_option(recipe.model, key, text)
-        else:
-            recipe = _override_one(recipe, key, text)
-    # Together, because one option may be valid only beside another.
-    recipe = dataclasses.replace(recipe, model=recipe.model.replace(**options))
-    if not recipe.model.binary:  # The real-valued twin, in every phase.
-        phases = [dataclasses.replace(phase, binary=False) for phase in recipe.phases]
-        recipe = dataclasses.replace(recipe, phases=tuple(phases))
-    return recipe
+    names = [phase.name for phase in recipe.phases]
+    if name not in names:
+        raise RecipeError(unknown("phase", name, names))
+    phases = (p if p.name == name else dataclasses.replace(p, epochs=0) for p in recipe.phases)
+    return dataclasses.replace(recipe, phases=tuple(phases))
 
 
-def split_option(text: str) -> tuple[str, str]:
-    """Key and value of a `key=value` text.
-
-    Raises:
-        RecipeError: For a text without `=`.
-    """
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise RecipeError(f"--set: expected key=value. Received: {text!r}")
-    return key.strip(), value.strip()
-
-
-def parse_options(texts: Iterable[str]) -> dict[str, Any]:
-    """`key=value` texts as options of a model.
-
-    Raises:
-        RecipeError: For a text without `=`, an unknown key or a value of another type.
-    """
-    options = {}
-    for text in texts:
-        key, value = split_option(text)
-        if key not in _MODEL_OPTIONS:
-            raise RecipeError(_unknown("key", key, _MODEL_OPTIONS))
-        options[key] = _parse_option(GroupNetConfig(), key, value)
-    return options
-
-
-def _override_one(recipe: Recipe, key: str, text: str) -> Recipe:
-    phases = {phase.name: phase for phase in recipe.phases}
-    phase_name, _, field = key.partition(".")
-    if key in _OWN_FIELDS:
-        return dataclasses.replace(recipe, **{key: _parse(key, text, getattr(recipe, key))})
-    if key in _PHASE_FIELDS:
-        values = text.split(",")
-        if len(values) == 1:
-            values *= len(phases)
-        if len(values) != len(phases):
-            raise RecipeError(
-                f"{key}: expected one value, or {len(phases)} (for {', '.join(phases)}) "
-                f"separated by commas. Received: {text!r}"
-            )
-        changed = zip(recipe.phases, values, strict=True)
-        return _replace_phases(recipe, {p.name: _replace(p, key, v) for p, v in changed})
-    if phase_name in phases and field in _PHASE_FIELDS:
-        return _replace_phases(recipe, {phase_name: _replace(phases[phase_name], field, text)})
-    dotted = [f"{phase}.{field}" for phase in phases for field in _PHASE_FIELDS]
-    raise RecipeError(
-        _unknown("key", key, [*_OWN_FIELDS, *_PHASE_FIELDS, *dotted, *_MODEL_OPTIONS])
-    )
-
-
-def _parse_option(config: GroupNetConfig, key: str, text: str) -> Any:
-    """The config checks its values; only the type of plain numbers and switches is checked here."""
-    current = getattr(config, key)
-    if key != "num_bases" and isinstance(current, bool | int | float):
-        return _parse(key, text, current)
-    return _literal(text)
-
-
-def _replace_phases(recipe: Recipe, changed: Mapping[str, Phase]) -> Recipe:
-    phases = tuple(changed.get(phase.name, phase) for phase in recipe.phases)
-    return dataclasses.replace(recipe, phases=phases)
-
-
-def _replace(phase: Phase, field: str, text: str) -> Phase:
-    value = _parse(f"{phase.name}.{field}", text, getattr(phase, field))
-    return dataclasses.replace(phase, **{field: value})
-
-
-def _parse(key: str, text: str, current: Any) -> Any:
-    """Reads `text` as the type of the current value."""
-    value = _literal(text)
-    wanted = type(current)
-    if wanted is float and type(value) is int:
-        value = float(value)
-    if type(value) is not wanted:
-        names = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
-        raise RecipeError(f"{key}: expected {names[wanted]}. Received: {key}={text!r}")
-    return value
-
-
-def _literal(text: str) -> Any:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _unknown(kind: str, received: str, choices: Iterable[str]) -> str:
+def unknown(kind: str, received: str, choices: Iterable[str]) -> str:
+    """`unknown KIND RECEIVED`, the nearest choice and all of them."""
     choices = list(choices)
     hint = did_you_mean(received, choices)
     return f"unknown {kind} {received!r}.{hint} Choices: {', '.join(choices)}"

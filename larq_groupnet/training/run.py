@@ -2,92 +2,192 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import larq as lq
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
 from larq_groupnet.config import NOT_BINARY_QUANTIZERS
-from larq_groupnet.data.pipeline import eval_batches, prepare, to_pixels, train_batches
+from larq_groupnet.data.pipeline import (
+    class_names,
+    open_dataset,
+    prepare,
+    target_name,
+    to_pixels,
+)
 from larq_groupnet.deploy import convert, count_ops
 from larq_groupnet.files import replacing
 from larq_groupnet.models import build
-from larq_groupnet.report.pictures import draw_curves, draw_predictions
+from larq_groupnet.report.pictures import draw_curves, draw_labels, draw_predictions
+from larq_groupnet.training.callbacks import TrainingError
+from larq_groupnet.training.distribution import Runtime, check_batch, is_chief, open_strategy
 from larq_groupnet.training.evaluate import Samples, evaluate
-from larq_groupnet.training.fit import train
+from larq_groupnet.training.fit import Session, train
 from larq_groupnet.training.recipe import Recipe, RecipeError
+from larq_groupnet.training.saved import load_run, pipeline_of
+from larq_groupnet.training.tasks import task_of
 
-NUM_PICTURES = 12
+LEAST_AGREEMENT = {"pixels": 0.998, "images": 0.98}
+"""Share of these to which the converted file must give the class that Keras gives: a sign that
+rounding flips changes a few pixels of a map, but the whole of one image's answer."""
 
-LEAST_AGREEMENT = 0.999
-"""Share of pixels to which the converted file must give the class that Keras gives."""
+LARGEST_GAP = {"pixels": 0.002, "images": 0.01}
+"""Largest difference of the headline metric on the test set between the two."""
 
-LARGEST_MIOU_GAP = 0.002
-"""Largest difference of test mIoU between the two."""
+NUM_PICTURES = {"label": 40, "mask": 12}
+"""How many test images the picture of predictions shows."""
+
+VERIFIED = 8
+"""On how many validation images the converted file is compared with Keras before it is kept."""
 
 
-def run(recipe: Recipe, data_dir: Path, output_dir: Path) -> dict[str, Any]:
+def run(
+    recipe: Recipe,
+    data_dir: Path,
+    output_dir: Path,
+    start_from: str | Path | None = None,
+    runtime: Runtime | None = None,
+) -> dict[str, Any] | None:
     """Does everything that `train.py` does, and returns what `results.json` holds.
+
+    A folder that holds an unfinished run of the same recipe is gone on with.
 
     Args:
         recipe: What to train.
         data_dir: Where datasets are kept, and written on first use.
-        output_dir: A folder that is empty or does not exist. Takes `recipe.json`, `history.csv`,
-            `logs/`, the weights of each phase, `model.tflite`, `results.json`, `curves.png` and
-            `predictions.png`.
+        output_dir: Takes `recipe.json`, `history.csv`, `logs/`, `snapshots/`, the weights of each
+            phase, `model.tflite`, `results.json`, `curves.png` and `predictions.png`.
+        start_from: Folder of an earlier run, or its weights file, to start the first phase from.
+        runtime: On what, and how precisely, to compute.
+
+    Returns:
+        The results; `None` from a worker that is not the chief, which writes nothing.
 
     Raises:
         RecipeError: Before anything is written, if the recipe does not fit the dataset, its network
-            cannot be built, or `output_dir` is in use.
+            cannot be built, or `output_dir` holds something else.
         TrainingError: If training diverges.
+        Interrupted: After SIGINT or SIGTERM.
         ConversionError: If the trained network does not convert; the weights are kept.
     """
-    _check(recipe, data_dir, output_dir)
+    runtime = runtime or Runtime()
+    _check_folder(recipe, output_dir)
+    strategy = open_strategy(runtime.strategy)
+    check_batch(recipe.batch_size, strategy)
+    _check(recipe, data_dir)
+    start = None if start_from is None else load_run(start_from, recipe)
     tf.keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
+    # Dropout then keeps its state in a variable, which a snapshot can hold.
+    tf.keras.backend.experimental.enable_tf_random_generator()
 
-    builder = prepare(recipe.dataset, data_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    _write_json(output_dir / "recipe.json", recipe.to_dict())
-    model = _train(recipe, builder, output_dir)
-    draw_curves(output_dir / "history.csv", output_dir / "curves.png")
-    print("Converting for Larq Compute Engine (up to a minute)", flush=True)
-    tflite = convert(model, output_dir / "model.tflite")
+    builder = prepare(recipe.dataset, data_dir, recipe.on_bad_image)
+    data, task = pipeline_of(recipe, builder), task_of(recipe.model)
+    with contextlib.ExitStack() as stack:
+        scratch = None
+        if is_chief(strategy):
+            _write_json(output_dir / "recipe.json", recipe.to_dict())
+        else:
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        session = Session(
+            data,
+            recipe.steps_per_epoch or data.steps_per_pass(),
+            data.eval_batches("validation"),
+            output_dir,
+            task,
+            strategy,
+            runtime.jit_compile,
+            scratch,
+        )
+        weights = _train(recipe, session, start, runtime.precision)
+        if scratch:
+            return None
+    model = load_run(weights)
+    draw_curves(
+        output_dir / "history.csv", output_dir / "curves.png", task.headline, task.loss_name
+    )
+    images = next(iter(data.eval_batches("validation")))[0].numpy()[:VERIFIED]
+    tflite = convert(model, output_dir / "model.tflite", data=images)
 
-    names = builder.info.features["mask"].names
-    test = eval_batches(builder, "test", _size(recipe), recipe.batch_size)
-    metrics, samples = evaluate(model, tflite, test, names, NUM_PICTURES)
-    results = {"name": recipe.name, "dataset": recipe.dataset, **metrics, **_costs(model, tflite)}
-    results["keras"]["bytes"] = (output_dir / f"{recipe.phases[-1].name}.h5").stat().st_size
+    names, count = class_names(builder), NUM_PICTURES[data.target]
+    found, samples = evaluate(model, tflite, data.eval_batches("test"), task, names, count)
+    results = {
+        "name": recipe.name,
+        "dataset": recipe.dataset,
+        "headline": task.headline,
+        "unit": task.unit,
+        **found,
+        **_costs(model, tflite),
+    }
+    results["keras"]["bytes"] = weights.stat().st_size
     results["lce"]["bytes"] = tflite.stat().st_size
-    _draw(samples, results, names, output_dir / "predictions.png")
+    _draw(recipe, data.target, samples, results, names, output_dir / "predictions.png")
     _write_json(output_dir / "results.json", results)
     return results
 
 
+def _train(recipe: Recipe, session: Session, start: tf.keras.Model | None, precision: str) -> Path:
+    """Trains at a precision, and says so if another worker was lost."""
+    tf.keras.mixed_precision.set_global_policy(precision)
+    try:
+        return train(recipe, session, start)
+    except (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.DeadlineExceededError,
+    ) as e:
+        if session.strategy.num_replicas_in_sync == 1:
+            raise
+        raise TrainingError(
+            "another worker is gone, or cannot be reached. Start all of them again with the same "
+            f"command to go on from the last epoch. TensorFlow says: {str(e).splitlines()[0]}"
+        ) from e
+    finally:
+        tf.keras.mixed_precision.set_global_policy("float32")
+
+
+def evaluate_only(recipe: Recipe, data_dir: Path, weights: str | Path) -> dict[str, Any]:
+    """Test metrics of weights that exist, without training.
+
+    Args:
+        recipe: The one that they were trained with.
+        data_dir: Where datasets are kept.
+        weights: Folder of a run, or a weights file.
+    """
+    _check(recipe, data_dir)
+    model = load_run(weights, recipe)
+    data = pipeline_of(recipe, builder := prepare(recipe.dataset, data_dir, recipe.on_bad_image))
+    found, _ = evaluate(
+        model, None, data.eval_batches("test"), task_of(recipe.model), class_names(builder)
+    )
+    return {"name": recipe.name, "dataset": recipe.dataset, **found}
+
+
+def adapt(recipe: Recipe, dataset: str, data_dir: Path) -> Recipe:
+    """The recipe for a dataset of another number of classes and channels."""
+    builder = open_dataset(dataset, data_dir)
+    channels = builder.info.features["image"].shape[-1]
+    shape = (*recipe.model.input_shape[:2], channels)
+    model = recipe.model.replace(num_classes=len(class_names(builder)), input_shape=shape)
+    return dataclasses.replace(recipe, dataset=dataset, model=model)
+
+
 def disagreement(results: dict[str, Any]) -> str | None:
     """A line that says how the converted file differs from Keras, or `None` if it does not."""
-    gap = abs(results["keras"]["miou"] - results["lce"]["miou"])
-    if gap <= LARGEST_MIOU_GAP and results["agreement"] >= LEAST_AGREEMENT:
+    headline, unit = results["headline"], results["unit"]
+    gap = abs(results["keras"][headline] - results["lce"][headline])
+    if gap <= LARGEST_GAP[unit] and results["agreement"] >= LEAST_AGREEMENT[unit]:
         return None
     return (
         "The converted file disagrees with Keras, do not deploy it: expected the same class for "
-        f"{LEAST_AGREEMENT:.1%} of pixels and mIoU within {LARGEST_MIOU_GAP}. Received: "
-        f"{results['agreement']:.3%} and {gap:.4f}."
+        f"{LEAST_AGREEMENT[unit]:.1%} of the {unit} and {headline} within {LARGEST_GAP[unit]}. "
+        f"Received: {results['agreement']:.3%} and {gap:.4f}."
     )
-
-
-def _train(recipe: Recipe, builder: tfds.core.DatasetBuilder, output_dir: Path) -> tf.keras.Model:
-    batches = train_batches(
-        builder, _size(recipe), recipe.batch_size, recipe.seed, recipe.colour_jitter
-    )
-    images = builder.info.splits["train"].num_examples
-    steps = recipe.steps_per_epoch or max(images // recipe.batch_size, 1)
-    validation = eval_batches(builder, "validation", _size(recipe), recipe.batch_size)
-    return train(recipe, batches, steps, validation, output_dir)
 
 
 def _costs(model: tf.keras.Model, tflite: Path) -> dict[str, Any]:
@@ -99,27 +199,62 @@ def _costs(model: tf.keras.Model, tflite: Path) -> dict[str, Any]:
     }
 
 
-def _draw(samples: Samples, results: dict[str, Any], names: list[str], path: Path) -> None:
+def _draw(
+    recipe: Recipe,
+    target: str,
+    samples: Samples,
+    results: dict[str, Any],
+    names: list[str],
+    path: Path,
+) -> None:
+    headline = results["headline"]
     title = (
-        f"{results['name']} on {results['dataset']}, converted for LCE: the first "
-        f"{len(samples.images)} test images, test mIoU {results['lce']['miou']:.3f}"
+        f"{recipe.name} on {recipe.dataset}, converted for LCE: the first {len(samples.images)} "
+        f"test images, test {headline} {results['lce'][headline]:.3f}"
     )
-    draw_predictions(
-        to_pixels(samples.images), samples.truths, samples.predictions, names, path, title
-    )
+    draw = draw_labels if target == "label" else draw_predictions
+    images = to_pixels(samples.images, recipe.normalisation)
+    draw(images, samples.truths, samples.scores, names, path, title)
 
 
-def _size(recipe: Recipe) -> tuple[int, int]:
-    height, width, _ = recipe.model.input_shape
-    return height or 0, width or 0  # _check has seen that they are fixed.
-
-
-def _check(recipe: Recipe, data_dir: Path, output_dir: Path) -> None:
-    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+def _check_folder(recipe: Recipe, output_dir: Path) -> None:
+    """An output folder is new, empty, or holds a run of the same recipe."""
+    if not output_dir.exists() or (output_dir.is_dir() and not any(output_dir.iterdir())):
+        return
+    before = output_dir / "recipe.json"
+    if not before.is_file():
         raise RecipeError(
-            f"output_dir: expected a new or empty folder. Received: {output_dir}, which is in "
-            "use. Name another one, or remove it."
+            f"output_dir: expected a new or empty folder, or one with a run to go on with. "
+            f"Received: {output_dir}, which is in use. Name another one, or remove it."
         )
+    old, new = (_flat(r) for r in (json.loads(before.read_text()), _plain(recipe.to_dict())))
+    changed = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    if changed:
+        differences = ", ".join(f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in changed)
+        raise RecipeError(
+            f"output_dir: {output_dir} holds a run of another recipe ({differences}). Give the "
+            "same options to go on with it, or name another folder."
+        )
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries and lists of them as one, with dotted keys."""
+    if isinstance(values, list) and all(isinstance(v, dict) for v in values):
+        values = {v.get("name", str(i)): v for i, v in enumerate(values)}
+    if not isinstance(values, dict):
+        return {prefix: values}
+    found = {}
+    for key, value in values.items():
+        found.update(_flat(value, f"{prefix}.{key}" if prefix else key))
+    return found
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """As it is after a trip through JSON."""
+    return json.loads(json.dumps(values, default=str))
+
+
+def _check(recipe: Recipe, data_dir: Path) -> None:
     config = recipe.model
     if None in config.input_shape:
         raise RecipeError(
@@ -132,11 +267,15 @@ def _check(recipe: Recipe, data_dir: Path, output_dir: Path) -> None:
                 f"{option}: expected a quantizer that LCE has binary kernels for, such as "
                 f"'ste_sign' or 'approx_sign'. Received: {getattr(config, option)!r}"
             )
-    features = tfds.builder(recipe.dataset, data_dir=str(data_dir)).info.features
+    builder = open_dataset(recipe.dataset, data_dir, recipe.on_bad_image)
+    head = "classifier" if target_name(builder) == "label" else "fcn32s"
     wanted = {
-        "num_classes": (config.num_classes, features["mask"].num_classes),
-        "input_shape channels": (config.input_shape[2], features["image"].shape[-1]),
-        "head": (config.head, "fcn32s"),
+        "num_classes": (config.num_classes, len(class_names(builder))),
+        "input_shape channels": (
+            config.input_shape[2],
+            builder.info.features["image"].shape[-1],
+        ),
+        "head": (config.head, head),
     }
     for option, (received, expected) in wanted.items():
         if received != expected:

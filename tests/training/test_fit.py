@@ -9,7 +9,9 @@ from conftest import ROOT
 
 from larq_groupnet import build, copy_weights
 from larq_groupnet.training import load_recipe, override
-from larq_groupnet.training.fit import TrainingError, train
+from larq_groupnet.training.callbacks import TrainingError, first_non_finite
+from larq_groupnet.training.fit import Session, train
+from larq_groupnet.training.tasks import task_of
 
 RECIPE = override(
     load_recipe("groupnet_dsp", ROOT / "zoo"),
@@ -17,19 +19,33 @@ RECIPE = override(
 )
 
 
-def batches():
-    rng = np.random.RandomState(0)
-    images = rng.uniform(-1, 1, (4, 16, 16, 3)).astype("float32")
-    masks = rng.randint(0, 11, (4, 16, 16))
-    return tf.data.Dataset.from_tensors((images, masks))
+IMAGES = np.random.RandomState(0).uniform(-1, 1, (4, 16, 16, 3)).astype("float32")
+MASKS = np.random.RandomState(1).randint(0, 11, (4, 16, 16)).astype("int32")
+
+
+class Data:
+    """The same batch for ever."""
+
+    @staticmethod
+    def train_batches(steps_per_epoch, first_epoch=0, first_step=0, context=None):
+        return tf.data.Dataset.from_tensors((IMAGES, MASKS)).repeat()
+
+
+def session(folder, steps=1):
+    validation = Data.train_batches(1).take(1)
+    return Session(Data(), steps, validation, folder, task_of(RECIPE.model))
+
+
+def changed(**values):
+    phases = tuple(dataclasses.replace(phase, **values) for phase in RECIPE.phases)
+    return dataclasses.replace(RECIPE, phases=phases)
 
 
 def test_each_phase_starts_from_the_best_weights_of_the_one_before(tmp_path):
     """With a learning rate of almost nothing, phase 2 ends where phase 1 did."""
-    phases = tuple(dataclasses.replace(p, learning_rate=1e-30) for p in RECIPE.phases)
     tf.keras.utils.set_random_seed(0)
-    recipe = dataclasses.replace(RECIPE, phases=phases)
-    model = train(recipe, batches().repeat(), 1, batches(), tmp_path)
+    best = train(changed(learning_rate=1e-30), session(tmp_path))
+    model = build(RECIPE.model, weights=best)
     first = build(RECIPE.model.replace(binary=False), weights=tmp_path / "tanh.h5")
     kernels = [name for name in (w.name for w in model.weights) if name.endswith("kernel:0")]
     assert len(kernels) == 16 + 3 + 3
@@ -38,11 +54,21 @@ def test_each_phase_starts_from_the_best_weights_of_the_one_before(tmp_path):
         np.testing.assert_array_equal(values[0][name], values[1][name])
 
 
-def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path):
-    phases = tuple(dataclasses.replace(p, learning_rate=1e38) for p in RECIPE.phases)
-    recipe = dataclasses.replace(RECIPE, phases=phases)
-    with pytest.raises(TrainingError, match=r"phase 'tanh': .* in epoch 1\. Lower tanh\.learning"):
-        train(recipe, batches().repeat(), 5, batches(), tmp_path)
+def test_a_loss_that_is_not_a_number_stops_the_run_and_saves_nothing(tmp_path):
+    with pytest.raises(
+        TrainingError, match=r"phase 'tanh': .* epoch 1, step \d+; first in layer '"
+    ) as e:
+        train(changed(learning_rate=1e38), session(tmp_path, steps=5))
+    assert "Lower tanh.learning_rate" in str(e.value)
+    assert not list(tmp_path.rglob("state*"))
+
+
+def test_the_first_layer_that_is_not_finite_is_found():
+    model = build(RECIPE.model)
+    assert first_non_finite(model, IMAGES) == "loss"
+    layer = model.get_layer("stage2_block1_base1_conv2_bn")
+    layer.gamma.assign(layer.gamma * np.nan)
+    assert first_non_finite(model, IMAGES) == layer.name
 
 
 def test_weights_of_another_network_are_not_copied():

@@ -1,10 +1,13 @@
 """Recipes and the overrides of a command line."""
 
+import json
+import runpy
+
 import pytest
 from conftest import ROOT
 
 from larq_groupnet import ConfigError
-from larq_groupnet.training import RecipeError, load_recipe, override
+from larq_groupnet.training import Recipe, RecipeError, load_recipe, only_phase, override
 
 RECIPE = load_recipe("groupnet_dsp", ROOT / "zoo")
 
@@ -29,6 +32,8 @@ def test_every_file_of_the_zoo_is_a_recipe_of_its_own_name():
         ("epochs", "1,4", lambda r: [p.epochs for p in r.phases] == [1, 4]),
         ("tanh.learning_rate", "1", lambda r: r.phases[0].learning_rate == 1.0),
         ("batch_size", "4", lambda r: r.batch_size == 4),
+        ("tanh.optimizer", "sgd", lambda r: r.phases[0].optimizer == "sgd"),
+        ("weight_decay", "1e-4", lambda r: [p.weight_decay for p in r.phases] == [1e-4] * 2),
     ],
 )
 def test_an_override_sets_its_value_and_nothing_else(key, text, read):
@@ -54,7 +59,6 @@ def test_options_that_are_valid_only_together_are_set_together():
     ("key", "text", "message"),
     [
         ("numbases", "1", "Did you mean 'num_bases'"),
-        ("dataset", "digit_scene", "Did you mean 'digit_scenes'"),
         ("binary.epoch", "1", "Did you mean 'binary.epochs'"),
         ("seed", "1.5", "expected an integer"),
         ("seed", "-1", "at least 0"),
@@ -65,7 +69,13 @@ def test_options_that_are_valid_only_together_are_set_together():
         ("width", "wide", "expected a number"),
         ("stem_bias", "1", "expected true or false"),
         ("epochs", "1,2,3", "for tanh, binary"),
-        ("epochs", "1,0", "at least 1 in the last phase"),
+        ("epochs", "0", "at least 1 in a phase"),
+        ("binary.schedule", "cosin", "Did you mean 'cosine'"),
+        ("tanh.drops", "(1, 2)", "expected epochs with schedule='steps'"),
+        ("tanh.drops", "3", "expected numbers in brackets"),
+        ("tanh.average", "1.0", "in [0, 1)"),
+        ("augmentation", "colours", "Did you mean 'colour'"),
+        ("central_crop", "0.0", "a share in (0, 1]"),
         ("learning_rate", "0.0", "above 0"),
         ("colour_jitter", "2", "in [0, 1]"),
         ("num_bases", "none", "an integer of at least 1"),
@@ -76,6 +86,44 @@ def test_a_wrong_override_says_what_is_right(key, text, message):
         override(RECIPE, [(key, text)])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_values_of_a_phase_that_are_valid_only_together_are_set_together():
+    changes = [("binary.schedule", "steps"), ("binary.drops", "(2, 4)")]
+    for order in (changes, changes[::-1]):
+        assert override(RECIPE, order).phases[1].drops == (2, 4)
+
+
+def test_bop_has_no_weight_decay():
+    with pytest.raises(RecipeError, match="no weight_decay and no average beside 'bop'"):
+        override(RECIPE, [("optimizer", "bop"), ("weight_decay", "1e-4")])
+
+
+def test_one_phase_alone():
+    recipe = only_phase(RECIPE, "binary")
+    assert [phase.epochs for phase in recipe.phases] == [0, RECIPE.phases[1].epochs]
+    with pytest.raises(RecipeError, match="Did you mean 'binary'"):
+        only_phase(RECIPE, "binry")
+
+
+def test_a_recipe_survives_json():
+    for path in (ROOT / "zoo").glob("*.py"):
+        for recipe in runpy.run_path(str(path))["RECIPES"]:
+            assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_the_recipe_for_imagenet_is_the_authors_own():
+    recipe = load_recipe("groupnet_resnet50", ROOT / "zoo", "imagenet2012")
+    tanh, binary = recipe.phases
+    assert (tanh.optimizer, tanh.learning_rate, tanh.epochs, tanh.drops) == (
+        "sgd",
+        0.05,
+        40,
+        (25, 35),
+    )
+    assert (binary.optimizer, binary.learning_rate, binary.drops) == ("adam", 5e-4, (20, 30))
+    assert recipe.batch_size == 256
+    assert (recipe.model.num_bases, recipe.model.input_shape) == (5, (224, 224, 3))
 
 
 def test_an_unknown_model_names_the_nearest():

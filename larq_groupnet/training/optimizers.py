@@ -1,0 +1,97 @@
+"""Keras optimizers and learning rate schedules as a `Phase` describes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import larq as lq
+import tensorflow as tf
+
+from larq_groupnet.training.recipe import Phase
+
+optimizers: Any = tf.keras.optimizers
+schedules: Any = tf.keras.optimizers.schedules
+
+LOWEST = 0.02
+"""Learning rate at the start of the warm-up and at the end of a cosine, over its peak."""
+
+
+def optimizer(phase: Phase, model: tf.keras.Model, steps_per_epoch: int) -> Any:
+    """The optimizer of a phase, for the weights of `model`."""
+    rate = schedule(phase, steps_per_epoch)
+    clip = phase.clip_norm or None
+    if phase.optimizer == "bop":
+        adam = optimizers.legacy.Adam(rate, **({"global_clipnorm": clip} if clip else {}))
+        binary = (lq.optimizers.Bop.is_binary_variable, lq.optimizers.Bop())
+        return lq.optimizers.CaseOptimizer(binary, default_optimizer=adam)
+    options: dict[str, Any] = {
+        "global_clipnorm": clip,
+        "weight_decay": phase.weight_decay or None,
+        "use_ema": phase.average > 0,
+        "ema_momentum": phase.average,
+        "jit_compile": False,
+    }
+    if phase.optimizer == "sgd":
+        chosen = optimizers.SGD(rate, momentum=0.9, **options)
+    else:
+        chosen = {"adam": optimizers.Adam, "adamw": optimizers.AdamW}[phase.optimizer](
+            rate, **options
+        )
+    if phase.weight_decay:
+        chosen.exclude_from_weight_decay(not_decayed(model))
+    return chosen
+
+
+def schedule(
+    phase: Phase, steps_per_epoch: int
+) -> tf.keras.optimizers.schedules.LearningRateSchedule:
+    """Learning rate by step of the phase: linear warm-up, then what `phase.schedule` names."""
+    peak = phase.learning_rate
+    steps = phase.epochs * steps_per_epoch
+    warmup = min(round(phase.warmup_epochs * steps_per_epoch), steps // 2)
+    after = max(steps - warmup, 1)
+    if phase.schedule == "cosine":
+        main = schedules.CosineDecay(peak, after, alpha=LOWEST)
+    elif phase.schedule == "poly":
+        main = schedules.PolynomialDecay(peak, after, end_learning_rate=0.0, power=0.9)
+    elif not phase.drops:
+        main = schedules.PolynomialDecay(peak, after, end_learning_rate=peak)
+    else:
+        drops = [epoch * steps_per_epoch - warmup for epoch in phase.drops]
+        values = [peak * 0.1**drop for drop in range(len(drops) + 1)]
+        main = schedules.PiecewiseConstantDecay([d - 1 for d in drops], values)
+    return WarmUp(main, peak, warmup) if warmup else main
+
+
+class WarmUp(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """A linear rise to `peak` in `steps`, then another schedule, which starts at its step 0."""
+
+    def __init__(self, then: Any, peak: float, steps: int):
+        self.then = then
+        self.peak = peak
+        self.steps = steps
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """The learning rate at a step."""
+        done = tf.cast(step, tf.float32) / self.steps
+        rising = self.peak * (LOWEST + (1 - LOWEST) * done)
+        return tf.where(step < self.steps, rising, self.then(step - self.steps))
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {"then": self.then, "peak": self.peak, "steps": self.steps}
+
+
+def not_decayed(model: tf.keras.Model) -> list[tf.Variable]:
+    """Weights that weight decay leaves alone: all but real-valued kernels.
+
+    Decay has no meaning for a latent binary kernel, of which only the sign is used, and does harm
+    to batch normalisation, biases, gates and scales.
+    """
+    decayed = {
+        id(layer.kernel)
+        for layer in model.submodules
+        if isinstance(layer, tf.keras.layers.Conv2D | tf.keras.layers.Dense)
+        and getattr(layer, "kernel_quantizer", None) is None
+    }
+    return [weight for weight in model.trainable_weights if id(weight) not in decayed]

@@ -1,0 +1,134 @@
+"""What a network is trained for: its loss, its metrics, and how a trained one is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from larq_groupnet.config import GroupNetConfig
+from larq_groupnet.data import VOID
+from larq_groupnet.metrics import IntegerMeanIoU, SegmentationCounts
+from larq_groupnet.training.evaluate import LabelCounts
+
+Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+class Task:
+    """One kind of prediction, of `num_classes` classes.
+
+    Attributes:
+        headline: The metric that chooses the best epoch and stands first in tables.
+        unit: What is classified, in the plural.
+        loss_name: What the loss is the mean of.
+        from_logits: Whether the network ends without softmax.
+        void: The label that counts nowhere.
+    """
+
+    headline: ClassVar[str]
+    unit: ClassVar[str]
+    loss_name: ClassVar[str]
+    from_logits: ClassVar[bool]
+    void: ClassVar[int]
+
+    def __init__(self, num_classes: int):
+        self.num_classes = num_classes
+
+    def loss(self, label_smoothing: float) -> Loss:
+        """Mean cross-entropy over everything that is not void.
+
+        Args:
+            label_smoothing: Share of the target that is spread evenly over the classes.
+        """
+
+        def cross_entropy(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+            # Keras gives labels an axis of length 1.
+            truth = tf.reshape(tf.cast(truth, tf.int32), tf.shape(scores)[:-1])
+            each = tf.keras.losses.categorical_crossentropy(
+                tf.one_hot(truth, self.num_classes, dtype=scores.dtype),
+                scores,
+                from_logits=self.from_logits,
+                label_smoothing=label_smoothing,
+            )
+            counted = tf.cast(truth != self.void, scores.dtype)
+            return tf.math.divide_no_nan(tf.reduce_sum(each * counted), tf.reduce_sum(counted))
+
+        return cross_entropy
+
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
+        """What Keras reports while training; one of them is called `headline`."""
+        raise NotImplementedError
+
+    def counts(self) -> Any:
+        """An empty tally for `add`, with `to_dict(class_names)`."""
+        raise NotImplementedError
+
+    @staticmethod
+    def add(counts: Any, truth: np.ndarray, scores: np.ndarray) -> None:
+        """Adds one batch to a tally."""
+        raise NotImplementedError
+
+
+class Classification(Task):
+    """Images to probabilities `(batch, num_classes)`; labels `(batch,) int32`."""
+
+    headline = "accuracy"
+    unit = "images"
+    loss_name = "image"
+    from_logits = False
+    void = -1
+
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
+        """Top-1 accuracy, and top-5 where there are more than five classes."""
+        found: list[tf.keras.metrics.Metric] = [
+            tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+        ]
+        if self.num_classes > 5:
+            found.append(tf.keras.metrics.SparseTopKCategoricalAccuracy(5, name="top5"))
+        return found
+
+    def counts(self) -> LabelCounts:
+        """Counts of images."""
+        return LabelCounts(self.num_classes)
+
+    @staticmethod
+    def add(counts: LabelCounts, truth: np.ndarray, scores: np.ndarray) -> None:
+        """Adds labels `(batch,)` and probabilities `(batch, num_classes)`."""
+        counts.add(truth, scores)
+
+
+class Segmentation(Task):
+    """Images to logits `(batch, height, width, num_classes)`; class maps without the last axis."""
+
+    headline = "miou"
+    unit = "pixels"
+    loss_name = "pixel"
+    from_logits = True
+    void = VOID
+
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
+        """Mean IoU, void left out."""
+        return [IntegerMeanIoU(self.num_classes, ignore=VOID, name="miou")]
+
+    def counts(self) -> SegmentationCounts:
+        """Counts of pixels."""
+        return SegmentationCounts(self.num_classes, ignore=VOID)
+
+    @staticmethod
+    def add(counts: SegmentationCounts, truth: np.ndarray, scores: np.ndarray) -> None:
+        """Adds class maps `(batch, height, width)` and their logits."""
+        counts.add(truth, scores.argmax(-1))
+
+
+def task_of(config: GroupNetConfig) -> Task:
+    """The task that a head is for.
+
+    Raises:
+        ValueError: If the network has no head.
+    """
+    tasks = {"classifier": Classification, "fcn32s": Segmentation}
+    if config.head not in tasks:
+        raise ValueError(f"head: expected one of {', '.join(tasks)}. Received: {config.head!r}")
+    return tasks[config.head](config.num_classes)

@@ -1,0 +1,134 @@
+"""Two workers over loopback: the same weights as one process, and an end if one of them dies."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from runs import read_weights, wait_for
+
+from larq_groupnet.data.pipeline import Pipeline, prepare
+from larq_groupnet.training import RecipeError
+from larq_groupnet.training.distribution import Runtime, open_strategy
+
+COMMAND = (
+    "train.py --model=groupnet_resnet18 --set=num_bases=2 --set=width=0.0625"
+    " --set=stage_blocks=(1,1,1,1) --set=optimizer=sgd --learning_rate=0.001"
+).split()
+
+
+def start(data_dir, output_dir, *more, cluster=None):
+    """One process, or one for each address of a cluster."""
+    command = [sys.executable, *COMMAND, f"--data_dir={data_dir}", f"--output_dir={output_dir}"]
+    processes = []
+    for index in range(len(cluster or [0])):
+        environment = dict(os.environ)
+        if cluster:
+            task = {"type": "worker", "index": index}
+            environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": cluster}, "task": task})
+        processes.append(
+            subprocess.Popen(
+                [*command, *more],
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return processes
+
+
+def addresses():
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    found = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
+    for s in sockets:
+        s.close()
+    return found
+
+
+@pytest.mark.slow
+def test_two_workers_train_what_one_process_trains(digits, tmp_path):
+    options = ["--epochs=1,1", "--set=steps_per_epoch=4"]
+    runs = {"one": start(digits, tmp_path / "one", *options)}
+    runs["one"][0].communicate()
+    runs["two"] = start(digits, tmp_path / "two", *options, cluster=addresses())
+    for name, processes in runs.items():
+        for process in processes:
+            _, errors = process.communicate(timeout=300)
+            assert process.returncode == 0, (name, errors)
+    names = [{path.name for path in (tmp_path / run).iterdir()} for run in runs]
+    assert names[0] == names[1]
+    for file in ("tanh.h5", "binary.h5"):
+        one, two = (read_weights(tmp_path / run / file) for run in runs)
+        assert one.keys() == two.keys()
+        for key, value in one.items():
+            if "moving" in key and file == "binary.h5":
+                continue  # A flipped sign moves the moments of all that follows.
+            # Fused normalisation divides its moving variance by one image less.
+            atol = 1e-2 if "moving" in key else 5e-3
+            np.testing.assert_allclose(two[key], value, rtol=1e-2, atol=atol, err_msg=key)
+    one, two = (
+        np.genfromtxt(tmp_path / run / "history.csv", delimiter=",", names=True) for run in runs
+    )
+    for column in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        np.testing.assert_allclose(two[column][0], one[column][0], atol=0.02, err_msg=column)
+
+
+@pytest.mark.slow
+def test_when_a_worker_dies_the_other_says_so_and_both_go_on(digits, tmp_path):
+    options = ["--epochs=2,1", "--set=steps_per_epoch=20"]
+    chief, other = start(digits, tmp_path / "run", *options, cluster=addresses())
+    wait_for(chief, "Epoch 2/2")
+    wait_for(chief, r"\b\d+/20")
+    other.send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    _, errors = chief.communicate(timeout=90)
+    assert time.monotonic() - killed < 60
+    assert chief.returncode == 1
+    assert "another worker is gone" in errors.splitlines()[-1]
+    other.communicate()
+    again = start(digits, tmp_path / "run", *options, cluster=addresses())
+    outputs = [process.communicate(timeout=300) for process in again]
+    assert [process.returncode for process in again] == [0, 0], outputs
+    assert "Going on in epoch 2" in outputs[0][0]
+    assert (tmp_path / "run/results.json").exists()
+
+
+def test_the_shares_of_two_workers_are_the_batch_of_one(digits):
+    import tensorflow as tf
+
+    data = Pipeline(prepare("digits", digits), (16, 16), 8, seed=1)
+    whole = list(data.train_batches(3).take(6).as_numpy_iterator())
+    shares = [
+        list(data.train_batches(3, context=context).take(6).as_numpy_iterator())
+        for context in (tf.distribute.InputContext(2, index, 2) for index in range(2))
+    ]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        for column in (0, 1):
+            np.testing.assert_array_equal(batch[column][::2], parts[0][column])
+            np.testing.assert_array_equal(batch[column][1::2], parts[1][column])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"strategy": "multiworker"}, "Did you mean 'multi_worker'"), ({"precision": "f16"}, "mixed")],
+)
+def test_a_wrong_runtime_says_what_is_right(options, message):
+    with pytest.raises(RecipeError, match=message):
+        Runtime(**options)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}']
+)
+def test_a_wrong_cluster_says_what_is_right(monkeypatch, text):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(RecipeError, match='"worker": \\["a:2222", "b:2222"\\]'):
+        open_strategy("multi_worker")

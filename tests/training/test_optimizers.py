@@ -1,0 +1,111 @@
+"""Schedules against plain arithmetic, and what the optimizers leave alone."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from larq_groupnet import build, presets
+from larq_groupnet.training.optimizers import not_decayed, optimizer, schedule
+from larq_groupnet.training.recipe import Phase
+
+CONFIG = presets.classifier(
+    "resnet18", (16, 16, 1), num_classes=3, num_bases=2, width=0.0625, stage_blocks=(1, 1, 1, 1)
+)
+
+
+def phase(**options):
+    return Phase("binary", **{"epochs": 10, "learning_rate": 0.1, "binary": True, **options})
+
+
+def cosine(step, steps, warmup):
+    if step < warmup:
+        return 0.1 * (0.02 + 0.98 * step / warmup)
+    done = (step - warmup) / (steps - warmup)
+    return 0.1 * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, lambda step: cosine(step, 50, 5)),
+        ({"warmup_epochs": 0}, lambda step: cosine(step, 50, 0)),
+        ({"warmup_epochs": 2.2}, lambda step: cosine(step, 50, 11)),
+        ({"schedule": "constant", "warmup_epochs": 0}, lambda step: 0.1),
+        ({"schedule": "poly", "warmup_epochs": 0}, lambda step: 0.1 * (1 - step / 50) ** 0.9),
+        (
+            {"schedule": "steps", "warmup_epochs": 0, "drops": (4, 8)},
+            lambda step: 0.1 * 0.1 ** ((step >= 20) + (step >= 40)),
+        ),
+    ],
+)
+def test_a_schedule_is_what_it_says(options, expected):
+    rate = schedule(phase(**options), steps_per_epoch=5)
+    for step in range(51):
+        np.testing.assert_allclose(rate(tf.constant(step)), expected(step), rtol=2e-5, atol=1e-7)
+
+
+def test_decay_leaves_latent_kernels_and_normalisation_alone():
+    binary, real = (build(CONFIG.replace(binary=b)) for b in (True, False))
+    decayed = {
+        model: {w.name for w in model.trainable_weights}
+        - {weight.name for weight in not_decayed(model)}
+        for model in (binary, real)
+    }
+    assert decayed[binary] == {"stem_conv/kernel:0", "logits/kernel:0"}
+    kernels = {w.name for w in real.trainable_weights if w.name.endswith("kernel:0")}
+    assert decayed[real] == kernels
+    assert len(kernels) == 2 + 2 * (4 * 2 + 3)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_decay_is_decoupled(name):
+    """With no gradient, a weight shrinks by learning rate times decay."""
+    model = build(CONFIG)
+    chosen = optimizer(
+        phase(optimizer=name, weight_decay=0.5, schedule="constant", warmup_epochs=0), model, 5
+    )
+    before = {weight.name: weight.numpy() for weight in model.trainable_weights}
+    zeros = [tf.zeros_like(weight) for weight in model.trainable_weights]
+    chosen.apply_gradients(zip(zeros, model.trainable_weights, strict=True))
+    for weight in model.trainable_weights:
+        factor = 0.95 if weight.name in ("stem_conv/kernel:0", "logits/kernel:0") else 1
+        np.testing.assert_allclose(weight, before[weight.name] * factor, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "bop"},
+        {"optimizer": "bop", "clip_norm": 1.0},
+        {"optimizer": "sgd", "clip_norm": 1.0, "learning_rate": 0.1},
+        {"optimizer": "adamw", "weight_decay": 0.1, "average": 0.9},
+    ],
+)
+def test_every_optimizer_lowers_the_loss(options):
+    tf.keras.utils.set_random_seed(0)
+    model = build(CONFIG)
+    rng = np.random.RandomState(0)
+    images, labels = rng.normal(size=(32, 16, 16, 1)).astype("f4"), rng.randint(0, 3, 32)
+    images[np.arange(32), labels] += 3
+    model.compile(
+        optimizer(phase(**{"learning_rate": 3e-3, **options}), model, 3),
+        "sparse_categorical_crossentropy",
+    )
+    losses = model.fit(images, labels, batch_size=16, epochs=8, verbose=0).history["loss"]
+    assert losses[-1] < 0.85 * losses[0]
+
+
+def test_bop_flips_binary_kernels_and_keeps_them_binary():
+    tf.keras.utils.set_random_seed(0)
+    model = build(CONFIG)
+    kernel = model.get_layer("stage1_block1_base1_conv1").kernel
+    kernel.assign(tf.sign(kernel))
+    before = kernel.numpy()
+    chosen = optimizer(phase(optimizer="bop"), model, 5)
+    for _ in range(3):
+        gradients = [tf.sign(weight) * 10 for weight in model.trainable_weights]
+        chosen.apply_gradients(zip(gradients, model.trainable_weights, strict=True))
+    assert set(np.unique(kernel)) <= {-1.0, 1.0}
+    assert np.any(kernel.numpy() != before)

@@ -1,0 +1,139 @@
+"""A run that is killed or stopped, several times over, ends where one that was not does."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from runs import read_weights, wait_for
+
+from larq_groupnet.training import RecipeError, load_recipe, override
+from larq_groupnet.training.snapshots import Position, Snapshots
+
+COMMAND = (
+    "train.py --model=groupnet_resnet18 --set=num_bases=2 --set=width=0.0625"
+    " --set=stage_blocks=(1,1,1,1) --epochs=2,2 --set=steps_per_epoch=40 --set=binary.average=0.5"
+).split()
+
+
+def start(data_dir, output_dir, *more):
+    command = [sys.executable, *COMMAND, f"--data_dir={data_dir}", f"--output_dir={output_dir}"]
+    return subprocess.Popen(
+        [*command, *more], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_ends_bit_for_bit_where_another_does(digits, tmp_path):
+    whole = start(digits, tmp_path / "whole")
+    _, errors = whole.communicate()
+    assert whole.returncode == 0, errors
+
+    rng = random.Random()
+    stops = [("tanh", signal.SIGKILL), ("tanh", signal.SIGTERM), ("binary", signal.SIGKILL)]
+    stops += [("binary", signal.SIGINT)]
+    for phase, signum in stops:
+        process = start(digits, tmp_path / "stopped")
+        wait_for(process, f"Phase {phase}")
+        # Keras draws its progress bar twenty times a second, so that a step may not be shown.
+        wait_for(process, rf"\b{rng.randint(1, 2)}\d/40")
+        process.send_signal(signum)
+        _, errors = process.communicate(timeout=60)
+        if signum != signal.SIGKILL:
+            assert process.returncode == 128 + signum
+            assert f"--output_dir {tmp_path / 'stopped'}" in errors
+            position = Snapshots(tmp_path / "stopped/snapshots").last()[0]
+            # A signal that comes during the validation finds the epoch's end not yet saved.
+            assert position.step > 0 or "at the end of epoch" in errors
+    last = start(digits, tmp_path / "stopped")
+    output, errors = last.communicate()
+    assert last.returncode == 0, errors
+    assert "Phase tanh" not in output
+
+    for name in ("tanh.h5", "binary.h5"):
+        first, second = (read_weights(tmp_path / run / name) for run in ("whole", "stopped"))
+        assert first.keys() == second.keys()
+        assert len(first) > 50
+        for key, value in first.items():
+            np.testing.assert_array_equal(value, second[key], err_msg=f"{name} {key}")
+    for name in ("history.csv", "results.json"):
+        assert (tmp_path / "whole" / name).read_text() == (tmp_path / "stopped" / name).read_text()
+
+
+def test_options_of_another_run_are_listed(digits, tmp_path):
+    (tmp_path / "run").mkdir()
+    process = start(digits, tmp_path / "run", "--evaluate=nowhere")
+    assert "Received: nowhere" in process.communicate()[1]
+    recipe = override(
+        load_recipe("groupnet_resnet18", ROOT / "zoo"), [("width", "0.5"), ("epochs", "7,2")]
+    )
+    (tmp_path / "run/recipe.json").write_text(json.dumps(recipe.to_dict()))
+    process = start(digits, tmp_path / "run")
+    errors = process.communicate()[1]
+    assert process.returncode == 2
+    assert "model.width was 0.5, is 0.0625" in errors
+    assert "phases.tanh.epochs was 7, is 2" in errors
+
+
+@pytest.fixture
+def model():
+    import tensorflow as tf
+
+    model = tf.keras.Sequential([tf.keras.layers.Dense(2, input_shape=(3,), name="dense")])
+    model.compile("adam", "mse")
+    return model
+
+
+def test_a_damaged_snapshot_is_named_and_the_one_before_it_used(model, tmp_path, capsys):
+    snapshots = Snapshots(tmp_path)
+    for epoch in (1, 2, 3):
+        model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
+        snapshots.save(model, Position("tanh", epoch, best=0.5, history=f"row {epoch}\n"))
+        if epoch == 2:
+            expected = [value.numpy() for value in (*model.weights, *model.optimizer.variables)]
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["00002-000000", "00003-000000"]
+    damaged = next((tmp_path / "00003-000000").glob("state.data*"))
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+
+    position, path = snapshots.last()
+    assert "00003-000000 is damaged (state.data" in capsys.readouterr().err
+    assert position == Position("tanh", 2, best=0.5, history="row 2\n")
+    snapshots.restore(model, path)
+    for value, wanted in zip((*model.weights, *model.optimizer.variables), expected, strict=True):
+        np.testing.assert_array_equal(value, wanted)
+
+    (tmp_path / "00002-000000/position.json").unlink()
+    with pytest.raises(RecipeError, match="2 in .* all damaged"):
+        snapshots.last()
+
+
+def test_a_snapshot_that_was_not_finished_does_not_count(model, tmp_path):
+    Snapshots(tmp_path).save(model, Position("tanh", 1))
+    (tmp_path / ".00002-000000.partial").mkdir()
+    assert Snapshots(tmp_path).last()[0].epoch == 1
+    assert Snapshots(tmp_path / "new").last() is None
+
+
+def test_what_an_epoch_holds_depends_on_its_number_alone(digits):
+    from larq_groupnet.data import augment
+    from larq_groupnet.data.pipeline import Pipeline, prepare
+
+    def batches(count, *position, seed=3):
+        data = Pipeline(
+            prepare("digits", digits), (16, 16), 8, seed=seed, augmentation=augment.shift
+        ).train_batches(5, *position)
+        return list(data.take(count).as_numpy_iterator())
+
+    whole = batches(15)
+    for position, part in {(1, 0): whole[5:], (2, 0): whole[10:], (1, 3): whole[8:]}.items():
+        for mine, expected in zip(batches(len(part), *position), part, strict=True):
+            np.testing.assert_array_equal(mine[0], expected[0])
+            np.testing.assert_array_equal(mine[1], expected[1])
+    assert not np.array_equal(whole[0][0], whole[5][0])
+    assert not np.array_equal(whole[0][0], batches(1, seed=4)[0][0])
