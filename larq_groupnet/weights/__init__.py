@@ -1,4 +1,4 @@
-"""Where weights come from: the checkpoints of Group-Net's authors.
+"""Where weights come from: the registry, release files, the checkpoints of Group-Net's authors.
 
 Importing this package does not import TensorFlow.
 """
@@ -8,7 +8,15 @@ from typing import Any
 
 _LAZY = {
     "CheckpointError": "larq_groupnet.weights.checkpoint",
+    "DownloadError": "larq_groupnet.weights.download",
+    "Entry": "larq_groupnet.weights.registry",
+    "FormatError": "larq_groupnet.weights.packed",
+    "Metric": "larq_groupnet.weights.metadata",
+    "MismatchError": "larq_groupnet.weights.packed",
+    "RegistryError": "larq_groupnet.weights.registry",
     "import_checkpoint": "larq_groupnet.weights.checkpoint",
+    "list_weights": "larq_groupnet.weights.registry",
+    "register": "larq_groupnet.weights.registry",
 }
 
 __all__ = list(_LAZY)

@@ -13,6 +13,7 @@ import hashlib
 import json
 import pickle
 import re
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ from numpy.typing import NDArray
 from larq_groupnet.config import DEPTHS, STAGE_CHANNELS, GroupNetConfig
 from larq_groupnet.files import replacing
 from larq_groupnet.models import build
+from larq_groupnet.weights import packed
+from larq_groupnet.weights.registry import register
 
 State = Mapping[str, NDArray]
 
@@ -33,6 +36,15 @@ LICENCE = (
     "General Public License and for non-commercial use only. Their terms hold for the converted "
     "weights too; the licence of larq-groupnet does not cover them."
 )
+
+PREPROCESSING = {
+    "resize": 256,
+    "crop": 224,
+    "range": [0, 1],
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+}
+"""What the authors' released code does to test images: shorter side, centre, mean and deviation."""
 
 # What `block_gate` and `scales` in the keys say: variant, and options of our configuration.
 _VARIANTS: dict[tuple[bool, bool], tuple[str, dict[str, Any]]] = {
@@ -109,15 +121,37 @@ def import_checkpoint(
     return model
 
 
-def main(path: str | Path, output: str | Path) -> None:
-    """Imports the checkpoint `path` to `OUTPUT.h5` and `OUTPUT.json`, and says what it was."""
+def main(path: str | Path, output: str | Path, name: str | None = None) -> None:
+    """Imports the checkpoint `path` to `OUTPUT.h5` and `OUTPUT.json`, and says what it was.
+
+    With a `name`, it is also registered on this machine: `weights=name` then finds it.
+    """
     model = import_checkpoint(path, output)
     weights, description = _outputs(output)
-    origin = json.loads(description.read_text())["origin"]
+    values = json.loads(description.read_text())
+    origin = values["origin"]
+    if name is not None:
+        print(_register(model, GroupNetConfig.from_dict(values["config"]), name))
     print(
         f"{path}: {origin['variant']}, {model.count_params():,} parameters -> "
         f"{weights}, {description}"
     )
+
+
+def _register(model: tf.keras.Model, config: GroupNetConfig, name: str) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        path = packed.save(
+            model,
+            config,
+            Path(folder) / "weights.safetensors",
+            dataset="imagenet2012",
+            classes=(),
+            preprocessing=PREPROCESSING,
+            metrics=(),
+            licence=LICENCE,
+        )
+        entry = register(path, name, f"groupnet_{config.layout}")
+    return f"Registered: weights={entry.name!r} for {entry.model}."
 
 
 def read_state(path: Path) -> State:

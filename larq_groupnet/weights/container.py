@@ -1,0 +1,124 @@
+"""A safetensors file with a description inside and a digest over both; knows nothing of networks.
+
+Four texts stand beside the tensors: `format` is `"larq_groupnet"`, `format_version` an integer,
+`description` is JSON, and `sha256` the digest of the description and of all tensors, which a
+safetensors file has none of. Whatever is wrong with a file is a `FormatError`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from larq_groupnet.files import replacing
+
+FORMAT = "larq_groupnet"
+FORMAT_VERSION = 1
+
+MAX_HEADER = 2**24
+"""Bytes of the part that names the tensors: fifty times what ResNet-50 with K=8 needs."""
+
+MAX_FILE = 2**32
+"""Bytes of a file: five times those of ResNet-50 with K=8 in float32."""
+
+BROKEN = (
+    safetensors.SafetensorError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What reading a text that was crafted, or damaged, can raise."""
+
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "U8": np.dtype("u1"),
+}
+
+
+class FormatError(ValueError):
+    """A file that is no release file of this package, or a damaged one, or a newer one."""
+
+
+def write(path: Path, description: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> None:
+    """Writes a file, whole or not at all.
+
+    Args:
+        path: Where to write.
+        description: Plain values.
+        tensors: Name -> float32, float16 or uint8.
+    """
+    text = json.dumps(description, allow_nan=False)
+    texts = {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "description": text,
+        "sha256": _digest(text, tensors),
+    }
+    with replacing(path) as temporary:
+        temporary.write_bytes(safetensors.numpy.save(dict(tensors), texts))
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray]]:
+    """The description and the tensors of a file that is whole and unchanged.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        FormatError: If it is no release file, damaged, or of a newer format.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"weights: expected a .safetensors file. Received: {path} (no such file)"
+        )
+    if path.stat().st_size > MAX_FILE:
+        raise FormatError(f"weights: {path} is larger than any network of this package")
+    content = path.read_bytes()
+    try:
+        return _parse(content)
+    except BROKEN as error:
+        raise FormatError(
+            f"weights: expected a whole release file of larq_groupnet. Received: {path}: {error}"
+        ) from error
+
+
+def _parse(content: bytes) -> tuple[dict[str, Any], dict[str, NDArray]]:
+    length = int.from_bytes(content[:8], "little")
+    if length > MAX_HEADER:
+        raise ValueError(f"a header of {length} bytes, more than {MAX_HEADER}")
+    # Checks the header, and that the tensors fill the file without gap or overlap.
+    found: dict[str, dict[str, Any]] = dict(safetensors.deserialize(content))
+    texts = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    if texts.get("format") != FORMAT:
+        raise ValueError(f"expected format={FORMAT!r}, received format={texts.get('format')!r}")
+    if int(texts["format_version"]) > FORMAT_VERSION:
+        raise ValueError(
+            f"format {texts['format_version']} is newer than {FORMAT_VERSION}, the newest that "
+            "this larq_groupnet reads: upgrade it"
+        )
+    tensors = {
+        name: np.frombuffer(tensor["data"], _DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
+        for name, tensor in found.items()
+    }
+    if _digest(texts["description"], tensors) != texts["sha256"]:
+        raise ValueError("its content is not what its sha256 says: it was damaged or edited")
+    return json.loads(texts["description"]), tensors
+
+
+def _digest(description: str, tensors: Mapping[str, NDArray]) -> str:
+    digest = hashlib.sha256(description.encode())
+    for name in sorted(tensors):
+        value = np.ascontiguousarray(tensors[name])
+        digest.update(f"\n{name} {value.dtype.name} {tensors[name].shape}\n".encode())
+        digest.update(value.data)
+    return digest.hexdigest()

@@ -1,0 +1,171 @@
+"""What is known of a set of weights, and whether they are those that a network needs.
+
+Knows nothing of TensorFlow or of files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from larq_groupnet.config import GroupNetConfig
+
+# Forward, these are all the sign; they differ in their gradient.
+_SIGNS = ("ste_sign", "approx_sign", "swish_sign")
+_QUANTIZERS = ("input_quantizer", "kernel_quantizer")
+
+# These change no weight, or only which weights the head has, which the loader sees by itself.
+_FREE = (
+    "head",
+    "num_classes",
+    "output_stride",
+    "atrous_rates",
+    "dropout",
+    "batch_norm_momentum",
+)
+
+
+class MetadataError(ValueError):
+    """A description of weights that is incomplete, or not made of plain values."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A figure, and either the command that measured it or the paper that it was read in.
+
+    Attributes:
+        name: Such as `"top-1"` or `"mIoU"`, on the dataset of the weights.
+        value: The figure.
+        command: The command that measured it with these very weights.
+        paper: Where the paper prints it, for weights of the paper's network: nobody measured it
+            here.
+    """
+
+    name: str
+    value: float
+    command: str = ""
+    paper: str = ""
+
+    def __post_init__(self) -> None:
+        texts_ok = all(isinstance(text, str) for text in (self.command, self.paper))
+        number = isinstance(self.value, int | float) and math.isfinite(self.value)
+        if not (self.name and isinstance(self.name, str) and number and texts_ok):
+            raise MetadataError(f"metrics: expected a name and a number. Received: {self}")
+        if bool(self.command) == bool(self.paper):
+            raise MetadataError(
+                "metrics: expected either the command that measured the figure, or the paper that "
+                f"prints it. Received: {self}"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.value:g} ({'measured' if self.command else 'paper'})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """What a release file says of itself.
+
+    Attributes:
+        config: The network.
+        dataset: What the weights were trained on.
+        classes: Names of the classes, or empty where they are not known.
+        preprocessing: What was done to the images, in plain values.
+        metrics: Figures and where they come from.
+        licence: Terms of these weights.
+    """
+
+    config: GroupNetConfig
+    dataset: str
+    classes: tuple[str, ...]
+    preprocessing: Mapping[str, Any]
+    metrics: tuple[Metric, ...]
+    licence: str
+
+    def __post_init__(self) -> None:
+        for field in _QUANTIZERS:
+            quantizer = getattr(self.config, field)
+            if not isinstance(quantizer, str):
+                raise MetadataError(
+                    f"{field}: expected a name, because a file cannot hold an object. "
+                    f"Received: {field}={quantizer!r}"
+                )
+        for field in ("dataset", "licence"):
+            if not (isinstance(getattr(self, field), str) and getattr(self, field).strip()):
+                raise MetadataError(f"{field}: expected a text. Received: {getattr(self, field)!r}")
+        if not all(isinstance(name, str) for name in self.classes):
+            raise MetadataError(f"classes: expected names. Received: {self.classes!r}")
+        if self.classes and len(self.classes) != self.config.num_classes:
+            raise MetadataError(
+                f"classes: expected {self.config.num_classes} names, as config.num_classes, or "
+                f"none. Received: {len(self.classes)}"
+            )
+        try:
+            plain = json.loads(json.dumps(self.preprocessing, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise MetadataError(f"preprocessing: expected plain values: {error}") from error
+        if not isinstance(plain, dict):
+            raise MetadataError(
+                f"preprocessing: expected names and values. Received: {self.preprocessing!r}"
+            )
+        # What a file gives back, so that a description equals itself after a trip through one.
+        object.__setattr__(self, "preprocessing", plain)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        return {**dataclasses.asdict(self), "config": self.config.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Metadata:
+        """The inverse of `to_dict`, also after a trip through JSON."""
+        return cls(
+            **{
+                **values,
+                "config": GroupNetConfig.from_dict(values["config"]),
+                "classes": tuple(values["classes"]),
+                "metrics": tuple(Metric(**metric) for metric in values["metrics"]),
+            }
+        )
+
+
+def compare(theirs: GroupNetConfig, ours: GroupNetConfig) -> tuple[dict[str, str], dict[str, str]]:
+    """Whether weights made with one configuration can be used with another.
+
+    Args:
+        theirs: The configuration that the weights were made with.
+        ours: The configuration of the model that wants them.
+
+    Returns:
+        Option -> what each side has: first where the weights belong to another network, then where
+        they fit but will compute something else than they were trained for. Options that change
+        no weight are in neither (dilation, output stride, image size, dropout), nor is the head,
+        nor is a quantizer that differs in its gradient alone.
+    """
+    different: dict[str, str] = {}
+    noted: dict[str, str] = {}
+    left, right = _comparable(theirs), _comparable(ours)
+    for option in left:
+        if left[option] == right[option]:
+            continue
+        values = getattr(theirs, option), getattr(ours, option)
+        text = f"{option}: {values[0]!r} in the file, {values[1]!r} in the model"
+        # A stem of stride 1 has a 3x3 kernel; those of strides 2 and 4 are the same 7x7.
+        free = option == "padding" or (option == "stem_stride" and 1 not in values)
+        (noted if free else different)[option] = text
+    return different, noted
+
+
+def _comparable(config: GroupNetConfig) -> dict[str, Any]:
+    """Option -> value, the same for two ways of writing the same network."""
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    for option in _FREE:
+        del values[option]
+    values["stage_blocks"] = config.blocks
+    values["num_bases"] = config.bases_per_stage
+    values["input_shape"] = config.input_shape[2]
+    for option in _QUANTIZERS:
+        if isinstance(values[option], str) and values[option] in _SIGNS:
+            values[option] = "sign"
+    return values

@@ -1,0 +1,278 @@
+"""The release format: one safetensors file per network, binary kernels at one bit per weight.
+
+A file (see `container`) holds one tensor per weight of the model, under the weight's Keras name
+(`stage2_block1_base3_conv1/kernel:0`). Its description has the fields of `Metadata`, and under
+`packed` the shape of every packed kernel. A packed kernel is uint8 of one axis: bit 1 is +1, bit 0
+is -1, in C order, the highest bit first. It is restored as a latent kernel of +1 and -1, whose sign
+is the same. All other weights are float32, or float16 on request.
+
+A kernel is packed only where its quantizer gives +1 and -1: one that is ternary, or scales by the
+mean magnitude (which rounding would change), is stored as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from larq_groupnet.complexity import complexity
+from larq_groupnet.config import GroupNetConfig
+from larq_groupnet.weights import container
+from larq_groupnet.weights.container import FormatError
+from larq_groupnet.weights.metadata import Metadata, Metric, compare
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+MAX_VALUES = 2**30
+"""Weights of one network: five times those of ResNet-50 with K=8."""
+
+_MAX_LISTED = 20
+_HEAD = ("head_", "logits/")
+
+
+class MismatchError(ValueError):
+    """Weights of another network than the model. Lists the differences."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tensor:
+    """A weight as it is stored, and the shape that it will have."""
+
+    stored: NDArray
+    shape: tuple[int, ...]
+    packed: bool
+
+    def restore(self) -> NDArray[np.float32]:
+        """The weight, `shape` float32."""
+        if not self.packed:
+            return self.stored.astype("float32")
+        bits = np.unpackbits(self.stored, count=math.prod(self.shape)).view("int8")
+        return (2 * bits - 1).astype("float32").reshape(self.shape)
+
+
+def save(
+    model: tf.keras.Model,
+    config: GroupNetConfig,
+    path: str | Path,
+    *,
+    dataset: str,
+    classes: Iterable[str],
+    preprocessing: Mapping[str, Any],
+    metrics: Iterable[Metric],
+    licence: str,
+    half: bool = False,
+) -> Path:
+    """Writes a release file; nothing is written if that fails.
+
+    Args:
+        model: What `larq_groupnet.build(config)` gave, trained.
+        config: Its configuration; quantizers must be given by name.
+        path: Where to write.
+        dataset: What the weights were trained on.
+        classes: Names of the classes, as many as `config.num_classes`, or none if not known.
+        preprocessing: What was done to the images, in plain values.
+        metrics: What was measured with these weights, or is the paper's figure for them.
+        licence: Terms of these weights.
+        half: Store float16 instead of float32. Outputs then are no longer bit-identical.
+
+    Returns:
+        The path.
+
+    Raises:
+        MetadataError: If a quantizer is not a name, or a description is not plain.
+        MismatchError: If `config` does not describe `model`.
+        FormatError: If a weight cannot be stored: not finite, not float32, or out of the range of
+            float16 with `half`.
+    """
+    metadata = Metadata(config, dataset, tuple(classes), preprocessing, tuple(metrics), licence)
+    _check_config(model, config)
+    signs = _signs(model)
+    tensors = {
+        weight.name: np.packbits(signs[weight.name] > 0)
+        if weight.name in signs
+        else _stored(weight, half)
+        for weight in model.weights
+    }
+    shapes = {name: value.shape for name, value in signs.items()}
+    path = Path(path)
+    container.write(path, {**metadata.to_dict(), "packed": shapes}, tensors)
+    return path
+
+
+def read(path: str | Path) -> tuple[Metadata, dict[str, NDArray[np.float32]]]:
+    """What is in a release file.
+
+    Returns:
+        The description, and weight name -> float32 value.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        FormatError: If it is no release file, damaged, or of a newer format.
+    """
+    metadata, tensors = _open(Path(path))
+    return metadata, {name: tensor.restore() for name, tensor in tensors.items()}
+
+
+def load(model: tf.keras.Model, path: str | Path, config: GroupNetConfig | None = None) -> None:
+    """Loads a release file into a model; the model is untouched if that fails.
+
+    Args:
+        model: A model that `larq_groupnet.build` gave.
+        path: The file.
+        config: The model's configuration, compared with that of the file, option by option. If
+            they differ in the head or the number of classes, the weights of the head that do not
+            fit are left out, with a warning. Without it, names and shapes must all be the same.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        FormatError: If it is no release file, damaged, or of a newer format.
+        MismatchError: If the weights are those of another network; lists the differences.
+    """
+    path = Path(path)
+    metadata, tensors = _open(path)
+    notes, other_head = [], False
+    if config is not None:
+        theirs = metadata.config
+        notes = check_options(str(path), theirs, config)
+        other_head = (theirs.head, theirs.num_classes) != (config.head, config.num_classes)
+    left_out = _misfits(model, tensors)
+    wrong = [name for name in left_out if not (other_head and name.startswith(_HEAD))]
+    if wrong:
+        raise _mismatch(str(path), "weights", [left_out[name] for name in wrong])
+    for weight in model.weights:
+        if weight.name not in left_out:
+            weight.assign(tensors[weight.name].restore())
+    if left_out:
+        notes.append("left out, because the head is another: " + "; ".join(left_out.values()))
+    for note in notes:
+        warnings.warn(f"weights: {path}: {note}", UserWarning, stacklevel=2)
+
+
+def check_options(source: str, theirs: GroupNetConfig, ours: GroupNetConfig) -> list[str]:
+    """Whether weights fit a model, by the configurations alone.
+
+    Args:
+        source: What to call the weights in an error.
+        theirs: The configuration that they were made with.
+        ours: The configuration of the model.
+
+    Returns:
+        A note for each option with which they will compute something else than they were made for.
+
+    Raises:
+        MismatchError: If they belong to another network; lists the options that differ.
+    """
+    different, noted = compare(theirs, ours)
+    if different:
+        raise _mismatch(source, "options", list(different.values()))
+    return list(noted.values())
+
+
+def _misfits(model: tf.keras.Model, tensors: Mapping[str, _Tensor]) -> dict[str, str]:
+    """Name of a weight that is not the same on both sides -> what each side has."""
+    ours = _shapes(model)
+    theirs = {name: tensor.shape for name, tensor in tensors.items()}
+    return {
+        name: f"{name}: {theirs.get(name, 'absent')} in the file, "
+        f"{ours.get(name, 'absent')} in the model"
+        for name in sorted(ours.keys() | theirs.keys())
+        if ours.get(name) != theirs.get(name)
+    }
+
+
+def _mismatch(source: str, what: str, differences: list[str]) -> MismatchError:
+    listed = differences[:_MAX_LISTED]
+    if len(differences) > _MAX_LISTED:
+        listed = [*listed, f"and {len(differences) - _MAX_LISTED} more"]
+    return MismatchError(
+        f"weights: {source} has other {what} than the model; build the model with the options of "
+        "the file, or choose other weights:\n  " + "\n  ".join(listed)
+    )
+
+
+def _shapes(model: tf.keras.Model) -> dict[str, tuple[int, ...]]:
+    return {weight.name: tuple(weight.shape) for weight in model.weights}
+
+
+def _check_config(model: tf.keras.Model, config: GroupNetConfig) -> None:
+    """A configuration of another network would make the file useless, and nobody would notice."""
+    side = 8 * config.output_stride  # Parameters do not depend on the size.
+    counted = config.replace(input_shape=(side, side, config.input_shape[2]))
+    expected = sum(complexity(counted).total.params.values())
+    # Counted as Larq does: two values per channel of a batch normalisation, not four.
+    shapes = _shapes(model)
+    received = sum(math.prod(s) for name, s in shapes.items() if "/moving_" not in name)
+    if expected != received or len(shapes) != len(model.weights):
+        raise MismatchError(
+            f"save: expected the model that config describes, with {expected:,} parameters. "
+            f"Received: {model.name!r} with {received:,}, {len(model.weights)} weights of "
+            f"{len(shapes)} names"
+        )
+
+
+def _signs(model: tf.keras.Model) -> dict[str, NDArray]:
+    """Name -> quantized value, of each kernel whose quantizer gives +1 and -1 alone."""
+    signs = {}
+    for layer in model.submodules:
+        quantizer = getattr(layer, "kernel_quantizer", None)
+        if quantizer is None:
+            continue
+        # Not the sign that NumPy sees: TensorFlow takes the least negative floats for 0.
+        value = quantizer(layer.kernel.latent_variable).numpy()
+        if np.all(np.abs(value) == 1):
+            signs[layer.kernel.name] = value
+    return signs
+
+
+def _stored(weight: tf.Variable, half: bool) -> NDArray:
+    value = weight.numpy()
+    with np.errstate(over="ignore"):  # Becomes infinite, and is refused.
+        stored = value.astype("float16") if half else value
+    if value.dtype != np.float32 or not np.isfinite(stored).all():
+        raise FormatError(
+            f"save: expected finite {'float16' if half else 'float32'} weights. Received: "
+            f"{weight.name} {value.dtype}, from {np.min(value)} to {np.max(value)}"
+        )
+    return stored
+
+
+def _open(path: Path) -> tuple[Metadata, dict[str, _Tensor]]:
+    description, stored = container.read(path)
+    try:
+        tensors = _tensors(stored, description.pop("packed"))
+        return Metadata.from_dict(description), tensors
+    except container.BROKEN as error:
+        raise FormatError(
+            f"weights: {path} is a release file with a wrong description: {error}"
+        ) from error
+
+
+def _tensors(
+    stored: Mapping[str, NDArray], shapes: Mapping[str, Sequence[int]]
+) -> dict[str, _Tensor]:
+    """Checks each packed kernel against its shape, and that the whole fits into memory."""
+    tensors = {}
+    for name, value in stored.items():
+        packed = value.dtype == np.uint8
+        if packed != (name in shapes):
+            raise ValueError(f"{name} is {value.dtype}, {'not ' if packed else ''}listed as packed")
+        shape = tuple(shapes[name]) if packed else value.shape
+        if not all(type(size) is int and size >= 1 for size in shape):
+            raise ValueError(f"{name} has the shape {shape}")
+        if packed and value.shape != (-(-math.prod(shape) // 8),):
+            raise ValueError(f"{name} has {value.shape} bytes for {math.prod(shape)} bits")
+        tensors[name] = _Tensor(value, shape, packed)
+    absent = sorted(set(shapes) - set(stored))
+    if absent:
+        raise ValueError(f"packed kernels are missing: {', '.join(absent)}")
+    if sum(math.prod(tensor.shape) for tensor in tensors.values()) > MAX_VALUES:
+        raise ValueError(f"more than {MAX_VALUES} weights")
+    return tensors

@@ -1,0 +1,239 @@
+"""The published sets of weights: what each is, where its file lies, and how it gets here.
+
+Entries come from `registry.json` beside this module, and from the one in the cache folder, where
+`register` writes. A file is looked for in this package, then in the cache, and is then fetched from
+the release base. Nothing here imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from filelock import FileLock
+from terminaltables import AsciiTable
+
+from larq_groupnet.files import replacing
+from larq_groupnet.weights import packed
+from larq_groupnet.weights.container import BROKEN
+from larq_groupnet.weights.download import DownloadError, download, is_intact, sha256
+from larq_groupnet.weights.metadata import Metadata
+
+RELEASE_BASE = ""
+"""URL or folder of the published files; empty as long as none is published."""
+
+_PACKAGE = Path(__file__).parent
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+class RegistryError(ValueError):
+    """A name without weights, or an entry that is none. Says what there is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One file of weights.
+
+    Attributes:
+        name: What to give as `weights`, such as `"imagenet"`.
+        model: The model that it was made for, such as `"groupnet_resnet18"`.
+        file: Where it lies, relative to the release base.
+        size: Bytes.
+        sha256: Hexadecimal digest.
+        metadata: Configuration, dataset, classes, preprocessing, metrics and licence.
+    """
+
+    name: str
+    model: str
+    file: str
+    size: int
+    sha256: str
+    metadata: Metadata
+
+    def __post_init__(self) -> None:
+        path = PurePosixPath(self.file)
+        # The path comes from a file that may have been edited, and must stay in its folder.
+        inside = not path.is_absolute() and ".." not in path.parts and path.suffix == ".safetensors"
+        digest_ok = re.fullmatch("[0-9a-f]{64}", self.sha256)
+        names_ok = all(map(_NAME.fullmatch, (self.name, self.model)))
+        if not (inside and digest_ok and names_ok and type(self.size) is int and self.size > 0):
+            raise RegistryError(
+                "registry: expected names of small letters, digits, - and _, a relative path of a "
+                f".safetensors file, its size and its SHA-256. Received: {self}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**values, "metadata": self.metadata.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Entry:
+        """The inverse of `to_dict`."""
+        return cls(**{**values, "metadata": Metadata.from_dict(values["metadata"])})
+
+    @classmethod
+    def of(cls, path: Path, name: str, model: str) -> Entry:
+        """The entry of a release file, under a file name that no other content has."""
+        metadata, _ = packed.read(path)
+        digest = sha256(path)
+        file = f"{model}-{name}-{digest[:12]}.safetensors"
+        return cls(name, model, file, path.stat().st_size, digest, metadata)
+
+
+def cache_folder() -> Path:
+    """Where fetched and registered files are kept: `LARQ_GROUPNET_CACHE`, or in `~/.cache`."""
+    folder = os.environ.get("LARQ_GROUPNET_CACHE") or "~/.cache/larq_groupnet"
+    return Path(folder).expanduser()
+
+
+def list_weights(pattern: str = "*") -> list[Entry]:
+    """All sets of weights whose name matches a shell pattern, those of this machine first.
+
+    Raises:
+        RegistryError: If a `registry.json` cannot be read.
+    """
+    entries = [*_read(cache_folder() / "registry.json"), *_read(_PACKAGE / "registry.json")]
+    return [entry for entry in entries if fnmatch.fnmatch(entry.name, pattern)]
+
+
+def register(path: str | Path, name: str, model: str, folder: Path | None = None) -> Entry:
+    """Makes a release file known on this machine: `weights=name` will find it.
+
+    It is copied into the cache folder. A set that was registered before under the same name for the
+    same model and configuration is replaced.
+
+    Args:
+        path: A release file, as `packed.save` writes it.
+        name: What to give as `weights`.
+        model: The model that it is for, such as `"groupnet_resnet18"`.
+        folder: Takes the file, and the entry in its `registry.json`; `None` for the cache folder.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        packed.FormatError: If it is no release file.
+        RegistryError: If the name is none.
+        OSError: If the folder cannot be written.
+    """
+    path = Path(path)
+    entry = Entry.of(path, name, model)
+    folder = folder or cache_folder()
+    registry = folder / "registry.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "registry.lock"):
+        with replacing(folder / entry.file) as temporary:
+            shutil.copyfile(path, temporary)
+        before = _read(registry)
+        old = [e for e in before if _key(e) == _key(entry)]
+        entries = [entry, *(e for e in before if e not in old)]
+        with replacing(registry) as temporary:
+            temporary.write_text(json.dumps([e.to_dict() for e in entries], indent=1) + "\n")
+        for replaced in {e.file for e in old} - {entry.file}:
+            (folder / replaced).unlink(missing_ok=True)
+    return entry
+
+
+def find_local(entry: Entry) -> Path | None:
+    """The entry's file in this package or in the cache, if it is whole."""
+    for folder in (_PACKAGE / "files", cache_folder()):
+        if is_intact(folder / entry.file, entry.sha256, entry.size):
+            return folder / entry.file
+    return None
+
+
+def obtain(entry: Entry, *, base: str | Path | None = None) -> Path:
+    """The entry's file on this machine, fetched from the release base if need be.
+
+    Raises:
+        DownloadError: If it is not here and could not be fetched.
+    """
+    path = find_local(entry)
+    if path is not None:
+        return path
+    base = str(base or os.environ.get("LARQ_GROUPNET_WEIGHTS") or RELEASE_BASE)
+    target = cache_folder() / entry.file
+    if not base:
+        state = "damaged" if target.exists() else "absent"
+        raise DownloadError(
+            f"weights: {target} is {state}, and no release base is set to fetch it from: set "
+            "LARQ_GROUPNET_WEIGHTS to the URL or folder that has it"
+        )
+    return download(base, entry.file, target, digest=entry.sha256, size=entry.size)
+
+
+def fetch(name: str, model: str, *, base: str | Path | None = None) -> list[Path]:
+    """Command `weights fetch`: every file of a name for a model, on this machine.
+
+    Raises:
+        RegistryError: If there is none.
+        DownloadError: If one could not be fetched.
+    """
+    entries = [entry for entry in list_weights() if (entry.name, entry.model) == (name, model)]
+    if not entries:
+        known = ", ".join(f"{entry.name} {entry.model}" for entry in list_weights()) or "none"
+        raise RegistryError(
+            f"weights: expected the name and the model of a registered set. Received: {name} "
+            f"{model}. Registered: {known}"
+        )
+    return [obtain(entry, base=base) for entry in entries]
+
+
+def verify() -> list[tuple[Entry, str]]:
+    """Command `weights verify`: each entry, and whether its file is `intact`, `damaged`, `absent`.
+
+    Size and SHA-256 of the file in the package or the cache are compared with the entry. A file of
+    the wrong content is `damaged`; the next use fetches it again.
+    """
+    states = []
+    for entry in list_weights():
+        folders = (_PACKAGE / "files", cache_folder())
+        exists = any((folder / entry.file).exists() for folder in folders)
+        state = "intact" if find_local(entry) else "damaged" if exists else "absent"
+        states.append((entry, state))
+    return states
+
+
+def table(states: list[tuple[Entry, str]]) -> str:
+    """One row per entry of `verify()`, for the commands `weights list` and `weights verify`."""
+    if not states:
+        return "No weights are registered."
+    rows = [["Name", "Model", "K", "Dataset", "Metrics", "Licence", "MiB", "File"]]
+    for entry, state in states:
+        metadata = entry.metadata
+        licence = metadata.licence.splitlines()[0]
+        rows.append(
+            [
+                entry.name,
+                entry.model,
+                str(metadata.config.num_bases),
+                metadata.dataset,
+                "\n".join(map(str, metadata.metrics)) or "none measured",
+                licence if len(licence) <= 24 else f"{licence[:21]}...",
+                f"{entry.size / 2**20:.2f}",
+                state,
+            ]
+        )
+    return str(AsciiTable(rows).table)
+
+
+def _key(entry: Entry) -> tuple[Any, ...]:
+    return entry.name, entry.model, entry.metadata.config
+
+
+def _read(path: Path) -> list[Entry]:
+    if not path.exists():
+        return []
+    try:
+        return [Entry.from_dict(values) for values in json.loads(path.read_text())]
+    except BROKEN as error:
+        raise RegistryError(
+            f"registry: expected a list of entries in {path}. Repair it, or remove it and register "
+            f"again. Received: {error}"
+        ) from error

@@ -1,0 +1,389 @@
+"""From a name to a file to a model: what is found where, and what an error says."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from larq_groupnet import GroupNetConfig
+from larq_groupnet.models import build
+from larq_groupnet.registry import get_config
+from larq_groupnet.weights import import_checkpoint, packed, registry
+from larq_groupnet.weights.checkpoint import LICENCE, describe, read_state
+from larq_groupnet.weights.download import DownloadError, sha256
+from larq_groupnet.weights.metadata import Metric
+from larq_groupnet.weights.registry import Entry, RegistryError
+from larq_groupnet.weights.resolve import adopt, load_into, resolve
+from tests.reference import random_images, randomise
+from tests.test_checkpoint import VARIANTS, draw, save
+
+TINY = {"input_shape": (32, 32, 3), "stage_blocks": (1, 1, 1, 1), "width": 0.0625}
+ABOUT = {
+    "dataset": "digits",
+    "classes": (),
+    "preprocessing": {},
+    "metrics": [Metric("top-1", 0.25, command="python train.py"), Metric("top-5", 1, paper="T. 1")],
+    "licence": "CC0\nand more",
+}
+MODEL = "groupnet_resnet18"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """An empty cache, an empty package and no release base."""
+    package = tmp_path / "package"
+    (package / "files").mkdir(parents=True)
+    (package / "registry.json").write_text("[]")
+    monkeypatch.setattr(registry, "_PACKAGE", package)
+    monkeypatch.setenv("LARQ_GROUPNET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("LARQ_GROUPNET_WEIGHTS", raising=False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """K -> release file, model and configuration of a tiny classifier."""
+    made = {}
+    for bases in (1, 2):
+        config = get_config(MODEL, num_classes=4, num_bases=bases, **TINY)
+        model = build(config)
+        randomise(model.weights, seed=bases)
+        path = tmp_path_factory.mktemp("files") / f"k{bases}.safetensors"
+        made[bases] = packed.save(model, config, path, **ABOUT), model, config
+    return made
+
+
+def publish(folder, path, name="imagenet", model=MODEL):
+    """Writes a file and its entry as a package or a release base has them."""
+    entry = dataclasses.replace(registry.register(path, name, model), file=f"v1/{path.name}")
+    (folder / "v1").mkdir(parents=True, exist_ok=True)
+    (folder / "v1" / path.name).write_bytes(path.read_bytes())
+    local = registry.cache_folder()
+    for file in local.iterdir():
+        file.unlink()
+    (local / "registry.json").write_text(json.dumps([entry.to_dict()]))
+    return entry
+
+
+def test_the_shipped_registry_is_honest(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setenv("LARQ_GROUPNET_CACHE", "/nowhere")
+    for entry in registry.list_weights():
+        assert all(bool(m.command) != bool(m.paper) for m in entry.metadata.metrics)
+        assert registry.find_local(entry) or entry.file
+    shipped = {entry.file for entry in registry.list_weights()}
+    found = {path.name for path in (registry._PACKAGE / "files").glob("*.safetensors")}
+    assert found <= shipped
+    for entry, state in registry.verify():
+        assert state == ("intact" if entry.file in found else "absent")
+
+
+# Paths.
+
+
+@pytest.mark.parametrize("kind", [str, lambda path: path])
+@pytest.mark.parametrize("suffix", [".safetensors", ".h5"])
+def test_a_path_of_either_kind_and_format_is_a_path(tmp_path, files, kind, suffix):
+    path, trained, config = files[2]
+    if suffix == ".h5":
+        path = tmp_path / "weights.h5"
+        trained.save_weights(path)
+    found = resolve(kind(path), MODEL, config)
+    assert found == path
+    assert adopt(kind(path), MODEL, config, ()) is config
+    model = build(config)
+    load_into(model, config, found)
+    images = random_images(2, 32, 32, 3).astype("float32")
+    np.testing.assert_array_equal(model(images), trained(images))
+
+
+def test_a_str_that_names_a_file_is_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "imagenet").write_text("")
+    assert resolve("imagenet", MODEL, GroupNetConfig()).samefile(tmp_path / "imagenet")
+
+
+@pytest.mark.parametrize("path", ["absent.h5", "absent.keras", "runs/absent", "a.safetensors"])
+def test_a_path_to_nothing_is_named(path):
+    with pytest.raises(FileNotFoundError, match=rf"weights='{path}' \(no such file\)"):
+        resolve(path, MODEL, GroupNetConfig())
+
+
+# Names.
+
+
+def commands(error):
+    return re.findall(r"python .*?(?= \(|$)", str(error.value), re.MULTILINE)
+
+
+def test_missing_weights_say_the_two_ways_to_get_them(cache):
+    config = get_config("groupnet_resnet34")
+    for call in (resolve, lambda *args: adopt(*args, ())):
+        with pytest.raises(RegistryError) as error:
+            call("imagenet", "groupnet_resnet34", config)
+        assert f"neither published nor registered in {cache}. Registered: none." in str(error.value)
+        assert "weights='imagenet' for groupnet_resnet34" in str(error.value)
+        assert commands(error) == [
+            "python -m larq_groupnet import-checkpoint FILE.pth.tar --as imagenet",
+            "python train.py --model groupnet_resnet34 --dataset imagenet2012 "
+            "--output_dir runs/groupnet_resnet34",
+        ]
+
+
+def test_a_layout_without_a_checkpoint_says_so():
+    with pytest.raises(RegistryError, match="authors published no checkpoint of resnet50") as error:
+        resolve("imagenet", "groupnet_resnet50", get_config("groupnet_resnet50"))
+    assert len(commands(error)) == 1
+
+
+def test_another_name_is_hinted_at(files):
+    registry.register(files[1][0], "digits", MODEL)
+    with pytest.raises(RegistryError, match="Did you mean 'digits'") as error:
+        resolve("digit", MODEL, files[1][2])
+    assert f"Registered: 'digits' for {MODEL}." in str(error.value)
+    assert commands(error) == []
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_imported_checkpoint_serves_the_same_call(tmp_path, variant):
+    """What `import-checkpoint --as imagenet` does, and then `weights="imagenet"`."""
+    call = {"num_bases": 2, "input_shape": (64, 32, 3), "num_classes": 5}
+    given = {"layout", "head", *call}
+    config = get_config(MODEL, **call)
+    with pytest.raises(RegistryError):
+        adopt("imagenet", MODEL, config, given)
+
+    source = save(tmp_path / "state.npz", draw(variant))
+    imported = import_checkpoint(source, input_shape=(64, 32, 3))
+    theirs = describe(read_state(source), (64, 32, 3))[1]
+    about = {**ABOUT, "licence": LICENCE, "metrics": ()}
+    file = packed.save(imported, theirs, tmp_path / "imported.safetensors", **about)
+    registry.register(file, "imagenet", MODEL)
+    file.unlink()
+
+    config = adopt("imagenet", MODEL, config, given)
+    assert config == theirs
+    model = build(config)
+    load_into(model, config, resolve("imagenet", MODEL, config))
+    images = random_images(2, 64, 32, 3).astype("float32")
+    np.testing.assert_array_equal(model(images), imported(images))
+    (entry,) = registry.list_weights()
+    assert entry.metadata.licence == LICENCE and entry.metadata.metrics == ()
+
+
+def test_a_segmentation_network_takes_the_backbone_of_a_classifier(files):
+    path, trained, theirs = files[2]
+    registry.register(path, "imagenet", MODEL)
+    options = {"input_shape": (64, 64, 3), "num_classes": 3}
+    before = get_config("groupnet_dsp", **options)
+    config = adopt("imagenet", "groupnet_dsp", before)
+    assert config == adopt("imagenet", "groupnet_dsp", before, options)
+    kept = ("head", "num_classes", "input_shape", "output_stride", "atrous_rates", "dropout")
+    assert all(getattr(config, name) == getattr(before, name) for name in kept)
+    assert config.replace(**{name: getattr(theirs, name) for name in kept}) == theirs
+    model = build(config)
+    with pytest.warns(UserWarning, match="left out, because the head is another: head_conv1"):
+        load_into(model, config, resolve("imagenet", "groupnet_dsp", config))
+    values = {w.name: w.numpy() for w in trained.weights}
+    _, stored = packed.read(path)
+    shared = [weight for weight in model.weights if weight.name.startswith("st")]
+    assert len(shared) == len(values) - 2
+    for weight in shared:
+        np.testing.assert_array_equal(weight.numpy(), stored[weight.name])
+
+
+def test_a_network_of_another_family_is_not_turned_into_this_one(files):
+    registry.register(files[1][0], "imagenet", MODEL)
+    with pytest.raises(RegistryError, match="weights='imagenet' for birealnet18"):
+        adopt("imagenet", "birealnet18", files[1][2], ())
+
+
+def test_what_the_user_gives_wins_and_the_nearest_set_is_taken(files):
+    for bases in (1, 2):
+        registry.register(files[bases][0], "imagenet", MODEL)
+    for bases in (1, 2):
+        _, _, theirs = files[bases]
+        config = get_config(MODEL, num_bases=bases)
+        assert adopt("imagenet", MODEL, config, {"num_bases"}) == theirs
+        assert sha256(resolve("imagenet", MODEL, theirs)) == sha256(files[bases][0])
+        config = config.replace(padding="torch")
+        assert adopt("imagenet", MODEL, config, {"num_bases", "padding"}).padding == "torch"
+
+
+def test_another_network_is_refused_before_anything_is_fetched(files, tmp_path):
+    publish(tmp_path / "base", files[1][0])
+    other = files[1][2].replace(num_bases=3, shortcut="block")
+    with pytest.raises(packed.MismatchError) as error:
+        resolve("imagenet", MODEL, other, base="http://127.0.0.1:9/")
+    assert str(error.value).splitlines()[1:] == [
+        "  num_bases: 1 in the file, 3 in the model",
+        "  shortcut: 'conv' in the file, 'block' in the model",
+    ]
+
+
+# Where files lie.
+
+
+def test_package_then_cache_then_release_base(files, tmp_path, monkeypatch, cache):
+    path, _, config = files[1]
+    base = tmp_path / "base"
+    entry = publish(base, path)
+    assert registry.verify() == [(entry, "absent")]
+    with pytest.raises(DownloadError, match="is absent, and no release base is set.*LARQ_GROUPNET"):
+        resolve("imagenet", MODEL, config)
+    monkeypatch.setenv("LARQ_GROUPNET_WEIGHTS", str(tmp_path / "elsewhere"))
+    with pytest.raises(DownloadError, match="elsewhere/v1/k1.safetensors, which does not exist"):
+        resolve("imagenet", MODEL, config)
+    assert resolve("imagenet", MODEL, config, base=base) == cache / "v1" / "k1.safetensors"
+    assert resolve("imagenet", MODEL, config) == cache / "v1" / "k1.safetensors"
+    assert registry.verify() == [(entry, "intact")]
+    shipped = tmp_path / "package" / "files" / "v1" / "k1.safetensors"
+    shipped.parent.mkdir()
+    shipped.write_bytes(path.read_bytes())
+    assert resolve("imagenet", MODEL, config) == shipped
+
+
+def test_a_damaged_file_is_fetched_anew_or_said_to_be_damaged(files, tmp_path, monkeypatch):
+    path, _, config = files[1]
+    publish(tmp_path / "base", path)
+    monkeypatch.setenv("LARQ_GROUPNET_WEIGHTS", (tmp_path / "base").as_uri())
+    found = resolve("imagenet", MODEL, config)
+    content = bytearray(found.read_bytes())
+    content[-1] ^= 1
+    found.write_bytes(content)
+    ((entry, state),) = registry.verify()
+    assert state == "damaged"
+    assert "damaged" in registry.table([(entry, state)])
+    with monkeypatch.context() as without_base:
+        without_base.delenv("LARQ_GROUPNET_WEIGHTS")
+        with pytest.raises(DownloadError, match="is damaged, and no release base is set"):
+            resolve("imagenet", MODEL, config)
+    assert sha256(resolve("imagenet", MODEL, config)) == entry.sha256
+
+
+def test_fetch_brings_every_file_of_a_name(files, tmp_path, cache):
+    entry = publish(tmp_path / "base", files[1][0])
+    with pytest.raises(RegistryError, match=f"imagenet groupnet_dsp. Registered: imagenet {MODEL}"):
+        registry.fetch("imagenet", "groupnet_dsp")
+    assert registry.fetch("imagenet", MODEL, base=tmp_path / "base") == [cache / entry.file]
+    assert (cache / entry.file).read_bytes() == files[1][0].read_bytes()
+
+
+# The registry itself.
+
+
+def test_registered_sets_are_listed_with_all_that_is_known_of_them(files):
+    assert registry.list_weights() == []
+    assert registry.table([]) == "No weights are registered."
+    path, _, config = files[2]
+    entry = registry.register(path, "imagenet", MODEL)
+    registry.register(path, "digits", MODEL)
+    assert registry.list_weights("im*") == [entry]
+    assert [e.name for e in registry.list_weights()] == ["digits", "imagenet"]
+    assert (entry.size, entry.sha256) == (path.stat().st_size, sha256(path))
+    assert entry.metadata.config == config
+    table = registry.table(registry.verify())
+    for text in ("top-1 0.25 (measured)", "top-5 1 (paper)", "CC0", "digits", MODEL, "intact"):
+        assert text in table
+    assert "and more" not in table
+
+
+def test_a_set_replaces_the_one_of_the_same_name_and_configuration(files, tmp_path, cache):
+    path, model, config = files[1]
+    first = registry.register(path, "imagenet", MODEL)
+    other = packed.save(model, config, tmp_path / "a.safetensors", **{**ABOUT, "dataset": "new"})
+    second = registry.register(other, "imagenet", MODEL)
+    third = registry.register(files[2][0], "imagenet", MODEL)
+    assert registry.list_weights() == [third, second]
+    names = {p.name for p in cache.iterdir() if p.suffix == ".safetensors"}
+    assert names == {second.file, third.file} and first.file not in names
+
+
+def test_registering_what_is_no_release_file_changes_nothing(files, tmp_path, cache):
+    (tmp_path / "bad.safetensors").write_bytes(files[1][0].read_bytes()[:-1])
+    with pytest.raises(packed.FormatError):
+        registry.register(tmp_path / "bad.safetensors", "imagenet", MODEL)
+    for name in ("../imagenet", "", "Image Net"):
+        with pytest.raises(RegistryError, match="names of small letters"):
+            registry.register(files[1][0], name, MODEL)
+    assert not cache.exists()
+
+
+def test_registering_at_once_loses_no_entry(files, monkeypatch):
+    def slow(path, read=registry._read):
+        entries = read(path)
+        time.sleep(0.1)
+        return entries
+
+    monkeypatch.setattr(registry, "_read", slow)
+    names = [f"set{i}" for i in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda name: registry.register(files[1][0], name, MODEL), names))
+    assert sorted(entry.name for entry in registry.list_weights()) == names
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"file": "../../etc/passwd.safetensors"}, "a relative path"),
+        ({"file": "/etc/a.safetensors"}, "a relative path"),
+        ({"file": "a.pkl"}, "safetensors file"),
+        ({"sha256": "0"}, "SHA-256"),
+        ({"size": "1"}, "its size"),
+        ({"name": "A b"}, "small letters"),
+        ({"extra": 1}, "extra"),
+        ({"metadata": {}}, "config"),
+        ({"metadata": 3}, "Received"),
+    ],
+    ids=str,
+)
+def test_a_registry_that_cannot_be_read_is_named(files, cache, change, text):
+    entry = registry.register(files[1][0], "imagenet", MODEL)
+    values = {**entry.to_dict(), **change}
+    (cache / "registry.json").write_text(json.dumps([values]))
+    with pytest.raises(RegistryError, match=rf"entries in {cache}/registry.json") as error:
+        registry.list_weights()
+    assert re.search(text, str(error.value))
+
+
+@pytest.mark.parametrize("text", ["", "{", "3", "[3]", '{"a": 1}', "[" * 100_000], ids=len)
+def test_a_registry_of_another_kind_is_named(cache, text):
+    cache.mkdir()
+    (cache / "registry.json").write_text(text)
+    with pytest.raises(RegistryError, match="expected a list of entries in"):
+        registry.list_weights()
+
+
+def test_an_entry_survives_json(files):
+    entry = registry.register(files[1][0], "imagenet", MODEL)
+    assert Entry.from_dict(json.loads(json.dumps(entry.to_dict()))) == entry
+
+
+def test_tensorflow_is_not_needed_to_find_weights(files):
+    registry.register(files[1][0], "imagenet", MODEL)
+    code = (
+        "import sys\nfrom larq_groupnet.weights import list_weights, registry\n"
+        "from larq_groupnet.weights.resolve import resolve\nentry = list_weights()[0]\n"
+        "print(registry.table(registry.verify()))\n"
+        "print(resolve('imagenet', entry.model, entry.metadata.config))\n"
+        "print('tensorflow' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_the_cache_is_in_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("LARQ_GROUPNET_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert registry.cache_folder() == tmp_path / ".cache" / "larq_groupnet"
