@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python train.py --model groupnet_dsp
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

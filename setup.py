@@ -17,7 +17,9 @@ setup(
     author="The larq-groupnet authors",
     license="Apache-2.0",
     packages=find_packages(include=["larq_groupnet", "larq_groupnet.*"]),
-    package_data={"larq_groupnet": ["py.typed"]},
+    package_data={
+        "larq_groupnet": ["py.typed", "weights/*.json", "weights/files/*", "weights/templates/*"]
+    },
     python_requires=">=3.11,<3.12",
     install_requires=[
         "tensorflow>=2.15,<2.16",
@@ -36,6 +38,10 @@ setup(
         "matplotlib>=3.7",
         "tqdm>=4.60",
         "filelock>=3.12",
+        "jinja2>=3",
+        "pillow>=9.4",
+        "requests>=2.28",
+        "safetensors>=0.4",
         "terminaltables>=3.1",
         "importlib_resources>=5",
     ],
@@ -44,7 +50,15 @@ setup(
         # so they come with `pip install --no-deps -r requirements-zoo.txt`.
         "zoo": ["click>=7", "typeguard>=3"],
         "torch": ["torch>=2.0"],
-        "dev": ["pytest", "ruff", "mypy", "mkdocs-material", "mkdocstrings[python]", "pre-commit"],
+        "dev": [
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "mypy",
+            "mkdocs-material",
+            "mkdocstrings[python]",
+            "pre-commit",
+        ],
     },
     classifiers=[
         "Development Status :: 3 - Alpha",
