@@ -56,7 +56,9 @@ def GroupNetResNet18(  # noqa: D417 (GroupNetConfig explains the others)
             CIFAR; larger ones the ImageNet stem and output stride 32. The output stride must
             divide height and width, unless they are `None`.
         input_tensor: Keras tensor to read from; its shape then is the input shape.
-        weights: `str` or `Path` of an `.h5` weights file of the same network, or `None`.
+        weights: Name of a registered set (`larq_groupnet.list_weights()`), such as `"imagenet"`,
+            whose options the network then gets, except those given here; `str` or `Path` of a
+            `.safetensors`, `.h5` or `.keras` file of the same network; or `None` for random ones.
         include_top: Add the head, which is average pooling, the dense layer and softmax; `False`
             gives the last aggregate.
         num_classes: Length of the output, with `include_top`.

@@ -32,7 +32,7 @@ class _Factory(ModelFactory):
 
     Attributes:
         model_name: Name of the model in `get_model`.
-        weights: `str` or `Path` of an `.h5` weights file of the same network, or `None`.
+        weights: Name of a registered set, `str` or `Path` of a weights file, or `None`.
         input_tensor: Keras tensor to read from; larq-zoo's own type of it knows none of Keras 2.15.
     """
 

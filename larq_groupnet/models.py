@@ -25,7 +25,8 @@ def build(
         config: The network.
         input_tensor: Keras tensor `(batch, height, width, channels)` to read from instead of a new
             input.
-        weights: Path of an `.h5` weights file of the same network, or `None` for random weights.
+        weights: Name of a registered set, or path of a weights file of the same network; `None` for
+            random weights.
         name: Name of the model.
 
     Returns:
