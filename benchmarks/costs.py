@@ -11,15 +11,14 @@ work and 32 / K times less memory; it holds for the binary part alone.
 from __future__ import annotations
 
 import sys
-import warnings
 from pathlib import Path
 
-import larq_compute_engine as lce
 from absl import app, flags, logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from larq_groupnet import complexity, get_model  # noqa: E402
+from larq_groupnet.deploy.export import to_tflite  # noqa: E402
 from larq_groupnet.deploy.fold import fold  # noqa: E402
 from larq_groupnet.registry import get_config, list_models  # noqa: E402
 
@@ -56,10 +55,7 @@ def row(name: str, bases: int) -> str:
 
 def converted_size(name: str, bases: int) -> int:
     """Bytes of the converted file."""
-    model = fold(get_model(name, num_bases=bases))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Keras' export warns of its own deprecated calls.
-        return len(lce.convert_keras_model(model))
+    return len(to_tflite(fold(get_model(name, num_bases=bases))))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,9 @@ Elements are those of what an operation writes for one image; 32 of a binary ten
 from __future__ import annotations
 
 import sys
-import warnings
 from collections import Counter
 from pathlib import Path
 
-import larq_compute_engine as lce
 import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
@@ -23,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import larq_groupnet  # noqa: E402
 from larq_groupnet.deploy import fold  # noqa: E402
+from larq_groupnet.deploy.export import to_tflite  # noqa: E402
 from larq_groupnet.deploy.flatbuffer import Graph  # noqa: E402
 
 _SIZE = flags.DEFINE_integer("input_size", 224, "Height and width of the images.", lower_bound=32)
@@ -59,11 +58,7 @@ def trained(aggregation: str) -> tf.keras.Model:
 
 def operations(model: tf.keras.Model) -> dict[str, tuple[int, int]]:
     """Operation of the converted model -> (how often it occurs, elements that it writes)."""
-    with warnings.catch_warnings():
-        # Keras' SavedModel export warns of its own deprecated calls.
-        warnings.simplefilter("ignore")
-        # Not larq_groupnet.convert, which folds.
-        graph = Graph(lce.convert_keras_model(model))
+    graph = Graph(to_tflite(model))
     counts: Counter[str] = Counter()
     elements: Counter[str] = Counter()
     for operation in graph.operations:

@@ -19,7 +19,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import larq_compute_engine as lce
 import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
@@ -27,6 +26,7 @@ from absl import app, flags, logging
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from larq_groupnet.deploy import convert  # noqa: E402
+from larq_groupnet.deploy.export import to_tflite  # noqa: E402
 from larq_groupnet.files import replacing  # noqa: E402
 from larq_groupnet.models import build  # noqa: E402
 from larq_groupnet.presets import classifier, resnet  # noqa: E402
@@ -94,7 +94,7 @@ def write_float(model: tf.keras.Model, path: Path) -> None:
 
 def write_as_it_is(model: tf.keras.Model, path: Path) -> None:
     """With LCE's converter alone."""
-    _write(path, lambda: lce.convert_keras_model(model))
+    _write(path, lambda: to_tflite(model))
 
 
 def _write(path: Path, content: Callable[[], bytes]) -> None:

@@ -1,7 +1,7 @@
 """Commands beside training.
 
 python -m larq_groupnet summary groupnet_resnet18 --set num_bases=3 --json
-python -m larq_groupnet convert RUN --output model.tflite
+python -m larq_groupnet convert RUN --output model.tflite [--int8 --samples 64 --epochs 1]
 python -m larq_groupnet audit RUN_OR_FILE
 python -m larq_groupnet verify RUN FILE.tflite --output check
 python -m larq_groupnet benchmark FILE.tflite...
@@ -30,7 +30,12 @@ _OUTPUT = flags.DEFINE_string(
     "output", None, "What to write: OUTPUT.h5 and .json (import-checkpoint), a file or a folder."
 )
 _INPUT_SIZE = flags.DEFINE_list("input_size", None, "convert: height,width; the run's by default.")
-_INT8 = flags.DEFINE_bool("int8", False, "convert: 8-bit integers, calibrated on --samples images.")
+_INT8 = flags.DEFINE_bool(
+    "int8", False, "convert: 8-bit integers, calibrated on --samples training images."
+)
+_EPOCHS = flags.DEFINE_integer(
+    "epochs", 0, "convert --int8: passes over the training images to train the integers.", 0
+)
 _SAMPLES = flags.DEFINE_integer("samples", 8, "convert, verify: test images to compare.", 1)
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "convert, verify: where datasets are kept.")
 _RUNS = flags.DEFINE_integer("runs", 30, "benchmark: invocations of each file.", 1)
@@ -76,9 +81,21 @@ def _import_checkpoint(path: str) -> None:
 def _convert(run: str) -> None:
     from larq_groupnet.deploy import convert
 
-    model, images = _run_and_images(run)
-    calibration = images if _INT8.value else None
-    path = convert(model, _OUTPUT.value or "model.tflite", data=images[:8], calibration=calibration)
+    output = _OUTPUT.value or "model.tflite"
+    if _INT8.value:
+        from larq_groupnet.training.int8 import convert_run
+
+        path = convert_run(
+            run,
+            output,
+            Path(_DATA_DIR.value),
+            samples=_SAMPLES.value,
+            epochs=_EPOCHS.value,
+            size=_input_size(),
+        )
+    else:
+        model, images = _run_and_images(run)
+        path = convert(model, output, data=images)
     print(f"{path}: verified")
 
 
@@ -106,11 +123,11 @@ def _benchmark(*files: str) -> None:
 
 def _run_and_images(path: str) -> tuple[tf.keras.Model, Any]:
     """The network of a run at the wanted size, and test images that it reads."""
-    from larq_groupnet.training.saved import load_run, sample_images
+    from larq_groupnet.training.saved import data_of_run, first_images, load_run
 
     size = _input_size()
-    model = load_run(path, size=size)
-    return model, sample_images(path, _SAMPLES.value, Path(_DATA_DIR.value), size)
+    _, data = data_of_run(path, Path(_DATA_DIR.value), size)
+    return load_run(path, size=size), first_images(data, "test", _SAMPLES.value)
 
 
 def _input_size() -> tuple[int, int] | None:

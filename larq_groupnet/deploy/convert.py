@@ -6,17 +6,15 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-import larq_compute_engine as lce
 import numpy as np
 import tensorflow as tf
-from absl import logging
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from larq_groupnet.deploy.audit import Finding, audit
+from larq_groupnet.deploy.export import to_tflite
 from larq_groupnet.deploy.flatbuffer import ConversionError
 from larq_groupnet.deploy.fold import fold
-from larq_groupnet.deploy.int8 import convert_int8, quantize
 from larq_groupnet.deploy.verify import verify
 from larq_groupnet.files import replacing
 
@@ -34,7 +32,6 @@ def convert(
     input_shape: Sequence[int] | None = None,
     batch_size: int = 1,
     data: NDArray[np.float32] | None = None,
-    calibration: NDArray[np.float32] | None = None,
 ) -> Path:
     """Folds and converts a model, audits and verifies the file, and only then puts it in place.
 
@@ -46,8 +43,6 @@ def convert(
         batch_size: Images that the file takes at once.
         data: Real samples `(n, height, width, channels) float32` to verify the file on,
             preprocessed for the model. By default a few images of seeded standard normal noise.
-        calibration: Images as in `data`. If given, real layers and activations become 8-bit
-            integers, with the ranges that they have on these images; see `int8.quantize`.
 
     Returns:
         The path.
@@ -60,10 +55,6 @@ def convert(
     Warns:
         ConversionWarning: Of layers that do not run as binary kernels.
     """
-    if calibration is not None:
-        fixed = with_input_shape(model, input_shape, batch_size)
-        samples = calibration[:DEFAULT_SAMPLES] if data is None else data
-        return convert_int8(quantize(fixed, calibration), path, data=samples)
     path = Path(path)
     with tqdm(total=4, unit="step", desc="Folding") as progress:
         fixed = with_input_shape(model, input_shape, batch_size)
@@ -131,20 +122,12 @@ def with_input_shape(
 
 
 def _convert(model: tf.keras.Model) -> bytes:
-    verbosity = logging.get_verbosity()
     try:
-        with warnings.catch_warnings():
-            # Keras' SavedModel export warns of its own deprecated calls, and of metrics.
-            warnings.simplefilter("ignore")
-            logging.set_verbosity(logging.ERROR)
-            content: bytes = lce.convert_keras_model(model)
+        return to_tflite(model)
     except Exception as error:  # LCE raises bare ones.
         raise ConversionError(
             _listed(f"LCE cannot convert the model: {error}. What audit says", audit(model))
         ) from error
-    finally:
-        logging.set_verbosity(verbosity)
-    return content
 
 
 def _noise(shape: Sequence[int]) -> NDArray[np.float32]:

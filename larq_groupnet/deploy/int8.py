@@ -14,10 +14,8 @@ which range a tensor has. `quantize` puts them into a trained network. The resul
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
-import larq_compute_engine as lce
 import numpy as np
 import tensorflow as tf
 from larq_compute_engine.mlir.python.util import modify_integer_quantized_model_io_type
@@ -26,6 +24,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tqdm import tqdm
 
 from larq_groupnet.deploy.audit import audit
+from larq_groupnet.deploy.export import to_tflite
 from larq_groupnet.deploy.fake_quant import FakeQuant, Rewriter
 from larq_groupnet.deploy.flatbuffer import (
     ConversionError,
@@ -90,10 +89,7 @@ def convert_int8(model: tf.keras.Model, path: str | Path, *, data: Array) -> Pat
     """
     data = _checked(model, data)
     try:
-        with warnings.catch_warnings():
-            # Keras' SavedModel export warns of its own deprecated calls.
-            warnings.simplefilter("ignore")
-            content = lce.convert_keras_model(model)
+        content = to_tflite(model)
     except Exception as error:  # LCE raises bare ones.
         raise ConversionError(f"convert_int8: LCE cannot convert the model: {error}") from error
     left = float_operations(content)

@@ -63,19 +63,18 @@ def load_run(
     return model
 
 
-def sample_images(
-    path: str | Path, count: int, data_dir: Path, size: tuple[int, int] | None = None
-) -> np.ndarray:
-    """The first test images, as a run's network reads them.
+def data_of_run(
+    path: str | Path, data_dir: Path, size: tuple[int, int] | None = None
+) -> tuple[Recipe, Pipeline]:
+    """The recipe of a run, and its dataset as its network reads it.
 
     Args:
         path: As for `load_run`.
-        count: How many.
         data_dir: Where datasets are kept.
         size: As for `load_run`.
 
-    Returns:
-        `(count, height, width, channels) float32`.
+    Raises:
+        RecipeError: If there is no `recipe.json`.
     """
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
     recipe = _recipe_of(folder)
@@ -84,9 +83,23 @@ def sample_images(
     if size is not None:
         shape = (*size, recipe.model.input_shape[2])
         recipe = dataclasses.replace(recipe, model=recipe.model.replace(input_shape=shape))
-    data = pipeline_of(recipe, prepare(recipe.dataset, data_dir, recipe.on_bad_image))
-    batches = data.eval_batches("test").unbatch().take(count).batch(count)
-    return next(iter(batches))[0].numpy()
+    return recipe, pipeline_of(recipe, prepare(recipe.dataset, data_dir, recipe.on_bad_image))
+
+
+def first_images(data: Pipeline, role: str, count: int) -> np.ndarray:
+    """The first images of a split, as the network reads them, without augmentation.
+
+    Args:
+        data: Of the network.
+        role: `"train"`, `"validation"` or `"test"`.
+        count: How many.
+
+    Returns:
+        `(count, height, width, channels) float32`.
+    """
+    batches = data.eval_batches(role).unbatch().take(count).batch(count)
+    images: np.ndarray = next(iter(batches))[0].numpy()
+    return images
 
 
 def _recipe_of(folder: Path) -> Recipe | None:

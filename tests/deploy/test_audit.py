@@ -1,15 +1,13 @@
 """Every trap built on purpose: named by the audit, and seen to be one in the converted file."""
 
-import warnings
-
 import larq as lq
-import larq_compute_engine as lce
 import larq_zoo
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from larq_groupnet.deploy import audit, count_ops, load_interpreter
+from larq_groupnet.deploy.export import to_tflite
 from larq_groupnet.layers import ConstantPad2D
 
 layers = tf.keras.layers
@@ -42,13 +40,6 @@ def network(*parts, size=8, channels=32):
     for part in parts:
         x = part(x)
     return tf.keras.Model(inputs, x, name="net")
-
-
-def convert_unchecked(model):
-    """What LCE makes of a model, traps and all."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return lce.convert_keras_model(model)
 
 
 def error_of(model, content):
@@ -115,7 +106,7 @@ WRONG = {
 def test_what_is_silently_wrong(trap):
     build, cause = WRONG[trap]
     model = build()
-    content = convert_unchecked(model)
+    content = to_tflite(model)
     assert error_of(model, content) > 0.1
     assert brief(audit(model)) == [("conv", "wrong", cause)]
     assert brief(audit(model, content)) == [("conv", "wrong", cause)]
@@ -156,7 +147,7 @@ RIGHT = {
 @pytest.mark.parametrize("name", RIGHT)
 def test_what_is_right_has_no_findings(name):
     model = RIGHT[name]()
-    content = convert_unchecked(model)
+    content = to_tflite(model)
     assert error_of(model, content) < 1e-5
     assert audit(model) == []
     assert audit(model, content) == []
@@ -170,7 +161,7 @@ def test_the_file_overrules_what_the_model_suggests():
             + layers.Conv2D(8, 3, 2)(layers.ZeroPadding2D(1)(layers.ReLU()(x)))
         )
     )
-    content = convert_unchecked(model)
+    content = to_tflite(model)
     assert error_of(model, content) < 1e-5
     assert [finding.severity for finding in audit(model)] == ["wrong", "wrong"]
     assert audit(model, content) == []
@@ -180,7 +171,7 @@ def test_equal_convolutions_that_lce_merges_are_no_finding():
     kernel = np.random.RandomState(0).randn(3, 3, 32, 32)
     twins = [conv(name=name, kernel_initializer=tf.constant_initializer(kernel)) for name in "ab"]
     model = network(lambda x: twins[0](x) + twins[1](x))
-    content = convert_unchecked(model)
+    content = to_tflite(model)
     assert count_ops(content)["LceBconv2d"] == 1
     assert audit(model, content) == []
 
@@ -220,7 +211,7 @@ SLOW = {
 def test_what_is_right_but_slow(trap):
     build, cause = SLOW[trap]
     model = build()
-    content = convert_unchecked(model)
+    content = to_tflite(model)
     assert count_ops(content)["LceBconv2d"] == 0
     assert error_of(model, content) < 1e-5
     assert brief(audit(model)) == [("conv", "slow", cause)]
@@ -233,7 +224,7 @@ def test_what_is_right_but_slow(trap):
 def test_zero_padding_is_not_fused():
     """A map as large as the kernel is large enough to be right."""
     model = network(conv(pad_values=0.0), layers.ReLU(), size=3)
-    content = convert_unchecked(model)
+    content = to_tflite(model)
     assert error_of(model, content) < 1e-5
     assert count_ops(content)["RELU"] == 1
     for findings in (audit(model), audit(model, content), audit(content)):
@@ -241,13 +232,13 @@ def test_zero_padding_is_not_fused():
 
 
 def test_a_small_map_is_seen_in_the_file_alone():
-    (finding,) = audit(convert_unchecked(network(conv(pad_values=0.0), layers.ReLU(), size=2)))
+    (finding,) = audit(to_tflite(network(conv(pad_values=0.0), layers.ReLU(), size=2)))
     assert finding.severity == "wrong" and "2 x 2" in finding.cause
 
 
 def test_a_grouped_convolution_does_not_load():
     model = network(conv(filters=64, groups=2), layers.ReLU(), channels=64)
-    content = convert_unchecked(model)
+    content = to_tflite(model)
     with pytest.raises(RuntimeError):
         load_interpreter(content)
     for findings in (audit(model), audit(model, content)):
@@ -267,7 +258,7 @@ def test_a_grouped_convolution_does_not_load():
 )
 def test_what_only_the_file_shows(parts, layer, readers):
     model = network(lambda x: parts[1]([x, parts[0](x)])) if readers else network(*parts)
-    content = convert_unchecked(model)
+    content = to_tflite(model)
     assert audit(model) == []
     (finding,) = audit(model, content)
     assert (finding.layer, finding.severity) == (layer, "slow")

@@ -4,10 +4,8 @@ import dataclasses
 import os
 import sys
 import time
-import warnings
 
 import larq as lq
-import larq_compute_engine as lce
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,6 +14,7 @@ from larq_groupnet.deploy import benchmark as module
 from larq_groupnet.deploy import benchmark_worker as worker
 from larq_groupnet.deploy import op_costs
 from larq_groupnet.deploy.benchmark import BenchmarkError, benchmark, main, table
+from larq_groupnet.deploy.export import to_tflite
 
 layers = tf.keras.layers
 
@@ -24,9 +23,7 @@ DENSE = 1 << 20
 
 
 def converted(model, path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        path.write_bytes(lce.convert_keras_model(model))
+    path.write_bytes(to_tflite(model))
     return path
 
 

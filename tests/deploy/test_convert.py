@@ -1,8 +1,10 @@
 """Conversion: every binary convolution stays binary, and the file computes the same."""
 
 import importlib
+import warnings
 
 import larq as lq
+import larq_compute_engine as lce
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,6 +19,7 @@ from larq_groupnet.deploy import (
     load_interpreter,
     verify,
 )
+from larq_groupnet.deploy.export import to_tflite
 
 
 def randomise_batch_norm(model, seed=0):
@@ -191,3 +194,18 @@ def test_progress_names_its_steps(tmp_path, capsys):
     shown = capsys.readouterr().err
     assert all(step in shown for step in ("Folding", "Converting", "Auditing", "Verifying"))
     assert "4/4" in shown
+
+
+def test_the_short_way_into_the_converter_gives_what_the_long_one_does():
+    model = binary()
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # Keras' SavedModel export warns of its own deprecated calls.
+        expected = lce.convert_keras_model(model)
+    content = to_tflite(model)
+    assert len(content) == len(expected)
+    assert count_ops(content) == count_ops(expected)
+    images = np.random.RandomState(0).randn(3, *model.input_shape[1:]).astype("float32")
+    received, wanted = (load_interpreter(file).predict(images) for file in (content, expected))
+    np.testing.assert_array_equal(received, wanted)

@@ -251,8 +251,8 @@ def test_a_file_that_computes_something_else_is_refused(tmp_path, monkeypatch):
     data = images((8, 8, 3))
     int8, other = quantize(model, data), quantize(model_of(layers.Conv2D(4, 1)), data)
     other.layers[-2].set_weights([-weight for weight in int8.layers[-2].get_weights()])
-    convert_model = module.lce.convert_keras_model
-    monkeypatch.setattr(module.lce, "convert_keras_model", lambda _: convert_model(other))
+    convert_model = module.to_tflite
+    monkeypatch.setattr(module, "to_tflite", lambda _: convert_model(other))
     with pytest.raises(ConversionError, match="on the same signs"):
         convert_int8(int8, tmp_path / "model.tflite", data=data)
     assert not list(tmp_path.iterdir())

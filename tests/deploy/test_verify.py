@@ -3,15 +3,14 @@
 import functools
 import hashlib
 import json
-import warnings
 
 import larq as lq
-import larq_compute_engine as lce
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from larq_groupnet.deploy import ConversionError, VerificationError, load_interpreter, verify
+from larq_groupnet.deploy.export import to_tflite
 from larq_groupnet.deploy.flatbuffer import unpack
 from larq_groupnet.layers import ConstantPad2D
 
@@ -70,17 +69,11 @@ def network(*between, first=None, batch=None):
     return model
 
 
-def convert_unchecked(model):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return lce.convert_keras_model(model)
-
-
 @functools.cache
 def healthy():
     """A model, which no test changes, and its file."""
     model = network()
-    return model, convert_unchecked(model)
+    return model, to_tflite(model)
 
 
 def copy_of(model, **changes):
@@ -141,7 +134,7 @@ def test_flips_at_zero_are_rounding_however_far_they_spread():
         with_weight(model, "norm1", 1, lambda beta, sign=sign: centre(beta, sign * 1e-5))
         for sign in (1, -1)
     )
-    content = convert_unchecked(above)
+    content = to_tflite(above)
     assert verify(above, content, IMAGES).verdict == "equal"
     result = verify(below, content, IMAGES)
     assert (result.verdict, result.first_flip) == ("rounding", "conv2")
@@ -175,7 +168,7 @@ def test_an_error_is_found_and_placed(layer, index, change, first):
 def test_a_systematic_flip_of_exact_zeros_is_wrong():
     """Half of the values are 0 after a ReLU: a file that takes them for -1 is not rounding."""
     model = network(layers.ReLU())
-    content = convert_unchecked(model)
+    content = to_tflite(model)
     zero_is_minus = conv("conv2", 40, input_quantizer=lambda x: tf.where(x > 0, 1.0, -1.0))
     with pytest.raises(VerificationError, match="at most 5% may"):
         verify(copy_of(model, conv2=zero_is_minus), content, IMAGES)
@@ -204,7 +197,7 @@ def test_what_lce_converts_wrongly(trap):
     parts, first = TRAPS[trap]
     model = network(*(part() for part in parts))
     with pytest.raises(VerificationError) as error:
-        verify(model, convert_unchecked(model), IMAGES)
+        verify(model, to_tflite(model), IMAGES)
     assert error.value.verification.first_flip == first
 
 
@@ -219,7 +212,7 @@ def test_what_lce_converts_wrongly(trap):
 )
 def test_quantizers_that_run_as_float_are_compared_as_well(options):
     model = network(first=conv("conv1", **options))
-    content = convert_unchecked(model)
+    content = to_tflite(model)
     result = verify(model, content, IMAGES)
     assert result.verdict in ("equal", "rounding") and "not compared" not in str(result)
     name = "conv1"
@@ -231,7 +224,7 @@ def test_quantizers_that_run_as_float_are_compared_as_well(options):
 
 def test_any_batch_size_of_the_file():
     model = network(batch=2)
-    content = convert_unchecked(model)
+    content = to_tflite(model)
     assert verify(model, content, IMAGES).samples == 3
     with pytest.raises(VerificationError):
         # Only the third sample, alone in the second batch, is wrong.
@@ -277,13 +270,13 @@ def test_nothing_is_written_of_a_wrong_file(tmp_path):
 def test_samples_that_do_not_fit(data):
     model = sequence(conv("conv"))
     with pytest.raises(ConversionError, match=r"expected samples of shape \(n, 8, 8, 32\)"):
-        verify(model, convert_unchecked(model), data)
+        verify(model, to_tflite(model), data)
 
 
 def test_a_file_that_does_not_load():
     model = sequence(conv("conv", 64, groups=2), size=(8, 8, 64))
     with pytest.raises(ConversionError, match="does not load the file"):
-        verify(model, convert_unchecked(model), np.zeros((1, 8, 8, 64)))
+        verify(model, to_tflite(model), np.zeros((1, 8, 8, 64)))
 
 
 def test_unpacked_bits():
