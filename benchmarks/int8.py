@@ -69,7 +69,7 @@ def measured(name: str, folder: Path) -> dict[str, dict[str, Any]]:
     files = {"float": convert(model, folder / "float.tflite", data=images[:4])}
     files["int8"] = convert_int8(quantized, folder / "int8.tflite", data=images[:4])
     tf.keras.utils.set_random_seed(0)
-    train_further(quantized, data, task, _EPOCHS.value)
+    train_further(quantized, data, task, _EPOCHS.value, data.steps_per_pass())
     after = f"int8, {_EPOCHS.value} epochs more"
     files[after] = convert_int8(quantized, folder / "trained.tflite", data=images[:4])
 

@@ -34,7 +34,7 @@ _INT8 = flags.DEFINE_bool(
     "int8", False, "convert: 8-bit integers, calibrated on --samples training images."
 )
 _EPOCHS = flags.DEFINE_integer(
-    "epochs", 0, "convert --int8: passes over the training images to train the integers.", 0
+    "epochs", 0, "convert --int8: epochs, as long as the run's, to train it further.", 0
 )
 _SAMPLES = flags.DEFINE_integer("samples", 8, "convert, verify: test images to compare.", 1)
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "convert, verify: where datasets are kept.")

@@ -12,6 +12,7 @@ from matplotlib.image import imread
 
 from larq_groupnet import GroupNetConfig, build
 from larq_groupnet.deploy import count_ops, load_interpreter
+from larq_groupnet.deploy.int8 import float_operations
 from larq_groupnet.training.run import disagreement
 
 TINY = (
@@ -142,6 +143,10 @@ def test_a_run_is_converted_audited_and_verified_by_command(runs, data_dir, tmp_
     assert {path.name for path in (tmp_path / "check").iterdir()} == {
         "input.bin", "expected_output.bin", "verify.json",
     }  # fmt: skip
+    whole = ["convert", str(runs[0]), "--int8", "--samples=8", "--epochs=1"]
+    done = command(*whole, f"--output={tmp_path / 'int8.tflite'}")
+    assert done.returncode == 0, done.stderr
+    assert "3/3" in done.stdout and float_operations(tmp_path / "int8.tflite") == []
     done = command("verify", str(runs[0]), str(file), "--samples=2")
     assert done.returncode == 2
     assert "expected samples of shape (n, 64, 64, 3)" in done.stderr

@@ -34,7 +34,7 @@ def convert_run(
         path: Where to write.
         data_dir: Where datasets are kept.
         samples: On how many training images the ranges of activations are measured.
-        epochs: Passes over the training split with the integers, see `train_further`.
+        epochs: Epochs as long as the run's to train it with the integers, see `train_further`.
         size: As for `load_run`.
 
     Returns:
@@ -48,11 +48,14 @@ def convert_run(
     model = quantize(load_run(run, size=size), first_images(data, "train", samples))
     if epochs:
         tf.keras.utils.set_random_seed(recipe.seed)
-        train_further(model, data, task_of(recipe.model), epochs)
+        steps = recipe.steps_per_epoch or data.steps_per_pass()
+        train_further(model, data, task_of(recipe.model), epochs, steps)
     return convert_int8(model, path, data=first_images(data, "validation", VERIFIED))
 
 
-def train_further(model: tf.keras.Model, data: Pipeline, task: Task, epochs: int) -> None:
+def train_further(
+    model: tf.keras.Model, data: Pipeline, task: Task, epochs: int, steps_per_epoch: int
+) -> None:
     """Trains a network of `deploy.quantize` with Adam; the weights change in place.
 
     Gradients pass rounding as they pass a sign: straight through, inside of the range. Keras shows
@@ -62,14 +65,15 @@ def train_further(model: tf.keras.Model, data: Pipeline, task: Task, epochs: int
         model: What `quantize` returned.
         data: Of the network, with the augmentation that it was trained with.
         task: Loss and metrics.
-        epochs: Passes over the training split.
+        epochs: How often to validate.
+        steps_per_epoch: Steps between two validations.
     """
-    steps = data.steps_per_pass()
-    schedule = tf.keras.optimizers.schedules.CosineDecay(LEARNING_RATE, epochs * steps)
+    steps = epochs * steps_per_epoch
+    schedule = tf.keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
     model.compile(tf.keras.optimizers.Adam(schedule), task.loss(0.0), task.metrics())
     model.fit(
-        data.train_batches(steps),
-        steps_per_epoch=steps,
+        data.train_batches(steps_per_epoch),
+        steps_per_epoch=steps_per_epoch,
         epochs=epochs,
         validation_data=data.eval_batches("validation"),
     )
