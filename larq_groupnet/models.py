@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
-from larq_groupnet import heads
+from larq_groupnet import heads, presets
 from larq_groupnet.blocks import stem
 from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.decomposition import decompose
+from larq_groupnet.registry import get_config
+from larq_groupnet.weights.resolve import adopt, load_into, resolve
 
 
 def build(
@@ -30,8 +33,8 @@ def build(
 
     Returns:
         A functional `tf.keras.Model`. Its output is `(batch, num_classes)` probabilities with
-        `head="classifier"`, `(batch, height, width, num_classes)` logits with `head="fcn32s"`, and
-        the last aggregate with `head=None`.
+        `head="classifier"`, the last aggregate with `head=None`, and
+        `(batch, height, width, num_classes)` logits with any other head.
 
     Raises:
         FileNotFoundError: If `weights` names no file.
@@ -40,21 +43,33 @@ def build(
     path = None
     if weights is not None:
         # Before the network is built, which takes seconds.
-        from larq_groupnet.weights.resolve import load_into, resolve
-
         path = resolve(weights, name, config)
     inputs = input_tensor
     if inputs is None:
         inputs = tf.keras.layers.Input(config.input_shape, name="image")
-    x = decompose(stem(inputs, config), config)
-    if config.head is not None:
-        x = {"classifier": heads.classifier, "fcn32s": heads.fcn32s}[config.head](x, config)
+    aggregates = decompose(stem(inputs, config), config)
+    x = heads.HEADS[config.head](aggregates, config)
     if input_tensor is not None:
         inputs = tf.keras.utils.get_source_inputs(input_tensor)
     model = tf.keras.Model(inputs, x, name=name)
     if path is not None:
         load_into(model, config, path)
     return model
+
+
+def build_named(
+    name: str,
+    *,
+    input_shape: presets.Shape | None,
+    input_tensor: tf.Tensor | None,
+    weights: str | Path | None,
+    **options: Any,
+) -> tf.keras.Model:
+    """Builds a model of the registry; arguments and errors as those of its function."""
+    if input_tensor is not None:
+        input_shape = tuple(input_tensor.shape[1:])
+    config = adopt(weights, name, get_config(name, input_shape=input_shape, **options))
+    return build(config, input_tensor=input_tensor, weights=weights, name=name)
 
 
 def load_weights(model: tf.keras.Model, path: str | Path) -> None:

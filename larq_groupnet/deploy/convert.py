@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from larq_groupnet.deploy.audit import Finding, audit
+from larq_groupnet.deploy.dilation import directly_dilated
 from larq_groupnet.deploy.flatbuffer import ConversionError
 from larq_groupnet.deploy.fold import fold
 from larq_groupnet.deploy.int8 import convert_int8, quantize
@@ -137,7 +138,7 @@ def _convert(model: tf.keras.Model) -> bytes:
             # Keras' SavedModel export warns of its own deprecated calls, and of metrics.
             warnings.simplefilter("ignore")
             logging.set_verbosity(logging.ERROR)
-            content: bytes = lce.convert_keras_model(model)
+            content: bytes = lce.convert_keras_model(directly_dilated(model))
     except Exception as error:  # LCE raises bare ones.
         raise ConversionError(
             _listed(f"LCE cannot convert the model: {error}. What audit says", audit(model))

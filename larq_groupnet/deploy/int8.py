@@ -26,6 +26,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tqdm import tqdm
 
 from larq_groupnet.deploy.audit import audit
+from larq_groupnet.deploy.dilation import directly_dilated
 from larq_groupnet.deploy.fake_quant import FakeQuant, Rewriter
 from larq_groupnet.deploy.flatbuffer import (
     ConversionError,
@@ -93,7 +94,7 @@ def convert_int8(model: tf.keras.Model, path: str | Path, *, data: Array) -> Pat
         with warnings.catch_warnings():
             # Keras' SavedModel export warns of its own deprecated calls.
             warnings.simplefilter("ignore")
-            content = lce.convert_keras_model(model)
+            content = lce.convert_keras_model(directly_dilated(model))
     except Exception as error:  # LCE raises bare ones.
         raise ConversionError(f"convert_int8: LCE cannot convert the model: {error}") from error
     left = float_operations(content)

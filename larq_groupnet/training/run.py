@@ -12,7 +12,7 @@ from typing import Any
 import larq as lq
 import tensorflow as tf
 
-from larq_groupnet.config import NOT_BINARY_QUANTIZERS
+from larq_groupnet.config import DENSE_HEADS, NOT_BINARY_QUANTIZERS
 from larq_groupnet.data.pipeline import (
     class_names,
     open_dataset,
@@ -268,19 +268,18 @@ def _check(recipe: Recipe, data_dir: Path) -> None:
                 f"'ste_sign' or 'approx_sign'. Received: {getattr(config, option)!r}"
             )
     builder = open_dataset(recipe.dataset, data_dir, recipe.on_bad_image)
-    head = "classifier" if target_name(builder) == "label" else "fcn32s"
-    wanted = {
-        "num_classes": (config.num_classes, len(class_names(builder))),
-        "input_shape channels": (
-            config.input_shape[2],
-            builder.info.features["image"].shape[-1],
-        ),
-        "head": (config.head, head),
+    heads = ("classifier",) if target_name(builder) == "label" else DENSE_HEADS
+    channels = builder.info.features["image"].shape[-1]
+    wanted: dict[str, tuple[Any, tuple[Any, ...]]] = {
+        "num_classes": (config.num_classes, (len(class_names(builder)),)),
+        "input_shape channels": (config.input_shape[2], (channels,)),
+        "head": (config.head, heads),
     }
     for option, (received, expected) in wanted.items():
-        if received != expected:
+        if received not in expected:
             raise RecipeError(
-                f"{option}: expected {expected!r} for the dataset {recipe.dataset}. "
+                f"{option}: expected {' or '.join(map(repr, expected))} for the dataset "
+                f"{recipe.dataset}. "
                 f"Received: {received!r}"
             )
     try:
