@@ -12,6 +12,7 @@ from larq_groupnet.blocks import stem
 from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.decomposition import decompose
 from larq_groupnet.registry import get_config
+from larq_groupnet.weights.by_name import HEAD, shapes_of
 from larq_groupnet.weights.resolve import adopt, load_into, resolve
 
 
@@ -86,22 +87,36 @@ def load_weights(model: tf.keras.Model, path: str | Path) -> None:
         ) from error
 
 
-def copy_weights(source: tf.keras.Model, target: tf.keras.Model) -> None:
+def copy_weights(
+    source: tf.keras.Model, target: tf.keras.Model, other_head: bool = False
+) -> list[str]:
     """Copies every weight of `source` to the weight of the same name in `target`.
 
     This is how training phase 2 starts from phase 1: the tanh network and the binary one have the
     same weight names.
+
+    Args:
+        source: A model that `larq_groupnet` has built.
+        target: Another one.
+        other_head: Leave out weights of the head that only one of them has, or in another shape.
+
+    Returns:
+        The names of what was left out.
 
     Raises:
         ValueError: If the two models differ in a weight's name or shape; lists the differences.
     """
     values = {weight.name: weight for weight in source.weights}
     shapes = {name: tuple(weight.shape) for name, weight in values.items()}
-    wanted = {weight.name: tuple(weight.shape) for weight in target.weights}
-    if shapes != wanted:
-        differences = sorted(set(shapes.items()) ^ set(wanted.items()))
+    differences = sorted(set(shapes.items()) ^ set(shapes_of(target).items()))
+    wrong = [(n, shape) for n, shape in differences if not (other_head and n.startswith(HEAD))]
+    if wrong:
         raise ValueError(
             f"copy_weights: expected the same weights in {source.name!r} and {target.name!r}. "
-            f"Received differences in: {', '.join(f'{n} {s}' for n, s in differences)}"
+            f"Received differences in: {', '.join(f'{n} {s}' for n, s in wrong)}"
         )
-    target.set_weights([values[weight.name].numpy() for weight in target.weights])
+    left_out = {name for name, _ in differences}
+    for weight in target.weights:
+        if weight.name not in left_out:
+            weight.assign(values[weight.name])
+    return sorted(left_out)
