@@ -65,10 +65,10 @@ def main(argv: list[str]) -> None:
 
 def _summary(name: str) -> None:
     from larq_groupnet.complexity import format_json, report
-    from larq_groupnet.registry import get_config
+    from larq_groupnet.registry import arguments, get_config
     from larq_groupnet.training.overrides import parse_options
 
-    config = get_config(name, **parse_options(_SET.value))
+    config = get_config(name, **parse_options(_SET.value, arguments(name)))
     print(format_json(config) if _JSON.value else report(config))
 
 

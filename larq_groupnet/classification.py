@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
 import tensorflow as tf
 
-from larq_groupnet import presets
-from larq_groupnet.models import build
-from larq_groupnet.weights.resolve import adopt
-
-_Arguments = ParamSpec("_Arguments")
+from larq_groupnet.models import build_named
+from larq_groupnet.signatures import arguments_of
 
 
 def GroupNetResNet18(  # noqa: D417 (GroupNetConfig explains the others)
@@ -37,7 +32,7 @@ def GroupNetResNet18(  # noqa: D417 (GroupNetConfig explains the others)
     stem_stride: int | None = None,
     stem_bias: bool = False,
     output_stride: int | None = None,
-    atrous_rates: tuple[int | tuple[int, ...] | str, ...] | None = None,
+    atrous_rates: str | tuple[int | tuple[int, ...] | str, ...] | None = None,
     padding: str = "same",
     binary: bool | str = True,
     input_quantizer: str | Mapping | Any = "ste_sign",
@@ -78,62 +73,20 @@ def GroupNetResNet18(  # noqa: D417 (GroupNetConfig explains the others)
         TypeError: If an argument is unknown.
         FileNotFoundError: If `weights` names no file.
     """
-    return _build("resnet18", **locals())
+    return build_named("groupnet_resnet18", **locals())
 
 
-def _arguments_of(
-    model: Callable[_Arguments, tf.keras.Model],
-) -> Callable[[Callable[..., tf.keras.Model]], Callable[_Arguments, tf.keras.Model]]:
-    """Gives a function of `**arguments` the arguments and the defaults of `model`."""
-    signature = inspect.signature(model)
-
-    def decorate(
-        function: Callable[..., tf.keras.Model],
-    ) -> Callable[_Arguments, tf.keras.Model]:
-        @functools.wraps(function)
-        def checked(*args: _Arguments.args, **arguments: _Arguments.kwargs) -> tf.keras.Model:
-            bound = signature.bind(*args, **arguments)
-            bound.apply_defaults()
-            return function(**bound.arguments)
-
-        checked.__signature__ = signature  # type: ignore[attr-defined]
-        return checked
-
-    return decorate
-
-
-@_arguments_of(GroupNetResNet18)
+@arguments_of(GroupNetResNet18)
 def GroupNetResNet34(**arguments: Any) -> tf.keras.Model:
     """Group-Net with the layout of ResNet-34; arguments as `GroupNetResNet18`."""
-    return _build("resnet34", **arguments)
+    return build_named("groupnet_resnet34", **arguments)
 
 
-@_arguments_of(GroupNetResNet18)
+@arguments_of(GroupNetResNet18)
 def GroupNetResNet50(**arguments: Any) -> tf.keras.Model:
     """Group-Net with the bottleneck layout of ResNet-50; arguments as `GroupNetResNet18`.
 
     The stride of a stage is on the 3x3 convolution of its first block. The authors published
     numbers for this network and no code.
     """
-    return _build("resnet50", **arguments)
-
-
-def _build(
-    layout: str,
-    *,
-    input_shape: tuple[int | None, int | None, int] | None,
-    input_tensor: tf.Tensor | None,
-    weights: str | Path | None,
-    include_top: bool,
-    head: str | None,
-    **options: Any,
-) -> tf.keras.Model:
-    if input_tensor is not None:
-        input_shape = tuple(input_tensor.shape[1:])
-    for name in ("stem_stride", "output_stride"):
-        if options[name] is None:
-            del options[name]
-    config = presets.classifier(layout, input_shape, head=head if include_top else None, **options)
-    name = f"groupnet_{layout}"
-    config = adopt(weights, name, config)
-    return build(config, input_tensor=input_tensor, weights=weights, name=name)
+    return build_named("groupnet_resnet50", **arguments)

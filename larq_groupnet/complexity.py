@@ -323,9 +323,31 @@ def _head(config: GroupNetConfig, channels: int, pixels: int) -> Counts:
         return Counts()
     if config.head == "classifier":
         return _convolution(1, channels, classes, 1) + _vector(classes)
+    if config.head == "deeplabv3":
+        return _aspp(config, channels, pixels)
     middle = max(channels // 4, 1)
-    first = _convolution(3, channels, middle, pixels) + _vector(2 * middle)
-    return first + _convolution(1, middle, classes, pixels) + _vector(classes)
+    scores = _convolution(3, channels, middle, pixels) + _vector(2 * middle)
+    scores += _convolution(1, middle, classes, pixels) + _vector(classes)
+    if config.head == "fcn16s":
+        third = NUM_STAGES - 2
+        pixels *= config.stage_strides[third + 1] ** 2
+        scores += _convolution(1, _width(config, third), classes, pixels) + _vector(classes)
+        scores += Counts(additions=classes * pixels)
+    return scores
+
+
+def _aspp(config: GroupNetConfig, channels: int, pixels: int) -> Counts:
+    """The 1x1 and the dilated branches, the average's, the projection, and the real scores."""
+    filters, bases = config.stage_channels[NUM_STAGES - 2], config.bases_per_stage[-1]
+    branches = [(1, channels, pixels), *((3, channels, pixels) for _ in config.aspp_rates)]
+    branches += [(1, channels, 1), (1, filters * (len(branches) + 1), pixels)]
+    head = _convolution(1, filters, config.num_classes, pixels) + _vector(config.num_classes)
+    for kernel, inputs, size in branches:
+        layer = _convolution(kernel, inputs, filters, size, _bits(config)) + _vector(2 * filters)
+        head += layer.replicated(bases)
+        if config.decomposition != "none":
+            head += _aggregate(bases, filters * size, config.aggregation == "scales")
+    return head
 
 
 def _bits(config: GroupNetConfig) -> tuple[int, int]:

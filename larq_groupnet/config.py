@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from larq_groupnet import atrous
+from larq_groupnet.atrous import BPAC_RATES, EQUAL_RATES
 from larq_groupnet.hints import did_you_mean
 
-BPAC_RATES = (1, 1, "2-6", "6-10")
-"""Binary parallel atrous convolution: at K=5 (2, 3, 4, 5, 6) and (6, 7, 8, 9, 10), as the authors'
-released code intends (its loop overwrites them with the last one)."""
-
-EQUAL_RATES = (1, 1, 4, 8)
-"""The rates without BPAC at output stride 8, as recalled from the paper, not re-read."""
+__all__ = ["BPAC_RATES", "EQUAL_RATES", "ConfigError", "GroupNetConfig"]
 
 DEPTHS = {
     "resnet18": ("basic", (2, 2, 2, 2)),
@@ -32,7 +28,12 @@ STAGE_CHANNELS = (64, 128, 256, 512)
 BOTTLENECK_EXPANSION = 4
 NUM_STAGES = len(STAGE_CHANNELS)
 
-_INTERVAL = re.compile(r"([1-9]\d*)-([1-9]\d*)")
+DENSE_HEADS = ("fcn32s", "fcn16s", "deeplabv3")
+"""Heads that give a score per pixel."""
+
+ASPP_RATES = (12, 24, 36)
+"""Dilation in DeepLabv3's head at output stride 8 (Chen et al., 2017)."""
+
 NOT_BINARY_QUANTIZERS = ("ste_tern", "ste_heaviside", "dorefa_quantizer")
 """Larq quantizers that Larq Compute Engine has no binary kernel for."""
 
@@ -53,7 +54,7 @@ _CHOICES = {
     "shortcut": ("conv", "block"),
     "padding": ("same", "torch"),
     "stem_stride": (1, 2, 4),
-    "head": ("classifier", "fcn32s", None),
+    "head": ("classifier", *DENSE_HEADS, None),
 }
 
 
@@ -63,6 +64,13 @@ class ConfigError(ValueError):
 
 def _fail(field: str, expected: str, received: Any, hint: str = "") -> None:
     raise ConfigError(f"{field}: expected {expected}. Received: {field}={received!r}.{hint}")
+
+
+def check_choice(field: str, value: Any, choices: Collection[Any]) -> None:
+    """Raises a `ConfigError` unless the value is one of the choices, and of its type."""
+    if not any(type(value) is type(c) and value == c for c in choices):
+        expected = "one of " + ", ".join(repr(c) for c in choices)
+        _fail(field, expected, value, did_you_mean(value, choices))
 
 
 def _is_number(value: Any) -> bool:
@@ -84,8 +92,8 @@ class GroupNetConfig:
         input_shape: `(height, width, channels)`. Height and width may be `None` (any size that
             `output_stride` divides), except with `padding="torch"`.
         num_classes: Length of the last axis of the logits.
-        head: `"classifier"` (global average, dense), `"fcn32s"` (dense prediction) or `None`
-            (the last aggregate).
+        head: `"classifier"` (global average, dense), `"fcn32s"`, `"fcn16s"` or `"deeplabv3"`
+            (dense prediction, see `heads`) or `None` (the last aggregate).
         num_bases: K, the number of parallel binary branches: an int, or one per stage.
         width: Factor on the channels of every layer (64 to 512 at 1.0).
         decomposition: How the K bases are wired: `"layer"` (LBD), `"group"` (GBD) or `"gated"`
@@ -103,10 +111,11 @@ class GroupNetConfig:
         stem_bias: Whether the first convolution has a bias (only imported weights need it).
         output_stride: Input size over size of the last feature map. Stages that would exceed it
             keep stride 1.
-        atrous_rates: Dilation of the 3x3 convolutions: `None` (1 everywhere) or one entry per
-            stage, each an int for all bases, one int per base, or `"low-high"` to spread the bases
-            evenly over an interval, whatever K is (`BPAC_RATES`). The convolution that strides
-            keeps rate 1.
+        atrous_rates: Dilation of the 3x3 convolutions: `None` (1 everywhere); `"bpac"` or
+            `"equal"`, for the stages that keep stride 1 because of `output_stride` (see
+            `atrous.named`); or one entry per stage, each an int for all bases, one int per base,
+            or `"low-high"` to spread the bases evenly over an interval, whatever K is (as in
+            `BPAC_RATES`). The convolution that strides keeps rate 1.
         padding: `"same"` (TensorFlow's) or `"torch"` (symmetric, as the authors' weights need).
         binary: `False` gives the twin of training phase 1: the same graph and weight names, real
             kernels, tanh where sign will be. `"activations"` has binary activations and real
@@ -134,7 +143,7 @@ class GroupNetConfig:
     stem_stride: int = 4
     stem_bias: bool = False
     output_stride: int = 32
-    atrous_rates: tuple[int | tuple[int, ...] | str, ...] | None = None
+    atrous_rates: str | tuple[int | tuple[int, ...] | str, ...] | None = None
     padding: str = "same"
     binary: bool | str = True
     input_quantizer: str | Mapping | Any = "ste_sign"
@@ -151,6 +160,7 @@ class GroupNetConfig:
         self._check_bases()
         self._check_strides()
         self._check_rates()
+        self._check_head()
 
     # Derived values, one place each.
 
@@ -185,13 +195,19 @@ class GroupNetConfig:
             total *= strides[-1]
         return tuple(strides)
 
+    @property
+    def aspp_rates(self) -> tuple[int, ...]:
+        """Dilation in the branches of DeepLabv3's head: the same reach in pixels of the image."""
+        return tuple(max(rate * 8 // self.output_stride, 1) for rate in ASPP_RATES)
+
     def rate(self, stage: int, base: int) -> int:
         """Dilation of the 3x3 convolutions of `base` in `stage` (both counted from 0)."""
-        rates = self.atrous_rates[stage] if self.atrous_rates else 1
+        rates = self.atrous_rates
+        if rates is None:
+            return 1
         if isinstance(rates, str):
-            low, high = map(int, rates.split("-"))
-            rates = _spread(low, high, self.bases_per_stage[stage])
-        return rates if isinstance(rates, int) else rates[base]
+            rates = atrous.named(rates, self.stage_strides)
+        return atrous.rate_of(rates[stage], base, self.bases_per_stage[stage])
 
     def replace(self, **changes: Any) -> GroupNetConfig:
         """A copy with other values, checked like a new one."""
@@ -214,10 +230,7 @@ class GroupNetConfig:
 
     def _check_choices(self) -> None:
         for field, choices in _CHOICES.items():
-            value = getattr(self, field)
-            if not any(type(value) is type(c) and value == c for c in choices):
-                expected = "one of " + ", ".join(repr(c) for c in choices)
-                _fail(field, expected, value, did_you_mean(value, choices))
+            check_choice(field, getattr(self, field), choices)
         for field in ("input_quantizer", "kernel_quantizer"):
             value = getattr(self, field)
             known = value in _QUANTIZERS if isinstance(value, str) else callable(value)
@@ -315,22 +328,19 @@ class GroupNetConfig:
                 )
 
     def _check_rates(self) -> None:
-        rates = self.atrous_rates
-        if rates is None:
-            return
-        if not isinstance(rates, tuple) or len(rates) != NUM_STAGES:
-            _fail("atrous_rates", f"None or {NUM_STAGES} entries, one per stage", rates)
-        for stage, (entry, bases) in enumerate(zip(rates, self.bases_per_stage, strict=True), 1):
-            if isinstance(entry, str):
-                match = _INTERVAL.fullmatch(entry)
-                if not match or int(match[1]) > int(match[2]):
-                    _fail("atrous_rates", f"an interval such as '2-6' in stage {stage}", rates)
-                continue
-            per_base = entry if isinstance(entry, tuple) else (entry,)
-            if isinstance(entry, tuple) and len(entry) != bases:
-                _fail("atrous_rates", f"{bases} rates in stage {stage}, one per base", rates)
-            if not all(map(_is_positive_int, per_base)):
-                _fail("atrous_rates", f"integers of at least 1 in stage {stage}", rates)
+        rates, strides = self.atrous_rates, self.stage_strides
+        if expected := atrous.expected(rates, self.bases_per_stage, strides):
+            _fail("atrous_rates", expected, rates, did_you_mean(rates, atrous.NAMED))
+
+    def _check_head(self) -> None:
+        before = sum(self.blocks[:-1])
+        if self.head == "fcn16s" and before % self.blocks_per_group:
+            _fail(
+                "blocks_per_group",
+                f"a divisor of {before} with head='fcn16s', which reads the aggregate at the end "
+                "of the third stage",
+                self.blocks_per_group,
+            )
 
 
 def _as_tuple(value: Any) -> Any:
@@ -338,10 +348,3 @@ def _as_tuple(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return tuple(_as_tuple(v) for v in value)
     return value
-
-
-def _spread(low: int, high: int, count: int) -> tuple[int, ...]:
-    """`count` rates evenly over an interval; a single one takes its middle."""
-    if count == 1:
-        return ((low + high) // 2,)
-    return tuple(low + (2 * k * (high - low) + count - 1) // (2 * count - 2) for k in range(count))

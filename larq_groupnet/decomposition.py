@@ -9,10 +9,10 @@ import tensorflow as tf
 from larq_groupnet.blocks import Block, aggregate
 from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.layers import SoftGate
-from larq_groupnet.resnet import residual_stages
+from larq_groupnet.resnet import Aggregates, residual_stages
 
 
-def decompose(x: tf.Tensor, config: GroupNetConfig) -> tf.Tensor:
+def decompose(x: tf.Tensor, config: GroupNetConfig) -> dict[int, tf.Tensor]:
     """All residual stages of the network.
 
     Args:
@@ -20,8 +20,9 @@ def decompose(x: tf.Tensor, config: GroupNetConfig) -> tf.Tensor:
         config: Says how many bases there are and how they are connected.
 
     Returns:
-        The last aggregate, `(batch, height / s, width / s, channels of the last stage)` with s
-        the output stride over the stride of the stem.
+        Stage (from 0) -> the last aggregate in it, `(batch, height / s, width / s, channels of the
+        stage)` with s the stride of the stage over that of the stem. Absent where a group runs
+        across the whole stage.
     """
     wirings = {
         "layer": _layer_wise,
@@ -29,7 +30,7 @@ def decompose(x: tf.Tensor, config: GroupNetConfig) -> tf.Tensor:
         "gated": _gated,
         "none": residual_stages,
     }
-    return wirings[config.decomposition](x, config)
+    return dict(wirings[config.decomposition](x, config))
 
 
 def _blocks(config: GroupNetConfig) -> Iterator[tuple[int, int]]:
@@ -38,13 +39,13 @@ def _blocks(config: GroupNetConfig) -> Iterator[tuple[int, int]]:
             yield stage, block
 
 
-def _layer_wise(x: tf.Tensor, config: GroupNetConfig) -> tf.Tensor:
+def _layer_wise(x: tf.Tensor, config: GroupNetConfig) -> Aggregates:
     for stage, block in _blocks(config):
         x = Block(config, stage, block, base=None)(x)
-    return x
+        yield stage, x
 
 
-def _group_wise(x: tf.Tensor, config: GroupNetConfig) -> tf.Tensor:
+def _group_wise(x: tf.Tensor, config: GroupNetConfig) -> Aggregates:
     total = sum(config.blocks)
     streams: list[tf.Tensor] = []
     for done, (stage, block) in enumerate(_blocks(config), 1):
@@ -52,11 +53,11 @@ def _group_wise(x: tf.Tensor, config: GroupNetConfig) -> tf.Tensor:
         streams = _bases(streams, config, stage, block)
         if done % config.blocks_per_group == 0 or done == total:
             x = _aggregate(streams, config, stage, block)
+            yield stage, x
             streams = []
-    return x
 
 
-def _gated(x: tf.Tensor, config: GroupNetConfig) -> tf.Tensor:
+def _gated(x: tf.Tensor, config: GroupNetConfig) -> Aggregates:
     own: list[tf.Tensor] = []
     for stage, block in _blocks(config):
         count = config.bases_per_stage[stage]
@@ -65,9 +66,9 @@ def _gated(x: tf.Tensor, config: GroupNetConfig) -> tf.Tensor:
         streams += [x] * (count - len(streams))
         own = _bases(streams, config, stage, block)
         x = _aggregate(own, config, stage, block)
+        yield stage, x
         if config.first_base_sums and count > 1:
             own[0] = tf.keras.layers.Add(name=f"stage{stage + 1}_block{block + 1}_sum")(own)
-    return x
 
 
 def _bases(

@@ -1,21 +1,20 @@
 """The models as larq-zoo's model factories, for zookeeper tasks. Only this module needs larq-zoo.
 
-`model = ComponentField(GroupNetResNet18Factory)` puts a model into a task. Every option of
-`GroupNetConfig` is a field of its factory, so `model.num_bases=3` on the command line of the task
+`model = ComponentField(GroupNetResNet18Factory)` puts a model into a task. Every argument of the
+model is a field of its factory, so `model.num_bases=3` on the command line of the task
 sets K. `include_top=False` gives the last aggregate.
 """
 
 # No `from __future__ import annotations`: zookeeper checks values against the types themselves.
-import dataclasses
+import inspect
 import typing
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from larq_groupnet import presets
 from larq_groupnet.config import GroupNetConfig
-from larq_groupnet.registry import get_model
+from larq_groupnet.registry import model_function
 
 try:
     from larq_zoo.core.model_factory import ModelFactory
@@ -42,37 +41,28 @@ class _Factory(ModelFactory):
 
     def build(self) -> tf.keras.Model:
         """The model."""
-        fields = {field.name for field in dataclasses.fields(GroupNetConfig)}
-        fields = fields & set(self.__component_fields__) | {"input_tensor", "weights"}
+        model = model_function(self.model_name)
+        fields = set(inspect.signature(model).parameters) - {"include_top"}
         options = {name: getattr(self, name) for name in fields}
         if not self.include_top:
             options["head"] = None
-        return get_model(self.model_name, **options)
+        return model(**options)
 
 
-def _with_fields(config: GroupNetConfig, *without: str, **changes: Any) -> Any:
-    """A `_Factory` with a `Field` for each option of `GroupNetConfig`.
-
-    Args:
-        config: Gives the default values.
-        *without: Options that are no fields.
-        **changes: Other default values.
-    """
+def _with_fields(model: str) -> Any:
+    """A `_Factory` with a `Field` for each argument of a model that `_Factory` does not have."""
     types = typing.get_type_hints(GroupNetConfig)
-    defaults = {**dataclasses.asdict(config), **changes}
-    # ModelFactory has these already, the head as include_top.
-    for name in ("input_shape", "num_classes", "head", *without):
-        del defaults[name]
+    types |= {"backbone": types["layout"], "atrous": types["atrous_rates"]}
+    arguments = inspect.signature(model_function(model)).parameters
+    own = {"input_shape", "input_tensor", "weights", "include_top", "num_classes"}
+    defaults = {name: arguments[name].default for name in arguments if name not in own}
     annotations = {k: types[k] if v is not None else types[k] | None for k, v in defaults.items()}
     fields = {name: Field(default) for name, default in defaults.items()}
     return type("_WithFields", (_Factory,), {"__annotations__": annotations, **fields})
 
 
-# The model's name says the layout, the size of the images the strides, unless they are set.
-_Classifier: Any = _with_fields(
-    presets.classifier("resnet18"), "layout", stem_stride=None, output_stride=None
-)
-_Segmentation: Any = _with_fields(presets.dsp())
+_Classifier: Any = _with_fields("groupnet_resnet18")
+_Segmentation: Any = _with_fields("groupnet_dsp")
 
 
 @factory

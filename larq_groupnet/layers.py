@@ -1,4 +1,4 @@
-"""The custom Keras layers of Group-Net: gates, aggregates and padding, all without convolutions."""
+"""The custom Keras layers of Group-Net, all without convolutions: gates, aggregates, padding."""
 
 from __future__ import annotations
 
@@ -94,6 +94,19 @@ class ConstantPad2D(tf.keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "padding": self.padding, "value": self.value}
+
+
+@tf.keras.utils.register_keras_serializable("larq_groupnet")
+class Broadcast(tf.keras.layers.Layer):
+    """Repeats one pixel over a map.
+
+    Input: list of `(batch, 1, 1, channels)` and a map `(batch, height, width, channels)`, of which
+    only the shape is read. Output: of the shape of the map.
+    """
+
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        pixel, like = inputs
+        return tf.ensure_shape(tf.broadcast_to(pixel, tf.shape(like)), like.shape)
 
 
 def _as_list(values: Any) -> list[Any]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
-from larq_groupnet import heads
+from larq_groupnet import heads, presets
 from larq_groupnet.blocks import stem
 from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.decomposition import decompose
+from larq_groupnet.registry import get_config
+from larq_groupnet.weights.by_name import HEAD, shapes_of
+from larq_groupnet.weights.resolve import adopt, load_into, resolve
 
 
 def build(
@@ -31,8 +35,8 @@ def build(
 
     Returns:
         A functional `tf.keras.Model`. Its output is `(batch, num_classes)` probabilities with
-        `head="classifier"`, `(batch, height, width, num_classes)` logits with `head="fcn32s"`, and
-        the last aggregate with `head=None`.
+        `head="classifier"`, the last aggregate with `head=None`, and
+        `(batch, height, width, num_classes)` logits with any other head.
 
     Raises:
         FileNotFoundError: If `weights` names no file.
@@ -41,21 +45,33 @@ def build(
     path = None
     if weights is not None:
         # Before the network is built, which takes seconds.
-        from larq_groupnet.weights.resolve import load_into, resolve
-
         path = resolve(weights, name, config)
     inputs = input_tensor
     if inputs is None:
         inputs = tf.keras.layers.Input(config.input_shape, name="image")
-    x = decompose(stem(inputs, config), config)
-    if config.head is not None:
-        x = {"classifier": heads.classifier, "fcn32s": heads.fcn32s}[config.head](x, config)
+    aggregates = decompose(stem(inputs, config), config)
+    x = heads.HEADS[config.head](aggregates, config)
     if input_tensor is not None:
         inputs = tf.keras.utils.get_source_inputs(input_tensor)
     model = tf.keras.Model(inputs, x, name=name)
     if path is not None:
         load_into(model, config, path)
     return model
+
+
+def build_named(
+    name: str,
+    *,
+    input_shape: presets.Shape | None,
+    input_tensor: tf.Tensor | None,
+    weights: str | Path | None,
+    **options: Any,
+) -> tf.keras.Model:
+    """Builds a model of the registry; arguments and errors as those of its function."""
+    if input_tensor is not None:
+        input_shape = tuple(input_tensor.shape[1:])
+    config = adopt(weights, name, get_config(name, input_shape=input_shape, **options))
+    return build(config, input_tensor=input_tensor, weights=weights, name=name)
 
 
 def load_weights(model: tf.keras.Model, path: str | Path) -> None:
@@ -72,22 +88,36 @@ def load_weights(model: tf.keras.Model, path: str | Path) -> None:
         ) from error
 
 
-def copy_weights(source: tf.keras.Model, target: tf.keras.Model) -> None:
+def copy_weights(
+    source: tf.keras.Model, target: tf.keras.Model, other_head: bool = False
+) -> list[str]:
     """Copies every weight of `source` to the weight of the same name in `target`.
 
     This is how training phase 2 starts from phase 1: the tanh network and the binary one have the
     same weight names.
+
+    Args:
+        source: A model that `larq_groupnet` has built.
+        target: Another one.
+        other_head: Leave out weights of the head that only one of them has, or in another shape.
+
+    Returns:
+        The names of what was left out.
 
     Raises:
         ValueError: If the two models differ in a weight's name or shape; lists the differences.
     """
     values = {weight.name: weight for weight in source.weights}
     shapes = {name: tuple(weight.shape) for name, weight in values.items()}
-    wanted = {weight.name: tuple(weight.shape) for weight in target.weights}
-    if shapes != wanted:
-        differences = sorted(set(shapes.items()) ^ set(wanted.items()))
+    differences = sorted(set(shapes.items()) ^ set(shapes_of(target).items()))
+    wrong = [(n, shape) for n, shape in differences if not (other_head and n.startswith(HEAD))]
+    if wrong:
         raise ValueError(
             f"copy_weights: expected the same weights in {source.name!r} and {target.name!r}. "
-            f"Received differences in: {', '.join(f'{n} {s}' for n, s in differences)}"
+            f"Received differences in: {', '.join(f'{n} {s}' for n, s in wrong)}"
         )
-    target.set_weights([values[weight.name].numpy() for weight in target.weights])
+    left_out = {name for name, _ in differences}
+    for weight in target.weights:
+        if weight.name not in left_out:
+            weight.assign(values[weight.name])
+    return sorted(left_out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import inspect
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -43,13 +44,25 @@ def get_model(name: str, **options: Any) -> Any:
     Raises:
         ValueError: If there is no such model; names the nearest.
     """
+    return model_function(name)(**options)
+
+
+def model_function(name: str) -> Callable[..., Any]:
+    """The function behind a name, such as `GroupNetDSP`."""
     module, function, _ = _find(name)
-    return getattr(import_module(module), function)(**options)
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found
 
 
 def get_config(name: str, **options: Any) -> GroupNetConfig:
     """The configuration of `get_model(name, **options)`, without building it."""
     return _find(name)[2](**options)
+
+
+def arguments(name: str) -> list[str]:
+    """The arguments of `get_config(name)`, but for the options that `GroupNetConfig` has."""
+    parameters = inspect.signature(_find(name)[2]).parameters.values()
+    return [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
 
 
 def _find(name: str) -> tuple[str, str, Callable[..., GroupNetConfig]]:

@@ -6,6 +6,8 @@ around each block. Kernels, stem and widths are those of the Group-Net of the sa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import tensorflow as tf
 
 from larq_groupnet.blocks import batch_norm
@@ -13,14 +15,17 @@ from larq_groupnet.config import BOTTLENECK_EXPANSION, GroupNetConfig
 
 layers = tf.keras.layers
 
+Aggregates = Iterator[tuple[int, tf.Tensor]]
+"""Stage (from 0) and the output of one of its groups, in the order of the network."""
 
-def residual_stages(x: tf.Tensor, config: GroupNetConfig) -> tf.Tensor:
-    """All residual stages, with the arguments and the result of `decomposition.decompose`."""
+
+def residual_stages(x: tf.Tensor, config: GroupNetConfig) -> Aggregates:
+    """All residual stages, one block after the other; arguments as `decomposition.decompose`."""
     x = layers.ReLU(name="stem_relu")(x)
     for stage, count in enumerate(config.blocks):
         for index in range(count):
             x = _block(x, config, stage, index)
-    return x
+            yield stage, x
 
 
 def _block(x: tf.Tensor, config: GroupNetConfig, stage: int, index: int) -> tf.Tensor:
@@ -36,16 +41,16 @@ def _block(x: tf.Tensor, config: GroupNetConfig, stage: int, index: int) -> tf.T
     shortcut = x
     last = convolutions[-1][0]
     if stride > 1 or x.shape[-1] != last:
-        shortcut = _convolution(x, last, 1, stride, 1, config, f"{name}_shortcut")
+        shortcut = convolution(x, last, 1, stride, 1, config, f"{name}_shortcut")
     for number, (outputs, kernel, step) in enumerate(convolutions, 1):
         dilation = rate if kernel > 1 and step == 1 else 1
-        x = _convolution(x, outputs, kernel, step, dilation, config, f"{name}_conv{number}")
+        x = convolution(x, outputs, kernel, step, dilation, config, f"{name}_conv{number}")
         if number < len(convolutions):
             x = layers.ReLU(name=f"{name}_conv{number}_relu")(x)
     return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, shortcut]))
 
 
-def _convolution(
+def convolution(
     x: tf.Tensor,
     filters: int,
     kernel: int,
@@ -54,6 +59,7 @@ def _convolution(
     config: GroupNetConfig,
     name: str,
 ) -> tf.Tensor:
+    """A real convolution without bias, then batch normalisation."""
     x = layers.Conv2D(
         filters,
         kernel,

@@ -104,33 +104,42 @@ def imagenet(
     return tf.image.stateless_random_flip_left_right(image, _other(seed, 1)), target
 
 
-def segmentation(
-    image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scale by 0.5 to 2, random crop, flip; padded by mid-grey and by void, which counts nowhere.
+def segmentation(mean: float | tuple[float, ...], base_size: int = 0) -> Augmentation:
+    """Scale by 0.5 to 2, random crop, flip; padded by the mean and by void, which counts nowhere.
 
-    The scale is that of the longer side over the longer side of the model's input, as the authors'
-    code trains on VOC.
+    As the authors' code trains on VOC, with a base size of 520 and crops of 480.
+
+    Args:
+        mean: Pixel value, or one per channel, that the model reads as 0.
+        base_size: Longer side of an image at scale 1; 0 for that of the model's input.
     """
-    longer = tf.cast(tf.reduce_max(tf.shape(image)[:2]), tf.float32)
-    factor = tf.random.stateless_uniform((), seed, 0.5, 2.0) * max(size) / longer
-    scaled = tf.cast(tf.round(tf.cast(tf.shape(image)[:2], tf.float32) * factor), tf.int32)
-    scaled = tf.maximum(scaled, 1)
-    both = tf.concat(
-        [
-            tf.image.resize(image, scaled, antialias=True) - _MEAN_COLOUR,
-            # Void is what is left where there is no image, once both are padded with 0.
-            tf.cast(tf.image.resize(target, scaled, method="nearest"), tf.float32) - VOID,
-        ],
-        axis=-1,
-    )
-    short = tf.maximum(tf.constant(size) - scaled, 0)
-    both = tf.pad(both, [[0, short[0]], [0, short[1]], [0, 0]])
-    channels = image.shape[-1]
-    both = tf.image.stateless_random_crop(both, (*size, channels + 1), _other(seed, 1))
-    both = tf.image.stateless_random_flip_left_right(both, _other(seed, 2))
-    mask = tf.cast(both[..., channels:] + VOID, tf.int32)
-    return both[..., :channels] + _MEAN_COLOUR, mask
+
+    def augment(
+        image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        image, mask = _rescaled(image, target, base_size or max(size), seed)
+        # Void is what is left where there is no image, once both are padded with 0.
+        both = tf.concat([image - mean, tf.cast(mask, tf.float32) - VOID], axis=-1)
+        short = tf.maximum(tf.constant(size) - tf.shape(both)[:2], 0)
+        both = tf.pad(both, [[0, short[0]], [0, short[1]], [0, 0]])
+        channels = image.shape[-1]
+        both = tf.image.stateless_random_crop(both, (*size, channels + 1), _other(seed, 1))
+        both = tf.image.stateless_random_flip_left_right(both, _other(seed, 2))
+        mask = tf.cast(both[..., channels:] + VOID, tf.int32)
+        return both[..., :channels] + mean, mask
+
+    return augment
+
+
+def _rescaled(
+    image: tf.Tensor, mask: tf.Tensor, base_size: int, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Both, the longer side 0.5 to 2 times the base size; the mask by nearest neighbour."""
+    size = tf.cast(tf.shape(image)[:2], tf.float32)
+    factor = tf.random.stateless_uniform((), seed, 0.5, 2.0) * base_size / tf.reduce_max(size)
+    scaled = tf.maximum(tf.cast(tf.round(size * factor), tf.int32), 1)
+    image = tf.image.resize(image, scaled, antialias=True)
+    return image, tf.image.resize(mask, scaled, method="nearest")
 
 
 def _padded_crop(image: tf.Tensor, size: Size, seed: tf.Tensor, mode: str) -> tf.Tensor:

@@ -116,6 +116,11 @@ def normalise(image: tf.Tensor, normalisation: str) -> tf.Tensor:
     return (image - MEAN_RGB) / STDDEV_RGB
 
 
+def mean_colour(normalisation: str) -> float | tuple[float, ...]:
+    """The pixel value, or that of each channel, that `normalise` makes 0."""
+    return 127.5 if normalisation == "symmetric" else MEAN_RGB
+
+
 def to_pixels(image: np.ndarray, normalisation: str) -> np.ndarray:
     """The inverse of `normalise`, to look at: `uint8`."""
     if normalisation == "symmetric":

@@ -7,13 +7,16 @@ import tempfile
 import larq_compute_engine as lce
 import tensorflow as tf
 
+from larq_groupnet.deploy.dilation import directly_dilated
+
 
 def to_tflite(model: tf.keras.Model) -> bytes:
     """Converts a model as it stands: nothing is folded, audited or verified.
 
-    The same bytes as those of `lce.convert_keras_model`, which first has Keras trace every layer
-    several times over for its own SavedModel: with 200 layers that takes four times as long as all
-    of this. Here the model is traced once, as the one function that the converter reads.
+    Dilated convolutions are rewritten, see `dilation`. Without any, the file is what
+    `lce.convert_keras_model` gives, which first has Keras trace every layer several times for a
+    SavedModel of its own: with 200 layers that takes four times as long as all of this. Here the
+    model is traced once, as the one function that the converter reads.
 
     Args:
         model: A built model with one input of fixed size and one output, in float32.
@@ -24,6 +27,7 @@ def to_tflite(model: tf.keras.Model) -> bytes:
     Raises:
         Exception: Whatever TensorFlow or LCE raise, some of it bare, if the model does not convert.
     """
+    model = directly_dilated(model)
     batch, *shape = model.input_shape
     spec = tf.TensorSpec((batch or 1, *shape), model.inputs[0].dtype, model.input_names[0])
     holder = tf.Module()  # A SavedModel needs an object that holds the variables.

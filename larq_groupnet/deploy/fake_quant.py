@@ -145,6 +145,7 @@ class Rewriter:
             layers.Activation: self._activation,
             layers.Add: self._add,
             layers.BatchNormalization: self._batch_norm,
+            layers.Concatenate: self._rounded_again,
             layers.Conv2D: self._real,
             layers.Dense: self._real,
             layers.GlobalAveragePooling2D: self._rounded_again,
@@ -268,8 +269,10 @@ class Rewriter:
         binary = layers.BatchNormalization in x.fuses
         return _Value(tensor, _quant(layer.name), (layers.BatchNormalization,) if binary else ())
 
-    def _rounded_again(self, node: Any, x: _Value) -> _Value:
-        return _Value(_copy(node.layer)(x.rounded()), _quant(node.layer.name))
+    def _rounded_again(self, node: Any, *inputs: _Value) -> _Value:
+        rounded = [x.rounded() for x in inputs]
+        tensors = rounded if len(rounded) > 1 else rounded[0]
+        return _Value(_copy(node.layer)(tensors), _quant(node.layer.name))
 
     def _same_range(self, node: Any, x: _Value) -> _Value:
         """TFLite moves or averages the integers as they are."""

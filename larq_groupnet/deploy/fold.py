@@ -24,7 +24,7 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
-from larq_groupnet.layers import Aggregate, ConstantPad2D, SoftGate
+from larq_groupnet.layers import Aggregate, Broadcast, ConstantPad2D, SoftGate
 
 layers = tf.keras.layers
 
@@ -206,6 +206,23 @@ def _add(layer: tf.keras.layers.Layer, *inputs: _Value) -> _Value:
     return _Value.of(layer.name, _applied(layer, tensors, name=_named(layer.name, scale)), scale)
 
 
+def _concatenate(layer: tf.keras.layers.Layer, *inputs: _Value) -> _Value:
+    scale = inputs[0].any()[1]
+    tensors = [x.at(scale) for x in inputs]
+    return _Value.of(layer.name, _applied(layer, tensors, name=_named(layer.name, scale)), scale)
+
+
+def _broadcast(layer: Broadcast, pixel: _Value, like: _Value) -> _Value:
+    """The converter would multiply by a constant of the whole map."""
+    tensor, scale = pixel.any()
+    height, width = like.any()[0].shape[1:3]
+    name = _named(layer.name, scale)
+    if height is None or width is None:
+        return _Value.of(layer.name, _applied(layer, [tensor, like.any()[0]], name=name), scale)
+    repeat = layers.UpSampling2D((height, width), name=name, dtype=tensor.dtype.name)
+    return _Value.of(layer.name, repeat(tensor), scale)
+
+
 def _aggregate(layer: Aggregate, *inputs: _Value) -> _Value:
     weights = layer.scales.numpy().tolist() if layer.learned else [1 / len(inputs)] * len(inputs)
     present = [x.any() for x in inputs]
@@ -246,12 +263,14 @@ def _gated(name: str, sigma: float, own: _Value, aggregate: _Value) -> _Value:
 _RULES: dict[type, _Rule] = {
     layers.Add: _add,
     layers.BatchNormalization: _batch_norm,
+    layers.Concatenate: _concatenate,
     layers.Conv2D: _real_kernel,
     layers.Dense: _real_kernel,
     layers.Dropout: _identity,
     layers.GlobalAveragePooling2D: _homogeneous,
     layers.ReLU: _homogeneous,
     Aggregate: _aggregate,
+    Broadcast: _broadcast,
     ConstantPad2D: _homogeneous,
     SoftGate: _soft_gate,
 }

@@ -114,7 +114,8 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
     Args:
         recipe: What to train.
         session: With what, and where to.
-        start_from: A model whose weights the first phase starts from.
+        start_from: A model whose weights the first phase starts from. If its head is another, that
+            of the recipe starts with random weights.
 
     Returns:
         The weights of the best epoch of the last phase.
@@ -135,7 +136,9 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
             model = build(recipe.model.replace(binary=phase.binary), name=recipe.name)
         if found is None or found[0].epoch < end:
             if before is not None:
-                copy_weights(before, model)
+                left_out = copy_weights(before, model, other_head=before is start_from)
+                if left_out:
+                    print(f"Not from {before.name}, whose head is another: {', '.join(left_out)}")
             start, snapshot = Position(phase.name, first_epoch), None
             if found is not None and found[0].phase == phase.name:
                 start, snapshot = found

@@ -7,6 +7,7 @@ from typing import Any
 import larq as lq
 import tensorflow as tf
 
+from larq_groupnet.training.head_factor import with_head_factor
 from larq_groupnet.training.recipe import Phase
 
 optimizers: Any = tf.keras.optimizers
@@ -31,12 +32,13 @@ def optimizer(phase: Phase, model: tf.keras.Model, steps_per_epoch: int) -> Any:
         "ema_momentum": phase.average,
         "jit_compile": False,
     }
+    kinds = {"adam": optimizers.Adam, "adamw": optimizers.AdamW, "sgd": optimizers.SGD}
+    kind = kinds[phase.optimizer]
+    if phase.head_factor != 1:
+        kind = with_head_factor(kind, phase.head_factor)
     if phase.optimizer == "sgd":
-        chosen = optimizers.SGD(rate, momentum=0.9, **options)
-    else:
-        chosen = {"adam": optimizers.Adam, "adamw": optimizers.AdamW}[phase.optimizer](
-            rate, **options
-        )
+        options["momentum"] = 0.9
+    chosen = kind(rate, **options)
     if phase.weight_decay:
         chosen.exclude_from_weight_decay(not_decayed(model))
     return chosen

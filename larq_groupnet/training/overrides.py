@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from larq_groupnet.config import GroupNetConfig
@@ -64,8 +64,12 @@ def split_option(text: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
-def parse_options(texts: Iterable[str]) -> dict[str, Any]:
+def parse_options(texts: Iterable[str], arguments: Collection[str] = ()) -> dict[str, Any]:
     """`key=value` texts as options of a model.
+
+    Args:
+        texts: From a command line.
+        arguments: Names that the model takes beside the options of `GroupNetConfig`.
 
     Raises:
         RecipeError: For a text without `=`, an unknown key or a value of another type.
@@ -73,9 +77,12 @@ def parse_options(texts: Iterable[str]) -> dict[str, Any]:
     options = {}
     for text in texts:
         key, value = split_option(text)
-        if key not in _MODEL_OPTIONS:
-            raise RecipeError(unknown("key", key, _MODEL_OPTIONS))
-        options[key] = _parse_option(GroupNetConfig(), key, value)
+        if key in _MODEL_OPTIONS:
+            options[key] = _parse_option(GroupNetConfig(), key, value)
+        elif key in arguments:
+            options[key] = _literal(value)
+        else:
+            raise RecipeError(unknown("key", key, sorted({*_MODEL_OPTIONS, *arguments})))
     return options
 
 

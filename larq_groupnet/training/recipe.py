@@ -56,6 +56,7 @@ class Phase:
         clip_norm: Largest norm of all gradients together; 0 does not clip.
         average: Decay of a moving average of the weights, which is what is validated and kept; 0
             for none.
+        head_factor: Learning rate of the head over that of the rest.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Phase:
     label_smoothing: float = 0.0
     clip_norm: float = 0.0
     average: float = 0.0
+    head_factor: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "drops", tuple(self.drops))
@@ -86,6 +88,7 @@ class Phase:
             "label_smoothing": (0 <= self.label_smoothing < 1, "in [0, 1)"),
             "clip_norm": (0 <= self.clip_norm < math.inf, "at least 0"),
             "average": (0 <= self.average < 1, "in [0, 1)"),
+            "head_factor": (0 < self.head_factor < math.inf, "a finite number above 0"),
         }
         for field, (right, expected) in wanted.items():
             if not right:
@@ -97,11 +100,11 @@ class Phase:
         for field, names in choices.items():
             if getattr(self, field) not in names:
                 raise RecipeError(unknown(field, getattr(self, field), names))
-        if self.optimizer == "bop" and (self.weight_decay or self.average):
+        if self.optimizer == "bop" and (self.weight_decay or self.average or self.head_factor != 1):
             raise RecipeError(
-                f"{self.name}.optimizer: expected no weight_decay and no average beside 'bop', "
-                f"whose Keras base class has neither. Received: weight_decay={self.weight_decay}, "
-                f"average={self.average}"
+                f"{self.name}.optimizer: expected no weight_decay, no average and no head_factor "
+                "beside 'bop', whose Keras base class has none of them. Received: weight_decay="
+                f"{self.weight_decay}, average={self.average}, head_factor={self.head_factor}"
             )
         if (self.schedule == "steps") != bool(self.drops):
             raise RecipeError(
@@ -127,6 +130,10 @@ class Recipe:
             with `augmentation="colour"`.
         normalisation: One of `NORMALISATIONS`: pixels to [-1, 1], or less ImageNet's mean and over
             its standard deviation.
+        base_size: Longer side of an image at scale 1 in pixels, with `augmentation="segmentation"`;
+            0 for that of the network's input.
+        start_from: What the first phase starts from: a run's folder, a weights file, or the name
+            of a registered set; `""` for random weights.
         on_bad_image: For `folder:PATH`: `"error"`, or `"skip"` to leave bad images out.
         central_crop: Side of the central part that is looked at when evaluating, as a share of the
             shorter side; 1 squeezes the whole image into the input.
@@ -143,13 +150,16 @@ class Recipe:
     colour_jitter: float = 0.2
     normalisation: str = "symmetric"
     central_crop: float = 1.0
+    base_size: int = 0
+    start_from: str = ""
     on_bad_image: str = "error"
 
     def __post_init__(self) -> None:
         for field, names in (("augmentation", AUGMENTATIONS), ("normalisation", NORMALISATIONS)):
             if getattr(self, field) not in names:
                 raise RecipeError(unknown(field, getattr(self, field), names))
-        for field, least in (("batch_size", 1), ("steps_per_epoch", 0), ("seed", 0)):
+        least_of = {"batch_size": 1, "steps_per_epoch": 0, "seed": 0, "base_size": 0}
+        for field, least in least_of.items():
             if not least <= getattr(self, field) < 2**32:
                 raise RecipeError(
                     f"{field}: expected an integer of at least {least} and below 2**32. "

@@ -12,7 +12,7 @@ from typing import Any
 import larq as lq
 import tensorflow as tf
 
-from larq_groupnet.config import NOT_BINARY_QUANTIZERS
+from larq_groupnet.config import DENSE_HEADS, NOT_BINARY_QUANTIZERS
 from larq_groupnet.data.pipeline import (
     class_names,
     open_dataset,
@@ -30,6 +30,7 @@ from larq_groupnet.training.evaluate import Samples, evaluate
 from larq_groupnet.training.fit import Session, train
 from larq_groupnet.training.recipe import Recipe, RecipeError
 from larq_groupnet.training.saved import load_run, pipeline_of
+from larq_groupnet.training.start import load_start, with_start
 from larq_groupnet.training.tasks import task_of
 
 LEAST_AGREEMENT = {"pixels": 0.998, "images": 0.98}
@@ -62,7 +63,8 @@ def run(
         data_dir: Where datasets are kept, and written on first use.
         output_dir: Takes `recipe.json`, `history.csv`, `logs/`, `snapshots/`, the weights of each
             phase, `model.tflite`, `results.json`, `curves.png` and `predictions.png`.
-        start_from: Folder of an earlier run, or its weights file, to start the first phase from.
+        start_from: What to start the first phase from, instead of what the recipe says: the folder
+            of an earlier run, a weights file in one, or the name of a registered set.
         runtime: On what, and how precisely, to compute.
 
     Returns:
@@ -76,11 +78,12 @@ def run(
         ConversionError: If the trained network does not convert; the weights are kept.
     """
     runtime = runtime or Runtime()
+    recipe = with_start(recipe, start_from)
     _check_folder(recipe, output_dir)
     strategy = open_strategy(runtime.strategy)
     check_batch(recipe.batch_size, strategy)
     _check(recipe, data_dir)
-    start = None if start_from is None else load_run(start_from, recipe)
+    start = load_start(recipe)
     tf.keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
     # Dropout then keeps its state in a variable, which a snapshot can hold.
@@ -268,19 +271,18 @@ def _check(recipe: Recipe, data_dir: Path) -> None:
                 f"'ste_sign' or 'approx_sign'. Received: {getattr(config, option)!r}"
             )
     builder = open_dataset(recipe.dataset, data_dir, recipe.on_bad_image)
-    head = "classifier" if target_name(builder) == "label" else "fcn32s"
-    wanted = {
-        "num_classes": (config.num_classes, len(class_names(builder))),
-        "input_shape channels": (
-            config.input_shape[2],
-            builder.info.features["image"].shape[-1],
-        ),
-        "head": (config.head, head),
+    heads = ("classifier",) if target_name(builder) == "label" else DENSE_HEADS
+    channels = builder.info.features["image"].shape[-1]
+    wanted: dict[str, tuple[Any, tuple[Any, ...]]] = {
+        "num_classes": (config.num_classes, (len(class_names(builder)),)),
+        "input_shape channels": (config.input_shape[2], (channels,)),
+        "head": (config.head, heads),
     }
     for option, (received, expected) in wanted.items():
-        if received != expected:
+        if received not in expected:
             raise RecipeError(
-                f"{option}: expected {expected!r} for the dataset {recipe.dataset}. "
+                f"{option}: expected {' or '.join(map(repr, expected))} for the dataset "
+                f"{recipe.dataset}. "
                 f"Received: {received!r}"
             )
     try:

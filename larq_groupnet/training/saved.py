@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from larq_groupnet.data import augment
-from larq_groupnet.data.pipeline import Pipeline, prepare
+from larq_groupnet.data.pipeline import Pipeline, mean_colour, prepare
 from larq_groupnet.models import build, load_weights
 from larq_groupnet.training.recipe import Recipe, RecipeError
 
@@ -20,7 +20,6 @@ _AUGMENTATIONS = {
     "shift": augment.shift,
     "cifar": augment.cifar,
     "imagenet": augment.imagenet,
-    "segmentation": augment.segmentation,
 }
 
 
@@ -110,13 +109,20 @@ def _recipe_of(folder: Path) -> Recipe | None:
 def pipeline_of(recipe: Recipe, builder: tfds.core.DatasetBuilder) -> Pipeline:
     """The input pipeline that a recipe describes."""
     height, width, _ = recipe.model.input_shape
-    augmentation = _AUGMENTATIONS.get(recipe.augmentation) or augment.colour(recipe.colour_jitter)
     return Pipeline(
         builder,
         (height or 0, width or 0),  # _check has seen that they are fixed.
         recipe.batch_size,
         seed=recipe.seed,
-        augmentation=augmentation,
+        augmentation=_augmentation(recipe),
         normalisation=recipe.normalisation,
         central_crop=recipe.central_crop,
     )
+
+
+def _augmentation(recipe: Recipe) -> augment.Augmentation:
+    if recipe.augmentation == "colour":
+        return augment.colour(recipe.colour_jitter)
+    if recipe.augmentation == "segmentation":
+        return augment.segmentation(mean_colour(recipe.normalisation), recipe.base_size)
+    return _AUGMENTATIONS[recipe.augmentation]

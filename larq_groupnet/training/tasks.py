@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
-from larq_groupnet.config import GroupNetConfig
+from larq_groupnet.config import DENSE_HEADS, GroupNetConfig
 from larq_groupnet.data import VOID
 from larq_groupnet.metrics import IntegerMeanIoU, SegmentationCounts
 from larq_groupnet.training.evaluate import LabelCounts
@@ -128,7 +128,9 @@ def task_of(config: GroupNetConfig) -> Task:
     Raises:
         ValueError: If the network has no head.
     """
-    tasks = {"classifier": Classification, "fcn32s": Segmentation}
-    if config.head not in tasks:
-        raise ValueError(f"head: expected one of {', '.join(tasks)}. Received: {config.head!r}")
-    return tasks[config.head](config.num_classes)
+    if config.head == "classifier":
+        return Classification(config.num_classes)
+    if config.head in DENSE_HEADS:
+        return Segmentation(config.num_classes)
+    choices = ", ".join(("classifier", *DENSE_HEADS))
+    raise ValueError(f"head: expected one of {choices}. Received: {config.head!r}")

@@ -25,6 +25,13 @@ from numpy.typing import NDArray
 from larq_groupnet.complexity import complexity
 from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.weights import container
+from larq_groupnet.weights.by_name import (
+    MismatchError,
+    assign,
+    mismatch,
+    shapes_of,
+    warn_left_out,
+)
 from larq_groupnet.weights.container import FormatError
 from larq_groupnet.weights.metadata import Metadata, Metric, compare
 
@@ -33,13 +40,6 @@ if TYPE_CHECKING:
 
 MAX_VALUES = 2**30
 """Weights of one network: five times those of ResNet-50 with K=8."""
-
-_MAX_LISTED = 20
-_HEAD = ("head_", "logits/")
-
-
-class MismatchError(ValueError):
-    """Weights of another network than the model. Lists the differences."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,17 +143,12 @@ def load(model: tf.keras.Model, path: str | Path, config: GroupNetConfig | None 
         theirs = metadata.config
         notes = check_options(str(path), theirs, config)
         other_head = (theirs.head, theirs.num_classes) != (config.head, config.num_classes)
-    left_out = _misfits(model, tensors)
-    wrong = [name for name in left_out if not (other_head and name.startswith(_HEAD))]
-    if wrong:
-        raise _mismatch(str(path), "weights", [left_out[name] for name in wrong])
-    for weight in model.weights:
-        if weight.name not in left_out:
-            weight.assign(tensors[weight.name].restore())
-    if left_out:
-        notes.append("left out, because the head is another: " + "; ".join(left_out.values()))
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    left_out = assign(model, shapes, lambda name: tensors[name].restore(), str(path), other_head)
     for note in notes:
         warnings.warn(f"weights: {path}: {note}", UserWarning, stacklevel=2)
+    if left_out:
+        warn_left_out(path, left_out)
 
 
 def check_options(source: str, theirs: GroupNetConfig, ours: GroupNetConfig) -> list[str]:
@@ -172,34 +167,8 @@ def check_options(source: str, theirs: GroupNetConfig, ours: GroupNetConfig) -> 
     """
     different, noted = compare(theirs, ours)
     if different:
-        raise _mismatch(source, "options", list(different.values()))
+        raise mismatch(source, "options", list(different.values()))
     return list(noted.values())
-
-
-def _misfits(model: tf.keras.Model, tensors: Mapping[str, _Tensor]) -> dict[str, str]:
-    """Name of a weight that is not the same on both sides -> what each side has."""
-    ours = _shapes(model)
-    theirs = {name: tensor.shape for name, tensor in tensors.items()}
-    return {
-        name: f"{name}: {theirs.get(name, 'absent')} in the file, "
-        f"{ours.get(name, 'absent')} in the model"
-        for name in sorted(ours.keys() | theirs.keys())
-        if ours.get(name) != theirs.get(name)
-    }
-
-
-def _mismatch(source: str, what: str, differences: list[str]) -> MismatchError:
-    listed = differences[:_MAX_LISTED]
-    if len(differences) > _MAX_LISTED:
-        listed = [*listed, f"and {len(differences) - _MAX_LISTED} more"]
-    return MismatchError(
-        f"weights: {source} has other {what} than the model; build the model with the options of "
-        "the file, or choose other weights:\n  " + "\n  ".join(listed)
-    )
-
-
-def _shapes(model: tf.keras.Model) -> dict[str, tuple[int, ...]]:
-    return {weight.name: tuple(weight.shape) for weight in model.weights}
 
 
 def _check_config(model: tf.keras.Model, config: GroupNetConfig) -> None:
@@ -208,7 +177,7 @@ def _check_config(model: tf.keras.Model, config: GroupNetConfig) -> None:
     counted = config.replace(input_shape=(side, side, config.input_shape[2]))
     expected = sum(complexity(counted).total.params.values())
     # Counted as Larq does: two values per channel of a batch normalisation, not four.
-    shapes = _shapes(model)
+    shapes = shapes_of(model)
     received = sum(math.prod(s) for name, s in shapes.items() if "/moving_" not in name)
     if expected != received or len(shapes) != len(model.weights):
         raise MismatchError(

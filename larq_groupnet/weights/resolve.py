@@ -11,10 +11,12 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import h5py
+
 from larq_groupnet.config import DEPTHS, GroupNetConfig
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.registry import get_config
-from larq_groupnet.weights import packed
+from larq_groupnet.weights import by_name, packed
 from larq_groupnet.weights.metadata import compare
 from larq_groupnet.weights.registry import (
     Entry,
@@ -54,7 +56,7 @@ def resolve(
         packed.MismatchError: If those of this name belong to another network than `config`.
         DownloadError: If the file could not be fetched.
     """
-    if _is_path(weights):
+    if is_path(weights):
         if not Path(weights).is_file():
             raise FileNotFoundError(
                 f"weights: expected a file. Received: weights={str(weights)!r} (no such file)"
@@ -90,7 +92,7 @@ def adopt(
         RegistryError: If no registered set has this name; says how to get one.
         ConfigError: If what the user gave and what the weights need describe no network together.
     """
-    if weights is None or _is_path(weights):
+    if weights is None or is_path(weights):
         return config
     named = _named(str(weights), model, config)
     family = [entry for entry in named if _family(entry.model) == _family(model)]
@@ -111,7 +113,8 @@ def load_into(model: tf.keras.Model, config: GroupNetConfig, path: str | Path) -
     Args:
         model: A model that `larq_groupnet.build(config)` gave.
         config: Its configuration.
-        path: A release file (`.safetensors`, see `packed.load`) or one that Keras wrote.
+        path: A release file (`.safetensors`, see `packed.load`) or one that Keras wrote. Of a
+            classification model's file (HDF5), the weights of the head are left out.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -120,12 +123,16 @@ def load_into(model: tf.keras.Model, config: GroupNetConfig, path: str | Path) -
     if Path(path).suffix == ".safetensors":
         packed.load(model, path, config)
         return
+    if h5py.is_hdf5(path):
+        by_name.load_h5(model, Path(path))
+        return
     from larq_groupnet.models import load_weights
 
     load_weights(model, path)
 
 
-def _is_path(weights: str | Path) -> bool:
+def is_path(weights: str | Path) -> bool:
+    """Whether `weights` means a file, which need not exist, and not a registered set."""
     text = str(weights)
     looks_like_one = text.endswith(_SUFFIXES) or "/" in text or os.sep in text
     return isinstance(weights, Path) or looks_like_one or Path(text).is_file()

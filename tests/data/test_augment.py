@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_groupnet.data import augment
+from larq_groupnet.data import augment, pipeline
 
 ALL = {
     "none": augment.unchanged,
@@ -12,7 +12,7 @@ ALL = {
     "shift": augment.shift,
     "cifar": augment.cifar,
     "imagenet": augment.imagenet,
-    "segmentation": augment.segmentation,
+    "segmentation": augment.segmentation(128.0),
 }
 MASKS = ("none", "colour", "segmentation")
 
@@ -39,17 +39,20 @@ def test_a_seed_says_everything_and_another_changes_it(name):
     assert np.array_equal(draws[0][0], draws[2][0]) is (name == "none")
 
 
+MEAN = (120.0, 110.0, 100.0)
+
+
 @pytest.mark.parametrize("height", [20, 40, 200])
 def test_image_and_mask_stay_together_and_padding_is_void(height):
     image, mask = example(height)
     found = set()
     for number in range(8):
-        out, classes = augment.segmentation(image, mask, (48, 48), seed(0, number))
+        out, classes = augment.segmentation(MEAN)(image, mask, (48, 48), seed(0, number))
         assert classes.shape == (48, 48, 1)
         assert classes.dtype == tf.int32
         classes, out = classes.numpy()[..., 0], out.numpy()
         found |= set(np.unique(classes))
-        np.testing.assert_allclose(out[classes == augment.VOID], 128, atol=1e-3)
+        np.testing.assert_allclose(out[classes == augment.VOID] - MEAN, 0, atol=1e-3)
         # Away from borders between two classes, the grey level is the one of the class.
         inner = np.ones_like(classes, bool)
         for axis in (0, 1):
@@ -59,6 +62,36 @@ def test_image_and_mask_stay_together_and_padding_is_void(height):
             where = inner & (classes == label)
             np.testing.assert_allclose(out[where], 100 * label, atol=12)
     assert found <= {0, 1, 2, augment.VOID}
+
+
+@pytest.mark.parametrize(("base_size", "longer"), [(520, 520), (0, 480)])
+def test_the_longer_side_is_half_to_twice_the_base_size(base_size, longer):
+    """The image holds the number of its columns, so the slope of a crop is the scale."""
+    columns = np.broadcast_to(np.arange(256, dtype="float32")[:, None], (100, 256, 1))
+    mask = tf.ones((100, 256, 1), tf.int32)
+    change, scales, flips = augment.segmentation(255.0, base_size), [], 0
+    for number in range(60):
+        out, classes = change(tf.constant(columns), mask, (480, 480), seed(1, number))
+        row = out.numpy()[0, classes.numpy()[0, :, 0] == 1, 0]
+        slope = np.median(np.diff(row))
+        flips += int(slope < 0)
+        scales.append(1 / abs(slope) * 256 / longer)
+    assert 0.49 < min(scales) < 0.6
+    assert 1.8 < max(scales) < 2.02
+    assert 1.15 < np.mean(scales) < 1.35
+    assert 15 <= flips <= 45
+
+
+@pytest.mark.parametrize("normalisation", ["symmetric", "imagenet"])
+def test_the_model_reads_padding_as_zero(normalisation):
+    image, mask = example(20, 20)
+    mean = pipeline.mean_colour(normalisation)
+    change = augment.segmentation(mean, base_size=20)
+    out, classes = change(image, mask, (48, 48), seed(0, 0))
+    read = pipeline.normalise(out, normalisation).numpy()
+    void = classes.numpy()[..., 0] == augment.VOID
+    assert 0.2 < void.mean() < 1
+    np.testing.assert_allclose(read[void], 0, atol=1e-6)
 
 
 def test_the_crop_for_imagenet_covers_a_stated_share_of_the_area():

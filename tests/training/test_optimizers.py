@@ -109,3 +109,42 @@ def test_bop_flips_binary_kernels_and_keeps_them_binary():
         chosen.apply_gradients(zip(gradients, model.trainable_weights, strict=True))
     assert set(np.unique(kernel)) <= {-1.0, 1.0}
     assert np.any(kernel.numpy() != before)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_the_head_moves_as_with_a_learning_rate_of_its_own(name):
+    """Each weight as Keras' own optimizer moves it at the rate that it should have."""
+    model = build(CONFIG)
+    weights = model.trainable_weights
+    options = {"optimizer": name, "weight_decay": 0.5, "schedule": "poly", "warmup_epochs": 0}
+    start = model.get_weights()
+    rng = np.random.RandomState(0)
+    gradients = [[rng.normal(size=w.shape).astype("f4") for w in weights] for _ in range(3)]
+
+    def after(**more):
+        model.set_weights(start)
+        chosen = optimizer(phase(**options, **more), model, 5)
+        for values in gradients:
+            chosen.apply_gradients(zip(values, weights, strict=True))
+        assert chosen.iterations == 3
+        return {weight.name: weight.numpy() for weight in weights}
+
+    moved, slow, fast = after(head_factor=10.0), after(), after(learning_rate=1.0)
+    head = {name for name in moved if name.startswith("logits/")}
+    assert len(head) == 2
+    for weight in moved:
+        expected = (fast if weight in head else slow)[weight]
+        np.testing.assert_allclose(moved[weight], expected, rtol=1e-6, atol=1e-7)
+        assert not np.allclose(fast[weight], slow[weight])
+
+
+def test_a_snapshot_does_not_depend_on_the_factor(tmp_path):
+    weights = build(CONFIG).trainable_weights
+    with_factor, without = (optimizer(phase(head_factor=f), None, 5) for f in (10.0, 1.0))
+    with_factor.apply_gradients([(tf.ones_like(weight), weight) for weight in weights])
+    tf.train.Checkpoint(optimizer=with_factor).write(str(tmp_path / "state"))
+    without.build(weights)
+    read = tf.train.Checkpoint(optimizer=without).read(str(tmp_path / "state"))
+    read.assert_existing_objects_matched()
+    for one, other in zip(with_factor.variables, without.variables, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())

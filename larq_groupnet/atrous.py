@@ -1,0 +1,72 @@
+"""Dilation rates of the bases: by name, by interval or one by one. Knows nothing of TensorFlow."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+BPAC_RATES = (1, 1, "2-6", "6-10")
+"""Binary parallel atrous convolution: at K=5 (2, 3, 4, 5, 6) and (6, 7, 8, 9, 10), as the authors'
+released code intends (its loop overwrites them with the last one)."""
+
+EQUAL_RATES = (1, 1, 4, 8)
+"""The rates without BPAC at output stride 8, as recalled from the paper, not re-read."""
+
+NAMED = {"bpac": BPAC_RATES, "equal": EQUAL_RATES}
+
+_INTERVAL = re.compile(r"([1-9]\d*)-([1-9]\d*)")
+
+
+def named(name: str, strides: tuple[int, ...]) -> tuple[int | str, ...]:
+    """The rates of a name of `NAMED` for a network whose stages have these strides.
+
+    The first stage that keeps stride 1 in order not to exceed the output stride is dilated as the
+    third stage at output stride 8, the second as the fourth. So at output stride 16 the last stage
+    has the rates "2-6" or 4, half of those at 8 on a map of half the size, and at 32 none has any.
+    """
+    # The first stage never strides.
+    kept = [stage for stage in range(1, len(strides)) if strides[stage] == 1]
+    rates: list[int | str] = [1] * len(strides)
+    for stage, rate in zip(kept, NAMED[name][2:], strict=False):
+        rates[stage] = rate
+    return tuple(rates)
+
+
+def rate_of(entry: int | tuple[int, ...] | str, base: int, bases: int) -> int:
+    """The rate of `base` (from 0) in a stage of `bases`; `entry` is one of `atrous_rates`."""
+    if isinstance(entry, str):
+        low, high = map(int, entry.split("-"))
+        return _spread(low, high, bases)[base]
+    return entry if isinstance(entry, int) else entry[base]
+
+
+def expected(rates: Any, bases_per_stage: tuple[int, ...], strides: tuple[int, ...]) -> str:
+    """What `atrous_rates` should have been; nothing if they are right."""
+    if rates is None:
+        return ""
+    if isinstance(rates, str) and rates in NAMED:
+        if set(strides) == {1}:
+            return "rates per stage where no stage strides (names are for two dilated stages)"
+        return ""
+    if not isinstance(rates, tuple) or len(rates) != len(bases_per_stage):
+        names = " or ".join(map(repr, NAMED))
+        return f"None, {names}, or {len(bases_per_stage)} entries, one per stage"
+    for stage, (entry, bases) in enumerate(zip(rates, bases_per_stage, strict=True), 1):
+        if isinstance(entry, str):
+            match = _INTERVAL.fullmatch(entry)
+            if not match or int(match[1]) > int(match[2]):
+                return f"an interval such as '2-6' in stage {stage}"
+            continue
+        per_base = entry if isinstance(entry, tuple) else (entry,)
+        if isinstance(entry, tuple) and len(entry) != bases:
+            return f"{bases} rates in stage {stage}, one per base"
+        if not all(type(rate) is int and rate >= 1 for rate in per_base):
+            return f"integers of at least 1 in stage {stage}"
+    return ""
+
+
+def _spread(low: int, high: int, count: int) -> tuple[int, ...]:
+    """`count` rates evenly over an interval; a single one takes its middle."""
+    if count == 1:
+        return ((low + high) // 2,)
+    return tuple(low + (2 * k * (high - low) + count - 1) // (2 * count - 2) for k in range(count))

@@ -1,0 +1,62 @@
+"""What training starts from: an earlier run, a file of weights, or a registered set."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import tensorflow as tf
+
+from larq_groupnet.models import build
+from larq_groupnet.training.recipe import Recipe, RecipeError
+from larq_groupnet.training.saved import load_run
+from larq_groupnet.weights.resolve import adopt, is_path
+
+
+def with_start(recipe: Recipe, start_from: str | Path | None) -> Recipe:
+    """The recipe with what it starts from, and with the network that this needs.
+
+    Args:
+        recipe: A recipe.
+        start_from: Instead of what the recipe says, or `None`.
+
+    Returns:
+        The recipe. If it starts from a registered set, options of its network that it leaves at
+        their defaults are those of the set (see `resolve.adopt`).
+
+    Raises:
+        RecipeError: If there is no such set; says how to get it.
+    """
+    recipe = dataclasses.replace(recipe, start_from=str(start_from or recipe.start_from))
+    path = Path(recipe.start_from)
+    if not recipe.start_from or path.is_dir() or is_path(recipe.start_from):
+        return recipe
+    try:
+        model = adopt(recipe.start_from, recipe.name, recipe.model)
+    except ValueError as error:
+        raise RecipeError(_no_start(recipe, error)) from error
+    return dataclasses.replace(recipe, model=model)
+
+
+def load_start(recipe: Recipe) -> tf.keras.Model | None:
+    """The network that the first phase starts from; `None` for random weights.
+
+    Raises:
+        RecipeError: If there are no such weights, or those of another network.
+    """
+    if not recipe.start_from:
+        return None
+    if Path(recipe.start_from).is_dir():
+        return load_run(recipe.start_from, recipe)
+    try:
+        return build(recipe.model, weights=recipe.start_from, name=recipe.name)
+    except (OSError, ValueError) as error:
+        raise RecipeError(_no_start(recipe, error)) from error
+
+
+def _no_start(recipe: Recipe, error: Exception) -> str:
+    return (
+        "start_from: expected a run's folder, a weights file or a registered set. "
+        f"Received: {recipe.start_from}\n{error}\nGive the folder or the file with --start_from, "
+        "or start from random weights: --set start_from="
+    )
