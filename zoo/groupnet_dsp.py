@@ -36,6 +36,7 @@ DIGIT_SCENES = Recipe(
     ),
     dataset="digit_scenes",
     augmentation="colour",
+    eval_scales=(1.0,),
 )
 
 RECIPES = (DIGIT_SCENES,)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import larq_compute_engine as lce
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from larq_groupnet.deploy.audit import Finding, audit
+from larq_groupnet.deploy.description import with_description
 from larq_groupnet.deploy.flatbuffer import ConversionError
 from larq_groupnet.deploy.fold import fold
 from larq_groupnet.deploy.int8 import convert_int8, quantize
@@ -35,6 +37,7 @@ def convert(
     batch_size: int = 1,
     data: NDArray[np.float32] | None = None,
     calibration: NDArray[np.float32] | None = None,
+    description: Mapping[str, Any] | None = None,
 ) -> Path:
     """Folds and converts a model, audits and verifies the file, and only then puts it in place.
 
@@ -48,6 +51,8 @@ def convert(
             preprocessed for the model. By default a few images of seeded standard normal noise.
         calibration: Images as in `data`. If given, real layers and activations become 8-bit
             integers, with the ranges that they have on these images; see `int8.quantize`.
+        description: Plain values that the file is to say of itself; see `saved.describe_run`, and
+            `deploy.description` for where they stand.
 
     Returns:
         The path.
@@ -63,13 +68,17 @@ def convert(
     if calibration is not None:
         fixed = with_input_shape(model, input_shape, batch_size)
         samples = calibration[:DEFAULT_SAMPLES] if data is None else data
-        return convert_int8(quantize(fixed, calibration), path, data=samples)
+        return convert_int8(
+            quantize(fixed, calibration), path, data=samples, description=description
+        )
     path = Path(path)
     with tqdm(total=4, unit="step", desc="Folding") as progress:
         fixed = with_input_shape(model, input_shape, batch_size)
         folded = fold(fixed)
         _next(progress, "Converting")
         content = _convert(folded)
+        if description is not None:
+            content = with_description(content, description)
         _next(progress, "Auditing")
         findings = audit(folded, content)
         if any(finding.severity == "wrong" for finding in findings):
