@@ -71,12 +71,15 @@ def main(argv: list[str]) -> None:
         recipe = only_phase(recipe, _PHASE.value)
     output_dir = _output_dir(recipe.name)
 
-    from larq_groupnet.report.table import metrics_table, results_table
+    from larq_groupnet.report.table import classes_table, metrics_table, results_table
     from larq_groupnet.training.distribution import Runtime
-    from larq_groupnet.training.run import disagreement, evaluate_only, run
+    from larq_groupnet.training.run import disagreement, evaluate_only, run, write_json
 
     if _EVALUATE.value:
-        print(metrics_table(evaluate_only(recipe, data_dir, _EVALUATE.value)))
+        results = evaluate_only(recipe, data_dir, _EVALUATE.value)
+        print(metrics_table(results), classes_table(results), sep="\n")
+        if _OUTPUT_DIR.value:
+            write_json(output_dir / "evaluation.json", results)
         return
     runtime = Runtime(_STRATEGY.value, _PRECISION.value, _JIT.value)
     results = run(recipe, data_dir, output_dir, _START_FROM.value, runtime)

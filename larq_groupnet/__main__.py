@@ -5,6 +5,7 @@ python -m larq_groupnet convert RUN --output model.tflite [--int8 --samples 64 -
 python -m larq_groupnet audit RUN_OR_FILE
 python -m larq_groupnet verify RUN FILE.tflite --output check
 python -m larq_groupnet benchmark FILE.tflite...
+python -m larq_groupnet predict RUN_OR_FILE_OR_NAME IMAGE_OR_FOLDER --output predictions
 python -m larq_groupnet import-checkpoint FILE.pth.tar --output weights/resnet18 --as imagenet
 python -m larq_groupnet weights list | fetch NAME MODEL | verify | publish RUN NAME [LICENCE]
 
@@ -13,6 +14,7 @@ A RUN is a folder that train.py has written, or a weights file in one.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +40,9 @@ _EPOCHS = flags.DEFINE_integer(
 )
 _SAMPLES = flags.DEFINE_integer("samples", 8, "convert, verify: test images to compare.", 1)
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "convert, verify: where datasets are kept.")
+_SCALES = flags.DEFINE_list("scales", None, "predict: 0.5,1,1.5 of the image's own size.")
+_FLIP = flags.DEFINE_bool("flip", None, "predict: look at the mirror image as well.")
+_NORMALISATION = flags.DEFINE_string("normalisation", None, "predict: symmetric or imagenet.")
 _RUNS = flags.DEFINE_integer("runs", 30, "benchmark: invocations of each file.", 1)
 
 
@@ -49,6 +54,7 @@ def main(argv: list[str]) -> None:
         "audit": (_audit, 1, 1),
         "verify": (_verify, 2, 2),
         "benchmark": (_benchmark, 1, 99),
+        "predict": (_predict, 2, 2),
         "import-checkpoint": (_import_checkpoint, 1, 1),
         "weights": (_weights, 1, 4),
     }
@@ -80,22 +86,23 @@ def _import_checkpoint(path: str) -> None:
 
 def _convert(run: str) -> None:
     from larq_groupnet.deploy import convert
+    from larq_groupnet.training.saved import describe_run
 
-    output = _OUTPUT.value or "model.tflite"
+    output, data_dir = _OUTPUT.value or "model.tflite", Path(_DATA_DIR.value)
     if _INT8.value:
         from larq_groupnet.training.int8 import convert_run
 
         path = convert_run(
             run,
             output,
-            Path(_DATA_DIR.value),
+            data_dir,
             samples=_SAMPLES.value,
             epochs=_EPOCHS.value,
             size=_input_size(),
         )
     else:
         model, images = _run_and_images(run)
-        path = convert(model, output, data=images)
+        path = convert(model, output, data=images, description=describe_run(run, data_dir))
     print(f"{path}: verified")
 
 
@@ -119,6 +126,35 @@ def _benchmark(*files: str) -> None:
     from larq_groupnet.deploy.benchmark import main as benchmark
 
     benchmark(list(files), _RUNS.value)
+
+
+def _predict(source: str, images: str) -> None:
+    from larq_groupnet.inference.predict import predict_files
+    from larq_groupnet.inference.sources import load_predictor
+
+    given = {"scales": _scales(), "flip": _FLIP.value, "normalisation": _NORMALISATION.value}
+    given = {name: value for name, value in given.items() if value is not None}
+    output_dir = _OUTPUT.value or "predictions"
+    predictor = load_predictor(source, _DATA_DIR.value, **given)
+    done, passed_over = predict_files(predictor, images, output_dir)
+    print(f"{done} images predicted, results in {output_dir}; {len(passed_over)} passed over")
+    if passed_over:
+        sys.exit(1)
+
+
+def _scales() -> tuple[float, ...] | None:
+    given = _SCALES.value
+    if given is None:
+        return None
+    try:
+        scales = tuple(float(scale) for scale in given)
+    except ValueError:
+        scales = (0.0,)
+    if not all(0 < scale < math.inf for scale in scales):
+        raise ValueError(
+            f"--scales: expected factors above 0, such as 0.5,1,1.5. Received: {','.join(given)}"
+        )
+    return scales
 
 
 def _run_and_images(path: str) -> tuple[tf.keras.Model, Any]:

@@ -10,6 +10,9 @@ import tensorflow as tf
 
 from larq_groupnet.data import VOID
 
+BOUNDARY_TOLERANCE = 0.0075
+"""How far apart two boundaries may be, as a share of the image's diagonal; see `BoundaryCounts`."""
+
 
 class SegmentationCounts:
     """Counts of pixels by true and predicted class.
@@ -94,13 +97,18 @@ class SegmentationCounts:
         return float(_ratio(np.trace(self.matrix), self.matrix.sum()))
 
     def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """The metrics by name; `iou`, and `boundary_f_score` where judged, by class name."""
+        """The metrics by name, the confusion matrix (rows: truth) among them.
+
+        `iou` and `class_accuracy`, and `boundary_f_score` where judged, are by class name.
+        """
         metrics = {
             "miou": self.miou,
             "pixel_accuracy": self.pixel_accuracy,
             "mean_accuracy": self.mean_accuracy,
             "frequency_weighted_iou": self.frequency_weighted_iou,
             "iou": dict(zip(class_names, self.iou.tolist(), strict=True)),
+            "class_accuracy": dict(zip(class_names, self.class_accuracy.tolist(), strict=True)),
+            "confusion": self.matrix.tolist(),
         }
         if self.boundary:
             scores = self.boundary.f_score
@@ -136,7 +144,9 @@ class BoundaryCounts:
         total: Likewise, all of them.
     """
 
-    def __init__(self, num_classes: int, tolerance: float = 0.0075, ignore: int | None = VOID):
+    def __init__(
+        self, num_classes: int, tolerance: float = BOUNDARY_TOLERANCE, ignore: int | None = VOID
+    ):
         if not tolerance > 0:
             raise ValueError(
                 "The tolerance is a number of pixels (1 or more) or a share of the diagonal. "

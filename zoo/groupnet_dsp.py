@@ -48,6 +48,7 @@ DIGIT_SCENES = Recipe(
     ),
     dataset="digit_scenes",
     augmentation="colour",
+    eval_scales=(1.0,),
 )
 
 

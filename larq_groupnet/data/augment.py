@@ -16,7 +16,8 @@ from larq_groupnet.data import VOID
 Size = tuple[int, int]
 Augmentation = Callable[[tf.Tensor, tf.Tensor, Size, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
-_MEAN_COLOUR = 128.0
+MEAN_COLOUR = 128.0
+"""What stands where there is no image."""
 
 
 def resize(image: tf.Tensor, target: tf.Tensor, size: Size) -> tuple[tf.Tensor, tf.Tensor]:
@@ -146,7 +147,7 @@ def _padded_crop(image: tf.Tensor, size: Size, seed: tf.Tensor, mode: str) -> tf
     channels = image.shape[-1]
     rows, columns = (max(side // 8, 1) for side in size)
     paddings = [[rows, rows], [columns, columns], [0, 0]]
-    padded = tf.pad(image - _MEAN_COLOUR, paddings, mode) + _MEAN_COLOUR
+    padded = tf.pad(image - MEAN_COLOUR, paddings, mode) + MEAN_COLOUR
     return tf.image.stateless_random_crop(padded, (*size, channels), seed)
 
 

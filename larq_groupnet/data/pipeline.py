@@ -233,6 +233,16 @@ class Pipeline:
         data = self._read(role).map(self._evaluated, tf.data.AUTOTUNE, deterministic=True)
         return data.batch(self.batch_size).prefetch(tf.data.AUTOTUNE)
 
+    def full_images(self, role: str) -> tf.data.Dataset:
+        """One pass over `"validation"` or `"test"` in its stored order, as it is stored.
+
+        Yields:
+            Images `(height, width, channels) float32`, pixels of 0 to 255, each of its own size,
+            and labels `() int32` or class maps `(height, width) int32`.
+        """
+        data = self._read(role).map(self._decode, tf.data.AUTOTUNE, deterministic=True)
+        return data.map(lambda image, target: (image, _plain(target))).prefetch(tf.data.AUTOTUNE)
+
     def _count(self, role: str) -> int:
         return self.builder.info.splits[split_of(self.builder, role)].num_examples
 
@@ -268,7 +278,12 @@ class Pipeline:
 
     def _finish(self, image: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image.set_shape((*self.size, image.shape[-1]))
-        return normalise(image, self.normalisation), target[..., 0] if target.shape.rank else target
+        return normalise(image, self.normalisation), _plain(target)
+
+
+def _plain(target: tf.Tensor) -> tf.Tensor:
+    """A class map without its last axis, or a label."""
+    return target[..., 0] if target.shape.rank else target
 
 
 def _shuffled(examples: tf.data.Dataset, seed: tf.Tensor, index: tf.Tensor) -> tf.data.Dataset:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from larq_groupnet.deploy.audit import Finding, audit
+from larq_groupnet.deploy.description import with_description
 from larq_groupnet.deploy.export import to_tflite
 from larq_groupnet.deploy.flatbuffer import ConversionError
 from larq_groupnet.deploy.fold import fold
@@ -32,6 +34,7 @@ def convert(
     input_shape: Sequence[int] | None = None,
     batch_size: int = 1,
     data: NDArray[np.float32] | None = None,
+    description: Mapping[str, Any] | None = None,
 ) -> Path:
     """Folds and converts a model, audits and verifies the file, and only then puts it in place.
 
@@ -43,6 +46,8 @@ def convert(
         batch_size: Images that the file takes at once.
         data: Real samples `(n, height, width, channels) float32` to verify the file on,
             preprocessed for the model. By default a few images of seeded standard normal noise.
+        description: Plain values that the file is to say of itself; see `saved.describe_run`, and
+            `deploy.description` for where they stand.
 
     Returns:
         The path.
@@ -61,6 +66,8 @@ def convert(
         folded = fold(fixed)
         _next(progress, "Converting")
         content = _convert(folded)
+        if description is not None:
+            content = with_description(content, description)
         _next(progress, "Auditing")
         findings = audit(folded, content)
         if any(finding.severity == "wrong" for finding in findings):

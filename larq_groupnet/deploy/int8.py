@@ -14,7 +14,9 @@ which range a tensor has. `quantize` puts them into a trained network. The resul
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,6 +26,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tqdm import tqdm
 
 from larq_groupnet.deploy.audit import audit
+from larq_groupnet.deploy.description import with_description
 from larq_groupnet.deploy.export import to_tflite
 from larq_groupnet.deploy.fake_quant import FakeQuant, Rewriter
 from larq_groupnet.deploy.flatbuffer import (
@@ -72,13 +75,20 @@ def quantize(model: tf.keras.Model, calibration: Array) -> tf.keras.Model:
     return quantized
 
 
-def convert_int8(model: tf.keras.Model, path: str | Path, *, data: Array) -> Path:
+def convert_int8(
+    model: tf.keras.Model,
+    path: str | Path,
+    *,
+    data: Array,
+    description: Mapping[str, Any] | None = None,
+) -> Path:
     """Converts what `quantize` returned, verifies the file, and only then puts it in place.
 
     Args:
         model: The model, trained further or not, of a fixed input size and one image at a time.
         path: Where to write.
         data: Real samples `(n, height, width, channels) float32` to verify the file on.
+        description: As for `convert`.
 
     Returns:
         The path of a file whose input and output are int8; `predict_int8` shows how to run it.
@@ -99,8 +109,11 @@ def convert_int8(model: tf.keras.Model, path: str | Path, *, data: Array) -> Pat
             f" makes such a model. Received: operations on floats: {', '.join(left)}"
         )
     _verify(model, content, data)
+    content = modify_integer_quantized_model_io_type(content, tf.int8, tf.int8)
+    if description is not None:
+        content = with_description(content, description)
     with replacing(Path(path)) as temporary:
-        temporary.write_bytes(modify_integer_quantized_model_io_type(content, tf.int8, tf.int8))
+        temporary.write_bytes(content)
     return Path(path)
 
 
@@ -142,7 +155,11 @@ def predict_int8(file: File, images: Array) -> Array:
     Returns:
         The outputs as `float32`.
     """
-    interpreter = load_interpreter(file)
+    return run_int8(load_interpreter(file), images)
+
+
+def run_int8(interpreter: lce.testing.Interpreter, images: Array) -> Array:
+    """`predict_int8` of a file that is loaded already."""
     steps = images / interpreter.input_scales[0] + interpreter.input_zero_points[0]
     outputs = interpreter.predict(np.clip(np.rint(steps), -128, 127).astype(np.int8))
     result: Array = np.asarray(outputs, np.float32) - interpreter.output_zero_points[0]

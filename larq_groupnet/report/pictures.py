@@ -14,19 +14,32 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
+from larq_groupnet.data import VOID
 from larq_groupnet.files import replacing
 
 BACKGROUND = "#20242b"
 CLASS_COLOURS = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9",
-    "#d55e00", "#f0e442", "#999999", "#7b4fb3", "#ffffff",
+    "#d55e00", "#f0e442", "#8700f0", "#5a2d00", "#ffffff",
+    "#b4ffa5", "#3c2da5", "#9678ff", "#961e69", "#e1004b",
+    "#3c005a", "#96c369", "#f0b4b4", "#d2c3e1", "#4b693c",
 )  # fmt: skip
-"""Okabe and Ito's colour-blind-safe set, with a grey, a violet and white for ten classes."""
+"""Okabe and Ito's colour-blind-safe set, white, and those that are farthest from all others.
+
+Under normal vision and as people without red, green or blue cones see them (Machado, Oliveira and
+Fernandes, 2009), any two of these and `BACKGROUND` are at least 16 apart in CIELAB, which a test
+computes.
+"""
 
 METRIC_NAMES = {"miou": "mIoU", "accuracy": "Accuracy (top-1)"}
 
 _RIGHT, _WRONG = "#e8e8e8", "#c1121f"
 _PHASE_COLOURS = ("#999999", "#0072b2", "#d55e00")
+
+
+def class_colours(count: int) -> list[str]:
+    """Colours of so many classes; beyond `CLASS_COLOURS` they repeat."""
+    return list(islice(cycle(CLASS_COLOURS), count))
 
 
 def draw_curves(history: Path, path: Path, headline: str, loss_name: str) -> None:
@@ -65,9 +78,9 @@ def draw_curves(history: Path, path: Path, headline: str, loss_name: str) -> Non
 
 
 def draw_predictions(
-    images: np.ndarray,
-    truths: np.ndarray,
-    scores: np.ndarray,
+    images: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    scores: Sequence[np.ndarray],
     class_names: Sequence[str],
     path: Path,
     title: str,
@@ -75,14 +88,14 @@ def draw_predictions(
     """Image, truth, prediction and error of some scenes, two scenes a row, with a legend.
 
     Args:
-        images: `(n, height, width, 3) uint8`.
-        truths: Class maps `(n, height, width)`.
-        scores: `(n, height, width, classes)`; the class of a pixel is the one of the highest.
+        images: `(height, width, 3) uint8`, each of its own size.
+        truths: Class maps `(height, width)`, in which void is left white.
+        scores: `(height, width, classes)`; the class of a pixel is the one of the highest.
         class_names: One per class, background first.
         path: PNG to write.
         title: Line above the picture.
     """
-    colours = [BACKGROUND, *islice(cycle(CLASS_COLOURS), len(class_names) - 1)]
+    colours = [BACKGROUND, *class_colours(len(class_names) - 1)]
     rows = -(-len(images) // 2)
     figure = Figure(
         figsize=(15, 1.72 * rows + 1.0),
@@ -93,15 +106,15 @@ def draw_predictions(
     grid = figure.subplots(rows, 9, squeeze=False, width_ratios=[1, 1, 1, 1, 0.12, 1, 1, 1, 1])
     for axes in grid.flat:
         axes.set_axis_off()
-    for index, (image, truth, predicted) in enumerate(
-        zip(images, truths, scores.argmax(-1), strict=True)
-    ):
+    for index, (image, truth, values) in enumerate(zip(images, truths, scores, strict=True)):
+        predicted = values.argmax(-1)
         row, column = divmod(index, 2)
         cells = grid[row, 5 * column : 5 * column + 4]
         cells[0].imshow(image, interpolation="nearest")
         _show_classes(cells[1], truth, colours)
         _show_classes(cells[2], predicted, colours)
-        _show_classes(cells[3], (truth != predicted).astype(int), [_RIGHT, _WRONG])
+        wrong = (truth != predicted) & (truth != VOID)
+        _show_classes(cells[3], wrong.astype(int), [_RIGHT, _WRONG])
         if row == 0:
             for axes, name in zip(cells, ("image", "truth", "prediction", "error"), strict=True):
                 axes.set_title(name, fontsize=10)
@@ -112,9 +125,9 @@ def draw_predictions(
 
 
 def draw_labels(
-    images: np.ndarray,
-    truths: np.ndarray,
-    scores: np.ndarray,
+    images: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    scores: Sequence[np.ndarray],
     class_names: Sequence[str],
     path: Path,
     title: str,
@@ -122,9 +135,9 @@ def draw_labels(
     """Images, ten a row, each under its predicted class and probability; wrong ones in red.
 
     Args:
-        images: `(n, height, width, 1 or 3) uint8`.
-        truths: Labels `(n,)`.
-        scores: Probabilities `(n, classes)`.
+        images: `(height, width, 1 or 3) uint8`.
+        truths: Labels `()`.
+        scores: Probabilities `(classes,)`.
         class_names: One per class.
         path: PNG to write.
         title: Line above the picture.
@@ -141,14 +154,14 @@ def draw_labels(
         predicted = int(score.argmax())
         text = f"{class_names[predicted]}  {100 * score[predicted]:.0f} %"
         if predicted != truth:
-            text += f"\nis {class_names[truth]}"
+            text += f"\nis {class_names[int(truth)]}"
         axes.set_title(text, fontsize=10, color="black" if predicted == truth else _WRONG)
     _save(figure, path, dpi=100)
 
 
 def _show_classes(axes: Axes, classes: np.ndarray, colours: Sequence[str]) -> None:
     axes.imshow(
-        classes,
+        np.ma.masked_equal(classes, VOID),
         cmap=ListedColormap(list(colours)),
         norm=BoundaryNorm(np.arange(len(colours) + 1) - 0.5, len(colours)),
         interpolation="nearest",

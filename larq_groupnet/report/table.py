@@ -9,10 +9,21 @@ from terminaltables import AsciiTable
 METRICS = {
     "miou": "mIoU",
     "pixel_accuracy": "pixel accuracy",
+    "mean_accuracy": "mean accuracy",
+    "frequency_weighted_iou": "frequency-weighted IoU",
+    "mean_boundary_f_score": "boundary F-score",
     "accuracy": "accuracy (top-1)",
     "top5": "accuracy (top-5)",
 }
 """Metrics of a result in the order of the table."""
+
+CLASS_METRICS = {
+    "iou": "IoU",
+    "class_accuracy": "accuracy",
+    "boundary_f_score": "boundary F-score",
+    "recall": "recall",
+}
+"""Likewise, of those that a result has for each class."""
 
 
 def results_table(results: dict[str, Any]) -> str:
@@ -37,6 +48,16 @@ def metrics_table(results: dict[str, Any]) -> str:
     keras = results["keras"]
     rows = [[f"{results['name']} on {results['dataset']}", "Keras"]]
     rows += [[f"test {label}", f"{keras[k]:.4f}"] for k, label in METRICS.items() if k in keras]
+    return str(AsciiTable(rows).table)
+
+
+def classes_table(results: dict[str, Any]) -> str:
+    """The Keras metrics of each class: IoU, accuracy and boundary F-score, or recall."""
+    keras = results["keras"]
+    columns = {label: keras[key] for key, label in CLASS_METRICS.items() if key in keras}
+    names = next(iter(columns.values()))
+    rows = [["class", *columns]]
+    rows += [[name, *(f"{values[name]:.4f}" for values in columns.values())] for name in names]
     return str(AsciiTable(rows).table)
 
 

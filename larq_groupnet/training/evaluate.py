@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from larq_groupnet.deploy import load_interpreter
 
 if TYPE_CHECKING:
+    from larq_groupnet.inference.full_image import FullImage
     from larq_groupnet.training.tasks import Task
 
 
@@ -55,14 +57,14 @@ class LabelCounts:
 
 
 class Samples(NamedTuple):
-    """Some images and what the converted model says of them."""
+    """Some images and what the converted model says of them, one item an image."""
 
-    images: np.ndarray
-    """`(n, height, width, channels) float32`, as the model reads them."""
-    truths: np.ndarray
-    """Labels `(n,)` or class maps `(n, height, width)`."""
-    scores: np.ndarray
-    """`(n, num_classes)` or `(n, height, width, num_classes)`."""
+    images: Sequence[np.ndarray]
+    """`(height, width, channels) float32`, as they are given to `evaluate`."""
+    truths: Sequence[np.ndarray]
+    """Labels `()` or class maps `(height, width)`."""
+    scores: Sequence[np.ndarray]
+    """`(num_classes,)` or `(height, width, num_classes)`."""
 
 
 def evaluate(
@@ -72,16 +74,19 @@ def evaluate(
     task: Task,
     class_names: Sequence[str],
     num_samples: int = 0,
+    view: FullImage | None = None,
 ) -> tuple[dict[str, Any], Samples]:
     """Runs the Keras model, and the converted file if there is one, on the same images.
 
     Args:
         model: From images to scores, the classes on the last axis.
         tflite: Its converted file, run by LCE's interpreter, or `None`.
-        batches: One pass over images and truths.
+        batches: One pass over batches as the model reads them; with a `view`, over single images
+            (pixels of 0 to 255) and class maps, each of its own size, at which they are judged.
         task: Says what is counted.
         class_names: One per class.
         num_samples: How many of the first images to return.
+        view: How the model looks at a full image.
 
     Returns:
         `keras` and, with a file, `lce` (see the task's counts) and `agreement`, the share of
@@ -91,19 +96,23 @@ def evaluate(
     runs = {"keras": model.predict_on_batch}
     if tflite is not None:
         runs["lce"] = load_interpreter(tflite).predict
+    if view is not None:
+        runs = {name: partial(view.scores, predict) for name, predict in runs.items()}
     counts = {name: task.counts() for name in runs}
     same, total = 0, 0
     samples: list[tuple[np.ndarray, ...]] = []
-    for images, truth in tqdm(batches.as_numpy_iterator(), "Testing", len(batches), unit="batch"):
+    unit = "batch" if view is None else "image"
+    progress = tqdm(batches.as_numpy_iterator(), "Testing", len(batches), unit=unit)
+    for images, truths in progress if view is None else view.groups(progress):
         scores = {name: predict(images) for name, predict in runs.items()}
         for name, count in counts.items():
-            task.add(count, truth, scores[name])
-        keras, last = scores["keras"], scores[name]
-        same += int((keras.argmax(-1) == last.argmax(-1)).sum())
-        total += truth.size
-        samples += list(zip(images, truth, last, strict=True))[: num_samples - len(samples)]
+            task.add(count, truths, scores[name])
+        last = scores[name]
+        for truth, one, other in zip(truths, scores["keras"], last, strict=True):
+            same += int((one.argmax(-1) == other.argmax(-1)).sum())
+            total += np.size(truth)
+        samples += list(zip(images, truths, last, strict=True))[: num_samples - len(samples)]
     found = {name: count.to_dict(class_names) for name, count in counts.items()}
     if tflite is not None:
         found["agreement"] = same / total
-    columns = list(zip(*samples, strict=True)) or [(), (), ()]
-    return found, Samples(*map(np.array, columns))
+    return found, Samples(*zip(*samples, strict=True)) if samples else Samples((), (), ())

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from larq_groupnet.data.pipeline import Pipeline
 from larq_groupnet.deploy import convert_int8, quantize
-from larq_groupnet.training.saved import data_of_run, first_images, load_run
+from larq_groupnet.training.saved import data_of_run, describe_run, first_images, load_run
 from larq_groupnet.training.tasks import Task, task_of
 
 LEARNING_RATE = 1e-4
@@ -50,7 +50,12 @@ def convert_run(
         tf.keras.utils.set_random_seed(recipe.seed)
         steps = recipe.steps_per_epoch or data.steps_per_pass()
         train_further(model, data, task_of(recipe.model), epochs, steps)
-    return convert_int8(model, path, data=first_images(data, "validation", VERIFIED))
+    return convert_int8(
+        model,
+        path,
+        data=first_images(data, "validation", VERIFIED),
+        description=describe_run(run, data_dir),
+    )
 
 
 def train_further(

@@ -137,6 +137,10 @@ class Recipe:
         on_bad_image: For `folder:PATH`: `"error"`, or `"skip"` to leave bad images out.
         central_crop: Side of the central part that is looked at when evaluating, as a share of the
             shorter side; 1 squeezes the whole image into the input.
+        eval_scales: For segmentation: factors on the own size of a test image, each looked at and
+            averaged, by sliding window where the result is larger than the network's input. Empty
+            to squeeze the whole image into the input, as the augmentations but `"segmentation"` do.
+        eval_flip: For segmentation: whether a test image is also looked at mirrored.
     """
 
     name: str
@@ -153,8 +157,11 @@ class Recipe:
     base_size: int = 0
     start_from: str = ""
     on_bad_image: str = "error"
+    eval_scales: tuple[float, ...] = ()
+    eval_flip: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "eval_scales", tuple(self.eval_scales))
         for field, names in (("augmentation", AUGMENTATIONS), ("normalisation", NORMALISATIONS)):
             if getattr(self, field) not in names:
                 raise RecipeError(unknown(field, getattr(self, field), names))
@@ -173,8 +180,22 @@ class Recipe:
             raise RecipeError(
                 f"central_crop: expected a share in (0, 1]. Received: {self.central_crop!r}"
             )
+        if not all(_is_scale(scale) for scale in self.eval_scales):
+            raise RecipeError(
+                "eval_scales: expected finite numbers above 0, such as (0.5, 1.0, 1.5). "
+                f"Received: {self.eval_scales!r}"
+            )
         if not any(phase.epochs for phase in self.phases):
             raise RecipeError("epochs: expected at least 1 in a phase. Received: 0 in all")
+
+    def preprocessing(self) -> dict[str, Any]:
+        """What is done to a test image, but for the network's size, in plain values."""
+        return {
+            "normalisation": self.normalisation,
+            "central_crop": self.central_crop,
+            "scales": list(self.eval_scales),
+            "flip": self.eval_flip,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
@@ -186,6 +207,10 @@ class Recipe:
         phases = tuple(Phase(**phase) for phase in values["phases"])
         model = GroupNetConfig.from_dict(values["model"])
         return cls(**{**values, "model": model, "phases": phases})
+
+
+def _is_scale(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < math.inf
 
 
 def load_recipe(name: str, zoo: Path, dataset: str | None = None) -> Recipe:

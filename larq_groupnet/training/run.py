@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import larq as lq
+import numpy as np
 import tensorflow as tf
 
 from larq_groupnet.config import DENSE_HEADS, NOT_BINARY_QUANTIZERS
@@ -29,7 +30,7 @@ from larq_groupnet.training.distribution import Runtime, check_batch, is_chief, 
 from larq_groupnet.training.evaluate import Samples, evaluate
 from larq_groupnet.training.fit import Session, train
 from larq_groupnet.training.recipe import Recipe, RecipeError
-from larq_groupnet.training.saved import load_run, pipeline_of
+from larq_groupnet.training.saved import load_run, pipeline_of, test_images
 from larq_groupnet.training.start import load_start, with_start
 from larq_groupnet.training.tasks import task_of
 
@@ -77,8 +78,51 @@ def run(
         Interrupted: After SIGINT or SIGTERM.
         ConversionError: If the trained network does not convert; the weights are kept.
     """
-    runtime = runtime or Runtime()
     recipe = with_start(recipe, start_from)
+    weights = train_weights(recipe, data_dir, output_dir, runtime)
+    if weights is None:
+        return None
+    builder = prepare(recipe.dataset, data_dir, recipe.on_bad_image)
+    data, task = pipeline_of(recipe, builder), task_of(recipe.model)
+    model = load_run(weights)
+    draw_curves(
+        output_dir / "history.csv", output_dir / "curves.png", task.headline, task.loss_name
+    )
+    images = next(iter(data.eval_batches("validation")))[0].numpy()[:VERIFIED]
+    names, count = class_names(builder), NUM_PICTURES[data.target]
+    description = {"classes": names, "preprocessing": recipe.preprocessing()}
+    tflite = convert(model, output_dir / "model.tflite", data=images, description=description)
+
+    batches, view = test_images(recipe, data)
+    found, samples = evaluate(model, tflite, batches, task, names, count, view)
+    results = {
+        "name": recipe.name,
+        "dataset": recipe.dataset,
+        "headline": task.headline,
+        "unit": task.unit,
+        "preprocessing": recipe.preprocessing(),
+        **found,
+        **_costs(model, tflite),
+    }
+    results["keras"]["bytes"] = weights.stat().st_size
+    results["lce"]["bytes"] = tflite.stat().st_size
+    _draw(recipe, data.target, samples, results, names, output_dir / "predictions.png")
+    write_json(output_dir / "results.json", results)
+    return results
+
+
+def train_weights(
+    recipe: Recipe,
+    data_dir: Path,
+    output_dir: Path,
+    runtime: Runtime | None = None,
+) -> Path | None:
+    """The part of `run` that trains; arguments and errors are those of `run`.
+
+    Returns:
+        The weights of the last phase; `None` from a worker that is not the chief.
+    """
+    runtime = runtime or Runtime()
     _check_folder(recipe, output_dir)
     strategy = open_strategy(runtime.strategy)
     check_batch(recipe.batch_size, strategy)
@@ -94,7 +138,7 @@ def run(
     with contextlib.ExitStack() as stack:
         scratch = None
         if is_chief(strategy):
-            _write_json(output_dir / "recipe.json", recipe.to_dict())
+            write_json(output_dir / "recipe.json", recipe.to_dict())
         else:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         session = Session(
@@ -108,30 +152,7 @@ def run(
             scratch,
         )
         weights = _train(recipe, session, start, runtime.precision)
-        if scratch:
-            return None
-    model = load_run(weights)
-    draw_curves(
-        output_dir / "history.csv", output_dir / "curves.png", task.headline, task.loss_name
-    )
-    images = next(iter(data.eval_batches("validation")))[0].numpy()[:VERIFIED]
-    tflite = convert(model, output_dir / "model.tflite", data=images)
-
-    names, count = class_names(builder), NUM_PICTURES[data.target]
-    found, samples = evaluate(model, tflite, data.eval_batches("test"), task, names, count)
-    results = {
-        "name": recipe.name,
-        "dataset": recipe.dataset,
-        "headline": task.headline,
-        "unit": task.unit,
-        **found,
-        **_costs(model, tflite),
-    }
-    results["keras"]["bytes"] = weights.stat().st_size
-    results["lce"]["bytes"] = tflite.stat().st_size
-    _draw(recipe, data.target, samples, results, names, output_dir / "predictions.png")
-    _write_json(output_dir / "results.json", results)
-    return results
+    return None if scratch else weights
 
 
 def _train(recipe: Recipe, session: Session, start: tf.keras.Model | None, precision: str) -> Path:
@@ -158,26 +179,32 @@ def evaluate_only(recipe: Recipe, data_dir: Path, weights: str | Path) -> dict[s
     """Test metrics of weights that exist, without training.
 
     Args:
-        recipe: The one that they were trained with.
+        recipe: The one that they were trained with; `eval_scales` and `eval_flip` may differ.
         data_dir: Where datasets are kept.
         weights: Folder of a run, or a weights file.
     """
     _check(recipe, data_dir)
     model = load_run(weights, recipe)
     data = pipeline_of(recipe, builder := prepare(recipe.dataset, data_dir, recipe.on_bad_image))
+    batches, view = test_images(recipe, data)
     found, _ = evaluate(
-        model, None, data.eval_batches("test"), task_of(recipe.model), class_names(builder)
+        model, None, batches, task_of(recipe.model), class_names(builder), view=view
     )
-    return {"name": recipe.name, "dataset": recipe.dataset, **found}
+    return {
+        "name": recipe.name,
+        "dataset": recipe.dataset,
+        "preprocessing": recipe.preprocessing(),
+        **found,
+    }
 
 
 def adapt(recipe: Recipe, dataset: str, data_dir: Path) -> Recipe:
-    """The recipe for a dataset of another number of classes and channels."""
+    """The recipe for a dataset of another number of classes and channels, and of any image size."""
     builder = open_dataset(dataset, data_dir)
     channels = builder.info.features["image"].shape[-1]
     shape = (*recipe.model.input_shape[:2], channels)
     model = recipe.model.replace(num_classes=len(class_names(builder)), input_shape=shape)
-    return dataclasses.replace(recipe, dataset=dataset, model=model)
+    return dataclasses.replace(recipe, dataset=dataset, model=model, eval_scales=())
 
 
 def disagreement(results: dict[str, Any]) -> str | None:
@@ -215,9 +242,12 @@ def _draw(
         f"{recipe.name} on {recipe.dataset}, converted for LCE: the first {len(samples.images)} "
         f"test images, test {headline} {results['lce'][headline]:.3f}"
     )
-    draw = draw_labels if target == "label" else draw_predictions
-    images = to_pixels(samples.images, recipe.normalisation)
-    draw(images, samples.truths, samples.scores, names, path, title)
+    if target == "label":
+        images = [to_pixels(image, recipe.normalisation) for image in samples.images]
+        draw_labels(images, samples.truths, samples.scores, names, path, title)
+    else:
+        images = [image.astype(np.uint8) for image in samples.images]
+        draw_predictions(images, samples.truths, samples.scores, names, path, title)
 
 
 def _check_folder(recipe: Recipe, output_dir: Path) -> None:
@@ -291,6 +321,7 @@ def _check(recipe: Recipe, data_dir: Path) -> None:
         raise RecipeError(f"model: this network cannot be built. Keras says: {error}") from error
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes plain values, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, default=str) + "\n")

@@ -5,13 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from larq_groupnet.data import augment
-from larq_groupnet.data.pipeline import Pipeline, mean_colour, prepare
+from larq_groupnet.data.pipeline import (
+    Pipeline,
+    class_names,
+    mean_colour,
+    open_dataset,
+    prepare,
+)
+from larq_groupnet.inference.full_image import FullImage
 from larq_groupnet.models import build, load_weights
 from larq_groupnet.training.recipe import Recipe, RecipeError
 
@@ -101,9 +109,41 @@ def first_images(data: Pipeline, role: str, count: int) -> np.ndarray:
     return images
 
 
+def describe_run(path: str | Path, data_dir: Path) -> dict[str, Any]:
+    """What has to be known to use a run's network: `classes` by name, and `preprocessing`.
+
+    Args:
+        path: As for `load_run`.
+        data_dir: Where datasets are kept. The names come from the run's results, or from the
+            dataset if the run is not finished.
+
+    Raises:
+        RecipeError: If there is no `recipe.json`.
+        DatasetError: If the dataset is needed and cannot be opened.
+    """
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    recipe = _recipe_of(folder)
+    if recipe is None:
+        raise RecipeError(f"run: expected a recipe.json in {folder}. Received: none")
+    if (folder / "results.json").is_file():
+        keras = json.loads((folder / "results.json").read_text())["keras"]
+        names = list(keras["iou"] if "iou" in keras else keras["recall"])
+    else:
+        names = class_names(open_dataset(recipe.dataset, data_dir, recipe.on_bad_image))
+    return {"classes": names, "preprocessing": recipe.preprocessing()}
+
+
 def _recipe_of(folder: Path) -> Recipe | None:
     file = folder / "recipe.json"
     return Recipe.from_dict(json.loads(file.read_text())) if file.is_file() else None
+
+
+def test_images(recipe: Recipe, data: Pipeline) -> tuple[tf.data.Dataset, FullImage | None]:
+    """The test set as `evaluate` takes it: batches, or full images and how to look at them."""
+    if data.target == "label":
+        return data.eval_batches("test"), None
+    view = FullImage(data.size, recipe.normalisation, recipe.eval_scales, recipe.eval_flip)
+    return data.full_images("test"), view
 
 
 def pipeline_of(recipe: Recipe, builder: tfds.core.DatasetBuilder) -> Pipeline:

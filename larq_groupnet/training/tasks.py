@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from larq_groupnet.config import DENSE_HEADS, GroupNetConfig
 from larq_groupnet.data import VOID
-from larq_groupnet.metrics import IntegerMeanIoU, SegmentationCounts
+from larq_groupnet.metrics import BOUNDARY_TOLERANCE, IntegerMeanIoU, SegmentationCounts
 from larq_groupnet.training.evaluate import LabelCounts
 
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -66,7 +66,7 @@ class Task:
         raise NotImplementedError
 
     @staticmethod
-    def add(counts: Any, truth: np.ndarray, scores: np.ndarray) -> None:
+    def add(counts: Any, truth: Any, scores: Any) -> None:
         """Adds one batch to a tally."""
         raise NotImplementedError
 
@@ -113,13 +113,18 @@ class Segmentation(Task):
         return [IntegerMeanIoU(self.num_classes, ignore=VOID, name="miou")]
 
     def counts(self) -> SegmentationCounts:
-        """Counts of pixels."""
-        return SegmentationCounts(self.num_classes, ignore=VOID)
+        """Counts of pixels, and of boundary pixels."""
+        return SegmentationCounts(
+            self.num_classes, ignore=VOID, boundary_tolerance=BOUNDARY_TOLERANCE
+        )
 
     @staticmethod
-    def add(counts: SegmentationCounts, truth: np.ndarray, scores: np.ndarray) -> None:
-        """Adds class maps `(batch, height, width)` and their logits."""
-        counts.add(truth, scores.argmax(-1))
+    def add(
+        counts: SegmentationCounts, truth: Iterable[np.ndarray], scores: Iterable[np.ndarray]
+    ) -> None:
+        """Adds class maps `(height, width)`, each of its own size, and their scores."""
+        for classes, values in zip(truth, scores, strict=True):
+            counts.add(classes, values.argmax(-1))
 
 
 def task_of(config: GroupNetConfig) -> Task:

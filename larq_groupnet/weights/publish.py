@@ -116,11 +116,7 @@ def publish(
             Path(folder) / "weights.safetensors",
             dataset=recipe.dataset,
             classes=_per_class(found.results)["keras"],
-            preprocessing={
-                "size": [height, width],
-                "normalisation": recipe.normalisation,
-                "central_crop": recipe.central_crop,
-            },
+            preprocessing={"size": [height, width], **recipe.preprocessing()},
             metrics=_metrics(found.results, command),
             licence=licence,
         )

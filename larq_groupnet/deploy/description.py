@@ -1,0 +1,53 @@
+"""What a `.tflite` says of itself: class names and preprocessing, in the file.
+
+They are a JSON file in a ZIP archive behind the flatbuffer, which is where TensorFlow Lite keeps
+the files that belong to a model. Interpreters read the flatbuffer alone, whose bytes stay the same,
+and `unzip -p model.tflite larq_groupnet.json` prints the description.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+from larq_groupnet.deploy.flatbuffer import ConversionError, File, read
+
+NAME = "larq_groupnet.json"
+
+
+def with_description(content: bytes, description: Mapping[str, Any]) -> bytes:
+    """The file with a description, which must be of plain values.
+
+    The same content and description give the same bytes.
+    """
+    file = io.BytesIO(content)
+    with zipfile.ZipFile(file, "a") as archive:
+        # A ZipInfo of its own has the date 1980-01-01.
+        archive.writestr(zipfile.ZipInfo(NAME), json.dumps(description, indent=2) + "\n")
+    return file.getvalue()
+
+
+def read_description(file: File) -> dict[str, Any] | None:
+    """The description of a `.tflite`, or `None` if it has none.
+
+    Raises:
+        ConversionError: If it is no TFLite file, or if its description is damaged.
+        OSError: If it cannot be read.
+    """
+    content = io.BytesIO(read(file))
+    if not zipfile.is_zipfile(content):
+        return None
+    try:
+        with zipfile.ZipFile(content) as archive:
+            if NAME not in archive.namelist():
+                return None
+            found: dict[str, Any] = json.loads(archive.read(NAME))
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise ConversionError(
+            f"expected a description {NAME} as convert writes it behind the file. "
+            f"Received: {type(error).__name__}: {error}"
+        ) from error
+    return found

@@ -1,0 +1,146 @@
+"""Scores of every pixel of an image of any size, from a network of one size."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from larq_groupnet.data.pipeline import normalise
+
+Array = NDArray[np.float32]
+Predict = Callable[[Array], Array]
+"""From images `(batch, height, width, channels)`, preprocessed, to logits
+`(batch, height, width, classes)`, of the network's size."""
+
+BATCH_SIZE = 16
+"""Windows that the network is given at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FullImage:
+    """How a whole image is looked at.
+
+    An image that is larger than the network's input is covered by windows half a window apart, a
+    smaller one is padded below and on the right, as the augmentation `"segmentation"` does.
+    Windows, scales and mirror images are averaged as probabilities. A pixel counts in a window by
+    its distance from the window's edge, where an object may be cut off.
+
+    Attributes:
+        size: Height and width of the network's input.
+        normalisation: See `larq_groupnet.data.pipeline.normalise`.
+        scales: Factors on the image's own size, each looked at; empty to squeeze the whole image
+            into the network's input.
+        flip: Whether the mirror image is looked at as well.
+    """
+
+    size: tuple[int, int]
+    normalisation: str = "symmetric"
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+
+    def scores(self, predict: Predict, images: Sequence[Array]) -> list[Array]:
+        """Probabilities `(height, width, classes)` of images, each of its own size.
+
+        The windows of all images share batches. At its peak this holds about
+        `8 * height * width * classes` bytes an image.
+
+        Args:
+            predict: The network.
+            images: `(height, width, channels)`, pixels of 0 to 255.
+        """
+        views = [list(self._views(image)) for image in images]
+        windows = [
+            view[top : top + self.size[0], left : left + self.size[1]]
+            for view in _flat(views)
+            for top, left in self._corners(view.shape)
+        ]
+        found = iter(_predicted(predict, windows))
+        results = []
+        for image, own in zip(images, views, strict=True):
+            total: Array | float = 0.0
+            for number, (view, extent) in enumerate(zip(own, self._extents(image), strict=True)):
+                scores = self._joined(view.shape, found)[: extent[0], : extent[1]]
+                if self.flip and number % 2:
+                    scores = scores[:, ::-1]
+                total += _resized(scores, image.shape[:2])
+            results.append(np.asarray(total / np.float32(len(own)), np.float32))
+        return results
+
+    def groups(self, examples: Iterable[tuple[Array, Array]]) -> Iterator[tuple[list, list]]:
+        """Images and truths in lists that fill at least one batch of windows each."""
+        images: list[Array] = []
+        truths: list[Array] = []
+        windows = 0
+        for image, truth in examples:
+            images.append(image)
+            truths.append(truth)
+            windows += sum(len(self._corners(extent)) for extent in self._extents(image))
+            if windows >= BATCH_SIZE:
+                yield images, truths
+                images, truths, windows = [], [], 0
+        if images:
+            yield images, truths
+
+    def _extents(self, image: Array) -> list[tuple[int, int]]:
+        """Height and width of the image in each view."""
+        height, width = image.shape[:2]
+        sizes = [
+            (max(round(scale * height), 1), max(round(scale * width), 1)) for scale in self.scales
+        ]
+        return [size for size in sizes or [self.size] for _ in range(1 + self.flip)]
+
+    def _views(self, image: Array) -> Iterator[Array]:
+        """The image at each scale, then mirrored, normalised and as large as a window at least."""
+        for number, extent in enumerate(self._extents(image)):
+            pixels = _resized(np.asarray(image, np.float32), extent)
+            if self.flip and number % 2:
+                pixels = pixels[:, ::-1]
+            short = [max(side - own, 0) for side, own in zip(self.size, extent, strict=True)]
+            padding = ((0, short[0]), (0, short[1]), (0, 0))
+            # Normalised, the mean colour is 0.
+            yield np.pad(normalise(pixels, self.normalisation).numpy(), padding)
+
+    def _corners(self, shape: Sequence[int]) -> list[tuple[int, int]]:
+        """Top left corners of the windows: half a window apart, the last ones at the edge."""
+        starts = []
+        for whole, side in zip(shape, self.size, strict=False):
+            last, step = max(whole - side, 0), max(side // 2, 1)
+            starts.append([min(start, last) for start in range(0, last + step, step)])
+        return [(top, left) for top in starts[0] for left in starts[1]]
+
+    def _joined(self, shape: Sequence[int], found: Iterator[Array]) -> Array:
+        """The weighted mean of the next windows of `found` over a view of this shape."""
+        ramps = [np.minimum(np.arange(side), np.arange(side)[::-1]) + 1.0 for side in self.size]
+        weight = np.outer(*ramps)[..., None].astype(np.float32)
+        total, weights = np.zeros((), np.float32), np.zeros((*shape[:2], 1), np.float32)
+        for top, left in self._corners(shape):
+            window = next(found)
+            if not total.ndim:
+                total = np.zeros((*shape[:2], window.shape[-1]), np.float32)
+            part = np.s_[top : top + self.size[0], left : left + self.size[1]]
+            total[part] += weight * window
+            weights[part] += weight
+        joined: Array = total / weights
+        return joined
+
+
+def _predicted(predict: Predict, windows: Sequence[Array]) -> Iterator[Array]:
+    """Probabilities of each window."""
+    for start in range(0, len(windows), BATCH_SIZE):
+        logits = predict(np.stack(windows[start : start + BATCH_SIZE]))
+        yield from tf.nn.softmax(logits).numpy()
+
+
+def _resized(array: Array, size: Sequence[int]) -> Array:
+    if tuple(array.shape[:2]) == tuple(size):
+        return array
+    resized: Array = tf.image.resize(array, size, antialias=True).numpy()
+    return resized
+
+
+def _flat(lists: Iterable[Iterable[Array]]) -> Iterator[Array]:
+    return (item for items in lists for item in items)

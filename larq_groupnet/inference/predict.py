@@ -1,0 +1,150 @@
+"""The command `predict`: pictures in, class maps or the likeliest classes out."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from larq_groupnet.data.features import SUFFIXES, ImageFile
+from larq_groupnet.files import replacing
+from larq_groupnet.inference.sources import Predictor
+from larq_groupnet.report.overlay import draw_overlay, index_image, shares
+
+TOP = 5
+"""How many of the likeliest classes of an image are named."""
+
+COLUMNS = ("image", "rank", "class", "probability")
+_ORIENTATION = 0x112
+"""The EXIF tag that says how a camera was held."""
+
+
+class NoImagesError(ValueError):
+    """There is nothing to predict."""
+
+
+def predict_files(
+    predictor: Predictor, source: str | Path, output_dir: str | Path
+) -> tuple[int, list[Path]]:
+    """Predicts an image, or every image in a folder and the folders in it, and says what it found.
+
+    Of a network that classifies pixels, `masks/NAME.png` holds the classes as a palette PNG of the
+    image's own size, and `overlays/NAME.png` shows them. Of one that classifies images,
+    `predictions.csv` has the likeliest classes. A file that cannot be read is named and passed
+    over. Nothing is left half written.
+
+    Args:
+        predictor: The network.
+        source: An image, or a folder.
+        output_dir: Takes the results; what it holds is not read.
+
+    Returns:
+        How many images were predicted, and the files that were passed over.
+
+    Raises:
+        FileNotFoundError: If `source` does not exist.
+        NoImagesError: If there is no image in it.
+        OSError: If a result cannot be written.
+    """
+    source, output_dir = Path(source), Path(output_dir)
+    files = find_images(source, output_dir)
+    root = source if source.is_dir() else source.parent
+    names = _names([file.relative_to(root) for file in files])
+    passed_over, rows = [], []
+    for file, name in zip(tqdm(files, "Predicting", unit="image"), names, strict=True):
+        try:
+            pixels = read_pixels(file, predictor.input_shape[2])
+        except (OSError, ValueError, SyntaxError, tf.errors.OpError, Image.DecompressionBombError):
+            passed_over.append(file)
+            tqdm.write(f"{file}: passed over, it cannot be decoded", file=sys.stderr)
+            continue
+        scores = predictor(pixels)
+        if predictor.dense:
+            classes = scores.argmax(-1)
+            found = shares(classes)
+            _save(index_image(classes, predictor.classes), output_dir / "masks" / name)
+            overlay = draw_overlay(pixels, classes, predictor.classes)
+            _save(overlay, output_dir / "overlays" / name)
+        else:
+            best = np.argsort(-scores, kind="stable")[:TOP]
+            found = [(int(label), float(scores[label])) for label in best]
+            rows += [
+                (file, rank, predictor.classes[label], probability)
+                for rank, (label, probability) in enumerate(found, 1)
+            ]
+        line = ", ".join(f"{predictor.classes[label]} {share:.1%}" for label, share in found[:TOP])
+        tqdm.write(f"{file}: {line}")
+    if not predictor.dense:
+        _write_csv(rows, output_dir / "predictions.csv")
+    return len(files) - len(passed_over), passed_over
+
+
+def find_images(source: Path, output_dir: Path) -> list[Path]:
+    """The file, or the images in a folder and its folders, by name, but for earlier results.
+
+    Raises:
+        FileNotFoundError: If `source` does not exist.
+        NoImagesError: If it is a folder without images.
+    """
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise FileNotFoundError(f"expected an image or a folder of images. Received: {source}")
+    own = output_dir.resolve()
+    files = sorted(
+        file
+        for file in source.rglob("*")
+        if file.suffix.lower() in SUFFIXES and file.is_file() and own not in file.resolve().parents
+    )
+    if not files:
+        raise NoImagesError(
+            f"expected images ({', '.join(SUFFIXES)}) in the folder. Received: {source}, which has "
+            "none"
+        )
+    return files
+
+
+def read_pixels(file: Path, channels: int) -> np.ndarray:
+    """An image as the training data is read, `(height, width, channels) uint8`, but upright.
+
+    Args:
+        file: Of any format in `features.SUFFIXES`.
+        channels: 1 for grey, 3 for colour.
+
+    Raises:
+        OSError, ValueError, tf.errors.OpError: If it cannot be decoded.
+    """
+    image = Image.fromarray(ImageFile().decode_example(tf.constant(str(file))).numpy())
+    with Image.open(file) as stored:
+        image.getexif()[_ORIENTATION] = stored.getexif().get(_ORIENTATION, 1)
+    image = ImageOps.exif_transpose(image)
+    pixels = np.asarray(image.convert("L") if channels == 1 else image)
+    return pixels.reshape((*pixels.shape[:2], channels))
+
+
+def _names(files: Sequence[Path]) -> list[Path]:
+    """`NAME.png` for each; where two would be the same, with the old ending before the new one."""
+    counts = Counter(file.with_suffix(".png") for file in files)
+    return [
+        file.with_suffix(".png" if counts[file.with_suffix(".png")] == 1 else f"{file.suffix}.png")
+        for file in files
+    ]
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    with replacing(path) as temporary:
+        image.save(temporary)
+
+
+def _write_csv(rows: Sequence[tuple[Path, int, str, float]], path: Path) -> None:
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows((*row, f"{share:.6f}") for *row, share in rows)

@@ -1,0 +1,105 @@
+"""Class maps as pictures: over the image with a legend, and as a palette PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from PIL import Image
+
+from larq_groupnet.report.pictures import BACKGROUND, class_colours
+
+OPACITY = 0.6
+"""Of a class's colour over the image."""
+
+LEAST_WIDTH = 480
+"""In pixels: a smaller image is enlarged by a whole number, so that its legend can be read."""
+
+_DPI = 100
+_BETWEEN = 0.25
+"""What is left of the brightness on the line between two classes."""
+
+
+def draw_overlay(image: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) -> Image.Image:
+    """The image under the colours of its classes, and a legend of those that occur.
+
+    It is grey under a colour, so that the colour can be told. A class 0 called `background` is left
+    as it is.
+
+    Args:
+        image: `(height, width, 1 or 3) uint8`.
+        classes: `(height, width)` integers.
+        class_names: One per class.
+
+    Returns:
+        An RGB image as large as the given one, times a whole number where that is less than
+        `LEAST_WIDTH` wide, and the legend beneath.
+    """
+    palette = palette_of(class_names)
+    opacity = np.full(len(class_names), OPACITY)
+    if class_names[0] == "background":
+        opacity[0] = 0.0
+    share = opacity[classes][..., None]
+    edge = np.zeros(classes.shape, bool)
+    edge[1:] |= classes[1:] != classes[:-1]
+    edge[:, 1:] |= classes[:, 1:] != classes[:, :-1]
+    grey = np.asarray(Image.fromarray(_rgb(image)).convert("L"))[..., None]
+    pixels = np.where(share > 0, (1 - share) * grey + share * palette[classes], image)
+    pixels = np.where(edge[..., None], _BETWEEN * pixels, pixels).round().astype(np.uint8)
+    factor = -(-LEAST_WIDTH // image.shape[1])
+    picture = Image.fromarray(pixels).resize(
+        (factor * image.shape[1], factor * image.shape[0]), Image.Resampling.NEAREST
+    )
+    legend = _legend(classes, class_names, palette, picture.width)
+    whole = Image.new("RGB", (picture.width, picture.height + legend.height), "white")
+    whole.paste(picture, (0, 0))
+    whole.paste(legend, (0, picture.height))
+    return whole
+
+
+def index_image(classes: np.ndarray, class_names: Sequence[str]) -> Image.Image:
+    """A palette image whose stored values are the classes, `(height, width)` below 256."""
+    image = Image.fromarray(classes.astype(np.uint8), "P")
+    image.putpalette(palette_of(class_names).tobytes())
+    return image
+
+
+def palette_of(class_names: Sequence[str]) -> np.ndarray:
+    """Colours `(classes, 3) uint8`: dark for a class 0 called `background`."""
+    colours = class_colours(len(class_names))
+    if class_names[0] == "background":
+        colours = [BACKGROUND, *colours[:-1]]
+    return np.array([[round(255 * c) for c in to_rgb(name)] for name in colours], np.uint8)
+
+
+def shares(classes: np.ndarray) -> list[tuple[int, float]]:
+    """The classes that occur and their share of the pixels, largest first."""
+    counts = np.bincount(classes.ravel())
+    order = [int(label) for label in np.argsort(-counts, kind="stable") if counts[label]]
+    return [(label, float(counts[label] / classes.size)) for label in order]
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(image, (*image.shape[:2], 3))
+
+
+def _legend(
+    classes: np.ndarray, class_names: Sequence[str], palette: np.ndarray, width: int
+) -> Image.Image:
+    """A white strip with colour, name and share of each class that occurs."""
+    texts = {label: f"{class_names[label]} {part:.1%}" for label, part in shares(classes)}
+    handles = [
+        Patch(facecolor=palette[label] / 255, edgecolor="#444444", label=text)
+        for label, text in texts.items()
+    ]
+    columns = max(min(width // (9 * max(map(len, texts.values())) + 45), len(handles)), 1)
+    rows = -(-len(handles) // columns)
+    figure = Figure(figsize=(width / _DPI, 0.24 * rows + 0.16), dpi=_DPI, facecolor="white")
+    figure.legend(handles=handles, loc="center", ncols=columns, frameon=False, fontsize=10)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

@@ -1,0 +1,206 @@
+"""`predict` on real files: every form of a network, images of any size, and what goes wrong."""
+
+import csv
+import dataclasses
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT
+from PIL import Image
+
+from larq_groupnet.deploy import ConversionError, convert
+from larq_groupnet.deploy.description import NAME, read_description, with_description
+from larq_groupnet.inference.predict import find_images, predict_files, read_pixels
+from larq_groupnet.inference.sources import SourceError, load_predictor
+from larq_groupnet.training.saved import load_run
+from larq_groupnet.weights import packed
+from larq_groupnet.weights.registry import RegistryError, register
+
+CLASSES = ("background", "cat", "dog", "cat and dog")
+
+
+def picture(path, size, seed=0, mode="RGB"):
+    """Blots of colour, of `size` (width, height)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    blots = np.random.RandomState(seed).randint(0, 256, (6, 6, 3), np.uint8)
+    Image.fromarray(blots).resize(size, Image.Resampling.BICUBIC).convert(mode).save(path)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    picture(folder / "large.png", (70, 45))
+    picture(folder / "sub" / "small.jpg", (20, 11), 1)
+    picture(folder / "grey.png", (32, 32), 2, "L")
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def masks_in(folder):
+    found = {}
+    for path in sorted(folder.rglob("*.png")):
+        with Image.open(path) as mask:
+            assert mask.mode == "P"
+            found[path.relative_to(folder).as_posix()] = np.asarray(mask)
+    return found
+
+
+def test_masks_hold_the_classes_at_the_size_of_the_image(dense_run, images, tmp_path):
+    out = tmp_path / "out"
+    done, passed_over = predict_files(load_predictor(dense_run), images, out)
+    assert (done, passed_over) == (3, [])
+    masks = masks_in(out / "masks")
+    shapes = {"grey.png": (32, 32), "large.png": (45, 70), "sub/small.png": (11, 20)}
+    assert {name: mask.shape for name, mask in masks.items()} == shapes
+    overlays = {p.relative_to(out / "overlays").as_posix() for p in out.glob("overlays/**/*.png")}
+    assert overlays == set(shapes)
+
+    pixels = np.asarray(Image.open(images / "grey.png").convert("RGB"), "float32")
+    mean, deviation = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
+    logits = load_run(dense_run)((pixels[None] - mean) / deviation)[0].numpy()
+    np.testing.assert_array_equal(masks["grey.png"], logits.argmax(-1))
+    assert len(np.unique(np.concatenate([m.ravel() for m in masks.values()]))) > 1
+
+
+def test_a_converted_file_alone_says_the_same(dense_run, dense_file, images, tmp_path):
+    keras, lce = load_predictor(dense_run), load_predictor(shutil.copy(dense_file, tmp_path))
+    for name in ("large.png", "grey.png"):
+        pixels = read_pixels(images / name, 3)
+        np.testing.assert_allclose(lce(pixels), keras(pixels), atol=0.02)
+        assert np.mean(lce(pixels).argmax(-1) == keras(pixels).argmax(-1)) > 0.99
+    fields = [field.name for field in dataclasses.fields(keras) if field.name != "network"]
+    assert [getattr(lce, f) for f in fields] == [getattr(keras, f) for f in fields]
+    assert lce.classes == CLASSES and lce.normalisation == "imagenet"
+
+
+def test_a_release_file_and_a_registered_name_say_the_same(
+    dense_run, images, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LARQ_GROUPNET_CACHE", str(tmp_path / "cache"))
+    model, config = load_run(dense_run), _config(dense_run)
+    path = packed.save(
+        model,
+        config,
+        tmp_path / "weights.safetensors",
+        dataset="none",
+        classes=CLASSES,
+        preprocessing={"size": [32, 32], "normalisation": "imagenet", "central_crop": 1.0},
+        metrics=(),
+        licence="-",
+    )
+    register(path, "mine", "tiny")
+    pixels = read_pixels(images / "large.png", 3)
+    expected = load_predictor(dense_run)(pixels)
+    for source in (path, "mine", "tiny:mine"):
+        np.testing.assert_array_equal(load_predictor(source)(pixels), expected)
+    register(path, "mine", "other")
+    with pytest.raises(RegistryError, match="tiny:mine, other:mine|other:mine, tiny:mine"):
+        load_predictor("mine")
+    with pytest.raises(FileNotFoundError, match="Did you mean 'mine'"):
+        load_predictor("mone")
+
+
+def _config(run):
+    import json
+
+    from larq_groupnet.training import Recipe
+
+    return Recipe.from_dict(json.loads((run / "recipe.json").read_text())).model
+
+
+def test_classes_go_to_a_table_with_the_five_likeliest_or_all(label_run, tmp_path, capsys):
+    picture(tmp_path / "in" / "a.png", (50, 40))
+    picture(tmp_path / "in" / "b.png", (24, 24), 1)
+    predictor = load_predictor(label_run)
+    predict_files(predictor, tmp_path / "in", tmp_path / "out")
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == [str(tmp_path / "in" / f"{n}.png") for n in "aaaabbbb"]
+    assert [row["rank"] for row in rows] == list("12341234")
+
+    grey = np.asarray(Image.open(tmp_path / "in" / "a.png").convert("L"), "float32")[5:35, 10:40]
+    seen = tf.image.resize(grey[None, ..., None], (24, 24), antialias=True) / 127.5 - 1
+    expected = load_run(label_run)(seen)[0].numpy()
+    order = np.argsort(-expected)
+    assert [row["class"] for row in rows[:4]] == [CLASSES[label] for label in order]
+    found = [float(row["probability"]) for row in rows[:4]]
+    np.testing.assert_allclose(found, expected[order], atol=2e-3)
+    assert f"a.png: {CLASSES[order[0]]} {found[0]:.1%}" in capsys.readouterr().out
+
+
+def test_a_bad_file_is_named_and_passed_over(dense_file, images, tmp_path):
+    (images / "broken.png").write_bytes((images / "large.png").read_bytes()[:80])
+    (images / "empty.jpg").write_bytes(b"")
+    words = ["predict", str(dense_file), str(images), f"--output={images / 'out'}"]
+    for _ in range(2):  # The second time, the results of the first are no images.
+        done = subprocess.run(
+            [sys.executable, "-m", "larq_groupnet", *words],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 1, done.stderr
+        assert "3 images predicted" in done.stdout and "2 passed over" in done.stdout
+        for name in ("broken.png", "empty.jpg"):
+            assert f"{images / name}: passed over, it cannot be decoded" in done.stderr
+        assert "Predicting" in done.stderr and "Traceback" not in done.stderr
+    assert len(masks_in(images / "out" / "masks")) == 3
+
+
+def test_what_is_left_of_a_name_tells_two_images_apart(dense_file, tmp_path):
+    picture(tmp_path / "in" / "a.png", (32, 32))
+    picture(tmp_path / "in" / "a.jpg", (40, 30))
+    predict_files(load_predictor(dense_file), tmp_path / "in", tmp_path / "out")
+    shapes = {name: mask.shape for name, mask in masks_in(tmp_path / "out" / "masks").items()}
+    assert shapes == {"a.png.png": (32, 32), "a.jpg.png": (30, 40)}
+
+
+def test_a_photo_is_turned_upright_and_grey_is_what_grey_networks_read(tmp_path):
+    half = np.zeros((10, 20, 3), np.uint8)
+    half[:, :10] = 200
+    exif = Image.Exif()
+    exif[0x112] = 6  # To be turned by a quarter, clockwise.
+    Image.fromarray(half).save(tmp_path / "photo.jpg", exif=exif, quality=100)
+    upright = read_pixels(tmp_path / "photo.jpg", 3)
+    assert upright.shape == (20, 10, 3)
+    assert upright[:9].min() > 190 and upright[11:].max() < 10
+    assert read_pixels(tmp_path / "photo.jpg", 1).shape == (20, 10, 1)
+
+
+def test_one_image_and_nothing_to_do(dense_run, images, tmp_path):
+    assert find_images(images / "notes.txt", tmp_path) == [images / "notes.txt"]
+    assert len(find_images(images, tmp_path / "out")) == 3
+    with pytest.raises(ValueError, match="expected images"):
+        find_images(dense_run, tmp_path)
+    with pytest.raises(FileNotFoundError, match="expected an image or a folder"):
+        find_images(tmp_path / "nothing", tmp_path)
+
+
+def test_a_file_that_does_not_say_how_images_are_read_is_refused(dense_run, tmp_path):
+    path = convert(load_run(dense_run), tmp_path / "bare.tflite")
+    with pytest.raises(SourceError, match="--normalisation"):
+        load_predictor(path)
+    predictor = load_predictor(path, normalisation="symmetric", scales=(0.5,), flip=True)
+    assert (predictor.normalisation, predictor.scales, predictor.flip) == (
+        "symmetric",
+        (0.5,),
+        True,
+    )
+    assert predictor.classes == ("class_0", "class_1", "class_2", "class_3")
+
+
+def test_a_description_follows_the_bytes_that_were_verified(dense_file):
+    content = dense_file.read_bytes()
+    bare = content[: content.index(b"PK\x03\x04")]
+    description = read_description(content)
+    assert description["classes"] == list(CLASSES)
+    assert read_description(bare) is None
+    assert with_description(bare, description) == content
+    with pytest.raises(ConversionError, match="expected a description"):
+        read_description(content.replace(b'"classes"', b"'classes'"))
+    assert NAME.encode() in content
