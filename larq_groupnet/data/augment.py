@@ -16,7 +16,8 @@ from larq_groupnet.data import VOID
 Size = tuple[int, int]
 Augmentation = Callable[[tf.Tensor, tf.Tensor, Size, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
-_MEAN_COLOUR = 128.0
+MEAN_COLOUR = 128.0
+"""Of what is added around an image."""
 
 
 def resize(image: tf.Tensor, target: tf.Tensor, size: Size) -> tuple[tf.Tensor, tf.Tensor]:
@@ -118,7 +119,7 @@ def segmentation(
     scaled = tf.maximum(scaled, 1)
     both = tf.concat(
         [
-            tf.image.resize(image, scaled, antialias=True) - _MEAN_COLOUR,
+            tf.image.resize(image, scaled, antialias=True) - MEAN_COLOUR,
             # Void is what is left where there is no image, once both are padded with 0.
             tf.cast(tf.image.resize(target, scaled, method="nearest"), tf.float32) - VOID,
         ],
@@ -130,14 +131,14 @@ def segmentation(
     both = tf.image.stateless_random_crop(both, (*size, channels + 1), _other(seed, 1))
     both = tf.image.stateless_random_flip_left_right(both, _other(seed, 2))
     mask = tf.cast(both[..., channels:] + VOID, tf.int32)
-    return both[..., :channels] + _MEAN_COLOUR, mask
+    return both[..., :channels] + MEAN_COLOUR, mask
 
 
 def _padded_crop(image: tf.Tensor, size: Size, seed: tf.Tensor, mode: str) -> tf.Tensor:
     channels = image.shape[-1]
     rows, columns = (max(side // 8, 1) for side in size)
     paddings = [[rows, rows], [columns, columns], [0, 0]]
-    padded = tf.pad(image - _MEAN_COLOUR, paddings, mode) + _MEAN_COLOUR
+    padded = tf.pad(image - MEAN_COLOUR, paddings, mode) + MEAN_COLOUR
     return tf.image.stateless_random_crop(padded, (*size, channels), seed)
 
 

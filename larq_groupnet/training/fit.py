@@ -16,6 +16,7 @@ from larq_groupnet.training.callbacks import (
     StopOnNonFinite,
     StructureLog,
 )
+from larq_groupnet.training.distillation import Teacher, distilled
 from larq_groupnet.training.optimizers import optimizer
 from larq_groupnet.training.recipe import Phase, Recipe
 from larq_groupnet.training.snapshots import (
@@ -53,6 +54,8 @@ class Session:
         task: Loss and metrics.
         strategy: Where to compute.
         jit_compile: Compile the training step with XLA.
+        teacher: Whom the phases that distil learn from.
+        normalisation: That of the images.
         scratch_dir: Takes what this process has to write if it is not the chief.
     """
 
@@ -63,6 +66,8 @@ class Session:
     task: Task
     strategy: tf.distribute.Strategy = dataclasses.field(default_factory=tf.distribute.get_strategy)
     jit_compile: bool = False
+    teacher: Teacher | None = None
+    normalisation: str = "symmetric"
     scratch_dir: Path | None = None
 
     @property
@@ -133,6 +138,10 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
         end = first_epoch + phase.epochs
         with session.strategy.scope():
             model = build(recipe.model.replace(binary=phase.binary), name=recipe.name)
+            if phase.distils and session.teacher:
+                model = distilled(
+                    model, session.teacher, phase, session.task, session.normalisation
+                )
         if found is None or found[0].epoch < end:
             if before is not None:
                 copy_weights(before, model)

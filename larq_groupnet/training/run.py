@@ -75,6 +75,47 @@ def run(
         Interrupted: After SIGINT or SIGTERM.
         ConversionError: If the trained network does not convert; the weights are kept.
     """
+    weights = train_weights(recipe, data_dir, output_dir, start_from, runtime)
+    if weights is None:
+        return None
+    builder = prepare(recipe.dataset, data_dir, recipe.on_bad_image)
+    data, task = pipeline_of(recipe, builder), task_of(recipe.model)
+    model = load_run(weights)
+    draw_curves(
+        output_dir / "history.csv", output_dir / "curves.png", task.headline, task.loss_name
+    )
+    images = next(iter(data.eval_batches("validation")))[0].numpy()[:VERIFIED]
+    tflite = convert(model, output_dir / "model.tflite", data=images)
+
+    names, count = class_names(builder), NUM_PICTURES[data.target]
+    found, samples = evaluate(model, tflite, data.eval_batches("test"), task, names, count)
+    results = {
+        "name": recipe.name,
+        "dataset": recipe.dataset,
+        "headline": task.headline,
+        "unit": task.unit,
+        **found,
+        **_costs(model, tflite),
+    }
+    results["keras"]["bytes"] = weights.stat().st_size
+    results["lce"]["bytes"] = tflite.stat().st_size
+    _draw(recipe, data.target, samples, results, names, output_dir / "predictions.png")
+    _write_json(output_dir / "results.json", results)
+    return results
+
+
+def train_weights(
+    recipe: Recipe,
+    data_dir: Path,
+    output_dir: Path,
+    start_from: str | Path | None = None,
+    runtime: Runtime | None = None,
+) -> Path | None:
+    """The part of `run` that trains; arguments and errors are those of `run`.
+
+    Returns:
+        The weights of the last phase; `None` from a worker that is not the chief.
+    """
     runtime = runtime or Runtime()
     _check_folder(recipe, output_dir)
     strategy = open_strategy(runtime.strategy)
@@ -105,30 +146,7 @@ def run(
             scratch,
         )
         weights = _train(recipe, session, start, runtime.precision)
-        if scratch:
-            return None
-    model = load_run(weights)
-    draw_curves(
-        output_dir / "history.csv", output_dir / "curves.png", task.headline, task.loss_name
-    )
-    images = next(iter(data.eval_batches("validation")))[0].numpy()[:VERIFIED]
-    tflite = convert(model, output_dir / "model.tflite", data=images)
-
-    names, count = class_names(builder), NUM_PICTURES[data.target]
-    found, samples = evaluate(model, tflite, data.eval_batches("test"), task, names, count)
-    results = {
-        "name": recipe.name,
-        "dataset": recipe.dataset,
-        "headline": task.headline,
-        "unit": task.unit,
-        **found,
-        **_costs(model, tflite),
-    }
-    results["keras"]["bytes"] = weights.stat().st_size
-    results["lce"]["bytes"] = tflite.stat().st_size
-    _draw(recipe, data.target, samples, results, names, output_dir / "predictions.png")
-    _write_json(output_dir / "results.json", results)
-    return results
+    return None if scratch else weights
 
 
 def _train(recipe: Recipe, session: Session, start: tf.keras.Model | None, precision: str) -> Path:

@@ -10,10 +10,20 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.data import augment
+from larq_groupnet.data.mixing import Mixing
 from larq_groupnet.data.pipeline import Pipeline, prepare
+from larq_groupnet.data.rand_augment import rand_augment
 from larq_groupnet.models import build, load_weights
 from larq_groupnet.training.recipe import Recipe, RecipeError
+from larq_groupnet.weights import packed
+
+RELEASE = ".safetensors"
+"""Ending of a release file."""
+
+LAST = "-last"
+"""Behind the name of a phase: the file with the weights of its last epoch."""
 
 _AUGMENTATIONS = {
     "none": augment.unchanged,
@@ -30,15 +40,18 @@ def load_run(
     """The network of an earlier run with its weights.
 
     Args:
-        path: Folder of the run, for the weights of its last finished phase, or a weights file in
-            it.
-        recipe: What to build for a file that has no `recipe.json` beside it.
+        path: Folder of the run, for the best weights of its last phase that has any, a weights file
+            in it, or a release file (`.safetensors`).
+        recipe: What to build for an `.h5` that has no `recipe.json` beside it.
         size: Height and width of the images that it is to read; `None` for the run's own.
 
     Raises:
         RecipeError: If there are no such weights.
     """
     path = Path(path)
+    if path.suffix == RELEASE and path.is_file():
+        config = _sized(packed.read(path)[0].config, size)
+        return build(config, weights=path)
     folder = path if path.is_dir() else path.parent
     recipe = _recipe_of(folder) or recipe
     if recipe is None:
@@ -49,18 +62,47 @@ def load_run(
     files = {folder / f"{phase.name}.h5": phase for phase in phases}
     if path.is_dir():
         path = next((file for file in reversed(files) if file.is_file()), path)
-    binary = files[path].binary if path in files else recipe.model.binary
+    last = {folder / f"{phase.name}{LAST}.h5": phase for phase in phases}
+    phase = (files | last).get(path)
+    binary = phase.binary if phase else recipe.model.binary
     if not path.is_file():
         raise RecipeError(
             f"weights: expected one of {', '.join(file.name for file in files)} in a run's folder, "
             f"or a weights file. Received: {path}"
         )
-    config = recipe.model.replace(binary=binary)
-    if size is not None:
-        config = config.replace(input_shape=(*size, config.input_shape[2]))
-    model = build(config, name=recipe.name)
+    model = build(_sized(recipe.model.replace(binary=binary), size), name=recipe.name)
     load_weights(model, path)
     return model
+
+
+def trained_recipe(path: str | Path, recipe: Recipe) -> Recipe:
+    """The recipe that weights were trained with, as far as they say.
+
+    Args:
+        path: As for `load_run`.
+        recipe: What holds where they say nothing.
+
+    Returns:
+        That of the run; for a release file, `recipe` with its network, dataset and preprocessing.
+    """
+    path = Path(path)
+    if path.suffix == RELEASE and path.is_file():
+        metadata = packed.read(path)[0]
+        known = {
+            field: metadata.preprocessing[field]
+            for field in ("normalisation", "central_crop")
+            if field in metadata.preprocessing
+        }
+        return dataclasses.replace(
+            recipe, model=metadata.config, dataset=metadata.dataset, **known
+        )
+    return _recipe_of(path if path.is_dir() else path.parent) or recipe
+
+
+def _sized(config: GroupNetConfig, size: tuple[int, int] | None) -> GroupNetConfig:
+    if size is None:
+        return config
+    return config.replace(input_shape=(*size, config.input_shape[2]))
 
 
 def sample_images(
@@ -98,6 +140,8 @@ def pipeline_of(recipe: Recipe, builder: tfds.core.DatasetBuilder) -> Pipeline:
     """The input pipeline that a recipe describes."""
     height, width, _ = recipe.model.input_shape
     augmentation = _AUGMENTATIONS.get(recipe.augmentation) or augment.colour(recipe.colour_jitter)
+    if recipe.rand_augment:
+        augmentation = rand_augment(augmentation, *recipe.rand_augment)
     return Pipeline(
         builder,
         (height or 0, width or 0),  # _check has seen that they are fixed.
@@ -106,4 +150,5 @@ def pipeline_of(recipe: Recipe, builder: tfds.core.DatasetBuilder) -> Pipeline:
         augmentation=augmentation,
         normalisation=recipe.normalisation,
         central_crop=recipe.central_crop,
+        mixing=Mixing(recipe.mixup, recipe.cutmix),
     )
