@@ -90,15 +90,13 @@ class ArrayDataset(tfds.core.DatasetBuilder, skip_registration=True):  # type: i
         del options  # Only the pipeline reads this, which shuffles and shards by itself.
         parts = tfds.core.splits.AbstractSplit.from_spec(split).to_absolute(self.info.splits)
         order = list(self._examples)
-        places = [
+        chosen = [
             (order.index(part.splitname), number)
             for part in parts
-            for number in range(self.info.splits[part.splitname].num_examples)[
-                part.from_ : part.to
-            ]
+            for number in range(self.info.splits[part.splitname].num_examples)[part.from_ : part.to]
         ]
-        places = np.array(places, np.int64).reshape(-1, 2)
-        targets = places
+        places = np.array(chosen, np.int64).reshape(-1, 2)
+        targets: np.ndarray = places
         if self._target == "label":
             labels = [np.asarray(labels, np.int64) for _, labels in self._examples.values()]
             targets = np.array([labels[s][n] for s, n in places], np.int64)

@@ -106,7 +106,7 @@ def posterize(image: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
 
 
 def _warp(image: tf.Tensor, rows: list[tf.Tensor | float]) -> tf.Tensor:
-    """An affine map: output pixel (x, y) reads (a x + b y + c, d x + e y + f), with grey outside."""
+    """Output pixel (x, y) reads (a x + b y + c, d x + e y + f) of the image; grey outside."""
     projection = tf.stack([tf.cast(value, tf.float32) for value in (*rows, 0.0, 0.0)])[None]
     warped = tf.raw_ops.ImageProjectiveTransformV3(
         images=(image - MEAN_COLOUR)[None],
@@ -145,9 +145,7 @@ CHANGES: dict[str, Change] = {
     "posterize": lambda image, level, sign: posterize(
         image, 8 - tf.cast(tf.round(4 * level), tf.int32)
     ),
-    "solarize": lambda image, level, sign: tf.where(
-        image < 256 * (1 - level), image, 255 - image
-    ),
+    "solarize": lambda image, level, sign: tf.where(image < 256 * (1 - level), image, 255 - image),
     "colour": lambda image, level, sign: _blend(image, grey(image), level, sign),
     "contrast": lambda image, level, sign: _blend(
         image, tf.round(tf.reduce_mean(grey(image))), level, sign

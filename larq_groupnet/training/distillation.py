@@ -159,7 +159,10 @@ class _Distilled(tf.keras.Model):
                 truth,
                 found[0],
                 tf.constant(1 - self.share),
-                regularization_losses=[*self.losses, self.distillation_losses(truth, found, wanted)],
+                regularization_losses=[
+                    *self.losses,
+                    self.distillation_losses(truth, found, wanted),
+                ],
             )
         self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
         return self.compute_metrics(images, truth, found[0], None)
@@ -174,9 +177,7 @@ def _losses(
 ) -> tf.Tensor:
     total = tf.constant(0.0)
     if phase.soft_targets:
-        total += phase.soft_targets * soft_loss(
-            task, truth, found[0], wanted[0], phase.temperature
-        )
+        total += phase.soft_targets * soft_loss(task, truth, found[0], wanted[0], phase.temperature)
     for ours, theirs in zip(found[1:], wanted[1:], strict=True):
         total += phase.attention * attention_loss(ours, theirs)
     return total

@@ -19,6 +19,7 @@ from larq_groupnet.training.callbacks import (
 from larq_groupnet.training.distillation import Teacher, distilled
 from larq_groupnet.training.optimizers import optimizer
 from larq_groupnet.training.recipe import Phase, Recipe
+from larq_groupnet.training.saved import LAST
 from larq_groupnet.training.snapshots import (
     Position,
     SnapshotCallback,
@@ -49,8 +50,8 @@ class Session:
         data: Gives endless batches of images and truths.
         steps_per_epoch: Steps between two validations.
         validation_data: One pass over the validation set.
-        output_dir: Takes `history.csv`, `logs/` (TensorBoard), `PHASE.h5` (best weights) and
-            `snapshots/`, and is where a run goes on from.
+        output_dir: Takes `history.csv`, `logs/` (TensorBoard), `PHASE.h5` (best weights),
+            `PHASE-last.h5` and `snapshots/`, and is where a run goes on from.
         task: Loss and metrics.
         strategy: Where to compute.
         jit_compile: Compile the training step with XLA.
@@ -179,6 +180,7 @@ def _fit(
     )
     best = BestWeights(
         session.write_dir / f"{phase.name}.h5",
+        session.write_dir / f"{phase.name}{LAST}.h5",
         session.task.headline,
         start.best,
         phase.average > 0,

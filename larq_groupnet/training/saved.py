@@ -75,6 +75,20 @@ def load_run(
     return model
 
 
+def load_start(path: str | Path, recipe: Recipe) -> tf.keras.Model:
+    """The network that the first phase of a recipe starts from.
+
+    Args:
+        path: As for `load_run`. From the folder of a run that has trained the phase before, its
+            weights are taken, so that a later phase can be repeated; else the best of the last.
+        recipe: What is to be trained.
+    """
+    epochs = [phase.epochs > 0 for phase in recipe.phases]
+    before = [phase.name for phase in recipe.phases[: epochs.index(True)]]
+    files = [Path(path) / f"{name}.h5" for name in reversed(before)]
+    return load_run(next((file for file in files if file.is_file()), path), recipe)
+
+
 def trained_recipe(path: str | Path, recipe: Recipe) -> Recipe:
     """The recipe that weights were trained with, as far as they say.
 
@@ -93,9 +107,7 @@ def trained_recipe(path: str | Path, recipe: Recipe) -> Recipe:
             for field in ("normalisation", "central_crop")
             if field in metadata.preprocessing
         }
-        return dataclasses.replace(
-            recipe, model=metadata.config, dataset=metadata.dataset, **known
-        )
+        return dataclasses.replace(recipe, model=metadata.config, dataset=metadata.dataset, **known)
     return _recipe_of(path if path.is_dir() else path.parent) or recipe
 
 

@@ -48,7 +48,7 @@ class Task:
         """
 
         def cross_entropy(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-            target = truth
+            target = truth = tf.convert_to_tensor(truth)
             if not truth.dtype.is_floating:
                 # Keras gives labels an axis of length 1.
                 truth = tf.reshape(tf.cast(truth, tf.int32), tf.shape(scores)[:-1])
@@ -67,6 +67,7 @@ class Task:
             each: One value per prediction, `(batch,)` or `(batch, height, width)`.
             truth: Labels or class maps; or the share of each class, where nothing is void.
         """
+        truth = tf.convert_to_tensor(truth)
         if truth.dtype.is_floating:
             return tf.reduce_mean(each)
         counted = tf.cast(tf.reshape(truth, tf.shape(each)) != self.void, each.dtype)

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
-from runs import read_weights, wait_for
+from runs import read_weights, wait_for, write_teacher
 
 from larq_groupnet.training import RecipeError, load_recipe, override
 from larq_groupnet.training.snapshots import Position, Snapshots
@@ -17,6 +17,8 @@ from larq_groupnet.training.snapshots import Position, Snapshots
 COMMAND = (
     "train.py --model=groupnet_resnet18 --set=num_bases=2 --set=width=0.0625"
     " --set=stage_blocks=(1,1,1,1) --epochs=2,2 --set=steps_per_epoch=40 --set=binary.average=0.5"
+    " --set=mixup=0.2 --set=cutmix=1 --set=binary.soft_targets=0.5 --set=binary.attention=10"
+    " --set=binary.attention_blocks=('stage2_block1',)"
 ).split()
 
 
