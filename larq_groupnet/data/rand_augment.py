@@ -46,6 +46,7 @@ def rand_augment(before: Augmentation, number: int, magnitude: int) -> Augmentat
     return augment
 
 
+@tf.autograph.experimental.do_not_convert  # There is nothing to convert, and it takes seconds.
 def _one(image: tf.Tensor, level: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     chosen, negative = tf.unstack(tf.random.stateless_uniform((2,), seed))
     sign = tf.where(negative < 0.5, -1.0, 1.0)

@@ -138,16 +138,17 @@ class Segmentation(Task):
 
 
 def _accuracy(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    return tf.keras.metrics.sparse_categorical_accuracy(_labels(truth), scores)
+    return tf.keras.metrics.sparse_categorical_accuracy(_labels(truth, scores), scores)
 
 
 def _top5(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    return tf.keras.metrics.sparse_top_k_categorical_accuracy(_labels(truth), scores, 5)
+    return tf.keras.metrics.sparse_top_k_categorical_accuracy(_labels(truth, scores), scores, 5)
 
 
-def _labels(truth: tf.Tensor) -> tf.Tensor:
-    """The class with the largest share, where images are mixed."""
-    return tf.argmax(truth, -1) if truth.dtype.is_floating else truth
+def _labels(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+    """The class with the largest share where images are mixed; Keras makes all truths float."""
+    mixed = truth.shape.rank == scores.shape.rank and truth.shape[-1] == scores.shape[-1]
+    return tf.argmax(truth, -1) if mixed else truth
 
 
 def task_of(config: GroupNetConfig) -> Task:
