@@ -34,7 +34,7 @@ def write_teacher(folder, *changes):
 
     from larq_groupnet import build
 
-    small = [("width", "0.0625"), ("stage_blocks", "(1,1,1,1)"), ("normalisation", "imagenet")]
+    small = [("width", "0.0625"), ("stage_blocks", "(1,1,1,1)")]
     recipe = override(load_recipe("resnet18", ROOT / "zoo"), [*small, *changes])
     folder.mkdir(parents=True)
     (folder / "recipe.json").write_text(json.dumps(recipe.to_dict()))

@@ -120,7 +120,10 @@ def normalise(image: tf.Tensor, normalisation: str) -> tf.Tensor:
     image = tf.cast(image, tf.float32)
     if normalisation == "symmetric":
         return image / 127.5 - 1.0
-    return (image - MEAN_RGB) / STDDEV_RGB
+    # A row of them, because TensorFlow is slow to repeat three numbers.
+    row = tf.shape(image)[-2:]
+    mean, stddev = (tf.broadcast_to(tf.constant(each), row) for each in (MEAN_RGB, STDDEV_RGB))
+    return (image - mean) / stddev
 
 
 def pixels_of(image: Any, normalisation: str) -> Any:

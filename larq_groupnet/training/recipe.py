@@ -202,6 +202,11 @@ class Recipe:
             )
         if not any(phase.epochs for phase in self.phases):
             raise RecipeError("epochs: expected at least 1 in a phase. Received: 0 in all")
+        if self.normalisation == "imagenet" and self.model.input_shape[2] != 3:
+            raise RecipeError(
+                "normalisation: expected 'symmetric' for images that are not of 3 channels. "
+                f"Received: 'imagenet' with input_shape={self.model.input_shape}"
+            )
         self._check_augmentation()
         if bool(self.teacher) != any(phase.distils for phase in self.phases):
             raise RecipeError(

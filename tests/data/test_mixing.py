@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import ROOT
 from scipy.stats import beta, kstest
 
 from larq_groupnet.data.arrays import from_arrays
@@ -10,8 +11,6 @@ from larq_groupnet.data.mixing import Mixing, mix
 from larq_groupnet.data.pipeline import Pipeline
 from larq_groupnet.training import RecipeError, load_recipe, override
 from larq_groupnet.training.tasks import Classification
-
-from conftest import ROOT
 
 SIZE = (8, 12)
 
@@ -83,7 +82,9 @@ def test_workers_and_resuming_change_nothing():
 
     def batches(count, *position, context=None):
         data = Pipeline(arrays, SIZE, 8, seed=2, mixing=Mixing(0.5, 1.0))
-        return list(data.train_batches(3, *position, context=context).take(count).as_numpy_iterator())
+        return list(
+            data.train_batches(3, *position, context=context).take(count).as_numpy_iterator()
+        )
 
     whole = batches(6)
     for mine, expected in zip(batches(4, 0, 2), whole[2:], strict=True):

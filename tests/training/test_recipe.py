@@ -88,6 +88,12 @@ def test_a_wrong_override_says_what_is_right(key, text, message):
     assert "\n" not in str(error.value)
 
 
+def test_the_mean_colour_of_imagenet_is_for_colours():
+    changes = [("input_shape", "(96, 96, 1)"), ("normalisation", "imagenet")]
+    with pytest.raises(RecipeError, match="normalisation: expected 'symmetric'"):
+        override(RECIPE, changes)
+
+
 def test_values_of_a_phase_that_are_valid_only_together_are_set_together():
     changes = [("binary.schedule", "steps"), ("binary.drops", "(2, 4)")]
     for order in (changes, changes[::-1]):
