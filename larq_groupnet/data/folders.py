@@ -116,11 +116,11 @@ class FolderDataset(tfds.core.DatasetBuilder, skip_registration=True):  # type: 
                 seed=config.shuffle_seed,
                 reshuffle_each_iteration=config.shuffle_reshuffle_each_iteration,
             )
-        return data.map(
-            lambda example: self.info.features.decode_example(example, decoders=decoders),
-            tf.data.AUTOTUNE,
-            deterministic=True,
-        )
+        if decoders:  # What is left is not worth a thread.
+            return data.map(
+                lambda example: self.info.features.decode_example(example, decoders=decoders)
+            )
+        return data.map(self.info.features.decode_example, tf.data.AUTOTUNE, deterministic=True)
 
 
 def open_folder(
