@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from larq_groupnet.data import OWN_DATASETS, DatasetError, augment
 from larq_groupnet.data.arrays import ARRAYS, open_arrays
+from larq_groupnet.data.features import decode_part
 from larq_groupnet.data.folders import open_folder
 from larq_groupnet.data.mixing import Mixing, mix
 from larq_groupnet.data.tfds_masks import SOURCES as MASKED
@@ -278,7 +279,14 @@ class Pipeline:
     def _augmented(
         self, example: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        found = self._finish(*self.augmentation(*self._decode(*example), self.size, seed))
+        if self.augmentation is augment.imagenet:
+            feature = self.builder.info.features["image"]
+            image = decode_part(feature, example[0], lambda shape: augment.random_part(shape, seed))
+            target = tf.cast(example[1], tf.int32)
+            changed = augment.scaled_and_flipped(image, target, self.size, seed)
+        else:
+            changed = self.augmentation(*self._decode(*example), self.size, seed)
+        found = self._finish(*changed)
         return (*found, self.mixing.own(self.size, seed)) if self.mixing else found
 
     def _evaluated(self, image: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
