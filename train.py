@@ -30,7 +30,11 @@ _EVALUATE = flags.DEFINE_string(
 _START_FROM = flags.DEFINE_string(
     "start_from", None, "Start from the weights of a run's folder, or from a weights file."
 )
-_PHASE = flags.DEFINE_string("phase", None, "Train only this phase of the recipe.")
+_PHASE = flags.DEFINE_string(
+    "phase",
+    None,
+    "Train only this phase of the recipe: with --start_from RUN, from that run's phase before it.",
+)
 _ON_BAD_IMAGE = flags.DEFINE_string(
     "on_bad_image", None, "error, or skip to leave bad images of a folder out and list them."
 )
@@ -62,6 +66,10 @@ def main(argv: list[str]) -> None:
     data_dir = Path(_DATA_DIR.value)
     recipe = load_recipe(_MODEL.value, ZOO, _DATASET.value)
     changes = _changes()
+    if _EVALUATE.value:
+        from larq_groupnet.training.saved import trained_recipe
+
+        recipe = trained_recipe(_EVALUATE.value, recipe)
     if _DATASET.value not in (None, recipe.dataset):
         from larq_groupnet.training.run import adapt
 

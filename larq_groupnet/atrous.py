@@ -12,7 +12,7 @@ released code intends (its loop overwrites them with the last one)."""
 EQUAL_RATES = (1, 1, 4, 8)
 """The rates without BPAC at output stride 8, as recalled from the paper, not re-read."""
 
-NAMED = {"bpac": BPAC_RATES, "equal": EQUAL_RATES}
+NAMED: dict[str, tuple[int | str, ...]] = {"bpac": BPAC_RATES, "equal": EQUAL_RATES}
 
 _INTERVAL = re.compile(r"([1-9]\d*)-([1-9]\d*)")
 

@@ -1,8 +1,12 @@
 """What tests of whole runs share: a process that is watched, and the weights that it left."""
 
+import json
 import re
 
 import h5py
+from conftest import ROOT
+
+from larq_groupnet.training import load_recipe, override
 
 
 def wait_for(process, pattern):
@@ -22,3 +26,18 @@ def read_weights(path):
             lambda name, item: found.update({name: item[()]}) if hasattr(item, "shape") else None
         )
     return found
+
+
+def write_teacher(folder, *changes):
+    """A folder as a run of the real-valued `resnet18` leaves it, with random weights."""
+    import tensorflow as tf
+
+    from larq_groupnet import build
+
+    small = [("width", "0.0625"), ("stage_blocks", "(1,1,1,1)")]
+    recipe = override(load_recipe("resnet18", ROOT / "zoo"), [*small, *changes])
+    folder.mkdir(parents=True)
+    (folder / "recipe.json").write_text(json.dumps(recipe.to_dict()))
+    tf.keras.utils.set_random_seed(1)
+    build(recipe.model).save_weights(folder / "real.h5")
+    return folder

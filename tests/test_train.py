@@ -41,7 +41,8 @@ def runs(data_dir, tmp_path_factory):
 
 def test_a_run_leaves_every_artefact_and_nothing_half_written(runs):
     assert {path.name for path in runs[0].iterdir()} == {
-        "recipe.json", "history.csv", "logs", "tanh.h5", "binary.h5",
+        "recipe.json", "history.csv", "logs", "tanh.h5", "binary.h5", "tanh-last.h5",
+        "binary-last.h5",
         "model.tflite", "results.json", "curves.png", "predictions.png", "snapshots",
     }  # fmt: skip
     recipe = json.loads((runs[0] / "recipe.json").read_text())

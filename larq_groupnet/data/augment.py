@@ -88,8 +88,18 @@ def imagenet(
 
     As the authors' code trains on ImageNet.
     """
+    image = tf.image.crop_to_bounding_box(image, *tf.unstack(random_part(tf.shape(image), seed)))
+    return scaled_and_flipped(image, target, size, seed)
+
+
+def random_part(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """The part of an image of a shape `(3,)` that `imagenet` looks at.
+
+    Returns:
+        `(4,) int32`: top, left, height and width.
+    """
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-        tf.shape(image),
+        shape,
         tf.zeros((1, 0, 4)),
         seed,
         min_object_covered=0.0,
@@ -98,10 +108,14 @@ def imagenet(
         max_attempts=10,
         use_image_if_no_bounding_boxes=True,
     )
-    channels = image.shape[-1]
-    image = tf.slice(image, begin, extent)
-    image.set_shape((None, None, channels))
-    image = tf.image.resize(image, size, antialias=True)
+    return tf.concat([begin[:2], extent[:2]], 0)
+
+
+def scaled_and_flipped(
+    image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The rest of `imagenet`, for the part of the image."""
+    image = tf.ensure_shape(_scaled(image, size), (*size, image.shape[-1]))
     return tf.image.stateless_random_flip_left_right(image, _other(seed, 1)), target
 
 
@@ -141,6 +155,19 @@ def _rescaled(
     scaled = tf.maximum(tf.cast(tf.round(size * factor), tf.int32), 1)
     image = tf.image.resize(image, scaled, antialias=True)
     return image, tf.image.resize(mask, scaled, method="nearest")
+
+
+def _scaled(image: tf.Tensor, size: Size) -> tf.Tensor:
+    """Area averages to shrink, bilinear to enlarge.
+
+    The first is antialiased as well, in a third of the time of TensorFlow's antialiased bilinear.
+    """
+    shrinks = tf.reduce_all(tf.shape(image)[:2] >= tf.constant(size))
+    return tf.cond(
+        shrinks,
+        lambda: tf.image.resize(image, size, method="area"),
+        lambda: tf.image.resize(image, size),
+    )
 
 
 def _padded_crop(image: tf.Tensor, size: Size, seed: tf.Tensor, mode: str) -> tf.Tensor:

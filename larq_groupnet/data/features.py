@@ -6,7 +6,7 @@ shuffling moves no pixels, and `decode_example` of the feature turns a path into
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -21,7 +21,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 NO_CLASS = -1
 """In a `lookup`: a label that no mask may hold."""
 
-_BY_TENSORFLOW = (b"\xff\xd8\xff", b"\x89PN", b"GIF")  # How such files begin.
+_JPEG = b"\xff\xd8\xff"
+_BY_TENSORFLOW = (_JPEG, b"\x89PN", b"GIF")  # How such files begin.
 _GREY_8_BIT = b"\x08\x00"  # Depth and colour type in the header of a PNG.
 
 
@@ -77,6 +78,38 @@ class TranslatedMask(tfds.features.LabeledImage):
     def decode_example(self, example: tf.Tensor) -> tf.Tensor:
         """Decodes an encoded image `() string`."""
         return translate(super().decode_example(example), self.lookup)
+
+
+def decode_part(
+    feature: tfds.features.Image, example: tf.Tensor, part: Callable[[tf.Tensor], tf.Tensor]
+) -> tf.Tensor:
+    """A part of an image, which takes half the time of the whole if it is a JPEG.
+
+    Args:
+        feature: What the example is one of.
+        example: An encoded image, or a path, `() string`; or what else the feature decodes.
+        part: From the shape of the image, `(3,) int32`, to top, left, height and width.
+
+    Returns:
+        `(height, width, channels) uint8`.
+    """
+
+    def any_image() -> tf.Tensor:
+        image = feature.decode_example(example)
+        return tf.image.crop_to_bounding_box(image, *tf.unstack(part(tf.shape(image))))
+
+    if example.dtype != tf.string:
+        return any_image()
+    channels = feature.shape[-1]
+    data = tf.io.read_file(example) if isinstance(feature, ImageFile) else example
+    image = tf.cond(
+        tf.strings.substr(data, 0, 3) == _JPEG,
+        lambda: tf.io.decode_and_crop_jpeg(
+            data, part(tf.io.extract_jpeg_shape(data)), channels=channels
+        ),
+        any_image,
+    )
+    return tf.ensure_shape(image, (None, None, channels))
 
 
 def index_labels(num_classes: int) -> np.ndarray:

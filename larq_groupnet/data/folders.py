@@ -69,6 +69,17 @@ class FolderDataset(tfds.core.DatasetBuilder, skip_registration=True):  # type: 
             supervised_keys=("image", self._target),
         )
 
+    def check_files(self) -> None:
+        """Decodes every file again.
+
+        Raises:
+            FolderError: If one has vanished or gone bad since the folder was opened; names it.
+        """
+        root = Path(self._data_dir)
+        bad = _inspect_all(root, self._layout)["bad"]
+        if bad:
+            _tell(root, bad, "error")
+
     def download_and_prepare(self, **kwargs: Any) -> None:
         """Nothing to do; TFDS would delete the folder if it were told to begin anew."""
 
@@ -105,11 +116,11 @@ class FolderDataset(tfds.core.DatasetBuilder, skip_registration=True):  # type: 
                 seed=config.shuffle_seed,
                 reshuffle_each_iteration=config.shuffle_reshuffle_each_iteration,
             )
-        return data.map(
-            lambda example: self.info.features.decode_example(example, decoders=decoders),
-            tf.data.AUTOTUNE,
-            deterministic=True,
-        )
+        if decoders:  # What is left is not worth a thread.
+            return data.map(
+                lambda example: self.info.features.decode_example(example, decoders=decoders)
+            )
+        return data.map(self.info.features.decode_example, tf.data.AUTOTUNE, deterministic=True)
 
 
 def open_folder(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +12,10 @@ import tensorflow_datasets as tfds
 from filelock import FileLock
 
 from larq_groupnet.data import OWN_DATASETS, DatasetError, augment
+from larq_groupnet.data.arrays import ARRAYS, open_arrays
+from larq_groupnet.data.features import decode_part
 from larq_groupnet.data.folders import open_folder
+from larq_groupnet.data.mixing import Mixing, mix
 from larq_groupnet.data.tfds_masks import SOURCES as MASKED
 from larq_groupnet.data.tfds_masks import MaskedDataset
 from larq_groupnet.hints import did_you_mean
@@ -32,7 +36,8 @@ def open_dataset(
     """The builder of a dataset, whether it is written or not.
 
     Args:
-        name: A name that TFDS knows, or `folder:PATH` (see `folders.open_folder`).
+        name: A name that TFDS knows, `folder:PATH` (see `folders.open_folder`), or `arrays:NAME`
+            (see `arrays.from_arrays`).
         data_dir: Where datasets lie.
         on_bad_image: For a folder: `"error"`, or `"skip"` to leave bad images out.
 
@@ -41,6 +46,8 @@ def open_dataset(
     """
     if name.startswith(FOLDER):
         return open_folder(name.removeprefix(FOLDER), data_dir, on_bad_image)
+    if name.startswith(ARRAYS):
+        return open_arrays(name.removeprefix(ARRAYS))
     try:
         builder = tfds.builder(name, data_dir=str(data_dir))
         return MaskedDataset(builder) if builder.name in MASKED else builder
@@ -60,10 +67,11 @@ def prepare(
     TFDS writes into a folder of another name and renames it when it is whole; what a killed run
     left behind is removed here. A second process that asks for the same dataset waits.
 
-    Arguments and errors are those of `open_dataset`. A folder is read where it lies.
+    Arguments and errors are those of `open_dataset`. A folder is read where it lies, and so are
+    arrays.
     """
     builder = open_dataset(name, data_dir, on_bad_image)
-    if name.startswith(FOLDER):
+    if name.startswith((FOLDER, ARRAYS)):
         return builder
     folder = Path(builder.data_path)
     if _is_written(folder):
@@ -113,7 +121,17 @@ def normalise(image: tf.Tensor, normalisation: str) -> tf.Tensor:
     image = tf.cast(image, tf.float32)
     if normalisation == "symmetric":
         return image / 127.5 - 1.0
-    return (image - MEAN_RGB) / STDDEV_RGB
+    # A row of them, because TensorFlow is slow to repeat three numbers.
+    row = tf.shape(image)[-2:]
+    mean, stddev = (tf.broadcast_to(tf.constant(each), row) for each in (MEAN_RGB, STDDEV_RGB))
+    return (image - mean) / stddev
+
+
+def pixels_of(image: Any, normalisation: str) -> Any:
+    """The inverse of `normalise`, of a tensor or an array."""
+    if normalisation == "symmetric":
+        return (image + 1.0) * 127.5
+    return image * STDDEV_RGB + MEAN_RGB
 
 
 def mean_colour(normalisation: str) -> float | tuple[float, ...]:
@@ -122,12 +140,8 @@ def mean_colour(normalisation: str) -> float | tuple[float, ...]:
 
 
 def to_pixels(image: np.ndarray, normalisation: str) -> np.ndarray:
-    """The inverse of `normalise`, to look at: `uint8`."""
-    if normalisation == "symmetric":
-        pixels = (image + 1.0) * 127.5
-    else:
-        pixels = image * STDDEV_RGB + MEAN_RGB
-    return pixels.round().clip(0, 255).astype(np.uint8)
+    """The same, to look at: `uint8`."""
+    return pixels_of(image, normalisation).round().clip(0, 255).astype(np.uint8)
 
 
 def split_of(builder: tfds.core.DatasetBuilder, role: str) -> str:
@@ -157,6 +171,7 @@ class Pipeline:
         augmentation: A function of `larq_groupnet.data.augment`.
         normalisation: See `normalise`.
         central_crop: Side of what is looked at when evaluating, over the shorter side; 1 for all.
+        mixing: Which training images are mixed with each other; for labels.
     """
 
     def __init__(
@@ -169,6 +184,7 @@ class Pipeline:
         augmentation: augment.Augmentation = augment.unchanged,
         normalisation: str = "symmetric",
         central_crop: float = 1.0,
+        mixing: Mixing | None = None,
     ):
         self.builder = builder
         self.size = size
@@ -177,6 +193,7 @@ class Pipeline:
         self.augmentation = augmentation
         self.normalisation = normalisation
         self.central_crop = central_crop
+        self.mixing = mixing or Mixing()
         self.target = target_name(builder)
 
     def steps_per_pass(self) -> int:
@@ -204,7 +221,8 @@ class Pipeline:
 
         Yields:
             Images `(batch, height, width, channels) float32` and labels `(batch,) int32` or class
-            maps `(batch, height, width) int32`.
+            maps `(batch, height, width) int32`. With `mixing`, the share of each class
+            `(batch, num_classes) float32`.
         """
         examples = self._read("train")
 
@@ -223,7 +241,15 @@ class Pipeline:
             data = data.shard(context.num_input_pipelines, context.input_pipeline_id)
             batch_size = context.get_per_replica_batch_size(batch_size)
         data = data.map(self._augmented, tf.data.AUTOTUNE, deterministic=True)
-        return data.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+        data = data.batch(batch_size, drop_remainder=True)
+        if self.mixing:
+            count = len(class_names(self.builder))
+            data = data.map(
+                lambda images, labels, own: mix(images, labels, own, count),
+                tf.data.AUTOTUNE,
+                deterministic=True,
+            )
+        return data.prefetch(tf.data.AUTOTUNE)
 
     def eval_batches(self, role: str) -> tf.data.Dataset:
         """One pass over `"validation"` or `"test"` in its stored order; yields as `train_batches`.
@@ -267,8 +293,16 @@ class Pipeline:
 
     def _augmented(
         self, example: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        return self._finish(*self.augmentation(*self._decode(*example), self.size, seed))
+    ) -> tuple[tf.Tensor, ...]:
+        if self.augmentation is augment.imagenet:
+            feature = self.builder.info.features["image"]
+            image = decode_part(feature, example[0], lambda shape: augment.random_part(shape, seed))
+            target = tf.cast(example[1], tf.int32)
+            changed = augment.scaled_and_flipped(image, target, self.size, seed)
+        else:
+            changed = self.augmentation(*self._decode(*example), self.size, seed)
+        found = self._finish(*changed)
+        return (*found, self.mixing.own(self.size, seed)) if self.mixing else found
 
     def _evaluated(self, image: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, target = self._decode(image, target)

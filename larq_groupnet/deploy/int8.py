@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import larq_compute_engine as lce
 import numpy as np
 import tensorflow as tf
 from larq_compute_engine.mlir.python.util import modify_integer_quantized_model_io_type

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,20 +34,23 @@ class PhaseCSVLogger(tf.keras.callbacks.CSVLogger):
 
 
 class BestWeights(tf.keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the highest validation metric, whole or not at all.
+    """Keeps the weights of the last epoch, and of that with the highest validation metric.
 
-    With an optimizer that averages weights, the averages are validated and kept.
+    Either file is whole or absent. With an optimizer that averages weights, the averages are
+    validated and kept.
 
     Args:
-        path: An `.h5` file.
+        path: An `.h5` file for the best.
+        last: One for the last.
         metric: Name of the metric, without `val_`.
         best: The highest value so far, when a run goes on.
         averaged: Whether the optimizer averages weights.
     """
 
-    def __init__(self, path: Path, metric: str, best: float | None, averaged: bool):
+    def __init__(self, path: Path, last: Path, metric: str, best: float | None, averaged: bool):
         super().__init__()
         self.path = path
+        self.last = last
         self.metric = metric
         self.value = best
         self.averaged = averaged
@@ -59,12 +63,14 @@ class BestWeights(tf.keras.callbacks.Callback):
             self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Saves if better, and puts the trained weights back."""
+        """Saves, and puts the trained weights back."""
+        with replacing(self.last) as temporary:
+            self.model.save_weights(temporary)
         value = float((logs or {})[f"val_{self.metric}"])
         if self.value is None or value > self.value:
             self.value = value
             with replacing(self.path) as temporary:
-                self.model.save_weights(temporary)
+                shutil.copyfile(self.last, temporary)
         for weight, trained in zip(self.model.trainable_weights, self.trained, strict=False):
             weight.assign(trained)
 
@@ -128,7 +134,8 @@ def first_non_finite(model: tf.keras.Model, images: tf.Tensor) -> str:
 class StructureLog(tf.keras.callbacks.Callback):
     """Writes gates, scales and flip ratios to TensorBoard after each epoch.
 
-    The flip ratio of a binary kernel is the share of its signs that the epoch has changed.
+    The flip ratio of a binary kernel is the share of its signs that the epoch has changed: one
+    number per kernel, and the histogram of those of its filters.
 
     Args:
         folder: TensorBoard's.
@@ -156,8 +163,9 @@ class StructureLog(tf.keras.callbacks.Callback):
                 elif isinstance(layer, Aggregate) and layer.learned:
                     tf.summary.histogram(f"scales/{layer.name}", layer.scales)
                 elif layer.name in self.signs:
-                    flipped = np.mean(self.signs[layer.name] != (layer.kernel.numpy() >= 0))
-                    tf.summary.scalar(f"flip_ratio/{layer.name}", flipped)
+                    flipped = self.signs[layer.name] != (layer.kernel.numpy() >= 0)
+                    tf.summary.scalar(f"flip_ratio/{layer.name}", flipped.mean())
+                    tf.summary.histogram(f"flip_ratios/{layer.name}", flipped.mean((0, 1, 2)))
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Writes what is still in memory."""

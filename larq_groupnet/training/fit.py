@@ -16,8 +16,10 @@ from larq_groupnet.training.callbacks import (
     StopOnNonFinite,
     StructureLog,
 )
+from larq_groupnet.training.distillation import Teacher, distilled
 from larq_groupnet.training.optimizers import optimizer
 from larq_groupnet.training.recipe import Phase, Recipe
+from larq_groupnet.training.saved import LAST
 from larq_groupnet.training.snapshots import (
     Position,
     SnapshotCallback,
@@ -48,11 +50,13 @@ class Session:
         data: Gives endless batches of images and truths.
         steps_per_epoch: Steps between two validations.
         validation_data: One pass over the validation set.
-        output_dir: Takes `history.csv`, `logs/` (TensorBoard), `PHASE.h5` (best weights) and
-            `snapshots/`, and is where a run goes on from.
+        output_dir: Takes `history.csv`, `logs/` (TensorBoard), `PHASE.h5` (best weights),
+            `PHASE-last.h5` and `snapshots/`, and is where a run goes on from.
         task: Loss and metrics.
         strategy: Where to compute.
         jit_compile: Compile the training step with XLA.
+        teacher: Whom the phases that distil learn from.
+        normalisation: That of the images.
         scratch_dir: Takes what this process has to write if it is not the chief.
     """
 
@@ -63,6 +67,8 @@ class Session:
     task: Task
     strategy: tf.distribute.Strategy = dataclasses.field(default_factory=tf.distribute.get_strategy)
     jit_compile: bool = False
+    teacher: Teacher | None = None
+    normalisation: str = "symmetric"
     scratch_dir: Path | None = None
 
     @property
@@ -134,6 +140,10 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
         end = first_epoch + phase.epochs
         with session.strategy.scope():
             model = build(recipe.model.replace(binary=phase.binary), name=recipe.name)
+            if phase.distils and session.teacher:
+                model = distilled(
+                    model, session.teacher, phase, session.task, session.normalisation
+                )
         if found is None or found[0].epoch < end:
             if before is not None:
                 left_out = copy_weights(before, model, other_head=before is start_from)
@@ -173,6 +183,7 @@ def _fit(
     )
     best = BestWeights(
         session.write_dir / f"{phase.name}.h5",
+        session.write_dir / f"{phase.name}{LAST}.h5",
         session.task.headline,
         start.best,
         phase.average > 0,

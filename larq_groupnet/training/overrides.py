@@ -128,7 +128,7 @@ def _parse(key: str, text: str, current: Any) -> Any:
             int: "an integer",
             float: "a number",
             str: "a text",
-            tuple: "numbers in brackets, such as (20, 30)",
+            tuple: "values in brackets, such as (20, 30)",
         }
         raise RecipeError(f"{key}: expected {names[wanted]}. Received: {key}={text!r}")
     return value

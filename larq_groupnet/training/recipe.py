@@ -32,6 +32,8 @@ OPTIMIZERS = ("adam", "adamw", "sgd", "bop")
 SCHEDULES = ("cosine", "poly", "steps", "constant")
 AUGMENTATIONS = ("none", "colour", "shift", "cifar", "imagenet", "segmentation")
 NORMALISATIONS = ("symmetric", "imagenet")
+FOR_LABELS = ("none", "colour", "shift", "cifar", "imagenet")
+FOR_MASKS = ("none", "colour", "segmentation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,12 @@ class Phase:
         average: Decay of a moving average of the weights, which is what is validated and kept; 0
             for none.
         head_factor: Learning rate of the head over that of the rest.
+        soft_targets: Share of the loss that asks for the teacher's probabilities instead of the
+            labels; see `larq_groupnet.training.distillation`.
+        temperature: What the logits of both are divided by for that.
+        attention: Weight of the loss that asks for the teacher's attention maps.
+        attention_blocks: Whose maps: `"stage2_block2"` for the block of that name in both, or
+            `"stage2_block2=NAME"` for one that is called NAME in the teacher.
     """
 
     name: str
@@ -72,9 +80,14 @@ class Phase:
     clip_norm: float = 0.0
     average: float = 0.0
     head_factor: float = 1.0
+    soft_targets: float = 0.0
+    temperature: float = 4.0
+    attention: float = 0.0
+    attention_blocks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "drops", tuple(self.drops))
+        object.__setattr__(self, "attention_blocks", tuple(self.attention_blocks))
         wanted = {
             "epochs": (self.epochs >= 0, "at least 0"),
             "learning_rate": (0 < self.learning_rate < math.inf, "a finite number above 0"),
@@ -89,6 +102,14 @@ class Phase:
             "clip_norm": (0 <= self.clip_norm < math.inf, "at least 0"),
             "average": (0 <= self.average < 1, "in [0, 1)"),
             "head_factor": (0 < self.head_factor < math.inf, "a finite number above 0"),
+            "soft_targets": (0 <= self.soft_targets <= 1, "in [0, 1]"),
+            "temperature": (0 < self.temperature < math.inf, "a finite number above 0"),
+            "attention": (0 <= self.attention < math.inf, "at least 0"),
+            "attention_blocks": (
+                all(isinstance(name, str) and name for name in self.attention_blocks)
+                and bool(self.attention_blocks) == (self.attention > 0),
+                "names of blocks with attention above 0, and none without",
+            ),
         }
         for field, (right, expected) in wanted.items():
             if not right:
@@ -111,6 +132,11 @@ class Phase:
                 f"{self.name}.drops: expected epochs with schedule='steps', and none with another. "
                 f"Received: schedule={self.schedule!r}, drops={self.drops}"
             )
+
+    @property
+    def distils(self) -> bool:
+        """Whether it learns from a teacher."""
+        return self.soft_targets > 0 or self.attention > 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +167,12 @@ class Recipe:
             averaged, by sliding window where the result is larger than the network's input. Empty
             to squeeze the whole image into the input, as the augmentations but `"segmentation"` do.
         eval_flip: For segmentation: whether a test image is also looked at mirrored.
+        rand_augment: Number and magnitude (0 to 10) of RandAugment's changes after `augmentation`,
+            such as `(2, 9)`; `()` for none. This and the next two are for classification.
+        mixup: Both parameters of the beta distribution of mixup's shares; 0 for no mixup.
+        cutmix: The same for CutMix. With both, each image gets one or the other.
+        teacher: Whom the phases with `soft_targets` or `attention` learn from: a run's folder, a
+            weights file, or `larq_zoo:NAME` for a model of larq-zoo with its ImageNet weights.
     """
 
     name: str
@@ -159,9 +191,14 @@ class Recipe:
     on_bad_image: str = "error"
     eval_scales: tuple[float, ...] = ()
     eval_flip: bool = False
+    rand_augment: tuple[int, ...] = ()
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    teacher: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "eval_scales", tuple(self.eval_scales))
+        for field in ("eval_scales", "rand_augment"):
+            object.__setattr__(self, field, tuple(getattr(self, field)))
         for field, names in (("augmentation", AUGMENTATIONS), ("normalisation", NORMALISATIONS)):
             if getattr(self, field) not in names:
                 raise RecipeError(unknown(field, getattr(self, field), names))
@@ -187,6 +224,45 @@ class Recipe:
             )
         if not any(phase.epochs for phase in self.phases):
             raise RecipeError("epochs: expected at least 1 in a phase. Received: 0 in all")
+        if self.normalisation == "imagenet" and self.model.input_shape[2] != 3:
+            raise RecipeError(
+                "normalisation: expected 'symmetric' for images that are not of 3 channels. "
+                f"Received: 'imagenet' with input_shape={self.model.input_shape}"
+            )
+        self._check_augmentation()
+        if bool(self.teacher) != any(phase.distils for phase in self.phases):
+            raise RecipeError(
+                "teacher: expected one with soft_targets or attention above 0 in a phase, and none "
+                f"without. Received: teacher={self.teacher!r}"
+            )
+
+    def _check_augmentation(self) -> None:
+        """What changes images must leave their masks right."""
+        classifier = self.model.head == "classifier"
+        fit = FOR_LABELS if classifier else FOR_MASKS
+        if self.augmentation not in fit:
+            raise RecipeError(
+                f"augmentation: expected one of {', '.join(fit)} with head={self.model.head!r}. "
+                f"Received: augmentation={self.augmentation!r}"
+            )
+        pair = self.rand_augment
+        right = not pair or (
+            [type(value) for value in pair] == [int, int] and pair[0] >= 1 and 0 <= pair[1] <= 10
+        )
+        wanted = {
+            "rand_augment": (right, "(), or a number of at least 1 and a magnitude of 0 to 10"),
+            "mixup": (0 <= self.mixup < math.inf, "at least 0"),
+            "cutmix": (0 <= self.cutmix < math.inf, "at least 0"),
+        }
+        for field, (right, expected) in wanted.items():
+            value = getattr(self, field)
+            if not right:
+                raise RecipeError(f"{field}: expected {expected}. Received: {field}={value!r}")
+            if value and not classifier:
+                raise RecipeError(
+                    f"{field}: expected a classifier, because masks would no longer fit. "
+                    f"Received: {field}={value!r} with head={self.model.head!r}"
+                )
 
     def preprocessing(self) -> dict[str, Any]:
         """What is done to a test image, but for the network's size, in plain values."""

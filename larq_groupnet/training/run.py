@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,17 @@ from larq_groupnet.data.pipeline import (
     to_pixels,
 )
 from larq_groupnet.deploy import convert, count_ops
-from larq_groupnet.files import replacing
 from larq_groupnet.models import build
 from larq_groupnet.report.pictures import draw_curves, draw_labels, draw_predictions
 from larq_groupnet.training.callbacks import TrainingError
+from larq_groupnet.training.distillation import load_teacher
 from larq_groupnet.training.distribution import Runtime, check_batch, is_chief, open_strategy
 from larq_groupnet.training.evaluate import Samples, evaluate
 from larq_groupnet.training.fit import Session, train
+from larq_groupnet.training.guards import check_folder, check_room, naming_bad_files, write_json
 from larq_groupnet.training.recipe import Recipe, RecipeError
 from larq_groupnet.training.saved import load_run, pipeline_of, test_images
+from larq_groupnet.training.snapshots import StopSignal
 from larq_groupnet.training.start import load_start, with_start
 from larq_groupnet.training.tasks import task_of
 
@@ -63,9 +64,10 @@ def run(
         recipe: What to train.
         data_dir: Where datasets are kept, and written on first use.
         output_dir: Takes `recipe.json`, `history.csv`, `logs/`, `snapshots/`, the weights of each
-            phase, `model.tflite`, `results.json`, `curves.png` and `predictions.png`.
-        start_from: What to start the first phase from, instead of what the recipe says: the folder
-            of an earlier run, a weights file in one, or the name of a registered set.
+            phase (`PHASE.h5` of the best epoch and `PHASE-last.h5`), `model.tflite`,
+            `results.json`, `curves.png` and `predictions.png`.
+        start_from: What to start the first phase from, instead of what the recipe says; see
+            `start.load_start`.
         runtime: On what, and how precisely, to compute.
 
     Returns:
@@ -73,15 +75,21 @@ def run(
 
     Raises:
         RecipeError: Before anything is written, if the recipe does not fit the dataset, its network
-            cannot be built, or `output_dir` holds something else.
+            cannot be built, or `output_dir` holds something else, cannot be written or is too
+            small.
+        DatasetError: If a file of a folder has gone bad since it was first used; names it.
         TrainingError: If training diverges.
         Interrupted: After SIGINT or SIGTERM.
         ConversionError: If the trained network does not convert; the weights are kept.
     """
-    recipe = with_start(recipe, start_from)
-    weights = train_weights(recipe, data_dir, output_dir, runtime)
-    if weights is None:
-        return None
+    with StopSignal(output_dir).at_once():
+        recipe = with_start(recipe, start_from)
+        weights = train_weights(recipe, data_dir, output_dir, runtime)
+        return None if weights is None else _judge(recipe, data_dir, output_dir, weights)
+
+
+def _judge(recipe: Recipe, data_dir: Path, output_dir: Path, weights: Path) -> dict[str, Any]:
+    """The part of `run` that comes after training."""
     builder = prepare(recipe.dataset, data_dir, recipe.on_bad_image)
     data, task = pipeline_of(recipe, builder), task_of(recipe.model)
     model = load_run(weights)
@@ -94,7 +102,8 @@ def run(
     tflite = convert(model, output_dir / "model.tflite", data=images, description=description)
 
     batches, view = test_images(recipe, data)
-    found, samples = evaluate(model, tflite, batches, task, names, count, view)
+    with naming_bad_files(builder):
+        found, samples = evaluate(model, tflite, batches, task, names, count, view)
     results = {
         "name": recipe.name,
         "dataset": recipe.dataset,
@@ -123,11 +132,17 @@ def train_weights(
         The weights of the last phase; `None` from a worker that is not the chief.
     """
     runtime = runtime or Runtime()
-    _check_folder(recipe, output_dir)
+    check_folder(recipe, output_dir)
     strategy = open_strategy(runtime.strategy)
     check_batch(recipe.batch_size, strategy)
-    _check(recipe, data_dir)
+    parameters = _check(recipe, data_dir)
     start = load_start(recipe)
+    teacher = None
+    if recipe.teacher:
+        with strategy.scope():
+            teacher = load_teacher(recipe)
+    if is_chief(strategy):
+        check_room(recipe, output_dir, parameters)
     tf.keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
     # Dropout then keeps its state in a variable, which a snapshot can hold.
@@ -137,9 +152,7 @@ def train_weights(
     data, task = pipeline_of(recipe, builder), task_of(recipe.model)
     with contextlib.ExitStack() as stack:
         scratch = None
-        if is_chief(strategy):
-            write_json(output_dir / "recipe.json", recipe.to_dict())
-        else:
+        if not is_chief(strategy):
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         session = Session(
             data,
@@ -148,10 +161,13 @@ def train_weights(
             output_dir,
             task,
             strategy,
-            runtime.jit_compile,
-            scratch,
+            jit_compile=runtime.jit_compile,
+            teacher=teacher,
+            normalisation=recipe.normalisation,
+            scratch_dir=scratch,
         )
-        weights = _train(recipe, session, start, runtime.precision)
+        with naming_bad_files(builder):
+            weights = _train(recipe, session, start, runtime.precision)
     return None if scratch else weights
 
 
@@ -179,7 +195,8 @@ def evaluate_only(recipe: Recipe, data_dir: Path, weights: str | Path) -> dict[s
     """Test metrics of weights that exist, without training.
 
     Args:
-        recipe: The one that they were trained with; `eval_scales` and `eval_flip` may differ.
+        recipe: The one that they were trained with, see `saved.trained_recipe`; `eval_scales` and
+            `eval_flip` may differ.
         data_dir: Where datasets are kept.
         weights: Folder of a run, or a weights file.
     """
@@ -250,44 +267,8 @@ def _draw(
         draw_predictions(images, samples.truths, samples.scores, names, path, title)
 
 
-def _check_folder(recipe: Recipe, output_dir: Path) -> None:
-    """An output folder is new, empty, or holds a run of the same recipe."""
-    if not output_dir.exists() or (output_dir.is_dir() and not any(output_dir.iterdir())):
-        return
-    before = output_dir / "recipe.json"
-    if not before.is_file():
-        raise RecipeError(
-            f"output_dir: expected a new or empty folder, or one with a run to go on with. "
-            f"Received: {output_dir}, which is in use. Name another one, or remove it."
-        )
-    old, new = (_flat(r) for r in (json.loads(before.read_text()), _plain(recipe.to_dict())))
-    changed = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
-    if changed:
-        differences = ", ".join(f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in changed)
-        raise RecipeError(
-            f"output_dir: {output_dir} holds a run of another recipe ({differences}). Give the "
-            "same options to go on with it, or name another folder."
-        )
-
-
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries and lists of them as one, with dotted keys."""
-    if isinstance(values, list) and all(isinstance(v, dict) for v in values):
-        values = {v.get("name", str(i)): v for i, v in enumerate(values)}
-    if not isinstance(values, dict):
-        return {prefix: values}
-    found = {}
-    for key, value in values.items():
-        found.update(_flat(value, f"{prefix}.{key}" if prefix else key))
-    return found
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """As it is after a trip through JSON."""
-    return json.loads(json.dumps(values, default=str))
-
-
-def _check(recipe: Recipe, data_dir: Path) -> None:
+def _check(recipe: Recipe, data_dir: Path) -> int:
+    """Whether the recipe fits the dataset; returns the number of its network's parameters."""
     config = recipe.model
     if None in config.input_shape:
         raise RecipeError(
@@ -316,12 +297,6 @@ def _check(recipe: Recipe, data_dir: Path) -> None:
                 f"Received: {received!r}"
             )
     try:
-        build(config)
+        return build(config).count_params()
     except (TypeError, ValueError) as error:
         raise RecipeError(f"model: this network cannot be built. Keras says: {error}") from error
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes plain values, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, default=str) + "\n")

@@ -11,7 +11,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.data import augment
+from larq_groupnet.data.mixing import Mixing
 from larq_groupnet.data.pipeline import (
     Pipeline,
     class_names,
@@ -19,9 +21,17 @@ from larq_groupnet.data.pipeline import (
     open_dataset,
     prepare,
 )
+from larq_groupnet.data.rand_augment import rand_augment
 from larq_groupnet.inference.full_image import FullImage
 from larq_groupnet.models import build, load_weights
 from larq_groupnet.training.recipe import Recipe, RecipeError
+from larq_groupnet.weights import packed
+
+RELEASE = ".safetensors"
+"""Ending of a release file."""
+
+LAST = "-last"
+"""Behind the name of a phase: the file with the weights of its last epoch."""
 
 _AUGMENTATIONS = {
     "none": augment.unchanged,
@@ -37,15 +47,18 @@ def load_run(
     """The network of an earlier run with its weights.
 
     Args:
-        path: Folder of the run, for the weights of its last finished phase, or a weights file in
-            it.
-        recipe: What to build for a file that has no `recipe.json` beside it.
+        path: Folder of the run, for the best weights of its last phase that has any, a weights file
+            in it, or a release file (`.safetensors`).
+        recipe: What to build for an `.h5` that has no `recipe.json` beside it.
         size: Height and width of the images that it is to read; `None` for the run's own.
 
     Raises:
         RecipeError: If there are no such weights.
     """
     path = Path(path)
+    if path.suffix == RELEASE and path.is_file():
+        config = _sized(packed.read(path)[0].config, size)
+        return build(config, weights=path)
     folder = path if path.is_dir() else path.parent
     recipe = _recipe_of(folder) or recipe
     if recipe is None:
@@ -56,18 +69,45 @@ def load_run(
     files = {folder / f"{phase.name}.h5": phase for phase in phases}
     if path.is_dir():
         path = next((file for file in reversed(files) if file.is_file()), path)
-    binary = files[path].binary if path in files else recipe.model.binary
+    last = {folder / f"{phase.name}{LAST}.h5": phase for phase in phases}
+    phase = (files | last).get(path)
+    binary = phase.binary if phase else recipe.model.binary
     if not path.is_file():
         raise RecipeError(
             f"weights: expected one of {', '.join(file.name for file in files)} in a run's folder, "
             f"or a weights file. Received: {path}"
         )
-    config = recipe.model.replace(binary=binary)
-    if size is not None:
-        config = config.replace(input_shape=(*size, config.input_shape[2]))
-    model = build(config, name=recipe.name)
+    model = build(_sized(recipe.model.replace(binary=binary), size), name=recipe.name)
     load_weights(model, path)
     return model
+
+
+def trained_recipe(path: str | Path, recipe: Recipe) -> Recipe:
+    """The recipe that weights were trained with, as far as they say.
+
+    Args:
+        path: As for `load_run`.
+        recipe: What holds where they say nothing.
+
+    Returns:
+        That of the run; for a release file, `recipe` with its network, dataset and preprocessing.
+    """
+    path = Path(path)
+    if path.suffix == RELEASE and path.is_file():
+        metadata = packed.read(path)[0]
+        known = {
+            field: metadata.preprocessing[field]
+            for field in ("normalisation", "central_crop")
+            if field in metadata.preprocessing
+        }
+        return dataclasses.replace(recipe, model=metadata.config, dataset=metadata.dataset, **known)
+    return _recipe_of(path if path.is_dir() else path.parent) or recipe
+
+
+def _sized(config: GroupNetConfig, size: tuple[int, int] | None) -> GroupNetConfig:
+    if size is None:
+        return config
+    return config.replace(input_shape=(*size, config.input_shape[2]))
 
 
 def data_of_run(
@@ -83,13 +123,8 @@ def data_of_run(
     Raises:
         RecipeError: If there is no `recipe.json`.
     """
-    folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    recipe = _recipe_of(folder)
-    if recipe is None:
-        raise RecipeError(f"run: expected a recipe.json in {folder}. Received: none")
-    if size is not None:
-        shape = (*size, recipe.model.input_shape[2])
-        recipe = dataclasses.replace(recipe, model=recipe.model.replace(input_shape=shape))
+    _, recipe = _folder_of(path)
+    recipe = dataclasses.replace(recipe, model=_sized(recipe.model, size))
     return recipe, pipeline_of(recipe, prepare(recipe.dataset, data_dir, recipe.on_bad_image))
 
 
@@ -121,16 +156,22 @@ def describe_run(path: str | Path, data_dir: Path) -> dict[str, Any]:
         RecipeError: If there is no `recipe.json`.
         DatasetError: If the dataset is needed and cannot be opened.
     """
-    folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    recipe = _recipe_of(folder)
-    if recipe is None:
-        raise RecipeError(f"run: expected a recipe.json in {folder}. Received: none")
+    folder, recipe = _folder_of(path)
     if (folder / "results.json").is_file():
         keras = json.loads((folder / "results.json").read_text())["keras"]
         names = list(keras["iou"] if "iou" in keras else keras["recall"])
     else:
         names = class_names(open_dataset(recipe.dataset, data_dir, recipe.on_bad_image))
     return {"classes": names, "preprocessing": recipe.preprocessing()}
+
+
+def _folder_of(path: str | Path) -> tuple[Path, Recipe]:
+    """The folder of a run, given it or a file in it, and its recipe."""
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    recipe = _recipe_of(folder)
+    if recipe is None:
+        raise RecipeError(f"run: expected a recipe.json in {folder}. Received: none")
+    return folder, recipe
 
 
 def _recipe_of(folder: Path) -> Recipe | None:
@@ -157,12 +198,15 @@ def pipeline_of(recipe: Recipe, builder: tfds.core.DatasetBuilder) -> Pipeline:
         augmentation=_augmentation(recipe),
         normalisation=recipe.normalisation,
         central_crop=recipe.central_crop,
+        mixing=Mixing(recipe.mixup, recipe.cutmix),
     )
 
 
 def _augmentation(recipe: Recipe) -> augment.Augmentation:
     if recipe.augmentation == "colour":
-        return augment.colour(recipe.colour_jitter)
-    if recipe.augmentation == "segmentation":
-        return augment.segmentation(mean_colour(recipe.normalisation), recipe.base_size)
-    return _AUGMENTATIONS[recipe.augmentation]
+        chosen = augment.colour(recipe.colour_jitter)
+    elif recipe.augmentation == "segmentation":
+        chosen = augment.segmentation(mean_colour(recipe.normalisation), recipe.base_size)
+    else:
+        chosen = _AUGMENTATIONS[recipe.augmentation]
+    return rand_augment(chosen, *recipe.rand_augment) if recipe.rand_augment else chosen

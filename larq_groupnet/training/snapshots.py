@@ -58,12 +58,21 @@ class Snapshots:
         self.folder = folder
 
     def save(self, model: tf.keras.Model, position: Position) -> None:
-        """Writes weights, state of the optimizer and of random generators, and the position."""
+        """Writes weights, state of the optimizer and of random generators, and the position.
+
+        Raises:
+            OSError: If it cannot be written; the snapshots before are still there.
+        """
         path = self.folder / f"{position.epoch:05d}-{position.step:06d}"
         temporary = self.folder / f".{path.name}.partial"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        tf.train.Checkpoint(model=model, optimizer=model.optimizer).write(str(temporary / "state"))
+        checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+        try:
+            checkpoint.write(str(temporary / "state"))
+        except tf.errors.OpError as error:  # A full disk, for one.
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise OSError(f"the snapshot {path} cannot be written: {error.message}") from error
         (temporary / "position.json").write_text(json.dumps(dataclasses.asdict(position)))
         sums = {file.name: _sha256(file) for file in sorted(temporary.iterdir())}
         (temporary / "sha256.json").write_text(json.dumps(sums))
@@ -174,6 +183,21 @@ class StopSignal:
         before = {s: signal.signal(s, self._remember) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield self
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Lets both signals end at once what has nothing to save."""
+
+        def stop(signum: int, frame: FrameType | None) -> None:
+            self._remember(signum, frame)
+            self.raise_interrupted("once, outside training")
+
+        before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
         finally:
             for signum, handler in before.items():
                 signal.signal(signum, handler)

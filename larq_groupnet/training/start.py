@@ -47,11 +47,23 @@ def load_start(recipe: Recipe) -> tf.keras.Model | None:
     if not recipe.start_from:
         return None
     if Path(recipe.start_from).is_dir():
-        return load_run(recipe.start_from, recipe)
+        return load_run(_weights_before(recipe), recipe)
     try:
         return build(recipe.model, weights=recipe.start_from, name=recipe.name)
     except (OSError, ValueError) as error:
         raise RecipeError(_no_start(recipe, error)) from error
+
+
+def _weights_before(recipe: Recipe) -> Path:
+    """In the folder of a run that has trained the phase before the first one, the weights of that.
+
+    So a later phase can be repeated. Of another run, the folder, which stands for its last phase.
+    """
+    folder = Path(recipe.start_from)
+    epochs = [phase.epochs > 0 for phase in recipe.phases]
+    before = [phase.name for phase in recipe.phases[: epochs.index(True)]]
+    files = [folder / f"{name}.h5" for name in reversed(before)]
+    return next((file for file in files if file.is_file()), folder)
 
 
 def _no_start(recipe: Recipe, error: Exception) -> str:

@@ -41,21 +41,37 @@ class Task:
 
         Args:
             label_smoothing: Share of the target that is spread evenly over the classes.
+
+        Returns:
+            A function of truths and scores. Truths are integers, or `float32` shares of each class
+            of the scores' shape, as mixup makes them.
         """
 
         def cross_entropy(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-            # Keras gives labels an axis of length 1.
-            truth = tf.reshape(tf.cast(truth, tf.int32), tf.shape(scores)[:-1])
+            target = truth = tf.convert_to_tensor(truth)
+            if not truth.dtype.is_floating:
+                # Keras gives labels an axis of length 1.
+                truth = tf.reshape(tf.cast(truth, tf.int32), tf.shape(scores)[:-1])
+                target = tf.one_hot(truth, self.num_classes, dtype=scores.dtype)
             each = tf.keras.losses.categorical_crossentropy(
-                tf.one_hot(truth, self.num_classes, dtype=scores.dtype),
-                scores,
-                from_logits=self.from_logits,
-                label_smoothing=label_smoothing,
+                target, scores, from_logits=self.from_logits, label_smoothing=label_smoothing
             )
-            counted = tf.cast(truth != self.void, scores.dtype)
-            return tf.math.divide_no_nan(tf.reduce_sum(each * counted), tf.reduce_sum(counted))
+            return self.mean(each, truth)
 
         return cross_entropy
+
+    def mean(self, each: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
+        """The mean over everything that is not void.
+
+        Args:
+            each: One value per prediction, `(batch,)` or `(batch, height, width)`.
+            truth: Labels or class maps; or the share of each class, where nothing is void.
+        """
+        truth = tf.convert_to_tensor(truth)
+        if truth.dtype.is_floating:
+            return tf.reduce_mean(each)
+        counted = tf.cast(tf.reshape(truth, tf.shape(each)) != self.void, each.dtype)
+        return tf.math.divide_no_nan(tf.reduce_sum(each * counted), tf.reduce_sum(counted))
 
     def metrics(self) -> list[tf.keras.metrics.Metric]:
         """What Keras reports while training; one of them is called `headline`."""
@@ -82,11 +98,10 @@ class Classification(Task):
 
     def metrics(self) -> list[tf.keras.metrics.Metric]:
         """Top-1 accuracy, and top-5 where there are more than five classes."""
-        found: list[tf.keras.metrics.Metric] = [
-            tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-        ]
+        wrapped = tf.keras.metrics.MeanMetricWrapper
+        found: list[tf.keras.metrics.Metric] = [wrapped(_accuracy, name="accuracy")]
         if self.num_classes > 5:
-            found.append(tf.keras.metrics.SparseTopKCategoricalAccuracy(5, name="top5"))
+            found.append(wrapped(_top5, name="top5"))
         return found
 
     def counts(self) -> LabelCounts:
@@ -125,6 +140,20 @@ class Segmentation(Task):
         """Adds class maps `(height, width)`, each of its own size, and their scores."""
         for classes, values in zip(truth, scores, strict=True):
             counts.add(classes, values.argmax(-1))
+
+
+def _accuracy(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+    return tf.keras.metrics.sparse_categorical_accuracy(_labels(truth, scores), scores)
+
+
+def _top5(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+    return tf.keras.metrics.sparse_top_k_categorical_accuracy(_labels(truth, scores), scores, 5)
+
+
+def _labels(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+    """The class with the largest share where images are mixed; Keras makes all truths float."""
+    mixed = truth.shape.rank == scores.shape.rank and truth.shape[-1] == scores.shape[-1]
+    return tf.argmax(truth, -1) if mixed else truth
 
 
 def task_of(config: GroupNetConfig) -> Task:

@@ -129,3 +129,31 @@ def test_the_central_crop_is_the_centre_of_the_shorter_side():
     crop = augment.central_crop(tf.stack([rows, columns], -1), 0.5).numpy()
     assert crop.shape == (30, 30, 2)
     np.testing.assert_array_equal(crop[0, 0], (15, 35))
+
+
+def test_a_part_of_a_jpeg_is_decoded_as_the_part_of_the_whole(tmp_path):
+    """Also of a grey one, and of other files. Chroma differs a little at the border of the part."""
+    from PIL import Image
+
+    from larq_groupnet.data.features import ImageFile, decode_part
+
+    rows, columns = np.mgrid[:96, :128]
+    pixels = np.stack([rows * 2, columns, 255 - rows - columns], -1).astype("u1")
+    part = tf.constant([16, 24, 40, 50])
+    for name, mode in (("a.jpg", "RGB"), ("b.jpg", "L"), ("c.jpg", "CMYK"), ("d.webp", "RGB")):
+        path = str(tmp_path / name)
+        Image.fromarray(pixels).convert(mode).save(path, quality=95)
+        whole = ImageFile().decode_example(tf.constant(path)).numpy()
+        found = decode_part(ImageFile(), tf.constant(path), lambda shape: part)
+        assert found.shape == (40, 50, 3)
+        difference = np.abs(found.numpy().astype(int) - whole[16:56, 24:74])
+        assert difference.max() <= 8 and difference.mean() < 0.5, name
+
+
+def test_shrinking_is_antialiased_and_enlarging_smooth():
+    stripes = np.tile([0.0, 255.0], 64)[None, :, None] * np.ones((128, 1, 3))
+    whole = augment.scaled_and_flipped(tf.constant(stripes, tf.float32), 0, (32, 32), seed(0, 0))
+    np.testing.assert_allclose(whole[0], 127.5, atol=1)
+    ramp = np.arange(16.0)[None, :, None] * np.ones((16, 1, 1))
+    wide, _ = augment.scaled_and_flipped(tf.constant(ramp, tf.float32), 0, (64, 64), seed(0, 1))
+    assert np.abs(np.diff(wide[0, :, 0])).max() < 0.3

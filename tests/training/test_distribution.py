@@ -11,15 +11,16 @@ import time
 import numpy as np
 import pytest
 from conftest import ROOT
-from runs import read_weights, wait_for
+from runs import read_weights, wait_for, write_teacher
 
 from larq_groupnet.data.pipeline import Pipeline, prepare
 from larq_groupnet.training import RecipeError
 from larq_groupnet.training.distribution import Runtime, open_strategy
 
 COMMAND = (
-    "train.py --model=groupnet_resnet18 --set=num_bases=2 --set=width=0.0625"
+    "tests/train_only.py --model=groupnet_resnet18 --set=num_bases=2 --set=width=0.0625"
     " --set=stage_blocks=(1,1,1,1) --set=optimizer=sgd --learning_rate=0.001"
+    " --set=mixup=0.2 --set=tanh.soft_targets=0.5"
 ).split()
 
 
@@ -56,8 +57,8 @@ def addresses():
 @pytest.mark.slow
 def test_two_workers_train_what_one_process_trains(digits, tmp_path):
     options = ["--epochs=1,1", "--set=steps_per_epoch=4"]
+    options += [f"--set=teacher={write_teacher(tmp_path / 'teacher')}"]
     runs = {"one": start(digits, tmp_path / "one", *options)}
-    runs["one"][0].communicate()
     runs["two"] = start(digits, tmp_path / "two", *options, cluster=addresses())
     for name, processes in runs.items():
         for process in processes:
@@ -84,6 +85,7 @@ def test_two_workers_train_what_one_process_trains(digits, tmp_path):
 @pytest.mark.slow
 def test_when_a_worker_dies_the_other_says_so_and_both_go_on(digits, tmp_path):
     options = ["--epochs=2,1", "--set=steps_per_epoch=20"]
+    options += [f"--set=teacher={write_teacher(tmp_path / 'teacher')}"]
     chief, other = start(digits, tmp_path / "run", *options, cluster=addresses())
     wait_for(chief, "Epoch 2/2")
     wait_for(chief, r"\b\d+/20")
@@ -98,7 +100,7 @@ def test_when_a_worker_dies_the_other_says_so_and_both_go_on(digits, tmp_path):
     outputs = [process.communicate(timeout=300) for process in again]
     assert [process.returncode for process in again] == [0, 0], outputs
     assert "Going on in epoch 2" in outputs[0][0]
-    assert (tmp_path / "run/results.json").exists()
+    assert (tmp_path / "run/binary.h5").exists()
 
 
 def test_the_shares_of_two_workers_are_the_batch_of_one(digits):

@@ -9,7 +9,7 @@ from conftest import ROOT
 
 from larq_groupnet import build, copy_weights
 from larq_groupnet.training import load_recipe, override
-from larq_groupnet.training.callbacks import TrainingError, first_non_finite
+from larq_groupnet.training.callbacks import StructureLog, TrainingError, first_non_finite
 from larq_groupnet.training.fit import Session, train
 from larq_groupnet.training.tasks import task_of
 
@@ -61,6 +61,39 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_saves_nothing(tmp_path):
         train(changed(learning_rate=1e38), session(tmp_path, steps=5))
     assert "Lower tanh.learning_rate" in str(e.value)
     assert not list(tmp_path.rglob("state*"))
+
+
+def test_tensorboard_shows_gates_scales_and_what_flipped(tmp_path):
+    model = build(RECIPE.model.replace(num_bases=2, gate="base"))
+    log = StructureLog(tmp_path)
+    log.set_model(model)
+    log.on_epoch_begin(0)
+    kernel = model.get_layer("stage2_block1_base1_conv1").kernel
+    turned = np.ones(kernel.shape, "f4")
+    turned[0, 0, 0, :2] = turned[1, 0, 1, 1] = -1
+    kernel.assign(kernel * turned)
+    log.on_epoch_end(4)
+    log.on_train_end()
+    values = {}
+    for record in tf.data.TFRecordDataset([str(path) for path in tmp_path.iterdir()]):
+        event = tf.compat.v1.Event.FromString(record.numpy())
+        for value in event.summary.value:
+            assert event.step == 4
+            values[value.tag] = tf.make_ndarray(value.tensor)
+    np.testing.assert_allclose(
+        values["flip_ratio/stage2_block1_base1_conv1"], 3 / turned.size, rtol=1e-6
+    )
+    assert values["flip_ratio/stage2_block1_base2_conv1"] == 0
+    # Histograms: rows of left, right, count.
+    filters = values["flip_ratios/stage2_block1_base1_conv1"]
+    assert filters[:, 2].sum() == turned.shape[-1]
+    assert filters[:, 1].max() == pytest.approx(2 / turned[..., 0].size)
+    gates = values["gates/stage2_block1_gate"]
+    assert gates[:, 2].sum() == 2
+    assert 0.5 <= gates[0, 0] <= gates[-1, 1] < 0.74
+    assert values["scales/stage2_block1_aggregate"][:, 2].sum() == 2
+    kinds = {tag.partition("/")[0] for tag in values}
+    assert kinds == {"gates", "scales", "flip_ratio", "flip_ratios"}
 
 
 def test_the_first_layer_that_is_not_finite_is_found():

@@ -148,3 +148,35 @@ def test_a_snapshot_does_not_depend_on_the_factor(tmp_path):
     read.assert_existing_objects_matched()
     for one, other in zip(with_factor.variables, without.variables, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def dense():
+    model = tf.keras.Sequential([tf.keras.layers.Dense(2, use_bias=False, input_shape=(3,))])
+    model.layers[0].kernel.assign(np.arange(6.0).reshape(3, 2))
+    return model, model.trainable_weights
+
+
+def test_clipping_bounds_the_norm_of_all_gradients():
+    model, (kernel,) = dense()
+    plain = {"optimizer": "sgd", "schedule": "constant", "warmup_epochs": 0}
+    gradient = np.full((3, 2), 2.0, "f4")
+    optimizer(phase(clip_norm=0.5, **plain), model, 5).apply_gradients([(gradient, kernel)])
+    step = 0.1 * 0.5 * gradient / np.linalg.norm(gradient)
+    np.testing.assert_allclose(kernel, np.arange(6.0).reshape(3, 2) - step, rtol=1e-5)
+
+
+def test_the_average_is_exponential():
+    model, (kernel,) = dense()
+    plain = {"optimizer": "sgd", "schedule": "constant", "warmup_epochs": 0}
+    chosen = optimizer(phase(average=0.75, **plain), model, 5)
+    expected = values = np.arange(6.0).reshape(3, 2)
+    velocity = np.zeros((3, 2))
+    for number in range(4):
+        gradient = np.full((3, 2), number + 1.0, "f4")
+        chosen.apply_gradients([(gradient, kernel)])
+        velocity = 0.9 * velocity - 0.1 * gradient
+        values = values + velocity
+        expected = 0.75 * expected + 0.25 * values
+    np.testing.assert_allclose(kernel, values, rtol=1e-5)
+    chosen.finalize_variable_values(model.trainable_weights)
+    np.testing.assert_allclose(kernel, expected, rtol=1e-5)

@@ -72,7 +72,7 @@ def test_options_that_are_valid_only_together_are_set_together():
         ("epochs", "0", "at least 1 in a phase"),
         ("binary.schedule", "cosin", "Did you mean 'cosine'"),
         ("tanh.drops", "(1, 2)", "expected epochs with schedule='steps'"),
-        ("tanh.drops", "3", "expected numbers in brackets"),
+        ("tanh.drops", "3", "expected values in brackets"),
         ("tanh.average", "1.0", "in [0, 1)"),
         ("augmentation", "colours", "Did you mean 'colour'"),
         ("central_crop", "0.0", "a share in (0, 1]"),
@@ -86,6 +86,12 @@ def test_a_wrong_override_says_what_is_right(key, text, message):
         override(RECIPE, [(key, text)])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_the_mean_colour_of_imagenet_is_for_colours():
+    changes = [("input_shape", "(96, 96, 1)"), ("normalisation", "imagenet")]
+    with pytest.raises(RecipeError, match="normalisation: expected 'symmetric'"):
+        override(RECIPE, changes)
 
 
 def test_values_of_a_phase_that_are_valid_only_together_are_set_together():

@@ -9,35 +9,37 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
-from runs import read_weights, wait_for
+from runs import read_weights, wait_for, write_teacher
 
 from larq_groupnet.training import RecipeError, load_recipe, override
 from larq_groupnet.training.snapshots import Position, Snapshots
 
 COMMAND = (
-    "train.py --model=groupnet_resnet18 --set=num_bases=2 --set=width=0.0625"
+    "tests/train_only.py --model=groupnet_resnet18 --set=num_bases=2 --set=width=0.0625"
     " --set=stage_blocks=(1,1,1,1) --epochs=2,2 --set=steps_per_epoch=40 --set=binary.average=0.5"
+    " --set=mixup=0.2 --set=cutmix=1 --set=binary.soft_targets=0.5 --set=binary.attention=10"
+    " --set=binary.attention_blocks=('stage2_block1',)"
 ).split()
 
 
-def start(data_dir, output_dir, *more):
+def start(data_dir, output_dir, *more, screen=subprocess.PIPE):
+    """A process that trains, and converts nothing."""
     command = [sys.executable, *COMMAND, f"--data_dir={data_dir}", f"--output_dir={output_dir}"]
     return subprocess.Popen(
-        [*command, *more], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, *more], cwd=ROOT, stdout=screen, stderr=subprocess.PIPE, text=True
     )
 
 
 @pytest.mark.slow
 def test_a_run_that_was_killed_ends_bit_for_bit_where_another_does(digits, tmp_path):
-    whole = start(digits, tmp_path / "whole")
-    _, errors = whole.communicate()
-    assert whole.returncode == 0, errors
-
+    taught = f"--set=teacher={write_teacher(tmp_path / 'teacher')}"
+    whole = start(digits, tmp_path / "whole", taught, screen=subprocess.DEVNULL)
     rng = random.Random()
-    stops = [("tanh", signal.SIGKILL), ("tanh", signal.SIGTERM), ("binary", signal.SIGKILL)]
-    stops += [("binary", signal.SIGINT)]
-    for phase, signum in stops:
-        process = start(digits, tmp_path / "stopped")
+    asked = [signal.SIGTERM, signal.SIGINT]
+    rng.shuffle(asked)
+    stops = [("tanh", asked[0]), ("tanh", signal.SIGKILL), ("binary", signal.SIGKILL)]
+    for phase, signum in [*stops, ("binary", asked[1])]:
+        process = start(digits, tmp_path / "stopped", taught)
         wait_for(process, f"Phase {phase}")
         # Keras draws its progress bar twenty times a second, so that a step may not be shown.
         wait_for(process, rf"\b{rng.randint(1, 2)}\d/40")
@@ -49,19 +51,21 @@ def test_a_run_that_was_killed_ends_bit_for_bit_where_another_does(digits, tmp_p
             position = Snapshots(tmp_path / "stopped/snapshots").last()[0]
             # A signal that comes during the validation finds the epoch's end not yet saved.
             assert position.step > 0 or "at the end of epoch" in errors
-    last = start(digits, tmp_path / "stopped")
+    last = start(digits, tmp_path / "stopped", taught)
     output, errors = last.communicate()
     assert last.returncode == 0, errors
     assert "Phase tanh" not in output
+    _, errors = whole.communicate()
+    assert whole.returncode == 0, errors
 
-    for name in ("tanh.h5", "binary.h5"):
+    for name in ("tanh.h5", "tanh-last.h5", "binary.h5", "binary-last.h5"):
         first, second = (read_weights(tmp_path / run / name) for run in ("whole", "stopped"))
         assert first.keys() == second.keys()
         assert len(first) > 50
         for key, value in first.items():
             np.testing.assert_array_equal(value, second[key], err_msg=f"{name} {key}")
-    for name in ("history.csv", "results.json"):
-        assert (tmp_path / "whole" / name).read_text() == (tmp_path / "stopped" / name).read_text()
+    one, two = ((tmp_path / run / "history.csv").read_text() for run in ("whole", "stopped"))
+    assert one == two
 
 
 def test_options_of_another_run_are_listed(digits, tmp_path):

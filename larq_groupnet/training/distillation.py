@@ -1,0 +1,256 @@
+"""Learning from a teacher: its probabilities (soft targets) and its attention maps."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from larq_groupnet.data.pipeline import normalise, pixels_of
+from larq_groupnet.hints import did_you_mean
+from larq_groupnet.training.recipe import Phase, Recipe, RecipeError, unknown
+from larq_groupnet.training.saved import load_run, trained_recipe
+from larq_groupnet.training.tasks import Task
+
+LARQ_ZOO = "larq_zoo:"
+"""Start of the name of a teacher that is a model of larq-zoo."""
+
+# What the layer is called that gives the output of a block, behind the name of the block.
+_ENDS = ("aggregate", "relu", "conv3_add", "conv2_add")
+_SMALLEST = 1e-30
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+    """A trained network, and how the images have to be normalised for it.
+
+    Attributes:
+        model: From images to probabilities or logits, of the student's shapes.
+        normalisation: See `larq_groupnet.data.pipeline.normalise`.
+    """
+
+    model: tf.keras.Model
+    normalisation: str
+
+
+def load_teacher(recipe: Recipe) -> Teacher:
+    """The teacher that a recipe names, built for the images of the student.
+
+    Raises:
+        RecipeError: If there is none, or it tells other classes apart.
+    """
+    shape, name = recipe.model.input_shape, recipe.teacher
+    if name.startswith(LARQ_ZOO):
+        teacher = Teacher(_larq_zoo(name.removeprefix(LARQ_ZOO), shape), "imagenet")
+    else:
+        try:
+            model = load_run(name, size=(shape[0] or 0, shape[1] or 0))
+        except (OSError, ValueError) as error:
+            raise RecipeError(f"teacher: {error}") from error
+        teacher = Teacher(model, trained_recipe(name, recipe).normalisation)
+    model = teacher.model
+    for what, received, expected in (
+        ("channels", model.input_shape[3], shape[2]),
+        ("classes", model.output_shape[-1], recipe.model.num_classes),
+        ("axes", len(model.output_shape), 2 if recipe.model.head == "classifier" else 4),
+    ):
+        if received != expected:
+            raise RecipeError(
+                f"teacher: expected {expected} {what}, as the student has. "
+                f"Received: {received} in {name}"
+            )
+    model.trainable = False
+    return teacher
+
+
+def _larq_zoo(name: str, shape: tuple[int | None, ...]) -> tf.keras.Model:
+    from larq_zoo import literature, sota
+
+    models = {each: getattr(m, each) for m in (literature, sota) for each in m.__all__}
+    if name not in models:
+        raise RecipeError(unknown("teacher of larq_zoo", name, models))
+    try:
+        return models[name](input_shape=shape, weights="imagenet")
+    except Exception as error:  # The network, the disk, the shape: whatever larq-zoo meets.
+        raise RecipeError(
+            f"teacher: {LARQ_ZOO}{name} could not be loaded. larq-zoo says: {error}"
+        ) from error
+
+
+def distilled(
+    student: tf.keras.Model, teacher: Teacher, phase: Phase, task: Task, normalisation: str
+) -> tf.keras.Model:
+    """The student with a training step that also asks for what the teacher says.
+
+    It has the student's layers and weights, and no others: it is saved and evaluated as before.
+    The loss is that of Hinton et al. (2015), section 2, plus that of Zagoruyko & Komodakis (2017):
+
+        (1 - soft_targets) * loss + soft_targets * soft_loss + attention * sum(attention_loss)
+
+    Args:
+        student: A functional model.
+        teacher: Whom it learns from.
+        phase: Gives the weights of the losses, the temperature and the blocks.
+        task: Says which targets count.
+        normalisation: That of the student's images.
+
+    Raises:
+        RecipeError: If a block is not there, or its maps are of another size in the teacher.
+    """
+    pairs = [block.partition("=") for block in phase.attention_blocks]
+    ours = [block_output(student, name) for name, _, _ in pairs]
+    theirs = [block_output(teacher.model, other or name) for name, _, other in pairs]
+    for (name, _, _), one, two in zip(pairs, ours, theirs, strict=True):
+        if one.shape[1:3] != two.shape[1:3]:
+            raise RecipeError(
+                f"{phase.name}.attention_blocks: expected a map of {tuple(one.shape[1:3])} pixels "
+                f"from the teacher for {name}. Received: {tuple(two.shape[1:3])}"
+            )
+    with_maps = tf.keras.Model(student.inputs, [student.output, *ours])
+    to_match = tf.keras.Model(teacher.model.inputs, [teacher.model.output, *theirs])
+
+    def teach(images: tf.Tensor) -> list[tf.Tensor]:
+        if teacher.normalisation != normalisation:
+            images = normalise(pixels_of(images, normalisation), teacher.normalisation)
+        found = tf.nest.flatten(to_match(images, training=False))
+        return [tf.stop_gradient(each) for each in found]
+
+    # Functions and not attributes that are models: Keras would take their weights for its own.
+    return _Distilled(
+        student.inputs,
+        student.outputs,
+        name=student.name,
+        answer=lambda images: tf.nest.flatten(with_maps(images, training=True)),
+        teach=teach,
+        losses=functools.partial(_losses, phase, task),
+        share=phase.soft_targets,
+    )
+
+
+class _Distilled(tf.keras.Model):
+    """A functional model whose loss has a second part."""
+
+    def __init__(
+        self,
+        *arguments: Any,
+        answer: Callable[[tf.Tensor], list[tf.Tensor]],
+        teach: Callable[[tf.Tensor], list[tf.Tensor]],
+        losses: Callable[..., tf.Tensor],
+        share: float,
+        **options: Any,
+    ):
+        super().__init__(*arguments, **options)
+        self.answer = answer
+        self.teach = teach
+        self.distillation_losses = losses
+        self.share = share
+
+    def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Keras' own step with the other loss added; the history shows their sum."""
+        images, truth = data
+        wanted = self.teach(images)
+        with tf.GradientTape() as tape:
+            found = self.answer(images)
+            loss = self.compiled_loss(
+                truth,
+                found[0],
+                tf.constant(1 - self.share),
+                regularization_losses=[
+                    *self.losses,
+                    self.distillation_losses(truth, found, wanted),
+                ],
+            )
+        self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
+        return self.compute_metrics(images, truth, found[0], None)
+
+
+def _losses(
+    phase: Phase,
+    task: Task,
+    truth: tf.Tensor,
+    found: Sequence[tf.Tensor],
+    wanted: Sequence[tf.Tensor],
+) -> tf.Tensor:
+    total = tf.constant(0.0)
+    if phase.soft_targets:
+        total += phase.soft_targets * soft_loss(task, truth, found[0], wanted[0], phase.temperature)
+    for ours, theirs in zip(found[1:], wanted[1:], strict=True):
+        total += phase.attention * attention_loss(ours, theirs)
+    return total
+
+
+def soft_loss(
+    task: Task, truth: tf.Tensor, scores: tf.Tensor, wanted: tf.Tensor, temperature: float
+) -> tf.Tensor:
+    """`T^2 * KL(teacher || student)` of the probabilities at temperature T.
+
+    Args:
+        task: Says what the scores are, and what of `truth` is void and does not count.
+        truth: As for the task's loss.
+        scores: The student's, classes on the last axis.
+        wanted: The teacher's.
+        temperature: T.
+
+    Returns:
+        The mean over everything that counts, `() float32`.
+    """
+    logits = [
+        each if task.from_logits else tf.math.log(tf.maximum(each, _SMALLEST))
+        for each in (tf.cast(scores, tf.float32), tf.cast(wanted, tf.float32))
+    ]
+    ours, theirs = (tf.nn.log_softmax(each / temperature) for each in logits)
+    each = tf.reduce_sum(tf.exp(theirs) * (theirs - ours), -1)
+    return temperature**2 * task.mean(each, truth)
+
+
+def attention_loss(ours: tf.Tensor, theirs: tf.Tensor) -> tf.Tensor:
+    """Squared distance of two attention maps, each of length 1; the mean over the images.
+
+    A map is the sum over the channels of the squared activations (Zagoruyko & Komodakis, ICLR 2017,
+    equation 2, with the distance squared). It lies between 0 and 2, whatever the size of the maps.
+
+    Args:
+        ours: `(batch, height, width, channels)`.
+        theirs: `(batch, height, width, other channels)`.
+
+    Returns:
+        `() float32`.
+    """
+    maps = [
+        tf.math.l2_normalize(
+            tf.reshape(
+                tf.reduce_sum(tf.square(tf.cast(x, tf.float32)), -1),
+                (-1, x.shape[1] * x.shape[2]),
+            ),
+            axis=-1,
+        )
+        for x in (ours, theirs)
+    ]
+    return tf.reduce_mean(tf.reduce_sum(tf.math.squared_difference(*maps), -1))
+
+
+def block_output(model: tf.keras.Model, name: str) -> tf.Tensor:
+    """What a block of a model gives `(batch, height, width, channels)`, its bases aggregated.
+
+    Args:
+        model: One of ours, or any functional model.
+        name: Of a block, such as `"stage2_block1"`, or of a layer.
+
+    Raises:
+        RecipeError: If there is no such block; names the nearest.
+    """
+    layers = {layer.name: layer for layer in model.layers}
+    for layer in (name, *(f"{name}_{end}" for end in _ENDS)):
+        if layer in layers and len(layers[layer].output_shape) == 4:
+            return layers[layer].output
+    pattern = rf"(stage\d+_block\d+)_(?:{'|'.join(_ENDS)})"
+    blocks = dict.fromkeys(m[1] for m in (re.fullmatch(pattern, each) for each in layers) if m)
+    choices = list(blocks) or [n for n, each in layers.items() if len(each.output_shape) == 4]
+    raise RecipeError(
+        f"attention_blocks: no block {name!r} in {model.name}.{did_you_mean(name, choices)} "
+        f"Choices: {', '.join(choices)}"
+    )

@@ -1,0 +1,80 @@
+"""Arrays from Python as a dataset."""
+
+import numpy as np
+import pytest
+
+from larq_groupnet.data import DatasetError
+from larq_groupnet.data.arrays import from_arrays
+from larq_groupnet.data.pipeline import Pipeline, class_names, open_dataset, prepare
+
+RNG = np.random.RandomState(0)
+IMAGES = RNG.randint(0, 256, (30, 6, 8, 3), "u1")
+LABELS = np.arange(30) % 3
+MASKS = RNG.randint(0, 3, (30, 6, 8), "u1")
+
+
+def batches(builder, role, size=(6, 8)):
+    return list(Pipeline(builder, size, 10).eval_batches(role).as_numpy_iterator())
+
+
+def test_labels_come_as_they_went_in():
+    builder = from_arrays("plain", (IMAGES[:20], LABELS[:20]), test=(IMAGES[20:], LABELS[20:]))
+    assert class_names(builder) == ["class_0", "class_1", "class_2"]
+    ((images, labels),) = batches(builder, "test")
+    np.testing.assert_allclose(images, IMAGES[20:] / 127.5 - 1, atol=1e-6)
+    np.testing.assert_array_equal(labels, LABELS[20:])
+    assert len(batches(builder, "validation")[0][1]) == 2, "the last tenth of train"
+    images, labels = next(iter(Pipeline(builder, (6, 8), 18).train_batches(1)))
+    wanted = {IMAGES[n].tobytes(): LABELS[n] for n in range(18)}
+    pixels = ((images.numpy() + 1) * 127.5).round().astype("u1")
+    assert [wanted[x.tobytes()] for x in pixels] == labels.numpy().tolist()
+
+
+def test_masks_keep_void():
+    masks = MASKS.copy()
+    masks[:, 0] = 255
+    builder = from_arrays("masks", (IMAGES, masks), test=(IMAGES, masks[..., None]))
+    truth = np.concatenate([truth for _, truth in batches(builder, "test")])
+    np.testing.assert_array_equal(truth, masks)
+
+
+def test_a_list_of_grey_images_of_several_sizes():
+    images = [IMAGES[0, ..., 0], IMAGES[1, :4, :4, 0]]
+    builder = from_arrays("sizes", (images, [0, 1]), test=(images, [0, 1]), class_names=["a", "b"])
+    ((found, labels),) = batches(builder, "test", (6, 8))
+    assert found.shape == (2, 6, 8, 1)
+    assert labels.tolist() == [0, 1]
+
+
+def test_a_recipe_finds_them_by_name(tmp_path):
+    builder = from_arrays("named", (IMAGES, LABELS))
+    assert prepare("arrays:named", tmp_path) is builder
+    assert open_dataset("arrays:named", tmp_path) is builder
+    with pytest.raises(DatasetError, match=r"Did you mean 'named'.*only to the process that calls"):
+        open_dataset("arrays:name", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ((IMAGES, LABELS[:9]), "as many images as labels or masks.*Received: 30 and 9"),
+        ((IMAGES[:0], LABELS[:0]), "Received: 0 and 0"),
+        ((IMAGES / 255, LABELS), "uint8 with pixels of 0 to 255. Received: image 0 .*float64"),
+        ((IMAGES[..., :2], LABELS), r"image 0 of shape \(6, 8, 2\)"),
+        ((IMAGES, LABELS - 1), r"labels of 0 to 2. Received: int64 -1 at 0"),
+        ((IMAGES, LABELS * 1.0), r"Received: float64 0.0 at 0"),
+        ((IMAGES, LABELS + (LABELS == 2)), r"labels of 0 to 2. Received: int64 3 at 2"),
+        ((IMAGES, MASKS[:, :5]), r"a mask \(6, 8\) uint8.*mask 0 of shape \(5, 8\)"),
+        ((IMAGES, MASKS + 3), r"and 255 for void. Received: uint8 3 at 0"),
+    ],
+)
+def test_the_first_thing_that_is_wrong_is_named(train, message):
+    with pytest.raises(DatasetError, match=message):
+        from_arrays("wrong", train, class_names=["a", "b", "c"])
+
+
+def test_splits_must_be_of_one_kind():
+    with pytest.raises(DatasetError, match="either labels or masks, in every split"):
+        from_arrays("wrong", (IMAGES, LABELS), test=(IMAGES, MASKS), class_names=["a", "b", "c"])
+    with pytest.raises(DatasetError, match=r"channels \[1, 3\]"):
+        from_arrays("wrong", (IMAGES, LABELS), test=(IMAGES[..., :1], LABELS))

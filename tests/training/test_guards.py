@@ -1,0 +1,190 @@
+"""What would lose hours: a full disk, a folder that cannot be written, files that go bad."""
+
+import dataclasses
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT
+from PIL import Image
+
+from larq_groupnet.data import augment
+from larq_groupnet.data.folders import open_folder
+from larq_groupnet.data.layouts import FolderError
+from larq_groupnet.data.pipeline import Pipeline
+from larq_groupnet.training import Interrupted, RecipeError, load_recipe, only_phase, override
+from larq_groupnet.training.guards import check_folder, check_room, naming_bad_files
+from larq_groupnet.training.snapshots import Position, Snapshots, StopSignal
+
+RECIPE = load_recipe("groupnet_resnet18", ROOT / "zoo")
+
+
+def test_a_disk_that_will_be_full_is_known_before(tmp_path, monkeypatch):
+    """A disk of a known size cannot be mounted everywhere, so what it says of itself is made up."""
+    usage = shutil.disk_usage(tmp_path)
+    asked = []
+
+    def small(path):
+        asked.append(path)
+        return usage._replace(free=200 * 2**20)
+
+    monkeypatch.setattr(shutil, "disk_usage", small)
+    check_room(RECIPE, tmp_path / "run", parameters=10**6)
+    # Three snapshots of three values a parameter, two files of each phase, one being written.
+    with pytest.raises(RecipeError, match=r"expected 1132 MiB free.*Received: 200 MiB in "):
+        check_room(RECIPE, tmp_path / "new" / "run", parameters=20 * 10**6)
+    assert asked[-1] == tmp_path
+    assert not (tmp_path / "new").exists()
+    written = tmp_path / "run" / "snapshots"
+    written.mkdir()
+    with (written / "state").open("wb") as file:
+        file.truncate(1000 * 2**20)  # What is there already needs no more room.
+    check_room(RECIPE, tmp_path / "run", parameters=20 * 10**6)
+
+
+def test_a_folder_that_cannot_be_written_is_known_before(tmp_path):
+    """Root may write anywhere, but nobody into a file."""
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RecipeError, match=r"expected a folder that can be written.*file/run"):
+        check_room(RECIPE, tmp_path / "file" / "run", parameters=10)
+
+
+def test_a_folder_of_a_run_that_cannot_be_read_is_left_alone(tmp_path):
+    (tmp_path / "recipe.json").write_text('{"name": ')
+    with pytest.raises(RecipeError, match="which it cannot read"):
+        check_folder(RECIPE, tmp_path)
+
+
+def test_a_run_of_an_older_version_can_be_gone_on_with(tmp_path):
+    values = json.loads(json.dumps(RECIPE.to_dict()))
+    del values["mixup"], values["phases"][0]["soft_targets"]
+    (tmp_path / "recipe.json").write_text(json.dumps(values))
+    check_folder(RECIPE, tmp_path)
+    with pytest.raises(RecipeError, match=r"mixup was 0.0, is 0.2"):
+        check_folder(dataclasses.replace(RECIPE, mixup=0.2), tmp_path)
+
+
+def test_a_snapshot_that_does_not_fit_leaves_those_before(tmp_path):
+    model = tf.keras.Sequential([tf.keras.layers.Dense(200, input_shape=(300,), name="dense")])
+    model.compile("adam", "mse")
+    snapshots = Snapshots(tmp_path)
+    snapshots.save(model, Position("tanh", 1))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))  # As if the disk were full.
+    try:
+        with pytest.raises(OSError, match="snapshot .*00002-000000 cannot be written"):
+            snapshots.save(model, Position("tanh", 2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["00001-000000"]
+    assert snapshots.last()[0].epoch == 1
+
+
+def delete(file):
+    file.unlink()
+    return "it is gone"
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:60])
+    return "it cannot be decoded"
+
+
+@pytest.mark.parametrize("spoil", [delete, cut])
+def test_a_file_that_goes_bad_while_training_is_named(tmp_path, spoil):
+    root = tmp_path / "set"
+    for name in ("cat", "dog"):
+        (root / "train" / name).mkdir(parents=True)
+        for number in range(40):
+            pixels = np.random.RandomState(number).randint(0, 256, (8, 8, 3), "u1")
+            Image.fromarray(pixels).save(root / "train" / name / f"{number}.png")
+    builder = open_folder(root, tmp_path / "data")
+    data = Pipeline(builder, (8, 8), 4, augmentation=augment.cifar)
+    batches = iter(data.train_batches(1000))
+    next(batches)
+    said = spoil(root / "train" / "dog" / "7.png")
+
+    def read():
+        with naming_bad_files(builder):
+            list(zip(range(300), batches, strict=False))
+
+    with pytest.raises(FolderError, match=f"1 bad files in .*: train/dog/7.png: {said}. Mend"):
+        read()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_outside_training_ends_the_run_with_a_line(tmp_path, signum):
+    before = signal.getsignal(signum)
+    with (
+        pytest.raises(Interrupted, match=f"Go on with.*--output_dir {tmp_path}") as error,
+        StopSignal(tmp_path).at_once(),
+    ):
+        signal.raise_signal(signum)
+    assert error.value.signum == signum
+    assert signal.getsignal(signum) is before
+
+
+def test_a_later_phase_starts_from_the_phase_before_it(monkeypatch, tmp_path):
+    from larq_groupnet.training import start
+
+    taken = []
+    monkeypatch.setattr(start, "load_run", lambda path, recipe: taken.append(path))
+    whole = dataclasses.replace(RECIPE, start_from=str(tmp_path))
+    for name in ("tanh", "binary"):
+        (tmp_path / f"{name}.h5").touch()
+    start.load_start(only_phase(whole, "binary"))
+    start.load_start(whole)
+    (tmp_path / "tanh.h5").unlink()
+    start.load_start(only_phase(whole, "binary"))
+    assert taken == [tmp_path / "tanh.h5", tmp_path, tmp_path]
+
+
+def test_a_release_file_is_evaluated_as_it_was_trained(digits):
+    from larq_groupnet.training.run import evaluate_only
+    from larq_groupnet.training.saved import trained_recipe
+
+    (file,) = (ROOT / "larq_groupnet/weights/files").glob("groupnet_resnet18-digits-*")
+    other = override(RECIPE, [("input_shape", "(16, 16, 3)"), ("central_crop", "0.5")])
+    other = dataclasses.replace(other, normalisation="imagenet")
+    recipe = trained_recipe(file, other)
+    assert (recipe.normalisation, recipe.central_crop) == ("symmetric", 1.0)
+    assert evaluate_only(recipe, digits, file)["keras"]["accuracy"] > 0.9
+
+
+@pytest.mark.slow
+def test_three_phases_each_from_the_one_before(digits, tmp_path):
+    """Binary activations first, binary kernels second, by command."""
+    zoo = tmp_path / "zoo"
+    zoo.mkdir()
+    (zoo / "three.py").write_text(
+        "from larq_groupnet.presets import classifier\n"
+        "from larq_groupnet.training import Phase, Recipe\n"
+        "options = dict(num_classes=10, num_bases=1, width=0.0625, stage_blocks=(1, 1, 1, 1))\n"
+        "phases = [('tanh', False), ('half', 'activations'), ('binary', True)]\n"
+        "RECIPES = (Recipe(\n"
+        "    'three', classifier('resnet18', (16, 16, 1), **options),\n"
+        "    tuple(Phase(name, 1, 1e-30, how, warmup_epochs=0) for name, how in phases),\n"
+        "    'digits', steps_per_epoch=1, batch_size=4, rand_augment=(1, 5)),)\n"
+    )
+    script = (
+        "import pathlib, sys\n"
+        "from larq_groupnet.training import load_recipe\nfrom larq_groupnet.training import run\n"
+        "recipe = load_recipe('three', pathlib.Path(sys.argv[1]))\n"
+        "run.train_weights(recipe, pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))\n"
+    )
+    command = [sys.executable, "-c", script, str(zoo), str(digits), str(tmp_path / "run")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    from runs import read_weights
+
+    files = [read_weights(tmp_path / "run" / f"{name}.h5") for name in ("tanh", "half", "binary")]
+    for key, value in files[0].items():
+        if "kernel" in key:  # With no learning rate to speak of, they are handed on.
+            for other in files[1:]:
+                np.testing.assert_array_equal(value, other[key])
