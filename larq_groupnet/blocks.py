@@ -12,6 +12,7 @@ import larq as lq
 import tensorflow as tf
 
 from larq_groupnet.config import BOTTLENECK_EXPANSION, GroupNetConfig
+from larq_groupnet.convolution import OnePaddedConv2D
 from larq_groupnet.layers import Aggregate, ConstantPad2D
 
 layers = tf.keras.layers
@@ -114,7 +115,8 @@ def binary_conv(
     torch = config.padding == "torch" and stride > 1
     if torch:
         x = symmetric_pad(x, kernel, stride, 1.0, f"{name}_pad")
-    return lq.layers.QuantConv2D(
+    layer = lq.layers.QuantConv2D if torch or kernel == 1 else OnePaddedConv2D
+    return layer(
         filters,
         kernel,
         strides=stride,

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from larq_groupnet.convolution import OnePaddedConv2D
 from larq_groupnet.deploy.flatbuffer import ConversionError
 from larq_groupnet.layers import ConstantPad2D
 
@@ -155,6 +156,7 @@ class Rewriter:
             layers.UpSampling2D: self._same_range,
             ConstantPad2D: self._same_range,
             lq.layers.QuantConv2D: self._binary,
+            OnePaddedConv2D: self._binary,
         }
         cause = None
         tensors = 1 if node.is_input else len(node.keras_inputs)

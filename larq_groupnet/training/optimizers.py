@@ -17,6 +17,34 @@ LOWEST = 0.02
 """Learning rate at the start of the warm-up and at the end of a cosine, over its peak."""
 
 
+class FusedAdam(optimizers.Adam):
+    """Keras' Adam, each weight in one operation instead of 25; same formula and state."""
+
+    def _internal_apply_gradients(self, grads_and_vars: Any) -> Any:
+        # What all weights share, once per step.
+        step = tf.cast(self.iterations + 1, tf.float32)
+        self._shared = {
+            "beta1_power": tf.pow(self.beta_1, step),
+            "beta2_power": tf.pow(self.beta_2, step),
+            "beta1": tf.constant(self.beta_1),
+            "beta2": tf.constant(self.beta_2),
+            "epsilon": tf.constant(self.epsilon),
+        }
+        return super()._internal_apply_gradients(grads_and_vars)
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+        """Updates one weight."""
+        index = self._index_dict[self._var_key(variable)]
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].handle,
+            v=self._velocities[index].handle,
+            grad=gradient,
+            lr=self.learning_rate,
+            **self._shared,
+        )
+
+
 def optimizer(phase: Phase, model: tf.keras.Model, steps_per_epoch: int) -> Any:
     """The optimizer of a phase, for the weights of `model`."""
     rate = schedule(phase, steps_per_epoch)
@@ -32,7 +60,8 @@ def optimizer(phase: Phase, model: tf.keras.Model, steps_per_epoch: int) -> Any:
         "ema_momentum": phase.average,
         "jit_compile": False,
     }
-    kinds = {"adam": optimizers.Adam, "adamw": optimizers.AdamW, "sgd": optimizers.SGD}
+    # Adam with a decay of weights is what Keras calls AdamW.
+    kinds = {"adam": FusedAdam, "adamw": FusedAdam, "sgd": optimizers.SGD}
     kind = kinds[phase.optimizer]
     if phase.head_factor != 1:
         kind = with_head_factor(kind, phase.head_factor)
@@ -41,6 +70,8 @@ def optimizer(phase: Phase, model: tf.keras.Model, steps_per_epoch: int) -> Any:
     chosen = kind(rate, **options)
     if phase.weight_decay:
         chosen.exclude_from_weight_decay(not_decayed(model))
+    # Else the training step is traced a second time, because the first has made variables.
+    chosen.build(model.trainable_variables)
     return chosen
 
 

@@ -97,6 +97,36 @@ def test_every_optimizer_lowers_the_loss(options):
     assert losses[-1] < 0.85 * losses[0]
 
 
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.5, "clip_norm": 0.5, "average": 0.9}])
+def test_fused_adam_is_keras_adam(options):
+    models = [build(CONFIG) for _ in range(2)]
+    models[1].set_weights(models[0].get_weights())
+    settings = phase(optimizer="adam", **options)
+    keras = tf.keras.optimizers.Adam(
+        schedule(settings, 5),
+        weight_decay=settings.weight_decay or None,
+        global_clipnorm=settings.clip_norm or None,
+        use_ema=settings.average > 0,
+        ema_momentum=settings.average,
+        jit_compile=False,
+    )
+    keras.exclude_from_weight_decay(not_decayed(models[1]))
+    keras.build(models[1].trainable_variables)
+    both = [optimizer(settings, models[0], 5), keras]
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        gradients = [
+            tf.constant(rng.normal(size=w.shape), "float32") for w in models[0].trainable_weights
+        ]
+        for model, chosen in zip(models, both, strict=True):
+            chosen.apply_gradients(zip(gradients, model.trainable_weights, strict=True))
+    for ours, theirs in zip(both[0].variables, keras.variables, strict=True):
+        assert ours.name == theirs.name.replace(keras.name, both[0].name)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-6)
+    for ours, theirs in zip(*(model.weights for model in models), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-6)
+
+
 def test_bop_flips_binary_kernels_and_keeps_them_binary():
     tf.keras.utils.set_random_seed(0)
     model = build(CONFIG)
@@ -139,11 +169,11 @@ def test_the_head_moves_as_with_a_learning_rate_of_its_own(name):
 
 
 def test_a_snapshot_does_not_depend_on_the_factor(tmp_path):
-    weights = build(CONFIG).trainable_weights
-    with_factor, without = (optimizer(phase(head_factor=f), None, 5) for f in (10.0, 1.0))
+    model = build(CONFIG)
+    weights = model.trainable_weights
+    with_factor, without = (optimizer(phase(head_factor=f), model, 5) for f in (10.0, 1.0))
     with_factor.apply_gradients([(tf.ones_like(weight), weight) for weight in weights])
     tf.train.Checkpoint(optimizer=with_factor).write(str(tmp_path / "state"))
-    without.build(weights)
     read = tf.train.Checkpoint(optimizer=without).read(str(tmp_path / "state"))
     read.assert_existing_objects_matched()
     for one, other in zip(with_factor.variables, without.variables, strict=True):

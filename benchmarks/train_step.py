@@ -1,0 +1,145 @@
+"""One training step of Group-Net beside the least it can take and what others take.
+
+    python benchmarks/train_step.py --torch_python /path/to/python
+    python benchmarks/train_step.py --contestants library --num_bases 1,2,4,5,8
+    python benchmarks/train_step.py --precision mixed_bfloat16
+
+ResNet-18, gated, full width, 64 x 64 pixels, 1000 classes, Adam, in turns of one step:
+
+    library   this library: its network, `compile_model` of its training, Keras' train function
+    floor     the convolutions of that network alone: forward and both gradients, in TensorFlow
+    larq      the plainest Larq program: the same network, Keras' Adam, `train_on_batch`
+    torch     the same network in PyTorch; left out if the interpreter given has none
+
+Every contestant is a process of its own and they take turns, so that whatever else the machine does
+hits all alike. CPU time says more than seconds where the machine is busy. Ratios are to the
+library: the median over the rounds of its time over the other's, and between which half of the
+rounds lie. Below 1 the library is faster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+from terminaltables import AsciiTable
+from tqdm import tqdm
+
+HERE = Path(__file__).resolve().parent
+CONTESTANTS = ["library", "floor", "larq", "torch"]
+
+_CONTESTANTS = flags.DEFINE_list("contestants", CONTESTANTS, f"Of {', '.join(CONTESTANTS)}.")
+_BASES = flags.DEFINE_list("num_bases", ["5"], "K; several are measured side by side.")
+_BATCH = flags.DEFINE_integer("batch_size", 32, "Images per step.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 10, "Timed steps of each.", lower_bound=1)
+_PRECISION = flags.DEFINE_string(
+    "precision", "float32", "float32 or mixed_bfloat16, of the library alone."
+)
+_TORCH = flags.DEFINE_string("torch_python", sys.executable, "A Python that has PyTorch.")
+
+_WARM_UP = 2
+
+
+class Worker:
+    """A contestant's process, which makes one step per line that it reads.
+
+    Args:
+        contestant: One of `CONTESTANTS`.
+        bases: K.
+    """
+
+    def __init__(self, contestant: str, bases: str):
+        self.name = f"{contestant} K={bases}"
+        torch = contestant == "torch"
+        python = _TORCH.value if torch else sys.executable
+        script = HERE / f"train_step_{'torch' if torch else 'keras'}.py"
+        self._process = subprocess.Popen(
+            [python, str(script), contestant, bases, str(_BATCH.value), _PRECISION.value],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def ask(self) -> dict[str, Any]:
+        """What one step took; the first answer says what came before it, too."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        with contextlib.suppress(BrokenPipeError):
+            print(file=stdin, flush=True)
+        line = stdout.readline() if stdout else ""
+        if not line:
+            sys.exit(f"train_step.py: {self.name} ended instead of making a step.")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+def main(argv: list[str]) -> None:
+    """Measures and prints."""
+    unknown = sorted({*_CONTESTANTS.value} - {*CONTESTANTS})
+    if len(argv) > 1 or unknown:
+        raise app.UsageError(
+            f"expected --contestants of {CONTESTANTS}. Received: {unknown or argv}"
+        )
+    names = list(_CONTESTANTS.value)
+    if "torch" in names and not _has_torch(_TORCH.value):
+        print(f"No PyTorch in {_TORCH.value}: torch is left out. Give --torch_python.")
+        names.remove("torch")
+    with contextlib.ExitStack() as stack:
+        workers = [
+            stack.enter_context(Worker(name, bases)) for bases in _BASES.value for name in names
+        ]
+        firsts = [worker.ask() for worker in tqdm(workers, desc="First steps")]
+        rounds = [
+            [worker.ask() for worker in workers]
+            for _ in tqdm(range(_WARM_UP + _ROUNDS.value), unit="round", desc="Measuring")
+        ]
+    print(table([w.name for w in workers], firsts, rounds[_WARM_UP:]))
+
+
+def table(
+    names: Sequence[str], firsts: Sequence[dict[str, Any]], rounds: Sequence[list[dict[str, Any]]]
+) -> str:
+    """A row per contestant; ratios of the first one's times to theirs."""
+    rows = [
+        ["", "step (s)", "first / this", "step (CPU s)", "first / this", "peak (MiB)"]
+        + ["build (CPU s)", "first step (CPU s)", "(s)", "operations"]
+    ]
+    for index, (name, first) in enumerate(zip(names, firsts, strict=True)):
+        row = [name]
+        for key in ("seconds", "cpu"):
+            own = np.array([answers[index][key] for answers in rounds])
+            ratios = np.array([answers[0][key] for answers in rounds]) / own
+            low, middle, high = np.percentile(ratios, (25, 50, 75))
+            row += [f"{np.median(own):.3f}", f"{middle:.2f} ({low:.2f} - {high:.2f})"]
+        row += [f"{rounds[-1][index]['memory'] / 2**20:.0f}", f"{first['build']:.1f}"]
+        rows.append([*row, f"{first['cpu']:.1f}", f"{first['seconds']:.1f}", first["ops"]])
+    built = AsciiTable([list(map(str, row)) for row in rows])
+    built.justify_columns = dict.fromkeys(range(1, len(rows[0])), "right")
+    return str(built.table)
+
+
+def _has_torch(python: str) -> bool:
+    command = [python, "-c", "import torch"]
+    try:
+        return subprocess.run(command, capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    app.run(main)

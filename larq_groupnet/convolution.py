@@ -1,0 +1,93 @@
+"""The convolution of a training step: the same values as Larq's `QuantConv2D`, in less time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import larq as lq
+import tensorflow as tf
+
+SMALL_MAP = 16
+"""Up to so many output pixels per image a convolution is one product of matrices: oneDNN would
+spend more time on reordering the kernel than on the products (`benchmarks/README.md`)."""
+
+
+@tf.keras.utils.register_keras_serializable("larq_groupnet")
+class OnePaddedConv2D(lq.layers.QuantConv2D):
+    """`QuantConv2D` with `padding="same"` and `pad_values=1.0`, faster in training.
+
+    At inference, and therefore for conversion, its operations are those of `QuantConv2D`. Where
+    `training` is true the values are the same, but the padding has no gradient to compute.
+    """
+
+    # Nothing here depends on the value of a tensor; tracing is faster without looking for that.
+    @tf.autograph.experimental.do_not_convert
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Maps `(batch, height, width, in)` to `(batch, height / stride, width / stride, out)`."""
+        known = inputs.shape[1:].is_fully_defined()
+        # TensorFlow's own gradient of a dilated convolution needs oneDNN.
+        plain = self.dilation_rate == (1, 1) and not self.use_bias
+        if training is not True or not known or not plain:
+            return super().call(inputs)
+        if self.input_quantizer:
+            inputs = self.input_quantizer(inputs)
+        with lq.context.quantized_scope(True):
+            kernel = tf.convert_to_tensor(self.kernel)
+        return _one_padded(inputs, kernel, self.strides[0])
+
+
+def _one_padded(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
+    """Convolution of `x`, padded with +1 on the sides that TensorFlow's "same" pads."""
+    side = kernel.shape[0]
+    sizes = [-(-size // stride) for size in x.shape[1:3]]
+    padding = [(0, 0)]  # Of the batch.
+    for size, out in zip(x.shape[1:3], sizes, strict=True):
+        total = max((out - 1) * stride + side - size, 0)
+        padding.append((total // 2, total - total // 2))
+    strides = [1, stride, stride, 1]
+    small = sizes[0] * sizes[1] <= SMALL_MAP
+
+    @tf.custom_gradient
+    def convolve(x: tf.Tensor, kernel: tf.Tensor) -> Any:
+        padded = tf.pad(x, [*padding, (0, 0)], constant_values=1.0)
+        if small:
+            patches = _patches(padded, sizes, side, stride)
+            flat = tf.reshape(kernel, (-1, kernel.shape[-1]))
+            y = tf.reshape(tf.matmul(patches, flat), (-1, *sizes, kernel.shape[-1]))
+        else:
+            y = tf.nn.conv2d(padded, kernel, strides, "VALID")
+
+        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            # A constant padding has no gradient, so that here it may as well be zeros.
+            dx = tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=tf.shape(x),
+                filter=kernel,
+                out_backprop=dy,
+                strides=strides,
+                padding="SAME",
+            )
+            if small:
+                rows = tf.reshape(dy, (-1, kernel.shape[-1]))
+                return dx, tf.reshape(tf.matmul(patches, rows, transpose_a=True), kernel.shape)
+            return dx, tf.raw_ops.Conv2DBackpropFilter(
+                input=padded,
+                filter_sizes=kernel.shape,
+                out_backprop=dy,
+                strides=strides,
+                padding="VALID",
+            )
+
+        return y, gradient
+
+    return convolve(x, kernel)
+
+
+def _patches(padded: tf.Tensor, sizes: list[int], side: int, stride: int) -> tf.Tensor:
+    """What each output pixel reads: `(batch * height * width, side * side * channels)`."""
+    height, width = ((size - 1) * stride + 1 for size in sizes)
+    taps = [
+        padded[:, y : y + height : stride, x : x + width : stride]
+        for y in range(side)
+        for x in range(side)
+    ]
+    return tf.reshape(tf.concat(taps, axis=-1), (-1, side * side * padded.shape[-1]))
