@@ -25,7 +25,6 @@ class FusedAdam(optimizers.Adam):
         self._shared = {
             "beta1_power": tf.pow(self.beta_1, step),
             "beta2_power": tf.pow(self.beta_2, step),
-            "lr": tf.identity(self.learning_rate),
             "beta1": tf.constant(self.beta_1),
             "beta2": tf.constant(self.beta_2),
             "epsilon": tf.constant(self.epsilon),
@@ -39,6 +38,7 @@ class FusedAdam(optimizers.Adam):
             var=variable.handle,
             m=self._momentums[index].handle,
             v=self._velocities[index].handle,
+            lr=tf.convert_to_tensor(self.learning_rate),
             grad=gradient,
             **self._shared,
         )
