@@ -12,7 +12,8 @@ ResNet-18, gated, full width, 64 x 64 pixels, 1000 classes, Adam, in turns of on
     torch     the same network in PyTorch; left out if the interpreter given has none
 
 Every contestant is a process of its own and they take turns, so that whatever else the machine does
-hits all alike. CPU time says more than seconds where the machine is busy. Ratios are to the
+hits all alike. CPU time says more than seconds where the machine is busy, and only with one thread:
+threads that wait for others that do not get a processor spend their time on it. Ratios are to the
 library: the median over the rounds of its time over the other's, and between which half of the
 rounds lie. Below 1 the library is faster.
 """
@@ -44,8 +45,10 @@ _PRECISION = flags.DEFINE_string(
     "precision", "float32", "float32 or mixed_bfloat16, of the library alone."
 )
 _TORCH = flags.DEFINE_string("torch_python", sys.executable, "A Python that has PyTorch.")
+_NUM_THREADS = flags.DEFINE_integer("threads", 1, "Of every contestant.", lower_bound=1)
 
-_WARM_UP = 2
+_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+_WARM_UP = 1
 
 
 class Worker:
@@ -66,7 +69,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env={**os.environ, **dict.fromkeys(_THREADS, str(_NUM_THREADS.value))},
         )
 
     def __enter__(self) -> Worker:

@@ -77,8 +77,8 @@ def floor(bases, size, precision):
                     input=x, filter_sizes=kernel.shape, out_backprop=y, **options
                 ),
             ]
-        with tf.control_dependencies(done):
-            return tf.constant(0)
+        # What no one reads would be left out.
+        return tf.add_n([tensor[0, 0, 0, 0] for tensor in done])
 
     return step, lambda: _operations(step)
 

@@ -227,7 +227,7 @@ def compile_model(model: tf.keras.Model, session: Session, phase: Phase) -> None
             jit_compile=session.jit_compile,
         )
         # As in `optimizer`: all variables exist before the step is traced.
-        scores = tf.zeros((1, *model.output_shape[1:]))
+        scores = tf.zeros([size or 1 for size in model.output_shape])
         truth = tf.zeros(scores.shape[:-1], tf.int32)
         model.compiled_loss.build(scores)
         model.compiled_metrics.build(scores, truth)

@@ -39,6 +39,7 @@ class FusedAdam(optimizers.Adam):
             var=variable.handle,
             m=self._momentums[index].handle,
             v=self._velocities[index].handle,
+            lr=tf.convert_to_tensor(self.learning_rate),
             grad=gradient,
             lr=self.learning_rate,
             **self._shared,

@@ -10,7 +10,7 @@ from conftest import ROOT
 from larq_groupnet import build, copy_weights
 from larq_groupnet.training import load_recipe, override
 from larq_groupnet.training.callbacks import StructureLog, TrainingError, first_non_finite
-from larq_groupnet.training.fit import Session, train
+from larq_groupnet.training.fit import Session, compile_model, train
 from larq_groupnet.training.tasks import task_of
 
 RECIPE = override(
@@ -52,6 +52,16 @@ def test_each_phase_starts_from_the_best_weights_of_the_one_before(tmp_path):
     values = [{w.name: w.numpy() for w in m.weights} for m in (model, first)]
     for name in kernels:
         np.testing.assert_array_equal(values[0][name], values[1][name])
+
+
+def test_the_training_step_is_traced_once(tmp_path):
+    model = build(RECIPE.model)
+    compile_model(model, session(tmp_path), RECIPE.phases[-1])
+    traces = []
+    step = model.train_step
+    model.train_step = lambda data: traces.append(data) or step(data)
+    model.fit(Data.train_batches(1), steps_per_epoch=2, epochs=1, verbose=0)
+    assert len(traces) == 1
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run_and_saves_nothing(tmp_path):
