@@ -112,7 +112,7 @@ class Session:
 
 
 def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = None) -> Path:
-    """Runs the phases of a recipe, each from the best weights of the one before.
+    """Runs the phases of a recipe, each from the best weights of the one that it names.
 
     Goes on where an earlier call on the same folder stopped, and ends with the same weights and
     history as if it had not: on the same machine, with TensorFlow's deterministic operations.
@@ -131,6 +131,7 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
     """
     found = Snapshots(session.output_dir / "snapshots").last()
     before: tf.keras.Model | None = start_from
+    named = {phase.name: phase for phase in recipe.phases}
     first_epoch = 0
     best = session.output_dir
     for phase in recipe.phases:
@@ -144,7 +145,9 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
                     model, session.teacher, phase, session.task, session.normalisation
                 )
         if found is None or found[0].epoch < end:
-            if before is not None:
+            if phase.weights_from:
+                model.load_weights(session.weights(named[phase.weights_from]))
+            elif before is not None:
                 copy_weights(before, model)
             start, snapshot = Position(phase.name, first_epoch), None
             if found is not None and found[0].phase == phase.name:
