@@ -213,6 +213,8 @@ def _fit(
             last = snapshots.last()
             if step and phase.average and last:  # Keras leaves the averages in place.
                 snapshots.restore(model, last[1])
+            if stop.signum is not None:  # It came when the last epoch was being saved.
+                stop.raise_interrupted(f"the end of phase {phase.name}")
 
 
 def compile_model(model: tf.keras.Model, session: Session, phase: Phase) -> None:
