@@ -112,7 +112,7 @@ class Session:
 
 
 def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = None) -> Path:
-    """Runs the phases of a recipe, each from the best weights of the one before.
+    """Runs the phases of a recipe, each from the best weights of the one that it names.
 
     Goes on where an earlier call on the same folder stopped, and ends with the same weights and
     history as if it had not: on the same machine, with TensorFlow's deterministic operations.
@@ -132,6 +132,7 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
     """
     found = Snapshots(session.output_dir / "snapshots").last()
     before: tf.keras.Model | None = start_from
+    named = {phase.name: phase for phase in recipe.phases}
     first_epoch = 0
     best = session.output_dir
     for phase in recipe.phases:
@@ -145,7 +146,9 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
                     model, session.teacher, phase, session.task, session.normalisation
                 )
         if found is None or found[0].epoch < end:
-            if before is not None:
+            if phase.weights_from:
+                model.load_weights(session.weights(named[phase.weights_from]))
+            elif before is not None:
                 left_out = copy_weights(before, model, other_head=before is start_from)
                 if left_out:
                     print(f"Not from {before.name}, whose head is another: {', '.join(left_out)}")
@@ -213,6 +216,8 @@ def _fit(
             last = snapshots.last()
             if step and phase.average and last:  # Keras leaves the averages in place.
                 snapshots.restore(model, last[1])
+            if stop.signum is not None:  # It came when the last epoch was being saved.
+                stop.raise_interrupted(f"the end of phase {phase.name}")
 
 
 def compile_model(model: tf.keras.Model, session: Session, phase: Phase) -> None:

@@ -41,7 +41,6 @@ class FusedAdam(optimizers.Adam):
             v=self._velocities[index].handle,
             lr=tf.convert_to_tensor(self.learning_rate),
             grad=gradient,
-            lr=self.learning_rate,
             **self._shared,
         )
 

@@ -38,7 +38,7 @@ FOR_MASKS = ("none", "colour", "segmentation")
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """One call of `fit`; it starts from the best weights of the phase before.
+    """One call of `fit`.
 
     Attributes:
         name: Prefix of the phase's options and name of its weights file.
@@ -59,6 +59,7 @@ class Phase:
         average: Decay of a moving average of the weights, which is what is validated and kept; 0
             for none.
         head_factor: Learning rate of the head over that of the rest.
+        weights_from: Earlier phase whose best weights it starts from; `""` for the one before.
         soft_targets: Share of the loss that asks for the teacher's probabilities instead of the
             labels; see `larq_groupnet.training.distillation`.
         temperature: What the logits of both are divided by for that.
@@ -80,6 +81,7 @@ class Phase:
     clip_norm: float = 0.0
     average: float = 0.0
     head_factor: float = 1.0
+    weights_from: str = ""
     soft_targets: float = 0.0
     temperature: float = 4.0
     attention: float = 0.0
@@ -230,6 +232,14 @@ class Recipe:
                 f"Received: 'imagenet' with input_shape={self.model.input_shape}"
             )
         self._check_augmentation()
+        for number, phase in enumerate(self.phases):
+            earlier = [each.name for each in self.phases[:number] if each.epochs]
+            if phase.epochs and phase.weights_from and phase.weights_from not in earlier:
+                raise RecipeError(
+                    f"{phase.name}.weights_from: expected an earlier phase that is trained, "
+                    f"{' or '.join(earlier) or 'of which there is none'}. "
+                    f"Received: {phase.weights_from!r}"
+                )
         if bool(self.teacher) != any(phase.distils for phase in self.phases):
             raise RecipeError(
                 "teacher: expected one with soft_targets or attention above 0 in a phase, and none "

@@ -166,10 +166,10 @@ def test_three_phases_each_from_the_one_before(digits, tmp_path):
         "from larq_groupnet.presets import classifier\n"
         "from larq_groupnet.training import Phase, Recipe\n"
         "options = dict(num_classes=10, num_bases=1, width=0.0625, stage_blocks=(1, 1, 1, 1))\n"
-        "phases = [('tanh', False), ('half', 'activations'), ('binary', True)]\n"
+        "phases = [('tanh', False, ''), ('half', 'activations', ''), ('binary', True, 'tanh')]\n"
         "RECIPES = (Recipe(\n"
         "    'three', classifier('resnet18', (16, 16, 1), **options),\n"
-        "    tuple(Phase(name, 1, 1e-30, how, warmup_epochs=0) for name, how in phases),\n"
+        "    tuple(Phase(n, 1, 1e-30, b, warmup_epochs=0, weights_from=f) for n, b, f in phases),\n"
         "    'digits', steps_per_epoch=1, batch_size=4, rand_augment=(1, 5)),)\n"
     )
     script = (

@@ -70,6 +70,7 @@ def test_options_that_are_valid_only_together_are_set_together():
         ("stem_bias", "1", "expected true or false"),
         ("epochs", "1,2,3", "for tanh, binary"),
         ("epochs", "0", "at least 1 in a phase"),
+        ("binary.weights_from", "tahn", "an earlier phase that is trained, tanh"),
         ("binary.schedule", "cosin", "Did you mean 'cosine'"),
         ("tanh.drops", "(1, 2)", "expected epochs with schedule='steps'"),
         ("tanh.drops", "3", "expected values in brackets"),
