@@ -12,6 +12,7 @@ from matplotlib.image import imread
 
 from larq_groupnet import GroupNetConfig, build
 from larq_groupnet.deploy import count_ops, load_interpreter
+from larq_groupnet.report.table import METRICS
 from larq_groupnet.training.run import disagreement
 
 TINY = (
@@ -60,7 +61,11 @@ def test_the_table_and_the_results_say_the_same(runs):
     table = runs[0].with_suffix(".out").read_text()
     for where in ("keras", "lce"):
         assert f"{results[where]['miou']:.4f}" in table
-        assert 0 < results[where]["pixel_accuracy"] < 1
+        for metric, label in METRICS.items():
+            if metric in results[where]:
+                assert label in table and 0 <= results[where][metric] < 1
+        assert np.sum(results[where]["confusion"]) == 400 * 96 * 96
+        assert set(results[where]["boundary_f_score"]) == set(results[where]["iou"])
     # After six steps many scores are nearly tied, so that a flipped sign changes a class.
     assert results["agreement"] >= 0.99
     assert abs(results["keras"]["miou"] - results["lce"]["miou"]) <= 0.002
@@ -113,10 +118,15 @@ def test_the_file_of_a_run_is_binary_and_runs(runs):
 
 
 def test_evaluating_again_says_the_same(runs, data_dir):
-    done = train(*TINY, f"--data_dir={data_dir}", f"--evaluate={runs[0]}")
+    out = runs[0].with_suffix(".evaluated")
+    words = [f"--data_dir={data_dir}", f"--evaluate={runs[0]}", f"--output_dir={out}"]
+    done = train(*TINY, *words)
     assert done.returncode == 0, done.stderr
     results = json.loads((runs[0] / "results.json").read_text())
     assert f"{results['keras']['miou']:.4f}" in done.stdout
+    again = json.loads((out / "evaluation.json").read_text())["keras"]
+    assert again == {key: results["keras"][key] for key in again}
+    assert f"{again['iou']['background']:.4f}" in done.stdout
 
 
 def test_a_run_is_converted_audited_and_verified_by_command(runs, data_dir, tmp_path):
