@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from larq_groupnet.data import augment
 from larq_groupnet.data.pipeline import normalise
 
 Array = NDArray[np.float32]
@@ -102,8 +101,8 @@ class FullImage:
                 pixels = pixels[:, ::-1]
             short = [max(side - own, 0) for side, own in zip(self.size, extent, strict=True)]
             padding = ((0, short[0]), (0, short[1]), (0, 0))
-            pixels = np.pad(pixels, padding, constant_values=augment.MEAN_COLOUR)
-            yield normalise(pixels, self.normalisation).numpy()
+            # Normalised, the mean colour is 0.
+            yield np.pad(normalise(pixels, self.normalisation).numpy(), padding)
 
     def _corners(self, shape: Sequence[int]) -> list[tuple[int, int]]:
         """Top left corners of the windows: half a window apart, the last ones at the edge."""

@@ -106,7 +106,7 @@ def test_full_images_are_judged_at_their_own_size(scenes, judged):
         image = np.asarray(Image.open(path), "float32") / 127.5 - 1
         truths.append(np.asarray(Image.open(root / "set" / "masks" / "test" / path.name)).ravel())
         height, width = image.shape[:2]
-        grey = np.full((max(height, 32), max(width, 32), 3), 128 / 127.5 - 1, "float32")
+        grey = np.zeros((max(height, 32), max(width, 32), 3), "float32")
         grey[:height, :width] = image
         total, weights = np.zeros((*grey.shape[:2], 3)), np.zeros((*grey.shape[:2], 1))
         ramp = 1.0 + np.minimum(np.arange(32), np.arange(32)[::-1])
