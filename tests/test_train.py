@@ -62,7 +62,12 @@ def test_the_table_and_the_results_say_the_same(runs):
     table = runs[0].with_suffix(".out").read_text()
     for where in ("keras", "lce"):
         assert f"{results[where]['miou']:.4f}" in table
-        assert 0 < results[where]["pixel_accuracy"] < 1
+        for metric in ("pixel_accuracy", "mean_accuracy", "frequency_weighted_iou"):
+            assert 0 < results[where][metric] < 1
+            assert f"{results[where][metric]:.4f}" in table
+        assert f"{results[where]['mean_boundary_f_score']:.4f}" in table
+        assert np.sum(results[where]["confusion"]) == 400 * 96 * 96
+        assert set(results[where]["boundary_f_score"]) == set(results[where]["iou"])
     # After six steps many scores are nearly tied, so that a flipped sign changes a class.
     assert results["agreement"] >= 0.99
     assert abs(results["keras"]["miou"] - results["lce"]["miou"]) <= 0.002
@@ -115,10 +120,16 @@ def test_the_file_of_a_run_is_binary_and_runs(runs):
 
 
 def test_evaluating_again_says_the_same(runs, data_dir):
-    done = train(*TINY, f"--data_dir={data_dir}", f"--evaluate={runs[0]}")
+    out = runs[0].with_suffix(".evaluated")
+    words = [f"--data_dir={data_dir}", f"--evaluate={runs[0]}", f"--output_dir={out}"]
+    done = train(*TINY, *words)
     assert done.returncode == 0, done.stderr
     results = json.loads((runs[0] / "results.json").read_text())
     assert f"{results['keras']['miou']:.4f}" in done.stdout
+    again = json.loads((out / "evaluation.json").read_text())["keras"]
+    assert set(again) <= set(results["keras"])
+    assert again["miou"] == pytest.approx(results["keras"]["miou"], abs=1e-4)
+    assert f"{again['iou']['background']:.4f}" in done.stdout
 
 
 def test_a_run_is_converted_audited_and_verified_by_command(runs, data_dir, tmp_path):

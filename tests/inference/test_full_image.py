@@ -109,16 +109,17 @@ def test_without_scales_the_whole_image_is_squeezed_into_the_network():
     np.testing.assert_allclose(scores[[0, -1]], expected[[0, -1]], atol=1e-5)
 
 
-def test_padding_is_the_grey_of_the_augmentation():
+def test_padding_is_the_mean_colour():
     seen = []
 
     def network(images):
         seen.append(images)
         return by_pixel(images)
 
-    FullImage(SIZE, "imagenet").scores(network, [np.zeros((5, 3, 3), "float32")])
-    grey = (128 - np.array([123.675, 116.28, 103.53])) / np.array([58.395, 57.12, 57.375])
-    np.testing.assert_allclose(seen[0][0, 5:, 3:], np.broadcast_to(grey, (7, 5, 3)), atol=1e-6)
+    FullImage(SIZE, "imagenet").scores(network, [np.full((5, 3, 3), 200, "float32")])
+    np.testing.assert_array_equal(seen[0][0, 5:], 0)
+    np.testing.assert_array_equal(seen[0][0, :, 3:], 0)
+    assert seen[0][0, :5, :3].min() > 1
 
 
 def test_images_share_batches_and_keep_their_order():

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import shutil
 import subprocess
 import sys
@@ -12,10 +13,11 @@ import tensorflow as tf
 from conftest import ROOT
 from PIL import Image
 
-from larq_groupnet.deploy import ConversionError, convert
+from larq_groupnet.deploy import ConversionError
 from larq_groupnet.deploy.description import NAME, read_description, with_description
 from larq_groupnet.inference.predict import find_images, predict_files, read_pixels
 from larq_groupnet.inference.sources import SourceError, load_predictor
+from larq_groupnet.training import Recipe
 from larq_groupnet.training.saved import load_run
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.registry import RegistryError, register
@@ -82,7 +84,8 @@ def test_a_release_file_and_a_registered_name_say_the_same(
     dense_run, images, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("LARQ_GROUPNET_CACHE", str(tmp_path / "cache"))
-    model, config = load_run(dense_run), _config(dense_run)
+    model = load_run(dense_run)
+    config = Recipe.from_dict(json.loads((dense_run / "recipe.json").read_text())).model
     path = packed.save(
         model,
         config,
@@ -103,14 +106,6 @@ def test_a_release_file_and_a_registered_name_say_the_same(
         load_predictor("mine")
     with pytest.raises(FileNotFoundError, match="Did you mean 'mine'"):
         load_predictor("mone")
-
-
-def _config(run):
-    import json
-
-    from larq_groupnet.training import Recipe
-
-    return Recipe.from_dict(json.loads((run / "recipe.json").read_text())).model
 
 
 def test_classes_go_to_a_table_with_the_five_likeliest_or_all(label_run, tmp_path, capsys):
@@ -137,19 +132,16 @@ def test_a_bad_file_is_named_and_passed_over(dense_file, images, tmp_path):
     (images / "broken.png").write_bytes((images / "large.png").read_bytes()[:80])
     (images / "empty.jpg").write_bytes(b"")
     words = ["predict", str(dense_file), str(images), f"--output={images / 'out'}"]
-    for _ in range(2):  # The second time, the results of the first are no images.
-        done = subprocess.run(
-            [sys.executable, "-m", "larq_groupnet", *words],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 1, done.stderr
-        assert "3 images predicted" in done.stdout and "2 passed over" in done.stdout
-        for name in ("broken.png", "empty.jpg"):
-            assert f"{images / name}: passed over, it cannot be decoded" in done.stderr
-        assert "Predicting" in done.stderr and "Traceback" not in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "larq_groupnet", *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1, done.stderr
+    assert "3 images predicted" in done.stdout and "2 passed over" in done.stdout
+    for name in ("broken.png", "empty.jpg"):
+        assert f"{images / name}: passed over, it cannot be decoded" in done.stderr
+    assert "Predicting" in done.stderr and "Traceback" not in done.stderr
     assert len(masks_in(images / "out" / "masks")) == 3
+    assert len(find_images(images, images / "out")) == 5, "results are no images to predict"
 
 
 def test_what_is_left_of_a_name_tells_two_images_apart(dense_file, tmp_path):
@@ -181,8 +173,9 @@ def test_one_image_and_nothing_to_do(dense_run, images, tmp_path):
         find_images(tmp_path / "nothing", tmp_path)
 
 
-def test_a_file_that_does_not_say_how_images_are_read_is_refused(dense_run, tmp_path):
-    path = convert(load_run(dense_run), tmp_path / "bare.tflite")
+def test_a_file_that_does_not_say_how_images_are_read_is_refused(dense_file, tmp_path):
+    path = tmp_path / "bare.tflite"
+    path.write_bytes(without_description(dense_file))
     with pytest.raises(SourceError, match="--normalisation"):
         load_predictor(path)
     predictor = load_predictor(path, normalisation="symmetric", scales=(0.5,), flip=True)
@@ -194,9 +187,13 @@ def test_a_file_that_does_not_say_how_images_are_read_is_refused(dense_run, tmp_
     assert predictor.classes == ("class_0", "class_1", "class_2", "class_3")
 
 
+def without_description(file):
+    content = file.read_bytes()
+    return content[: content.index(b"PK\x03\x04")]
+
+
 def test_a_description_follows_the_bytes_that_were_verified(dense_file):
-    content = dense_file.read_bytes()
-    bare = content[: content.index(b"PK\x03\x04")]
+    content, bare = dense_file.read_bytes(), without_description(dense_file)
     description = read_description(content)
     assert description["classes"] == list(CLASSES)
     assert read_description(bare) is None

@@ -118,6 +118,8 @@ def test_the_entry_is_that_of_the_run(published):
         "size": [16, 16],
         "normalisation": "imagenet",
         "central_crop": 0.875,
+        "scales": [],
+        "flip": False,
     }
     assert {metric.command for metric in metadata.metrics} == {PUBLISHED}
     assert {metric.name: metric.value for metric in metadata.metrics} == {

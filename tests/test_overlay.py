@@ -1,0 +1,93 @@
+"""Pictures of class maps: what is stored, what is drawn, and who can tell the colours apart."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from larq_groupnet.report.overlay import LEAST_WIDTH, OPACITY, draw_overlay, index_image, palette_of
+from larq_groupnet.report.pictures import BACKGROUND, CLASS_COLOURS
+
+# Machado, Oliveira and Fernandes, 2009, at full severity, on linear RGB.
+VISION = {
+    "normal": np.eye(3),
+    "no red cones": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "no green cones": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "no blue cones": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def cielab(rgb, vision):
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    xyz = (np.clip(linear @ np.transpose(vision), 0, 1) @ XYZ.T) / XYZ.sum(1)
+    root = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    x, y, z = root.T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
+
+
+@pytest.mark.parametrize("name", VISION)
+def test_everyone_can_tell_the_colours_apart(name):
+    colours = np.array([to_rgb(colour) for colour in (BACKGROUND, *CLASS_COLOURS)])
+    seen = cielab(colours, VISION[name])
+    assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) >= 16
+
+
+def test_the_measure_of_colours_knows_black_and_white():
+    black, white = cielab(np.array([[0.0] * 3, [1.0] * 3]), np.eye(3))
+    np.testing.assert_allclose(black, [0, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(white, [100, 0, 0], atol=1e-6)
+
+
+def test_an_index_image_keeps_the_classes_through_a_file(tmp_path):
+    classes = np.random.RandomState(0).randint(0, 21, (9, 14))
+    names = ["background", *map(str, range(20))]
+    index_image(classes, names).save(tmp_path / "mask.png")
+    with Image.open(tmp_path / "mask.png") as stored:
+        np.testing.assert_array_equal(np.asarray(stored), classes)
+        shown = np.asarray(stored.convert("RGB"))
+    np.testing.assert_array_equal(shown, palette_of(names)[classes])
+    assert len(np.unique(palette_of(names), axis=0)) == 21
+
+
+def test_an_overlay_tints_all_but_the_background_and_has_a_legend():
+    image = np.full((40, 60, 3), (200, 100, 50), np.uint8)
+    classes = np.zeros((40, 60), int)
+    classes[:, 30:] = 2
+    names = ["background", "cat", "dog"]
+    drawn = np.asarray(draw_overlay(image, classes, names))
+    factor = LEAST_WIDTH // 60
+    assert drawn.shape[1] == LEAST_WIDTH
+    legend = drawn[40 * factor :]
+    assert len(legend) > 20 and legend.min() < 50 < legend.mean()
+    np.testing.assert_array_equal(drawn[20 * factor, 10 * factor], image[0, 0])
+    grey = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
+    expected = (1 - OPACITY) * grey + OPACITY * palette_of(names)[2].astype(float)
+    np.testing.assert_allclose(drawn[20 * factor, 50 * factor], expected, atol=1.5)
+    line = drawn[20 * factor, 30 * factor + factor // 2]
+    np.testing.assert_allclose(line, expected / 4, atol=1.5)
+    # The colours of classes that occur are in the legend, and no other.
+    in_legend = {tuple(colour) for colour in legend.reshape(-1, 3)}
+    assert [tuple(colour) in in_legend for colour in palette_of(names)] == [True, False, True]
+
+
+def test_a_first_class_that_is_no_background_is_tinted_and_grey_images_are_drawn():
+    image = np.full((10, 500, 1), 100, np.uint8)
+    drawn = np.asarray(draw_overlay(image, np.zeros((10, 500), int), ["road", "car"]))
+    expected = (1 - OPACITY) * 100 + OPACITY * palette_of(["road", "car"])[0].astype(float)
+    np.testing.assert_allclose(drawn[5, 250], expected, atol=1)
+    assert drawn.shape[1] == 500 * -(-LEAST_WIDTH // 500)
