@@ -348,4 +348,3 @@ def _as_tuple(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return tuple(_as_tuple(v) for v in value)
     return value
-

@@ -108,14 +108,12 @@ def _fcn_scores(x: tf.Tensor, config: GroupNetConfig) -> tf.Tensor:
 
 
 def _enlarged(scores: tf.Tensor, factor: int) -> tf.Tensor:
-    return layers.UpSampling2D(
-        factor, interpolation="bilinear", dtype="float32", name="logits"
-    )(scores)
+    return layers.UpSampling2D(factor, interpolation="bilinear", dtype="float32", name="logits")(
+        scores
+    )
 
 
-def _bases(
-    x: tf.Tensor, kernel: int, rate: int, config: GroupNetConfig, name: str
-) -> tf.Tensor:
+def _bases(x: tf.Tensor, kernel: int, rate: int, config: GroupNetConfig, name: str) -> tf.Tensor:
     """A group of one layer: K times convolution -> ReLU -> BN on the same input, aggregated.
 
     With `decomposition="none"` the plain real layer: convolution -> BN -> ReLU.

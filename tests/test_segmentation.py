@@ -30,7 +30,9 @@ ONES = (1, 1, 1, 1, 1)
 
 
 def rates(config: GroupNetConfig) -> list[tuple[int, ...]]:
-    return [tuple(config.rate(s, k) for k in range(n)) for s, n in enumerate(config.bases_per_stage)]
+    return [
+        tuple(config.rate(s, k) for k in range(n)) for s, n in enumerate(config.bases_per_stage)
+    ]
 
 
 def test_every_argument_is_a_keyword_with_its_default() -> None:
@@ -124,7 +126,9 @@ def test_the_gradient_of_each_base_has_the_footprint_of_its_rate() -> None:
 
 
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize(("num_bases", "output_stride"), [(1, 8), (5, 8), (3, 16), ((1, 2, 3, 4), 8)])
+@pytest.mark.parametrize(
+    ("num_bases", "output_stride"), [(1, 8), (5, 8), (3, 16), ((1, 2, 3, 4), 8)]
+)
 def test_bpac_costs_what_equal_rates_cost(head: str, num_bases: Any, output_stride: int) -> None:
     options = {"head": head, "num_bases": num_bases, "output_stride": output_stride}
     bpac, equal, none = (

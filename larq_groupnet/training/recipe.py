@@ -100,9 +100,7 @@ class Phase:
         for field, names in choices.items():
             if getattr(self, field) not in names:
                 raise RecipeError(unknown(field, getattr(self, field), names))
-        if self.optimizer == "bop" and (
-            self.weight_decay or self.average or self.head_factor != 1
-        ):
+        if self.optimizer == "bop" and (self.weight_decay or self.average or self.head_factor != 1):
             raise RecipeError(
                 f"{self.name}.optimizer: expected no weight_decay, no average and no head_factor "
                 "beside 'bop', whose Keras base class has none of them. Received: weight_decay="
