@@ -38,6 +38,7 @@ setup(
         "matplotlib>=3.7",
         "tqdm>=4.60",
         "filelock>=3.12",
+        "h5py>=3",
         "jinja2>=3",
         "pillow>=9.4",
         "requests>=2.28",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-BPAC_RATES = (1, 1, "2-6", "6-10")
+BPAC_RATES: tuple[int | str, ...] = (1, 1, "2-6", "6-10")
 """Binary parallel atrous convolution: at K=5 (2, 3, 4, 5, 6) and (6, 7, 8, 9, 10), as the authors'
 released code intends (its loop overwrites them with the last one)."""
 
-EQUAL_RATES = (1, 1, 4, 8)
+EQUAL_RATES: tuple[int | str, ...] = (1, 1, 4, 8)
 """The rates without BPAC at output stride 8, as recalled from the paper, not re-read."""
 
 NAMED: dict[str, tuple[int | str, ...]] = {"bpac": BPAC_RATES, "equal": EQUAL_RATES}

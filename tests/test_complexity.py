@@ -62,6 +62,12 @@ VARIANTS = {
     "cifar, torch, bias": {**CIFAR, "padding": "torch", "stem_bias": True},
     "stem stride 2, no head": {"stem_stride": 2, "output_stride": 16, "head": None},
     "fcn32s": {"head": "fcn32s", "output_stride": 8, "atrous_rates": BPAC_RATES},
+    "fcn16s": {"head": "fcn16s", "output_stride": 8, "atrous_rates": "bpac"},
+    "fcn16s, larger map": {"head": "fcn16s", "decomposition": "layer", **SMALL},
+    "deeplabv3": {"head": "deeplabv3", "output_stride": 16, "num_bases": (1, 1, 2, 3)},
+    "deeplabv3, mean": {"head": "deeplabv3", "aggregation": "mean", "stage_blocks": (1, 1, 1, 1)},
+    "deeplabv3, real": {"head": "deeplabv3", "binary": False, **SMALL},
+    "deeplabv3, plain": {"head": "deeplabv3", "decomposition": "none", "binary": False, **SMALL},
     "group of all, rates": {
         "head": "fcn32s",
         "output_stride": 8,

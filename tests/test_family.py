@@ -38,7 +38,11 @@ TWIN = {
     "group": {"binary": False, "padding": "torch", "aggregation": "mean"},
     "gated": {"binary": False, "padding": "torch", "gate": "base"},
 }
+HEADS = {"fcn16s": "groupnet_dsp", "deeplabv3": "groupnet_dsp"}
+"""Other heads, which do not depend on the wiring, and their models."""
+
 ROWS = list(itertools.product(SHORT, TWIN, (True, False)))
+ROWS += [(head, "gated", True) for head in HEADS]
 
 Row = tuple[str, str, bool]
 
@@ -50,7 +54,9 @@ def test_no_model_is_left_out() -> None:
 def build(row: Row, short: bool) -> tf.keras.Model:
     """A network of a row, without clearing what Keras knows of others."""
     name, decomposition, binary = row
-    size = 64 if name == "groupnet_dsp" else 32
+    size = 64 if name == "groupnet_dsp" or name in HEADS else 32
+    head = {"head": name} if name in HEADS else {}
+    name = HEADS.get(name, name)
     return get_model(
         name,
         input_shape=(size, size, 3),
@@ -59,7 +65,8 @@ def build(row: Row, short: bool) -> tf.keras.Model:
         num_bases=(1, 1, 2, 2) if short else (1, 1, 1, 2),
         width=0.125,
         decomposition=decomposition,
-        stage_blocks=SHORT[name] if short else None,
+        stage_blocks=SHORT[name] if short or head else None,
+        **head,
         **({} if binary else TWIN[decomposition]),
     )
 

@@ -2,8 +2,8 @@
 
 The Keras side runs in float64 too. Both then agree to about 1e-14, so that a value within
 rounding of 0, whose sign could flip and move everything after it, is practically absent: deep
-sign chains can be held to TOLERANCE. Only softmax and upsampling, which the library fixes to
-float32, get FLOAT32_TOLERANCE; what goes into them is held to TOLERANCE.
+sign chains can be held to TOLERANCE. Only softmax and upsampling, which are always float32, get
+FLOAT32_TOLERANCE; what goes into them is held to TOLERANCE.
 """
 
 from __future__ import annotations
@@ -30,15 +30,23 @@ LAYOUTS = {"resnet18": ("basic", (2, 2, 2, 2)), "resnet50": ("bottleneck", (3, 4
 STRIDES = {
     (1, 8): (1, 2, 2, 2),
     (1, 2): (1, 2, 1, 1),
+    (1, 4): (1, 2, 2, 1),
     (2, 16): (1, 2, 2, 2),
     (2, 4): (1, 2, 1, 1),
     (4, 32): (1, 2, 2, 2),
     (4, 8): (1, 2, 1, 1),
     (4, 16): (1, 2, 2, 1),
 }
+RATES = {
+    ("bpac", (1, 2, 1, 1)): (1, 1, "2-6", "6-10"),
+    ("bpac", (1, 2, 2, 1)): (1, 1, 1, "2-6"),
+    ("equal", (1, 2, 2, 1)): (1, 1, 1, 4),
+}
+PYRAMIDS = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9), 4: (24, 48, 72)}
 INTERVALS = {
     ("2-6", 1): (4,),
     ("6-10", 1): (8,),
+    ("6-10", 2): (6, 10),
     ("2-6", 3): (2, 4, 6),
     ("6-10", 3): (6, 8, 10),
     ("2-6", 5): (2, 3, 4, 5, 6),
@@ -79,7 +87,10 @@ def options_of(config: GroupNetConfig) -> Options:
     kind, blocks = LAYOUTS[config.layout]
     bases = (config.num_bases,) * 4 if isinstance(config.num_bases, int) else config.num_bases
     rates = []
-    for entry, count in zip(config.atrous_rates or (1, 1, 1, 1), bases, strict=True):
+    entries = config.atrous_rates or (1, 1, 1, 1)
+    if isinstance(entries, str):
+        entries = RATES[entries, STRIDES[config.stem_stride, config.output_stride]]
+    for entry, count in zip(entries, bases, strict=True):
         entry = INTERVALS[entry, count] if isinstance(entry, str) else entry
         rates.append((entry,) * count if isinstance(entry, int) else entry)
     return Options(
@@ -99,6 +110,7 @@ def options_of(config: GroupNetConfig) -> Options:
         stem_bias=config.stem_bias,
         head=config.head,
         output_stride=config.output_stride,
+        pyramid=PYRAMIDS.get(config.output_stride, ()),
         binary=config.binary,
         eps=config.batch_norm_epsilon,
     )
@@ -110,12 +122,19 @@ def check_network(config: GroupNetConfig) -> None:
     params = Parameters(randomise(model.weights, seed=1))
     network = Network(params, options_of(config))
     images = random_images(2, *config.input_shape, seed=2)
-    last = {"classifier": "logits", "fcn32s": "head_conv2", None: model.layers[-1].name}
+    last = {
+        "classifier": "logits",
+        "fcn32s": "head_conv2",
+        "fcn16s": "head_sum",
+        "deeplabv3": "head_scores",
+        None: model.layers[-1].name,
+    }
     both = tf.keras.Model(model.input, [model.get_layer(last[config.head]).output, model.output])
     scores, outputs = (y.numpy() for y in both(images))
     expected = network.scores(images)
     assert np.std(expected) > 0.01
-    np.testing.assert_allclose(scores, expected, **TOLERANCE)
+    enlarged = config.head == "fcn16s" and network.options.strides[-1] > 1
+    np.testing.assert_allclose(scores, expected, **(FLOAT32_TOLERANCE if enlarged else TOLERANCE))
     np.testing.assert_allclose(outputs, network(images), **FLOAT32_TOLERANCE)
     assert params.read == set(params)
 
@@ -183,6 +202,47 @@ NETWORKS = {
         "padding": "torch",
         "input_shape": (32, 32, 3),
         "shortcut": "block",
+        **SHORT,
+    },
+    "fcn16s_of_one_size": {
+        "head": "fcn16s",
+        "stem_stride": 4,
+        "output_stride": 8,
+        "atrous_rates": "bpac",
+        "num_bases": (2, 1, 3, 2),
+        "input_shape": (32, 48, 3),
+        **SHORT,
+    },
+    "fcn16s_of_a_larger_map": {
+        "head": "fcn16s",
+        "decomposition": "group",
+        "blocks_per_group": 2,
+        "aggregation": "mean",
+        "stage_blocks": (2, 1, 1, 2),
+        "input_shape": (32, 24, 3),
+    },
+    "fcn16s_layer": {
+        "head": "fcn16s",
+        "decomposition": "layer",
+        "layout": "resnet50",
+        "stage_blocks": (1, 1, 1, 1),
+        "output_stride": 4,
+        "atrous_rates": "equal",
+    },
+    "deeplabv3": {
+        "head": "deeplabv3",
+        "num_bases": (1, 1, 2, 3),
+        "stem_stride": 4,
+        "output_stride": 16,
+        "atrous_rates": "bpac",
+        "input_shape": (64, 96, 3),
+        **SHORT,
+    },
+    "deeplabv3_real_mean": {
+        "head": "deeplabv3",
+        "binary": False,
+        "aggregation": "mean",
+        "decomposition": "group",
         **SHORT,
     },
     "fcn32s_rates_where_it_strides": {

@@ -40,13 +40,15 @@ def randomise_batch_norm(model, seed=0):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("options", "bases"),
+    ("options", "bases", "in_head"),
     [
-        ({"num_bases": 2, "atrous_rates": (1, 1, "1-2", "2-3")}, 2),
-        ({"num_bases": 1, "padding": "torch"}, 1),
+        ({"num_bases": 2, "atrous": (1, 1, "1-2", "2-3")}, 2, 0),
+        ({"num_bases": 1, "padding": "torch", "head": "fcn16s"}, 1, 0),
+        # Of one rate and reading one tensor, as the bases of the pyramid's branches are.
+        ({"num_bases": 2, "atrous": "equal", "decomposition": "group", "head": "deeplabv3"}, 2, 6),
     ],
 )
-def test_the_file_computes_what_the_model_computes(tmp_path, options, bases):
+def test_the_file_computes_what_the_model_computes(tmp_path, options, bases, in_head):
     tf.keras.utils.set_random_seed(0)
     model = larq_groupnet.GroupNetDSP(
         input_shape=(64, 64, 3),
@@ -59,10 +61,10 @@ def test_the_file_computes_what_the_model_computes(tmp_path, options, bases):
     images = np.random.RandomState(0).uniform(-1, 1, (4, 64, 64, 3)).astype(np.float32)
     path = convert(model, tmp_path / "model.tflite", data=images)
 
-    # 8 convolutions and 3 shortcuts; stem and head are real.
+    # 8 convolutions and 3 shortcuts; stem and head are real, but for the pyramid.
     ops = count_ops(path)
-    assert ops["LceBconv2d"] == 11 * bases
-    assert ops["CONV_2D"] == 3
+    assert ops["LceBconv2d"] == (11 + in_head) * bases
+    assert ops["CONV_2D"] == {"fcn16s": 4, "deeplabv3": 2}.get(options.get("head"), 3)
     assert ops["LceDequantize"] == 0
 
     expected = model.predict(images, verbose=0)

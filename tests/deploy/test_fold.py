@@ -110,6 +110,10 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
     "layer": ({"decomposition": "layer", "padding": "torch"}, 2 * (5 * 2 + 3)),
     "layer_mean": ({"decomposition": "layer", "aggregation": "mean", "shortcut": "block"}, 0),
     "group": ({"decomposition": "group", "padding": "torch", "head": "fcn32s"}, 4 * 2 + 2),
+    # The last products are those of the third stage's aggregate, which a real layer reads, too.
+    "fcn16s": ({"head": "fcn16s", "aggregation": "mean"}, 4 + 1),
+    # The branches stay side by side at one scale, so that nothing in the head is multiplied.
+    "deeplabv3": ({"head": "deeplabv3", "aggregation": "mean"}, 4 + 1),
     "pairs": ({"decomposition": "group", "blocks_per_group": 2, "aggregation": "mean"}, 1),
     "bottleneck": ({"layout": "resnet50"}, 4 * 2 + 2),
 }

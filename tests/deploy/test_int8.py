@@ -84,7 +84,7 @@ def network():
         width=0.25,
         stage_blocks=(1, 1, 1, 1),
         num_bases=2,
-        atrous_rates=(1, 1, 1, 2),
+        atrous=(1, 1, 1, 2),
         batch_norm_momentum=0.0,
     )
     return randomise_batch_norm(model, images((32, 32, 3)))

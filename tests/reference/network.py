@@ -37,8 +37,9 @@ class Options:
         padding: `"same"` (TensorFlow's) or `"torch"` (symmetric).
         stem_stride: 1 (3x3/1), 2 (7x7/2) or 4 (7x7/2 and max-pool 3x3/2).
         stem_bias: Whether the stem's convolution has a bias.
-        head: `"classifier"`, `"fcn32s"` or `None`.
+        head: `"classifier"`, `"fcn32s"`, `"fcn16s"`, `"deeplabv3"` or `None`.
         output_stride: What the dense head enlarges by.
+        pyramid: Dilation of the 3x3 branches of `"deeplabv3"`.
         binary: `False` replaces the sign of activations by tanh and keeps real kernels.
         eps: Constant of the batch normalisations.
     """
@@ -59,6 +60,7 @@ class Options:
     stem_bias: bool = False
     head: str | None = "classifier"
     output_stride: int = 32
+    pyramid: Sequence[int] = (3, 6, 9)
     binary: bool = True
     eps: float = 1e-5
 
@@ -151,22 +153,51 @@ class Network:
         self.options = options
 
     def __call__(self, images: Array) -> Array:
-        scores = self.scores(images)
-        if self.options.head == "fcn32s":
+        scores, head = self.scores(images), self.options.head
+        if head == "fcn16s":
+            return upsample(scores, self.options.output_stride // self.options.strides[-1])
+        if head in ("fcn32s", "deeplabv3"):
             return upsample(scores, self.options.output_stride)
-        return softmax(scores) if self.options.head == "classifier" else scores
+        return softmax(scores) if head == "classifier" else scores
 
     def scores(self, images: Array) -> Array:
         """The output before its last step: before the softmax or before the upsampling."""
         wirings = {"layer": self.layer_wise, "group": self.group_wise, "gated": self.gated}
-        x = wirings[self.options.decomposition](self.stem(images))
-        if self.options.head == "classifier":
-            return x.mean((1, 2)) @ self.get("logits/kernel") + self.get("logits/bias")
-        if self.options.head == "fcn32s":
-            x = conv2d(x, self.get("head_conv1/kernel"), "same")
+        third, last = wirings[self.options.decomposition](self.stem(images))
+        head = self.options.head
+        if head == "classifier":
+            return last.mean((1, 2)) @ self.get("logits/kernel") + self.get("logits/bias")
+        if head in ("fcn32s", "fcn16s"):
+            x = conv2d(last, self.get("head_conv1/kernel"), "same")
             x = np.maximum(self.batch_norm(x, "head_conv1_bn"), 0)
-            return conv2d(x, self.get("head_conv2/kernel"), "same") + self.get("head_conv2/bias")
-        return x
+            x = self.score(x, "head_conv2")
+            if head == "fcn32s":
+                return x
+            return upsample(x, self.options.strides[-1]) + self.score(third, "head_skip")
+        return self.pyramid(last) if head == "deeplabv3" else last
+
+    def score(self, x: Array, name: str) -> Array:
+        """A real 1x1 convolution with bias."""
+        return x @ self.get(f"{name}/kernel")[0, 0] + self.get(f"{name}/bias")
+
+    def pyramid(self, x: Array) -> Array:
+        """DeepLabv3's head: a pixel, three reaches and the whole map, each seen by K bases."""
+        branches = [self.bases(x, "head_aspp1", 1)]
+        for number, rate in enumerate(self.options.pyramid, 2):
+            branches.append(self.bases(x, f"head_aspp{number}", rate))
+        mean = self.bases(x.mean((1, 2), keepdims=True), "head_image", 1)
+        branches.append(np.broadcast_to(mean, branches[0].shape))
+        x = self.bases(np.concatenate(branches, -1), "head_project", 1)
+        return self.score(x, "head_scores")
+
+    def bases(self, x: Array, name: str, rate: int) -> Array:
+        """The aggregate of K binary layers on the same input."""
+        outputs = []
+        for base in range(1, self.options.bases[-1] + 1):
+            layer = f"{name}_base{base}_conv"
+            y = np.maximum(self.binary_conv(x, layer, rate=rate), 0)
+            outputs.append(self.batch_norm(y, f"{layer}_bn"))
+        return self.aggregate(outputs, f"{name}_aggregate")
 
     def get(self, name: str) -> Array:
         """The parameter `name`, in float64."""
@@ -262,15 +293,19 @@ class Network:
         """All blocks in order."""
         return [Place(s, b) for s, n in enumerate(self.options.blocks, 1) for b in range(1, n + 1)]
 
-    def layer_wise(self, x: Array) -> Array:
+    # The wirings give the aggregates at the end of the last stage but one, and of the last.
+
+    def layer_wise(self, x: Array) -> tuple[Array, Array]:
         """Every convolution is rebuilt from K of them."""
+        third = x
         for place in self.places():
             x = self.block(x, place)
-        return x
+            third = x if place.stage == 3 else third
+        return third, x
 
-    def group_wise(self, x: Array) -> Array:
+    def group_wise(self, x: Array) -> tuple[Array, Array]:
         """K chains of `blocks_per_group` blocks, aggregated, then the next K chains."""
-        places, length = self.places(), self.options.blocks_per_group
+        places, length, third = self.places(), self.options.blocks_per_group, x
         for start in range(0, len(places), length):
             group = places[start : start + length]
             outputs = []
@@ -280,17 +315,20 @@ class Network:
                     h = self.block(h, place._replace(base=base))
                 outputs.append(h)
             x = self.aggregate(outputs, f"{group[-1].name}_aggregate")
-        return x
+            third = x if group[-1].stage == 3 else third
+        return third, x
 
-    def gated(self, x: Array) -> Array:
+    def gated(self, x: Array) -> tuple[Array, Array]:
         """Every base reads a gated mixture; one without a predecessor reads the aggregate."""
         own: list[Array] = []
+        third = x
         for place in self.places():
             count = self.options.bases[place.stage - 1]
             inputs = self.gate(x, own[:count], f"{place.name}_gate") if own else []
             inputs += [x] * (count - len(inputs))
             own = [self.block(h, place._replace(base=k)) for k, h in enumerate(inputs, 1)]
             x = self.aggregate(own, f"{place.name}_aggregate")
+            third = x if place.stage == 3 else third
             if self.options.first_base_sums:
                 own[0] = np.sum(own, axis=0)
-        return x
+        return third, x

@@ -1,0 +1,132 @@
+"""What training starts from, and the recipe that starts from an ImageNet backbone."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from reference import randomise
+
+from larq_groupnet import GroupNetResNet18
+from larq_groupnet.models import build, copy_weights
+from larq_groupnet.registry import get_config
+from larq_groupnet.training.recipe import Phase, Recipe, RecipeError, load_recipe
+from larq_groupnet.training.start import load_start, with_start
+from larq_groupnet.weights import packed
+from larq_groupnet.weights.registry import register
+
+TINY = {"stage_blocks": (1, 1, 1, 1), "width": 0.0625, "num_bases": 2}
+RECIPE = Recipe(
+    name="groupnet_dsp",
+    model=get_config("groupnet_dsp", input_shape=(32, 32, 3), num_classes=4),
+    phases=(Phase("binary", epochs=1, learning_rate=0.1, binary=True),),
+    dataset="digit_scenes",
+    start_from="imagenet",
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A cache that has nothing in it."""
+    monkeypatch.setenv("LARQ_GROUPNET_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def write_classifier(path):
+    options = {"input_shape": (64, 64, 3), "num_classes": 5, "aggregation": "mean", **TINY}
+    model = GroupNetResNet18(**options)
+    values = randomise(model.weights)
+    packed.save(
+        model,
+        get_config("groupnet_resnet18", **options),
+        path,
+        dataset="imagenet2012",
+        classes=(),
+        preprocessing={},
+        metrics=(),
+        licence="none",
+    )
+    return values
+
+
+def test_what_nobody_has_registered_is_refused_with_the_ways_to_get_it():
+    with pytest.raises(RecipeError) as error:
+        with_start(RECIPE, None)
+    for way in (
+        "Received: imagenet",
+        "import-checkpoint FILE.pth.tar --as imagenet",
+        "train.py --model groupnet_resnet18 --dataset imagenet2012",
+        "--start_from",
+        "--set start_from=",
+    ):
+        assert way in str(error.value)
+
+
+def test_a_registered_backbone_brings_its_options_and_its_weights(cache, tmp_path):
+    values = write_classifier(tmp_path / "weights.safetensors")
+    register(tmp_path / "weights.safetensors", "imagenet", "groupnet_resnet18", cache)
+    recipe = with_start(RECIPE, None)
+    assert recipe.model == RECIPE.model.replace(aggregation="mean", **TINY)
+    with pytest.warns(UserWarning, match="left out, because the head is another"):
+        start = load_start(recipe)
+    model = build(recipe.model)
+    assert copy_weights(start, model) == []
+    kernel = "stage3_block1_base2_conv1/kernel:0"
+    loaded = {weight.name: weight.numpy() for weight in model.weights}
+    np.testing.assert_array_equal(loaded[kernel], np.sign(values[kernel]))
+    np.testing.assert_array_equal(loaded["stem_bn/beta:0"], values["stem_bn/beta:0"].astype("f4"))
+
+    # What the user asks for stays, and says what does not fit.
+    other = dataclasses.replace(RECIPE, model=RECIPE.model.replace(num_bases=3))
+    with pytest.raises(RecipeError, match=r"(?s)start_from: .*num_bases: 2 in the file, 3 in"):
+        load_start(with_start(other, None))
+
+
+@pytest.mark.parametrize("given", ["nowhere.h5", "nowhere/weights.h5"])
+def test_a_path_to_nothing_is_refused(given):
+    recipe = with_start(RECIPE, given)
+    assert recipe == dataclasses.replace(RECIPE, start_from=given)
+    with pytest.raises(RecipeError, match="no such file"):
+        load_start(recipe)
+
+
+def test_nothing_to_start_from():
+    recipe = dataclasses.replace(RECIPE, start_from="")
+    assert with_start(recipe, None) == recipe
+    assert load_start(recipe) is None
+
+
+def test_another_head_is_left_out_only_if_that_is_asked_for():
+    config = RECIPE.model.replace(**TINY)
+    source, target = build(config.replace(head="classifier")), build(config)
+    before = {weight.name: weight.numpy() for weight in target.weights}
+    values = randomise(source.weights)
+    with pytest.raises(ValueError, match="differences in: head_conv1/kernel:0"):
+        copy_weights(source, target)
+    assert all(np.array_equal(weight, before[weight.name]) for weight in target.weights)
+    left_out = copy_weights(source, target, other_head=True)
+    assert {name.partition("/")[0] for name in left_out} == {
+        *("head_conv1", "head_conv1_bn", "head_conv2", "logits")
+    }
+    for weight in target.weights:
+        wanted = before if weight.name in left_out else values
+        np.testing.assert_array_equal(weight, wanted[weight.name].astype("f4"))
+    with pytest.raises(ValueError, match="base2"):
+        copy_weights(source, build(config.replace(num_bases=1)), other_head=True)
+
+
+@pytest.mark.parametrize("dataset", ["voc2012_aug", "voc2012"])
+def test_the_recipe_of_the_paper(dataset):
+    recipe = load_recipe("groupnet_dsp", ROOT / "zoo", dataset)
+    assert load_recipe("groupnet_dsp", ROOT / "zoo").dataset == "digit_scenes"
+    (phase,) = recipe.phases
+    found = recipe.dataset, recipe.batch_size, recipe.model.input_shape, recipe.base_size
+    assert found == (dataset, 16, (480, 480, 3), 520)
+    assert (recipe.augmentation, recipe.normalisation) == ("segmentation", "imagenet")
+    assert recipe.start_from == "imagenet"
+    assert (phase.epochs, phase.optimizer, phase.learning_rate) == (50, "adam", 1e-4)
+    assert (phase.head_factor, phase.weight_decay, phase.schedule) == (10, 1e-4, "poly")
+    assert (phase.binary, phase.warmup_epochs) == (True, 0)
+    assert recipe.model.replace(input_quantizer="ste_sign") == get_config(
+        "groupnet_dsp", input_shape=(480, 480, 3)
+    )
