@@ -25,9 +25,10 @@ class OnePaddedConv2D(lq.layers.QuantConv2D):
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Maps `(batch, height, width, in)` to `(batch, height / stride, width / stride, out)`."""
         known = inputs.shape[1:].is_fully_defined()
+        padded = (self.padding, self.pad_values) == ("same", 1)
         # TensorFlow's own gradient of a dilated convolution needs oneDNN.
         plain = self.dilation_rate == (1, 1) and not self.use_bias
-        if training is not True or not known or not plain:
+        if training is not True or not (known and padded and plain):
             return super().call(inputs)
         if self.input_quantizer:
             inputs = self.input_quantizer(inputs)

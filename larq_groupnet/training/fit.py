@@ -231,8 +231,3 @@ def compile_model(model: tf.keras.Model, session: Session, phase: Phase) -> None
             metrics=session.task.metrics(),
             jit_compile=session.jit_compile,
         )
-        # As in `optimizer`: all variables exist before the step is traced.
-        scores = tf.zeros([size or 1 for size in model.output_shape])
-        truth = tf.zeros(scores.shape[:-1], tf.int32)
-        model.compiled_loss.build(scores)
-        model.compiled_metrics.build(scores, truth)
