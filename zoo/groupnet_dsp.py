@@ -17,6 +17,7 @@ Cost: 17 minutes of CPU time.
 
 from larq_groupnet import GroupNetConfig
 from larq_groupnet.training import Phase, Recipe
+from larq_groupnet.training.published import STRUCTURE
 
 DIGIT_SCENES = Recipe(
     name="groupnet_dsp",
@@ -39,3 +40,13 @@ DIGIT_SCENES = Recipe(
 )
 
 RECIPES = (DIGIT_SCENES,)
+
+SEARCH = {
+    "digit_scenes": {
+        **STRUCTURE,
+        "width": (0.125, 0.25, 0.5),
+        "atrous_rates": ((1, 1, 1, 1), (1, 1, 2, 4), (1, 1, "1-3", "2-4"), (1, 1, "1-4", "1-6")),
+        "learning_rate": (1e-3, 3e-3, 1e-2),
+        "schedule": ("cosine", "poly"),
+    }
+}

@@ -76,10 +76,10 @@ def run(
         ConversionError: If the trained network does not convert; the weights are kept.
     """
     runtime = runtime or Runtime()
-    _check_folder(recipe, output_dir)
+    check_folder(recipe.to_dict(), output_dir)
     strategy = open_strategy(runtime.strategy)
     check_batch(recipe.batch_size, strategy)
-    _check(recipe, data_dir)
+    check_recipe(recipe, data_dir)
     start = None if start_from is None else load_run(start_from, recipe)
     tf.keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
@@ -104,7 +104,7 @@ def run(
             runtime.jit_compile,
             scratch,
         )
-        weights = _train(recipe, session, start, runtime.precision)
+        weights = train_with_precision(recipe, session, start, runtime.precision)
         if scratch:
             return None
     model = load_run(weights)
@@ -131,7 +131,9 @@ def run(
     return results
 
 
-def _train(recipe: Recipe, session: Session, start: tf.keras.Model | None, precision: str) -> Path:
+def train_with_precision(
+    recipe: Recipe, session: Session, start: tf.keras.Model | None, precision: str
+) -> Path:
     """Trains at a precision, and says so if another worker was lost."""
     tf.keras.mixed_precision.set_global_policy(precision)
     try:
@@ -159,7 +161,7 @@ def evaluate_only(recipe: Recipe, data_dir: Path, weights: str | Path) -> dict[s
         data_dir: Where datasets are kept.
         weights: Folder of a run, or a weights file.
     """
-    _check(recipe, data_dir)
+    check_recipe(recipe, data_dir)
     model = load_run(weights, recipe)
     data = pipeline_of(recipe, builder := prepare(recipe.dataset, data_dir, recipe.on_bad_image))
     found, _ = evaluate(
@@ -217,22 +219,31 @@ def _draw(
     draw(images, samples.truths, samples.scores, names, path, title)
 
 
-def _check_folder(recipe: Recipe, output_dir: Path) -> None:
-    """An output folder is new, empty, or holds a run of the same recipe."""
+def check_folder(values: dict[str, Any], output_dir: Path, kind: str = "recipe") -> None:
+    """An output folder is new, empty, or holds a run of the same recipe, or search.
+
+    Args:
+        values: What the run, or the search, is.
+        output_dir: The folder.
+        kind: Stem of the file that says what the folder holds.
+
+    Raises:
+        RecipeError: If it holds something else; names the differences.
+    """
     if not output_dir.exists() or (output_dir.is_dir() and not any(output_dir.iterdir())):
         return
-    before = output_dir / "recipe.json"
+    before = output_dir / f"{kind}.json"
     if not before.is_file():
         raise RecipeError(
             f"output_dir: expected a new or empty folder, or one with a run to go on with. "
             f"Received: {output_dir}, which is in use. Name another one, or remove it."
         )
-    old, new = (_flat(r) for r in (json.loads(before.read_text()), _plain(recipe.to_dict())))
+    old, new = (_flat(r) for r in (json.loads(before.read_text()), _plain(values)))
     changed = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
     if changed:
         differences = ", ".join(f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in changed)
         raise RecipeError(
-            f"output_dir: {output_dir} holds a run of another recipe ({differences}). Give the "
+            f"output_dir: {output_dir} holds a run of another {kind} ({differences}). Give the "
             "same options to go on with it, or name another folder."
         )
 
@@ -254,7 +265,8 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(values, default=str))
 
 
-def _check(recipe: Recipe, data_dir: Path) -> None:
+def check_recipe(recipe: Recipe, data_dir: Path) -> None:
+    """Raises RecipeError unless a recipe fits its dataset, and its network can be built."""
     config = recipe.model
     if None in config.input_shape:
         raise RecipeError(
