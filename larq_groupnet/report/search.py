@@ -59,11 +59,11 @@ def draw_frontier(
     if max_ops is not None:
         axes.axvline(max_ops / 1e6, color="black", linewidth=1, linestyle=":", label="budget")
     axes.set_xlabel("OPs for one image (millions; 64 binary MACs are one)")
-    axes.set_ylabel(f"validation {METRIC_NAMES.get(metric, metric)}")
+    axes.set_ylabel(f"{METRIC_NAMES[metric]}, validation set")
     axes.margins(x=0.08, y=0.12)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
+    figure.legend(frameon=False, loc="outside lower center", ncols=4)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
@@ -71,7 +71,7 @@ def draw_frontier(
 def search_table(results: Mapping[str, Any]) -> str:
     """The frontier and uniform K, by OPs, from the `results.json` of a search."""
     rows = [[f"{results['name']} on {results['dataset']}", "K by stage", "OPs (M)",
-             "memory (kB)", f"val {METRIC_NAMES[results['metric']]}"]]  # fmt: skip
+             "memory (kB)", f"{METRIC_NAMES[results['metric']]}, validation"]]  # fmt: skip
     best = [row for row in results["trials"] if row["on_frontier"]]
     named = [(f"trial {row['trial']}", row) for row in best]
     named += [("uniform", row) for row in results["uniform"]]

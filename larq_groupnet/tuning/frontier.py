@@ -37,7 +37,7 @@ def hypervolume(points: Sequence[Point], limit: float) -> float:
     """
     steps = [points[index] for index in frontier(points)]
     ends = [point.ops for point in steps[1:]] + [limit]
-    return sum(p.value * math.log2(end / p.ops) for p, end in zip(steps, ends, strict=True))
+    return sum(p.value * math.log2(end / p.ops) for p, end in zip(steps, ends, strict=False))
 
 
 def gains(points: Sequence[Point]) -> list[float]:

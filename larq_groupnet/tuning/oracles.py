@@ -21,7 +21,7 @@ DRAWS = 1000
 """How often a candidate is drawn before a search gives up to find one that is new, describes a
 network and keeps to the budget."""
 
-ACQUISITION_DRAWS = 300
+ACQUISITION_DRAWS = 100
 """Among how many such candidates the Gaussian process chooses."""
 
 FAILURES_IN_A_ROW = 5
@@ -101,7 +101,7 @@ class SearchOracle(keras_tuner.Oracle):
 
     def _point(self, trial: keras_tuner.engine.trial.Trial) -> Point:
         model = self.space.candidate(trial.hyperparameters.values).model
-        return Point(costs(model)["ops"], trial.metrics.get_best_value(self.objective.name))
+        return Point(costs(model)["ops"], float(trial.metrics.get_best_value(self.objective.name)))
 
     # Two files say where a search stands, written one after the other, by keras-tuner in place.
 
@@ -121,6 +121,8 @@ class SearchOracle(keras_tuner.Oracle):
             if self.trials[trial_id].status in ("COMPLETED", "FAILED"):
                 continue
             self._retry_queue.append(trial_id)
+            trial = self.trials[trial_id]
+            trial.metrics = type(trial.metrics)()  # What it has reported it will report again.
         ended = [id for id in sorted(self.trials) if id not in self._retry_queue]
         self.start_order += [id for id in sorted(self.trials) if id not in self.start_order]
         self.end_order += [id for id in ended if id not in self.end_order]

@@ -38,7 +38,7 @@ def trial_rows(oracle: SearchOracle, metric: str, folder: Path) -> Rows:
             {
                 "trial": trial_id,
                 "status": trial.status.lower(),
-                "value": trial.metrics.get_best_value(metric) if done else None,
+                "value": float(trial.metrics.get_best_value(metric)) if done else None,
                 "epochs": values.get("tuner/epochs", sum(oracle.space.trial_epochs)),
                 **describe(recipe),
                 "failure": "" if done or not reason.is_file() else reason.read_text().strip(),

@@ -1,0 +1,229 @@
+"""The three oracles with trainings that take no time: budget, failures, kills, frontier."""
+
+import json
+import math
+
+import pytest
+import tensorflow as tf
+
+from larq_groupnet import complexity
+from larq_groupnet.presets import classifier
+from larq_groupnet.training.callbacks import TrainingError
+from larq_groupnet.training.published import CLASSIFIER_SEARCH, digits
+from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, make_oracle
+from larq_groupnet.tuning.outcome import trial_rows
+from larq_groupnet.tuning.search import TUNERS
+from larq_groupnet.tuning.space import Budget, make_space
+from larq_groupnet.tuning.trial import GroupNetHyperModel
+from larq_groupnet.tuning.tuner import STARTS, SearchTuner
+
+RECIPE = digits("net", classifier("resnet18", (16, 16, 1), num_classes=10, width=0.25))
+METRIC = "val_accuracy"
+
+
+class Killed(BaseException):
+    """As sudden as SIGKILL, as far as Python code can tell."""
+
+
+class Trainer:
+    """Accuracy follows from the structure alone, and is best with many bases in stage 3."""
+
+    def __init__(self, fails=lambda recipe, call: None):
+        self.fails = fails
+        self.trained = []
+
+    def measure(self, recipe, folder):
+        self.trained.append(recipe)
+        self.fails(recipe, len(self.trained))
+        return accuracy(recipe)
+
+
+def accuracy(recipe):
+    first, second, third, fourth = recipe.model.bases_per_stage
+    epochs = sum(phase.epochs for phase in recipe.phases)
+    return (0.4 * third + 0.1 * (first + second + fourth)) / 6 * (1 - 0.5**epochs)
+
+
+def space(changes=(), **budget):
+    return make_space(RECIPE, CLASSIFIER_SEARCH["digits"], changes, "2,7", Budget(**budget))
+
+
+def run(where, folder, trainer, tuner="random", frontier=False, trials=None):
+    oracle = make_oracle(tuner, where, METRIC, frontier, trials)
+    SearchTuner(oracle, GroupNetHyperModel(where, trainer), folder).search(verbose=0)
+    return oracle
+
+
+def fail(error, *calls):
+    def fails(recipe, call):
+        if call in calls:
+            raise error
+
+    return fails
+
+
+@pytest.mark.parametrize("tuner", TUNERS)
+@pytest.mark.parametrize("frontier", [False, True])
+def test_nothing_over_budget_is_trained_and_nothing_twice(tmp_path, tuner, frontier):
+    limits = {"max_ops": 4e5, "max_memory": 3e5, "max_binary_macs": 2e7}
+    trainer = Trainer()
+    oracle = run(space(**limits), tmp_path, trainer, tuner, frontier, 16)
+    assert len(trainer.trained) == len(oracle.trials) == 16
+    for recipe in trainer.trained:
+        total = complexity(recipe.model).total
+        assert total.ops <= 4e5
+        assert total.total_memory <= 3e5
+        assert total.macs[1] <= 2e7
+    assert len(set(trainer.trained)) == 16
+    rows = trial_rows(oracle, METRIC, tmp_path)
+    assert [row["value"] for row in rows] == [accuracy(recipe) for recipe in trainer.trained]
+    values = [row["value"] for row in rows]
+    winners = [row["value"] for row in rows if row["winner"]]
+    assert max(values) in winners
+    assert frontier or winners == [max(values)]
+
+
+def test_bayesian_search_finds_more_than_random_search(tmp_path):
+    """On a smooth function; by how much the first third, which is random for both, says nothing."""
+    best = {}
+    for tuner in ("random", "bayesian"):
+        trainer = Trainer()
+        run(space([("width", "0.25")], max_ops=5e5), tmp_path / tuner, trainer, tuner, trials=30)
+        best[tuner] = sorted(map(accuracy, trainer.trained[10:]))[len(trainer.trained) // 3]
+    assert best["bayesian"] > 1.2 * best["random"]
+
+
+def test_hyperband_gives_many_few_epochs_and_the_best_of_them_more(tmp_path):
+    trainer = Trainer()
+    oracle = run(space(), tmp_path, trainer, "hyperband")
+    epochs = [tuple(phase.epochs for phase in recipe.phases) for recipe in trainer.trained]
+    # 9 epochs of the recipe's two phases: a ninth, a third, all of them.
+    assert set(epochs) == {(1, 1), (1, 2), (2, 7)}
+    assert epochs.count((1, 1)) > epochs.count((1, 2)) > 0
+    rounds = [t.hyperparameters.values.get("tuner/trial_id") for t in oracle.trials.values()]
+    promoted = [trial for trial in rounds if trial]
+    scores = {key: trial.score for key, trial in oracle.trials.items()}
+    first = [scores[key] for key in scores if oracle.trials[key].hyperparameters["tuner/round"] == 0
+             and oracle.trials[key].hyperparameters["tuner/bracket"] == 2]  # fmt: skip
+    assert max(first) in [scores[key] for key in promoted]
+    assert min(first) not in [scores[key] for key in promoted]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TrainingError("phase 'binary': the loss became NaN"),
+        tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
+        MemoryError("too much"),
+    ],
+)
+@pytest.mark.parametrize("tuner", TUNERS)
+def test_a_failed_trial_is_recorded_and_the_search_goes_on(tmp_path, tuner, error):
+    trainer = Trainer(fail(error, 2, 5))
+    oracle = run(space(), tmp_path, trainer, tuner, trials=8)
+    rows = trial_rows(oracle, METRIC, tmp_path / "trials")
+    assert len(rows) == 8
+    failed = [row for row in rows if row["status"] == "failed"]
+    assert [rows.index(row) for row in failed] == [1, 4]
+    for row in failed:
+        assert row["value"] is None and not row["winner"]
+        assert row["failure"].startswith(type(error).__name__)
+        assert (str(error) or "x").splitlines()[0] in row["failure"]
+
+
+def test_a_search_ends_when_nothing_works(tmp_path):
+    trainer = Trainer(fail(MemoryError("too much"), *range(2, 100)))
+    oracle = run(space(), tmp_path, trainer, trials=50)
+    assert len(trainer.trained) == 1 + FAILURES_IN_A_ROW
+    assert oracle.failed_in_a_row() == FAILURES_IN_A_ROW
+
+
+def test_a_space_that_is_used_up_ends_the_search(tmp_path):
+    small = space([(key, str(values[0])) for key, values in CLASSIFIER_SEARCH["digits"].items()
+                   if key != "num_bases"] + [("num_bases", "1|2")],
+                  max_memory=40_000)  # fmt: skip
+    trainer = Trainer()
+    oracle = run(small, tmp_path, trainer, trials=50)
+    fitting = [bases for bases in range(16)
+               if small.budget.excess(RECIPE.model.replace(
+                   width=0.125, num_bases=tuple(1 + (bases >> i & 1) for i in range(4)))) is None]  # fmt: skip
+    assert 0 < len(trainer.trained) == len(fitting) < 16
+    assert oracle.exhausted
+
+
+@pytest.mark.parametrize("tuner", TUNERS)
+@pytest.mark.parametrize("call", [1, 6])
+def test_a_killed_trial_is_run_again_and_the_search_ends_as_without(tmp_path, tuner, call):
+    trainer = Trainer(fail(Killed(), call))
+    with pytest.raises(Killed):
+        run(space(max_ops=5e5), tmp_path / "killed", trainer, tuner, trials=9)
+    oracle = run(space(max_ops=5e5), tmp_path / "killed", trainer, tuner, trials=9)
+    whole = Trainer()
+    expected = run(space(max_ops=5e5), tmp_path / "whole", whole, tuner, trials=9)
+    assert trainer.trained[call - 1] == trainer.trained[call]
+    assert trainer.trained[:call] + trainer.trained[call + 1 :] == whole.trained
+    assert not oracle.ongoing_trials
+    scores = [{k: t.score for k, t in each.trials.items()} for each in (oracle, expected)]
+    assert scores[0] == scores[1]
+    # What it says on disk is enough to read the result once more.
+    again = Trainer()
+    oracle = run(space(max_ops=5e5), tmp_path / "killed", again, tuner, trials=9)
+    assert not again.trained
+    assert {k: t.score for k, t in oracle.trials.items()} == scores[0]
+
+
+def test_a_kill_between_the_two_files_that_say_where_a_search_stands(tmp_path):
+    run(space(), tmp_path, Trainer(), trials=3)
+    oracle_file, trial_file = (
+        tmp_path / "trials" / n for n in ("oracle.json", "trial_2/trial.json")
+    )
+    # The oracle's own file is older: once before the third trial, once before its end.
+    whole = json.loads(oracle_file.read_text())
+    for ongoing, status in (({}, "RUNNING"), ({"tuner0": "2"}, "COMPLETED")):
+        order = whole["start_order"][: 3 if ongoing else 2]
+        stale = {**whole, "ongoing_trials": ongoing, "start_order": order}
+        oracle_file.write_text(json.dumps({**stale, "end_order": ["0", "1"]}))
+        trial = json.loads(trial_file.read_text())
+        trial_file.write_text(json.dumps({**trial, "status": status}))
+        trainer = Trainer()
+        oracle = run(space(), tmp_path, trainer, trials=4 if ongoing else 3)
+        assert len(trainer.trained) == 1
+        assert {t.status for t in oracle.trials.values()} == {"COMPLETED"}
+        assert oracle.start_order[:3] == oracle.end_order[:3] == ["0", "1", "2"]
+
+
+def test_more_trials_go_on_where_fewer_ended(tmp_path):
+    trainer = Trainer()
+    run(space(), tmp_path, trainer, trials=3)
+    assert len(run(space(), tmp_path, trainer, trials=7).trials) == 7
+    assert len(set(trainer.trained)) == len(trainer.trained) == 7
+
+
+def test_a_trial_that_always_kills_the_process_is_given_up(tmp_path):
+    """As the kernel does to a process that is out of memory."""
+    trainer = Trainer(fail(Killed(), *range(2, 2 + STARTS)))
+    for _ in range(STARTS):
+        with pytest.raises(Killed):
+            run(space(), tmp_path, trainer, trials=3)
+    rows = trial_rows(run(space(), tmp_path, trainer, trials=3), METRIC, tmp_path / "trials")
+    assert [row["status"] for row in rows] == ["completed", "failed", "completed"]
+    assert f"ended {STARTS} times without getting beyond the beginning" in rows[1]["failure"]
+
+
+def test_a_full_disk_is_no_fault_of_the_candidate(tmp_path):
+    trainer = Trainer(fail(OSError(28, "No space left on device"), 2))
+    with pytest.raises(OSError, match="No space"):
+        run(space(), tmp_path, trainer, trials=3)
+    oracle = run(space(), tmp_path, trainer, trials=3)
+    assert [t.status for t in oracle.trials.values()] == ["COMPLETED"] * 3
+
+
+def test_on_a_frontier_a_trial_scores_what_it_adds(tmp_path):
+    where = space()
+    oracle = run(where, tmp_path, Trainer(), frontier=True, trials=12)
+    rows = trial_rows(oracle, METRIC, tmp_path)
+    for row in rows:
+        better = [r for r in rows if r["ops"] <= row["ops"] and r["value"] > row["value"]]
+        assert row["on_frontier"] is (not better)
+        assert (oracle.trials[row["trial"]].score > 0) is row["on_frontier"]
+        assert math.isfinite(oracle.trials[row["trial"]].score)
