@@ -21,7 +21,7 @@ from larq_groupnet.data.pipeline import (
     to_pixels,
 )
 from larq_groupnet.deploy import convert, count_ops
-from larq_groupnet.files import replacing
+from larq_groupnet.files import write_json
 from larq_groupnet.models import build
 from larq_groupnet.report.pictures import draw_curves, draw_labels, draw_predictions
 from larq_groupnet.training.callbacks import TrainingError
@@ -91,7 +91,7 @@ def run(
     with contextlib.ExitStack() as stack:
         scratch = None
         if is_chief(strategy):
-            _write_json(output_dir / "recipe.json", recipe.to_dict())
+            write_json(output_dir / "recipe.json", recipe.to_dict())
         else:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         session = Session(
@@ -127,7 +127,7 @@ def run(
     results["keras"]["bytes"] = weights.stat().st_size
     results["lce"]["bytes"] = tflite.stat().st_size
     _draw(recipe, data.target, samples, results, names, output_dir / "predictions.png")
-    _write_json(output_dir / "results.json", results)
+    write_json(output_dir / "results.json", results)
     return results
 
 
@@ -299,8 +299,3 @@ def check_recipe(recipe: Recipe, data_dir: Path) -> None:
         build(config)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"model: this network cannot be built. Keras says: {error}") from error
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, default=str) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
 from sklearn.exceptions import ConvergenceWarning
 
-from larq_groupnet.files import replacing
+from larq_groupnet.files import write_json
 from larq_groupnet.tuning.frontier import Point, gains
 from larq_groupnet.tuning.space import SearchSpace, Values, costs
 from larq_groupnet.tuning.trial import declare
@@ -107,11 +106,11 @@ class SearchOracle(keras_tuner.Oracle):
 
     def save(self) -> None:
         """Whole or not at all."""
-        _write(Path(self._get_oracle_fname()), self.get_state())
+        write_json(Path(self._get_oracle_fname()), self.get_state())
 
     def _save_trial(self, trial: keras_tuner.engine.trial.Trial) -> None:
         folder = Path(self._get_trial_dir(trial.trial_id))
-        _write(folder / "trial.json", trial.get_state())
+        write_json(folder / "trial.json", trial.get_state())
 
     def reload(self) -> None:
         """Puts right what a kill between the two files leaves: the trials' own are newer."""
@@ -199,8 +198,3 @@ def make_oracle(
         options["num_initial_points"] = max((max_trials or 0) // 3, 3)
         return BayesianOracle(space, frontier, max_trials, **options)
     return RandomOracle(space, frontier, max_trials, **options)
-
-
-def _write(path: Path, state: dict[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(state))

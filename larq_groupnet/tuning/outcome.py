@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from larq_groupnet.files import replacing
+from larq_groupnet.files import replacing, write_json
 from larq_groupnet.report.search import draw_frontier
 from larq_groupnet.training.recipe import Recipe
 from larq_groupnet.tuning.frontier import Point, frontier
 from larq_groupnet.tuning.oracles import SearchOracle
 from larq_groupnet.tuning.space import SearchSpace, bases_text, costs
-from larq_groupnet.tuning.trial import write_json
 from larq_groupnet.tuning.zoo_file import write_zoo_file
 
 Rows = list[dict[str, Any]]
@@ -42,7 +41,7 @@ def trial_rows(oracle: SearchOracle, metric: str, folder: Path) -> Rows:
                 "epochs": values.get("tuner/epochs", sum(oracle.space.trial_epochs)),
                 **describe(recipe),
                 "failure": "" if done or not reason.is_file() else reason.read_text().strip(),
-                **{key: values.get(key, "") for key in oracle.space.choices},
+                **{key: values.get(key, "") for key in oracle.space.choices if key != "num_bases"},
             }
         )
     best = [row for row in rows if row["value"] is not None]
@@ -105,7 +104,7 @@ def _docstring(
     limits = [f"{k} {v:,.0f}" for k, v in results["budget"].items() if v is not None]
     failed = sum(trial["status"] == "failed" for trial in results["trials"])
     chosen = ", ".join(
-        f"{key}={row[key]}" for key in space.choices if row[key] and not key.startswith("num_bases")
+        f"{key}={row[key]}" for key in space.choices if not key.startswith("num_bases") and row[key]
     )
     title = f"{results['name']} with the structure that a search found on {results['dataset']}."
     found = (

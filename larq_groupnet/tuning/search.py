@@ -11,6 +11,7 @@ from typing import Any
 import filelock
 import tensorflow as tf
 
+from larq_groupnet.files import write_json
 from larq_groupnet.training.callbacks import TrainingError
 from larq_groupnet.training.distribution import Runtime
 from larq_groupnet.training.recipe import RecipeError, unknown
@@ -19,8 +20,9 @@ from larq_groupnet.training.tasks import task_of
 from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, SearchOracle, make_oracle
 from larq_groupnet.tuning.outcome import Rows, describe, trial_rows, write_report, write_winners
 from larq_groupnet.tuning.space import SearchSpace, check_budget
-from larq_groupnet.tuning.trial import GroupNetHyperModel, Trainer, write_json
+from larq_groupnet.tuning.trial import GroupNetHyperModel, Trainer
 from larq_groupnet.tuning.tuner import TRIALS, SearchTuner, explained, role
+from larq_groupnet.tuning.zoo_file import recipe_source
 
 TUNERS = ("random", "hyperband", "bayesian")
 OBJECTIVES = ("accuracy", "frontier")
@@ -93,6 +95,7 @@ def search(
     check_folder(identity, output_dir, "search")
     check_recipe(space.recipe, data_dir)
     check_budget(space)
+    recipe_source(space.recipe)  # The winner will have to be written down.
     runtime = runtime or Runtime()
     if runtime.strategy == "multi_worker" or os.environ.get("TF_CONFIG"):
         raise RecipeError(
@@ -102,10 +105,10 @@ def search(
         )
     tf.config.experimental.enable_op_determinism()
     tf.keras.backend.experimental.enable_tf_random_generator()
-    write_json(output_dir / "search.json", identity)
     base = space.recipe
+    trainer = Trainer(base, data_dir, runtime)
+    write_json(output_dir / "search.json", identity)
     with explained(output_dir), _alone(output_dir, who):
-        trainer = Trainer(base.dataset, data_dir, runtime, base.on_bad_image)
         headline = task_of(base.model).headline
         oracle = make_oracle(
             plan.tuner, space, f"val_{headline}", plan.objective == "frontier", plan.max_trials

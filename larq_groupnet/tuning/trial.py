@@ -14,9 +14,9 @@ import keras_tuner
 import tensorflow as tf
 
 from larq_groupnet.data.pipeline import prepare
-from larq_groupnet.files import replacing
+from larq_groupnet.files import write_json
 from larq_groupnet.models import build
-from larq_groupnet.training.distribution import Runtime, open_strategy
+from larq_groupnet.training.distribution import Runtime, check_batch, open_strategy
 from larq_groupnet.training.fit import Session, compile_model
 from larq_groupnet.training.recipe import Recipe
 from larq_groupnet.training.run import train_with_precision
@@ -29,18 +29,19 @@ class Trainer:
     """Trains recipes on one dataset, each in a folder of its own, and goes on after a kill.
 
     Args:
-        dataset: What the dataset of the recipes is called.
+        recipe: One of those recipes, for its dataset.
         data_dir: Where datasets are kept.
         runtime: On what, and how precisely, to compute.
-        on_bad_image: As in a recipe.
+
+    Raises:
+        RecipeError: If there is no such device, or the batch cannot be shared out.
     """
 
-    def __init__(
-        self, dataset: str, data_dir: Path, runtime: Runtime, on_bad_image: str = "error"
-    ) -> None:
-        self.builder = prepare(dataset, data_dir, on_bad_image)
-        self.runtime = runtime
-        self.strategy = open_strategy(runtime.strategy)
+    def __init__(self, recipe: Recipe, data_dir: Path, runtime: Runtime | None = None) -> None:
+        self.runtime = runtime or Runtime()
+        self.strategy = open_strategy(self.runtime.strategy)
+        check_batch(recipe.batch_size, self.strategy)
+        self.builder = prepare(recipe.dataset, data_dir, recipe.on_bad_image)
 
     def session(self, recipe: Recipe, folder: Path) -> Session:
         """What the phases of a recipe share."""
@@ -161,9 +162,3 @@ def declare(space: SearchSpace, hp: keras_tuner.HyperParameters) -> None:
             hp.Choice(key, list(texts), parent_name=parent, parent_values=[value])
         else:
             hp.Choice(key, list(texts))
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes indented JSON, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, default=str) + "\n")

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import keras_tuner
 
-from larq_groupnet.files import replacing
+from larq_groupnet.files import write_json
 from larq_groupnet.training.callbacks import TrainingError
 from larq_groupnet.training.recipe import Interrupted, RecipeError
 from larq_groupnet.tuning.oracles import SearchOracle
@@ -97,6 +97,7 @@ class SearchTuner(keras_tuner.Tuner):
             self._run_and_update_trial(trial, *args, **kwargs)
             trial.status = "COMPLETED"
         except (Interrupted, OSError, grpc.RpcError):
+            (folder / "starts.json").unlink(missing_ok=True)  # Not the candidate's fault.
             raise
         except Exception as error:
             trial.status = "FAILED"
@@ -117,8 +118,7 @@ class SearchTuner(keras_tuner.Tuner):
         """Whole or not at all, the oracle first."""
         if not self._is_worker():
             self.oracle.save()
-        with replacing(Path(self._get_tuner_fname())) as temporary:
-            temporary.write_text(json.dumps(self.get_state()))
+        write_json(Path(self._get_tuner_fname()), self.get_state())
 
 
 def _count_start(folder: Path) -> None:
@@ -135,8 +135,7 @@ def _count_start(folder: Path) -> None:
         raise TrainingError(
             f"the process ended {STARTS} times without getting beyond {last}; out of memory?"
         )
-    with replacing(file) as temporary:
-        temporary.write_text(json.dumps({last: count}))
+    write_json(file, {last: count})
 
 
 @contextlib.contextmanager

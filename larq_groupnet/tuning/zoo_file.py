@@ -26,8 +26,7 @@ def write_zoo_file(path: Path, recipe: Recipe, title: str, paragraphs: list[str]
         paragraphs: What follows; one that is indented stays as it is.
 
     Raises:
-        RecipeError: If the recipe holds something that cannot be written down, such as a quantizer
-            that is an object.
+        RecipeError: As `recipe_source`.
     """
     recipe = dataclasses.replace(recipe, name=path.stem)
     body = "\n\n".join(map(_wrapped, [title, *paragraphs]))
@@ -35,11 +34,21 @@ def write_zoo_file(path: Path, recipe: Recipe, title: str, paragraphs: list[str]
         f'"""{body}\n"""\n\n'
         "from larq_groupnet import GroupNetConfig\n"
         "from larq_groupnet.training import Phase, Recipe\n\n"
-        f"RECIPE = {_source(recipe, 0)}\n\n"
+        f"RECIPE = {recipe_source(recipe)}\n\n"
         "RECIPES = (RECIPE,)\n"
     )
     with replacing(path) as temporary:
         temporary.write_text(source)
+
+
+def recipe_source(recipe: Recipe) -> str:
+    """A recipe as Python code, as ruff formats it.
+
+    Raises:
+        RecipeError: If it holds something that cannot be written down, such as a quantizer that is
+            an object.
+    """
+    return _source(recipe, 0)
 
 
 def _wrapped(paragraph: str) -> str:
@@ -50,7 +59,7 @@ def _wrapped(paragraph: str) -> str:
 
 
 def _source(value: Any, depth: int) -> str:
-    """A value as ruff formats it: one field a line, fields that have their default left out."""
+    """One field a line; fields that have their default are left out."""
     inner, outer = "    " * (depth + 1), "    " * depth
     if isinstance(value, Recipe | Phase | GroupNetConfig):
         items = [
