@@ -116,7 +116,7 @@ def main(argv: list[str]) -> None:
 
 def _tune(recipe: Recipe, changes: list[tuple[str, str]], data_dir: Path) -> None:
     from larq_groupnet.training import RecipeError, load_search
-    from larq_groupnet.tuning import Budget, make_space
+    from larq_groupnet.tuning import Budget, Plan, make_space
 
     declared = load_search(_MODEL.value, ZOO, recipe.dataset)
     budget = Budget(**{flag.name: flag.value for flag in _BUDGET})
@@ -125,13 +125,13 @@ def _tune(recipe: Recipe, changes: list[tuple[str, str]], data_dir: Path) -> Non
         raise RecipeError(
             f"--uniform: expected integers, such as 1,2,3. Received: {_SEARCH[3].value}"
         )
+    asked = {flag.name: flag.value for flag in _SEARCH}
+    plan = Plan(**{**asked, "uniform": tuple(map(int, asked["uniform"]))})
 
     from larq_groupnet.report.search import search_table
     from larq_groupnet.training.distribution import Runtime
-    from larq_groupnet.tuning.search import Plan, search
+    from larq_groupnet.tuning.search import search
 
-    asked = {flag.name: flag.value for flag in _SEARCH}
-    plan = Plan(**{**asked, "uniform": tuple(map(int, asked["uniform"]))})
     runtime = Runtime(_STRATEGY.value, _PRECISION.value, _JIT.value)
     output_dir = _output_dir(f"{recipe.name}-tune")
     results = search(space, plan, data_dir, output_dir, runtime)

@@ -113,6 +113,8 @@ def _docstring(
         f"seed {results['seed']}. K by stage {row['num_bases']}"
         + (f"; {chosen}." if chosen else ".")
     )
+    # From zoo/; elsewhere train.py takes the path, which may be too long for a line.
+    usage = f"    python train.py --model {path.stem}"
     metric = results["metric"]
     measured = (
         f"Expected: validation {metric} {row['value']:.4f} after {row['epochs']} epochs (measured, "
@@ -124,7 +126,7 @@ def _docstring(
         f"Cost for one image: {row['ops'] / 1e6:,.3f} M OPs, {row['binary_macs'] / 1e6:,.2f} M "
         f"binary MACs, {row['memory'] / 1024:,.1f} kB of parameters."
     )
-    return title, [found, measured, cost, *_beside(results["uniform"], metric), _usage(path)]
+    return title, [found, measured, cost, *_beside(results["uniform"], metric), usage]
 
 
 def _goal(results: dict[str, Any]) -> str:
@@ -139,7 +141,3 @@ def _beside(uniform: Sequence[dict[str, Any]], metric: str) -> list[str]:
         for row in uniform
     )
     return [f"Uniform K in the same epochs, validation {metric}: {each}."]
-
-
-def _usage(path: Path) -> str:
-    return f"    python train.py --model {path}"

@@ -14,50 +14,16 @@ import tensorflow as tf
 from larq_groupnet.files import write_json
 from larq_groupnet.training.callbacks import TrainingError
 from larq_groupnet.training.distribution import Runtime
-from larq_groupnet.training.recipe import RecipeError, unknown
+from larq_groupnet.training.recipe import RecipeError
 from larq_groupnet.training.run import check_folder, check_recipe
 from larq_groupnet.training.tasks import task_of
 from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, SearchOracle, make_oracle
 from larq_groupnet.tuning.outcome import Rows, describe, trial_rows, write_report, write_winners
-from larq_groupnet.tuning.space import SearchSpace, check_budget
+from larq_groupnet.tuning.plan import Plan
+from larq_groupnet.tuning.space import SearchSpace
 from larq_groupnet.tuning.trial import GroupNetHyperModel, Trainer
 from larq_groupnet.tuning.tuner import TRIALS, SearchTuner, explained, role
 from larq_groupnet.tuning.zoo_file import recipe_source
-
-TUNERS = ("random", "hyperband", "bayesian")
-OBJECTIVES = ("accuracy", "frontier")
-DEFAULT_TRIALS = 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """How a space is searched.
-
-    Attributes:
-        tuner: One of `TUNERS`.
-        objective: `"accuracy"` for the best validation metric (mIoU where masks are predicted)
-            within the budget, `"frontier"` for that metric against OPs.
-        max_trials: After how many trials to stop. By default `DEFAULT_TRIALS`, and with Hyperband
-            one sweep over all its brackets.
-        uniform: K of the networks of one K in all stages that are trained to compare with.
-    """
-
-    tuner: str = "random"
-    objective: str = "accuracy"
-    max_trials: int | None = None
-    uniform: tuple[int, ...] = (1, 2, 3, 5)
-
-    def __post_init__(self) -> None:
-        for field, names in (("tuner", TUNERS), ("objective", OBJECTIVES)):
-            if getattr(self, field) not in names:
-                raise RecipeError(unknown(field, getattr(self, field), names))
-        if self.max_trials is None and self.tuner != "hyperband":
-            object.__setattr__(self, "max_trials", DEFAULT_TRIALS)
-        if any(bases < 1 for bases in (*self.uniform, self.max_trials or 1)):
-            raise RecipeError(
-                "tune: expected max_trials and every K of uniform to be at least 1. "
-                f"Received: max_trials={self.max_trials}, uniform={self.uniform}"
-            )
 
 
 def search(
@@ -84,64 +50,82 @@ def search(
         The content of `results.json`; `None` from a worker, which writes only its trials.
 
     Raises:
-        RecipeError: Before anything is written, if the recipe does not fit the dataset, no
-            candidate keeps to the budget, or the folder holds something else.
+        RecipeError: Before anything is written, if the recipe does not fit the dataset, or the
+            folder holds something else.
         TrainingError: If every trial failed, or the chief is gone.
         Interrupted: After SIGINT or SIGTERM.
     """
-    who = role()
-    asked = {"tuner": plan.tuner, "objective": plan.objective, "uniform": plan.uniform}
-    identity = {**space.describe(), **asked}
-    check_folder(identity, output_dir, "search")
-    check_recipe(space.recipe, data_dir)
-    check_budget(space)
-    recipe_source(space.recipe)  # The winner will have to be written down.
     runtime = runtime or Runtime()
-    if runtime.strategy == "multi_worker" or os.environ.get("TF_CONFIG"):
-        raise RecipeError(
-            "strategy: expected one_device or mirrored and no TF_CONFIG, because a search uses "
-            "several hosts as keras-tuner's chief and workers. "
-            f"Received: {runtime.strategy!r}, TF_CONFIG={os.environ.get('TF_CONFIG', '')!r}"
-        )
+    who = role()
+    identity = _check(space, plan, data_dir, output_dir, runtime)
     tf.config.experimental.enable_op_determinism()
     tf.keras.backend.experimental.enable_tf_random_generator()
-    base = space.recipe
-    trainer = Trainer(base, data_dir, runtime)
+    trainer = Trainer(space.recipe, data_dir, runtime)
     write_json(output_dir / "search.json", identity)
     with explained(output_dir), _alone(output_dir, who):
-        headline = task_of(base.model).headline
-        oracle = make_oracle(
-            plan.tuner, space, f"val_{headline}", plan.objective == "frontier", plan.max_trials
-        )
+        metric = f"val_{task_of(space.recipe.model).headline}"
+        frontier = plan.objective == "frontier"
+        oracle = make_oracle(plan.tuner, space, metric, frontier, plan.max_trials)
         print(f"Searching as {who} in {output_dir}", flush=True)
-        SearchTuner(oracle, GroupNetHyperModel(space, trainer), output_dir).search()
+        tuner = SearchTuner(oracle, GroupNetHyperModel(space, trainer), output_dir)
+        try:
+            tuner.search()
+        except RuntimeError as error:
+            if who != "chief":
+                raise
+            raise RecipeError(f"tune: the chief cannot listen. It says: {error}") from error
         if who == "worker":
             return None
-        trials = trial_rows(oracle, f"val_{headline}", output_dir / TRIALS)
-        results = {
-            "name": base.name,
-            "dataset": base.dataset,
-            "metric": headline,
-            "tuner": plan.tuner,
-            "objective": plan.objective,
-            "seed": base.seed,
-            "epochs": sum(space.trial_epochs),
-            "budget": dataclasses.asdict(space.budget),
-            "ended": _ended(oracle),
-            "trials": trials,
-            "uniform": [],
-        }
-        if any(row["winner"] for row in trials):
+        results = _results(oracle, plan, trial_rows(oracle, metric, output_dir / TRIALS))
+        if any(row["winner"] for row in results["trials"]):
             results["uniform"] = _uniform(space, plan, trainer, output_dir)
             results["recipes"] = list(map(str, write_winners(results, oracle, output_dir)))
         write_report(results, output_dir)
-    if "recipes" not in results:
-        first = next((row["failure"] for row in trials), "there was none")
+    if not results["recipes"]:
+        first = next((row["failure"] for row in results["trials"]), "there was none")
         raise TrainingError(
             f"no trial of the search was completed; the first: {first or 'see its screen'}. "
             f"Everything is in {output_dir}"
         )
     return results
+
+
+def _check(
+    space: SearchSpace, plan: Plan, data_dir: Path, output_dir: Path, runtime: Runtime
+) -> dict[str, Any]:
+    """Everything that can be wrong, before anything is written; returns what the search is."""
+    cluster = os.environ.get("TF_CONFIG", "")
+    if runtime.strategy == "multi_worker" or cluster:
+        raise RecipeError(
+            "strategy: expected one_device or mirrored and no TF_CONFIG, because a search uses "
+            "several hosts as keras-tuner's chief and workers. "
+            f"Received: {runtime.strategy!r}, TF_CONFIG={cluster!r}"
+        )
+    asked = {"tuner": plan.tuner, "objective": plan.objective, "uniform": plan.uniform}
+    identity = {**space.describe(), **asked}
+    check_folder(identity, output_dir, "search")
+    check_recipe(space.recipe, data_dir)
+    recipe_source(space.recipe)  # The winner will have to be written down.
+    return identity
+
+
+def _results(oracle: SearchOracle, plan: Plan, trials: Rows) -> dict[str, Any]:
+    """What `results.json` says before uniform K is measured."""
+    space = oracle.space
+    return {
+        "name": space.recipe.name,
+        "dataset": space.recipe.dataset,
+        "metric": task_of(space.recipe.model).headline,
+        "tuner": plan.tuner,
+        "objective": plan.objective,
+        "seed": space.recipe.seed,
+        "epochs": sum(space.trial_epochs),
+        "budget": dataclasses.asdict(space.budget),
+        "ended": _ended(oracle),
+        "trials": trials,
+        "uniform": [],
+        "recipes": [],
+    }
 
 
 def _uniform(space: SearchSpace, plan: Plan, trainer: Trainer, output_dir: Path) -> Rows:

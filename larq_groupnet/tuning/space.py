@@ -160,8 +160,8 @@ def make_space(
         budget: The most that a candidate may cost.
 
     Raises:
-        RecipeError: For an unknown key, a value that its option does not take, or nothing to
-            search.
+        RecipeError: For an unknown key, a value that its option does not take, nothing to search,
+            or a budget that no candidate keeps to.
         ConfigError: For a value that describes no network.
     """
     choices = {key: tuple(map(_text, values)) for key, values in declared.items()}
@@ -178,10 +178,11 @@ def make_space(
     choices = _by_stage(_without_orphans(choices, base.model))
     space = SearchSpace(base, choices, tuple(fixed), epochs, budget or Budget())
     _check(space)
+    _check_budget(space)
     return space
 
 
-def check_budget(space: SearchSpace) -> None:
+def _check_budget(space: SearchSpace) -> None:
     """Looks for a candidate that keeps to the budget.
 
     Raises:

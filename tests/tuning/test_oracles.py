@@ -10,14 +10,14 @@ import tensorflow as tf
 
 from larq_groupnet import complexity
 from larq_groupnet.presets import classifier
+from larq_groupnet.training import Interrupted
 from larq_groupnet.training.callbacks import TrainingError
 from larq_groupnet.training.published import CLASSIFIER_SEARCH, digits
 from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, make_oracle
 from larq_groupnet.tuning.outcome import trial_rows
-from larq_groupnet.tuning.search import TUNERS
 from larq_groupnet.tuning.space import Budget, make_space
 from larq_groupnet.tuning.trial import GroupNetHyperModel
-from larq_groupnet.tuning.tuner import STARTS, SearchTuner
+from larq_groupnet.tuning.tuner import STARTS, SearchTuner, explained
 
 RECIPE = digits("net", classifier("resnet18", (16, 16, 1), num_classes=10, width=0.25))
 METRIC = "val_accuracy"
@@ -69,8 +69,10 @@ def fail(error, *calls):
     return fails
 
 
-@pytest.mark.parametrize("tuner", TUNERS)
-@pytest.mark.parametrize("frontier", [False, True])
+@pytest.mark.parametrize(
+    ("tuner", "frontier"),
+    [("random", True), ("hyperband", False), ("bayesian", False), ("bayesian", True)],
+)
 def test_nothing_over_budget_is_trained_and_nothing_twice(tmp_path, tuner, frontier):
     limits = {"max_ops": 8e5, "max_memory": 6e5, "max_binary_macs": 5e7}
     trainer = Trainer()
@@ -117,14 +119,13 @@ def test_hyperband_gives_many_few_epochs_and_the_best_of_them_more(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("tuner", "error"),
     [
-        TrainingError("phase 'binary': the loss became NaN"),
-        tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
-        MemoryError("too much"),
+        ("random", TrainingError("phase 'binary': the loss became NaN")),
+        ("hyperband", tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")),
+        ("bayesian", MemoryError("too much")),
     ],
 )
-@pytest.mark.parametrize("tuner", TUNERS)
 def test_a_failed_trial_is_recorded_and_the_search_goes_on(tmp_path, tuner, error):
     trainer = Trainer(fail(error, 2, 5))
     oracle = run(space(), tmp_path, trainer, tuner, trials=7)
@@ -156,8 +157,9 @@ def test_a_space_that_is_used_up_ends_the_search(tmp_path):
     assert oracle.exhausted
 
 
-@pytest.mark.parametrize("tuner", TUNERS)
-@pytest.mark.parametrize("call", [1, 5])
+@pytest.mark.parametrize(
+    ("tuner", "call"), [("random", 1), ("random", 5), ("hyperband", 5), ("bayesian", 5)]
+)
 def test_a_killed_trial_is_run_again_and_the_search_ends_as_without(tmp_path, tuner, call):
     trainer = Trainer(fail(Killed(), call))
     with pytest.raises(Killed):
@@ -223,9 +225,21 @@ def test_a_full_disk_is_no_fault_of_the_candidate(tmp_path):
     assert [t.status for t in oracle.trials.values()] == ["COMPLETED"] * 3
 
 
+def test_a_signal_is_no_failure_and_says_how_to_go_on(tmp_path):
+    signal = Interrupted("stopped by SIGTERM at epoch 2, step 3; everything is saved", 15)
+    trainer = Trainer(fail(signal, 2))
+    message = "SIGTERM at epoch 2, step 3; it is saved"
+    with pytest.raises(Interrupted, match=message) as stopped, explained(tmp_path):
+        run(space(), tmp_path, trainer, trials=3)
+    assert f"--output_dir {tmp_path}" in str(stopped.value)
+    assert stopped.value.signum == 15
+    oracle = run(space(), tmp_path, trainer, trials=3)
+    assert [t.status for t in oracle.trials.values()] == ["COMPLETED"] * 3
+    assert trainer.trained[1] == trainer.trained[2]
+
+
 def test_on_a_frontier_a_trial_scores_what_it_adds(tmp_path):
-    where = space()
-    oracle = run(where, tmp_path, Trainer(), frontier=True, trials=12)
+    oracle = run(space(), tmp_path, Trainer(), frontier=True, trials=12)
     rows = trial_rows(oracle, METRIC, tmp_path)
     for row in rows:
         better = [r for r in rows if r["ops"] <= row["ops"] and r["value"] > row["value"]]

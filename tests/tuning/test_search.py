@@ -17,6 +17,9 @@ from runs import read_weights
 
 from larq_groupnet import GroupNetConfig, complexity
 from larq_groupnet.deploy import count_ops
+from larq_groupnet.training import Recipe, RecipeError
+from larq_groupnet.tuning import Budget, Plan, make_space
+from larq_groupnet.tuning.search import search
 
 TINY = (
     "--model=groupnet_resnet18 --tune --set=stage_blocks=(1,1,1,1) --set=width=0.0625"
@@ -76,7 +79,8 @@ def test_a_killed_search_goes_on_within_the_trial(killed):
     assert "Going on in epoch 2, step 1" in screen
     results = json.loads((folder / "results.json").read_text())
     assert [row["trial"] for row in results["trials"]] == ["0", "1"]
-    history = list(csv.DictReader((folder / "trials/trial_0/history.csv").open()))
+    with (folder / "trials/trial_0/history.csv").open() as file:
+        history = list(csv.DictReader(file))
     assert [row["epoch"] for row in history] == ["0", "1"]
     best = max(float(row["val_accuracy"]) for row in history)
     assert results["trials"][0]["value"] == pytest.approx(best)
@@ -146,13 +150,16 @@ def test_the_winner_is_trained_and_converted_by_command(killed, digits, tmp_path
 
 
 @pytest.mark.slow
-def test_another_search_in_the_same_folder_is_refused(killed):
-    folder, command = killed
-    done = finish(*command, "--max_ops=1e9")
-    assert done.returncode == 2
-    assert "search of another search" not in done.stderr
-    assert "budget.max_ops was None, is 1000000000.0" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_another_search_in_the_same_folder_is_refused(killed, digits):
+    folder, _ = killed
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    asked = json.loads((folder / "search.json").read_text())
+    recipe = Recipe.from_dict(asked["recipe"])
+    fixed = [tuple(change) for change in asked["fixed"]]
+    space = make_space(recipe, asked["choices"], fixed, "0,2", Budget(max_ops=1e9))
+    with pytest.raises(RecipeError, match=r"another search \(budget.max_ops was None, is 10000000"):
+        search(space, Plan(uniform=(1,)), digits, folder)
+    assert before == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
 @pytest.mark.slow
