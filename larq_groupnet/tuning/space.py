@@ -165,18 +165,19 @@ def make_space(
         ConfigError: For a value that describes no network.
     """
     choices = {key: tuple(map(_text, values)) for key, values in declared.items()}
-    fixed = []
-    for key, text in changes:
+    fixed: dict[str, str] = {}
+    for key, text in changes:  # The last one of a key counts.
+        fixed.pop(key, None)
+        choices.pop(key, None)
         if SEPARATOR in text:
             choices[key] = tuple(part.strip() for part in text.split(SEPARATOR))
         else:
-            choices.pop(key, None)
-            fixed.append((key, text))
-    base = override(recipe, fixed)
+            fixed[key] = text
+    base = override(recipe, fixed.items())
     given = override(base, [("epochs", trial_epochs)]) if trial_epochs else base
     epochs = tuple(phase.epochs for phase in given.phases)
     choices = _by_stage(_without_orphans(choices, base.model))
-    space = SearchSpace(base, choices, tuple(fixed), epochs, budget or Budget())
+    space = SearchSpace(base, choices, tuple(fixed.items()), epochs, budget or Budget())
     _check(space)
     _check_budget(space)
     return space

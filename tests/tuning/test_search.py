@@ -10,16 +10,18 @@ import subprocess
 import sys
 import time
 
+import keras_tuner
 import pytest
 from conftest import ROOT
 from matplotlib.image import imread
 from runs import read_weights
 
-from larq_groupnet import GroupNetConfig, complexity
+from larq_groupnet import GroupNetConfig, complexity, get_model
 from larq_groupnet.deploy import count_ops
-from larq_groupnet.training import Recipe, RecipeError
+from larq_groupnet.training import Recipe, RecipeError, load_recipe
 from larq_groupnet.tuning import Budget, Plan, make_space
 from larq_groupnet.tuning.search import search
+from larq_groupnet.tuning.trial import GroupNetHyperModel, Trainer
 
 TINY = (
     "--model=groupnet_resnet18 --tune --set=stage_blocks=(1,1,1,1) --set=width=0.0625"
@@ -195,6 +197,31 @@ def test_a_chief_and_two_workers_share_a_search(digits, tmp_path):
             measured = json.loads((folders[name] / "trials" / trial / "measured.json").read_text())
             row = next(r for r in results["trials"] if f"trial_{r['trial']}" == trial)
             assert row["value"] == pytest.approx(measured["value"], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_any_tuner_of_keras_tuner_takes_the_hypermodel(digits, tmp_path):
+    """As the documentation shows it."""
+    recipe = load_recipe("groupnet_resnet18", ROOT / "zoo")
+    fixed = [("stage_blocks", "(1,1,1,1)"), ("steps_per_epoch", "2"), ("num_bases", "1")]
+    space = make_space(recipe, {"width": (0.0625, 0.125)}, fixed, "0,1")
+    model = GroupNetHyperModel(space, Trainer(recipe, digits))
+    tuner = keras_tuner.GridSearch(
+        model,
+        objective=keras_tuner.Objective("val_accuracy", "max"),
+        max_trials=1,
+        directory=tmp_path,
+    )
+    tuner.search(verbose=0)
+    (trial,) = tuner.oracle.get_best_trials()
+    assert trial.hyperparameters.values == {"width": "0.0625"}
+    found = model.build(trial.hyperparameters)
+    assert found.count_params() == get_model(
+        "groupnet_resnet18", input_shape=(16, 16, 1), num_classes=10, width=0.0625, num_bases=1,
+        stage_blocks=(1, 1, 1, 1),
+    ).count_params()  # fmt: skip
+    assert found.optimizer.learning_rate(200) == pytest.approx(0.02 * 3e-3)
+    assert 0 < trial.score < 1
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ def test_set_fixes_narrows_and_widens():
         RECIPE,
         DECLARED,
         [
+            ("num_bases", "2"),
             ("num_bases", "1|3"),
             ("width", "0.25"),
             ("binary.learning_rate", "2e-3"),
