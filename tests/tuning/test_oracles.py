@@ -167,9 +167,7 @@ def test_a_space_that_is_used_up_ends_the_search(tmp_path):
 @pytest.mark.parametrize(
     ("tuner", "call"), [("random", 1), ("random", 5), ("hyperband", 5), ("bayesian", 5)]
 )
-def test_a_killed_trial_is_run_again_and_the_end_is_the_same(
-    few_draws, tmp_path, tuner, call
-):
+def test_a_killed_trial_is_run_again_and_the_end_is_the_same(few_draws, tmp_path, tuner, call):
     trainer = Trainer(fail(Killed(), call))
     with pytest.raises(Killed):
         run(space(max_ops=1e6), tmp_path / "killed", trainer, tuner, trials=6)
