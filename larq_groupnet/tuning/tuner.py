@@ -23,6 +23,9 @@ from larq_groupnet.tuning.trial import GroupNetHyperModel
 TRIALS = "trials"
 """Folder of the trials, beside the report."""
 
+RUN = "run"
+"""Folder within that of a trial which holds what any run holds."""
+
 STARTS = 3
 """How often a trial may begin at the same point before it counts as failed: the kernel kills a
 process that is out of memory without a word."""
@@ -75,7 +78,7 @@ class SearchTuner(keras_tuner.Tuner):
     def run_trial(self, trial: keras_tuner.engine.trial.Trial, *_: Any, **__: Any) -> Any:
         """Trains one candidate."""
         folder = Path(self.get_trial_dir(trial.trial_id))
-        return self.hypermodel.fit(trial.hyperparameters, None, folder=folder)
+        return self.hypermodel.fit(trial.hyperparameters, None, folder=folder / RUN)
 
     def pre_create_trial(self) -> None:
         """Does not ask again at once where there was nothing to do."""
@@ -127,7 +130,7 @@ def _count_start(folder: Path) -> None:
     Raises:
         TrainingError: If it has begun there too often, and never got on.
     """
-    file, snapshots = folder / "starts.json", folder / "snapshots"
+    file, snapshots = folder / "starts.json", folder / RUN / "snapshots"
     last = max((path.name for path in snapshots.glob("[0-9]*")), default="the beginning")
     before = json.loads(file.read_text()) if file.is_file() else {}
     count = before.get(last, 0) + 1

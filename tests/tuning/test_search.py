@@ -62,7 +62,7 @@ def killed(digits, tmp_path_factory):
     folder = tmp_path_factory.mktemp("searches") / "killed"
     command = [*FAILING, "--uniform=1", f"--data_dir={digits}", f"--output_dir={folder}"]
     process = start(*command)
-    wait_for(folder / "trials" / "trial_0" / "snapshots" / "00001-000000", process)
+    wait_for(folder / "trials" / "trial_0" / "run" / "snapshots" / "00001-000000", process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
@@ -81,12 +81,12 @@ def test_a_killed_search_goes_on_within_the_trial(killed):
     assert "Going on in epoch 2, step 1" in screen
     results = json.loads((folder / "results.json").read_text())
     assert [row["trial"] for row in results["trials"]] == ["0", "1"]
-    with (folder / "trials/trial_0/history.csv").open() as file:
+    with (folder / "trials/trial_0/run/history.csv").open() as file:
         history = list(csv.DictReader(file))
     assert [row["epoch"] for row in history] == ["0", "1"]
     best = max(float(row["val_accuracy"]) for row in history)
     assert results["trials"][0]["value"] == pytest.approx(best)
-    assert not (folder / "trials/trial_0/snapshots").exists()
+    assert not (folder / "trials/trial_0/run/snapshots").exists()
 
 
 @pytest.mark.slow
@@ -114,7 +114,7 @@ def test_the_report_holds_the_winner_and_uniform_k(killed):
     # The same network, epochs and seed as the trial's.
     assert uniform["value"] == pytest.approx(results["trials"][0]["value"])
     weights = [
-        read_weights(folder / where / "binary.h5") for where in ("uniform/1", "trials/trial_0")
+        read_weights(folder / where / "binary.h5") for where in ("uniform/1", "trials/trial_0/run")
     ]
     for name, array in weights[0].items():
         assert (array == weights[1][name]).all()
@@ -138,7 +138,7 @@ def test_the_winner_is_trained_and_converted_by_command(killed, digits, tmp_path
     )
     assert done.returncode == 0, done.stderr
     saved = json.loads((run / "recipe.json").read_text())
-    trial = json.loads((folder / "trials/trial_0/recipe.json").read_text())
+    trial = json.loads((folder / "trials/trial_0/run/recipe.json").read_text())
     assert saved["model"] == trial["model"]
     assert saved["phases"][1]["learning_rate"] == 3e-3
     file = tmp_path / "small.tflite"
@@ -185,7 +185,7 @@ def test_a_chief_and_two_workers_share_a_search(digits, tmp_path):
     assert [row["status"] for row in results["trials"]] == ["completed"] * 4
     assert "groupnet_resnet18_tuned.py" in screens["chief"][0]
     trained = {
-        name: {file.parent.name for file in (folder / "trials").glob("*/measured.json")}
+        name: {file.parts[-3] for file in (folder / "trials").glob("*/run/measured.json")}
         for name, folder in folders.items()
     }
     assert not trained["chief"]
@@ -194,7 +194,9 @@ def test_a_chief_and_two_workers_share_a_search(digits, tmp_path):
     assert len(trained["worker0"] | trained["worker1"]) == 4
     for name in ("worker0", "worker1"):
         for trial in trained[name]:
-            measured = json.loads((folders[name] / "trials" / trial / "measured.json").read_text())
+            measured = json.loads(
+                (folders[name] / "trials" / trial / "run/measured.json").read_text()
+            )
             row = next(r for r in results["trials"] if f"trial_{r['trial']}" == trial)
             assert row["value"] == pytest.approx(measured["value"], abs=1e-6)
 
