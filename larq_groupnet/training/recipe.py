@@ -200,9 +200,11 @@ def load_search(name: str, zoo: Path, dataset: str) -> Mapping[str, Sequence[Any
     Args:
         name: As for `load_recipe`.
         zoo: Folder of the files.
-        dataset: Picks the space of this dataset from `SEARCH`.
+        dataset: Picks the space of this dataset from `SEARCH`; one that it does not have, the
+            first.
     """
-    return _run_file(name, zoo).get("SEARCH", {}).get(dataset, {})
+    spaces = _run_file(name, zoo).get("SEARCH", {})
+    return spaces.get(dataset) or next(iter(spaces.values()), {})
 
 
 def _run_file(name: str, zoo: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import dataclasses
 import random
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from conftest import ROOT
@@ -85,6 +86,12 @@ def test_every_declared_space_holds_networks():
             space = make_space(recipe, load_search(name, ROOT / "zoo", dataset), [])
             for seed in range(30):
                 assert space.fault(draw(space, seed)) is None
+
+
+def test_the_space_of_another_dataset_is_the_first_one():
+    find = partial(load_search, "groupnet_resnet18", ROOT / "zoo")
+    assert find("cifar10") == find("digits") != find("imagenet2012")
+    assert load_search("resnet18", ROOT / "zoo", "digits") == {}
 
 
 @pytest.mark.parametrize("limit", ["max_ops", "max_memory", "max_binary_macs"])
