@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from larq_groupnet import complexity
 from larq_groupnet.presets import classifier
-from larq_groupnet.training import Interrupted
+from larq_groupnet.training import Interrupted, RecipeError
 from larq_groupnet.training.callbacks import TrainingError
 from larq_groupnet.training.published import CLASSIFIER_SEARCH, digits
 from larq_groupnet.tuning import oracles
@@ -18,7 +18,7 @@ from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, make_oracle
 from larq_groupnet.tuning.outcome import trial_rows
 from larq_groupnet.tuning.space import Budget, make_space
 from larq_groupnet.tuning.trial import GroupNetHyperModel
-from larq_groupnet.tuning.tuner import STARTS, SearchTuner, explained
+from larq_groupnet.tuning.tuner import ENVIRONMENT, STARTS, SearchTuner, explained, role
 
 RECIPE = digits("net", classifier("resnet18", (16, 16, 1), num_classes=10, width=0.25))
 METRIC = "val_accuracy"
@@ -253,3 +253,27 @@ def test_on_a_frontier_a_trial_scores_what_it_adds(tmp_path):
         assert row["on_frontier"] is (not better)
         assert (oracle.trials[row["trial"]].score > 0) is row["on_frontier"]
         assert math.isfinite(oracle.trials[row["trial"]].score)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (("", "", ""), "alone"),
+        (("chief", "127.0.0.1", "8000"), "chief"),
+        (("worker0", "127.0.0.1", "8000"), "worker"),
+    ],
+)
+def test_the_environment_says_who_one_is(monkeypatch, values, expected):
+    for name, value in zip(ENVIRONMENT, values, strict=True):
+        monkeypatch.setenv(name, value)
+    assert role() == expected
+
+
+@pytest.mark.parametrize(
+    "values", [("chief", "", ""), ("worker0", "10.0.0.1", ""), ("chief", "10.0.0.1", "99999")]
+)
+def test_half_an_environment_is_refused(monkeypatch, values):
+    for name, value in zip(ENVIRONMENT, values, strict=True):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RecipeError, match="expected all three"):
+        role()
