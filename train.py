@@ -3,21 +3,30 @@
     python train.py --model groupnet_dsp
     python train.py --model groupnet_resnet18 --set num_bases=1 --epochs 1,3
     python train.py --model groupnet_resnet18 --evaluate runs/NAME
+    python train.py --model groupnet_resnet18 --tune --tuner bayesian --max_ops 4e5
 
 Every file in `zoo/` says what it needs and what it reaches. A run that was stopped goes on when it
 is given the same --output_dir, or --resume.
 """
 
+from __future__ import annotations
+
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import app, flags, logging
+
+if TYPE_CHECKING:
+    from larq_groupnet.training import Recipe
 
 ZOO = Path(__file__).resolve().parent / "zoo"
 RUNS = Path("runs")
 
-_MODEL = flags.DEFINE_string("model", None, "Name of a file in zoo/.", required=True)
+_MODEL = flags.DEFINE_string(
+    "model", None, "Name of a file in zoo/, or path of one elsewhere.", required=True
+)
 _DATASET = flags.DEFINE_string("dataset", None, "Dataset; the recipe's by default.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where datasets are kept.")
 _OUTPUT_DIR = flags.DEFINE_string(
@@ -54,6 +63,19 @@ _JIT = flags.DEFINE_bool("jit_compile", False, "Compile the training step with X
 _SET = flags.DEFINE_multi_string(
     "set", [], "key=value: any other field of the recipe or option of GroupNetConfig; repeatable."
 )
+_TUNE = flags.DEFINE_bool("tune", False, "Search the structure. --set key=a|b gives choices.")
+_SEARCH = (
+    flags.DEFINE_string("tuner", "random", "--tune: random, hyperband or bayesian."),
+    flags.DEFINE_string("objective", "accuracy", "--tune: accuracy, or frontier (against OPs)."),
+    flags.DEFINE_integer("max_trials", None, "--tune: 20; with hyperband, one sweep.", 1),
+    flags.DEFINE_list("uniform", ["1", "2", "3", "5"], "--tune: uniform K to compare with."),
+)
+_TRIAL_EPOCHS = flags.DEFINE_string("trial_epochs", None, "--tune: --epochs of a trial.")
+_BUDGET = (
+    flags.DEFINE_float("max_ops", None, "--tune: real MACs + binary MACs / 64 for an image."),
+    flags.DEFINE_float("max_memory", None, "--tune: bytes of parameters."),
+    flags.DEFINE_float("max_binary_macs", None, "--tune: MACs of one bit for an image."),
+)
 
 
 def main(argv: list[str]) -> None:
@@ -74,6 +96,10 @@ def main(argv: list[str]) -> None:
         from larq_groupnet.training.run import adapt
 
         recipe = adapt(recipe, _DATASET.value, data_dir)
+    _check_search_flags()
+    if _TUNE.value:
+        _tune(recipe, changes, data_dir)
+        return
     recipe = override(recipe, changes)
     if _PHASE.value:
         recipe = only_phase(recipe, _PHASE.value)
@@ -97,6 +123,52 @@ def main(argv: list[str]) -> None:
     if warning := disagreement(results):
         print(f"train.py: {warning}", file=sys.stderr)
     print(f"Everything is in {output_dir}; look at predictions.png and curves.png.")
+
+
+def _tune(recipe: Recipe, changes: list[tuple[str, str]], data_dir: Path) -> None:
+    from larq_groupnet.training import RecipeError, load_search
+    from larq_groupnet.tuning import Budget, Plan, make_space
+
+    declared = load_search(_MODEL.value, ZOO, recipe.dataset)
+    budget = Budget(**{flag.name: flag.value for flag in _BUDGET})
+    space = make_space(recipe, declared, changes, _TRIAL_EPOCHS.value, budget)
+    if not all(bases.strip().isdecimal() for bases in _SEARCH[3].value):
+        raise RecipeError(
+            f"--uniform: expected integers, such as 1,2,3. Received: {_SEARCH[3].value}"
+        )
+    asked = {flag.name: flag.value for flag in _SEARCH}
+    plan = Plan(**{**asked, "uniform": tuple(map(int, asked["uniform"]))})
+
+    from larq_groupnet.report.search import search_table
+    from larq_groupnet.training.distribution import Runtime
+    from larq_groupnet.tuning.search import search
+
+    runtime = Runtime(_STRATEGY.value, _PRECISION.value, _JIT.value)
+    output_dir = _output_dir(f"{recipe.name}-tune")
+    results = search(space, plan, data_dir, output_dir, runtime)
+    if results is None:
+        print("This worker is done; the chief writes the report.")
+        return
+    print(search_table(results))
+    failed = sum(row["status"] == "failed" for row in results["trials"])
+    print(f"{results['ended']}: {len(results['trials'])} trials, {failed} failed.")
+    print(f"Everything is in {output_dir}; look at frontier.png. Train what was found with")
+    for path in results["recipes"]:
+        print(f"    python train.py --model {path}")
+
+
+def _check_search_flags() -> None:
+    from larq_groupnet.training import RecipeError
+
+    if _TUNE.value:
+        given = [f"--{flag.name}" for flag in (_EVALUATE, _START_FROM, _PHASE) if flag.present]
+        expected = "nothing of a single run beside --tune"
+    else:
+        flags_of_search = (*_SEARCH, _TRIAL_EPOCHS, *_BUDGET)
+        given = [f"--{flag.name}" for flag in flags_of_search if flag.present]
+        expected = "--tune beside the flags of a search"
+    if given:
+        raise RecipeError(f"tune: expected {expected}. Received: {', '.join(given)}")
 
 
 def _output_dir(name: str) -> Path:

@@ -29,6 +29,7 @@ from larq_groupnet import GroupNetConfig
 from larq_groupnet.data.voc import CLASS_NAMES
 from larq_groupnet.presets import dsp
 from larq_groupnet.training import Phase, Recipe
+from larq_groupnet.training.published import STRUCTURE
 
 DIGIT_SCENES = Recipe(
     name="groupnet_dsp",
@@ -78,3 +79,13 @@ def voc(dataset: str) -> Recipe:
 
 
 RECIPES = (DIGIT_SCENES, voc("voc2012_aug"), voc("voc2012"))
+
+SEARCH = {
+    "digit_scenes": {
+        **STRUCTURE,
+        "width": (0.125, 0.25, 0.5),
+        "atrous_rates": ((1, 1, 1, 1), (1, 1, 2, 4), (1, 1, "1-3", "2-4"), (1, 1, "1-4", "1-6")),
+        "learning_rate": (1e-3, 3e-3, 1e-2),
+        "schedule": ("cosine", "poly"),
+    }
+}

@@ -14,10 +14,11 @@ convolution, as recalled); not repeated here.
 """
 
 from larq_groupnet.presets import classifier
-from larq_groupnet.training.published import digits, imagenet
+from larq_groupnet.training.published import CLASSIFIER_SEARCH, digits, imagenet
 
 NAME = "groupnet_resnet34"
 DIGITS = classifier("resnet34", (16, 16, 1), num_classes=10, width=0.25, num_bases=3)
 IMAGENET = classifier("resnet34", input_quantizer="approx_sign")
 
 RECIPES = (digits(NAME, DIGITS), imagenet(NAME, IMAGENET))
+SEARCH = CLASSIFIER_SEARCH

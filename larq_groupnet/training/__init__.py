@@ -7,6 +7,7 @@ from larq_groupnet.training.recipe import (
     Recipe,
     RecipeError,
     load_recipe,
+    load_search,
     only_phase,
 )
 
@@ -16,6 +17,7 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "load_recipe",
+    "load_search",
     "only_phase",
     "override",
 ]

@@ -13,7 +13,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from larq_groupnet.data.folders import FolderDataset
-from larq_groupnet.files import replacing
+from larq_groupnet.files import write_json
 from larq_groupnet.training.recipe import Recipe, RecipeError
 from larq_groupnet.training.snapshots import KEPT
 
@@ -21,34 +21,41 @@ SPARE_BYTES = 2**26
 """Room for what is small: logs, the converted file, tables and pictures."""
 
 
-def check_folder(recipe: Recipe, output_dir: Path) -> None:
-    """Sees whether an output folder is new, empty, or holds a run of the same recipe.
+def check_folder(values: dict[str, Any], output_dir: Path, kind: str = "recipe") -> None:
+    """Sees whether an output folder is new, empty, or holds a run of the same recipe, or search.
+
+    Args:
+        values: What the run, or the search, is.
+        output_dir: The folder.
+        kind: Stem of the JSON file that says what the folder holds.
 
     Raises:
-        RecipeError: If it is not; lists the differences.
+        RecipeError: If it holds something else; lists the differences.
     """
     if not output_dir.exists() or (output_dir.is_dir() and not any(output_dir.iterdir())):
         return
-    before = output_dir / "recipe.json"
+    before = output_dir / f"{kind}.json"
     if not before.is_file():
         raise RecipeError(
             f"output_dir: expected a new or empty folder, or one with a run to go on with. "
             f"Received: {output_dir}, which is in use. Name another one, or remove it."
         )
     try:
-        # As this version would write it, so that a field that is new has its default.
-        started = Recipe.from_dict(json.loads(before.read_text()))
+        started = json.loads(before.read_text())
+        if kind == "recipe":
+            # As this version would write it, so that a field that is new has its default.
+            started = Recipe.from_dict(started).to_dict()
     except (LookupError, TypeError, ValueError) as error:
         raise RecipeError(
             f"output_dir: expected a run that this version can go on with. Received: {before}, "
             f"which it cannot read ({error}). Name another folder."
         ) from error
-    old, new = (_flat(_plain(each.to_dict())) for each in (started, recipe))
+    old, new = (_flat(_plain(each)) for each in (started, values))
     changed = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
     if changed:
         differences = ", ".join(f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in changed)
         raise RecipeError(
-            f"output_dir: {output_dir} holds a run of another recipe ({differences}). Give the "
+            f"output_dir: {output_dir} holds a run of another {kind} ({differences}). Give the "
             "same options to go on with it, or name another folder."
         )
 
@@ -115,9 +122,3 @@ def naming_bad_files(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
         if isinstance(builder, FolderDataset):
             builder.check_files()
         raise
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a JSON file, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, default=str) + "\n")

@@ -5,6 +5,32 @@ from __future__ import annotations
 from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.training.recipe import Phase, Recipe
 
+STRUCTURE = {
+    "num_bases": tuple(range(1, 9)),
+    "decomposition": ("gated", "group", "layer"),
+    "gate": ("block", "base"),
+    "aggregation": ("scales", "mean"),
+    "shortcut": ("conv", "block"),
+}
+"""Everything that distinguishes one Group-Net of a layout from another, for a search."""
+
+CLASSIFIER_SEARCH = {
+    "digits": {
+        **STRUCTURE,
+        "width": (0.125, 0.25, 0.5),
+        "learning_rate": (1e-3, 3e-3, 1e-2),
+        "schedule": ("cosine", "constant"),
+    },
+    "imagenet2012": {
+        **STRUCTURE,
+        "width": (0.5, 0.75, 1.0),
+        "tanh.learning_rate": (0.02, 0.05, 0.1),
+        "binary.learning_rate": (2.5e-4, 5e-4, 1e-3),
+        "schedule": ("steps", "cosine"),
+    },
+}
+"""Dataset -> what `train.py --tune` may vary in a Group-Net that classifies."""
+
 
 def imagenet(name: str, model: GroupNetConfig) -> Recipe:
     """The authors' training on ImageNet: 40 epochs with tanh, then 40 binary ones.

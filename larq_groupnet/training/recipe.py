@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import runpy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -303,7 +303,7 @@ def load_recipe(name: str, zoo: Path, dataset: str | None = None) -> Recipe:
     """Runs `zoo/NAME.py` and returns one of its `RECIPES`.
 
     Args:
-        name: Name of the file, without the ending.
+        name: Name of the file, without the ending, or the path of a `.py` file elsewhere.
         zoo: Folder of the files.
         dataset: Picks the recipe for this dataset. `None`, or one that the file has no recipe for,
             picks the first.
@@ -311,11 +311,30 @@ def load_recipe(name: str, zoo: Path, dataset: str | None = None) -> Recipe:
     Raises:
         RecipeError: If there is no such file; names the nearest one.
     """
+    recipes: tuple[Recipe, ...] = _run_file(name, zoo)["RECIPES"]
+    return next((recipe for recipe in recipes if recipe.dataset == dataset), recipes[0])
+
+
+def load_search(name: str, zoo: Path, dataset: str) -> Mapping[str, Sequence[Any]]:
+    """What the zoo file says that a search may vary: option -> choices; empty if it says nothing.
+
+    Args:
+        name: As for `load_recipe`.
+        zoo: Folder of the files.
+        dataset: Picks the space of this dataset from `SEARCH`; one that it does not have, the
+            first.
+    """
+    spaces = _run_file(name, zoo).get("SEARCH", {})
+    return spaces.get(dataset) or next(iter(spaces.values()), {})
+
+
+def _run_file(name: str, zoo: Path) -> dict[str, Any]:
     names = sorted(path.stem for path in zoo.glob("[!_]*.py"))
+    if name.endswith(".py") and Path(name).is_file():
+        return runpy.run_path(name)
     if name not in names:
         raise RecipeError(unknown("model", name, names))
-    recipes: tuple[Recipe, ...] = runpy.run_path(str(zoo / f"{name}.py"))["RECIPES"]
-    return next((recipe for recipe in recipes if recipe.dataset == dataset), recipes[0])
+    return runpy.run_path(str(zoo / f"{name}.py"))
 
 
 def only_phase(recipe: Recipe, name: str) -> Recipe:

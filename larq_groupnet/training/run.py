@@ -21,6 +21,7 @@ from larq_groupnet.data.pipeline import (
     to_pixels,
 )
 from larq_groupnet.deploy import convert, count_ops
+from larq_groupnet.files import write_json
 from larq_groupnet.models import build
 from larq_groupnet.report.pictures import draw_curves, draw_labels, draw_predictions
 from larq_groupnet.training.callbacks import TrainingError
@@ -28,7 +29,7 @@ from larq_groupnet.training.distillation import load_teacher
 from larq_groupnet.training.distribution import Runtime, check_batch, is_chief, open_strategy
 from larq_groupnet.training.evaluate import Samples, evaluate
 from larq_groupnet.training.fit import Session, train
-from larq_groupnet.training.guards import check_folder, check_room, naming_bad_files, write_json
+from larq_groupnet.training.guards import check_folder, check_room, naming_bad_files
 from larq_groupnet.training.recipe import Recipe, RecipeError
 from larq_groupnet.training.saved import load_run, pipeline_of, test_images
 from larq_groupnet.training.snapshots import StopSignal
@@ -132,10 +133,10 @@ def train_weights(
         The weights of the last phase; `None` from a worker that is not the chief.
     """
     runtime = runtime or Runtime()
-    check_folder(recipe, output_dir)
+    check_folder(recipe.to_dict(), output_dir)
     strategy = open_strategy(runtime.strategy)
     check_batch(recipe.batch_size, strategy)
-    parameters = _check(recipe, data_dir)
+    parameters = check_recipe(recipe, data_dir)
     start = load_start(recipe)
     teacher = None
     if recipe.teacher:
@@ -167,11 +168,13 @@ def train_weights(
             scratch_dir=scratch,
         )
         with naming_bad_files(builder):
-            weights = _train(recipe, session, start, runtime.precision)
+            weights = train_with_precision(recipe, session, start, runtime.precision)
     return None if scratch else weights
 
 
-def _train(recipe: Recipe, session: Session, start: tf.keras.Model | None, precision: str) -> Path:
+def train_with_precision(
+    recipe: Recipe, session: Session, start: tf.keras.Model | None, precision: str
+) -> Path:
     """Trains at a precision, and says so if another worker was lost."""
     tf.keras.mixed_precision.set_global_policy(precision)
     try:
@@ -200,7 +203,7 @@ def evaluate_only(recipe: Recipe, data_dir: Path, weights: str | Path) -> dict[s
         data_dir: Where datasets are kept.
         weights: Folder of a run, or a weights file.
     """
-    _check(recipe, data_dir)
+    check_recipe(recipe, data_dir)
     model = load_run(weights, recipe)
     data = pipeline_of(recipe, builder := prepare(recipe.dataset, data_dir, recipe.on_bad_image))
     batches, view = test_images(recipe, data)
@@ -267,7 +270,7 @@ def _draw(
         draw_predictions(images, samples.truths, samples.scores, names, path, title)
 
 
-def _check(recipe: Recipe, data_dir: Path) -> int:
+def check_recipe(recipe: Recipe, data_dir: Path) -> int:
     """Whether the recipe fits the dataset; returns the number of its network's parameters."""
     config = recipe.model
     if None in config.input_shape:

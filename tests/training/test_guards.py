@@ -58,16 +58,16 @@ def test_a_folder_that_cannot_be_written_is_known_before(tmp_path):
 def test_a_folder_of_a_run_that_cannot_be_read_is_left_alone(tmp_path):
     (tmp_path / "recipe.json").write_text('{"name": ')
     with pytest.raises(RecipeError, match="which it cannot read"):
-        check_folder(RECIPE, tmp_path)
+        check_folder(RECIPE.to_dict(), tmp_path)
 
 
 def test_a_run_of_an_older_version_can_be_gone_on_with(tmp_path):
     values = json.loads(json.dumps(RECIPE.to_dict()))
     del values["mixup"], values["phases"][0]["soft_targets"]
     (tmp_path / "recipe.json").write_text(json.dumps(values))
-    check_folder(RECIPE, tmp_path)
+    check_folder(RECIPE.to_dict(), tmp_path)
     with pytest.raises(RecipeError, match=r"mixup was 0.0, is 0.2"):
-        check_folder(dataclasses.replace(RECIPE, mixup=0.2), tmp_path)
+        check_folder(dataclasses.replace(RECIPE, mixup=0.2).to_dict(), tmp_path)
 
 
 def test_a_snapshot_that_does_not_fit_leaves_those_before(tmp_path):

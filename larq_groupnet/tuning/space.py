@@ -1,0 +1,265 @@
+"""What is searched: which values each option may take, and what a candidate may cost.
+
+A value is a text, as `--set` takes it, and a candidate is what `override` makes of the chosen
+texts. Knows nothing of TensorFlow or keras-tuner.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from larq_groupnet.complexity import Counts, complexity
+from larq_groupnet.config import NUM_STAGES, ConfigError, GroupNetConfig
+from larq_groupnet.training.overrides import override
+from larq_groupnet.training.recipe import Phase, Recipe, RecipeError
+
+STAGE_BASES = tuple(f"num_bases.stage{stage}" for stage in range(1, NUM_STAGES + 1))
+"""K of each stage, where `num_bases` is searched stage by stage."""
+
+PARENTS = {
+    "gate": ("decomposition", "gated"),
+    "first_base_sums": ("decomposition", "gated"),
+    "blocks_per_group": ("decomposition", "group"),
+}
+"""Option -> the other option and its value without which it means nothing."""
+
+SEPARATOR = "|"
+"""Between the choices of `--set key=a|b`."""
+
+TRIED = 1000
+"""Candidates that are looked at before a budget counts as too small."""
+
+Values = Mapping[str, Any]
+"""One value for each active dimension, by key."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """The most that a candidate may cost, for one image; `None` is no limit.
+
+    Attributes:
+        max_ops: Real MACs + binary MACs / 64.
+        max_memory: Bytes of all parameters.
+        max_binary_macs: MACs with one-bit inputs and kernels.
+    """
+
+    max_ops: float | None = None
+    max_memory: float | None = None
+    max_binary_macs: float | None = None
+
+    def __post_init__(self) -> None:
+        for field, limit in dataclasses.asdict(self).items():
+            if limit is not None and not 0 < limit < math.inf:
+                raise RecipeError(f"{field}: expected a finite number above 0. Received: {limit}")
+
+    def excess(self, config: GroupNetConfig) -> str | None:
+        """Says which limit a network exceeds first; counted from the configuration, in a ms."""
+        for name, cost in costs(config).items():
+            limit = getattr(self, f"max_{name}")
+            if limit is not None and cost > limit:
+                return f"{name} {cost:,.0f} > {limit:,.0f}"
+        return None
+
+
+def costs(config: GroupNetConfig) -> dict[str, float]:
+    """OPs, bytes of parameters and binary MACs for one image, as `Budget` limits them."""
+    total: Counts = complexity(config).total
+    return {
+        "ops": total.ops,
+        "memory": total.total_memory,
+        "binary_macs": total.macs.get(1, 0),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSpace:
+    """A recipe, and which texts its options may take.
+
+    Attributes:
+        recipe: What a candidate changes; `fixed` is applied to it.
+        choices: Key, as `--set` takes it or one of `STAGE_BASES` -> its texts, in order. Parents
+            stand before their children.
+        fixed: Options that every candidate has, whatever was chosen.
+        trial_epochs: Epochs of each phase in a trial.
+        budget: The most that a candidate may cost.
+    """
+
+    recipe: Recipe
+    choices: Mapping[str, tuple[str, ...]]
+    fixed: tuple[tuple[str, str], ...]
+    trial_epochs: tuple[int, ...]
+    budget: Budget
+
+    def candidate(self, values: Values) -> Recipe:
+        """The recipe that these values describe, with all of its epochs.
+
+        Raises:
+            RecipeError: If the values do not go together.
+            ConfigError: If they describe no network.
+        """
+        chosen = {key: str(values[key]) for key in self.choices if key in values}
+        stages = [chosen.pop(key) for key in STAGE_BASES if key in chosen]
+        if stages:
+            chosen["num_bases"] = f"({', '.join(stages)})"
+        for key in [key for key in chosen if key.rpartition(".")[2] == "schedule"]:
+            if chosen[key] != "steps":
+                chosen[key.replace("schedule", "drops")] = "()"
+        return override(self.recipe, [*chosen.items(), *self.fixed])
+
+    def trial(self, recipe: Recipe, epochs: int | None = None) -> Recipe:
+        """A candidate with the epochs of a trial, and its schedules squeezed into them.
+
+        Args:
+            recipe: The candidate.
+            epochs: What Hyperband gives it, of all `trial_epochs` together; every phase gets its
+                share, and at least one epoch. `None` for all.
+        """
+        share = 1.0 if epochs is None else epochs / sum(self.trial_epochs)
+        phases = tuple(
+            _squeeze(phase, max(round(share * given), 1) if given else 0)
+            for phase, given in zip(recipe.phases, self.trial_epochs, strict=True)
+        )
+        return dataclasses.replace(recipe, phases=phases)
+
+    def fault(self, values: Values) -> str | None:
+        """Why a candidate is not to be trained, or `None`; in a millisecond."""
+        try:
+            return self.budget.excess(self.candidate(values).model)
+        except (ConfigError, RecipeError) as error:
+            return str(error)
+
+    def uniform(self, bases: int) -> Recipe:
+        """The recipe as it stands, with one K in all stages: the paper's own way to scale."""
+        return override(self.recipe, [("num_bases", str(bases))])
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that says which search this is, fit for JSON."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return values | {"recipe": self.recipe.to_dict(), "budget": dataclasses.asdict(self.budget)}
+
+
+def make_space(
+    recipe: Recipe,
+    declared: Mapping[str, Sequence[Any]],
+    changes: Iterable[tuple[str, str]],
+    trial_epochs: str | None = None,
+    budget: Budget | None = None,
+) -> SearchSpace:
+    """Narrows the space that a zoo file declares.
+
+    Args:
+        recipe: What is searched around.
+        declared: Option -> its choices. Integers for `num_bases` are choices for each stage.
+        changes: Key and text, as given with `--set`. A text with `|` gives the choices of its key;
+            another one fixes it.
+        trial_epochs: Epochs of each phase in a trial, as `--epochs`; the recipe's by default.
+        budget: The most that a candidate may cost.
+
+    Raises:
+        RecipeError: For an unknown key, a value that its option does not take, nothing to search,
+            or a budget that no candidate keeps to.
+        ConfigError: For a value that describes no network.
+    """
+    choices = {key: tuple(map(_text, values)) for key, values in declared.items()}
+    fixed: dict[str, str] = {}
+    for key, text in changes:  # The last one of a key counts.
+        fixed.pop(key, None)
+        choices.pop(key, None)
+        if SEPARATOR in text:
+            choices[key] = tuple(part.strip() for part in text.split(SEPARATOR))
+        else:
+            fixed[key] = text
+    base = override(recipe, fixed.items())
+    given = override(base, [("epochs", trial_epochs)]) if trial_epochs else base
+    epochs = tuple(phase.epochs for phase in given.phases)
+    choices = _by_stage(_without_orphans(choices, base.model))
+    space = SearchSpace(base, choices, tuple(fixed.items()), epochs, budget or Budget())
+    _check(space)
+    _check_budget(space)
+    return space
+
+
+def _check_budget(space: SearchSpace) -> None:
+    """Looks for a candidate that keeps to the budget.
+
+    Raises:
+        RecipeError: If neither the first choices nor `TRIED` draws do.
+    """
+    draw = random.Random(space.recipe.seed)
+    fault: str | None = None
+    for attempt in range(TRIED):
+        values: dict[str, str] = {}
+        for key, texts in space.choices.items():
+            parent, value = PARENTS.get(key, ("", ""))
+            if values.get(parent, value) == value:
+                values[key] = draw.choice(texts) if attempt else texts[0]
+        found = space.fault(values)
+        if found is None:
+            return
+        fault = fault or found
+    raise RecipeError(
+        f"tune: expected a budget that some candidate keeps to. Received: none of {TRIED} does; "
+        f"the one of the first choices: {fault}"
+    )
+
+
+def _check(space: SearchSpace) -> None:
+    if not any(len(texts) > 1 for texts in space.choices.values()):
+        raise RecipeError(
+            "tune: expected an option with several choices, from SEARCH in the zoo file or "
+            f"--set key=a{SEPARATOR}b. Received: none"
+        )
+    for key, texts in space.choices.items():
+        repeated = {text for text in texts if texts.count(text) > 1}
+        if repeated or "" in texts:
+            raise RecipeError(
+                f"{key}: expected different choices. Received: {SEPARATOR.join(texts)}"
+            )
+        parent = dict([PARENTS[key]] if key in PARENTS else [])
+        for text in texts:
+            one = {name: text for name in STAGE_BASES} if key in STAGE_BASES else {key: text}
+            space.candidate({**parent, **one})
+
+
+def _without_orphans(
+    choices: Mapping[str, tuple[str, ...]], config: GroupNetConfig
+) -> dict[str, tuple[str, ...]]:
+    """Parents first, and no option whose parent never has the value that it needs."""
+    kept = {key: texts for key, texts in choices.items() if key not in PARENTS}
+    for key in choices:
+        parent, value = PARENTS.get(key, (None, None))
+        if parent and value in kept.get(parent, (getattr(config, parent),)):
+            kept[key] = choices[key]
+    return kept
+
+
+def _by_stage(choices: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Integers for `num_bases` become one dimension per stage; whole tuples stay one."""
+    found = {}
+    for key, texts in choices.items():
+        each = key == "num_bases" and all(text.isdecimal() for text in texts)
+        found.update({name: texts for name in STAGE_BASES} if each else {key: texts})
+    return found
+
+
+def _squeeze(phase: Phase, epochs: int) -> Phase:
+    """The phase in other epochs: its warm-up and drops keep their share."""
+    if not epochs or epochs == phase.epochs:
+        return dataclasses.replace(phase, epochs=epochs)
+    factor = epochs / max(phase.epochs, 1)
+    drops = sorted({max(round(factor * drop), 1) for drop in phase.drops})
+    warmup = factor * phase.warmup_epochs
+    return dataclasses.replace(phase, epochs=epochs, warmup_epochs=warmup, drops=tuple(drops))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+def bases_text(recipe: Recipe) -> str:
+    """K of each stage, such as `1-2-3-2`."""
+    return "-".join(map(str, recipe.model.bases_per_stage))

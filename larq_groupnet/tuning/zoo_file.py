@@ -1,0 +1,88 @@
+"""Writes a recipe as a file of `zoo/`."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from larq_groupnet.config import GroupNetConfig
+from larq_groupnet.files import replacing
+from larq_groupnet.training.recipe import Phase, Recipe, RecipeError
+
+LINE = 100
+"""Longest line, as everywhere in this project."""
+
+
+def write_zoo_file(path: Path, recipe: Recipe, title: str, paragraphs: list[str]) -> None:
+    """Writes a file that `train.py --model PATH` trains.
+
+    Args:
+        path: A `.py` file; its stem becomes the name of the recipe.
+        recipe: Its only recipe.
+        title: First line of its docstring.
+        paragraphs: What follows; one that is indented stays as it is.
+
+    Raises:
+        RecipeError: As `recipe_source`.
+    """
+    recipe = dataclasses.replace(recipe, name=path.stem)
+    body = "\n\n".join(map(_wrapped, [title, *paragraphs]))
+    source = (
+        f'"""{body}\n"""\n\n'
+        "from larq_groupnet import GroupNetConfig\n"
+        "from larq_groupnet.training import Phase, Recipe\n\n"
+        f"RECIPE = {recipe_source(recipe)}\n\n"
+        "RECIPES = (RECIPE,)\n"
+    )
+    with replacing(path) as temporary:
+        temporary.write_text(source)
+
+
+def recipe_source(recipe: Recipe) -> str:
+    """A recipe as Python code, as ruff formats it.
+
+    Raises:
+        RecipeError: If it holds something that cannot be written down, such as a quantizer that is
+            an object.
+    """
+    return _source(recipe, 0)
+
+
+def _wrapped(paragraph: str) -> str:
+    if paragraph.startswith(" "):
+        return paragraph
+    text = paragraph.replace("\\", "/").replace('"', "'")
+    return textwrap.fill(text, LINE, break_long_words=False, break_on_hyphens=False)
+
+
+def _source(value: Any, depth: int) -> str:
+    """One field a line; fields that have their default are left out."""
+    inner, outer = "    " * (depth + 1), "    " * depth
+    if isinstance(value, Recipe | Phase | GroupNetConfig):
+        items = [
+            f"{field.name}={_source(getattr(value, field.name), depth + 1)}"
+            for field in dataclasses.fields(value)
+            if field.default is dataclasses.MISSING or getattr(value, field.name) != field.default
+        ]
+        lines = "".join(f"{inner}{item},\n" for item in items)
+        return f"{type(value).__name__}(\n{lines}{outer})" if items else f"{type(value).__name__}()"
+    if isinstance(value, tuple) and value and isinstance(value[0], Phase):
+        lines = "".join(f"{inner}{_source(item, depth + 1)},\n" for item in value)
+        return f"(\n{lines}{outer})"
+    if isinstance(value, tuple):
+        comma = "," if len(value) == 1 else ""
+        return f"({', '.join(_source(item, depth) for item in value)}{comma})"
+    if isinstance(value, Mapping):
+        items = [f"{_source(k, depth)}: {_source(v, depth)}" for k, v in value.items()]
+        return f"{{{', '.join(items)}}}"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if value is None or isinstance(value, bool | int | float):
+        return repr(value)
+    raise RecipeError(
+        "tune: expected a recipe of plain values, which can be written to a file. "
+        f"Received: {value!r}"
+    )

@@ -1,0 +1,279 @@
+"""The three oracles with trainings that take no time: budget, failures, kills, frontier."""
+
+import json
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from larq_groupnet import complexity
+from larq_groupnet.presets import classifier
+from larq_groupnet.training import Interrupted, RecipeError
+from larq_groupnet.training.callbacks import TrainingError
+from larq_groupnet.training.published import CLASSIFIER_SEARCH, digits
+from larq_groupnet.tuning import oracles
+from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, make_oracle
+from larq_groupnet.tuning.outcome import trial_rows
+from larq_groupnet.tuning.space import Budget, make_space
+from larq_groupnet.tuning.trial import GroupNetHyperModel
+from larq_groupnet.tuning.tuner import ENVIRONMENT, STARTS, SearchTuner, explained, role
+
+RECIPE = digits("net", classifier("resnet18", (16, 16, 1), num_classes=10, width=0.25))
+METRIC = "val_accuracy"
+
+
+@pytest.fixture
+def few_draws(monkeypatch):
+    """The Gaussian process chooses among fewer candidates, where it does not matter."""
+    monkeypatch.setattr(oracles, "ACQUISITION_DRAWS", 10)
+
+
+class Killed(BaseException):
+    """As sudden as SIGKILL, as far as Python code can tell."""
+
+
+class Trainer:
+    """Accuracy follows from the structure alone, and is best with many bases in stage 3."""
+
+    def __init__(self, fails=lambda recipe, call: None):
+        self.fails = fails
+        self.trained = []
+
+    def measure(self, recipe, folder):
+        self.trained.append(recipe)
+        self.fails(recipe, len(self.trained))
+        return accuracy(recipe)
+
+
+def accuracy(recipe):
+    first, second, third, fourth = recipe.model.bases_per_stage
+    epochs = sum(phase.epochs for phase in recipe.phases)
+    return (0.4 * third + 0.1 * (first + second + fourth)) / 6 * (1 - 0.5**epochs)
+
+
+def space(changes=(), **budget):
+    return make_space(RECIPE, CLASSIFIER_SEARCH["digits"], changes, "2,7", Budget(**budget))
+
+
+def bases_only(choices, **budget):
+    """A space that varies K by stage and nothing else."""
+    return make_space(RECIPE, {"num_bases": tuple(choices)}, [], "2,7", Budget(**budget))
+
+
+def run(where, folder, trainer, tuner="random", frontier=False, trials=None):
+    oracle = make_oracle(tuner, where, METRIC, frontier, trials)
+    SearchTuner(oracle, GroupNetHyperModel(where, trainer), folder).search(verbose=0)
+    return oracle
+
+
+def fail(error, *calls):
+    def fails(recipe, call):
+        if call in calls:
+            raise error
+
+    return fails
+
+
+@pytest.mark.parametrize(
+    ("tuner", "frontier"),
+    [("random", True), ("hyperband", False), ("bayesian", False), ("bayesian", True)],
+)
+def test_nothing_over_budget_is_trained_and_nothing_twice(few_draws, tmp_path, tuner, frontier):
+    limits = {"max_ops": 8e5, "max_memory": 6e5, "max_binary_macs": 5e7}
+    trainer = Trainer()
+    oracle = run(space(**limits), tmp_path, trainer, tuner, frontier, 9)
+    assert len(trainer.trained) == len(oracle.trials) == 9
+    for recipe in trainer.trained:
+        total = complexity(recipe.model).total
+        assert total.ops <= 8e5
+        assert total.total_memory <= 6e5
+        assert total.macs[1] <= 5e7
+    assert len(set(trainer.trained)) == 9
+    rows = trial_rows(oracle, METRIC, tmp_path)
+    assert [row["value"] for row in rows] == [accuracy(recipe) for recipe in trainer.trained]
+    values = [row["value"] for row in rows]
+    winners = [row["value"] for row in rows if row["winner"]]
+    assert max(values) in winners
+    assert frontier or winners == [max(values)]
+
+
+def test_bayesian_search_finds_more_than_random_search(tmp_path):
+    """On a smooth function, after a first third that is random for both."""
+    later = {}
+    for tuner in ("random", "bayesian"):
+        trainer = Trainer()
+        run(bases_only(range(1, 9)), tmp_path / tuner, trainer, tuner, trials=18)
+        later[tuner] = np.median(list(map(accuracy, trainer.trained[6:])))
+    assert later["bayesian"] > 1.2 * later["random"]
+
+
+def test_hyperband_gives_many_few_epochs_and_the_best_of_them_more(tmp_path):
+    trainer = Trainer()
+    oracle = run(space(), tmp_path, trainer, "hyperband")
+    epochs = [tuple(phase.epochs for phase in recipe.phases) for recipe in trainer.trained]
+    # 9 epochs of the recipe's two phases: a ninth, a third, all of them.
+    assert set(epochs) == {(1, 1), (1, 2), (2, 7)}
+    assert epochs.count((1, 1)) > epochs.count((1, 2)) > 0
+    rounds = [t.hyperparameters.values.get("tuner/trial_id") for t in oracle.trials.values()]
+    promoted = [trial for trial in rounds if trial]
+    scores = {key: trial.score for key, trial in oracle.trials.items()}
+    first = [scores[key] for key in scores if oracle.trials[key].hyperparameters["tuner/round"] == 0
+             and oracle.trials[key].hyperparameters["tuner/bracket"] == 2]  # fmt: skip
+    assert max(first) in [scores[key] for key in promoted]
+    assert min(first) not in [scores[key] for key in promoted]
+
+
+@pytest.mark.parametrize(
+    ("tuner", "error"),
+    [
+        ("random", TrainingError("phase 'binary': the loss became NaN")),
+        ("hyperband", tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")),
+        ("bayesian", MemoryError("too much")),
+    ],
+)
+def test_a_failed_trial_is_recorded_and_the_search_goes_on(few_draws, tmp_path, tuner, error):
+    trainer = Trainer(fail(error, 2, 5))
+    oracle = run(space(), tmp_path, trainer, tuner, trials=7)
+    rows = trial_rows(oracle, METRIC, tmp_path / "trials")
+    assert len(rows) == 7
+    failed = [row for row in rows if row["status"] == "failed"]
+    assert [rows.index(row) for row in failed] == [1, 4]
+    for row in failed:
+        assert row["value"] is None and not row["winner"]
+        assert row["failure"].startswith(type(error).__name__)
+        assert (str(error) or "x").splitlines()[0] in row["failure"]
+
+
+def test_a_search_ends_when_nothing_works(tmp_path):
+    trainer = Trainer(fail(MemoryError("too much"), *range(2, 100)))
+    oracle = run(space(), tmp_path, trainer, trials=50)
+    assert len(trainer.trained) == 1 + FAILURES_IN_A_ROW
+    assert oracle.failed_in_a_row() == FAILURES_IN_A_ROW
+
+
+def test_a_space_that_is_used_up_ends_the_search(tmp_path):
+    limit = 150_000
+    trainer = Trainer()
+    oracle = run(bases_only((1, 2), max_memory=limit), tmp_path, trainer, trials=50)
+    every = [RECIPE.model.replace(num_bases=bases) for bases in product((1, 2), repeat=4)]
+    fitting = {model for model in every if complexity(model).total.total_memory <= limit}
+    assert {recipe.model for recipe in trainer.trained} == fitting
+    assert 0 < len(fitting) == len(trainer.trained) < 16
+    assert oracle.exhausted
+
+
+@pytest.mark.parametrize(
+    ("tuner", "call"), [("random", 1), ("random", 5), ("hyperband", 5), ("bayesian", 5)]
+)
+def test_a_killed_trial_is_run_again_and_the_end_is_the_same(few_draws, tmp_path, tuner, call):
+    trainer = Trainer(fail(Killed(), call))
+    with pytest.raises(Killed):
+        run(space(max_ops=1e6), tmp_path / "killed", trainer, tuner, trials=6)
+    oracle = run(space(max_ops=1e6), tmp_path / "killed", trainer, tuner, trials=6)
+    whole = Trainer()
+    expected = run(space(max_ops=1e6), tmp_path / "whole", whole, tuner, trials=6)
+    assert trainer.trained[call - 1] == trainer.trained[call]
+    assert trainer.trained[:call] + trainer.trained[call + 1 :] == whole.trained
+    assert not oracle.ongoing_trials
+    scores = [{k: t.score for k, t in each.trials.items()} for each in (oracle, expected)]
+    assert scores[0] == scores[1]
+    # What it says on disk is enough to read the result once more.
+    again = Trainer()
+    oracle = run(space(max_ops=1e6), tmp_path / "killed", again, tuner, trials=6)
+    assert not again.trained
+    assert {k: t.score for k, t in oracle.trials.items()} == scores[0]
+
+
+def test_a_kill_between_the_two_files_that_say_where_a_search_stands(tmp_path):
+    run(space(), tmp_path, Trainer(), trials=3)
+    oracle_file, trial_file = (
+        tmp_path / "trials" / n for n in ("oracle.json", "trial_2/trial.json")
+    )
+    # The oracle's own file is older: once before the third trial, once before its end.
+    whole = json.loads(oracle_file.read_text())
+    for ongoing, status in (({}, "RUNNING"), ({"tuner0": "2"}, "COMPLETED")):
+        order = whole["start_order"][: 3 if ongoing else 2]
+        stale = {**whole, "ongoing_trials": ongoing, "start_order": order}
+        oracle_file.write_text(json.dumps({**stale, "end_order": ["0", "1"]}))
+        trial = json.loads(trial_file.read_text())
+        trial_file.write_text(json.dumps({**trial, "status": status}))
+        trainer = Trainer()
+        oracle = run(space(), tmp_path, trainer, trials=4 if ongoing else 3)
+        assert len(trainer.trained) == 1
+        assert {t.status for t in oracle.trials.values()} == {"COMPLETED"}
+        assert oracle.start_order[:3] == oracle.end_order[:3] == ["0", "1", "2"]
+
+
+def test_more_trials_go_on_where_fewer_ended(tmp_path):
+    trainer = Trainer()
+    run(space(), tmp_path, trainer, trials=3)
+    assert len(run(space(), tmp_path, trainer, trials=7).trials) == 7
+    assert len(set(trainer.trained)) == len(trainer.trained) == 7
+
+
+def test_a_trial_that_always_kills_the_process_is_given_up(tmp_path):
+    """As the kernel does to a process that is out of memory."""
+    trainer = Trainer(fail(Killed(), *range(2, 2 + STARTS)))
+    for _ in range(STARTS):
+        with pytest.raises(Killed):
+            run(space(), tmp_path, trainer, trials=3)
+    rows = trial_rows(run(space(), tmp_path, trainer, trials=3), METRIC, tmp_path / "trials")
+    assert [row["status"] for row in rows] == ["completed", "failed", "completed"]
+    assert f"ended {STARTS} times without getting beyond the beginning" in rows[1]["failure"]
+
+
+def test_a_full_disk_is_no_fault_of_the_candidate(tmp_path):
+    trainer = Trainer(fail(OSError(28, "No space left on device"), 2))
+    with pytest.raises(OSError, match="No space"):
+        run(space(), tmp_path, trainer, trials=3)
+    oracle = run(space(), tmp_path, trainer, trials=3)
+    assert [t.status for t in oracle.trials.values()] == ["COMPLETED"] * 3
+
+
+def test_a_signal_is_no_failure_and_says_how_to_go_on(tmp_path):
+    signal = Interrupted("stopped by SIGTERM at epoch 2, step 3; everything is saved", 15)
+    trainer = Trainer(fail(signal, 2))
+    message = "SIGTERM at epoch 2, step 3; it is saved"
+    with pytest.raises(Interrupted, match=message) as stopped, explained(tmp_path):
+        run(space(), tmp_path, trainer, trials=3)
+    assert f"--output_dir {tmp_path}" in str(stopped.value)
+    assert stopped.value.signum == 15
+    oracle = run(space(), tmp_path, trainer, trials=3)
+    assert [t.status for t in oracle.trials.values()] == ["COMPLETED"] * 3
+    assert trainer.trained[1] == trainer.trained[2]
+
+
+def test_on_a_frontier_a_trial_scores_what_it_adds(tmp_path):
+    oracle = run(space(), tmp_path, Trainer(), frontier=True, trials=12)
+    rows = trial_rows(oracle, METRIC, tmp_path)
+    for row in rows:
+        better = [r for r in rows if r["ops"] <= row["ops"] and r["value"] > row["value"]]
+        assert row["on_frontier"] is (not better)
+        assert (oracle.trials[row["trial"]].score > 0) is row["on_frontier"]
+        assert math.isfinite(oracle.trials[row["trial"]].score)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (("", "", ""), "alone"),
+        (("chief", "127.0.0.1", "8000"), "chief"),
+        (("worker0", "127.0.0.1", "8000"), "worker"),
+    ],
+)
+def test_the_environment_says_who_one_is(monkeypatch, values, expected):
+    for name, value in zip(ENVIRONMENT, values, strict=True):
+        monkeypatch.setenv(name, value)
+    assert role() == expected
+
+
+@pytest.mark.parametrize(
+    "values", [("chief", "", ""), ("worker0", "10.0.0.1", ""), ("chief", "10.0.0.1", "99999")]
+)
+def test_half_an_environment_is_refused(monkeypatch, values):
+    for name, value in zip(ENVIRONMENT, values, strict=True):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RecipeError, match="expected all three"):
+        role()

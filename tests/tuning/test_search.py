@@ -1,0 +1,258 @@
+"""`train.py --tune` as a user runs it: real processes that are killed, fail and share the work."""
+
+import csv
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import keras_tuner
+import pytest
+from conftest import ROOT
+from matplotlib.image import imread
+from runs import read_weights
+
+from larq_groupnet import GroupNetConfig, complexity, get_model
+from larq_groupnet.deploy import count_ops
+from larq_groupnet.training import Recipe, RecipeError, load_recipe
+from larq_groupnet.tuning import Budget, Plan, make_space
+from larq_groupnet.tuning.search import search
+from larq_groupnet.tuning.trial import GroupNetHyperModel, Trainer
+
+TINY = (
+    "--model=groupnet_resnet18 --tune --set=stage_blocks=(1,1,1,1) --set=width=0.0625"
+    " --set=decomposition=group --set=aggregation=mean --set=shortcut=conv --set=schedule=cosine"
+    " --set=steps_per_epoch=2 --set=tanh.epochs=0 --set=binary.epochs=2 --trial_epochs=0,2"
+).split()
+FAILING = [*TINY, "--set=num_bases=1", "--set=learning_rate=3e-3|1e38", "--max_trials=4"]
+"""Two candidates, one of which diverges."""
+
+
+def start(*arguments, **environment):
+    return subprocess.Popen(
+        [sys.executable, "train.py", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(*arguments, **environment):
+    process = start(*arguments, **environment)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def wait_for(path, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < end, process.communicate()
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def killed(digits, tmp_path_factory):
+    """A search that was killed within a trial, and was started again."""
+    folder = tmp_path_factory.mktemp("searches") / "killed"
+    command = [*FAILING, "--uniform=1", f"--data_dir={digits}", f"--output_dir={folder}"]
+    process = start(*command)
+    wait_for(folder / "trials" / "trial_0" / "run" / "snapshots" / "00001-000000", process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    trial = json.loads((folder / "trials" / "trial_0" / "trial.json").read_text())
+    assert trial["status"] == "RUNNING"
+    done = finish(*command)
+    assert done.returncode == 0, done.stderr
+    folder.with_suffix(".out").write_text(done.stdout)
+    return folder, command
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_within_the_trial(killed):
+    folder, _ = killed
+    screen = folder.with_suffix(".out").read_text()
+    assert "Going on in epoch 2, step 1" in screen
+    results = json.loads((folder / "results.json").read_text())
+    assert [row["trial"] for row in results["trials"]] == ["0", "1"]
+    with (folder / "trials/trial_0/run/history.csv").open() as file:
+        history = list(csv.DictReader(file))
+    assert [row["epoch"] for row in history] == ["0", "1"]
+    best = max(float(row["val_accuracy"]) for row in history)
+    assert results["trials"][0]["value"] == pytest.approx(best)
+    assert not (folder / "trials/trial_0/run/snapshots").exists()
+
+
+@pytest.mark.slow
+def test_a_trial_that_diverged_is_recorded_and_the_search_went_on(killed):
+    folder, _ = killed
+    with (folder / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["completed", "failed"]
+    assert rows[1]["failure"].startswith("TrainingError: phase 'binary': the loss became NaN")
+    assert (rows[1]["learning_rate"], rows[1]["value"]) == ("1e38", "")
+    screen = folder.with_suffix(".out").read_text()
+    assert "2 trials, 1 failed" in screen
+    assert "no further candidate was found" in screen
+
+
+@pytest.mark.slow
+def test_the_report_holds_the_winner_and_uniform_k(killed):
+    folder, _ = killed
+    results = json.loads((folder / "results.json").read_text())
+    (uniform,) = results["uniform"]
+    recipe = json.loads((folder / "uniform/1/recipe.json").read_text())
+    config = GroupNetConfig.from_dict(recipe["model"])
+    assert uniform["ops"] == complexity(config).total.ops
+    assert uniform["num_bases"] == "1-1-1-1"
+    # The same network, epochs and seed as the trial's.
+    assert uniform["value"] == pytest.approx(results["trials"][0]["value"])
+    weights = [
+        read_weights(folder / where / "binary.h5") for where in ("uniform/1", "trials/trial_0/run")
+    ]
+    for name, array in weights[0].items():
+        assert (array == weights[1][name]).all()
+    pixels = imread(folder / "frontier.png")
+    assert min(pixels.shape[:2]) > 300 and pixels.std() > 0.05
+    assert re.search(r"trial 0 \(winner\) *\| 1-1-1-1", folder.with_suffix(".out").read_text())
+
+
+@pytest.mark.slow
+def test_the_winner_is_trained_and_converted_by_command(killed, digits, tmp_path):
+    folder, _ = killed
+    recipe = folder / "groupnet_resnet18_tuned.py"
+    for check in (["check"], ["format", "--check"]):
+        subprocess.run(
+            [sys.executable, "-m", "ruff", *check, "--config", ROOT / "pyproject.toml", recipe],
+            check=True,
+        )
+    run = tmp_path / "run"
+    done = finish(
+        f"--model={recipe}", "--epochs=0,1", f"--data_dir={digits}", f"--output_dir={run}"
+    )
+    assert done.returncode == 0, done.stderr
+    saved = json.loads((run / "recipe.json").read_text())
+    trial = json.loads((folder / "trials/trial_0/run/recipe.json").read_text())
+    assert saved["model"] == trial["model"]
+    assert saved["phases"][1]["learning_rate"] == 3e-3
+    file = tmp_path / "small.tflite"
+    done = subprocess.run(
+        [sys.executable, "-m", "larq_groupnet", "convert", run, f"--output={file}",
+         f"--data_dir={digits}"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert count_ops(file)["LceBconv2d"] == 11  # Two a block, and three shortcuts.
+
+
+@pytest.mark.slow
+def test_another_search_in_the_same_folder_is_refused(killed, digits):
+    folder, _ = killed
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    asked = json.loads((folder / "search.json").read_text())
+    recipe = Recipe.from_dict(asked["recipe"])
+    fixed = [tuple(change) for change in asked["fixed"]]
+    space = make_space(recipe, asked["choices"], fixed, "0,2", Budget(max_ops=1e9))
+    with pytest.raises(RecipeError, match=r"another search \(budget.max_ops was None, is 10000000"):
+        search(space, Plan(uniform=(1,)), digits, folder)
+    assert before == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+@pytest.mark.slow
+def test_a_chief_and_two_workers_share_a_search(digits, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
+    folders = {name: tmp_path / name for name in ("chief", "worker0", "worker1")}
+    processes = {
+        name: start(
+            *TINY, "--set=num_bases=1|2", "--set=learning_rate=3e-3|1e-2", "--max_trials=4",
+            "--uniform=", f"--data_dir={digits}", f"--output_dir={folder}",
+            **address, KERASTUNER_TUNER_ID=name,
+        )
+        for name, folder in folders.items()
+    }  # fmt: skip
+    screens = {name: process.communicate() for name, process in processes.items()}
+    assert [process.returncode for process in processes.values()] == [0, 0, 0], screens
+    results = json.loads((folders["chief"] / "results.json").read_text())
+    assert [row["status"] for row in results["trials"]] == ["completed"] * 4
+    assert "groupnet_resnet18_tuned.py" in screens["chief"][0]
+    trained = {
+        name: {file.parts[-3] for file in (folder / "trials").glob("*/run/measured.json")}
+        for name, folder in folders.items()
+    }
+    assert not trained["chief"]
+    assert trained["worker0"] and trained["worker1"]
+    assert not trained["worker0"] & trained["worker1"]
+    assert len(trained["worker0"] | trained["worker1"]) == 4
+    for name in ("worker0", "worker1"):
+        for trial in trained[name]:
+            measured = json.loads(
+                (folders[name] / "trials" / trial / "run/measured.json").read_text()
+            )
+            row = next(r for r in results["trials"] if f"trial_{r['trial']}" == trial)
+            assert row["value"] == pytest.approx(measured["value"], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_any_tuner_of_keras_tuner_takes_the_hypermodel(digits, tmp_path):
+    """As the documentation shows it."""
+    recipe = load_recipe("groupnet_resnet18", ROOT / "zoo")
+    fixed = [("stage_blocks", "(1,1,1,1)"), ("steps_per_epoch", "2"), ("num_bases", "1")]
+    space = make_space(recipe, {"width": (0.0625, 0.125)}, fixed, "0,1")
+    model = GroupNetHyperModel(space, Trainer(recipe, digits))
+    tuner = keras_tuner.GridSearch(
+        model,
+        objective=keras_tuner.Objective("val_accuracy", "max"),
+        max_trials=1,
+        directory=tmp_path,
+    )
+    tuner.search(verbose=0)
+    (trial,) = tuner.oracle.get_best_trials()
+    assert trial.hyperparameters.values == {"width": "0.0625"}
+    found = model.build(trial.hyperparameters)
+    assert found.count_params() == get_model(
+        "groupnet_resnet18", input_shape=(16, 16, 1), num_classes=10, width=0.0625, num_bases=1,
+        stage_blocks=(1, 1, 1, 1),
+    ).count_params()  # fmt: skip
+    assert found.optimizer.learning_rate(200) == pytest.approx(0.02 * 3e-3)
+    assert 0 < trial.score < 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tune", "--tuner=bayes"], "Did you mean 'bayesian'"),
+        (["--tune", "--objective=ops"], "Choices: accuracy, frontier"),
+        (["--tune", "--max_trials=0"], "max_trials"),
+        (["--tune", "--max_ops=much"], "max_ops"),
+        (["--tune", "--max_ops=-1"], "expected a finite number above 0"),
+        (["--tune", "--max_ops=10"], "none of 1000 does"),
+        (["--tune", "--uniform=1,two"], "--uniform: expected integers"),
+        (["--tune", "--uniform=0"], "every K of uniform"),
+        (["--tune", "--trial_epochs=0,0"], "epochs: expected at least 1"),
+        (["--tune", "--set=gate=base|bloc"], "Did you mean 'block'"),
+        (["--tune", "--evaluate=runs/x"], "Received: --evaluate"),
+        (["--tune", "--strategy=multi_worker"], "keras-tuner's chief and workers"),
+        (["--max_ops=1e6"], "expected --tune"),
+    ],
+)
+def test_a_wrong_command_is_one_line_status_2_and_writes_nothing(tmp_path, arguments, message):
+    done = finish(
+        "--model=groupnet_resnet18",
+        *arguments,
+        f"--data_dir={tmp_path / 'data'}",
+        f"--output_dir={tmp_path / 'run'}",
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+    assert not list(tmp_path.iterdir())
