@@ -16,6 +16,7 @@ import tensorflow as tf
 from larq_groupnet.data.pipeline import prepare
 from larq_groupnet.files import write_json
 from larq_groupnet.models import build
+from larq_groupnet.training.distillation import load_teacher
 from larq_groupnet.training.distribution import Runtime, check_batch, open_strategy
 from larq_groupnet.training.fit import Session, compile_model
 from larq_groupnet.training.recipe import Recipe
@@ -46,6 +47,8 @@ class Trainer:
     def session(self, recipe: Recipe, folder: Path) -> Session:
         """What the phases of a recipe share."""
         data = pipeline_of(recipe, self.builder)
+        with self.strategy.scope():
+            teacher = load_teacher(recipe) if recipe.teacher else None
         return Session(
             data,
             recipe.steps_per_epoch or data.steps_per_pass(),
@@ -54,6 +57,8 @@ class Trainer:
             task_of(recipe.model),
             self.strategy,
             self.runtime.jit_compile,
+            teacher=teacher,
+            normalisation=recipe.normalisation,
         )
 
     def measure(self, recipe: Recipe, folder: Path) -> float:
