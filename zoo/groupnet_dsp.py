@@ -75,6 +75,7 @@ def voc(dataset: str) -> Recipe:
         base_size=520,
         normalisation="imagenet",
         start_from="imagenet",
+        eval_scales=(1.0,),
     )
 
 
