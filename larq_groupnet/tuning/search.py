@@ -102,6 +102,11 @@ def _check(
             "several hosts as keras-tuner's chief and workers. "
             f"Received: {runtime.strategy!r}, TF_CONFIG={cluster!r}"
         )
+    if space.recipe.start_from:
+        raise RecipeError(
+            "start_from: expected nothing to start from, because weights are of one structure; give "
+            f"--set start_from= . Received: {space.recipe.start_from!r}"
+        )
     asked = {"tuner": plan.tuner, "objective": plan.objective, "uniform": plan.uniform}
     identity = {**space.describe(), **asked}
     check_folder(identity, output_dir, "search")

@@ -241,6 +241,7 @@ def test_any_tuner_of_keras_tuner_takes_the_hypermodel(digits, tmp_path):
         (["--tune", "--set=gate=base|bloc"], "Did you mean 'block'"),
         (["--tune", "--evaluate=runs/x"], "Received: --evaluate"),
         (["--tune", "--strategy=multi_worker"], "keras-tuner's chief and workers"),
+        (["--tune", "--set=start_from=runs/x"], "weights are of one structure"),
         (["--max_ops=1e6"], "expected --tune"),
     ],
 )
