@@ -38,6 +38,9 @@ def float64():
 
     before = tf.keras.backend.floatx()
     tf.keras.backend.set_floatx("float64")
+    # A policy that was once set hides floatx from the layers.
+    tf.keras.mixed_precision.set_global_policy("float64")
     yield
     tf.keras.backend.set_floatx(before)
+    tf.keras.mixed_precision.set_global_policy(before)
     tf.keras.backend.clear_session()

@@ -69,6 +69,6 @@ def _weights_before(recipe: Recipe) -> Path:
 def _no_start(recipe: Recipe, error: Exception) -> str:
     return (
         "start_from: expected a run's folder, a weights file or a registered set. "
-        f"Received: {recipe.start_from}\n{error}\nGive the folder or the file with --start_from, "
-        "or start from random weights: --set start_from="
+        f"Received: {recipe.start_from}. Give the folder or the file with --start_from, or start "
+        f"from random weights: --set start_from= ({error})"
     )

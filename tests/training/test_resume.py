@@ -70,13 +70,13 @@ def test_a_run_that_was_killed_ends_bit_for_bit_where_another_does(digits, tmp_p
 
 def test_options_of_another_run_are_listed(digits, tmp_path):
     (tmp_path / "run").mkdir()
-    process = start(digits, tmp_path / "run", "--evaluate=nowhere")
+    process = start(digits, tmp_path / "run", "--evaluate=nowhere", "--set=teacher=x")
     assert "Received: nowhere" in process.communicate()[1]
     recipe = override(
         load_recipe("groupnet_resnet18", ROOT / "zoo"), [("width", "0.5"), ("epochs", "7,2")]
     )
     (tmp_path / "run/recipe.json").write_text(json.dumps(recipe.to_dict()))
-    process = start(digits, tmp_path / "run")
+    process = start(digits, tmp_path / "run", "--set=teacher=x")
     errors = process.communicate()[1]
     assert process.returncode == 2
     assert "model.width was 0.5, is 0.0625" in errors

@@ -35,7 +35,7 @@ CONFIG = get_config(
 )
 PHASES = (Phase("tanh", 1, 0.1, False), Phase("binary", 2, 0.01, True), Phase("after", 0, 1, True))
 RECIPE = Recipe(
-    "groupnet_resnet18", CONFIG, PHASES, "digits", normalisation="imagenet", central_crop=0.875
+    "groupnet_resnet18", CONFIG, PHASES, "digits", normalisation="symmetric", central_crop=0.875
 )
 RESULTS = {
     "name": RECIPE.name,
@@ -116,7 +116,7 @@ def test_the_entry_is_that_of_the_run(published):
     assert metadata.licence == "CC0\nand more"
     assert metadata.preprocessing == {
         "size": [16, 16],
-        "normalisation": "imagenet",
+        "normalisation": "symmetric",
         "central_crop": 0.875,
         "scales": [],
         "flip": False,
