@@ -71,8 +71,10 @@ def test_the_file_computes_what_the_model_computes(tmp_path, options, bases, in_
     converted = load_interpreter(path).predict(images)
     # Values within rounding of 0 may flip a sign and move their neighbourhood.
     assert np.mean(np.abs(converted - expected) < 1e-3 * np.abs(expected).max()) > 0.98
-    assert np.mean(converted.argmax(-1) == expected.argmax(-1)) > 0.99
-    assert len(np.unique(expected.argmax(-1))) > 1
+    # An untrained head may prefer one class everywhere.
+    classes, wanted = ((x - expected.mean((0, 1, 2))).argmax(-1) for x in (converted, expected))
+    assert np.mean(classes == wanted) > 0.99
+    assert len(np.unique(wanted)) > 1
 
 
 def binary(*parts, shape=(8, 8, 32), batch=None, **options):

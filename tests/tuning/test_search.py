@@ -222,7 +222,7 @@ def test_any_tuner_of_keras_tuner_takes_the_hypermodel(digits, tmp_path):
         "groupnet_resnet18", input_shape=(16, 16, 1), num_classes=10, width=0.0625, num_bases=1,
         stage_blocks=(1, 1, 1, 1),
     ).count_params()  # fmt: skip
-    assert found.optimizer._learning_rate(200) == pytest.approx(0.02 * 3e-3)
+    assert float(found.optimizer._learning_rate(200)) == pytest.approx(0.02 * 3e-3)
     assert 0 < trial.score < 1
 
 

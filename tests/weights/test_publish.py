@@ -164,7 +164,7 @@ def test_the_card_says_everything(published):
         "1,797 handwritten digits",
         "https://archive.ics.uci.edu",
         "central square whose side is 0.875 of its",
-        "ImageNet's mean",
+        "pixels of 0 to 255 become -1 to 1",
         PUBLISHED,
         "same class to 90.000 % of the images",
         entry.sha256,
@@ -269,7 +269,7 @@ CHANGES = {
     "none": [],
     "all phases": [("epochs", "2,3"), ("seed", "7")],
     "a phase": [("binary.optimizer", "adamw"), ("binary.weight_decay", "0.01")],
-    "options": [("num_bases", "(1, 2, 3, 4)"), ("input_shape", "(32, 32, 1)"), ("gate", "base")],
+    "options": [("num_bases", "(1, 2, 3, 4)"), ("input_shape", "(32, 32, 3)"), ("gate", "base")],
     "real": [("binary", "false")],
     "tuple": [("binary.schedule", "steps"), ("binary.drops", "(3, 5)")],
 }
