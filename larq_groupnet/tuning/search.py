@@ -104,7 +104,7 @@ def _check(
         )
     if space.recipe.start_from:
         raise RecipeError(
-            "start_from: expected nothing to start from, because weights are of one structure; give "
+            "start_from: expected none, because weights are of one structure; give "
             f"--set start_from= . Received: {space.recipe.start_from!r}"
         )
     asked = {"tuner": plan.tuner, "objective": plan.objective, "uniform": plan.uniform}
