@@ -29,8 +29,12 @@ from larq_groupnet.files import replacing
 
 Array = NDArray[np.float32]
 
-OUTPUT_TOLERANCE = 1e-3
-"""Largest difference of outputs on the same signs, relative to the largest output of Keras."""
+OUTPUT_TOLERANCE = 1e-2
+"""Largest difference of outputs on the same signs, relative to the largest output of Keras.
+
+LCE's float32 sums (see `signs`) reach the head, too: on a trained classifier whose last
+normalisations multiply by 350, a probability of 0.663 was off by 0.0028 without one flipped sign.
+"""
 
 
 @dataclass(frozen=True)
