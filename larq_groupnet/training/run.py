@@ -11,6 +11,7 @@ from typing import Any
 import larq as lq
 import numpy as np
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
 from larq_groupnet.config import DENSE_HEADS, NOT_BINARY_QUANTIZERS
 from larq_groupnet.data.pipeline import (
@@ -25,7 +26,7 @@ from larq_groupnet.files import write_json
 from larq_groupnet.models import build
 from larq_groupnet.report.pictures import draw_curves, draw_labels, draw_predictions
 from larq_groupnet.training.callbacks import TrainingError
-from larq_groupnet.training.distillation import load_teacher
+from larq_groupnet.training.distillation import Teacher, load_teacher
 from larq_groupnet.training.distribution import Runtime, check_batch, is_chief, open_strategy
 from larq_groupnet.training.evaluate import Samples, evaluate
 from larq_groupnet.training.fit import Session, train
@@ -150,26 +151,41 @@ def train_weights(
     tf.keras.backend.experimental.enable_tf_random_generator()
 
     builder = prepare(recipe.dataset, data_dir, recipe.on_bad_image)
-    data, task = pipeline_of(recipe, builder), task_of(recipe.model)
     with contextlib.ExitStack() as stack:
         scratch = None
         if not is_chief(strategy):
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        session = Session(
-            data,
-            recipe.steps_per_epoch or data.steps_per_pass(),
-            data.eval_batches("validation"),
-            output_dir,
-            task,
-            strategy,
-            jit_compile=runtime.jit_compile,
-            teacher=teacher,
-            normalisation=recipe.normalisation,
-            scratch_dir=scratch,
+        session = session_of(
+            recipe, builder, output_dir, strategy, runtime.jit_compile, teacher, scratch
         )
         with naming_bad_files(builder):
             weights = train_with_precision(recipe, session, start, runtime.precision)
     return None if scratch else weights
+
+
+def session_of(
+    recipe: Recipe,
+    builder: tfds.core.DatasetBuilder,
+    output_dir: Path,
+    strategy: tf.distribute.Strategy,
+    jit_compile: bool,
+    teacher: Teacher | None,
+    scratch_dir: Path | None = None,
+) -> Session:
+    """What the phases of a recipe share, on a prepared dataset; arguments as those of `Session`."""
+    data = pipeline_of(recipe, builder)
+    return Session(
+        data,
+        recipe.steps_per_epoch or data.steps_per_pass(),
+        data.eval_batches("validation"),
+        output_dir,
+        task_of(recipe.model),
+        strategy,
+        jit_compile,
+        teacher,
+        recipe.normalisation,
+        scratch_dir,
+    )
 
 
 def train_with_precision(

@@ -20,8 +20,7 @@ from larq_groupnet.training.distillation import load_teacher
 from larq_groupnet.training.distribution import Runtime, check_batch, open_strategy
 from larq_groupnet.training.fit import Session, compile_model
 from larq_groupnet.training.recipe import Recipe
-from larq_groupnet.training.run import train_with_precision
-from larq_groupnet.training.saved import pipeline_of
+from larq_groupnet.training.run import session_of, train_with_precision
 from larq_groupnet.training.tasks import task_of
 from larq_groupnet.tuning.space import PARENTS, SearchSpace
 
@@ -46,19 +45,10 @@ class Trainer:
 
     def session(self, recipe: Recipe, folder: Path) -> Session:
         """What the phases of a recipe share."""
-        data = pipeline_of(recipe, self.builder)
         with self.strategy.scope():
             teacher = load_teacher(recipe) if recipe.teacher else None
-        return Session(
-            data,
-            recipe.steps_per_epoch or data.steps_per_pass(),
-            data.eval_batches("validation"),
-            folder,
-            task_of(recipe.model),
-            self.strategy,
-            self.runtime.jit_compile,
-            teacher=teacher,
-            normalisation=recipe.normalisation,
+        return session_of(
+            recipe, self.builder, folder, self.strategy, self.runtime.jit_compile, teacher
         )
 
     def measure(self, recipe: Recipe, folder: Path) -> float:
