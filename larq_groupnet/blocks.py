@@ -16,6 +16,7 @@ import tensorflow as tf
 from larq_groupnet.config import BOTTLENECK_EXPANSION, GroupNetConfig
 from larq_groupnet.convolution import OnePaddedConv2D
 from larq_groupnet.layers import Aggregate, ConstantPad2D
+from larq_groupnet.quantizers import of_clipped_kernels, of_inputs
 
 layers = tf.keras.layers
 
@@ -105,10 +106,11 @@ def binary_conv(
         `(batch, ceil(height / stride), ceil(width / stride), filters)`.
     """
     quantizers: dict[str, Any] = {}
+    kernels = config.binary is True
     if config.binary:
         quantizers = {
-            "input_quantizer": config.input_quantizer,
-            "kernel_quantizer": config.kernel_quantizer if config.binary is True else None,
+            "input_quantizer": of_inputs(config.input_quantizer),
+            "kernel_quantizer": of_clipped_kernels(config.kernel_quantizer) if kernels else None,
             "kernel_constraint": "weight_clip",
         }
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import larq as lq
+import numpy as np
 import tensorflow as tf
 
 SMALL_MAP = 16
@@ -45,16 +46,17 @@ def _one_padded(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
     for size, out in zip(x.shape[1:3], sizes, strict=True):
         total = max((out - 1) * stride + side - size, 0)
         padding.append((total // 2, total - total // 2))
+    padding.append((0, 0))
     strides = [1, stride, stride, 1]
     small = sizes[0] * sizes[1] <= SMALL_MAP
 
     @tf.custom_gradient
     def convolve(x: tf.Tensor, kernel: tf.Tensor) -> Any:
-        padded = tf.pad(x, [*padding, (0, 0)], constant_values=1.0)
+        padded = tf.pad(x, padding, constant_values=1.0)
         if small:
             patches = _patches(padded, sizes, side, stride)
-            flat = tf.reshape(kernel, (-1, kernel.shape[-1]))
-            y = tf.reshape(tf.matmul(patches, flat), (-1, *sizes, kernel.shape[-1]))
+            y = tf.matmul(patches, tf.reshape(kernel, (-1, kernel.shape[-1])))
+            y = tf.reshape(y, (-1, *sizes, kernel.shape[-1]))
         else:
             y = tf.nn.conv2d(padded, kernel, strides, "VALID")
 
@@ -85,10 +87,9 @@ def _one_padded(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
 
 def _patches(padded: tf.Tensor, sizes: list[int], side: int, stride: int) -> tf.Tensor:
     """What each output pixel reads: `(batch * height * width, side * side * channels)`."""
-    height, width = ((size - 1) * stride + 1 for size in sizes)
-    taps = [
-        padded[:, y : y + height : stride, x : x + width : stride]
-        for y in range(side)
-        for x in range(side)
-    ]
-    return tf.reshape(tf.concat(taps, axis=-1), (-1, side * side * padded.shape[-1]))
+    _, height, width, channels = padded.shape
+    pixels = np.arange(height * width).reshape(height, width)
+    taps = np.lib.stride_tricks.sliding_window_view(pixels, (side, side))
+    taps = taps[: sizes[0] * stride : stride, : sizes[1] * stride : stride]
+    read = tf.gather(tf.reshape(padded, (-1, height * width, channels)), taps.ravel(), axis=1)
+    return tf.reshape(read, (-1, side * side * channels))
