@@ -22,7 +22,7 @@ def with_start(recipe: Recipe, start_from: str | Path | None) -> Recipe:
 
     Returns:
         The recipe. If it starts from a registered set, options of its network that it leaves at
-        their defaults are those of the set (see `resolve.adopt`).
+        their defaults are those of the set (see `resolve.adopt`), but for the image size.
 
     Raises:
         RecipeError: If there is no such set; says how to get it.
@@ -35,7 +35,7 @@ def with_start(recipe: Recipe, start_from: str | Path | None) -> Recipe:
         model = adopt(recipe.start_from, recipe.name, recipe.model)
     except ValueError as error:
         raise RecipeError(_no_start(recipe, error)) from error
-    return dataclasses.replace(recipe, model=model)
+    return dataclasses.replace(recipe, model=model.replace(input_shape=recipe.model.input_shape))
 
 
 def load_start(recipe: Recipe) -> tf.keras.Model | None:

@@ -173,7 +173,8 @@ def _nearest(
 
 def _unknown(name: str, model: str, layout: str) -> RegistryError:
     entries = list_weights()
-    hint = did_you_mean(name, {"imagenet", *(entry.name for entry in entries)} - {name})
+    names = {"imagenet", *(entry.name for entry in entries)}
+    hint = "" if name in names else did_you_mean(name, names)
     known = ", ".join(f"{entry.name!r} for {entry.model}" for entry in entries) or "none"
     ways = "".join(f"\n  {way}" for way in _ways(layout)) if name == "imagenet" else ""
     return RegistryError(

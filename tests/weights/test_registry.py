@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+import larq_groupnet
 from larq_groupnet import GroupNetConfig
 from larq_groupnet.models import build
 from larq_groupnet.registry import get_config
+from larq_groupnet.training import load_recipe
+from larq_groupnet.training.start import with_start
 from larq_groupnet.weights import import_checkpoint, packed, registry
 from larq_groupnet.weights.checkpoint import LICENCE, describe, read_state
 from larq_groupnet.weights.download import DownloadError, sha256
@@ -151,6 +154,28 @@ def test_another_name_is_hinted_at(files):
         resolve("digit", MODEL, files[1][2])
     assert f"Registered: 'digits' for {MODEL}." in str(error.value)
     assert commands(error) == []
+
+
+def test_a_name_that_exists_is_not_taken_for_a_slip(files):
+    registry.register(files[1][0], "digit_scenes", MODEL)
+    with pytest.raises(RegistryError) as error:
+        resolve("imagenet", "groupnet_resnet34", get_config("groupnet_resnet34"))
+    assert "Did you mean" not in str(error.value)
+
+
+def test_an_image_size_that_is_the_default_counts_as_given(files):
+    """Weights of a convolutional network fit every size, so that a given one is always kept."""
+    path, _, theirs = files[1]
+    registry.register(path, "imagenet", MODEL)
+    default = get_config(MODEL).input_shape
+    assert theirs.input_shape != default
+    model = larq_groupnet.GroupNetResNet18(
+        input_shape=default, weights="imagenet", num_classes=theirs.num_classes
+    )
+    assert model.input_shape[1:] == default
+    config = get_config(MODEL, num_classes=theirs.num_classes)
+    recipe = dataclasses.replace(load_recipe(MODEL, ROOT / "zoo"), model=config)
+    assert with_start(recipe, "imagenet").model == theirs.replace(input_shape=default)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
