@@ -1,15 +1,23 @@
 """VOC and SBD from tiny archives that are laid out as the official ones."""
 
 import io
+import json
+import subprocess
+import sys
 import tarfile
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from conftest import ROOT
 from PIL import Image
 from scipy.io import savemat
 
+from larq_groupnet import build
 from larq_groupnet.data import DatasetError, voc
+from larq_groupnet.training import load_recipe, override
+from larq_groupnet.training.overrides import split_option
+from tests.runs import read_weights
 
 # As in the real lists, SBD's overlap with both lists of VOC.
 VOC_TRAIN = ["2007_000032", "2007_000039", "2008_000003"]
@@ -261,3 +269,44 @@ def test_the_class_names_are_those_of_voc():
     assert len(set(voc.CLASS_NAMES)) == 21
     assert voc.CLASS_NAMES[0] == "background"
     assert list(voc.CLASS_NAMES[1:]) == sorted(voc.CLASS_NAMES[1:])
+
+
+@pytest.mark.slow
+def test_the_papers_recipe_trains_evaluates_and_converts(manual, tmp_path):
+    """From a classifier's weights, in a process, as `zoo/groupnet_dsp.py` says; smaller."""
+    small = ["num_bases=2", "width=0.0625", "stage_blocks=(1, 1, 1, 1)"]
+    backbone = tmp_path / "backbone.h5"
+    config = override(
+        load_recipe("groupnet_resnet18", ROOT / "zoo", "imagenet2012"), map(split_option, small)
+    ).model
+    classifier = build(config.replace(input_shape=(64, 64, 3)))
+    classifier.save_weights(backbone)
+    run = tmp_path / "run"
+    changes = ["input_shape=(64, 64, 3)", "base_size=64", "epochs=1", "steps_per_epoch=2"]
+    done = subprocess.run(
+        [sys.executable, "train.py", "--model=groupnet_dsp", "--dataset=voc2012_aug"]
+        + [f"--set={change}" for change in [*small, *changes, "batch_size=2"]]
+        + [f"--start_from={backbone}", f"--data_dir={tmp_path}", f"--output_dir={run}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+    recipe = json.loads((run / "recipe.json").read_text())
+    (phase,) = recipe["phases"]
+    assert (phase["learning_rate"], phase["head_factor"], phase["schedule"]) == (1e-4, 10, "poly")
+    # Every labelled pixel of VOC's validation images once, at the images' own size.
+    labels = [voc_labels(name) for name in VOC_VAL]
+    expected = sum(np.bincount(label[label < 255], minlength=21) for label in labels)
+    results = json.loads((run / "results.json").read_text())
+    for where in ("keras", "lce"):
+        np.testing.assert_array_equal(np.sum(results[where]["confusion"], axis=1), expected)
+    assert results["ops"]["LceBconv2d"] == 2 * (8 + 3)
+    assert list(results["keras"]["iou"]) == list(voc.CLASS_NAMES)
+    # Two steps of 1e-4 move no latent weight by more than that.
+    trained = read_weights(run / "binary-last.h5")
+    name = "stage4_block1_base2_conv1"
+    before = classifier.get_layer(name).kernel.latent_variable.numpy()
+    (after,) = (value for key, value in trained.items() if f"{name}/kernel" in key)
+    assert 0 < np.abs(after - before).max() < 2.1e-4
