@@ -75,7 +75,7 @@ def classifier(pool_pad=None):
     return randomise_batch_norm(model, images((16, 16, 3), 16))
 
 
-def network():
+def network(head="fcn32s"):
     """A Group-Net of two bases: a stem with a max-pool, 4 blocks, a head for segmentation."""
     tf.keras.utils.set_random_seed(0)
     model = larq_groupnet.GroupNetDSP(
@@ -85,6 +85,7 @@ def network():
         stage_blocks=(1, 1, 1, 1),
         num_bases=2,
         atrous=(1, 1, 1, 2),
+        head=head,
         batch_norm_momentum=0.0,
     )
     return randomise_batch_norm(model, images((32, 32, 3)))
@@ -174,6 +175,23 @@ def test_the_file_has_integers_between_its_binary_kernels(quantized, tmp_path):
     # convert_int8 compares layer by layer; the untrained network doubles what a flipped sign does.
     assert np.mean(received.argmax(-1) == expected.argmax(-1)) > 0.75
     assert len(np.unique(expected.argmax(-1))) > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("head", "binary", "real"), [("fcn16s", 0, 4), ("deeplabv3", 12, 2)])
+def test_every_head_is_integers(tmp_path, head, binary, real):
+    data = images((32, 32, 3))
+    int8 = quantize(network(head), data)
+    path = convert_int8(int8, tmp_path / "int8.tflite", data=data[:2])
+    ops = count_ops(path)
+    assert (ops["LceBconv2d"], ops["CONV_2D"]) == (22 + binary, real)
+    assert not ops["DEQUANTIZE"] and not ops["LceDequantize"]
+    assert not float_operations(path)
+    expected, received = int8.predict(data, verbose=0), predict_int8(path, data)
+    # An untrained head may prefer one class everywhere.
+    classes, wanted = ((x - expected.mean((0, 1, 2))).argmax(-1) for x in (received, expected))
+    assert np.mean(classes == wanted) > 0.75
+    assert len(np.unique(wanted)) > 1
 
 
 @pytest.mark.slow

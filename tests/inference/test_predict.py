@@ -13,12 +13,14 @@ import tensorflow as tf
 from conftest import ROOT
 from PIL import Image
 
+from larq_groupnet.data.pipeline import normalise
 from larq_groupnet.deploy import ConversionError
 from larq_groupnet.deploy.description import NAME, read_description, with_description
+from larq_groupnet.deploy.int8 import convert_int8, quantize
 from larq_groupnet.inference.predict import find_images, predict_files, read_pixels
 from larq_groupnet.inference.sources import SourceError, load_predictor
 from larq_groupnet.training import Recipe
-from larq_groupnet.training.saved import load_run
+from larq_groupnet.training.saved import describe_run, load_run
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.registry import RegistryError, register
 
@@ -78,6 +80,27 @@ def test_a_converted_file_alone_says_the_same(dense_run, dense_file, images, tmp
     fields = [field.name for field in dataclasses.fields(keras) if field.name != "network"]
     assert [getattr(lce, f) for f in fields] == [getattr(keras, f) for f in fields]
     assert lce.classes == CLASSES and lce.normalisation == "imagenet"
+
+
+@pytest.mark.slow
+def test_a_file_of_integers_says_what_the_network_with_integers_says(dense_run, images, tmp_path):
+    names = ["large.png", "grey.png", "sub/small.jpg"]
+    pixels = [read_pixels(images / name, 3) for name in names]
+    squares = tf.stack([tf.image.resize(image, (32, 32)) for image in pixels])
+    data = normalise(squares, "imagenet").numpy()
+    integers = quantize(load_run(dense_run), data)
+    description = describe_run(dense_run, "nowhere")
+    path = convert_int8(integers, tmp_path / "int8.tflite", data=data, description=description)
+
+    file = load_predictor(path)
+    assert file.classes == CLASSES
+    keras = dataclasses.replace(file, network=integers.predict_on_batch)
+    same = [np.mean(file(image).argmax(-1) == keras(image).argmax(-1)) for image in pixels]
+    assert min(same) > 0.9, same
+    assert predict_files(file, images, tmp_path / "out") == (3, [])
+    np.testing.assert_array_equal(
+        masks_in(tmp_path / "out" / "masks")["large.png"], file(pixels[0]).argmax(-1)
+    )
 
 
 def test_a_release_file_and_a_registered_name_say_the_same(
