@@ -44,6 +44,12 @@ _PHASE = flags.DEFINE_string(
     None,
     "Train only this phase of the recipe: with --start_from RUN, from that run's phase before it.",
 )
+_INT8_EPOCHS = flags.DEFINE_integer(
+    "int8_epochs",
+    0,
+    "Epochs of a last phase, int8, with integers for all that is not binary.",
+    lower_bound=0,
+)
 _ON_BAD_IMAGE = flags.DEFINE_string(
     "on_bad_image", None, "error, or skip to leave bad images of a folder out and list them."
 )
@@ -80,7 +86,7 @@ _BUDGET = (
 
 def main(argv: list[str]) -> None:
     """Reads the flags into a recipe and runs it."""
-    from larq_groupnet.training import RecipeError, load_recipe, only_phase, override
+    from larq_groupnet.training import RecipeError, load_recipe, only_phase, override, with_int8
 
     logging.set_verbosity(logging.WARNING)
     if len(argv) > 1:
@@ -101,6 +107,8 @@ def main(argv: list[str]) -> None:
         _tune(recipe, changes, data_dir)
         return
     recipe = override(recipe, changes)
+    if _INT8_EPOCHS.value:
+        recipe = with_int8(recipe, _INT8_EPOCHS.value)
     if _PHASE.value:
         recipe = only_phase(recipe, _PHASE.value)
     output_dir = _output_dir(recipe.name)
@@ -161,7 +169,8 @@ def _check_search_flags() -> None:
     from larq_groupnet.training import RecipeError
 
     if _TUNE.value:
-        given = [f"--{flag.name}" for flag in (_EVALUATE, _START_FROM, _PHASE) if flag.present]
+        single = (_EVALUATE, _START_FROM, _PHASE, _INT8_EPOCHS)
+        given = [f"--{flag.name}" for flag in single if flag.present]
         expected = "nothing of a single run beside --tune"
     else:
         flags_of_search = (*_SEARCH, _TRIAL_EPOCHS, *_BUDGET)

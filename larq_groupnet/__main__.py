@@ -35,9 +35,6 @@ _INPUT_SIZE = flags.DEFINE_list("input_size", None, "convert: height,width; the 
 _INT8 = flags.DEFINE_bool(
     "int8", False, "convert: 8-bit integers, calibrated on --samples training images."
 )
-_EPOCHS = flags.DEFINE_integer(
-    "epochs", 0, "convert --int8: epochs, as long as the run's, to train it further.", 0
-)
 _SAMPLES = flags.DEFINE_integer("samples", 8, "convert, verify: test images to compare.", 1)
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "convert, verify: where datasets are kept.")
 _SCALES = flags.DEFINE_list("scales", None, "predict: 0.5,1,1.5 of the image's own size.")
@@ -92,14 +89,7 @@ def _convert(run: str) -> None:
     if _INT8.value:
         from larq_groupnet.training.int8 import convert_run
 
-        path = convert_run(
-            run,
-            output,
-            data_dir,
-            samples=_SAMPLES.value,
-            epochs=_EPOCHS.value,
-            size=_input_size(),
-        )
+        path = convert_run(run, output, data_dir, samples=_SAMPLES.value, size=_input_size())
     else:
         model, images = _run_and_images(run)
         path = convert(model, output, data=images, description=describe_run(run, data_dir))

@@ -17,6 +17,7 @@ from larq_groupnet.deploy.description import with_description
 from larq_groupnet.deploy.export import to_tflite
 from larq_groupnet.deploy.flatbuffer import ConversionError
 from larq_groupnet.deploy.fold import fold
+from larq_groupnet.deploy.int8 import convert_int8, is_int8
 from larq_groupnet.deploy.verify import verify
 from larq_groupnet.files import replacing
 
@@ -39,7 +40,8 @@ def convert(
     """Folds and converts a model, audits and verifies the file, and only then puts it in place.
 
     Args:
-        model: A built functional model with one input and one output. It stays as it is.
+        model: A built functional model with one input and one output. It stays as it is. One of
+            `quantize` goes to `convert_int8`.
         path: Where to write. The file appears there once it is verified, or not at all.
         input_shape: `(height, width, channels)` of the file; needed where the model's own is not
             fixed, because a binary convolution of unknown size does not convert.
@@ -61,6 +63,10 @@ def convert(
         ConversionWarning: Of layers that do not run as binary kernels.
     """
     path = Path(path)
+    if is_int8(model):
+        fixed = with_input_shape(model, input_shape, batch_size)
+        data = _noise(fixed.input_shape) if data is None else data
+        return convert_int8(fixed, path, data=data, description=description)
     with tqdm(total=4, unit="step", desc="Folding") as progress:
         fixed = with_input_shape(model, input_shape, batch_size)
         folded = fold(fixed)

@@ -118,6 +118,11 @@ def convert_int8(
     return Path(path)
 
 
+def is_int8(model: tf.keras.Model) -> bool:
+    """Whether `quantize` made a model."""
+    return any(isinstance(layer, FakeQuant) for layer in model.layers)
+
+
 def float_operations(file: File) -> list[str]:
     """The operations of a file that compute with floats, as `name(tensor)`.
 
@@ -156,11 +161,13 @@ def predict_int8(file: File, images: Array) -> Array:
     Returns:
         The outputs as `float32`.
     """
-    return run_int8(load_interpreter(file), images)
+    return predict(load_interpreter(file), images)
 
 
-def run_int8(interpreter: lce.testing.Interpreter, images: Array) -> Array:
-    """`predict_int8` of a file that is loaded already."""
+def predict(interpreter: lce.testing.Interpreter, images: Array) -> Array:
+    """As `predict_int8`, of a file that is loaded already, be it one of integers or of floats."""
+    if interpreter.input_types[0] != np.int8:
+        return np.asarray(interpreter.predict(images), np.float32)
     steps = images / interpreter.input_scales[0] + interpreter.input_zero_points[0]
     outputs = interpreter.predict(np.clip(np.rint(steps), -128, 127).astype(np.int8))
     result: Array = np.asarray(outputs, np.float32) - interpreter.output_zero_points[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from larq_groupnet.data import augment
 from larq_groupnet.data.pipeline import normalise
 from larq_groupnet.deploy.description import read_description
 from larq_groupnet.deploy.flatbuffer import ConversionError, load_interpreter
-from larq_groupnet.deploy.int8 import run_int8
+from larq_groupnet.deploy.int8 import predict
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.inference.full_image import Array, FullImage, Predict
 from larq_groupnet.models import build
@@ -136,11 +137,7 @@ def _of_file(path: Path) -> tuple[Predict, tuple[int, ...], tuple[int, ...], Map
             f"{path}: expected a file that reads one image at a time. Received: inputs {shapes}"
         )
 
-    def network(images: Array) -> Array:
-        if interpreter.input_types[0] == np.int8:
-            return run_int8(interpreter, images)
-        return np.asarray(interpreter.predict(images), np.float32)
-
+    network = partial(predict, interpreter)
     return network, tuple(shapes[0][1:]), tuple(output_shape), description
 
 

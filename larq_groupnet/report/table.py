@@ -30,15 +30,15 @@ def results_table(results: dict[str, Any]) -> str:
     """Keras beside LCE, from the `results.json` of a run."""
     keras, lce, ops = results["keras"], results["lce"], results["ops"]
     metrics = {name: label for name, label in METRICS.items() if name in keras}
+    macs = {bits: count for bits, count in results["macs"].items() if count}
     rows = [
         [f"{results['name']} on {results['dataset']}", "Keras", "LCE (.tflite)"],
         *([f"test {label}", f"{keras[k]:.4f}", f"{lce[k]:.4f}"] for k, label in metrics.items()),
         [f"{results['unit']} of the same class", "", f"{100 * results['agreement']:.3f} %"],
         ["file size", f"{_mebibytes(keras)} (.h5)", _mebibytes(lce)],
-        ["MACs, 1-bit", f"{results['macs']['1'] / 1e6:.1f} M", ""],
-        ["MACs, 32-bit", f"{results['macs']['32'] / 1e6:.1f} M", ""],
+        *([f"MACs, {bits}-bit", f"{count / 1e6:.1f} M", ""] for bits, count in macs.items()),
         ["binary convolutions", "", str(ops.get("LceBconv2d", 0))],
-        ["float convolutions", "", str(ops.get("CONV_2D", 0))],
+        ["other convolutions", "", str(ops.get("CONV_2D", 0))],
     ]
     return str(AsciiTable(rows).table)
 

@@ -9,6 +9,7 @@ from larq_groupnet.training.recipe import (
     load_recipe,
     load_search,
     only_phase,
+    with_int8,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "load_search",
     "only_phase",
     "override",
+    "with_int8",
 ]

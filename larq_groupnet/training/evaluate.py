@@ -13,6 +13,7 @@ from sklearn.metrics import confusion_matrix
 from tqdm import tqdm
 
 from larq_groupnet.deploy import load_interpreter
+from larq_groupnet.deploy.int8 import predict
 
 if TYPE_CHECKING:
     from larq_groupnet.inference.full_image import FullImage
@@ -95,16 +96,16 @@ def evaluate(
     """
     runs = {"keras": model.predict_on_batch}
     if tflite is not None:
-        runs["lce"] = load_interpreter(tflite).predict
+        runs["lce"] = partial(predict, load_interpreter(tflite))
     if view is not None:
-        runs = {name: partial(view.scores, predict) for name, predict in runs.items()}
+        runs = {name: partial(view.scores, network) for name, network in runs.items()}
     counts = {name: task.counts() for name in runs}
     same, total = 0, 0
     samples: list[tuple[np.ndarray, ...]] = []
     unit = "batch" if view is None else "image"
     progress = tqdm(batches.as_numpy_iterator(), "Testing", len(batches), unit=unit)
     for images, truths in progress if view is None else view.groups(progress):
-        scores = {name: predict(images) for name, predict in runs.items()}
+        scores = {name: network(images) for name, network in runs.items()}
         for name, count in counts.items():
             task.add(count, truths, scores[name])
         last = scores[name]

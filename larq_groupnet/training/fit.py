@@ -6,8 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import tensorflow as tf
 
+from larq_groupnet.deploy import quantize
 from larq_groupnet.files import replacing
 from larq_groupnet.models import build, copy_weights
 from larq_groupnet.training.callbacks import (
@@ -18,8 +20,8 @@ from larq_groupnet.training.callbacks import (
 )
 from larq_groupnet.training.distillation import Teacher, distilled
 from larq_groupnet.training.optimizers import optimizer
-from larq_groupnet.training.recipe import Phase, Recipe
-from larq_groupnet.training.saved import LAST
+from larq_groupnet.training.recipe import Phase, Recipe, RecipeError
+from larq_groupnet.training.saved import LAST, EvalData, first_images
 from larq_groupnet.training.snapshots import (
     Position,
     SnapshotCallback,
@@ -28,8 +30,11 @@ from larq_groupnet.training.snapshots import (
 )
 from larq_groupnet.training.tasks import Task
 
+CALIBRATION_IMAGES = 64
+"""On how many training images the ranges of an int8 phase are measured."""
 
-class TrainingData(Protocol):
+
+class TrainingData(EvalData, Protocol):
     """Gives the batches from any point of a run on; `Pipeline` is one."""
 
     def train_batches(
@@ -76,11 +81,18 @@ class Session:
         """Where this process writes."""
         return self.scratch_dir or self.output_dir
 
+    def file(self, name: str) -> Path:
+        """Of this process, or one that the chief has left in a run that is gone on with."""
+        own, left = self.write_dir / name, self.output_dir / name
+        return left if left.exists() and not own.exists() else own
+
     def weights(self, phase: Phase) -> Path:
         """The best weights of a phase, from this run or from one that it goes on with."""
-        name = f"{phase.name}.h5"
-        own = self.write_dir / name
-        return own if own.exists() else self.output_dir / name
+        return self.file(f"{phase.name}.h5")
+
+    def calibration(self) -> np.ndarray:
+        """Training images to measure the ranges of int8 tensors on, without augmentation."""
+        return first_images(self.data, "train", CALIBRATION_IMAGES)
 
     def batches(self, epoch: int, step: int) -> tf.data.Dataset:
         """Training data from a step of an epoch on, shared out over the workers."""
@@ -145,13 +157,23 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
                 model = distilled(
                     model, session.teacher, phase, session.task, session.normalisation
                 )
-        if found is None or found[0].epoch < end:
+        unfinished = found is None or found[0].epoch < end
+        if unfinished:
             if phase.weights_from:
                 model.load_weights(session.weights(named[phase.weights_from]))
             elif before is not None:
                 left_out = copy_weights(before, model, other_head=before is start_from)
                 if left_out:
                     print(f"Not from {before.name}, whose head is another: {', '.join(left_out)}")
+            elif phase.int8:
+                raise RecipeError(
+                    f"start_from: expected trained weights for phase {phase.name} alone, as "
+                    "--start_from RUN. Received: none"
+                )
+        if phase.int8:
+            with session.strategy.scope():
+                model = _with_integers(model, session, phase)
+        if unfinished:
             start, snapshot = Position(phase.name, first_epoch), None
             if found is not None and found[0].phase == phase.name:
                 start, snapshot = found
@@ -160,6 +182,15 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
         model.load_weights(best)
         before, first_epoch = model, end
     return best
+
+
+def _with_integers(model: tf.keras.Model, session: Session, phase: Phase) -> tf.keras.Model:
+    """The network of an int8 phase, made once: its layers depend on the weights before."""
+    path = session.file(f"{phase.name}.keras")
+    if not path.exists():
+        with replacing(path) as temporary:
+            quantize(model, session.calibration()).save(temporary)
+    return tf.keras.models.load_model(path, compile=False)
 
 
 def _fit(

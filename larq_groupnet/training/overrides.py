@@ -17,7 +17,9 @@ _RECIPE_FIELDS = tuple(
     if field.name not in ("name", "model", "phases")
 )
 _PHASE_FIELDS = tuple(
-    field.name for field in dataclasses.fields(Phase) if field.name not in ("name", "binary")
+    field.name
+    for field in dataclasses.fields(Phase)
+    if field.name not in ("name", "binary", "int8")
 )
 _MODEL_OPTIONS = tuple(field.name for field in dataclasses.fields(GroupNetConfig))
 

@@ -46,6 +46,8 @@ class Phase:
         learning_rate: At its peak.
         binary: Train the binary network (`True`), its twin with real kernels and tanh (`False`), or
             the one between them, with binary activations and real kernels (`"activations"`).
+        int8: Train the binary network with everything else as 8-bit integers, see
+            `larq_groupnet.deploy.quantize`. Only as the last phase.
         optimizer: One of `OPTIMIZERS`. `"bop"` is Larq's Bop for the binary kernels and Adam for
             the rest.
         schedule: One of `SCHEDULES`: `"cosine"` falls to 2 %, `"poly"` to 0 with power 0.9,
@@ -86,6 +88,7 @@ class Phase:
     temperature: float = 4.0
     attention: float = 0.0
     attention_blocks: tuple[str, ...] = ()
+    int8: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "drops", tuple(self.drops))
@@ -128,6 +131,12 @@ class Phase:
                 f"{self.name}.optimizer: expected no weight_decay, no average and no head_factor "
                 "beside 'bop', whose Keras base class has none of them. Received: weight_decay="
                 f"{self.weight_decay}, average={self.average}, head_factor={self.head_factor}"
+            )
+        if self.int8 and (self.binary is not True or self.distils):
+            raise RecipeError(
+                f"{self.name}.int8: expected the binary network and no teacher. Received: "
+                f"binary={self.binary!r}, soft_targets={self.soft_targets}, "
+                f"attention={self.attention}"
             )
         if (self.schedule == "steps") != bool(self.drops):
             raise RecipeError(
@@ -240,6 +249,12 @@ class Recipe:
                     f"{' or '.join(earlier) or 'of which there is none'}. "
                     f"Received: {phase.weights_from!r}"
                 )
+        trained = [phase for phase in self.phases if phase.epochs]
+        if any(phase.int8 for phase in trained[:-1]):
+            raise RecipeError(
+                "int8: expected as the last phase, because no other goes on from integers. "
+                f"Received: {', '.join(phase.name for phase in trained)}"
+            )
         if bool(self.teacher) != any(phase.distils for phase in self.phases):
             raise RecipeError(
                 "teacher: expected one with soft_targets or attention above 0 in a phase, and none "
@@ -348,6 +363,22 @@ def only_phase(recipe: Recipe, name: str) -> Recipe:
         raise RecipeError(unknown("phase", name, names))
     phases = (p if p.name == name else dataclasses.replace(p, epochs=0) for p in recipe.phases)
     return dataclasses.replace(recipe, phases=tuple(phases))
+
+
+def with_int8(recipe: Recipe, epochs: int) -> Recipe:
+    """The recipe and a last phase `int8`: Adam from 1e-4 down a cosine.
+
+    Raises:
+        RecipeError: If the network is not binary, or the recipe has such a phase.
+    """
+    names = [phase.name for phase in recipe.phases]
+    if "int8" in names:
+        raise RecipeError(
+            "int8_epochs: expected a recipe without a phase int8; set int8.epochs of this one. "
+            f"Received: {', '.join(names)}"
+        )
+    phase = Phase("int8", epochs, 1e-4, recipe.model.binary, int8=True, warmup_epochs=0)
+    return dataclasses.replace(recipe, phases=(*recipe.phases, phase))
 
 
 def unknown(kind: str, received: str, choices: Iterable[str]) -> str:

@@ -22,6 +22,7 @@ from larq_groupnet.data.pipeline import (
     to_pixels,
 )
 from larq_groupnet.deploy import convert, count_ops
+from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.files import write_json
 from larq_groupnet.models import build
 from larq_groupnet.report.pictures import draw_curves, draw_labels, draw_predictions
@@ -138,6 +139,11 @@ def train_weights(
     strategy = open_strategy(runtime.strategy)
     check_batch(recipe.batch_size, strategy)
     parameters = check_recipe(recipe, data_dir)
+    if runtime.precision != "float32" and any(p.int8 and p.epochs for p in recipe.phases):
+        raise RecipeError(
+            "mixed_precision: expected float32 with an int8 phase, which rounds by itself; train "
+            f"that phase alone with --phase. Received: {runtime.precision}"
+        )
     start = load_start(recipe)
     teacher = None
     if recipe.teacher:
@@ -258,9 +264,11 @@ def disagreement(results: dict[str, Any]) -> str | None:
 
 def _costs(model: tf.keras.Model, tflite: Path) -> dict[str, Any]:
     profile = lq.models.ModelProfile(model)
+    binary, real = (profile.op_count("mac", bits) or 0 for bits in (1, 32))
+    integers = real if is_int8(model) else 0
     return {
         "parameters": model.count_params(),
-        "macs": {str(bits): profile.op_count("mac", bits) or 0 for bits in (1, 32)},
+        "macs": {"1": binary, "8": integers, "32": real - integers},
         "ops": dict(count_ops(tflite)),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -77,7 +77,15 @@ def load_run(
             f"weights: expected one of {', '.join(file.name for file in files)} in a run's folder, "
             f"or a weights file. Received: {path}"
         )
-    model = build(_sized(recipe.model.replace(binary=binary), size), name=recipe.name)
+    if phase and phase.int8:
+        model = tf.keras.models.load_model(folder / f"{phase.name}.keras", compile=False)
+        if size not in (None, model.input_shape[1:3]):
+            raise RecipeError(
+                f"size: expected {model.input_shape[1:3]}, at which the ranges of the integers in "
+                f"{path} were measured; the weights of an earlier phase fit any. Received: {size}"
+            )
+    else:
+        model = build(_sized(recipe.model.replace(binary=binary), size), name=recipe.name)
     load_weights(model, path)
     return model
 
@@ -128,7 +136,14 @@ def data_of_run(
     return recipe, pipeline_of(recipe, prepare(recipe.dataset, data_dir, recipe.on_bad_image))
 
 
-def first_images(data: Pipeline, role: str, count: int) -> np.ndarray:
+class EvalData(Protocol):
+    """A dataset as a network reads it; `Pipeline` is one."""
+
+    def eval_batches(self, role: str) -> tf.data.Dataset:
+        """One pass over a split, without augmentation."""
+
+
+def first_images(data: EvalData, role: str, count: int) -> np.ndarray:
     """The first images of a split, as the network reads them, without augmentation.
 
     Args:

@@ -144,7 +144,8 @@ def _read_run(folder: Path) -> _Run:
         )
     try:
         recipe = Recipe.from_dict(_read_json(folder / "recipe.json"))
-        weights = f"{_last_phase(recipe).name}.h5"
+        phase = _last_phase(recipe)
+        weights = f"{phase.name}.h5"
         needed = (weights, "results.json", *(f"{picture}.png" for picture in PICTURES))
         missing = [file for file in needed if not (folder / file).is_file()]
         results = {} if missing else _read_json(folder / "results.json")
@@ -153,6 +154,11 @@ def _read_run(folder: Path) -> _Run:
             f"run: expected recipe.json and results.json as train.py writes them in {folder}. "
             f"Received: {type(error).__name__}: {error}"
         ) from error
+    if phase.int8:
+        raise PublishError(
+            "run: expected one whose last phase is not int8, because a release file holds real "
+            f"weights. Received: {folder}"
+        )
     if missing:
         raise PublishError(
             f"run: expected a finished run. Received: {folder}, which has no "

@@ -1,0 +1,138 @@
+"""A last phase with integers, as a user runs it."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from runs import read_weights, wait_for
+
+from larq_groupnet.deploy.int8 import float_operations, is_int8, predict_int8
+from larq_groupnet.inference.sources import load_predictor
+from larq_groupnet.training import Phase, RecipeError, load_recipe, override, with_int8
+from larq_groupnet.training.saved import load_run
+from larq_groupnet.weights.publish import PublishError, publish
+
+RECIPE = load_recipe("groupnet_resnet18", ROOT / "zoo")
+OPTIONS = (
+    "--model=groupnet_resnet18 --set=num_bases=2 --set=width=0.125 --set=stage_blocks=(1,1,1,1)"
+    " --epochs=0,1 --int8_epochs=2 --set=steps_per_epoch=40"
+).split()
+
+
+def train(script, data_dir, output_dir, *more):
+    command = [sys.executable, script, *OPTIONS, f"--data_dir={data_dir}"]
+    return subprocess.Popen(
+        [*command, f"--output_dir={output_dir}", *more],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(digits, tmp_path_factory):
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("int8") / "run"
+    process = train("train.py", digits, folder)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert "MACs, 8-bit" in output and "MACs, 32-bit" not in output
+    return folder
+
+
+@pytest.mark.slow
+def test_the_file_is_of_integers_and_computes_what_was_trained(run):
+    file = run / "model.tflite"
+    assert float_operations(file) == []
+    model = load_run(run)
+    assert is_int8(model) and not is_int8(load_run(run / "binary.h5"))
+    before = read_weights(run / "int8-last.h5")
+    assert sum("kernel" in name for name in before) == 2 * (8 + 3) + 2
+    images = np.random.RandomState(0).uniform(-1, 1, (20, 16, 16, 1)).astype("f4")
+    expected = model.predict(images, verbose=0)
+    assert np.ptp(expected, 0).max() > 0.01
+    assert np.abs(predict_int8(file, images) - expected).mean() < 0.05
+    results = json.loads((run / "results.json").read_text())
+    assert results["macs"]["8"] > 0 and results["macs"]["32"] == 0
+    rows = list(csv.DictReader((run / "history.csv").read_text().splitlines()))
+    assert [row["phase"] for row in rows] == ["binary", "int8", "int8"]
+    # It goes on from the binary phase and does not start anew.
+    assert float(rows[1]["loss"]) < float(rows[0]["loss"])
+    assert load_predictor(file).classes == tuple("0123456789")
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_in_the_phase_ends_bit_for_bit_where_another_does(
+    run, digits, tmp_path
+):
+    process = train("tests/train_only.py", digits, tmp_path / "stopped")
+    wait_for(process, "Phase int8")
+    wait_for(process, r"\b[12]\d/40")
+    process.send_signal(signal.SIGTERM)
+    assert f"--output_dir {tmp_path / 'stopped'}" in process.communicate(timeout=60)[1]
+    process = train("tests/train_only.py", digits, tmp_path / "stopped")
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert "Phase binary" not in output
+    for name in ("int8.h5", "int8-last.h5"):
+        first, second = read_weights(run / name), read_weights(tmp_path / "stopped" / name)
+        assert first.keys() == second.keys()
+        for key, value in first.items():
+            np.testing.assert_array_equal(value, second[key], err_msg=f"{name} {key}")
+    histories = [(folder / "history.csv").read_text() for folder in (run, tmp_path / "stopped")]
+    assert histories[0] == histories[1]
+
+
+@pytest.mark.slow
+def test_what_takes_a_run_takes_this_one_or_says_why_not(run, tmp_path):
+    with pytest.raises(PublishError, match="last phase is not int8"):
+        publish(run, "mine", tmp_path, licence="-")
+    with pytest.raises(RecipeError, match=r"size: expected \(16, 16\)"):
+        load_run(run, size=(32, 32))
+    output = tmp_path / "again.tflite"
+    for more in ([], ["--int8"]):
+        command = [sys.executable, "-m", "larq_groupnet", "convert", run, *more]
+        done = subprocess.run(
+            [*command, f"--output={output}", f"--data_dir={run.parent}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert output.read_bytes()[:100000] == (run / "model.tflite").read_bytes()[:100000]
+
+
+def test_the_phase_is_the_last_one_of_a_binary_network():
+    recipe = with_int8(RECIPE, 3)
+    assert [phase.name for phase in recipe.phases] == ["tanh", "binary", "int8"]
+    assert recipe.phases[-1].epochs == 3 and recipe.phases[:-1] == RECIPE.phases
+    with pytest.raises(RecipeError, match="int8_epochs: expected a recipe without"):
+        with_int8(recipe, 3)
+    with pytest.raises(RecipeError, match="int8.int8: expected the binary network"):
+        with_int8(override(RECIPE, [("binary", "false")]), 3)
+    with pytest.raises(RecipeError, match="a.int8: expected .* no teacher"):
+        Phase("a", 1, 0.1, True, int8=True, soft_targets=0.5)
+    integers = Phase("first", 1, 0.1, True, int8=True)
+    with pytest.raises(RecipeError, match="int8: expected as the last phase"):
+        override(RECIPE, []).__class__(**{**vars(RECIPE), "phases": (integers, *RECIPE.phases)})
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--phase=int8"], "start_from: expected trained weights for phase int8 alone"),
+        (["--mixed_precision=mixed_bfloat16"], "mixed_precision: expected float32 with an int8"),
+        (["--tune"], "expected nothing of a single run beside --tune. Received: --int8_epochs"),
+    ],
+)
+def test_what_does_not_go_together_is_said_at_once(digits, tmp_path, more, message):
+    process = train("train.py", digits, tmp_path / "run", *more)
+    errors = process.communicate()[1]
+    assert process.returncode == 2
+    assert message in errors and "Traceback" not in errors
