@@ -1,7 +1,7 @@
 """What 8-bit integers cost: the shipped networks as float, int8, and int8 trained further.
 
     python benchmarks/int8.py
-    python benchmarks/int8.py --weights digits --epochs 2
+    python benchmarks/int8.py --weights digits --epochs 5
 
 Calibrated on training images; every figure is of the converted file on the whole test split.
 Conversion takes up to half a minute a file, testing the scenes a minute.
@@ -11,12 +11,9 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
 from absl import app, flags, logging
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,22 +26,20 @@ from larq_groupnet.deploy import (  # noqa: E402
     convert_int8,
     count_ops,
     load_interpreter,
-    predict_int8,
     quantize,
 )
-from larq_groupnet.training import load_recipe  # noqa: E402
-from larq_groupnet.training.int8 import train_further  # noqa: E402
+from larq_groupnet.deploy.int8 import predict  # noqa: E402
+from larq_groupnet.training import load_recipe, only_phase, with_int8  # noqa: E402
+from larq_groupnet.training.fit import CALIBRATION_IMAGES  # noqa: E402
+from larq_groupnet.training.run import run  # noqa: E402
 from larq_groupnet.training.saved import first_images, pipeline_of  # noqa: E402
 from larq_groupnet.training.tasks import task_of  # noqa: E402
 
 MODELS = {"digits": "groupnet_resnet18", "digit_scenes": "groupnet_dsp"}
 
 _WEIGHTS = flags.DEFINE_multi_enum("weights", list(MODELS), list(MODELS), "Repeatable.")
-_EPOCHS = flags.DEFINE_integer("epochs", 1, "Passes over the training split.", lower_bound=1)
-_SAMPLES = flags.DEFINE_integer("samples", 64, "Calibration images.", lower_bound=1)
+_EPOCHS = flags.DEFINE_integer("epochs", 2, "Of the recipe, with integers.", lower_bound=1)
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where datasets are kept.")
-
-Predict = Callable[[np.ndarray], np.ndarray]
 
 
 def main(argv: list[str]) -> None:
@@ -60,26 +55,24 @@ def main(argv: list[str]) -> None:
 def measured(name: str, folder: Path) -> dict[str, dict[str, Any]]:
     """Kind of file -> its headline metric, bytes and operations."""
     recipe = load_recipe(MODELS[name], ROOT / "zoo")
-    builder = prepare(recipe.dataset, _DATA_DIR.value)
+    data_dir = Path(_DATA_DIR.value)
+    builder = prepare(recipe.dataset, data_dir)
     data, task = pipeline_of(recipe, builder), task_of(recipe.model)
     model = get_model(MODELS[name], weights=name)
-    images = first_images(data, "train", _SAMPLES.value)
-    quantized = quantize(model, images)
+    images = first_images(data, "train", CALIBRATION_IMAGES)
 
     files = {"float": convert(model, folder / "float.tflite", data=images[:4])}
+    quantized = quantize(model, images)
     files["int8"] = convert_int8(quantized, folder / "int8.tflite", data=images[:4])
-    tf.keras.utils.set_random_seed(0)
-    train_further(quantized, data, task, _EPOCHS.value, data.steps_per_pass())
-    after = f"int8, {_EPOCHS.value} epochs more"
-    files[after] = convert_int8(quantized, folder / "trained.tflite", data=images[:4])
+    phase = only_phase(with_int8(recipe, _EPOCHS.value), "int8")
+    run(phase, data_dir, folder / "run", start_from=name)
+    files[f"int8, {_EPOCHS.value} epochs more"] = folder / "run" / "model.tflite"
 
     found = {}
     for kind, file in files.items():
-        float_file = load_interpreter(file).predict
-        predict: Predict = float_file if kind == "float" else lambda x, f=file: predict_int8(f, x)
-        counts = task.counts()
+        interpreter, counts = load_interpreter(file), task.counts()
         for batch, truth in data.eval_batches("test").as_numpy_iterator():
-            task.add(counts, truth, predict(batch))
+            task.add(counts, truth, predict(interpreter, batch))
         headline = counts.to_dict(builder.info.features[data.target].names)[task.headline]
         found[kind] = {
             task.headline: f"{headline:.4f}",
