@@ -74,7 +74,14 @@ def _larq_zoo(name: str, shape: tuple[int | None, ...]) -> tf.keras.Model:
     if name not in models:
         raise RecipeError(unknown("teacher of larq_zoo", name, models))
     try:
-        return models[name](input_shape=shape, weights="imagenet")
+        tf.keras.backend.reset_uids()  # So that the numbers of its layers are always the same.
+        model = models[name](weights="imagenet")  # Which larq-zoo gives at 224 x 224 alone.
+        if model.input_shape[1:] != shape:
+            tf.keras.backend.reset_uids()
+            sized = models[name](input_shape=shape, weights=None)
+            sized.set_weights(model.get_weights())
+            model = sized
+        return model
     except Exception as error:  # The network, the disk, the shape: whatever larq-zoo meets.
         raise RecipeError(
             f"teacher: {LARQ_ZOO}{name} could not be loaded. larq-zoo says: {error}"

@@ -182,21 +182,34 @@ def test_a_teacher_that_does_not_fit_is_explained(tmp_path):
         kd.load_teacher(recipe("larq_zoo:QuikNet"))
 
 
-def test_a_model_of_larq_zoo_is_a_teacher(monkeypatch, student):
-    import larq_zoo.literature
+def test_a_model_of_larq_zoo_is_a_teacher(monkeypatch, tmp_path):
+    """Bi-Real Net itself, with random weights in place of those that it would fetch."""
+    from larq_zoo import literature
+    from larq_zoo.core import utils
 
-    def bireal(input_shape, weights):
-        assert weights == "imagenet"  # Which would have to be fetched.
-        image = tf.keras.layers.Input(input_shape)
-        pooled = tf.keras.layers.GlobalAveragePooling2D()(image)
-        return tf.keras.Model(image, tf.keras.layers.Dense(CLASSES, "softmax")(pooled))
+    shape = (64, 64, 3)
+    bireal = literature.BiRealNet(input_shape=shape, weights=None)
+    bireal.save_weights(tmp_path / "weights.h5")
 
-    monkeypatch.setattr(larq_zoo.literature, "BiRealNet", bireal)
-    found = kd.load_teacher(dataclasses.replace(recipe("larq_zoo:BiRealNet"), model=STUDENT))
+    def fetched(model, version, file, file_hash, cache_dir=None):
+        assert (model, file) == ("birealnet", "birealnet_weights.h5")
+        return str(tmp_path / "weights.h5")
+
+    monkeypatch.setattr(utils, "download_pretrained_model", fetched)
+    config = presets.classifier(
+        "resnet18", shape, num_classes=1000, num_bases=1, stem_stride=4, output_stride=32, **SMALL
+    )
+    found = kd.load_teacher(dataclasses.replace(recipe("larq_zoo:BiRealNet"), model=config))
     assert found.normalisation == "imagenet"
-    phase = dataclasses.replace(PHASE, attention=0.0, attention_blocks=())
-    model = kd.distilled(student, found, phase, Classification(CLASSES), "symmetric")
-    assert model.teach(IMAGES)[0].shape == (6, CLASSES)
+    images = RNG.uniform(-1, 1, (2, *shape)).astype("f4")
+    np.testing.assert_array_equal(found.model(images), bireal(images))
+
+    # One addition for each of its 16 binary convolutions, whatever was built before.
+    phase = dataclasses.replace(PHASE, attention_blocks=("stage4_block1=add_15",))
+    student, task = build(config), Classification(1000)
+    model = kd.distilled(student, found, phase, task, "symmetric")
+    scores, maps = model.teach(images)
+    assert scores.shape == (2, 1000) and maps.shape == (2, 2, 2, 512)
 
 
 def test_a_teacher_and_someone_to_teach_belong_together():
