@@ -19,8 +19,8 @@ from larq_groupnet.data.pipeline import FOLDER, open_dataset
 from larq_groupnet.files import replacing
 from larq_groupnet.registry import list_models
 from larq_groupnet.report.table import METRICS
+from larq_groupnet.training import Phase, Recipe, load_recipe
 from larq_groupnet.training.overrides import override
-from larq_groupnet.training.recipe import Phase, Recipe, load_recipe
 from larq_groupnet.training.run import disagreement
 from larq_groupnet.training.saved import load_run
 from larq_groupnet.weights import packed

@@ -10,7 +10,7 @@ from reference import randomise
 from larq_groupnet import GroupNetResNet18
 from larq_groupnet.models import build, copy_weights
 from larq_groupnet.registry import get_config
-from larq_groupnet.training.recipe import Phase, Recipe, RecipeError, load_recipe
+from larq_groupnet.training import Phase, Recipe, RecipeError, load_recipe
 from larq_groupnet.training.start import load_start, with_start
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.registry import register
