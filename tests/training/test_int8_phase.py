@@ -90,22 +90,21 @@ def test_a_run_that_was_killed_in_the_phase_ends_bit_for_bit_where_another_does(
 
 
 @pytest.mark.slow
-def test_what_takes_a_run_takes_this_one_or_says_why_not(run, tmp_path):
+def test_what_takes_a_run_takes_this_one_or_says_why_not(run, digits, tmp_path):
     with pytest.raises(PublishError, match="last phase is not int8"):
         publish(run, "mine", tmp_path, licence="-")
     with pytest.raises(RecipeError, match=r"size: expected \(16, 16\)"):
         load_run(run, size=(32, 32))
     output = tmp_path / "again.tflite"
-    for more in ([], ["--int8"]):
-        command = [sys.executable, "-m", "larq_groupnet", "convert", run, *more]
-        done = subprocess.run(
-            [*command, f"--output={output}", f"--data_dir={run.parent}"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        assert output.read_bytes()[:100000] == (run / "model.tflite").read_bytes()[:100000]
+    done = subprocess.run(
+        [sys.executable, "-m", "larq_groupnet", "convert", run, "--int8"]
+        + [f"--output={output}", f"--data_dir={digits}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert output.read_bytes() == (run / "model.tflite").read_bytes()
 
 
 def test_the_phase_is_the_last_one_of_a_binary_network():
