@@ -106,9 +106,10 @@ def main(argv: list[str]) -> None:
     if _TUNE.value:
         _tune(recipe, changes, data_dir)
         return
-    recipe = override(recipe, changes)
+    of_added = [c for c in changes if _INT8_EPOCHS.value and c[0].startswith("int8.")]
+    recipe = override(recipe, [change for change in changes if change not in of_added])
     if _INT8_EPOCHS.value:
-        recipe = with_int8(recipe, _INT8_EPOCHS.value)
+        recipe = override(with_int8(recipe, _INT8_EPOCHS.value), of_added)
     if _PHASE.value:
         recipe = only_phase(recipe, _PHASE.value)
     output_dir = _output_dir(recipe.name)

@@ -1,7 +1,7 @@
 """Commands beside training.
 
 python -m larq_groupnet summary groupnet_resnet18 --set num_bases=3 --json
-python -m larq_groupnet convert RUN --output model.tflite [--int8 --samples 64 --epochs 1]
+python -m larq_groupnet convert RUN --output model.tflite [--int8 --samples 64]
 python -m larq_groupnet audit RUN_OR_FILE
 python -m larq_groupnet verify RUN FILE.tflite --output check
 python -m larq_groupnet benchmark FILE.tflite...

@@ -28,7 +28,13 @@ class OnePaddedConv2D(lq.layers.QuantConv2D):
         known = inputs.shape[1:].is_fully_defined()
         padded = (self.padding, self.pad_values) == ("same", 1)
         # TensorFlow's own gradient of a dilated convolution needs oneDNN.
-        plain = self.dilation_rate == (1, 1) and not self.use_bias
+        plain = (
+            self.dilation_rate == (1, 1)
+            and len({*self.kernel_size}) == len({*self.strides}) == self.groups == 1
+            and self.data_format == "channels_last"
+            and self.activation in (None, tf.keras.activations.linear)
+            and not self.use_bias
+        )
         if training is not True or not (known and padded and plain):
             return super().call(inputs)
         if self.input_quantizer:

@@ -8,6 +8,7 @@ import larq as lq
 import tensorflow as tf
 
 
+@lq.utils.register_keras_custom_object  # HDF5 files have the name alone.
 @tf.keras.utils.register_keras_serializable("larq_groupnet")
 class FastSteSign(lq.quantizers.SteSign):
     """Larq's `SteSign`, whose gradient is a product with a mask and not a choice by it.
@@ -29,6 +30,12 @@ class FastSteSign(lq.quantizers.SteSign):
             return lq.math.sign(x), gradient
 
         return super(lq.quantizers.SteSign, self).call(sign(inputs))
+
+
+def has_latent_kernel(layer: tf.keras.layers.Layer) -> bool:
+    """Whether of the kernel of a layer only signs, or a few levels, are used: not so with int8."""
+    quantizer = getattr(layer, "kernel_quantizer", None)
+    return quantizer is not None and getattr(quantizer, "precision", 1) != 8
 
 
 def of_inputs(quantizer: Any) -> Any:

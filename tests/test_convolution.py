@@ -54,6 +54,28 @@ def test_training_gives_what_larq_gives(float64, shape, quantizers):
         np.testing.assert_allclose(received, expected, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": (3, 5)},
+        {"strides": (1, 2)},
+        {"groups": 2},
+        {"activation": "relu"},
+        {"use_bias": True, "bias_initializer": "ones"},
+        {"padding": "valid"},
+        {"pad_values": 0.0},
+    ],
+    ids=str,
+)
+def test_options_that_the_networks_do_not_use_give_what_larq_gives(options):
+    options = {"kernel_size": 3, "padding": "same", "pad_values": 1.0, **BINARY, **options}
+    ours, theirs = OnePaddedConv2D(4, **options), lq.layers.QuantConv2D(4, **options)
+    x = tf.random.stateless_normal((2, 4, 4, 6), (0, 1))
+    ours(x), theirs(x)
+    ours.set_weights(theirs.get_weights())
+    np.testing.assert_array_equal(ours(x, training=True), theirs(x))
+
+
 def test_binary_values_are_the_same_bits_in_training_and_at_inference():
     theirs, ours = pair((4, 4), 1, 1, **BINARY)
     x = tf.random.stateless_normal((8, 4, 4, 5), (0, 1))

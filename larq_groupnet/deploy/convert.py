@@ -64,7 +64,12 @@ def convert(
     """
     path = Path(path)
     if is_int8(model):
-        fixed = with_input_shape(model, input_shape, batch_size)
+        if batch_size != 1:
+            raise ConversionError(
+                "convert: expected one image at a time for a file of integers. "
+                f"Received: batch_size={batch_size}"
+            )
+        fixed = with_input_shape(model, input_shape)
         data = _noise(fixed.input_shape) if data is None else data
         return convert_int8(fixed, path, data=data, description=description)
     with tqdm(total=4, unit="step", desc="Folding") as progress:

@@ -163,7 +163,8 @@ class Runner:
         shape: Shape of the input, the batch included.
 
     Raises:
-        ConversionError: If LCE does not load the file, or if it has several inputs.
+        ConversionError: If LCE does not load the file, or if it reads something else than one
+            tensor of floats.
     """
 
     def __init__(self, file: File):
@@ -177,6 +178,12 @@ class Runner:
         shapes = self._interpreter.input_shapes
         if len(shapes) != 1:
             raise ConversionError(f"expected a file with one input. Received: {len(shapes)}")
+        kind = np.dtype(self._interpreter.input_types[0])
+        if kind != np.float32:
+            raise ConversionError(
+                f"expected a file that reads float32. Received: {kind}; a file of integers is "
+                "compared with its network when it is converted, and predict runs it"
+            )
         self.shape = tuple(shapes[0])
 
     def __call__(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:

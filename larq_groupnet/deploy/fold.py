@@ -25,10 +25,12 @@ import numpy as np
 import tensorflow as tf
 
 from larq_groupnet.layers import Aggregate, Broadcast, ConstantPad2D, SoftGate
+from larq_groupnet.quantizers import FastSteSign
 
 layers = tf.keras.layers
 
 _SIGNS = (
+    FastSteSign,
     lq.quantizers.SteSign,
     lq.quantizers.ApproxSign,
     lq.quantizers.SwishSign,

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from larq_groupnet.files import replacing
 from larq_groupnet.layers import Aggregate, SoftGate
+from larq_groupnet.quantizers import has_latent_kernel
 
 Logs = Mapping[str, Any] | None
 
@@ -151,7 +152,7 @@ class StructureLog(tf.keras.callbacks.Callback):
         self.signs = {
             layer.name: layer.kernel.numpy() >= 0
             for layer in self.model.layers
-            if isinstance(layer, lq.layers.QuantConv2D) and layer.kernel_quantizer is not None
+            if isinstance(layer, lq.layers.QuantConv2D) and has_latent_kernel(layer)
         }
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:

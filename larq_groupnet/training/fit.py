@@ -20,7 +20,7 @@ from larq_groupnet.training.callbacks import (
 )
 from larq_groupnet.training.distillation import Teacher, distilled
 from larq_groupnet.training.optimizers import optimizer
-from larq_groupnet.training.recipe import Phase, Recipe, RecipeError
+from larq_groupnet.training.recipe import Phase, Recipe
 from larq_groupnet.training.saved import LAST, EvalData, first_images
 from larq_groupnet.training.snapshots import (
     Position,
@@ -165,11 +165,6 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
                 left_out = copy_weights(before, model, other_head=before is start_from)
                 if left_out:
                     print(f"Not from {before.name}, whose head is another: {', '.join(left_out)}")
-            elif phase.int8:
-                raise RecipeError(
-                    f"start_from: expected trained weights for phase {phase.name} alone, as "
-                    "--start_from RUN. Received: none"
-                )
         if phase.int8:
             with session.strategy.scope():
                 model = _with_integers(model, session, phase)

@@ -7,6 +7,7 @@ from typing import Any
 import larq as lq
 import tensorflow as tf
 
+from larq_groupnet.quantizers import has_latent_kernel
 from larq_groupnet.training.head_factor import with_head_factor
 from larq_groupnet.training.recipe import Phase
 
@@ -125,6 +126,6 @@ def not_decayed(model: tf.keras.Model) -> list[tf.Variable]:
         id(layer.kernel)
         for layer in model.submodules
         if isinstance(layer, tf.keras.layers.Conv2D | tf.keras.layers.Dense)
-        and getattr(layer, "kernel_quantizer", None) is None
+        and not has_latent_kernel(layer)
     }
     return [weight for weight in model.trainable_weights if id(weight) not in decayed]

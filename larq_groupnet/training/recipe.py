@@ -130,11 +130,12 @@ class Phase:
                 "beside 'bop', whose Keras base class has none of them. Received: weight_decay="
                 f"{self.weight_decay}, average={self.average}, head_factor={self.head_factor}"
             )
-        if self.int8 and (self.binary is not True or self.distils):
+        alone = not self.distils and self.head_factor == 1
+        if self.int8 and not (self.binary is True and alone):
             raise RecipeError(
-                f"{self.name}.int8: expected the binary network and no teacher. Received: "
-                f"binary={self.binary!r}, soft_targets={self.soft_targets}, "
-                f"attention={self.attention}"
+                f"{self.name}.int8: expected the binary network, no teacher and no head_factor. "
+                f"Received: binary={self.binary!r}, soft_targets={self.soft_targets}, "
+                f"attention={self.attention}, head_factor={self.head_factor}"
             )
         if (self.schedule == "steps") != bool(self.drops):
             raise RecipeError(

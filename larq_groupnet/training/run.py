@@ -149,6 +149,12 @@ def train_weights(
             "mixed_precision: expected float32 with an int8 phase, which rounds by itself; train "
             f"that phase alone with --phase. Received: {runtime.precision}"
         )
+    first = next(phase for phase in recipe.phases if phase.epochs)
+    if first.int8 and not recipe.start_from:
+        raise RecipeError(
+            f"start_from: expected trained weights for phase {first.name} alone, as "
+            "--start_from RUN. Received: none"
+        )
     start = load_start(recipe)
     teacher = None
     if recipe.teacher:

@@ -22,6 +22,7 @@ from larq_groupnet.data.pipeline import (
     prepare,
 )
 from larq_groupnet.data.rand_augment import rand_augment
+from larq_groupnet.deploy.fake_quant import FakeQuant, Int8Kernel
 from larq_groupnet.inference.full_image import FullImage
 from larq_groupnet.models import build, load_weights
 from larq_groupnet.training.recipe import Recipe, RecipeError
@@ -78,7 +79,9 @@ def load_run(
             f"or a weights file. Received: {path}"
         )
     if phase and phase.int8:
-        model = tf.keras.models.load_model(folder / f"{phase.name}.keras", compile=False)
+        parts = {"FakeQuant": FakeQuant, "Int8Kernel": Int8Kernel}
+        file = folder / f"{phase.name}.keras"
+        model = tf.keras.models.load_model(file, custom_objects=parts, compile=False)
         if size not in (None, model.input_shape[1:3]):
             raise RecipeError(
                 f"size: expected {model.input_shape[1:3]}, at which the ranges of the integers in "

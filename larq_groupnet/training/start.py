@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.models import build
 from larq_groupnet.training.recipe import Recipe, RecipeError
 from larq_groupnet.training.saved import load_run
@@ -47,7 +48,14 @@ def load_start(recipe: Recipe) -> tf.keras.Model | None:
     if not recipe.start_from:
         return None
     if Path(recipe.start_from).is_dir():
-        return load_run(_weights_before(recipe), recipe)
+        model = load_run(_weights_before(recipe), recipe)
+        if is_int8(model):
+            raise RecipeError(
+                "start_from: expected real weights, such as those of a phase before the integers, "
+                f"{recipe.start_from}/binary.h5. Received: {recipe.start_from}, which ends with "
+                "integers"
+            )
+        return model
     try:
         return build(recipe.model, weights=recipe.start_from, name=recipe.name)
     except (OSError, ValueError) as error:

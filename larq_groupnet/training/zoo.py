@@ -57,7 +57,8 @@ def only_phase(recipe: Recipe, name: str) -> Recipe:
     """
     names = [phase.name for phase in recipe.phases]
     if name not in names:
-        raise RecipeError(unknown("phase", name, names))
+        added = "; --int8_epochs adds it" if name == "int8" else ""
+        raise RecipeError(unknown("phase", name, names) + added)
     phases = (p if p.name == name else dataclasses.replace(p, epochs=0) for p in recipe.phases)
     return dataclasses.replace(recipe, phases=tuple(phases))
 

@@ -17,6 +17,7 @@ from larq_groupnet.deploy import convert, count_ops, load_interpreter
 from larq_groupnet.deploy.fold import fold
 from larq_groupnet.layers import Aggregate, ConstantPad2D, SoftGate
 from larq_groupnet.models import build
+from larq_groupnet.quantizers import FastSteSign
 
 layers = tf.keras.layers
 
@@ -264,8 +265,12 @@ QUANTIZERS = {
 }
 
 
-@pytest.mark.parametrize(("quantizer", "count"), QUANTIZERS.items(), ids=QUANTIZERS.keys())
-def test_only_signs_ignore_a_factor(quantizer: str, count: int) -> None:
+@pytest.mark.parametrize(
+    ("quantizer", "count"),
+    [*QUANTIZERS.items(), (FastSteSign(), 0)],
+    ids=[*QUANTIZERS, "fast_ste_sign"],
+)
+def test_only_signs_ignore_a_factor(quantizer: Any, count: int) -> None:
     inputs = [layers.Input((8, 8, 4)) for _ in range(3)]
     mean = Aggregate(learned=False)(inputs)
     outputs = lq.layers.QuantConv2D(4, 3, input_quantizer=quantizer)(mean)

@@ -1,6 +1,7 @@
 """A last phase with integers, as a user runs it."""
 
 import csv
+import dataclasses
 import json
 import signal
 import subprocess
@@ -11,10 +12,20 @@ import pytest
 from conftest import ROOT
 from runs import read_weights, wait_for
 
+from larq_groupnet.deploy import ConversionError, convert, verify
 from larq_groupnet.deploy.int8 import float_operations, is_int8, predict_int8
 from larq_groupnet.inference.sources import load_predictor
-from larq_groupnet.training import Phase, RecipeError, load_recipe, override, with_int8
+from larq_groupnet.training import (
+    Phase,
+    RecipeError,
+    load_recipe,
+    only_phase,
+    override,
+    with_int8,
+)
+from larq_groupnet.training.optimizers import not_decayed
 from larq_groupnet.training.saved import load_run
+from larq_groupnet.training.start import load_start
 from larq_groupnet.weights.publish import PublishError, publish
 
 RECIPE = load_recipe("groupnet_resnet18", ROOT / "zoo")
@@ -90,6 +101,32 @@ def test_a_run_that_was_killed_in_the_phase_ends_bit_for_bit_where_another_does(
 
 
 @pytest.mark.slow
+def test_what_needs_floats_says_so(run, digits):
+    with pytest.raises(ConversionError, match="expected a file that reads float32"):
+        verify(load_run(run), run / "model.tflite", np.zeros((1, 16, 16, 1), "f4"))
+    with pytest.raises(ConversionError, match="expected one image at a time"):
+        convert(load_run(run), run / "two.tflite", batch_size=2)
+    recipe = dataclasses.replace(RECIPE, start_from=str(run))
+    with pytest.raises(RecipeError, match="start_from: expected real weights, such as .*binary.h5"):
+        load_start(recipe)
+
+
+@pytest.mark.slow
+def test_a_run_is_loaded_without_any_other_import(run):
+    code = f"from larq_groupnet.training.saved import load_run; load_run({str(run)!r})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_weight_decay_takes_the_real_kernels_alone(run):
+    model = load_run(run)
+    spared = {id(weight) for weight in not_decayed(model)}
+    decayed = [weight for weight in model.trainable_weights if id(weight) not in spared]
+    assert [tuple(weight.shape) for weight in decayed] == [(3, 3, 1, 8), (64, 10)]
+
+
+@pytest.mark.slow
 def test_what_takes_a_run_takes_this_one_or_says_why_not(run, digits, tmp_path):
     with pytest.raises(PublishError, match="last phase is not int8"):
         publish(run, "mine", tmp_path, licence="-")
@@ -117,9 +154,13 @@ def test_the_phase_is_the_last_one_of_a_binary_network():
         with_int8(override(RECIPE, [("binary", "false")]), 3)
     with pytest.raises(RecipeError, match="a.int8: expected .* no teacher"):
         Phase("a", 1, 0.1, True, int8=True, soft_targets=0.5)
+    with pytest.raises(RecipeError, match="no head_factor"):
+        Phase("a", 1, 0.1, True, int8=True, head_factor=10.0)
+    with pytest.raises(RecipeError, match="--int8_epochs adds it"):
+        only_phase(RECIPE, "int8")
     integers = Phase("first", 1, 0.1, True, int8=True)
     with pytest.raises(RecipeError, match="int8: expected as the last phase"):
-        override(RECIPE, []).__class__(**{**vars(RECIPE), "phases": (integers, *RECIPE.phases)})
+        dataclasses.replace(RECIPE, phases=(integers, *RECIPE.phases))
 
 
 @pytest.mark.parametrize(
@@ -127,6 +168,7 @@ def test_the_phase_is_the_last_one_of_a_binary_network():
     [
         (["--phase=int8"], "start_from: expected trained weights for phase int8 alone"),
         (["--mixed_precision=mixed_bfloat16"], "mixed_precision: expected float32 with an int8"),
+        (["--set=int8.learning_rate=0.0"], "int8.learning_rate: expected a finite number above 0"),
         (["--tune"], "expected nothing of a single run beside --tune. Received: --int8_epochs"),
     ],
 )
@@ -135,3 +177,4 @@ def test_what_does_not_go_together_is_said_at_once(digits, tmp_path, more, messa
     errors = process.communicate()[1]
     assert process.returncode == 2
     assert message in errors and "Traceback" not in errors
+    assert not (tmp_path / "run").exists()
