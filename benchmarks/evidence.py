@@ -76,7 +76,7 @@ METRICS = (
 COLUMNS = ("model", "experiment", "seed", "dataset", *METRICS, "cpu_seconds", "command")
 SIGNIFICANT = 0.05
 
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each row, seeds 0, 1, ...", lower_bound=2)
+_SEEDS = flags.DEFINE_integer("seeds", 5, "Runs of each row, seeds 0, 1, ...", lower_bound=2)
 _EPOCHS = flags.DEFINE_string("epochs", "2,10", "Epochs of each phase.")
 _STEPS = flags.DEFINE_integer("steps", 75, "Steps per epoch.", lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Images per step.", lower_bound=1)
