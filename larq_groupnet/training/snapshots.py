@@ -67,7 +67,7 @@ class Snapshots:
         temporary = self.folder / f".{path.name}.partial"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+        checkpoint = _checkpoint(model)
         try:
             checkpoint.write(str(temporary / "state"))
         except tf.errors.OpError as error:  # A full disk, for one.
@@ -103,11 +103,19 @@ class Snapshots:
     @staticmethod
     def restore(model: tf.keras.Model, path: Path) -> None:
         """Puts a snapshot into a compiled model of the same phase."""
-        checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+        checkpoint = _checkpoint(model)
         checkpoint.read(str(path / "state")).assert_existing_objects_matched()
 
     def _paths(self) -> list[Path]:
         return sorted(self.folder.glob("[0-9]*"))
+
+
+def _checkpoint(model: tf.keras.Model) -> tf.train.Checkpoint:
+    """All that changes in training. Keras leaves out where dropout is in its random numbers."""
+    dropouts = [x for x in model.layers if isinstance(x, tf.keras.layers.Dropout)]
+    drawn = {x.name: x._random_generator._generator for x in dropouts}
+    known = {name: generator for name, generator in drawn.items() if generator is not None}
+    return tf.train.Checkpoint(model=model, optimizer=model.optimizer, random=known)
 
 
 class SnapshotCallback(tf.keras.callbacks.Callback):

@@ -117,6 +117,28 @@ def test_a_damaged_snapshot_is_named_and_the_one_before_it_used(model, tmp_path,
         snapshots.last()
 
 
+def test_dropout_goes_on_with_the_random_numbers_that_come_next(tmp_path):
+    import tensorflow as tf
+
+    def network():
+        layers = [tf.keras.layers.Input((64,)), tf.keras.layers.Dropout(0.5, name="dropout")]
+        model = tf.keras.Sequential([*layers, tf.keras.layers.Dense(1, name="dense")])
+        model.compile("adam", "mse")
+        model.fit(np.ones((4, 64)), np.ones((4, 1)), verbose=0)
+        return model, model.get_layer("dropout")
+
+    tf.keras.backend.experimental.enable_tf_random_generator()
+    images = np.ones((4, 64), "f4")
+    model, dropout = network()
+    snapshots = Snapshots(tmp_path)
+    snapshots.save(model, Position("tanh", 1))
+    expected = dropout(images, training=True).numpy()
+    other, again = network()
+    snapshots.restore(other, snapshots.last()[1])
+    np.testing.assert_array_equal(again(images, training=True), expected)
+    assert not np.array_equal(again(images, training=True), expected)
+
+
 def test_a_snapshot_that_was_not_finished_does_not_count(model, tmp_path):
     Snapshots(tmp_path).save(model, Position("tanh", 1))
     (tmp_path / ".00002-000000.partial").mkdir()
