@@ -70,10 +70,9 @@ def build_named(
     """Builds a model of the registry; arguments and errors as those of its function."""
     if input_tensor is not None:
         input_shape = tuple(input_tensor.shape[1:])
-    wanted = get_config(name, input_shape=input_shape, **options)
-    config = adopt(weights, name, wanted)
-    if input_shape is not None:  # Given, even if it is the default.
-        config = config.replace(input_shape=wanted.input_shape)
+    config = get_config(name, input_shape=input_shape, **options)
+    given = () if input_shape is None else ("input_shape",)  # Even if it is the default.
+    config = adopt(weights, name, config, also=given)
     return build(config, input_tensor=input_tensor, weights=weights, name=name)
 
 

@@ -4,6 +4,7 @@ import json
 import re
 
 import h5py
+import numpy as np
 from conftest import ROOT
 
 from larq_groupnet.training import load_recipe, override
@@ -26,6 +27,17 @@ def read_weights(path):
             lambda name, item: found.update({name: item[()]}) if hasattr(item, "shape") else None
         )
     return found
+
+
+def assert_same_run(one, two, *phases):
+    """Two folders hold the same bits in the weights of these phases, and the same history."""
+    for name in [f"{phase}{end}.h5" for phase in phases for end in ("", "-last")]:
+        first, second = read_weights(one / name), read_weights(two / name)
+        assert first.keys() == second.keys()
+        assert len(first) > 50
+        for key, value in first.items():
+            np.testing.assert_array_equal(value, second[key], err_msg=f"{name} {key}")
+    assert (one / "history.csv").read_text() == (two / "history.csv").read_text()
 
 
 def write_teacher(folder, *changes):

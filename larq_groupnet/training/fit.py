@@ -21,7 +21,7 @@ from larq_groupnet.training.callbacks import (
 from larq_groupnet.training.distillation import Teacher, distilled
 from larq_groupnet.training.optimizers import optimizer
 from larq_groupnet.training.recipe import Phase, Recipe
-from larq_groupnet.training.saved import LAST, EvalData, first_images
+from larq_groupnet.training.saved import LAST, EvalData, first_images, load_integers
 from larq_groupnet.training.snapshots import (
     Position,
     SnapshotCallback,
@@ -185,7 +185,7 @@ def _with_integers(model: tf.keras.Model, session: Session, phase: Phase) -> tf.
     if not path.exists():
         with replacing(path) as temporary:
             quantize(model, session.calibration()).save(temporary)
-    return tf.keras.models.load_model(path, compile=False)
+    return load_integers(path)
 
 
 def _fit(

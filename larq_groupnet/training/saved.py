@@ -79,9 +79,7 @@ def load_run(
             f"or a weights file. Received: {path}"
         )
     if phase and phase.int8:
-        parts = {"FakeQuant": FakeQuant, "Int8Kernel": Int8Kernel}
-        file = folder / f"{phase.name}.keras"
-        model = tf.keras.models.load_model(file, custom_objects=parts, compile=False)
+        model = load_integers(folder / f"{phase.name}.keras")
         if size not in (None, model.input_shape[1:3]):
             raise RecipeError(
                 f"size: expected {model.input_shape[1:3]}, at which the ranges of the integers in "
@@ -91,6 +89,12 @@ def load_run(
         model = build(_sized(recipe.model.replace(binary=binary), size), name=recipe.name)
     load_weights(model, path)
     return model
+
+
+def load_integers(file: Path) -> tf.keras.Model:
+    """The network that a phase of integers starts from."""
+    parts = {"FakeQuant": FakeQuant, "Int8Kernel": Int8Kernel}
+    return tf.keras.models.load_model(file, custom_objects=parts, compile=False)
 
 
 def trained_recipe(path: str | Path, recipe: Recipe) -> Recipe:

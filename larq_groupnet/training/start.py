@@ -33,10 +33,10 @@ def with_start(recipe: Recipe, start_from: str | Path | None) -> Recipe:
     if not recipe.start_from or path.is_dir() or is_path(recipe.start_from):
         return recipe
     try:
-        model = adopt(recipe.start_from, recipe.name, recipe.model)
+        model = adopt(recipe.start_from, recipe.name, recipe.model, also=("input_shape",))
     except ValueError as error:
         raise RecipeError(_no_start(recipe, error)) from error
-    return dataclasses.replace(recipe, model=model.replace(input_shape=recipe.model.input_shape))
+    return dataclasses.replace(recipe, model=model)
 
 
 def load_start(recipe: Recipe) -> tf.keras.Model | None:

@@ -73,6 +73,7 @@ def adopt(
     model: str,
     config: GroupNetConfig,
     given: Collection[str] | None = None,
+    also: Collection[str] = (),
 ) -> GroupNetConfig:
     """The configuration that a call means which gives weights, and few options beside them.
 
@@ -82,6 +83,7 @@ def adopt(
         config: The model's configuration without regard to the weights.
         given: Options that the user gave: they stay as they are. `None` for those that differ from
             `get_config(model)`, so that one given with its default value counts as not given.
+        also: Options that stay as they are beside these.
 
     Returns:
         `config` with all other options as the registered weights were made with. Where they were
@@ -102,7 +104,7 @@ def adopt(
         default = get_config(model)
         given = [name for name in _OPTIONS if getattr(config, name) != getattr(default, name)]
     entry = _nearest(family, model, config, given)
-    kept = {*given, *(() if entry.model == model else _OF_THE_TASK)}
+    kept = {*given, *also, *(() if entry.model == model else _OF_THE_TASK)}
     theirs = entry.metadata.config
     return config.replace(**{name: getattr(theirs, name) for name in _OPTIONS if name not in kept})
 

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
-from runs import read_weights, wait_for
+from runs import assert_same_run, read_weights, wait_for
 
 from larq_groupnet.deploy import ConversionError, convert, verify
 from larq_groupnet.deploy.int8 import float_operations, is_int8, predict_int8
@@ -91,13 +91,7 @@ def test_a_run_that_was_killed_in_the_phase_ends_bit_for_bit_where_another_does(
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     assert "Phase binary" not in output
-    for name in ("int8.h5", "int8-last.h5"):
-        first, second = read_weights(run / name), read_weights(tmp_path / "stopped" / name)
-        assert first.keys() == second.keys()
-        for key, value in first.items():
-            np.testing.assert_array_equal(value, second[key], err_msg=f"{name} {key}")
-    histories = [(folder / "history.csv").read_text() for folder in (run, tmp_path / "stopped")]
-    assert histories[0] == histories[1]
+    assert_same_run(run, tmp_path / "stopped", "int8")
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
-from runs import read_weights, wait_for, write_teacher
+from runs import assert_same_run, wait_for, write_teacher
 
 from larq_groupnet.training import RecipeError, load_recipe, override
 from larq_groupnet.training.snapshots import Position, Snapshots
@@ -58,14 +58,7 @@ def test_a_run_that_was_killed_ends_bit_for_bit_where_another_does(digits, tmp_p
     _, errors = whole.communicate()
     assert whole.returncode == 0, errors
 
-    for name in ("tanh.h5", "tanh-last.h5", "binary.h5", "binary-last.h5"):
-        first, second = (read_weights(tmp_path / run / name) for run in ("whole", "stopped"))
-        assert first.keys() == second.keys()
-        assert len(first) > 50
-        for key, value in first.items():
-            np.testing.assert_array_equal(value, second[key], err_msg=f"{name} {key}")
-    one, two = ((tmp_path / run / "history.csv").read_text() for run in ("whole", "stopped"))
-    assert one == two
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped", "tanh", "binary")
 
 
 def test_options_of_another_run_are_listed(digits, tmp_path):
