@@ -99,7 +99,7 @@ def main(argv: list[str]) -> None:
 
         recipe = trained_recipe(_EVALUATE.value, recipe)
     if _DATASET.value not in (None, recipe.dataset):
-        from larq_groupnet.training.run import adapt
+        from larq_groupnet.recipes.fitting import adapt
 
         recipe = adapt(recipe, _DATASET.value, data_dir)
     _check_search_flags()
@@ -116,13 +116,16 @@ def main(argv: list[str]) -> None:
 
     from larq_groupnet.report.table import classes_table, metrics_table, results_table
     from larq_groupnet.training.distribution import Runtime
-    from larq_groupnet.training.run import disagreement, evaluate_only, run, write_json
+    from larq_groupnet.inference.evaluate import evaluate_only
+    from larq_groupnet.inference.results import write_results
+    from larq_groupnet.tasks.judgement import disagreement
+    from larq_groupnet.training.run import run
 
     if _EVALUATE.value:
         results = evaluate_only(recipe, data_dir, _EVALUATE.value)
         print(metrics_table(results), classes_table(results), sep="\n")
         if _OUTPUT_DIR.value:
-            write_json(output_dir / "evaluation.json", results)
+            write_results(output_dir / "evaluation.json", results)
         return
     runtime = Runtime(_STRATEGY.value, _PRECISION.value, _JIT.value)
     results = run(recipe, data_dir, output_dir, _START_FROM.value, runtime)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import dataclasses
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from larq_groupnet.config import GroupNetConfig
-from larq_groupnet.recipes.recipe import Phase, Recipe, RecipeError, unknown
+from larq_groupnet.recipes.recipe import SPECS, Phase, Recipe, RecipeError, unknown
 
 _RECIPE_FIELDS = tuple(
     field.name
@@ -27,7 +27,8 @@ _MODEL_OPTIONS = tuple(field.name for field in dataclasses.fields(GroupNetConfig
 def override(recipe: Recipe, changes: Iterable[tuple[str, str]]) -> Recipe:
     """Applies `key=value` texts, as given on a command line, to a recipe.
 
-    A key is a field of the recipe, an option of the model, or `PHASE.field`. A field of a phase
+    A key is a field of the recipe, an option of the model, or `PHASE.field`;
+    `PHASE.optimizer.beta_2` is an argument of the optimizer, and likewise of schedule and loss. A field of a phase
     alone, such as `epochs`, sets every phase: one value for all, or one each, separated by commas.
     Everything is set at once, because one value may be valid only beside another.
 
@@ -45,7 +46,9 @@ def override(recipe: Recipe, changes: Iterable[tuple[str, str]]) -> Recipe:
             own[key] = _parse(key, text, getattr(recipe, key))
         else:
             for phase, field, value in _phase_changes(recipe, key, text):
-                phases[phase.name][field] = _parse(key, value, getattr(phase, field))
+                field, _, argument = field.partition(".")
+                known = phases[phase.name].get(field, getattr(phase, field))
+                phases[phase.name][field] = _parse_phase(key, value, field, argument, known)
     model = recipe.model.replace(**options)
     if not model.binary:  # The real-valued twin, in every phase.
         for phase in recipe.phases:
@@ -101,13 +104,30 @@ def _phase_changes(recipe: Recipe, key: str, text: str) -> list[tuple[Phase, str
             )
         return [(p, key, value) for p, value in zip(recipe.phases, values, strict=True)]
     name, _, field = key.partition(".")
+    if name in SPECS and field:
+        return [(phase, key, text) for phase in recipe.phases]
     phases = {phase.name: phase for phase in recipe.phases}
-    if name in phases and field in _PHASE_FIELDS:
+    if name in phases and (field in _PHASE_FIELDS or field.partition(".")[0] in SPECS):
         return [(phases[name], field, text)]
     dotted = [f"{name}.{field}" for name in phases for field in _PHASE_FIELDS]
     raise RecipeError(
         unknown("key", key, [*_RECIPE_FIELDS, *_PHASE_FIELDS, *dotted, *_MODEL_OPTIONS])
     )
+
+
+def _parse_phase(key: str, text: str, field: str, argument: str, known: Any) -> Any:
+    """The new value of a field of a phase, of which `known` is the present one.
+
+    A `Spec` is a name, or a dictionary of class name and arguments; `optimizer.beta_2` sets one
+    argument.
+    """
+    if field not in SPECS:
+        return _parse(key, text, known)
+    if not argument:
+        value = _literal(text)
+        return value if isinstance(value, dict) else text
+    spec = known if isinstance(known, Mapping) else {"class_name": known}
+    return {**spec, "config": {**(spec.get("config") or {}), argument: _literal(text)}}
 
 
 def _parse_option(config: GroupNetConfig, key: str, text: str) -> Any:

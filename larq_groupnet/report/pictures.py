@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -31,8 +31,6 @@ Fernandes, 2009), any two of these and `BACKGROUND` are at least 16 apart in CIE
 computes.
 """
 
-METRIC_NAMES = {"miou": "mIoU", "accuracy": "Accuracy (top-1)"}
-
 _RIGHT, _WRONG = "#e8e8e8", "#c1121f"
 _PHASE_COLOURS = ("#999999", "#0072b2", "#d55e00")
 
@@ -42,14 +40,22 @@ def class_colours(count: int) -> list[str]:
     return list(islice(cycle(CLASS_COLOURS), count))
 
 
-def draw_curves(history: Path, path: Path, headline: str, loss_name: str) -> None:
+def capital(label: str) -> str:
+    """The label with a capital at its start, unless it has one of its own, as mIoU has."""
+    return label if label != label.lower() else label[:1].upper() + label[1:]
+
+
+def draw_curves(
+    history: Path, path: Path, headline: str, labels: Mapping[str, str], loss_title: str
+) -> None:
     """Loss and headline metric by epoch, training and validation, one colour per phase.
 
     Args:
         history: The `history.csv` of a run.
         path: PNG to write.
         headline: Name of the metric's column.
-        loss_name: What the loss is a mean of.
+        labels: Metric -> its name in the picture.
+        loss_title: Name of the loss.
     """
     with history.open() as file:
         rows = list(csv.DictReader(file))
@@ -57,7 +63,7 @@ def draw_curves(history: Path, path: Path, headline: str, loss_name: str) -> Non
     for axes, key, title in zip(
         figure.subplots(1, 2),
         ("loss", headline),
-        (f"Cross-entropy per {loss_name}", METRIC_NAMES.get(headline, headline)),
+        (loss_title, capital(labels.get(headline, headline))),
         strict=True,
     ):
         for phase, colour in zip(dict.fromkeys(r["phase"] for r in rows), cycle(_PHASE_COLOURS)):  # noqa: B905

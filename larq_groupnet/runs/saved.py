@@ -23,7 +23,6 @@ from larq_groupnet.data.pipeline import (
 )
 from larq_groupnet.data.rand_augment import rand_augment
 from larq_groupnet.deploy.fake_quant import FakeQuant, Int8Kernel
-from larq_groupnet.inference.full_image import FullImage
 from larq_groupnet.network.build import build, load_weights
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.weights import packed
@@ -199,14 +198,6 @@ def _folder_of(path: str | Path) -> tuple[Path, Recipe]:
 def _recipe_of(folder: Path) -> Recipe | None:
     file = folder / "recipe.json"
     return Recipe.from_dict(json.loads(file.read_text())) if file.is_file() else None
-
-
-def test_images(recipe: Recipe, data: Pipeline) -> tuple[tf.data.Dataset, FullImage | None]:
-    """The test set as `evaluate` takes it: batches, or full images and how to look at them."""
-    if data.target == "label":
-        return data.eval_batches("test"), None
-    view = FullImage(data.size, recipe.normalisation, recipe.eval_scales, recipe.eval_flip)
-    return data.full_images("test"), view
 
 
 def pipeline_of(recipe: Recipe, builder: tfds.core.DatasetBuilder) -> Pipeline:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +12,7 @@ from larq_groupnet.deploy import quantize
 from larq_groupnet.files import replacing
 from larq_groupnet.network.build import build, copy_weights
 from larq_groupnet.recipes.recipe import Phase, Recipe
-from larq_groupnet.runs.saved import LAST, EvalData, first_images, load_integers
+from larq_groupnet.runs.saved import LAST, first_images, load_integers
 from larq_groupnet.runs.snapshots import (
     Position,
     SnapshotCallback,
@@ -28,23 +27,16 @@ from larq_groupnet.training.callbacks import (
     StructureLog,
 )
 from larq_groupnet.training.distillation import Teacher, distilled
+from larq_groupnet.training.distribution import (
+    TrainingData,
+    count_batches,
+    training_share,
+    validation_share,
+)
 from larq_groupnet.training.optimizers import optimizer
 
 CALIBRATION_IMAGES = 64
 """On how many training images the ranges of an int8 phase are measured."""
-
-
-class TrainingData(EvalData, Protocol):
-    """Gives the batches from any point of a run on; `Pipeline` is one."""
-
-    def train_batches(
-        self,
-        steps_per_epoch: int,
-        first_epoch: int = 0,
-        first_step: int = 0,
-        context: tf.distribute.InputContext | None = None,
-    ) -> tf.data.Dataset:
-        """Endless batches, from a step of an epoch on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,32 +87,22 @@ class Session:
         return first_images(self.data, "train", CALIBRATION_IMAGES)
 
     def batches(self, epoch: int, step: int) -> tf.data.Dataset:
-        """Training data from a step of an epoch on, shared out over the workers."""
+        """Training data from a step of an epoch on, shared out over the replicas."""
         data, steps = self.data, self.steps_per_epoch
         if self.strategy.num_replicas_in_sync == 1:
             return data.train_batches(steps, epoch, step)
         return self.strategy.distribute_datasets_from_function(
-            lambda context: data.train_batches(steps, epoch, step, context)
+            lambda context: training_share(data, steps, epoch, step, context)
         )
 
-    def validation(self, batch_size: int) -> tf.data.Dataset:
-        """The validation set, of which every worker sees the whole."""
-        replicas = self.strategy.num_replicas_in_sync
-        if replicas == 1:
-            return self.validation_data
-        share = max(batch_size // replicas, 1)
-        return self.strategy.distribute_datasets_from_function(
-            lambda _: self.validation_data.rebatch(share)
+    def validation(self, batch_size: int) -> tuple[tf.data.Dataset, int | None]:
+        """The validation set, shared out over the replicas, and the steps of a pass."""
+        if self.strategy.num_replicas_in_sync == 1:
+            return self.validation_data, None
+        shared = self.strategy.distribute_datasets_from_function(
+            lambda context: validation_share(self.validation_data, batch_size, context)
         )
-
-    def validation_steps(self, batch_size: int) -> int | None:
-        """Batches of `validation`, which Keras cannot count where there are several workers."""
-        replicas = self.strategy.num_replicas_in_sync
-        if replicas == 1:
-            return None
-        share = max(batch_size // replicas, 1)
-        images = sum(len(batch) for batch, _ in self.validation_data)
-        return -(-images // share)
+        return shared, count_batches(self.validation_data)
 
 
 def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = None) -> Path:
@@ -206,7 +188,7 @@ def _fit(
     if snapshot is not None:
         model.test_on_batch(images, truth)  # Metrics are made by their first use.
         snapshots.restore(model, snapshot)
-        print(f"Going on in epoch {start.epoch + 1}, step {start.step + 1}", flush=True)
+        print(f"Resuming in epoch {start.epoch + 1}, step {start.step + 1}", flush=True)
     print(
         f"Phase {phase.name}: {phase.epochs} epochs of {session.steps_per_epoch} steps", flush=True
     )
@@ -218,6 +200,7 @@ def _fit(
         phase.average > 0,
     )
     logs = session.write_dir / "logs" / phase.name
+    validation, validation_steps = session.validation(len(images))
     # The rest of an epoch that was cut in two is a call of its own, and has fewer steps.
     cuts = [(start.epoch, start.step), *([(start.epoch + 1, 0)] if start.step else [])]
     with StopSignal(session.output_dir).watching() as stop:
@@ -228,15 +211,15 @@ def _fit(
                 steps_per_epoch=session.steps_per_epoch - step,
                 initial_epoch=epoch,
                 epochs=epoch + 1 if step else end,
-                validation_data=session.validation(len(images)),
-                validation_steps=session.validation_steps(len(images)),
+                validation_data=validation,
+                validation_steps=validation_steps,
                 callbacks=[
                     StopOnNonFinite(phase.name, phase.learning_rate, images),
                     best,
                     PhaseCSVLogger(history, phase.name),
                     tf.keras.callbacks.TensorBoard(str(logs)),
                     StructureLog(logs / "structure"),
-                    SnapshotCallback(snapshots, stop, position, best, history),
+                    SnapshotCallback(snapshots, stop, position, best, history, session.strategy),
                 ],
             )
             last = snapshots.last()
@@ -253,7 +236,7 @@ def compile_model(model: tf.keras.Model, session: Session, phase: Phase) -> None
     with session.strategy.scope():
         model.compile(
             optimizer=optimizer(phase, model, session.steps_per_epoch),
-            loss=session.task.loss(phase.label_smoothing),
+            loss=session.task.loss(phase.label_smoothing, phase.loss),
             metrics=session.task.metrics(),
             jit_compile=session.jit_compile,
         )
