@@ -139,22 +139,35 @@ def validation_share(
 ) -> tf.data.Dataset:
     """This worker's share of a validation set, pass after pass, every image once a pass.
 
-    Every replica gets as many batches as every other, because all compute together. Where images
-    run out, batches are smaller, or empty. Each step sees the images that one process would see.
+    All replicas compute together, on batches of one size. Where a worker runs out of images it
+    gets one again and again, which does not count; see `test_step`. Each step counts the images
+    that one process would.
 
     Args:
         batches: One pass, in batches of the size of a step on all replicas.
         batch_size: That size.
         context: Which worker this is.
+
+    Yields:
+        Images, truths, and True `(batch,)` for each image that counts.
     """
     workers, replicas = context.num_input_pipelines, context.num_replicas_in_sync
-    images = batches.unbatch().shard(workers, context.input_pipeline_id)
-    share = images.batch(-(-batch_size // replicas))
-    empty = tf.nest.map_structure(
-        lambda spec: tf.zeros((0, *spec.shape[1:]), spec.dtype), share.element_spec
-    )
-    share = share.concatenate(tf.data.Dataset.from_tensors(empty).repeat())
-    return share.take(count_batches(batches) * replicas // workers).repeat()
+    images, share = batches.unbatch(), -(-batch_size // replicas)
+    own = images.shard(workers, context.input_pipeline_id)
+    own = own.map(lambda image, truth: (image, truth, True))
+    again = images.take(1).map(lambda image, truth: (image, truth, False)).cache().repeat()
+    whole = own.concatenate(again).take(count_batches(batches) * share * replicas // workers)
+    return whole.batch(share, drop_remainder=True).repeat()
+
+
+def test_step(model: tf.keras.Model, data: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
+    """Keras' own step of a validation, without the images that do not count."""
+    images, truth, counted = tf.keras.utils.unpack_x_y_sample_weight(data)
+    scores = model(images, training=False)
+    if counted is not None:
+        truth, scores = (tf.boolean_mask(each, counted) for each in (truth, scores))
+    model.compute_loss(images, truth, scores)
+    return model.compute_metrics(images, truth, scores, None)
 
 
 def count_batches(batches: tf.data.Dataset) -> int:

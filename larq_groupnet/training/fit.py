@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from larq_groupnet.training.distillation import Teacher, distilled
 from larq_groupnet.training.distribution import (
     TrainingData,
     count_batches,
+    test_step,
     training_share,
     validation_share,
 )
@@ -184,9 +186,10 @@ def _fit(
     history = session.write_dir / "history.csv"
     with replacing(history) as temporary:
         temporary.write_text(start.history or (history.read_text() if history.exists() else ""))
-    images, truth = next(iter(session.validation_data))
+    images, _ = next(iter(session.validation_data))
+    validation, validation_steps = session.validation(len(images))
     if snapshot is not None:
-        model.test_on_batch(images, truth)  # Metrics are made by their first use.
+        model.evaluate(validation, steps=1, verbose=0)  # Metrics are made by their first use.
         snapshots.restore(model, snapshot)
         print(f"Resuming in epoch {start.epoch + 1}, step {start.step + 1}", flush=True)
     print(
@@ -200,7 +203,6 @@ def _fit(
         phase.average > 0,
     )
     logs = session.write_dir / "logs" / phase.name
-    validation, validation_steps = session.validation(len(images))
     # The rest of an epoch that was cut in two is a call of its own, and has fewer steps.
     cuts = [(start.epoch, start.step), *([(start.epoch + 1, 0)] if start.step else [])]
     with StopSignal(session.output_dir).watching() as stop:
@@ -233,6 +235,8 @@ def compile_model(model: tf.keras.Model, session: Session, phase: Phase) -> None
     """Compiles a model as a phase describes it."""
     # Keras' metrics are the same on every replica already; its default adds them up.
     model.distribute_reduction_method = "first"
+    if session.strategy.num_replicas_in_sync > 1:
+        model.test_step = functools.partial(test_step, model)
     with session.strategy.scope():
         model.compile(
             optimizer=optimizer(phase, model, session.steps_per_epoch),
