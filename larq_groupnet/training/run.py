@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,10 @@ from larq_groupnet.network.build import build
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.report.pictures import draw_curves, draw_labels, draw_predictions
 from larq_groupnet.runs.guards import check_folder, check_room, naming_bad_files
+from larq_groupnet.runs.identity import check_classes
 from larq_groupnet.runs.saved import load_run, pipeline_of, test_images
 from larq_groupnet.runs.snapshots import StopSignal
+from larq_groupnet.runs.source import find_source
 from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training.callbacks import TrainingError
 from larq_groupnet.training.distillation import Teacher, load_teacher
@@ -63,6 +66,7 @@ def run(
     output_dir: Path,
     start_from: str | Path | None = None,
     runtime: Runtime | None = None,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any] | None:
     """Does everything that `train.py` does, and returns what `results.json` holds.
 
@@ -77,6 +81,7 @@ def run(
         start_from: What to start the first phase from, instead of what the recipe says; see
             `start.load_start`.
         runtime: On what, and how precisely, to compute.
+        notes: Lines to print once everything that can be known before has been checked.
 
     Returns:
         The results; `None` from a worker that is not the chief, which writes nothing.
@@ -91,8 +96,9 @@ def run(
         ConversionError: If the trained network does not convert; the weights are kept.
     """
     with StopSignal(output_dir).at_once():
-        recipe = with_start(recipe, start_from)
-        weights = train_weights(recipe, data_dir, output_dir, runtime)
+        if start_from:
+            recipe = with_start(recipe, start_from)
+        weights = train_weights(recipe, data_dir, output_dir, runtime, notes)
         return None if weights is None else _judge(recipe, data_dir, output_dir, weights)
 
 
@@ -133,6 +139,7 @@ def train_weights(
     data_dir: Path,
     output_dir: Path,
     runtime: Runtime | None = None,
+    notes: Sequence[str] = (),
 ) -> Path | None:
     """The part of `run` that trains; arguments and errors are those of `run`.
 
@@ -140,7 +147,7 @@ def train_weights(
         The weights of the last phase; `None` from a worker that is not the chief.
     """
     runtime = runtime or Runtime()
-    check_folder(recipe.to_dict(), output_dir)
+    notes = [*notes, *check_folder(recipe.to_dict(), output_dir)]
     strategy = open_strategy(runtime.strategy)
     check_batch(recipe.batch_size, strategy)
     parameters = check_recipe(recipe, data_dir)
@@ -162,6 +169,7 @@ def train_weights(
             teacher = load_teacher(recipe)
     if is_chief(strategy):
         check_room(recipe, output_dir, parameters)
+        print(*notes, sep="\n", flush=True)
     tf.keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
     # Dropout then keeps its state in a variable, which a snapshot can hold.
@@ -236,8 +244,11 @@ def evaluate_only(recipe: Recipe, data_dir: Path, weights: str | Path) -> dict[s
         data_dir: Where datasets are kept.
         weights: Folder of a run, or a weights file.
     """
+    source = find_source(weights, recipe).sized(recipe.model.input_shape[:2])
+    builder = open_dataset(recipe.dataset, data_dir, recipe.on_bad_image)
+    check_classes(source.classes, class_names(builder), str(weights), recipe.dataset)
     check_recipe(recipe, data_dir)
-    model = load_run(weights, recipe)
+    model = source.load()
     data = pipeline_of(recipe, builder := prepare(recipe.dataset, data_dir, recipe.on_bad_image))
     batches, view = test_images(recipe, data)
     found, _ = evaluate(
