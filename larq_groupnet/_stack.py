@@ -1,5 +1,6 @@
 """Says in one sentence when the installed TensorFlow or Keras is one that Larq cannot use."""
 
+import os
 from importlib import metadata
 
 _NEEDED = {"tensorflow": "2.15.", "keras": "2.15."}
@@ -20,3 +21,12 @@ def check_stack() -> None:
             "larq_groupnet needs TensorFlow 2.15 with Keras 2.15, because Larq does not work with "
             f"Keras 3; found {received}: run `pip install 'tensorflow==2.15.1' 'keras==2.15.0'`."
         )
+
+
+def quiet() -> None:
+    """Keeps TensorFlow's remarks off the screen. Errors, and what the user has set, stay.
+
+    A command line calls this before TensorFlow is imported. A library must not: it would hide the
+    errors of other people's code.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

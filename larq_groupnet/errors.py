@@ -35,6 +35,10 @@ class ConversionError(UserError):
     """A model that cannot be converted, or a converted file that cannot be used."""
 
 
+class TrainingError(UserError, ArithmeticError):
+    """A run that cannot go on, such as one whose loss is no longer finite."""
+
+
 class MissingFileError(UserError, FileNotFoundError):
     """A path to nothing."""
 

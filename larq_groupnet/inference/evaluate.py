@@ -11,13 +11,15 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from larq_groupnet.data.pipeline import Pipeline, class_names, prepare
+from larq_groupnet.data.pipeline import Pipeline, class_names, open_dataset, prepare
 from larq_groupnet.deploy import load_interpreter
 from larq_groupnet.deploy.int8 import predict
 from larq_groupnet.inference.full_image import FullImage
 from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.recipes.recipe import Recipe
-from larq_groupnet.runs.saved import load_run, pipeline_of
+from larq_groupnet.runs.identity import check_classes
+from larq_groupnet.runs.saved import pipeline_of
+from larq_groupnet.runs.source import find_source
 from larq_groupnet.tasks.task import Task, task_of
 
 
@@ -98,13 +100,17 @@ def evaluate_only(recipe: Recipe, data_dir: Path, weights: str | Path) -> dict[s
         recipe: The one that they were trained with, see `saved.trained_recipe`; `eval_scales` and
             `eval_flip` may differ.
         data_dir: Where datasets are kept.
-        weights: Folder of a run, or a weights file.
+        weights: As for `find_source`.
 
     Raises:
         RecipeError: If the recipe does not fit the dataset, or there are no such weights.
+        DatasetError: If the dataset has other classes than the weights.
     """
+    source = find_source(weights, recipe).sized(recipe.model.input_shape[:2])
+    builder = open_dataset(recipe.dataset, data_dir, recipe.on_bad_image)
+    check_classes(source.classes, class_names(builder), str(weights), recipe.dataset)
     check_recipe(recipe, data_dir)
-    model, task = load_run(weights, recipe), task_of(recipe.model)
+    model, task = source.load(), task_of(recipe.model)
     data = pipeline_of(recipe, builder := prepare(recipe.dataset, data_dir, recipe.on_bad_image))
     batches, view = test_images(recipe, data)
     found, _ = evaluate(model, None, batches, task, class_names(builder), view=view)

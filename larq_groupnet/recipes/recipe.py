@@ -11,21 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from larq_groupnet.config import GroupNetConfig
+from larq_groupnet.errors import RecipeError
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.tasks.task import kind_of
-
-
-class RecipeError(ValueError):
-    """A recipe that cannot be run. One line: what was expected, received, and the choices."""
-
-
-class Interrupted(Exception):
-    """The run was asked to stop, and everything up to here is saved. Says how to go on."""
-
-    def __init__(self, message: str, signum: int):
-        super().__init__(message)
-        self.signum = signum
-
 
 Spec = str | Mapping[str, Any]
 """A name, or `{"class_name": NAME, "config": {...}}` as Keras serialises it."""
@@ -57,7 +45,8 @@ class Phase:
         schedule: One of `SCHEDULES`: `"cosine"` falls to 2 %, `"poly"` to 0 with power 0.9,
             `"steps"` to a tenth after each epoch of `drops`. Or any of Keras, as for `optimizer`.
         warmup_epochs: Epochs in which the learning rate rises linearly from 2 %.
-        drops: Epochs of this phase after which `"steps"` drops.
+        drops: Where `"steps"` drops, as shares of the epochs: `(0.5, 0.75)`. Whole numbers are
+            epochs and become shares, so that a change of `epochs` moves them.
         weight_decay: Decoupled, per step and times the learning rate. Binary kernels, batch
             normalisation, biases, gates and scales are left alone.
         coupled_decay: True for `weight_decay` as in PyTorch's SGD and Adam: added to the gradient.
@@ -84,7 +73,7 @@ class Phase:
     optimizer: Spec = "adam"
     schedule: Spec = "cosine"
     warmup_epochs: float = 1.0
-    drops: tuple[int, ...] = ()
+    drops: tuple[float, ...] = ()
     weight_decay: float = 0.0
     coupled_decay: bool = False
     loss: Spec = ""
@@ -100,16 +89,17 @@ class Phase:
     int8: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "drops", tuple(self.drops))
+        object.__setattr__(self, "drops", self._shares())
         object.__setattr__(self, "attention_blocks", tuple(self.attention_blocks))
         wanted = {
             "epochs": (self.epochs >= 0, "at least 0"),
             "learning_rate": (0 < self.learning_rate < math.inf, "a finite number above 0"),
             "warmup_epochs": (0 <= self.warmup_epochs < math.inf, "at least 0"),
             "drops": (
-                all(isinstance(e, int) and e > 0 for e in self.drops)
+                all(_is_number(d) and d > 0 for d in self.drops)
+                and (all(d < 1 for d in self.drops) or not self.epochs)
                 and list(self.drops) == sorted(set(self.drops)),
-                "rising epochs of at least 1",
+                f"rising shares between 0 and 1, or epochs from 1 to {max(self.epochs - 1, 1)}",
             ),
             "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "in [0, 1)"),
@@ -156,6 +146,24 @@ class Phase:
     def distils(self) -> bool:
         """Whether it learns from a teacher."""
         return self.soft_targets > 0 or self.attention > 0
+
+    def _shares(self) -> tuple[float, ...]:
+        """`drops` with epochs as shares; of a phase without epochs, as they are."""
+        epochs = self.epochs or 1
+        return tuple(d / epochs if type(d) is int else d for d in self.drops)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Phase:
+        """The inverse of `dataclasses.asdict`, also of an older version.
+
+        Drops were epochs then, and could lie behind the last one, where they changed nothing.
+        """
+        values, epochs = dict(values), values["epochs"]
+        if epochs and any(type(drop) is int for drop in values.get("drops", ())):
+            values["drops"] = [drop for drop in values["drops"] if drop < epochs]
+            if not values["drops"]:
+                values["schedule"] = "constant"
+        return cls(**values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -313,7 +321,7 @@ class Recipe:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
         """The inverse of `to_dict`, also after a trip through JSON."""
-        phases = tuple(Phase(**phase) for phase in values["phases"])
+        phases = tuple(map(Phase.from_dict, values["phases"]))
         model = GroupNetConfig.from_dict(values["model"])
         return cls(**{**values, "model": model, "phases": phases})
 
@@ -341,8 +349,12 @@ def _check_spec(option: str, spec: Any, names: tuple[str, ...] | None) -> None:
         raise RecipeError(unknown(kind, name, names) + f", or a class of Keras' {kind}s")
 
 
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
 def _is_scale(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < math.inf
+    return _is_number(value) and value > 0
 
 
 def unknown(kind: str, received: str, choices: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def run(
     output_dir: Path,
     start_from: str | Path | None = None,
     runtime: Runtime | None = None,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any] | None:
     """Does everything that `train.py` does, and returns what `results.json` holds.
 
@@ -51,6 +53,7 @@ def run(
         start_from: What to start the first phase from, instead of what the recipe says; see
             `start.load_start`.
         runtime: On what, and how precisely, to compute.
+        notes: Lines to print once everything that can be known before has been checked.
 
     Returns:
         The results; `None` from a worker that is not the chief, which writes nothing.
@@ -65,8 +68,9 @@ def run(
         ConversionError: If the trained network does not convert; the weights are kept.
     """
     with StopSignal(output_dir).at_once():
-        recipe = with_start(recipe, start_from)
-        weights = train_weights(recipe, data_dir, output_dir, runtime)
+        if start_from:
+            recipe = with_start(recipe, start_from)
+        weights = train_weights(recipe, data_dir, output_dir, runtime, notes)
         return None if weights is None else judge(recipe, data_dir, output_dir, weights)
 
 
@@ -75,6 +79,7 @@ def train_weights(
     data_dir: Path,
     output_dir: Path,
     runtime: Runtime | None = None,
+    notes: Sequence[str] = (),
 ) -> Path | None:
     """The part of `run` that trains; arguments and errors are those of `run`.
 
@@ -82,7 +87,7 @@ def train_weights(
         The weights of the last phase; `None` from a worker that is not the chief.
     """
     runtime = runtime or Runtime()
-    check_folder(recipe.to_dict(), output_dir)
+    notes = [*notes, *check_folder(recipe.to_dict(), output_dir)]
     strategy = open_strategy(runtime.strategy)
     check_batch(recipe.batch_size, strategy)
     parameters = check_recipe(recipe, data_dir)
@@ -105,6 +110,7 @@ def train_weights(
             teacher = load_teacher(recipe)
     if is_chief(strategy):
         check_room(recipe, output_dir, parameters)
+        print(*notes, sep="\n", flush=True)
     tf.keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
     # Dropout then keeps its state in a variable, which a snapshot can hold.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 
 import tensorflow as tf
@@ -14,12 +15,15 @@ from larq_groupnet.runs.saved import load_run
 from larq_groupnet.weights.resolve import adopt, is_path
 
 
-def with_start(recipe: Recipe, start_from: str | Path | None) -> Recipe:
+def with_start(
+    recipe: Recipe, start_from: str | Path | None, given: Collection[str] = ()
+) -> Recipe:
     """The recipe with what it starts from, and with the network that this needs.
 
     Args:
         recipe: A recipe.
         start_from: Instead of what the recipe says, or `None`.
+        given: Options of the network that the user gave, which stay as they are.
 
     Returns:
         The recipe. If it starts from a registered set, options of its network that it leaves at
@@ -33,7 +37,7 @@ def with_start(recipe: Recipe, start_from: str | Path | None) -> Recipe:
     if not recipe.start_from or path.is_dir() or is_path(recipe.start_from):
         return recipe
     try:
-        model = adopt(recipe.start_from, recipe.name, recipe.model, also=("input_shape",))
+        model = adopt(recipe.start_from, recipe.name, recipe.model, also=("input_shape", *given))
     except ValueError as error:
         raise RecipeError(_no_start(recipe, error)) from error
     return dataclasses.replace(recipe, model=model)
