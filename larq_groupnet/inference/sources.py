@@ -17,9 +17,9 @@ from larq_groupnet.deploy.description import read_description
 from larq_groupnet.deploy.flatbuffer import ConversionError, load_interpreter
 from larq_groupnet.deploy.int8 import predict
 from larq_groupnet.errors import MissingFileError, UserError
+from larq_groupnet.family import build
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.inference.full_image import Array, FullImage, Predict
-from larq_groupnet.network.build import build
 from larq_groupnet.recipes.recipe import NORMALISATIONS
 from larq_groupnet.runs.saved import describe_run, load_run
 from larq_groupnet.weights import packed
