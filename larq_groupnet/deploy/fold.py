@@ -265,6 +265,7 @@ def _gated(name: str, sigma: float, own: _Value, aggregate: _Value) -> _Value:
 
 _RULES: dict[type, _Rule] = {
     layers.Add: _add,
+    layers.AveragePooling2D: _homogeneous,
     layers.BatchNormalization: _batch_norm,
     layers.Concatenate: _concatenate,
     layers.Conv2D: _real_kernel,

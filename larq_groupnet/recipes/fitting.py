@@ -9,8 +9,9 @@ from typing import Any
 from larq_groupnet.config import NOT_BINARY_QUANTIZERS
 from larq_groupnet.data.pipeline import class_names, open_dataset
 from larq_groupnet.network.build import build
+from larq_groupnet.network.kinds import of_task
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
-from larq_groupnet.tasks.task import task, task_of
+from larq_groupnet.tasks.task import kind_of, task
 
 
 def check_recipe(recipe: Recipe, data_dir: Path) -> int:
@@ -46,9 +47,9 @@ def _check_dataset(recipe: Recipe, data_dir: Path) -> None:
     """Classes, channels and kind of truth."""
     config, builder = recipe.model, open_dataset(recipe.dataset, data_dir, recipe.on_bad_image)
     features = builder.info.features
-    own = task_of(config)
-    fitting = [kind for kind in task.values() if any(name in features for name in kind.targets)]
-    heads = own.heads if type(own) in fitting else tuple(h for k in fitting for h in k.heads)
+    kind_of(config.head)
+    fitting = [name for name, kind in task.items() if {*kind.targets} & {*features}]
+    heads = tuple(head for name in fitting for head in of_task(name))
     wanted: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "num_classes": (config.num_classes, (len(class_names(builder)),)),
         "input_shape channels": (config.input_shape[2], (features["image"].shape[-1],)),

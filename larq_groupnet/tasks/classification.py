@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 @task("classification")
 class Classification(Task):
-    """Images to probabilities `(batch, num_classes)`; labels `(batch,) int32`."""
+    """Images to scores `(batch, num_classes)`; labels `(batch,) int32`."""
 
-    heads = ("classifier",)
     targets = ("label",)
     augmentations = ("none", "colour", "shift", "cifar", "imagenet")
     mixes = True
@@ -30,7 +29,7 @@ class Classification(Task):
     class_labels = {"recall": "recall"}
     unit = "images"
     loss_title = "Cross-entropy per image"
-    from_logits = False
+    gives_logits = False
     # A sign that rounding flips may change the whole of an image's answer.
     thresholds = Thresholds(agreement=0.98, gap=0.01)
     num_pictures = 40

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from larq_groupnet.config import DENSE_HEADS
 from larq_groupnet.data import VOID
 from larq_groupnet.tasks.task import Task, Thresholds, task
 
@@ -20,9 +19,8 @@ if TYPE_CHECKING:
 
 @task("segmentation")
 class Segmentation(Task):
-    """Images to logits `(batch, height, width, num_classes)`; class maps without the last axis."""
+    """Images to scores `(batch, height, width, num_classes)`; class maps without the last axis."""
 
-    heads = DENSE_HEADS
     targets = ("mask", "segmentation_mask")
     augmentations = ("none", "colour", "segmentation")
     headline = "miou"

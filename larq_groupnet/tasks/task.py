@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from larq_groupnet.errors import ConfigError
+from larq_groupnet.network.kinds import HEADS
 from larq_groupnet.registries import Registry
 
 if TYPE_CHECKING:  # Recipes ask a task what it allows, before TensorFlow is loaded.
@@ -38,8 +39,14 @@ class Thresholds(NamedTuple):
 class Task:
     """One kind of prediction. A subclass with `@task(NAME)` is all that a new one needs.
 
+    The heads of the network that predict it name it, see `larq_groupnet.network.kinds.head`.
+
+    Args:
+        num_classes: Classes, or values, of a prediction.
+        from_logits: True if the network ends without softmax; `None` for what its head does by
+            itself.
+
     Attributes:
-        heads: Heads of the network that predict it.
         targets: Features of a dataset that hold the truth; the first that a dataset has is taken.
         augmentations: Names of the augmentations after which the truth still fits the image.
         mixes: True if images can be blended, or their content changed at will (mixup, CutMix,
@@ -52,13 +59,12 @@ class Task:
         unit: What is predicted, in the plural.
         loss_title: Name of the loss in pictures.
         default_loss: Name of a registered loss.
-        from_logits: True if the network ends without softmax.
+        gives_logits: True if its heads end without softmax, unless told otherwise.
         void: The label that counts nowhere.
         thresholds: Of the converted file.
         num_pictures: Test images in the picture of predictions.
     """
 
-    heads: ClassVar[tuple[str, ...]] = ()
     targets: ClassVar[tuple[str, ...]] = ()
     augmentations: ClassVar[tuple[str, ...]] = ("none",)
     mixes: ClassVar[bool] = False
@@ -69,13 +75,14 @@ class Task:
     unit: ClassVar[str] = "pixels"
     loss_title: ClassVar[str] = "Loss"
     default_loss: ClassVar[str] = "cross_entropy"
-    from_logits: ClassVar[bool] = True
+    gives_logits: ClassVar[bool] = True
     void: ClassVar[int] = -1
     thresholds: ClassVar[Thresholds] = Thresholds(agreement=0.998, gap=0.002)
     num_pictures: ClassVar[int] = 12
 
-    def __init__(self, num_classes: int):
+    def __init__(self, num_classes: int, from_logits: bool | None = None):
         self.num_classes = num_classes
+        self.from_logits = self.gives_logits if from_logits is None else from_logits
 
     @property
     def name(self) -> str:
@@ -194,19 +201,17 @@ def task_of(config: GroupNetConfig) -> Task:
     """The task that the head of a network is for.
 
     Raises:
-        ConfigError: If the network has no head, or one that no task knows.
+        ConfigError: If the network has no head, or one of a task that is not registered.
     """
-    return kind_of(config.head)(config.num_classes)
+    return kind_of(config.head)(config.num_classes, config.gives != "probabilities")
 
 
 def kind_of(head: str | None) -> type[Task]:
     """The class of the task that a head is for; errors as of `task_of`."""
     _register()
-    for kind in task.values():
-        if head in kind.heads:
-            return kind
-    choices = ", ".join(name for kind in task.values() for name in kind.heads)
-    raise ConfigError(f"head: expected one of {choices}. Received: {head!r}")
+    if head is None:
+        raise ConfigError(f"head: expected one of {', '.join(HEADS)}. Received: None")
+    return task.find(HEADS.find(head).task)
 
 
 def kind_in(results: Mapping[str, Any]) -> type[Task]:
