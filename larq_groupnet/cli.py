@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -127,6 +128,13 @@ class _Path(flags.ArgumentParser):
         return Path(argument).expanduser()
 
 
+class _Home(flags.ArgumentParser):
+    """A text that may start with `~`."""
+
+    def parse(self, argument: str) -> str:
+        return os.path.expanduser(argument)
+
+
 class _Size(flags.ArgumentParser):
     """Height and width in pixels."""
 
@@ -171,6 +179,11 @@ def _path(name: str, default: str | None, help: str) -> Define:
     return lambda values: flags.DEFINE(_Path(), name, default, help, values)
 
 
+def _home(name: str, default: str | None, help: str) -> Define:
+    """A path or a name; `~` is the home folder."""
+    return lambda values: flags.DEFINE(_Home(), name, default, help, values)
+
+
 def _many(name: str, help: str) -> Define:
     return lambda values: flags.DEFINE_multi_string(name, [], help, values)
 
@@ -210,9 +223,9 @@ _TRAIN = (
     *_RECIPE,
     _DATA_DIR,
     _path("output_dir", None, "Takes everything that is written; runs/MODEL-TIME by default."),
-    _text("resume", None, "Resume the run in this folder; alone, the newest of --model in runs/."),
+    _home("resume", None, "Resume the run in this folder; alone, the newest of --model in runs/."),
     _path("evaluate", None, "Only evaluate a run's folder or a weights file on the test images."),
-    _text("start_from", None, "Start from a run's folder, a weights file or registered weights."),
+    _home("start_from", None, "Start from a run's folder, a weights file or registered weights."),
     _text("phase", None, "Train only this phase; --start_from RUN starts from the one before."),
     _int("int8_epochs", 0, "Epochs of a last phase with integers where it is not binary.", 0),
     _text("on_bad_image", None, "error, or skip to leave bad images out and list them."),

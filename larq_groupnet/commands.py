@@ -104,10 +104,11 @@ def _train(o: _Options) -> None:
     )
     folder = o.folder(choice.recipe.name)
     from larq_groupnet.training.run import run
-    from larq_groupnet.training.start import with_start
 
-    recipe = with_start(choice.recipe, o.start_from, choice.given)
-    _report(run(recipe, o.data_dir, folder, runtime=o.runtime(), notes=choice.notes), folder)
+    results = run(
+        choice.recipe, o.data_dir, folder, o.start_from, o.runtime(), choice.notes, choice.given
+    )
+    _report(results, folder)
 
 
 def _resume(o: _Options) -> None:
@@ -119,7 +120,7 @@ def _resume(o: _Options) -> None:
         raise RecipeError(f"model: expected {recipe.name}, as in {folder}. Received: {o.model}.")
     from larq_groupnet.training.run import run
 
-    _report(run(recipe, o.data_dir, folder, runtime=o.runtime()), folder)
+    _report(run(recipe, o.data_dir, folder, runtime=o.runtime(), given=None), folder)
 
 
 def _report(results: Mapping[str, Any] | None, folder: Path) -> None:

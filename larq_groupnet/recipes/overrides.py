@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -54,6 +55,8 @@ def override(recipe: Recipe, changes: Iterable[tuple[str, str]]) -> Recipe:
             options[key] = _parse_option(recipe.model, key, text)
         elif key in _RECIPE_FIELDS:
             own[key] = _parse(key, text, getattr(recipe, key))
+            if key in ("start_from", "teacher"):
+                own[key] = os.path.expanduser(own[key])
         else:
             for phase, field, value in _phase_changes(recipe, key, text):
                 field, _, argument = field.partition(".")

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
-from larq_groupnet.data import VOID
 from larq_groupnet.files import replacing
 
 BACKGROUND = "#20242b"
@@ -90,16 +89,18 @@ def draw_predictions(
     class_names: Sequence[str],
     path: Path,
     title: str,
+    void: int,
 ) -> None:
     """Image, truth, prediction and error of some scenes, two scenes a row, with a legend.
 
     Args:
         images: `(height, width, 3) uint8`, each of its own size.
-        truths: Class maps `(height, width)`, in which void is left white.
+        truths: Class maps `(height, width)`.
         scores: `(height, width, classes)`; the class of a pixel is the one of the highest.
         class_names: One per class, background first.
         path: PNG to write.
         title: Line above the picture.
+        void: The label that is left white.
     """
     colours = [BACKGROUND, *class_colours(len(class_names) - 1)]
     rows = -(-len(images) // 2)
@@ -117,10 +118,10 @@ def draw_predictions(
         row, column = divmod(index, 2)
         cells = grid[row, 5 * column : 5 * column + 4]
         cells[0].imshow(image, interpolation="nearest")
-        _show_classes(cells[1], truth, colours)
-        _show_classes(cells[2], predicted, colours)
-        wrong = (truth != predicted) & (truth != VOID)
-        _show_classes(cells[3], wrong.astype(int), [_RIGHT, _WRONG])
+        _show_classes(cells[1], truth, colours, void)
+        _show_classes(cells[2], predicted, colours, void)
+        wrong = (truth != predicted) & (truth != void)
+        _show_classes(cells[3], wrong.astype(int), [_RIGHT, _WRONG], void)
         if row == 0:
             for axes, name in zip(cells, ("image", "truth", "prediction", "error"), strict=True):
                 axes.set_title(name, fontsize=10)
@@ -165,9 +166,9 @@ def draw_labels(
     _save(figure, path, dpi=100)
 
 
-def _show_classes(axes: Axes, classes: np.ndarray, colours: Sequence[str]) -> None:
+def _show_classes(axes: Axes, classes: np.ndarray, colours: Sequence[str], void: int) -> None:
     axes.imshow(
-        np.ma.masked_equal(classes, VOID),
+        np.ma.masked_equal(classes, void),
         cmap=ListedColormap(list(colours)),
         norm=BoundaryNorm(np.arange(len(colours) + 1) - 0.5, len(colours)),
         interpolation="nearest",

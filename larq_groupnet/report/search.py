@@ -70,8 +70,9 @@ def draw_frontier(
 
 def search_table(results: Mapping[str, Any]) -> str:
     """The frontier and uniform K, by OPs, from the `results.json` of a search."""
+    metric = capital(results.get("label", results["metric"]))
     rows = [[f"{results['name']} on {results['dataset']}", "K by stage", "OPs (M)",
-             "memory (kB)", f"{capital(results.get('label', results['metric']))}, validation"]]  # fmt: skip
+             "memory (kB)", f"{metric}, validation"]]  # fmt: skip
     best = [row for row in results["trials"] if row["on_frontier"]]
     named = [(f"trial {row['trial']}", row) for row in best]
     named += [("uniform", row) for row in results["uniform"]]

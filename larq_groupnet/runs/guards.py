@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ import tensorflow_datasets as tfds
 from larq_groupnet.data.folders import FolderDataset
 from larq_groupnet.files import write_json
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
-from larq_groupnet.runs.lock import is_new
+from larq_groupnet.runs.identity import check_classes, read_classes, record_classes
+from larq_groupnet.runs.lock import holding, is_new
 from larq_groupnet.runs.snapshots import KEPT
+from larq_groupnet.version import __version__
 
 SPARE_BYTES = 2**26
 """Room for what is small: logs, the converted file, tables and pictures."""
@@ -126,6 +128,30 @@ def check_room(recipe: Recipe, output_dir: Path, parameters: int) -> None:
         raise RecipeError(
             f"output_dir: expected a folder that can be written. Received: {output_dir} ({error})"
         ) from error
+
+
+@contextlib.contextmanager
+def claimed(
+    recipe: Recipe, output_dir: Path, classes: Sequence[str], parameters: int
+) -> Iterator[None]:
+    """Holds a run's folder, and writes what it is a run of.
+
+    Args:
+        recipe: What is to be trained.
+        output_dir: Where to.
+        classes: Of its dataset, in the order of their labels.
+        parameters: Of its network.
+
+    Raises:
+        RecipeError: If another process holds it, or as `check_folder` and `check_room`.
+        DatasetError: If the folder holds a run of other classes.
+    """
+    with holding(output_dir):
+        check_folder(recipe.to_dict(), output_dir)  # Another process may have come first.
+        check_classes(read_classes(output_dir), classes, f"the run in {output_dir}", recipe.dataset)
+        check_room(recipe, output_dir, parameters)
+        record_classes(output_dir, classes, __version__)
+        yield
 
 
 @contextlib.contextmanager

@@ -55,6 +55,17 @@ def holding(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
+def check_free(folder: Path) -> None:
+    """Sees whether a folder is free, and writes nothing.
+
+    Raises:
+        RecipeError: If another process holds it; says which.
+    """
+    if (folder / NAME).exists():
+        with holding(folder):
+            pass
+
+
 def is_new(folder: Path) -> bool:
     """True if a folder does not exist or holds nothing but a lock."""
     if not folder.exists():

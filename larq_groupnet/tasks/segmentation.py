@@ -73,4 +73,4 @@ class Segmentation(Task):
         """Image, truth, prediction and error, side by side."""
         from larq_groupnet.report.pictures import draw_predictions
 
-        draw_predictions(images, truths, scores, class_names, path, title)
+        draw_predictions(images, truths, scores, class_names, path, title, VOID)

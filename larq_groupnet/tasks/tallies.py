@@ -267,6 +267,7 @@ def _judged(
 
 
 def checked_void(ignore: int | None, classes: int) -> int | None:
+    """`ignore`, if it is none of the classes."""
     if ignore is not None and 0 <= ignore < classes:
         raise ValueError(
             "The ignored label is none of the classes; use a larger one, or None. "

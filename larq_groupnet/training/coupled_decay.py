@@ -1,4 +1,4 @@
-"""Weight decay inside the gradient, as the authors' optimizers (PyTorch's `weight_decay`) have it."""
+"""Weight decay inside the gradient, as `weight_decay` is in PyTorch and so at the authors'."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from typing import Any
 import larq as lq
 import tensorflow as tf
 
-from larq_groupnet.network.quantizers import has_latent_kernel
 from larq_groupnet.hints import did_you_mean
+from larq_groupnet.network.quantizers import has_latent_kernel
 from larq_groupnet.recipes.recipe import Phase, RecipeError
 from larq_groupnet.training.coupled_decay import with_coupled_decay
 from larq_groupnet.training.head_factor import with_head_factor
@@ -147,7 +147,7 @@ def split(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 def _named(
     name: str, own: Mapping[str, tuple[type, dict[str, Any]]], module: Any, option: str
 ) -> tuple[type, dict[str, Any]]:
-    """The class of a name and its arguments here: ours, one registered with Keras, or Keras' own."""
+    """The class of a name, and its arguments here: ours, a registered one, or Keras' own."""
     if name in own:
         kind, options = own[name]
         return kind, dict(options)

@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from larq_groupnet.data.pipeline import prepare
-from larq_groupnet.inference.judge import judge
-from larq_groupnet.recipes.fitting import check_recipe
-from larq_groupnet.recipes.recipe import Recipe, RecipeError
-from larq_groupnet.runs.guards import check_folder, check_room, naming_bad_files
-from larq_groupnet.runs.saved import pipeline_of
-from larq_groupnet.runs.snapshots import StopSignal
-from larq_groupnet.tasks.task import task_of
-from larq_groupnet.training.callbacks import TrainingError
-from larq_groupnet.training.distillation import Teacher, load_teacher
-from larq_groupnet.training.distribution import Runtime, check_batch, is_chief, open_strategy
-from larq_groupnet.training.fit import Session, train
-from larq_groupnet.training.optimizers import make_optimizer
-from larq_groupnet.training.start import load_start, with_start
+from larq_groupnet.data.pipeline import class_names, open_dataset, prepare
 
 # TODO(lead): drop; these are only here for callers that know the earlier places.
 from larq_groupnet.files import write_json  # noqa: E402, F401, I001
 from larq_groupnet.inference.evaluate import evaluate_only  # noqa: E402, F401
-from larq_groupnet.recipes.fitting import adapt  # noqa: E402, F401
+from larq_groupnet.inference.judge import judge
+from larq_groupnet.recipes.fitting import (
+    adapt,  # noqa: E402, F401
+    check_recipe,
+)
+from larq_groupnet.recipes.recipe import Recipe, RecipeError
+from larq_groupnet.runs.guards import check_folder, claimed, naming_bad_files
+from larq_groupnet.runs.identity import check_classes, read_classes
+from larq_groupnet.runs.lock import check_free
+from larq_groupnet.runs.saved import pipeline_of
+from larq_groupnet.runs.snapshots import StopSignal
 from larq_groupnet.tasks.judgement import disagreement  # noqa: E402, F401
+from larq_groupnet.tasks.task import task_of
+from larq_groupnet.training.callbacks import TrainingError
+from larq_groupnet.training.distillation import Teacher, check_teacher, load_teacher
+from larq_groupnet.training.distribution import Runtime, check_batch, is_chief, open_strategy
+from larq_groupnet.training.fit import Session, train
+from larq_groupnet.training.optimizers import make_optimizer
+from larq_groupnet.training.start import check_start, load_start, with_start
 
 
 def run(
@@ -40,6 +44,7 @@ def run(
     start_from: str | Path | None = None,
     runtime: Runtime | None = None,
     notes: Sequence[str] = (),
+    given: Collection[str] | None = (),
 ) -> dict[str, Any] | None:
     """Does everything that `train.py` does, and returns what `results.json` holds.
 
@@ -54,6 +59,8 @@ def run(
             `start.load_start`.
         runtime: On what, and how precisely, to compute.
         notes: Lines to print once everything that can be known before has been checked.
+        given: Options of the network that stay as they are beside registered weights; `None` for
+            all, as when a run is resumed.
 
     Returns:
         The results; `None` from a worker that is not the chief, which writes nothing.
@@ -67,10 +74,10 @@ def run(
         Interrupted: After SIGINT or SIGTERM.
         ConversionError: If the trained network does not convert; the weights are kept.
     """
-    with StopSignal(output_dir).at_once():
-        if start_from:
-            recipe = with_start(recipe, start_from)
-        weights = train_weights(recipe, data_dir, output_dir, runtime, notes)
+    with StopSignal(output_dir).at_once(), contextlib.ExitStack() as held:
+        if given is not None:
+            recipe = with_start(recipe, start_from, given)
+        weights = train_weights(recipe, data_dir, output_dir, runtime, notes, held)
         return None if weights is None else judge(recipe, data_dir, output_dir, weights)
 
 
@@ -80,8 +87,11 @@ def train_weights(
     output_dir: Path,
     runtime: Runtime | None = None,
     notes: Sequence[str] = (),
+    held: contextlib.ExitStack | None = None,
 ) -> Path | None:
     """The part of `run` that trains; arguments and errors are those of `run`.
+
+    With `held`, the folder stays this process's own until that is closed.
 
     Returns:
         The weights of the last phase; `None` from a worker that is not the chief.
@@ -90,6 +100,9 @@ def train_weights(
     notes = [*notes, *check_folder(recipe.to_dict(), output_dir)]
     strategy = open_strategy(runtime.strategy)
     check_batch(recipe.batch_size, strategy)
+    if is_chief(strategy):
+        check_free(output_dir)
+    check_start(recipe)
     parameters = check_recipe(recipe, data_dir)
     check_phases(recipe)
     if runtime.precision != "float32" and any(p.int8 and p.epochs for p in recipe.phases):
@@ -103,21 +116,25 @@ def train_weights(
             f"start_from: expected trained weights for phase {first.name} alone, as "
             "--start_from RUN. Received: none"
         )
+    names = class_names(open_dataset(recipe.dataset, data_dir, recipe.on_bad_image))
+    check_classes(read_classes(output_dir), names, f"the run in {output_dir}", recipe.dataset)
     start = load_start(recipe)
     teacher = None
     if recipe.teacher:
+        check_teacher(recipe, names)
         with strategy.scope():
             teacher = load_teacher(recipe)
+    own = contextlib.ExitStack()
     if is_chief(strategy):
-        check_room(recipe, output_dir, parameters)
-        print(*notes, sep="\n", flush=True)
+        (held or own).enter_context(claimed(recipe, output_dir, names, parameters))
+        print(*notes, sep="\n", end="\n" if notes else "", flush=True)
     tf.keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
     # Dropout then keeps its state in a variable, which a snapshot can hold.
     tf.keras.backend.experimental.enable_tf_random_generator()
 
     builder = prepare(recipe.dataset, data_dir, recipe.on_bad_image)
-    with contextlib.ExitStack() as stack:
+    with own as stack:
         scratch = None
         if not is_chief(strategy):
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))

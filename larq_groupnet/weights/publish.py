@@ -21,9 +21,9 @@ from larq_groupnet.files import replacing
 from larq_groupnet.recipes.overrides import override
 from larq_groupnet.registry import list_models
 from larq_groupnet.runs.saved import load_run
-from larq_groupnet.training import Phase, Recipe, load_recipe
 from larq_groupnet.tasks.judgement import disagreement
 from larq_groupnet.tasks.task import kind_in
+from larq_groupnet.training import Phase, Recipe, load_recipe
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.metadata import Metric
 from larq_groupnet.weights.registry import Entry, register

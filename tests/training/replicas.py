@@ -92,9 +92,13 @@ class Data:
         self.images = rng.uniform(-1, 1, (64 + validation, 16, 16, 3)).astype("f4")
         dense = recipe.model.head != "classifier"
         # Classes by colour; void covers another share of every image.
-        truth = np.digitize(self.images.mean(-1) if dense else self.images[:, 8, 8, 0], [-0.5, 0, 0.5])
+        truth = np.digitize(
+            self.images.mean(-1) if dense else self.images[:, 8, 8, 0], [-0.5, 0, 0.5]
+        )
         if dense:
-            truth = np.where(rng.uniform(size=truth.shape) < rng.uniform(size=(len(truth), 1, 1)), VOID, truth)
+            truth = np.where(
+                rng.uniform(size=truth.shape) < rng.uniform(size=(len(truth), 1, 1)), VOID, truth
+            )
         self.truth = truth.astype("i4")
 
     def train_batches(self, steps_per_epoch, first_epoch=0, first_step=0, context=None):
@@ -132,7 +136,6 @@ class Data:
 
 
 def teacher_of(recipe, strategy):
-    import tensorflow as tf
 
     from larq_groupnet.network.build import build
     from larq_groupnet.training.distillation import Teacher

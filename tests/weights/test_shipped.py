@@ -9,8 +9,8 @@ from conftest import ROOT
 
 import larq_groupnet
 from larq_groupnet.data.pipeline import Pipeline, class_names, prepare
-from larq_groupnet.tasks.task import task_of
 from larq_groupnet.inference.evaluate import evaluate
+from larq_groupnet.tasks.task import task_of
 from larq_groupnet.weights import registry
 
 LARGEST = 1_500_000
