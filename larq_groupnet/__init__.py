@@ -7,14 +7,12 @@ legacy Keras and registers the TFDS datasets `digits`, `digit_scenes`, `voc2012`
 from importlib import import_module
 from typing import Any
 
-from larq_groupnet._stack import use_legacy_keras
+from larq_groupnet._stack import use_legacy_keras, when_imported
 
 use_legacy_keras()
+when_imported()
 
 from larq_groupnet.config import BPAC_RATES, EQUAL_RATES, ConfigError, GroupNetConfig  # noqa: E402
-from larq_groupnet.data import digit_scenes as _digit_scenes  # noqa: E402, F401
-from larq_groupnet.data import digits as _digits  # noqa: E402, F401
-from larq_groupnet.data import voc as _voc  # noqa: E402, F401
 from larq_groupnet.network.complexity import complexity  # noqa: E402
 from larq_groupnet.registry import get_model, list_models  # noqa: E402
 from larq_groupnet.version import __version__  # noqa: E402
