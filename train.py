@@ -209,10 +209,12 @@ def _exit_on_user_error(argv: list[str]) -> None:
     """A wrong value is one line and status 2; anything else keeps its traceback."""
     try:
         from larq_groupnet import ConfigError
+        from larq_groupnet._stack import quiet
         from larq_groupnet.data import DatasetError
         from larq_groupnet.training import Interrupted, RecipeError
     except ImportError as error:
         sys.exit(f"train.py: {error}")
+    quiet()
     try:
         main(argv)
     except (ConfigError, DatasetError, RecipeError) as error:

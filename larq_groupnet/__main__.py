@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
 
+from larq_groupnet._stack import quiet
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -59,6 +61,7 @@ def main(argv: list[str]) -> None:
     if not least <= len(argv) - 2 <= most:
         print(f"expected one of: {', '.join(commands)}, and what to do it with. {__doc__}")
         sys.exit(2)
+    quiet()
     try:
         command(*argv[2:])
     except (ImportError, OSError, TypeError, ValueError) as error:
