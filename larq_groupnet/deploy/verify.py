@@ -5,7 +5,8 @@ the signs that the file computed, and the rule has no exceptions:
 
 * Flipped signs are rounding if their values are within `SIGN_TOLERANCE` root mean squares of 0 (of
   the quantizer's nearest threshold), at most `MOST_ROUNDED` of the layer's farther than `NEAR`, and
-  at most `MOST_FLIPS` of them in all.
+  at most `MOST_FLIPS` of them in all, ties (`TIE`) not counted.
+* Signs that the file takes of its own numbers are those that the model takes of these numbers.
 * The outputs on the file's signs agree within `OUTPUT_TOLERANCE` of the largest output.
 
 Anything else is wrong.
@@ -172,6 +173,11 @@ def _judge(expected: Array, received: Array, on_signs: Array, run: SignsOfFile) 
 
 def _wrong_signs(name: str, run: SignsOfFile) -> str:
     flips = run.flips[name]
+    if flips.misread:
+        return (
+            f"{flips.misread} of the {flips.values} signs that {name} reads are not those of the "
+            "file's own numbers, so the file quantizes otherwise than the model"
+        )
     return (
         f"{flips.flipped} of the {flips.values} signs that {name} reads flip (at most "
         f"{MOST_FLIPS:.0%} may), {flips.far} of them farther than {NEAR} root mean squares from 0 "
