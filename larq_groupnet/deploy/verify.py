@@ -87,10 +87,11 @@ def verify(
     Args:
         model: A model with one input and one output; its quantizers are replaced while it runs.
         file: Its `.tflite`, or the content of it.
-        data: Real samples `(n, height, width, channels) float32`, preprocessed for the model.
-        output_dir: Where to write `input.bin` and `expected_output.bin` (raw little-endian float32;
-            the second is what the file computes here) and `verify.json`, which describes them, to
-            repeat the comparison on a device.
+        data: Real samples `(n, height, width, channels)` as the model reads them: float32,
+            preprocessed, or uint8 for a model that normalises inside.
+        output_dir: Where to write `input.bin` and `expected_output.bin` (raw and little-endian; the
+            first in the type that the file reads, the second is what the file computes here) and
+            `verify.json`, which describes them, to repeat the comparison on a device.
 
     Returns:
         What was found. Its verdict is `"equal"` or `"rounding"`.
@@ -101,7 +102,7 @@ def verify(
     """
     content = read(file)
     runner = Runner(content)
-    data = _checked(data, runner.shape)
+    data = _checked(data, runner)
     on_signs_of_file = SignsOfFile(model, content)
     results: list[list[Array]] = [[], [], []]
     for batch, count in _batches(data, runner.shape[0]):
@@ -117,8 +118,12 @@ def verify(
     return verification
 
 
-def _checked(data: Array, shape: tuple[int, ...]) -> Array:
-    data = np.asarray(data, np.float32)
+def _checked(data: Array, runner: Runner) -> Array:
+    shape = runner.shape
+    data = np.asarray(data)
+    if runner.dtype == np.uint8 and data.dtype != np.uint8:
+        raise ConversionError(f"data: expected uint8, as the file reads it. Received: {data.dtype}")
+    data = data.astype(runner.dtype)
     if data.shape[1:] != shape[1:] or not len(data):
         raise ConversionError(
             f"data: expected samples of shape (n, {', '.join(map(str, shape[1:]))}), as the file "
@@ -193,13 +198,13 @@ def _write(
     description = {
         "tflite_sha256": hashlib.sha256(content).hexdigest(),
         "files": {
-            name: {"shape": list(array.shape), "dtype": "float32", "byte_order": "little"}
+            name: {"shape": list(array.shape), "dtype": array.dtype.name, "byte_order": "little"}
             for name, array in files.items()
         },
         "verification": asdict(verification),
     }
     for name, array in files.items():
         with replacing(folder / name) as temporary:
-            temporary.write_bytes(np.ascontiguousarray(array, "<f4").tobytes())
+            temporary.write_bytes(array.astype(array.dtype.newbyteorder("<")).tobytes())
     with replacing(folder / "verify.json") as temporary:
         temporary.write_text(json.dumps(description, indent=2) + "\n")
