@@ -16,7 +16,13 @@ setup(
     long_description_content_type="text/markdown",
     author="The larq-groupnet authors",
     license="Apache-2.0",
-    packages=find_packages(include=["larq_groupnet", "larq_groupnet.*"]),
+    packages=[
+        *find_packages(include=["larq_groupnet", "larq_groupnet.*"]),
+        "larq_groupnet.recipes.zoo",
+    ],
+    # The recipes that one edits in a checkout come with the package.
+    package_dir={"larq_groupnet.recipes.zoo": "zoo"},
+    entry_points={"console_scripts": ["larq-groupnet = larq_groupnet.cli:main"]},
     package_data={
         "larq_groupnet": ["py.typed", "weights/*.json", "weights/files/*", "weights/templates/*"]
     },

@@ -12,18 +12,26 @@ from larq_groupnet._stack import use_legacy_keras, when_imported
 use_legacy_keras()
 when_imported()
 
-from larq_groupnet.config import BPAC_RATES, EQUAL_RATES, ConfigError, GroupNetConfig  # noqa: E402
+from larq_groupnet.errors import ConfigError  # noqa: E402
+from larq_groupnet.family import (  # noqa: E402
+    BiRealNet18,
+    GroupNetDSP,
+    GroupNetResNet18,
+    GroupNetResNet34,
+    GroupNetResNet50,
+    ResNet18,
+    build,
+    get_config,
+    get_model,
+    list_models,
+)
+from larq_groupnet.network.atrous import BPAC_RATES, EQUAL_RATES  # noqa: E402
 from larq_groupnet.network.complexity import complexity  # noqa: E402
-from larq_groupnet.registry import get_model, list_models  # noqa: E402
+from larq_groupnet.network.config import GroupNetConfig  # noqa: E402
 from larq_groupnet.version import __version__  # noqa: E402
 
 _LAZY = {
-    "GroupNetDSP": "larq_groupnet.segmentation",
-    "GroupNetResNet18": "larq_groupnet.classification",
-    "GroupNetResNet34": "larq_groupnet.classification",
-    "GroupNetResNet50": "larq_groupnet.classification",
-    "build": "larq_groupnet.network.build",
-    "copy_weights": "larq_groupnet.network.build",
+    "copy_weights": "larq_groupnet.weights.by_name",
     "convert": "larq_groupnet.deploy",
     "decode_predictions": "larq_groupnet.data.imagenet",
     "list_weights": "larq_groupnet.weights.registry",
@@ -33,10 +41,18 @@ _LAZY = {
 __all__ = [
     "BPAC_RATES",
     "EQUAL_RATES",
+    "BiRealNet18",
     "ConfigError",
     "GroupNetConfig",
+    "GroupNetDSP",
+    "GroupNetResNet18",
+    "GroupNetResNet34",
+    "GroupNetResNet50",
+    "ResNet18",
     "__version__",
+    "build",
     "complexity",
+    "get_config",
     "get_model",
     "list_models",
     *_LAZY,
