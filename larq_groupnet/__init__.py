@@ -34,6 +34,7 @@ _LAZY = {
     "copy_weights": "larq_groupnet.weights.by_name",
     "convert": "larq_groupnet.deploy",
     "decode_predictions": "larq_groupnet.data.imagenet",
+    "load_model": "larq_groupnet.runs.saved",
     "list_weights": "larq_groupnet.weights.registry",
     "preprocess_input": "larq_groupnet.data.imagenet",
 }

@@ -1,3 +1,4 @@
+# ruff: noqa: I001
 """How `tf215.tar.xz` was written, in a checkout of commit ac95850 with TensorFlow 2.15.1.
 
 OPTIONS="--model=groupnet_resnet18 --set=num_bases=1 --set=width=0.0625 --set=batch_size=32
