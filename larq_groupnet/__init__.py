@@ -1,18 +1,15 @@
 """Group-Net (Zhuang et al., CVPR 2019) in Keras and Larq: structured binary networks.
 
-Importing this package is cheap: TensorFlow is loaded with the first model. It registers the TFDS
-datasets `digits`, `digit_scenes`, `voc2012` and `voc2012_aug`.
+Importing this package is cheap: TensorFlow is loaded with the first model. It makes `tf.keras`
+legacy Keras and registers the TFDS datasets `digits`, `digit_scenes`, `voc2012` and `voc2012_aug`.
 """
 
-import os
 from importlib import import_module
 from typing import Any
 
-from larq_groupnet._stack import check_stack
+from larq_groupnet._stack import use_legacy_keras
 
-check_stack()
-# TensorFlow reads this once, when it is loaded; a value that the user has set wins.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+use_legacy_keras()
 
 from larq_groupnet.data import digit_scenes as _digit_scenes  # noqa: E402, F401
 from larq_groupnet.data import digits as _digits  # noqa: E402, F401
