@@ -129,7 +129,7 @@ def _report(results: Mapping[str, Any] | None, folder: Path) -> None:
     if results is None:  # A worker that is not the chief.
         return
     from larq_groupnet.report.table import results_table
-    from larq_groupnet.training.run import disagreement
+    from larq_groupnet.tasks.judgement import disagreement
 
     print(results_table(dict(results)))
     if warning := disagreement(dict(results)):
@@ -143,14 +143,14 @@ def _evaluate(o: _Options) -> None:
 
     base = choose(o.model, o.data_dir, recipe=o.recipe).recipe if o.model else None
     recipe = recipe_to_judge(o.evaluate, base, o.dataset, o.changes)
-    from larq_groupnet.files import write_json
+    from larq_groupnet.inference.evaluate import evaluate_only
+    from larq_groupnet.inference.results import write_results
     from larq_groupnet.report.table import classes_table, metrics_table
-    from larq_groupnet.training.run import evaluate_only
 
     results = evaluate_only(recipe, o.data_dir, o.evaluate)
     print(metrics_table(results), classes_table(results), sep="\n")
     if o.output_dir:
-        write_json(o.output_dir / "evaluation.json", results)
+        write_results(o.output_dir / "evaluation.json", results)
 
 
 def _tune(o: _Options) -> None:

@@ -22,7 +22,6 @@ from larq_groupnet.data.pipeline import (
 from larq_groupnet.data.rand_augment import rand_augment
 from larq_groupnet.deploy.fake_quant import FakeQuant, Int8Kernel
 from larq_groupnet.errors import RecipeError
-from larq_groupnet.inference.full_image import FullImage
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.source import LAST as LAST
 from larq_groupnet.runs.source import Source, find_source
@@ -149,14 +148,6 @@ def describe(source: Source, data_dir: str | Path) -> dict[str, Any]:
 def describe_run(path: str | Path, data_dir: str | Path) -> dict[str, Any]:
     """`describe` of what `find_source` finds."""
     return describe(find_source(path), data_dir)
-
-
-def test_images(recipe: Recipe, data: Pipeline) -> tuple[tf.data.Dataset, FullImage | None]:
-    """The test set as `evaluate` takes it: batches, or full images and how to look at them."""
-    if data.target == "label":
-        return data.eval_batches("test"), None
-    view = FullImage(data.size, recipe.normalisation, recipe.eval_scales, recipe.eval_flip)
-    return data.full_images("test"), view
 
 
 def pipeline_of(recipe: Recipe, builder: tfds.core.DatasetBuilder) -> Pipeline:

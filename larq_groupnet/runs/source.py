@@ -76,8 +76,9 @@ class Source:
         Raises:
             WeightsError: If the file holds others.
         """
-        from larq_groupnet.network.build import build, load_weights
+        from larq_groupnet.family import build
         from larq_groupnet.runs.saved import load_integers
+        from larq_groupnet.weights.by_name import load_weights
 
         if self.weights.suffix == RELEASE:
             return build(self.config, weights=self.weights, name=self.name)

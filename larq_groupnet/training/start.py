@@ -9,7 +9,8 @@ from pathlib import Path
 import tensorflow as tf
 
 from larq_groupnet.deploy.int8 import is_int8
-from larq_groupnet.network.build import build
+from larq_groupnet.family import build, get_config
+from larq_groupnet.network.config import OPTIONS
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.runs.saved import load_run
 from larq_groupnet.runs.source import find_source
@@ -42,7 +43,10 @@ def with_start(
     if not recipe.start_from or path.is_dir() or is_path(recipe.start_from):
         return recipe
     try:
-        model = adopt(recipe.start_from, recipe.name, recipe.model, also=("input_shape", *given))
+        default = get_config(recipe.name)
+        chosen = {n for n in OPTIONS if getattr(recipe.model, n) != getattr(default, n)}
+        kept = {*chosen, *given, "input_shape"}
+        model = adopt(recipe.start_from, recipe.name, recipe.model, kept)
     except ValueError as error:
         raise RecipeError(_no_start(recipe, error)) from error
     return dataclasses.replace(recipe, model=model)
