@@ -56,6 +56,7 @@ def run_folder(tmp_path):
 @pytest.fixture
 def calls(monkeypatch):
     """What the command line calls, recorded in place of being done."""
+    from larq_groupnet.inference import evaluate
     from larq_groupnet.training import run
     from larq_groupnet.tuning import search
 
@@ -66,7 +67,7 @@ def calls(monkeypatch):
         raise commands.RecipeError("recorded")
 
     monkeypatch.setattr(run, "run", record)
-    monkeypatch.setattr(run, "evaluate_only", record)
+    monkeypatch.setattr(evaluate, "evaluate_only", record)
     monkeypatch.setattr(search, "search", record)
     monkeypatch.setattr("larq_groupnet.runs.folders.new_folder", lambda name: Path("new") / name)
     return made

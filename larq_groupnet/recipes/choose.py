@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from larq_groupnet.errors import RecipeError
-from larq_groupnet.presets import SMALL_IMAGE
+from larq_groupnet.family import SMALL_IMAGE
 from larq_groupnet.recipes.load import ZooFile, load_recipes
 from larq_groupnet.recipes.overrides import INPUT_SIZE, check_trained, only_phase, override
 from larq_groupnet.recipes.overrides import with_int8 as add_int8

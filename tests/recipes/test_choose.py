@@ -106,3 +106,21 @@ def test_the_imagenet_recipes_differ_in_the_network_alone():
         assert recipe == recipes[0]
     searches = [load_recipes(name).search for name in names[:3]]
     assert searches[0] == searches[1] == searches[2]
+
+
+def test_a_zoo_file_trains_the_model_of_its_name():
+    """Its networks are written out, and must not drift from those that `get_model` builds."""
+    from larq_groupnet.family import get_config, list_models
+
+    names = [path.stem for path in (ROOT / "zoo").glob("*.py")]
+    assert set(names) <= {*list_models()}
+    for name in names:
+        for recipe in load_recipes(name).recipes:
+            config = recipe.model
+            free = {"num_bases", "width", "atrous_rates", "input_quantizer"}
+            same = {key: getattr(config, key) for key in ("input_shape", "num_classes")}
+            named = get_config(name, **same)
+            different = {
+                key for key, value in named.to_dict().items() if config.to_dict()[key] != value
+            }
+            assert different <= free, (name, recipe.dataset)

@@ -27,7 +27,8 @@ OTHER = {
     "stem_bias": "true", "output_stride": "4", "atrous_rates": "(1, 1, 1, 2)",
     "padding": "torch", "binary": "activations", "input_quantizer": "swish_sign",
     "kernel_quantizer": "approx_sign", "dropout": "0.3", "batch_norm_epsilon": "1e-3",
-    "batch_norm_momentum": "0.5",
+    "batch_norm_momentum": "0.5", "output": "logits", "projection": "real", "relu": "false",
+    "stem_pool": "after_norm", "loss": "focal", "coupled_decay": "true",
 }  # fmt: skip
 """A value of every field other than that of `RECIPE`."""
 
