@@ -1,22 +1,17 @@
 """Group-Net (Zhuang et al., CVPR 2019) in Keras and Larq: structured binary networks.
 
-Importing this package is cheap: TensorFlow is loaded with the first model. It registers the TFDS
-datasets `digits`, `digit_scenes`, `voc2012` and `voc2012_aug`.
+Importing this package is cheap: TensorFlow is loaded with the first model. It makes `tf.keras`
+legacy Keras and registers the TFDS datasets `digits`, `digit_scenes`, `voc2012` and `voc2012_aug`.
 """
 
-import os
 from importlib import import_module
 from typing import Any
 
-from larq_groupnet._stack import check_stack
+from larq_groupnet._stack import use_legacy_keras, when_imported
 
-check_stack()
-# TensorFlow reads this once, when it is loaded; a value that the user has set wins.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+use_legacy_keras()
+when_imported()
 
-from larq_groupnet.data import digit_scenes as _digit_scenes  # noqa: E402, F401
-from larq_groupnet.data import digits as _digits  # noqa: E402, F401
-from larq_groupnet.data import voc as _voc  # noqa: E402, F401
 from larq_groupnet.errors import ConfigError  # noqa: E402
 from larq_groupnet.family import (  # noqa: E402
     BiRealNet18,
@@ -39,6 +34,7 @@ _LAZY = {
     "copy_weights": "larq_groupnet.weights.by_name",
     "convert": "larq_groupnet.deploy",
     "decode_predictions": "larq_groupnet.data.imagenet",
+    "load_model": "larq_groupnet.runs.saved",
     "list_weights": "larq_groupnet.weights.registry",
     "preprocess_input": "larq_groupnet.data.imagenet",
 }
