@@ -1,8 +1,8 @@
 """Several replicas train what one does: two devices, two processes, and both at once.
 
-In float64, where rounding flips no sign: the networks then differ by the order of sums alone, also
-in the binary phase, and by the float32 of the loss. `docs/distributed.md` says what was measured
-over more steps.
+In float64, where a difference of rounding flips no sign, so that binary phases can be compared:
+what is left is the order of sums, 4e-13 after 16 steps (measured); the bound is far above it and
+far below any error of meaning. Keras reports losses in float32.
 """
 
 import json
@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from runs import read_weights
-from training.test_distribution import addresses
 
 DISTILLED = {"soft_targets": 0.5, "attention": 1.0, "attention_blocks": ["stage2_block1"]}
 AVERAGED = {"average": 0.5, "head_factor": 10.0, "weight_decay": 0.1, "clip_norm": 1.0}
@@ -36,18 +35,18 @@ def start(runs, cluster=None):
 
 def finished(processes):
     """What they have printed."""
-    outputs = [process.communicate(timeout=300) for process in processes]
+    outputs = [process.communicate(timeout=900) for process in processes]
     for process, (_, errors) in zip(processes, outputs, strict=True):
         assert process.returncode == 0, errors
     return [printed for printed, _ in outputs]
 
 
-def assert_same(one, other, *phases, atol=2e-6):
+def assert_same(one, other, *phases, atol=1e-10):
     for phase in phases:
         first, second = (read_weights(each / f"{phase}-last.h5") for each in (one, other))
         assert first.keys() == second.keys() and len(first) > 40
         for key, value in first.items():
-            np.testing.assert_allclose(second[key], value, rtol=1e-5, atol=atol, err_msg=key)
+            np.testing.assert_allclose(second[key], value, rtol=1e-9, atol=atol, err_msg=key)
     rows = [
         np.genfromtxt(each / "history.csv", delimiter=",", names=True, dtype=None, encoding="utf8")
         for each in (one, other)
