@@ -27,13 +27,22 @@ class Command:
 
     Attributes:
         words: What it takes beside flags; the last may end with `...` for one or more.
-        flags: Its own flags.
+        defines: Define its own flags.
         call: Runs it with the flags and the words. Returns an exit status; `None` is 0.
     """
 
     words: tuple[str, ...]
-    flags: Flags
+    defines: Sequence[Define]
     call: Callable[..., int | None]
+
+    def flags(self) -> Flags:
+        """Its flags, of which none is given yet."""
+        values = Flags()
+        values.set_gnu_getopt(True)
+        flags.DEFINE_bool("help", False, "Show this.", values, short_name="h")
+        for define in self.defines:
+            define(values)
+        return values
 
 
 COMMANDS: dict[str, Command] = {}
@@ -73,8 +82,9 @@ def _run(name: str, rest: Sequence[str]) -> int:
     from larq_groupnet._stack import quiet
 
     command = COMMANDS[name]
-    _, *words = command.flags([name, *_with_value(rest, "--resume")])
-    if command.flags.help:
+    values = command.flags()
+    _, *words = values([name, *_with_value(rest, "--resume")])
+    if values.help:
         print(_usage(name))
         return 0
     least = len([word for word in command.words if not word.startswith("[")])
@@ -85,7 +95,7 @@ def _run(name: str, rest: Sequence[str]) -> int:
             f"Received: {' '.join(words) or 'nothing'}. See {PROGRAM} {name} --help."
         )
     quiet()
-    return command.call(command.flags, *words) or 0
+    return command.call(values, *words) or 0
 
 
 def _with_value(words: Sequence[str], flag: str) -> list[str]:
@@ -111,7 +121,8 @@ def _usage(name: str) -> str:
     command = COMMANDS[name]
     lines = [" ".join(["usage:", PROGRAM, name, *command.words, "[flags]"]), ""]
     lines += [textwrap.dedent(f"    {command.call.__doc__}").strip(), ""]
-    found = {command.flags[key].name: command.flags[key] for key in command.flags}
+    values = command.flags()
+    found = {values[key].name: values[key] for key in values}
     for flag in found.values():
         default = "" if flag.default in (None, False, []) else f" (default: {flag.default})"
         lines += [
@@ -146,14 +157,9 @@ class _Size(flags.ArgumentParser):
 
 def _command(name: str, *words: str, flags_of: Sequence[Define] = ()) -> Any:
     """Registers a function of the flags and the words as a command."""
-    values = Flags()
-    values.set_gnu_getopt(True)
-    flags.DEFINE_bool("help", False, "Show this.", values, short_name="h")
-    for define in flags_of:
-        define(values)
 
     def register(call: Callable[..., int | None]) -> Callable[..., int | None]:
-        COMMANDS[name] = Command(words, values, call)
+        COMMANDS[name] = Command(words, flags_of, call)
         return call
 
     return register

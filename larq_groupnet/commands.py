@@ -20,9 +20,8 @@ _CHOOSING = ("model", "dataset", "recipe")
 
 MODES: dict[str, tuple[str, ...]] = {
     "tune": (*_CHOOSING, *_COMMON, *_RUNTIME, *_SEARCH, *_BUDGET, "trial_epochs", "resume"),
-    "evaluate": (*_CHOOSING, "data_dir", "output_dir", "set", "input_size", "batch_size",
-                 "on_bad_image"),
-    "resume": ("model", "data_dir", "set", *_AS_CHANGES, *_RUNTIME),
+    "evaluate": (*_CHOOSING, *_COMMON),
+    "resume": ("model", "dataset", "data_dir", "set", *_AS_CHANGES, *_RUNTIME),
     "train": (*_CHOOSING, *_COMMON, *_RUNTIME, "start_from", "phase", "int8_epochs", "resume"),
 }  # fmt: skip
 """What `train` does -> the flags that it takes then; any other is refused."""
@@ -44,6 +43,8 @@ def train(options: Mapping[str, Any], given: Collection[str]) -> None:
     o = _Options(options, given)
     if not o.model and mode in ("train", "tune"):
         raise RecipeError("model: expected --model NAME, a file of zoo/. Received: none.")
+    if o.recipe and not o.model:
+        raise RecipeError("recipe: expected --model beside --recipe. Received: --recipe alone.")
     {"tune": _tune, "evaluate": _evaluate, "resume": _resume, "train": _train}[mode](o)
 
 
@@ -115,7 +116,8 @@ def _resume(o: _Options) -> None:
     from larq_groupnet.runs.folders import recipe_to_resume
 
     folder = Path(o.resume).expanduser()
-    recipe = recipe_to_resume(folder, o.changes)
+    dataset = [("dataset", o.dataset)] if o.dataset else []
+    recipe = recipe_to_resume(folder, [*dataset, *o.changes])
     if o.model not in (None, recipe.name):
         raise RecipeError(f"model: expected {recipe.name}, as in {folder}. Received: {o.model}.")
     from larq_groupnet.training.run import run
@@ -288,7 +290,7 @@ def summary(source: str, options: Mapping[str, Any], as_json: bool) -> None:
 def _config(source: str, options: Mapping[str, Any]) -> Any:
     from larq_groupnet.recipes.choose import choose
     from larq_groupnet.recipes.overrides import parse_options, split_option
-    from larq_groupnet.registry import arguments, get_config, list_models
+    from larq_groupnet.family import arguments, get_config, list_models
     from larq_groupnet.runs.folders import recipe_to_resume
 
     size = [f"input_size={options['input_size']}"] if options["input_size"] else []

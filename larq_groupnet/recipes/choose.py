@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from larq_groupnet.errors import RecipeError
-from larq_groupnet.presets import SMALL_IMAGE
+from larq_groupnet.family import SMALL_IMAGE
 from larq_groupnet.recipes.load import ZooFile, load_recipes
 from larq_groupnet.recipes.overrides import INPUT_SIZE, check_trained, only_phase, override
 from larq_groupnet.recipes.overrides import with_int8 as add_int8
@@ -86,10 +87,15 @@ def _find(file: ZooFile, recipe: str | None, dataset: str | None) -> tuple[Recip
         found = file.find(recipe)
         return found, dataset or found.dataset
     for found in file.recipes if dataset else ():
-        # `imagenet2012:5.1.0` and `imagenet2012/...` are imagenet2012.
-        if found.dataset in (dataset, (dataset or "").split(":")[0].split("/")[0]):
+        if found.dataset == _plain_name(dataset or ""):
             return found, dataset or found.dataset
     return file.recipes[0], dataset or file.recipes[0].dataset
+
+
+def _plain_name(dataset: str) -> str:
+    """`imagenet2012` of `imagenet2012:5.1.0` and `imagenet2012/subset`."""
+    named = re.fullmatch(r"(\w+)(/[\w.+-]+)?(:[\d.*]+)?", dataset)
+    return named[1] if named else dataset
 
 
 def adapted(
@@ -111,8 +117,8 @@ def adapted(
         RecipeError: If they are; asks for the size.
         DatasetError: If the dataset cannot be opened.
     """
-    if dataset == recipe.dataset:
-        return recipe, ()
+    if _plain_name(dataset) == recipe.dataset:
+        return dataclasses.replace(recipe, dataset=dataset), ()
     from larq_groupnet.data.pipeline import class_names, open_dataset
 
     given = dict(changes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +60,3 @@ def _check_dataset(recipe: Recipe, data_dir: Path) -> None:
                 f"{option}: expected {' or '.join(map(repr, expected))} for the dataset "
                 f"{recipe.dataset}. Received: {received!r}"
             )
-
-
-def adapt(recipe: Recipe, dataset: str, data_dir: Path) -> Recipe:
-    """The recipe for a dataset of another number of classes and channels, and of any image size."""
-    builder = open_dataset(dataset, data_dir)
-    channels = builder.info.features["image"].shape[-1]
-    shape = (*recipe.model.input_shape[:2], channels)
-    model = recipe.model.replace(num_classes=len(class_names(builder)), input_shape=shape)
-    return dataclasses.replace(recipe, dataset=dataset, model=model, eval_scales=())

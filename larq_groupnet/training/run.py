@@ -12,22 +12,14 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from larq_groupnet.data.pipeline import class_names, open_dataset, prepare
-
-# TODO(lead): drop; these are only here for callers that know the earlier places.
-from larq_groupnet.files import write_json  # noqa: E402, F401, I001
-from larq_groupnet.inference.evaluate import evaluate_only  # noqa: E402, F401
 from larq_groupnet.inference.judge import judge
-from larq_groupnet.recipes.fitting import (
-    adapt,  # noqa: E402, F401
-    check_recipe,
-)
+from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.runs.guards import check_folder, claimed, naming_bad_files
 from larq_groupnet.runs.identity import check_classes, read_classes
 from larq_groupnet.runs.lock import check_free
 from larq_groupnet.runs.saved import pipeline_of
 from larq_groupnet.runs.snapshots import StopSignal
-from larq_groupnet.tasks.judgement import disagreement  # noqa: E402, F401
 from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training.callbacks import TrainingError
 from larq_groupnet.training.distillation import Teacher, check_teacher, load_teacher
