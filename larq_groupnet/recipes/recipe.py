@@ -39,7 +39,8 @@ class Phase:
         schedule: One of `SCHEDULES`: `"cosine"` falls to 2 %, `"poly"` to 0 with power 0.9,
             `"steps"` to a tenth after each epoch of `drops`.
         warmup_epochs: Epochs in which the learning rate rises linearly from 2 %.
-        drops: Epochs of this phase after which `"steps"` drops.
+        drops: Where `"steps"` drops, as shares of the epochs: `(0.5, 0.75)`. Whole numbers are
+            epochs and become shares, so that a change of `epochs` moves them.
         weight_decay: Decoupled, per step and times the learning rate. Binary kernels, batch
             normalisation, biases, gates and scales are left alone.
         label_smoothing: Share of the target spread evenly over the classes.
@@ -63,7 +64,7 @@ class Phase:
     optimizer: str = "adam"
     schedule: str = "cosine"
     warmup_epochs: float = 1.0
-    drops: tuple[int, ...] = ()
+    drops: tuple[float, ...] = ()
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     clip_norm: float = 0.0
@@ -77,16 +78,17 @@ class Phase:
     int8: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "drops", tuple(self.drops))
+        object.__setattr__(self, "drops", self._shares())
         object.__setattr__(self, "attention_blocks", tuple(self.attention_blocks))
         wanted = {
             "epochs": (self.epochs >= 0, "at least 0"),
             "learning_rate": (0 < self.learning_rate < math.inf, "a finite number above 0"),
             "warmup_epochs": (0 <= self.warmup_epochs < math.inf, "at least 0"),
             "drops": (
-                all(isinstance(e, int) and e > 0 for e in self.drops)
+                all(_is_number(d) and d > 0 for d in self.drops)
+                and (all(d < 1 for d in self.drops) or not self.epochs)
                 and list(self.drops) == sorted(set(self.drops)),
-                "rising epochs of at least 1",
+                f"rising shares between 0 and 1, or epochs from 1 to {max(self.epochs - 1, 1)}",
             ),
             "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "in [0, 1)"),
@@ -135,6 +137,24 @@ class Phase:
     def distils(self) -> bool:
         """Whether it learns from a teacher."""
         return self.soft_targets > 0 or self.attention > 0
+
+    def _shares(self) -> tuple[float, ...]:
+        """`drops` with epochs as shares; of a phase without epochs, as they are."""
+        epochs = self.epochs or 1
+        return tuple(d / epochs if type(d) is int else d for d in self.drops)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Phase:
+        """The inverse of `dataclasses.asdict`, also of an older version.
+
+        Drops were epochs then, and could lie behind the last one, where they changed nothing.
+        """
+        values, epochs = dict(values), values["epochs"]
+        if epochs and any(type(drop) is int for drop in values.get("drops", ())):
+            values["drops"] = [drop for drop in values["drops"] if drop < epochs]
+            if not values["drops"]:
+                values["schedule"] = "constant"
+        return cls(**values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,13 +312,17 @@ class Recipe:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
         """The inverse of `to_dict`, also after a trip through JSON."""
-        phases = tuple(Phase(**phase) for phase in values["phases"])
+        phases = tuple(map(Phase.from_dict, values["phases"]))
         model = GroupNetConfig.from_dict(values["model"])
         return cls(**{**values, "model": model, "phases": phases})
 
 
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
 def _is_scale(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < math.inf
+    return _is_number(value) and value > 0
 
 
 def unknown(kind: str, received: str, choices: Iterable[str]) -> str:

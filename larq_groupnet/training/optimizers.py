@@ -91,7 +91,7 @@ def schedule(
     elif not phase.drops:
         main = schedules.PolynomialDecay(peak, after, end_learning_rate=peak)
     else:
-        drops = [epoch * steps_per_epoch - warmup for epoch in phase.drops]
+        drops = [round(share * steps) - warmup for share in phase.drops]
         values = [peak * 0.1**drop for drop in range(len(drops) + 1)]
         main = schedules.PiecewiseConstantDecay([d - 1 for d in drops], values)
     return WarmUp(main, peak, warmup) if warmup else main
