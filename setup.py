@@ -18,7 +18,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["larq_groupnet", "larq_groupnet.*"]),
     package_data={
-        "larq_groupnet": ["py.typed", "weights/*.json", "weights/files/*", "weights/templates/*"]
+        "larq_groupnet": ["py.typed", "weights/*.json", "weights/files/*", "training/templates/*"]
     },
     python_requires=">=3.11,<3.12",
     install_requires=[
@@ -42,6 +42,7 @@ setup(
         "jinja2>=3",
         "pillow>=9.4",
         "requests>=2.28",
+        "pooch>=1.8",
         "safetensors>=0.4",
         "terminaltables>=3.1",
         "importlib_resources>=5",

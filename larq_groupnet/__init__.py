@@ -28,7 +28,7 @@ _LAZY = {
     "GroupNetResNet34": "larq_groupnet.classification",
     "GroupNetResNet50": "larq_groupnet.classification",
     "build": "larq_groupnet.network.build",
-    "copy_weights": "larq_groupnet.network.build",
+    "copy_weights": "larq_groupnet.weights.by_name",
     "convert": "larq_groupnet.deploy",
     "decode_predictions": "larq_groupnet.data.imagenet",
     "list_weights": "larq_groupnet.weights.registry",

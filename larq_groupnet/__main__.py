@@ -179,7 +179,7 @@ def _weights(*words: str) -> None:
             if any(state == "damaged" for _, state in states):
                 sys.exit(1)
         case ("publish", run, name, *licence):
-            from larq_groupnet.weights.publish import publish
+            from larq_groupnet.training.publish import publish
 
             folder = _OUTPUT.value or "weights"
             terms = "".join(licence) or "Not stated: ask whoever published these weights."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import inspect
 from collections.abc import Callable
@@ -58,6 +59,13 @@ def model_function(name: str) -> Callable[..., Any]:
 def get_config(name: str, **options: Any) -> GroupNetConfig:
     """The configuration of `get_model(name, **options)`, without building it."""
     return _find(name)[2](**options)
+
+
+def changed_options(name: str, config: GroupNetConfig) -> list[str]:
+    """The options of a configuration that differ from the model's own."""
+    default = get_config(name)
+    names = [field.name for field in dataclasses.fields(config)]
+    return [option for option in names if getattr(config, option) != getattr(default, option)]
 
 
 def arguments(name: str) -> list[str]:

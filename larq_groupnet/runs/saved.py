@@ -24,9 +24,10 @@ from larq_groupnet.data.pipeline import (
 from larq_groupnet.data.rand_augment import rand_augment
 from larq_groupnet.deploy.fake_quant import FakeQuant, Int8Kernel
 from larq_groupnet.inference.full_image import FullImage
-from larq_groupnet.network.build import build, load_weights
+from larq_groupnet.network.build import build
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.weights import packed
+from larq_groupnet.weights.resolve import load_weights
 
 RELEASE = ".safetensors"
 """Ending of a release file."""

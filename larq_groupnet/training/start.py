@@ -10,7 +10,9 @@ import tensorflow as tf
 from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.network.build import build
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
+from larq_groupnet.registry import changed_options
 from larq_groupnet.runs.saved import load_run
+from larq_groupnet.weights.described import metadata_of
 from larq_groupnet.weights.resolve import adopt, is_path
 
 
@@ -33,7 +35,8 @@ def with_start(recipe: Recipe, start_from: str | Path | None) -> Recipe:
     if not recipe.start_from or path.is_dir() or is_path(recipe.start_from):
         return recipe
     try:
-        model = adopt(recipe.start_from, recipe.name, recipe.model, also=("input_shape",))
+        given = [*changed_options(recipe.name, recipe.model), "input_shape"]
+        model = adopt(recipe.start_from, recipe.name, recipe.model, given)
     except ValueError as error:
         raise RecipeError(_no_start(recipe, error)) from error
     return dataclasses.replace(recipe, model=model)
@@ -57,7 +60,11 @@ def load_start(recipe: Recipe) -> tf.keras.Model | None:
             )
         return model
     try:
-        return build(recipe.model, weights=recipe.start_from, name=recipe.name)
+        known = metadata_of(recipe.start_from) if is_path(recipe.start_from) else None
+        # The tanh twin's weights start a binary network: copied by name, phase by phase.
+        binary = recipe.model.binary if known is None else known.config.binary
+        model = recipe.model.replace(binary=binary)
+        return build(model, weights=recipe.start_from, name=recipe.name)
     except (OSError, ValueError) as error:
         raise RecipeError(_no_start(recipe, error)) from error
 

@@ -13,11 +13,10 @@ import filelock
 import grpc
 import keras_tuner
 
+from larq_groupnet.errors import Interrupted, RecipeError, TrainingError
 from larq_groupnet.files import write_json
-from larq_groupnet.recipes.recipe import Interrupted, RecipeError
 from larq_groupnet.runs.guards import check_folder
 from larq_groupnet.tasks.task import task_of
-from larq_groupnet.training.callbacks import TrainingError
 from larq_groupnet.training.distribution import Runtime, check_batch, open_strategy
 from larq_groupnet.training.run import check_recipe
 from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, RandomOracle, make_oracle

@@ -14,10 +14,10 @@ from typing import Any
 import keras_tuner
 import tensorflow as tf
 
+from larq_groupnet.errors import Interrupted, TrainingError
 from larq_groupnet.files import write_json
-from larq_groupnet.recipes.recipe import Interrupted, Recipe
+from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.tasks.task import task_of
-from larq_groupnet.training.callbacks import TrainingError
 from larq_groupnet.training.distribution import Runtime
 from larq_groupnet.training.run import train_weights
 from larq_groupnet.tuning.space import SearchSpace

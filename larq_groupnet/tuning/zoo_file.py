@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from larq_groupnet.config import GroupNetConfig
+from larq_groupnet.errors import RecipeError
 from larq_groupnet.files import replacing
-from larq_groupnet.recipes.recipe import Phase, Recipe, RecipeError
+from larq_groupnet.recipes.recipe import Phase, Recipe
 
 LINE = 100
 """Longest line, as everywhere in this project."""

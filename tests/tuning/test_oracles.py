@@ -8,9 +8,8 @@ import pytest
 import tensorflow as tf
 
 from larq_groupnet import complexity
+from larq_groupnet.errors import Interrupted, RecipeError, TrainingError
 from larq_groupnet.recipes import load_recipes
-from larq_groupnet.training import Interrupted, RecipeError
-from larq_groupnet.training.callbacks import TrainingError
 from larq_groupnet.tuning import Budget, make_space, oracles, trial
 from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, make_oracle
 from larq_groupnet.tuning.outcome import compare_with_uniform, trial_rows

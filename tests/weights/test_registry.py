@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from conftest import ROOT
-from tests.test_checkpoint import VARIANTS, draw, save
+from tests.weights.test_checkpoint import VARIANTS, draw, save
 
 import larq_groupnet
 from larq_groupnet import GroupNetConfig
