@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from larq_groupnet.config import GroupNetConfig
+from larq_groupnet.errors import MissingFileError
 from larq_groupnet.weights import keras_files, packed
 from larq_groupnet.weights.container import BROKEN, FormatError
 from larq_groupnet.weights.metadata import NOT_STATED, Metadata
 
 _LAST = "-last"
 """Behind the name of a phase, in the name of the file with the weights of its last epoch."""
-
-_MAX_TEXT = 2**25
-"""Bytes of a JSON file beside weights: fifty times that of a run with 1000 classes."""
 
 
 def metadata_of(path: str | Path) -> Metadata | None:
@@ -36,6 +34,8 @@ def metadata_of(path: str | Path) -> Metadata | None:
         FormatError: If the file, or one beside it, cannot be read.
     """
     path = Path(path).expanduser()
+    if not path.is_file():
+        raise MissingFileError(f"weights: expected a file. Received: {path} (no such file)")
     if path.suffix == ".safetensors":
         return packed.read_metadata(path)
     inside = keras_files.read_description(path)
@@ -62,8 +62,8 @@ def _stem(path: Path) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > _MAX_TEXT:
-        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, more than {_MAX_TEXT}")
+    if path.stat().st_size > keras_files.MAX_DESCRIPTION:
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, more than {keras_files.MAX_DESCRIPTION}")
     values = json.loads(path.read_text())
     if not isinstance(values, dict):
         raise ValueError(f"{path.name} has no names and values")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
+import numpy as np
 
 from larq_groupnet.errors import MissingFileError, WeightsError
 from larq_groupnet.weights.by_name import assign
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = "larq_groupnet"
 """Dataset of an HDF5 file, beside Keras' groups, with the description of the weights as JSON."""
+
+MAX_DESCRIPTION = 2**25
+"""Bytes of a description: fifty times that of a run with 1000 classes."""
 
 _IN_ARCHIVE = "model.weights.h5"
 
@@ -61,7 +65,9 @@ def describe(path: Path, description: Mapping[str, Any]) -> None:
     """Writes a description into an HDF5 file of weights; Keras loads it as before."""
     with h5py.File(path, "a") as file:
         file.pop(_DESCRIPTION, None)
-        file[_DESCRIPTION] = json.dumps(description, allow_nan=False)
+        # Bytes, not a text: HDF5 keeps texts in a heap, and hangs when that is damaged.
+        content = json.dumps(description, allow_nan=False).encode()
+        file[_DESCRIPTION] = np.frombuffer(content, np.uint8)
 
 
 def read_description(path: Path) -> dict[str, Any] | None:
@@ -75,7 +81,10 @@ def read_description(path: Path) -> dict[str, Any] | None:
     with _opened(path) as file:
         if _DESCRIPTION not in file:
             return None
-        values: dict[str, Any] = json.loads(file[_DESCRIPTION].asstr()[()])
+        stored = file[_DESCRIPTION]
+        if stored.dtype != np.uint8 or stored.size > MAX_DESCRIPTION:
+            raise ValueError(f"a description of {stored.size} values of type {stored.dtype}")
+        values: dict[str, Any] = json.loads(stored[()].tobytes())
         return values
 
 

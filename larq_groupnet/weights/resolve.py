@@ -157,7 +157,9 @@ def _file(weights: str | Path) -> Path:
     path = Path(weights).expanduser()
     if not path.is_file():
         what = "a folder; give a file in it" if path.is_dir() else "no such file"
-        raise MissingFileError(f"weights: expected a file. Received: {path} ({what})")
+        raise MissingFileError(
+            f"weights: expected a file. Received: weights={str(weights)!r} ({what})"
+        )
     return path
 
 
