@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.errors import RecipeError
-from larq_groupnet.recipes.recipe import Phase, Recipe, unknown
+from larq_groupnet.recipes.recipe import SPECS, Phase, Recipe, unknown
 
 INPUT_SIZE = "input_size"
 """`height,width`: the image size, where `input_shape` also says the channels."""
@@ -33,8 +34,9 @@ def override(recipe: Recipe, changes: Iterable[tuple[str, str]]) -> Recipe:
 
     A key is a field of the recipe, an option of the model, or `PHASE.field`. A field of a phase
     alone, such as `epochs`, sets every phase: one value for all, or one each, separated by commas;
-    `PHASE.field` goes before it. Everything is set at once, because one value may be valid only
-    beside another.
+    `PHASE.field` goes before it. `PHASE.optimizer.beta_2` is an argument of the optimizer, and
+    likewise of `schedule` and `loss`. Everything is set at once, because one value may be valid
+    only beside another.
 
     Raises:
         RecipeError: For an unknown key (names the nearest), a value of another type, a key that is
@@ -53,9 +55,13 @@ def override(recipe: Recipe, changes: Iterable[tuple[str, str]]) -> Recipe:
             options[key] = _parse_option(recipe.model, key, text)
         elif key in _RECIPE_FIELDS:
             own[key] = _parse(key, text, getattr(recipe, key))
+            if key in ("start_from", "teacher"):
+                own[key] = os.path.expanduser(own[key])
         else:
             for phase, field, value in _phase_changes(recipe, key, text):
-                phases[phase.name][field] = _parse(key, value, getattr(phase, field))
+                field, _, argument = field.partition(".")
+                known = phases[phase.name].get(field, getattr(phase, field))
+                phases[phase.name][field] = _parse_phase(key, value, field, argument, known)
     model = recipe.model.replace(**options)
     if "binary" in options or not model.binary:
         for name, binary in _binary_phases(recipe, model.binary).items():
@@ -200,13 +206,30 @@ def _phase_changes(recipe: Recipe, key: str, text: str) -> list[tuple[Phase, str
             )
         return [(p, key, value) for p, value in zip(recipe.phases, values, strict=True)]
     name, _, field = key.partition(".")
+    if name in SPECS and field:
+        return [(phase, key, text) for phase in recipe.phases]
     phases = {phase.name: phase for phase in recipe.phases}
-    if name in phases and field in _PHASE_FIELDS:
+    if name in phases and (field in _PHASE_FIELDS or field.partition(".")[0] in SPECS):
         return [(phases[name], field, text)]
     dotted = [f"{name}.{field}" for name in phases for field in _PHASE_FIELDS]
     raise RecipeError(
         unknown("key", key, [*_RECIPE_FIELDS, *_PHASE_FIELDS, *dotted, *_MODEL_OPTIONS])
     )
+
+
+def _parse_phase(key: str, text: str, field: str, argument: str, known: Any) -> Any:
+    """The new value of a field of a phase, of which `known` is the present one.
+
+    A `Spec` is a name, or a dictionary of class name and arguments; `optimizer.beta_2` sets one
+    argument.
+    """
+    if field not in SPECS:
+        return _parse(key, text, known)
+    if not argument:
+        value = _literal(text)
+        return value if isinstance(value, dict) else text
+    spec = known if isinstance(known, Mapping) else {"class_name": known}
+    return {**spec, "config": {**(spec.get("config") or {}), argument: _literal(text)}}
 
 
 def _parse_option(config: GroupNetConfig, key: str, text: str) -> Any:

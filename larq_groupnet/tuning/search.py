@@ -15,10 +15,10 @@ import keras_tuner
 
 from larq_groupnet.errors import Interrupted, RecipeError, TrainingError
 from larq_groupnet.files import write_json
+from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.runs.guards import check_folder
 from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training.distribution import Runtime, check_batch, open_strategy
-from larq_groupnet.training.run import check_recipe
 from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, RandomOracle, make_oracle
 from larq_groupnet.tuning.outcome import (
     Rows,
@@ -141,6 +141,7 @@ def _check(
 def _results(oracle: RandomOracle, plan: Plan, trials: Rows) -> dict[str, Any]:
     """The content of `results.json` before uniform K is measured."""
     space = oracle.space
+    task = task_of(space.recipe.model)
     ended = "all trials are done"
     if oracle.failed_in_a_row() >= FAILURES_IN_A_ROW:
         ended = f"{FAILURES_IN_A_ROW} trials in a row failed"
@@ -149,7 +150,8 @@ def _results(oracle: RandomOracle, plan: Plan, trials: Rows) -> dict[str, Any]:
     return {
         "name": space.recipe.name,
         "dataset": space.recipe.dataset,
-        "metric": task_of(space.recipe.model).headline,
+        "metric": task.headline,
+        "label": task.labels.get(task.headline, task.headline),
         "tuner": plan.tuner,
         "objective": plan.objective,
         "seed": space.recipe.seed,

@@ -7,15 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.errors import WeightsError
+from larq_groupnet.network.config import GroupNetConfig
+from larq_groupnet.network.names import is_of_head
 from larq_groupnet.weights.metadata import compare
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-HEAD = ("head_", "logits/")
-"""How the names of a head's weights start."""
 
 _MAX_LISTED = 8
 
@@ -54,7 +52,7 @@ def assign(
         for name in sorted(ours.keys() | shapes.keys())
         if ours.get(name) != shapes.get(name)
     }
-    wrong = [name for name in left_out if not (other_head and name.startswith(HEAD))]
+    wrong = [name for name in left_out if not (other_head and is_of_head(name))]
     if wrong:
         raise mismatch(source, "weights", [left_out[name] for name in wrong])
     wanted = [weight for weight in model.weights if weight.name not in left_out]

@@ -21,7 +21,7 @@ def metadata_of(path: str | Path) -> Metadata | None:
     """What is known of the weights in a file.
 
     A release file says it. A file of Keras' has it inside, or in the `NAME.json` beside it, which
-    `import-checkpoint` writes, or in the `recipe.json` and `results.json` of its run.
+    `import-checkpoint` writes, or in the `recipe.json` and `run.json` of its run.
 
     Args:
         path: A weights file.
@@ -47,8 +47,9 @@ def metadata_of(path: str | Path) -> Metadata | None:
         if own.is_file():
             return _of_import(_read(own))
         if recipe.is_file():
-            results = path.with_name("results.json")
-            return _of_run(_stem(path), _read(recipe), _read(results) if results.is_file() else {})
+            beside = [path.with_name(name) for name in ("run.json", "results.json")]
+            run, results = (_read(file) if file.is_file() else {} for file in beside)
+            return _of_run(_stem(path), _read(recipe), run, results)
     except BROKEN as error:
         raise FormatError(
             f"weights: expected a description that larq_groupnet has written in {path} or beside "
@@ -62,8 +63,9 @@ def _stem(path: Path) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > keras_files.MAX_DESCRIPTION:
-        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, more than {keras_files.MAX_DESCRIPTION}")
+    size = path.stat().st_size
+    if size > keras_files.MAX_DESCRIPTION:
+        raise ValueError(f"{path.name} has {size} bytes, more than {keras_files.MAX_DESCRIPTION}")
     values = json.loads(path.read_text())
     if not isinstance(values, dict):
         raise ValueError(f"{path.name} has no names and values")
@@ -78,14 +80,16 @@ def _of_import(values: Mapping[str, Any]) -> Metadata:
     return Metadata(config, "", (), {}, (), values["licence"])
 
 
-def _of_run(stem: str, recipe: Mapping[str, Any], results: Mapping[str, Any]) -> Metadata:
+def _of_run(
+    stem: str, recipe: Mapping[str, Any], run: Mapping[str, Any], results: Mapping[str, Any]
+) -> Metadata:
     config = GroupNetConfig.from_dict(recipe["model"])
     phases = {phase["name"]: phase for phase in recipe["phases"]}
     phase = phases.get(stem.removesuffix(_LAST))
     if phase is not None:
         config = config.replace(binary=phase["binary"])
-    found = results.get("keras", {})
-    classes = tuple(found.get("iou", found.get("recall", ())))
+    found = results.get("keras", {})  # Of runs before 2.0, which had no run.json.
+    classes = tuple(run.get("classes") or found.get("iou", found.get("recall", ())))
     height, width, _ = config.input_shape
     reading = {
         "size": [height, width],

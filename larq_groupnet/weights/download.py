@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 from pathlib import Path
@@ -31,8 +30,8 @@ class DownloadError(WeightsError, OSError):
 
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    digest: str = pooch.file_hash(str(path), alg="sha256")
+    return digest
 
 
 def is_intact(path: Path, digest: str, size: int) -> bool:

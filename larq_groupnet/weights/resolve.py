@@ -5,16 +5,17 @@ Nothing here imports TensorFlow, but for `load_into`.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import warnings
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from larq_groupnet.config import DENSE_HEADS, DEPTHS, GroupNetConfig
 from larq_groupnet.errors import MissingFileError
 from larq_groupnet.hints import did_you_mean
+from larq_groupnet.network.config import OPTIONS, GroupNetConfig, fields_of_task
+from larq_groupnet.network.kinds import HEADS, LAYOUTS
+from larq_groupnet.network.layouts import basic
 from larq_groupnet.weights import keras_files, packed
 from larq_groupnet.weights.by_name import check_options, has_other_head, warn_left_out
 from larq_groupnet.weights.described import metadata_of
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _SUFFIXES = (".h5", ".keras", ".safetensors")
-_OPTIONS = tuple(field.name for field in dataclasses.fields(GroupNetConfig))
+_OPTIONS = tuple(OPTIONS)
 # What a segmentation network does not take over from a classifier's weights, nor the reverse.
-_OF_THE_TASK = ("head", "num_classes", "input_shape", "output_stride", "atrous_rates", "dropout")
+_OF_THE_TASK = fields_of_task()
 
 
 def resolve(
@@ -78,7 +79,7 @@ def adopt(
         weights: As for `resolve`, or `None`.
         model: Name of the model that wants them.
         config: The model's configuration without regard to the weights.
-        given: Options that stay as they are in `config`: those that the user gave.
+        given: Options that the user gave, whatever their value: they stay as they are.
 
     Returns:
         `config` with all other options as the weights were made with, as far as that is known.
@@ -97,8 +98,7 @@ def adopt(
         known = metadata_of(_file(weights))
         if known is None:
             return config
-        theirs, same_task = known.config, (known.config.head is None) == (config.head is None)
-        same_task = same_task and (theirs.head in DENSE_HEADS) == (config.head in DENSE_HEADS)
+        theirs, same_task = known.config, _task(known.config) == _task(config)
         kept = {*given, "layout", "binary"}
     else:
         named = _named(str(weights), model, config)
@@ -170,6 +170,10 @@ def is_path(weights: str | Path) -> bool:
     return isinstance(weights, Path) or looks_like_one or Path(text).expanduser().is_file()
 
 
+def _task(config: GroupNetConfig) -> str | None:
+    return None if config.head is None else HEADS.find(config.head).task
+
+
 def _family(model: str) -> str:
     """The weights of `groupnet_resnet18` serve `groupnet_dsp`, and no network of another name."""
     return model.partition("_")[0]
@@ -222,7 +226,7 @@ def _ways(layout: str) -> list[str]:
         f"train them: python train.py --model groupnet_{layout} --dataset imagenet2012 "
         f"--output_dir runs/groupnet_{layout} (then weights='runs/groupnet_{layout}/binary.h5')"
     )
-    if DEPTHS[layout][0] != "basic":
+    if LAYOUTS[layout].convolutions is not basic:
         return [f"the authors published no checkpoint of {layout}; {train}"]
     return [
         "import the authors' checkpoint: "

@@ -10,8 +10,8 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from larq_groupnet.classification import GroupNetResNet18
+
 from larq_groupnet.config import BPAC_RATES, GroupNetConfig
 from larq_groupnet.network.build import build
 from larq_groupnet.network.complexity import Complexity, Counts, complexity, format_json, report
