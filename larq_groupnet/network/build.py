@@ -64,8 +64,8 @@ def build(
 
 
 def __getattr__(name: str) -> Any:
-    # TODO(lead): drop, when nothing imports them from here.
-    if name in ("copy_weights", "load_weights"):
+    # TODO(lead): drop, when nothing imports it from here.
+    if name == "copy_weights":
         from importlib import import_module
 
         return getattr(import_module("larq_groupnet.weights.by_name"), name)
