@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.errors import MissingFileError, RecipeError, WeightsError
 from larq_groupnet.hints import did_you_mean
+from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.identity import read_classes
 

@@ -12,9 +12,10 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from larq_groupnet.config import NUM_STAGES, GroupNetConfig
 from larq_groupnet.errors import ConfigError, RecipeError
 from larq_groupnet.network.complexity import Counts, complexity
+from larq_groupnet.network.config import GroupNetConfig
+from larq_groupnet.network.layouts import NUM_STAGES
 from larq_groupnet.recipes.overrides import override
 from larq_groupnet.recipes.recipe import Phase, Recipe, unknown
 

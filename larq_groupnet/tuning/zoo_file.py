@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.files import replacing
+from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.recipes.recipe import Phase, Recipe
 
 LINE = 100

@@ -21,9 +21,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from larq_groupnet.config import DEPTHS, STAGE_CHANNELS, GroupNetConfig
 from larq_groupnet.files import replacing, write_json
 from larq_groupnet.network.build import build
+from larq_groupnet.network.config import GroupNetConfig
+from larq_groupnet.network.kinds import LAYOUTS
+from larq_groupnet.network.layouts import basic
 from larq_groupnet.weights import keras_files, packed
 from larq_groupnet.weights.checkpoint_files import CheckpointError, State, read_state
 from larq_groupnet.weights.metadata import Metadata
@@ -226,7 +228,7 @@ def describe(state: State, input_shape: tuple[int, int, int]) -> tuple[str, Grou
         stage = int(match[1]) - 1
         blocks[stage] = max(blocks[stage], int(match[2]) + 1)
     layouts: dict[Any, str] = {
-        counts: name for name, (kind, counts) in DEPTHS.items() if kind == "basic"
+        found.blocks: name for name, found in LAYOUTS.items() if found.convolutions is basic
     }
     layout = layouts.get(tuple(blocks))
     # Where a key is missing that says a size, the usual one is expected: _check will list it.
@@ -238,7 +240,7 @@ def describe(state: State, input_shape: tuple[int, int, int]) -> tuple[str, Grou
         input_shape=input_shape,
         num_classes=dense[0] if dense else 1000,
         num_bases=1 + max((int(match[3]) for match in found if match[3]), default=0),
-        width=stem[0] / STAGE_CHANNELS[0] if stem else 1.0,
+        width=stem[0] / LAYOUTS["resnet18"].channels[0] if stem else 1.0,
         padding="torch",
         # The gradient that the authors' released code trains with.
         input_quantizer="approx_sign",

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.errors import MissingFileError
+from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.weights import keras_files, packed
 from larq_groupnet.weights.container import BROKEN, FormatError
 from larq_groupnet.weights.metadata import NOT_STATED, Metadata

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from larq_groupnet.family import get_config, get_model
 from larq_groupnet.network.build import build
 from larq_groupnet.recipes.overrides import override, split_option
-from larq_groupnet.registry import get_config, get_model
 from larq_groupnet.training import Phase, Recipe, load_recipe
 from larq_groupnet.training.publish import PublishError, _command, publish
 from larq_groupnet.weights import packed
