@@ -109,21 +109,20 @@ LGR_INLINE void spread(const uint32_t* words, uint8_t* nibbles) {
 void pack_panel(const ConvGeometry& geometry, const uint32_t* image, int first, int pixels,
                 uint32_t* panel) {
   const int depth = geometry.depth();
-  uint8_t* nibbles = reinterpret_cast<uint8_t*>(panel);
+  const size_t words = static_cast<size_t>(pixels) * depth;
+  // The words are gathered in the second half of the panel and spread from there. Spreading runs
+  // upwards and writes over words only once it has read them.
+  uint32_t* patch = panel + words;
   PatchReader patches(geometry, image, first);
-  for (int p = 0; p < pixels; p++, nibbles += static_cast<size_t>(depth) * kNibbles) {
-    // The words stand in the second half of the space for their nibbles. Spreading runs upwards
-    // and writes over words only once it has read them.
-    uint32_t* patch = reinterpret_cast<uint32_t*>(nibbles) + depth;
-    patches.next(patch);
-    int k = 0;
-    for (; k + 4 <= depth; k += 4) spread(patch + k, nibbles + k * kNibbles);
-    uint32_t rest[4] = {};
-    copy_words(rest, patch + k, depth - k);
-    uint8_t rest_nibbles[4 * kNibbles];
-    spread(rest, rest_nibbles);
-    std::memcpy(nibbles + k * kNibbles, rest_nibbles, static_cast<size_t>(depth - k) * kNibbles);
-  }
+  for (int p = 0; p < pixels; p++, patch += depth) patches.next(patch);
+  uint8_t* nibbles = reinterpret_cast<uint8_t*>(panel);
+  size_t k = 0;
+  for (; k + 4 <= words; k += 4) spread(panel + words + k, nibbles + k * kNibbles);
+  uint32_t rest[4] = {};
+  uint8_t rest_nibbles[4 * kNibbles];
+  std::memcpy(rest, panel + words + k, (words - k) * sizeof(uint32_t));
+  spread(rest, rest_nibbles);
+  std::memcpy(nibbles + k * kNibbles, rest_nibbles, (words - k) * kNibbles);
 }
 
 struct Table {
@@ -142,30 +141,45 @@ constexpr Table kTable;
 // A byte holds sums up to 255, that is 63 nibbles: 7 words.
 constexpr int kWordsBetweenFlushes = 7;
 
+// Left alone, GCC unrolls these loops only after it has placed their arrays in memory.
+#define LGR_UNROLL _Pragma("GCC unroll 8")
+
 // P pixels by 32 * O channels over at most kWordsBetweenFlushes words, added to (or, for the first
 // words, stored in) 16-bit sums.
 template <int P, int O>
-LGR_INLINE void multiply_words(const uint8_t* const* patches, const uint8_t* packed, int nibbles,
-                               bool first, uint16_t (*sums)[kChannelBlock]) {
+__attribute__((noinline)) void multiply_words(const uint8_t* const* patches,
+                                              const uint8_t* packed, int nibbles, bool first,
+                                              uint16_t (*sums)[kChannelBlock]) {
   __m256i bytes[P][O];
+  const uint8_t* patch[P];
+  LGR_UNROLL
   for (int p = 0; p < P; p++) {
+    patch[p] = patches[p];
+    LGR_UNROLL
     for (int o = 0; o < O; o++) bytes[p][o] = _mm256_setzero_si256();
   }
   for (int n = 0; n < nibbles; n++, packed += 32 * O) {
     __m256i w[O];
+    LGR_UNROLL
     for (int o = 0; o < O; o++) {
       w[o] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(packed + 32 * o));
     }
+    LGR_UNROLL
     for (int p = 0; p < P; p++) {
       const __m128i* row =
-          reinterpret_cast<const __m128i*>(&kTable.differing[0][0] + patches[p][n]);
+          reinterpret_cast<const __m128i*>(&kTable.differing[0][0] + patch[p][n]);
       const __m256i table = _mm256_broadcastsi128_si256(_mm_load_si128(row));
+      LGR_UNROLL
       for (int o = 0; o < O; o++) {
         bytes[p][o] = _mm256_add_epi8(bytes[p][o], _mm256_shuffle_epi8(table, w[o]));
+        // Keeps GCC from doing the look-ups of all pixels first, for which it would spill the sums.
+        asm volatile("" : "+x"(bytes[p][o]));
       }
     }
   }
+  LGR_UNROLL
   for (int p = 0; p < P; p++) {
+    LGR_UNROLL
     for (int o = 0; o < O; o++) {
       __m256i* sum = reinterpret_cast<__m256i*>(sums[p] + 32 * o);
       __m256i low = _mm256_cvtepu8_epi16(_mm256_castsi256_si128(bytes[p][o]));

@@ -16,7 +16,7 @@ namespace lgr {
 namespace {
 
 constexpr int kLanes = 16;
-constexpr int kTilePixels = 3;
+constexpr int kTilePixels = 2;
 
 struct Block {
   __m512 v[kChannelBlock / kLanes];
@@ -100,11 +100,20 @@ void pack_panel(const ConvGeometry& geometry, const uint32_t* image, int first, 
                 uint32_t* panel) {
   const int depth = geometry.depth();
   PatchReader patches(geometry, image, first);
-  for (int p = 0; p < pixels; p++, panel += even(depth)) {
-    patches.next(panel);
-    if (depth % 2) panel[depth] = 0;
-    for (int k = 0; k < depth; k += 2) panel[k + 1] ^= panel[k];
+  for (int p = 0; p < pixels; p++) {
+    uint32_t* patch = panel + static_cast<size_t>(p) * even(depth);
+    patches.next(patch);
+    if (depth % 2) patch[depth] = 0;
   }
+  // Pairs (x1, x2) become (x1, x1 ^ x2). In a pass of its own, because wide loads of words that
+  // were just stored one by one would wait for them.
+  const size_t words = panel_words(pixels, depth);
+  size_t k = 0;
+  for (; k + kLanes <= words; k += kLanes) {
+    const __m512i x = _mm512_loadu_si512(panel + k);
+    _mm512_storeu_si512(panel + k, _mm512_xor_si512(x, _mm512_slli_epi64(x, 32)));
+  }
+  for (; k < words; k += 2) panel[k + 1] ^= panel[k];
 }
 
 // One tile: P pixels by 16 * O channels.
@@ -112,9 +121,9 @@ template <int P, int O>
 LGR_INLINE void multiply_tile(const uint32_t* panel, const uint32_t* packed, int depth,
                               int32_t* counts, size_t stride) {
   constexpr int kXor3 = 0x96;
-  // Of sum, ones and d. Where sum and ones differ the pair holds one bit, which carries if ones has
+  // Of d, sum and ones. Where sum and ones differ the pair holds one bit, which carries if ones has
   // one too; elsewhere both bits of the pair are alike, and d is one of them.
-  constexpr int kCarry = 0x8E;
+  constexpr int kCarry = 0xB2;
   __m512i ones[P][O], twos[P][O];
   for (int p = 0; p < P; p++) {
     for (int o = 0; o < O; o++) ones[p][o] = twos[p][o] = _mm512_setzero_si512();
@@ -127,8 +136,8 @@ LGR_INLINE void multiply_tile(const uint32_t* panel, const uint32_t* packed, int
         const uint32_t* x = panel + static_cast<size_t>(p) * depth + k;
         const __m512i d = _mm512_xor_si512(_mm512_set1_epi32(static_cast<int>(x[0])), w1);
         const __m512i sum = _mm512_ternarylogic_epi32(
-            _mm512_set1_epi32(static_cast<int>(x[1])), w12, ones[p][o], kXor3);
-        const __m512i carry = _mm512_ternarylogic_epi32(sum, ones[p][o], d, kCarry);
+            w12, _mm512_set1_epi32(static_cast<int>(x[1])), ones[p][o], kXor3);
+        const __m512i carry = _mm512_ternarylogic_epi32(d, sum, ones[p][o], kCarry);
         ones[p][o] = sum;
         twos[p][o] = _mm512_add_epi32(twos[p][o], _mm512_popcnt_epi32(carry));
       }

@@ -12,8 +12,6 @@
 
 #include "kernels.h"
 
-#define LGR_INLINE inline __attribute__((always_inline))
-
 namespace lgr {
 namespace {
 
@@ -62,12 +60,14 @@ struct TailBlock {
   }
 };
 
-LGR_INLINE int words_of(int channels) { return (channels + 31) / 32; }
+LGR_INLINE size_t words_of(int channels) { return (static_cast<unsigned>(channels) + 31) / 32; }
 
 template <class Block>
 LGR_INLINE void run_ops(Block& value, const Part& part, size_t row, const PostOp* ops,
                         int num_ops) {
   const size_t at = row * part.row_channels + part.channel;
+  const size_t row_words = words_of(part.row_channels);
+  const size_t first_word = static_cast<unsigned>(part.channel) / 32;
   for (int i = 0; i < num_ops; i++) {
     const PostOp& op = ops[i];
     switch (op.kind) {
@@ -80,7 +80,7 @@ LGR_INLINE void run_ops(Block& value, const Part& part, size_t row, const PostOp
       case PostOpKind::kLoad: value.load(op.in + at); break;
       case PostOpKind::kStore: value.store(op.out + at); break;
       case PostOpKind::kBits:
-        value.store_bits(op.bits + row * words_of(part.row_channels) + part.channel / 32);
+        value.store_bits(op.bits + row * row_words + first_word);
         break;
     }
   }
@@ -154,7 +154,7 @@ inline void finish_bits(const int32_t* counts, size_t stride, const Part& part,
                         const Transform& transform, const int32_t* thresholds, uint32_t* out) {
   for (int r = 0; r < part.rows; r++) {
     const int32_t* correction = transform.correction(r);
-    uint32_t* words = out + (part.row + r) * words_of(part.row_channels) + part.channel / 32;
+    uint32_t* words = out + (part.row + r) * words_of(part.row_channels) + words_of(part.channel);
     for (int i = 0; i < part.channels; i += 32) {
       uint32_t word = 0;
       for (int j = 0; j < std::min(32, part.channels - i); j++) {

@@ -13,6 +13,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#define LGR_INLINE inline __attribute__((always_inline))
+
 namespace lgr {
 
 // Output channels that multiply() and finish_*() handle in one call: a multiple of the 32 channels
