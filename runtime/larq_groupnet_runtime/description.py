@@ -107,7 +107,10 @@ def read_description(content: bytes) -> Description:
             if NAME not in archive.namelist():
                 return Description()
             # LZMA allocates whatever a file asks for.
-            if archive.getinfo(NAME).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            if archive.getinfo(NAME).compress_type not in (
+                zipfile.ZIP_STORED,
+                zipfile.ZIP_DEFLATED,
+            ):
                 raise ValueError("a compression that larq-groupnet does not write")
             with archive.open(NAME) as stream:
                 text = stream.read(MOST_BYTES + 1)

@@ -61,7 +61,8 @@ def _joined(predict: Predict, view: Array, size: Size) -> Array:
     padded = np.pad(view, ((0, short[0]), (0, short[1]), (0, 0)))
     ramps = [np.minimum(np.arange(side), np.arange(side)[::-1]) + 1.0 for side in size]
     weight = np.outer(*ramps)[..., None].astype(np.float32)
-    total, weights = None, np.zeros((*padded.shape[:2], 1), np.float32)
+    total: Array | None = None
+    weights: Array = np.zeros((*padded.shape[:2], 1), np.float32)
     for top, left in _corners(padded.shape, size):
         part = np.s_[top : top + size[0], left : left + size[1]]
         window = softmax(predict(padded[part][None])[0])

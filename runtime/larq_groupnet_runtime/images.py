@@ -15,7 +15,7 @@ from typing import BinaryIO, Union
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from larq_groupnet_runtime.errors import InputError, one_line
 
@@ -55,7 +55,8 @@ def read_image(image: ImageLike, channels: int = 3) -> Pixels:
     if isinstance(image, Image.Image):
         return _channels(_rgb(image), channels)
     if isinstance(image, bytes):
-        name, file = "these bytes", io.BytesIO(image)
+        name = "these bytes"
+        file: BinaryIO = io.BytesIO(image)
     elif isinstance(image, str | os.PathLike):
         name, file = str(image), Path(image).expanduser().open("rb")
     else:
@@ -65,6 +66,8 @@ def read_image(image: ImageLike, channels: int = 3) -> Pixels:
         with warnings.catch_warnings(), Image.open(file) as opened:
             warnings.simplefilter("ignore")
             return _channels(_rgb(opened), channels)
+    except UnidentifiedImageError as error:
+        raise InputError(f"{name}: expected an image. Received: no format that is known") from error
     except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them.
         raise InputError(f"{name}: expected an image. Received: {one_line(error)}") from error
     finally:
@@ -100,8 +103,10 @@ def normalise(pixels: np.ndarray, normalisation: str) -> Array:
     """Pixels in [0, 255] to what the network reads: `"symmetric"` [-1, 1], or `"imagenet"`."""
     pixels = pixels.astype(np.float32)
     if normalisation == "symmetric":
-        return pixels / np.float32(127.5) - np.float32(1)
-    return (pixels - np.array(MEAN_RGB, np.float32)) / np.array(STDDEV_RGB, np.float32)
+        result: Array = pixels / np.float32(127.5) - np.float32(1)
+    else:
+        result = (pixels - np.array(MEAN_RGB, np.float32)) / np.array(STDDEV_RGB, np.float32)
+    return result
 
 
 def _squeeze(pixels: np.ndarray, length: int) -> Array:

@@ -62,6 +62,7 @@ class Interpreter:
 
     Attributes:
         backend: Name and version of the interpreter that runs the file.
+        num_threads: As given, or as chosen.
         description: What the file says of itself; see `larq_groupnet_runtime.description`.
         interpreter: The interpreter itself, for whatever this class leaves out.
 
@@ -84,6 +85,7 @@ class Interpreter:
             raise InputError(f"num_threads: expected 1 or more. Received: {num_threads}")
         self.description = read_description(content)
         self.backend = f"{found.name} {found.version}"
+        self.num_threads = threads
         self._content = content  # The interpreter reads constants from it.
         try:
             self.interpreter = found.interpreter(
