@@ -50,7 +50,7 @@ def benchmark(files: Sequence[Path], networks: Sequence[Interpreter], runs: int)
     print(table(rows))
     print(
         f"\n{platform.machine()}, {os.cpu_count()} CPUs, {networks[0].backend}, "
-        f"num_threads={networks[0].num_threads}; {runs} invocations of each file in turns, on noise."
+        f"num_threads={networks[0].num_threads}; {runs} invocations of each file on noise."
     )
     busy = cpu.sum() / wall.sum()
     if busy < 0.9:
