@@ -12,9 +12,9 @@ import pytest
 import tensorflow as tf
 
 from larq_groupnet.classification import GroupNetResNet18
-from larq_groupnet.complexity import Complexity, Counts, complexity, format_json, report
 from larq_groupnet.config import BPAC_RATES, GroupNetConfig
-from larq_groupnet.models import build
+from larq_groupnet.network.build import build
+from larq_groupnet.network.complexity import Complexity, Counts, complexity, format_json, report
 
 KS = (1, 4, 5, 8)
 # the paper's table: FP MACs in G, then OPs in M at K = 1, 4, 5, 8.
@@ -285,7 +285,7 @@ def test_a_configuration_needs_no_tensorflow():
     code = (
         "import sys\n"
         "from larq_groupnet.config import GroupNetConfig\n"
-        "from larq_groupnet.complexity import format_json, report\n"
+        "from larq_groupnet.network.complexity import format_json, report\n"
         "report(GroupNetConfig()), format_json(GroupNetConfig(layout='resnet50'))\n"
         "sys.exit(', '.join({'tensorflow', 'larq'} & set(sys.modules)) or None)\n"
     )

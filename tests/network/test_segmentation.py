@@ -20,8 +20,8 @@ from larq_groupnet import (
     GroupNetResNet18,
     complexity,
 )
+from larq_groupnet.recipes.overrides import parse_options
 from larq_groupnet.registry import arguments, get_config
-from larq_groupnet.training.overrides import parse_options
 from larq_groupnet.weights import packed
 
 TINY: dict[str, Any] = {"stage_blocks": (1, 1, 1, 1), "width": 0.0625, "num_bases": 2}

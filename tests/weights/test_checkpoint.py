@@ -13,7 +13,7 @@ from conftest import ROOT
 
 from larq_groupnet import ConfigError, GroupNetConfig
 from larq_groupnet.deploy import convert, count_ops, load_interpreter
-from larq_groupnet.models import build
+from larq_groupnet.network.build import build
 from larq_groupnet.weights import CheckpointError, import_checkpoint
 from larq_groupnet.weights.checkpoint import describe, main
 from tests.reference import random_images

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from larq_groupnet.config import GroupNetConfig
-from larq_groupnet.training.recipe import Phase, Recipe, RecipeError, unknown
+from larq_groupnet.recipes.recipe import Phase, Recipe, RecipeError, unknown
 
 _RECIPE_FIELDS = tuple(
     field.name

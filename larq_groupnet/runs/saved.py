@@ -24,8 +24,8 @@ from larq_groupnet.data.pipeline import (
 from larq_groupnet.data.rand_augment import rand_augment
 from larq_groupnet.deploy.fake_quant import FakeQuant, Int8Kernel
 from larq_groupnet.inference.full_image import FullImage
-from larq_groupnet.models import build, load_weights
-from larq_groupnet.training.recipe import Recipe, RecipeError
+from larq_groupnet.network.build import build, load_weights
+from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.weights import packed
 
 RELEASE = ".safetensors"

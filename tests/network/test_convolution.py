@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from larq_groupnet import build, presets
-from larq_groupnet.convolution import OnePaddedConv2D
+from larq_groupnet.network.convolution import OnePaddedConv2D
 
 BINARY = {
     "input_quantizer": "ste_sign",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from reference import assign, random_images, randomise
 
 from larq_groupnet.config import BPAC_RATES, EQUAL_RATES, GroupNetConfig
-from larq_groupnet.models import build
+from larq_groupnet.network.build import build
 
 Array = NDArray[np.float64]
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from larq_groupnet.blocks import batch_norm
 from larq_groupnet.config import BOTTLENECK_EXPANSION, GroupNetConfig
+from larq_groupnet.network.blocks import batch_norm
 
 layers = tf.keras.layers
 

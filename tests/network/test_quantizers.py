@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from larq_groupnet import build, presets
-from larq_groupnet.quantizers import FastSteSign, of_clipped_kernels, of_inputs
+from larq_groupnet.network.quantizers import FastSteSign, of_clipped_kernels, of_inputs
 
 # Around what its gradient is asked, as close as float32 and bfloat16 can be to it.
 EDGES = [sign * x for sign in (1, -1) for x in (0, 1e-30, 0.5, 1, 1 + 2**-23, 1 + 2**-7, 1.5)]

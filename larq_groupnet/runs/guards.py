@@ -14,8 +14,8 @@ import tensorflow_datasets as tfds
 
 from larq_groupnet.data.folders import FolderDataset
 from larq_groupnet.files import write_json
-from larq_groupnet.training.recipe import Recipe, RecipeError
-from larq_groupnet.training.snapshots import KEPT
+from larq_groupnet.recipes.recipe import Recipe, RecipeError
+from larq_groupnet.runs.snapshots import KEPT
 
 SPARE_BYTES = 2**26
 """Room for what is small: logs, the converted file, tables and pictures."""

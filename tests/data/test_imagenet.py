@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_groupnet.imagenet import decode_predictions, preprocess_input
+from larq_groupnet.data.imagenet import decode_predictions, preprocess_input
 
 
 def random_image(*size):

@@ -395,7 +395,7 @@ def _layer(layer: Any) -> Counts:
     from larq.models import LayerProfile
     from tensorflow.keras.layers import Add
 
-    from larq_groupnet.layers import Aggregate, SoftGate
+    from larq_groupnet.network.layers import Aggregate, SoftGate
 
     outputs = _tensors(layer.get_output_at(0))
     elements = math.prod(outputs[0].shape[1:])

@@ -7,10 +7,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from larq_groupnet import heads, presets
-from larq_groupnet.blocks import stem
+from larq_groupnet import presets
 from larq_groupnet.config import GroupNetConfig
-from larq_groupnet.decomposition import decompose
+from larq_groupnet.network import heads
+from larq_groupnet.network.blocks import stem
+from larq_groupnet.network.decomposition import decompose
 from larq_groupnet.registry import get_config
 from larq_groupnet.weights.by_name import HEAD, shapes_of
 from larq_groupnet.weights.resolve import adopt, load_into, resolve

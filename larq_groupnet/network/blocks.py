@@ -14,9 +14,9 @@ import larq as lq
 import tensorflow as tf
 
 from larq_groupnet.config import BOTTLENECK_EXPANSION, GroupNetConfig
-from larq_groupnet.convolution import OnePaddedConv2D
-from larq_groupnet.layers import Aggregate, ConstantPad2D
-from larq_groupnet.quantizers import of_clipped_kernels, of_inputs
+from larq_groupnet.network.convolution import OnePaddedConv2D
+from larq_groupnet.network.layers import Aggregate, ConstantPad2D
+from larq_groupnet.network.quantizers import of_clipped_kernels, of_inputs
 
 layers = tf.keras.layers
 

@@ -11,7 +11,7 @@ from conftest import ROOT
 from scipy.spatial.distance import cdist
 from sklearn.metrics import confusion_matrix
 
-from larq_groupnet.metrics import BoundaryCounts, IntegerMeanIoU, SegmentationCounts
+from larq_groupnet.tasks.metrics import BoundaryCounts, IntegerMeanIoU, SegmentationCounts
 
 
 @pytest.fixture
@@ -283,7 +283,7 @@ def test_the_keras_metric_refuses_what_it_cannot_count():
 
 ON_TWO_REPLICAS = """
 import tensorflow as tf
-from larq_groupnet.metrics import IntegerMeanIoU
+from larq_groupnet.tasks.metrics import IntegerMeanIoU
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

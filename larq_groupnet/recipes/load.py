@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from larq_groupnet.training.recipe import Phase, Recipe, RecipeError, unknown
+from larq_groupnet.recipes.recipe import Phase, Recipe, RecipeError, unknown
 
 
 def load_recipe(name: str, zoo: Path, dataset: str | None = None) -> Recipe:

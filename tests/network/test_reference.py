@@ -17,10 +17,10 @@ import tensorflow as tf
 from reference import random_images, randomise
 from reference.network import Network, Options, Place
 
-from larq_groupnet.blocks import Block, binary_conv
 from larq_groupnet.config import BPAC_RATES, GroupNetConfig
-from larq_groupnet.layers import Aggregate, SoftGate
-from larq_groupnet.models import build
+from larq_groupnet.network.blocks import Block, binary_conv
+from larq_groupnet.network.build import build
+from larq_groupnet.network.layers import Aggregate, SoftGate
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
 FLOAT32_TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from larq_groupnet.blocks import aggregate, batch_norm, binary_conv
 from larq_groupnet.config import NUM_STAGES, GroupNetConfig
-from larq_groupnet.layers import Broadcast
-from larq_groupnet.resnet import convolution
+from larq_groupnet.network.blocks import aggregate, batch_norm, binary_conv
+from larq_groupnet.network.layers import Broadcast
+from larq_groupnet.network.resnet import convolution
 
 layers = tf.keras.layers
 

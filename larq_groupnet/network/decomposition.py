@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from larq_groupnet.blocks import Block, aggregate
 from larq_groupnet.config import GroupNetConfig
-from larq_groupnet.layers import SoftGate
-from larq_groupnet.resnet import Aggregates, residual_stages
+from larq_groupnet.network.blocks import Block, aggregate
+from larq_groupnet.network.layers import SoftGate
+from larq_groupnet.network.resnet import Aggregates, residual_stages
 
 
 def decompose(x: tf.Tensor, config: GroupNetConfig) -> dict[int, tf.Tensor]:

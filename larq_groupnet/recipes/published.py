@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from larq_groupnet.config import GroupNetConfig
-from larq_groupnet.training.recipe import Phase, Recipe
+from larq_groupnet.recipes.recipe import Phase, Recipe
 
 STRUCTURE = {
     "num_bases": tuple(range(1, 9)),

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from larq_groupnet.config import DENSE_HEADS, GroupNetConfig
 from larq_groupnet.data import VOID
-from larq_groupnet.metrics import BOUNDARY_TOLERANCE, IntegerMeanIoU, SegmentationCounts
+from larq_groupnet.tasks.metrics import BOUNDARY_TOLERANCE, IntegerMeanIoU, SegmentationCounts
 from larq_groupnet.training.evaluate import LabelCounts
 
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
