@@ -1,129 +1,240 @@
-#include "../bnn.h"
+// AVX2 has no population count of vectors, so it looks counts up: for four bits of a patch, one row
+// of a 16 x 16 table holds the differing bits for each four bits of a filter, and one byte shuffle
+// reads it for 32 output channels.
+//
+// Panels hold, for each four bits, the offset of their row (16 times their value) in a byte;
+// packed filters hold the four bits of 64 channels in 64 bytes.
 #include <immintrin.h>
-namespace bnn {
-// Table look-up kernel: for each nibble of the activations, pshufb(popcount(nib ^ .), weight nibbles of 32 output channels).
-// packed (bytes): blocks of 64 output channels, [block][nibble][64]
-static uint8_t g_lut[16][16] __attribute__((aligned(64)));
-static bool init_lut() { for (int a = 0; a < 16; a++) for (int b = 0; b < 16; b++) g_lut[a][b] = (uint8_t)__builtin_popcount(a ^ b); return true; }
-static bool g_init = init_lut();
-void pack_avx2(Conv& c) {
-  int nk = c.kh * c.kw * c.cw; size_t nb = (c.oc + 63) / 64;
-  c.packed.assign(nb * nk * 8 * 64 / 4, 0);
-  uint8_t* d = (uint8_t*)c.packed.data();
-  for (size_t b = 0; b < nb; b++) for (int k = 0; k < nk; k++) for (int n = 0; n < 8; n++) for (int o = 0; o < 64; o++) {
-    int oc = (int)b * 64 + o;
-    *d++ = oc < c.oc ? (c.w[(size_t)oc * nk + k] >> (4 * n)) & 15 : 0;
-  }
-  c.nib.resize((size_t)c.ph * c.pw * c.cw * 8);
-}
-template <int P>
-static inline __attribute__((always_inline)) void flush(__m256i (&acc)[P][2], uint16_t (*sum)[64]) {
-  for (int p = 0; p < P; p++) for (int o = 0; o < 2; o++) {
-    uint16_t* s = sum[p] + 32 * o;
-    __m256i a = _mm256_cvtepu8_epi16(_mm256_castsi256_si128(acc[p][o])), b = _mm256_cvtepu8_epi16(_mm256_extracti128_si256(acc[p][o], 1));
-    _mm256_store_si256((__m256i*)s, _mm256_add_epi16(_mm256_load_si256((__m256i*)s), a));
-    _mm256_store_si256((__m256i*)(s + 16), _mm256_add_epi16(_mm256_load_si256((__m256i*)(s + 16)), b));
-    acc[p][o] = _mm256_setzero_si256();
-  }
-}
-template <int P>
-static inline __attribute__((always_inline)) void tile(const Conv& c, const uint8_t* const* px, const uint8_t* w, size_t pix, int o0, const Epilogue& e) {
-  alignas(32) uint16_t sum[P][64]; memset(sum, 0, sizeof sum);
-  __m256i acc[P][2];
-  for (int p = 0; p < P; p++) acc[p][0] = acc[p][1] = _mm256_setzero_si256();
-  const uint8_t* q[P]; for (int p = 0; p < P; p++) q[p] = px[p];
-  const uint8_t* lut = &g_lut[0][0];
-  int ns = (int)c.segoff.size(), used = 0;
-  for (int s = 0; s < ns; s++) {
-    int off = c.segoff[s] * 8, end = off + c.seglen[s] * 8;
-    for (int i = off; i < end;) {
-      int stop = std::min(end, i + 56 - used * 1);
-      used += stop - i;
-      for (; i < stop; i++) {
-        __m256i w0 = _mm256_load_si256((const __m256i*)w), w1 = _mm256_load_si256((const __m256i*)(w + 32));
-        w += 64;
-        for (int p = 0; p < P; p++) {
-          __m256i t = _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i*)(lut + q[p][i])));
-          acc[p][0] = _mm256_add_epi8(acc[p][0], _mm256_shuffle_epi8(t, w0));
-          acc[p][1] = _mm256_add_epi8(acc[p][1], _mm256_shuffle_epi8(t, w1));
-        }
+
+#include "finish.h"
+#include "kernels.h"
+#include "patches.h"
+
+namespace lgr {
+namespace {
+
+constexpr int kTilePixels = 6;
+constexpr int kNibbles = 8;  // of a word
+
+struct Block {
+  __m256 v[kChannelBlock / 8];
+
+  LGR_INLINE void transform(const Transform& t, const int32_t* counts, const int32_t* correction,
+                            int channel) {
+    for (int i = 0; i < 8; i++) {
+      const auto load = [](const int32_t* p) {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+      };
+      __m256i x = _mm256_slli_epi32(load(counts + 8 * i), 1);
+      const int c = channel + 8 * i;
+      if (correction) x = _mm256_add_epi32(x, load(correction + c));
+      if (t.clamps) {
+        x = _mm256_max_epi32(_mm256_min_epi32(x, _mm256_set1_epi32(t.clamp_max)),
+                             _mm256_set1_epi32(t.clamp_min));
       }
-      if (used >= 56) { flush<P>(acc, sum); used = 0; }
+      const __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(x), _mm256_loadu_ps(t.multiplier + c));
+      v[i] = _mm256_add_ps(product, _mm256_loadu_ps(t.bias + c));
     }
   }
-  flush<P>(acc, sum);
-  int n = std::min(64, c.oc - o0);
-  if (e.tbits || n % 32 != 0 || c.zero_pad) {   // slow but rare epilogues
-    for (int p = 0; p < P; p++) {
-      const int32_t* corr = c.zero_pad ? &c.corr[(size_t)c.cls[(pix + p) % (c.oh * c.ow)] * c.ocp + o0] : nullptr;
-      float row[64]; uint32_t words[2] = {0, 0};
-      for (int o = 0; o < n; o++) {
-        int x2 = 2 * sum[p][o] + (corr ? corr[o] : 0);
-        if (e.tbits) { if ((x2 >> 1) > e.thresholds[o0 + o]) words[o / 32] |= 1u << (o & 31); continue; }
-        x2 = std::max(std::min(x2, e.cmax), e.cmin);
-        size_t at = (pix + p) * c.oc + o0 + o;
-        float v = (float)x2 * e.mul[o0 + o]; v = v + e.bias[o0 + o]; if (e.res) v += e.res[at];
-        row[o] = v; if (e.out) e.out[at] = v;
-        if (e.accout) { float y = v * e.scale; e.accout[at] = e.accin ? e.accin[at] + y : y; }
-      }
-      if (e.tbits) memcpy(e.tbits + (pix + p) * c.ocw + o0 / 32, words, (n + 31) / 32 * 4);
-      else if (e.bits) quant_row(row, e.bits + (pix + p) * c.ocw + o0 / 32, n);
-    }
-    return;
+  LGR_INLINE void load(const float* p) {
+    for (int i = 0; i < 8; i++) v[i] = _mm256_loadu_ps(p + 8 * i);
   }
-  __m256i lo = _mm256_set1_epi32(e.cmin), hi = _mm256_set1_epi32(e.cmax);
+  LGR_INLINE void store(float* p) const {
+    for (int i = 0; i < 8; i++) _mm256_storeu_ps(p + 8 * i, v[i]);
+  }
+  LGR_INLINE void add(const float* p) {
+    for (int i = 0; i < 8; i++) v[i] = _mm256_add_ps(v[i], _mm256_loadu_ps(p + 8 * i));
+  }
+  LGR_INLINE void multiply(const float* p) {
+    for (int i = 0; i < 8; i++) v[i] = _mm256_mul_ps(v[i], _mm256_loadu_ps(p + 8 * i));
+  }
+  LGR_INLINE void add(float s) {
+    for (int i = 0; i < 8; i++) v[i] = _mm256_add_ps(v[i], _mm256_set1_ps(s));
+  }
+  LGR_INLINE void multiply(float s) {
+    for (int i = 0; i < 8; i++) v[i] = _mm256_mul_ps(v[i], _mm256_set1_ps(s));
+  }
+  LGR_INLINE void store_bits(uint32_t* p) const {
+    for (int w = 0; w < 2; w++) {
+      uint32_t word = 0;
+      for (int i = 0; i < 4; i++) {
+        const __m256 negative = _mm256_cmp_ps(v[4 * w + i], _mm256_setzero_ps(), _CMP_LT_OQ);
+        word |= static_cast<uint32_t>(_mm256_movemask_ps(negative)) << (8 * i);
+      }
+      p[w] = word;
+    }
+  }
+};
+
+bool supported() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx2");
+}
+
+// Channels of a packed block: one or two vectors of 32.
+int padded(int channels) { return channels > 32 ? 64 : 32; }
+
+size_t packed_words(int channels, int depth) {
+  return static_cast<size_t>(padded(channels)) * depth * kNibbles / sizeof(uint32_t);
+}
+
+size_t panel_words(int pixels, int depth) {
+  return static_cast<size_t>(pixels) * depth * kNibbles / sizeof(uint32_t);
+}
+
+// [nibble][channel] bytes.
+void pack_filter(const uint32_t* filter, int channels, int depth, uint32_t* packed) {
+  uint8_t* out = reinterpret_cast<uint8_t*>(packed);
+  for (int k = 0; k < depth; k++) {
+    for (int n = 0; n < kNibbles; n++) {
+      for (int c = 0; c < padded(channels); c++) {
+        const uint32_t word = c < channels ? filter[static_cast<size_t>(c) * depth + k] : 0;
+        *out++ = (word >> (4 * n)) & 15;
+      }
+    }
+  }
+}
+
+// Spreads the nibbles of 4 words over 32 bytes, each times 16.
+LGR_INLINE void spread(const uint32_t* words, uint8_t* nibbles) {
+  const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(words));
+  const __m128i high_nibble = _mm_set1_epi8(static_cast<char>(0xF0));
+  const __m128i high = _mm_and_si128(x, high_nibble);
+  const __m128i low = _mm_and_si128(_mm_slli_epi16(x, 4), high_nibble);
+  __m128i* out = reinterpret_cast<__m128i*>(nibbles);
+  _mm_storeu_si128(out, _mm_unpacklo_epi8(low, high));
+  _mm_storeu_si128(out + 1, _mm_unpackhi_epi8(low, high));
+}
+
+void pack_panel(const ConvGeometry& geometry, const uint32_t* image, int first, int pixels,
+                uint32_t* panel) {
+  const int depth = geometry.depth();
+  uint8_t* nibbles = reinterpret_cast<uint8_t*>(panel);
+  PatchReader patches(geometry, image, first);
+  for (int p = 0; p < pixels; p++, nibbles += static_cast<size_t>(depth) * kNibbles) {
+    // The words stand in the second half of the space for their nibbles. Spreading runs upwards
+    // and writes over words only once it has read them.
+    uint32_t* patch = reinterpret_cast<uint32_t*>(nibbles) + depth;
+    patches.next(patch);
+    int k = 0;
+    for (; k + 4 <= depth; k += 4) spread(patch + k, nibbles + k * kNibbles);
+    uint32_t rest[4] = {};
+    copy_words(rest, patch + k, depth - k);
+    uint8_t rest_nibbles[4 * kNibbles];
+    spread(rest, rest_nibbles);
+    std::memcpy(nibbles + k * kNibbles, rest_nibbles, static_cast<size_t>(depth - k) * kNibbles);
+  }
+}
+
+struct Table {
+  alignas(64) uint8_t differing[16][16];
+  constexpr Table() : differing() {
+    for (int a = 0; a < 16; a++) {
+      for (int b = 0; b < 16; b++) {
+        const int d = a ^ b;
+        differing[a][b] = static_cast<uint8_t>((d & 1) + (d >> 1 & 1) + (d >> 2 & 1) + (d >> 3));
+      }
+    }
+  }
+};
+constexpr Table kTable;
+
+// A byte holds sums up to 255, that is 63 nibbles: 7 words.
+constexpr int kWordsBetweenFlushes = 7;
+
+// P pixels by 32 * O channels over at most kWordsBetweenFlushes words, added to (or, for the first
+// words, stored in) 16-bit sums.
+template <int P, int O>
+LGR_INLINE void multiply_words(const uint8_t* const* patches, const uint8_t* packed, int nibbles,
+                               bool first, uint16_t (*sums)[kChannelBlock]) {
+  __m256i bytes[P][O];
   for (int p = 0; p < P; p++) {
-    uint32_t words[2] = {0, 0};
-    for (int o = 0; o < n; o += 8) {
-      __m256i a = _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_load_si128((const __m128i*)(sum[p] + o))), 1);
-      a = _mm256_max_epi32(_mm256_min_epi32(a, hi), lo);
-      __m256 v = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(a), _mm256_loadu_ps(e.mul + o0 + o)), _mm256_loadu_ps(e.bias + o0 + o));
-      size_t at = (pix + p) * c.oc + o0 + o;
-      if (e.res) v = _mm256_add_ps(v, _mm256_loadu_ps(e.res + at));
-      if (e.out) _mm256_storeu_ps(e.out + at, v);
-      if (e.bits) words[o / 32] |= (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_LT_OQ)) << (o & 31);
-      if (e.accout) {
-        __m256 y = _mm256_mul_ps(v, _mm256_set1_ps(e.scale));
-        if (e.accin) y = _mm256_add_ps(_mm256_loadu_ps(e.accin + at), y);
-        _mm256_storeu_ps(e.accout + at, y);
-      }
-    }
-    if (e.bits) memcpy(e.bits + (pix + p) * c.ocw + o0 / 32, words, n / 32 * 4);
+    for (int o = 0; o < O; o++) bytes[p][o] = _mm256_setzero_si256();
   }
-}
-void conv_avx2(Conv& c, const uint32_t* in, const Epilogue& e) {
-  constexpr int P = 6;
-  int nk = c.kh * c.kw * c.cw, n = c.oh * c.ow;
-  for (int b = 0; b < c.batch; b++) {
-    const uint32_t* img = pad_image(c, in + (size_t)b * c.ih * c.iw * c.cw);
-    size_t words = (size_t)c.ph * c.pw * c.cw;
-    uint8_t* nb = c.nib.data();
-    for (size_t i = 0; i < words; i++) {   // spread nibbles to bytes, times 16 (offset into the table)
-      uint64_t x = img[i];
-      uint64_t r = _pdep_u64(x, 0xF0F0F0F0F0F0F0F0ull);
-      memcpy(nb + 8 * i, &r, 8);
+  for (int n = 0; n < nibbles; n++, packed += 32 * O) {
+    __m256i w[O];
+    for (int o = 0; o < O; o++) {
+      w[o] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(packed + 32 * o));
     }
-    size_t pix0 = (size_t)b * n;
-    for (int o0 = 0; o0 < c.oc; o0 += 64) {
-      const uint8_t* w = (const uint8_t*)c.packed.data() + (size_t)o0 * nk * 8;
-      const uint8_t* px[P]; int oy = 0, ox = 0;
-      for (int i = 0; i < n;) {
-        int m = std::min(P, n - i);
-        for (int p = 0; p < m; p++) {
-          px[p] = nb + ((size_t)oy * c.sh * c.pw + ox * c.sw) * c.cw * 8;
-          if (++ox == c.ow) { ox = 0; oy++; }
-        }
-        switch (m) {
-          case 6: tile<6>(c, px, w, pix0 + i, o0, e); break;
-          case 5: tile<5>(c, px, w, pix0 + i, o0, e); break;
-          case 4: tile<4>(c, px, w, pix0 + i, o0, e); break;
-          case 3: tile<3>(c, px, w, pix0 + i, o0, e); break;
-          case 2: tile<2>(c, px, w, pix0 + i, o0, e); break;
-          default: tile<1>(c, px, w, pix0 + i, o0, e);
-        }
-        i += m;
+    for (int p = 0; p < P; p++) {
+      const __m128i* row =
+          reinterpret_cast<const __m128i*>(&kTable.differing[0][0] + patches[p][n]);
+      const __m256i table = _mm256_broadcastsi128_si256(_mm_load_si128(row));
+      for (int o = 0; o < O; o++) {
+        bytes[p][o] = _mm256_add_epi8(bytes[p][o], _mm256_shuffle_epi8(table, w[o]));
       }
     }
   }
+  for (int p = 0; p < P; p++) {
+    for (int o = 0; o < O; o++) {
+      __m256i* sum = reinterpret_cast<__m256i*>(sums[p] + 32 * o);
+      __m256i low = _mm256_cvtepu8_epi16(_mm256_castsi256_si128(bytes[p][o]));
+      __m256i high = _mm256_cvtepu8_epi16(_mm256_extracti128_si256(bytes[p][o], 1));
+      if (!first) {
+        low = _mm256_add_epi16(low, _mm256_load_si256(sum));
+        high = _mm256_add_epi16(high, _mm256_load_si256(sum + 1));
+      }
+      _mm256_store_si256(sum, low);
+      _mm256_store_si256(sum + 1, high);
+    }
+  }
 }
+
+// Words whose sum fits into 16 bits.
+constexpr int kWordsOfSums = 65535 / 32 / kWordsBetweenFlushes * kWordsBetweenFlushes;
+
+template <int P, int O>
+void multiply_tile(const uint8_t* panel, const uint8_t* packed, int depth, int32_t* counts,
+                   size_t stride) {
+  alignas(32) uint16_t sums[P][kChannelBlock];
+  const uint8_t* patches[P];
+  for (int p = 0; p < P; p++) patches[p] = panel + static_cast<size_t>(p) * depth * kNibbles;
+  for (int done = 0; done < depth; done += kWordsOfSums) {
+    const int end = std::min(depth, done + kWordsOfSums);
+    for (int k = done; k < end; k += kWordsBetweenFlushes) {
+      const int nibbles = std::min(kWordsBetweenFlushes, end - k) * kNibbles;
+      multiply_words<P, O>(patches, packed, nibbles, k == done, sums);
+      packed += nibbles * 32 * O;
+      for (int p = 0; p < P; p++) patches[p] += nibbles;
+    }
+    for (int p = 0; p < P; p++) {
+      for (int c = 0; c < 32 * O; c++) {
+        const int32_t before = done ? counts[p * stride + c] : 0;
+        counts[p * stride + c] = before + sums[p][c];
+      }
+    }
+  }
 }
+
+template <int O>
+void multiply_block(const uint8_t* panel, const uint8_t* packed, int pixels, int depth,
+                    int32_t* counts, size_t stride) {
+  constexpr int P = kTilePixels;
+  const size_t patch = static_cast<size_t>(depth) * kNibbles;
+  for (; pixels >= P; pixels -= P, panel += P * patch, counts += P * stride) {
+    multiply_tile<P, O>(panel, packed, depth, counts, stride);
+  }
+  for (; pixels > 0; pixels--, panel += patch, counts += stride) {
+    multiply_tile<1, O>(panel, packed, depth, counts, stride);
+  }
+}
+
+void multiply(const uint32_t* panel, const uint32_t* packed, int pixels, int channels, int depth,
+              int32_t* counts, size_t stride) {
+  const uint8_t* nibbles = reinterpret_cast<const uint8_t*>(panel);
+  const uint8_t* filters = reinterpret_cast<const uint8_t*>(packed);
+  if (padded(channels) == 64) {
+    multiply_block<2>(nibbles, filters, pixels, depth, counts, stride);
+  } else {
+    multiply_block<1>(nibbles, filters, pixels, depth, counts, stride);
+  }
+}
+
+}  // namespace
+
+const Kernels kAvx2Kernels = {
+    "avx2",     supported, kTilePixels,         packed_words, panel_words, pack_filter,
+    pack_panel, multiply,  finish_float<Block>, finish_int8,  finish_bits, run_post_ops<Block>,
+};
+
+}  // namespace lgr

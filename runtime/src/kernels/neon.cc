@@ -1,185 +1,241 @@
-#include "../bnn.h"
+// NEON on AArch64: tiles of 4 pixels by 16 channels.
+//
+// An exclusive or, a count of bits in bytes and an addition for each vector of 4 words: 16 of the 32
+// registers hold the sums of a tile, as bytes. Panels interleave the words of 4 pixels, so one ld4r
+// spreads a word of each over the lanes of four registers.
+//
+// The inner loop is assembly: compilers keep neither all 16 sums in registers nor the replicating
+// loads. What it gains is in README.md.
 #include <arm_neon.h>
-namespace bnn {
-// packed: blocks of 16 output channels, [block][k][16] words
-void pack_neon(Conv& c) {
-  int nk = c.kh * c.kw * c.cw, ocp = (c.oc + 15) / 16 * 16;
-  c.packed.assign((size_t)ocp * nk, 0);
-  size_t at = 0;
-  for (int o0 = 0; o0 < ocp; o0 += 16) for (int k = 0; k < nk; k++) for (int o = 0; o < 16; o++)
-    c.packed[at++] = o0 + o < c.oc ? c.w[(size_t)(o0 + o) * nk + k] : 0;
-}
-// n words of 4 pixels against 16 channels; acc: 4 x 4 x 16 byte counters in memory
-static inline void steps4(const uint32_t* x0, const uint32_t* x1, const uint32_t* x2, const uint32_t* x3, const uint32_t* w, int n, uint8_t* acc) {
-  uint8_t* a = acc;
-  asm volatile(
-    "ld1 {v16.16b,v17.16b,v18.16b,v19.16b}, [%[a]], #64\n"
-    "ld1 {v20.16b,v21.16b,v22.16b,v23.16b}, [%[a]], #64\n"
-    "ld1 {v24.16b,v25.16b,v26.16b,v27.16b}, [%[a]], #64\n"
-    "ld1 {v28.16b,v29.16b,v30.16b,v31.16b}, [%[a]], #64\n"
-    "1:\n"
-    "ld1 {v0.4s,v1.4s,v2.4s,v3.4s}, [%[w]], #64\n"
-    "ld1r {v4.4s}, [%[x0]], #4\n"
-    "ld1r {v5.4s}, [%[x1]], #4\n"
-    "ld1r {v6.4s}, [%[x2]], #4\n"
-    "ld1r {v7.4s}, [%[x3]], #4\n"
-    "eor v8.16b, v0.16b, v4.16b\n"
-    "eor v9.16b, v1.16b, v4.16b\n"
-    "eor v10.16b, v2.16b, v4.16b\n"
-    "eor v11.16b, v3.16b, v4.16b\n"
-    "eor v12.16b, v0.16b, v5.16b\n"
-    "eor v13.16b, v1.16b, v5.16b\n"
-    "eor v14.16b, v2.16b, v5.16b\n"
-    "eor v15.16b, v3.16b, v5.16b\n"
-    "cnt v8.16b, v8.16b\n"
-    "cnt v9.16b, v9.16b\n"
-    "cnt v10.16b, v10.16b\n"
-    "cnt v11.16b, v11.16b\n"
-    "cnt v12.16b, v12.16b\n"
-    "cnt v13.16b, v13.16b\n"
-    "cnt v14.16b, v14.16b\n"
-    "cnt v15.16b, v15.16b\n"
-    "add v16.16b, v16.16b, v8.16b\n"
-    "add v17.16b, v17.16b, v9.16b\n"
-    "add v18.16b, v18.16b, v10.16b\n"
-    "add v19.16b, v19.16b, v11.16b\n"
-    "add v20.16b, v20.16b, v12.16b\n"
-    "add v21.16b, v21.16b, v13.16b\n"
-    "add v22.16b, v22.16b, v14.16b\n"
-    "add v23.16b, v23.16b, v15.16b\n"
-    "eor v8.16b, v0.16b, v6.16b\n"
-    "eor v9.16b, v1.16b, v6.16b\n"
-    "eor v10.16b, v2.16b, v6.16b\n"
-    "eor v11.16b, v3.16b, v6.16b\n"
-    "eor v12.16b, v0.16b, v7.16b\n"
-    "eor v13.16b, v1.16b, v7.16b\n"
-    "eor v14.16b, v2.16b, v7.16b\n"
-    "eor v15.16b, v3.16b, v7.16b\n"
-    "cnt v8.16b, v8.16b\n"
-    "cnt v9.16b, v9.16b\n"
-    "cnt v10.16b, v10.16b\n"
-    "cnt v11.16b, v11.16b\n"
-    "cnt v12.16b, v12.16b\n"
-    "cnt v13.16b, v13.16b\n"
-    "cnt v14.16b, v14.16b\n"
-    "cnt v15.16b, v15.16b\n"
-    "add v24.16b, v24.16b, v8.16b\n"
-    "add v25.16b, v25.16b, v9.16b\n"
-    "add v26.16b, v26.16b, v10.16b\n"
-    "add v27.16b, v27.16b, v11.16b\n"
-    "add v28.16b, v28.16b, v12.16b\n"
-    "add v29.16b, v29.16b, v13.16b\n"
-    "add v30.16b, v30.16b, v14.16b\n"
-    "add v31.16b, v31.16b, v15.16b\n"
-    "subs %w[n], %w[n], #1\n"
-    "b.ne 1b\n"
-    "sub %[a], %[a], #256\n"
-    "st1 {v16.16b,v17.16b,v18.16b,v19.16b}, [%[a]], #64\n"
-    "st1 {v20.16b,v21.16b,v22.16b,v23.16b}, [%[a]], #64\n"
-    "st1 {v24.16b,v25.16b,v26.16b,v27.16b}, [%[a]], #64\n"
-    "st1 {v28.16b,v29.16b,v30.16b,v31.16b}, [%[a]], #64\n"
-    : [x0] "+r"(x0), [x1] "+r"(x1), [x2] "+r"(x2), [x3] "+r"(x3), [w] "+r"(w), [n] "+r"(n), [a] "+r"(a)
-    : : "cc", "memory", "v0","v1","v2","v3","v4","v5","v6","v7","v8","v9","v10","v11","v12","v13","v14","v15","v16","v17","v18","v19","v20","v21","v22","v23","v24","v25","v26","v27","v28","v29","v30","v31");
-}
-template <int P>
-static inline void steps(const uint32_t* const* q, int off, const uint32_t* w, int n, uint8_t* acc) {
-  if constexpr (P == 4) { steps4(q[0] + off, q[1] + off, q[2] + off, q[3] + off, w, n, acc); return; }
-  for (int p = 0; p < P; p++) {
-    uint8x16_t a0 = vld1q_u8(acc + 64 * p), a1 = vld1q_u8(acc + 64 * p + 16), a2 = vld1q_u8(acc + 64 * p + 32), a3 = vld1q_u8(acc + 64 * p + 48);
-    const uint32_t *x = q[p] + off, *v = w;
-    for (int i = 0; i < n; i++, v += 16) {
-      uint8x16_t d = vreinterpretq_u8_u32(vld1q_dup_u32(x + i));
-      a0 = vaddq_u8(a0, vcntq_u8(veorq_u8(d, vreinterpretq_u8_u32(vld1q_u32(v)))));
-      a1 = vaddq_u8(a1, vcntq_u8(veorq_u8(d, vreinterpretq_u8_u32(vld1q_u32(v + 4)))));
-      a2 = vaddq_u8(a2, vcntq_u8(veorq_u8(d, vreinterpretq_u8_u32(vld1q_u32(v + 8)))));
-      a3 = vaddq_u8(a3, vcntq_u8(veorq_u8(d, vreinterpretq_u8_u32(vld1q_u32(v + 12)))));
-    }
-    vst1q_u8(acc + 64 * p, a0); vst1q_u8(acc + 64 * p + 16, a1); vst1q_u8(acc + 64 * p + 32, a2); vst1q_u8(acc + 64 * p + 48, a3);
-  }
-}
-template <int P>
-static inline __attribute__((always_inline)) void tile(const Conv& c, const uint32_t* const* px, const uint32_t* w, size_t pix, int o0, const Epilogue& e) {
-  alignas(16) uint8_t acc[P * 64]; uint32x4_t sum[P][4];
-  memset(acc, 0, sizeof acc);
-  int ns = (int)c.segoff.size(), used = 0; bool flushed = false;
-  for (int s = 0; s < ns; s++) for (int i = c.segoff[s], end = i + c.seglen[s]; i < end;) {
-    int n = std::min(end - i, 31 - used);
-    steps<P>(px, i, w, n, acc); w += 16 * n; i += n; used += n;
-    if (used == 31) {
-      for (int p = 0; p < P; p++) for (int o = 0; o < 4; o++) { uint16x8_t t = vpaddlq_u8(vld1q_u8(acc + 64 * p + 16 * o)); sum[p][o] = flushed ? vpadalq_u16(sum[p][o], t) : vpaddlq_u16(t); }
-      memset(acc, 0, sizeof acc); used = 0; flushed = true;
-    }
-  }
-  if (used) for (int p = 0; p < P; p++) for (int o = 0; o < 4; o++) { uint16x8_t t = vpaddlq_u8(vld1q_u8(acc + 64 * p + 16 * o)); sum[p][o] = flushed ? vpadalq_u16(sum[p][o], t) : vpaddlq_u16(t); }
-  int n = std::min(16, c.oc - o0);
-  int32x4_t lo = vdupq_n_s32(e.cmin), hi = vdupq_n_s32(e.cmax);
-  if (!e.tbits && n == 16 && !c.zero_pad) {
-    const float *res = e.res, *accin = e.accin; float *out = e.out, *accout = e.accout; uint32_t* bits = e.bits; const float scale = e.scale;
-    const size_t oc = c.oc, ocw = c.ocw, at = pix * oc + o0;
-    float32x4_t v[P][4];
-    for (int o = 0; o < 4; o++) {
-      float32x4_t mul = vld1q_f32(e.mul + o0 + 4 * o), bias = vld1q_f32(e.bias + o0 + 4 * o);
-      for (int p = 0; p < P; p++)
-        v[p][o] = vaddq_f32(vmulq_f32(vcvtq_f32_s32(vmaxq_s32(vminq_s32(vshlq_n_s32(vreinterpretq_s32_u32(sum[p][o]), 1), hi), lo)), mul), bias);
-    }
-    if (res) for (int p = 0; p < P; p++) for (int o = 0; o < 4; o++) v[p][o] = vaddq_f32(v[p][o], vld1q_f32(res + at + p * oc + 4 * o));
-    if (out) for (int p = 0; p < P; p++) for (int o = 0; o < 4; o++) vst1q_f32(out + at + p * oc + 4 * o, v[p][o]);
-    if (bits) {
-      static const uint16_t kb[8] = {1, 2, 4, 8, 16, 32, 64, 128};
-      const uint16x8_t bm = vld1q_u16(kb);
-      for (int p = 0; p < P; p++) {
-        uint16x8_t l = vandq_u16(vuzp1q_u16(vreinterpretq_u16_u32(vcltzq_f32(v[p][0])), vreinterpretq_u16_u32(vcltzq_f32(v[p][1]))), bm);
-        uint16x8_t h = vandq_u16(vuzp1q_u16(vreinterpretq_u16_u32(vcltzq_f32(v[p][2])), vreinterpretq_u16_u32(vcltzq_f32(v[p][3]))), bm);
-        *((uint16_t*)(bits + (pix + p) * ocw) + o0 / 16) = (uint16_t)(vaddvq_u16(l) | vaddvq_u16(h) << 8);
+
+#include "finish.h"
+#include "kernels.h"
+#include "patches.h"
+
+namespace lgr {
+namespace {
+
+constexpr int kTilePixels = 4;
+constexpr int kTileChannels = 16;
+
+struct Block {
+  float32x4_t v[kChannelBlock / 4];
+
+  LGR_INLINE void transform(const Transform& t, const int32_t* counts, const int32_t* correction,
+                            int channel) {
+    for (int i = 0; i < 16; i++) {
+      int32x4_t x = vshlq_n_s32(vld1q_s32(counts + 4 * i), 1);
+      const int c = channel + 4 * i;
+      if (correction) x = vaddq_s32(x, vld1q_s32(correction + c));
+      if (t.clamps) {
+        x = vmaxq_s32(vminq_s32(x, vdupq_n_s32(t.clamp_max)), vdupq_n_s32(t.clamp_min));
       }
+      const float32x4_t product = vmulq_f32(vcvtq_f32_s32(x), vld1q_f32(t.multiplier + c));
+      v[i] = vaddq_f32(product, vld1q_f32(t.bias + c));
     }
-    if (accout) {
-      if (accin) for (int p = 0; p < P; p++) for (int o = 0; o < 4; o++) vst1q_f32(accout + at + p * oc + 4 * o, vaddq_f32(vld1q_f32(accin + at + p * oc + 4 * o), vmulq_n_f32(v[p][o], scale)));
-      else for (int p = 0; p < P; p++) for (int o = 0; o < 4; o++) vst1q_f32(accout + at + p * oc + 4 * o, vmulq_n_f32(v[p][o], scale));
-    }
-    return;
   }
-  for (int p = 0; p < P; p++) {
-    uint32_t a[16]; for (int o = 0; o < 4; o++) vst1q_u32(a + 4 * o, sum[p][o]);
-    const int32_t* corr = c.zero_pad ? &c.corr[(size_t)c.cls[(pix + p) % (c.oh * c.ow)] * c.ocp + o0] : nullptr;
-    uint16_t bits = 0;
-    for (int o = 0; o < n; o++) {
-      int x2 = 2 * (int)a[o] + (corr ? corr[o] : 0);
-      if (e.tbits) { bits |= (uint16_t)(((x2 >> 1) > e.thresholds[o0 + o]) << o); continue; }
-      x2 = std::max(std::min(x2, e.cmax), e.cmin);
-      size_t at = (pix + p) * c.oc + o0 + o;
-      float v = (float)x2 * e.mul[o0 + o]; v = v + e.bias[o0 + o]; if (e.res) v += e.res[at];
-      bits |= (uint16_t)((v < 0) << o); if (e.out) e.out[at] = v;
-      if (e.accout) { float y = v * e.scale; e.accout[at] = e.accin ? e.accin[at] + y : y; }
-    }
-    uint32_t* d = e.tbits ? e.tbits : e.bits;
-    if (d) { if (o0 % 32 == 0) d[(pix + p) * c.ocw + o0 / 32] = bits; else d[(pix + p) * c.ocw + o0 / 32] |= (uint32_t)bits << 16; }
+  LGR_INLINE void load(const float* p) {
+    for (int i = 0; i < 16; i++) v[i] = vld1q_f32(p + 4 * i);
   }
+  LGR_INLINE void store(float* p) const {
+    for (int i = 0; i < 16; i++) vst1q_f32(p + 4 * i, v[i]);
+  }
+  LGR_INLINE void add(const float* p) {
+    for (int i = 0; i < 16; i++) v[i] = vaddq_f32(v[i], vld1q_f32(p + 4 * i));
+  }
+  LGR_INLINE void multiply(const float* p) {
+    for (int i = 0; i < 16; i++) v[i] = vmulq_f32(v[i], vld1q_f32(p + 4 * i));
+  }
+  LGR_INLINE void add(float s) {
+    for (int i = 0; i < 16; i++) v[i] = vaddq_f32(v[i], vdupq_n_f32(s));
+  }
+  LGR_INLINE void multiply(float s) {
+    for (int i = 0; i < 16; i++) v[i] = vmulq_f32(v[i], vdupq_n_f32(s));
+  }
+  LGR_INLINE void store_bits(uint32_t* p) const {
+    static const uint8_t kBitOfLane[16] = {1, 2, 4, 8, 16, 32, 64, 128,
+                                           1, 2, 4, 8, 16, 32, 64, 128};
+    const uint8x16_t bit = vld1q_u8(kBitOfLane);
+    uint8x16_t masked[4];  // one byte for each of 16 channels: its bit within its byte, or 0
+    for (int i = 0; i < 4; i++) {
+      uint16x8_t half[2];
+      for (int j = 0; j < 2; j++) {
+        const uint32x4_t low = vcltzq_f32(v[4 * i + 2 * j]);
+        const uint32x4_t high = vcltzq_f32(v[4 * i + 2 * j + 1]);
+        half[j] = vuzp1q_u16(vreinterpretq_u16_u32(low), vreinterpretq_u16_u32(high));
+      }
+      masked[i] = vandq_u8(
+          bit, vuzp1q_u8(vreinterpretq_u8_u16(half[0]), vreinterpretq_u8_u16(half[1])));
+    }
+    // Three rounds of pairwise sums leave 8 bytes, those of 64 channels.
+    const uint8x16_t sums = vpaddq_u8(vpaddq_u8(masked[0], masked[1]), vpaddq_u8(masked[2], masked[3]));
+    vst1_u32(p, vreinterpret_u32_u8(vget_low_u8(vpaddq_u8(sums, sums))));
+  }
+};
+
+bool supported() { return true; }
+
+int padded(int channels) { return (channels + kTileChannels - 1) / kTileChannels * kTileChannels; }
+
+int tiles(int pixels) { return (pixels + kTilePixels - 1) / kTilePixels; }
+
+size_t packed_words(int channels, int depth) { return static_cast<size_t>(padded(channels)) * depth; }
+
+// One tile more than the pixels need: room to gather patches before they are interleaved.
+size_t panel_words(int pixels, int depth) {
+  return static_cast<size_t>(tiles(pixels) + 1) * kTilePixels * depth;
 }
-void conv_neon(Conv& c, const uint32_t* in, const Epilogue& e) {
-  constexpr int P = 4;
-  int nk = c.kh * c.kw * c.cw, n = c.oh * c.ow;
-  for (int b = 0; b < c.batch; b++) {
-    const uint32_t* img = pad_image(c, in + (size_t)b * c.ih * c.iw * c.cw);
-    size_t pix0 = (size_t)b * n;
-    for (int o0 = 0; o0 < c.oc; o0 += 16) {
-      const uint32_t* w = c.packed.data() + (size_t)o0 * nk;
-      const uint32_t* px[P]; int oy = 0, ox = 0;
-      for (int i = 0; i < n;) {
-        int m = std::min(P, n - i);
-        for (int p = 0; p < m; p++) {
-          px[p] = img + ((size_t)oy * c.sh * c.pw + ox * c.sw) * c.cw;
-          if (++ox == c.ow) { ox = 0; oy++; }
-        }
-        switch (m) {
-          case 4: tile<4>(c, px, w, pix0 + i, o0, e); break;
-          case 3: tile<3>(c, px, w, pix0 + i, o0, e); break;
-          case 2: tile<2>(c, px, w, pix0 + i, o0, e); break;
-          default: tile<1>(c, px, w, pix0 + i, o0, e);
-        }
-        i += m;
+
+// [16 channels][word][channel].
+void pack_filter(const uint32_t* filter, int channels, int depth, uint32_t* packed) {
+  for (int c0 = 0; c0 < channels; c0 += kTileChannels) {
+    for (int k = 0; k < depth; k++) {
+      for (int c = c0; c < c0 + kTileChannels; c++) {
+        *packed++ = c < channels ? filter[static_cast<size_t>(c) * depth + k] : 0;
       }
     }
   }
 }
+
+// [4 pixels][word][pixel]; the pixels that fill the last tile keep what was there.
+void pack_panel(const ConvGeometry& geometry, const uint32_t* image, int first, int pixels,
+                uint32_t* panel) {
+  const int depth = geometry.depth();
+  uint32_t* rows = panel + static_cast<size_t>(tiles(pixels)) * kTilePixels * depth;
+  PatchReader patches(geometry, image, first);
+  for (int p = 0; p < pixels; p += kTilePixels) {
+    for (int i = 0; i < kTilePixels; i++) {
+      uint32_t* row = rows + static_cast<size_t>(i) * depth;
+      if (p + i < pixels) {
+        patches.next(row);
+      } else {
+        zero_words(row, depth);
+      }
+    }
+    int k = 0;
+    for (; k + 4 <= depth; k += 4, panel += 16) {
+      uint32x4x4_t words;
+      for (int i = 0; i < 4; i++) words.val[i] = vld1q_u32(rows + static_cast<size_t>(i) * depth + k);
+      vst4q_u32(panel, words);
+    }
+    for (; k < depth; k++) {
+      for (int i = 0; i < 4; i++) *panel++ = rows[static_cast<size_t>(i) * depth + k];
+    }
+  }
 }
+
+// Sums of one tile: [pixel][4 channels to a vector], 4 bytes to a channel.
+struct ByteSums {
+  uint8x16_t v[kTilePixels][4];
+};
+
+// Words until a byte may overflow: 8 bits each, at most 255.
+constexpr int kWordsOfByteSums = 31;
+
+// The sums over 1 to kWordsOfByteSums words.
+LGR_INLINE ByteSums sum_words(const uint32_t* x, const uint32_t* w, int words) {
+  ByteSums sums;
+  // v0 to v3: 16 channels of a filter; v4 to v7: a word of each pixel; v8 to v15: differing bits.
+#define LGR_LOAD                                        \
+  "ld1 {v0.16b, v1.16b, v2.16b, v3.16b}, [%[w]], #64\n" \
+  "ld4r {v4.4s, v5.4s, v6.4s, v7.4s}, [%[x]], #16\n"
+#define LGR_XOR(x0, x1)                                                             \
+  "eor v8.16b, v0.16b, " x0 ".16b\n eor v9.16b, v1.16b, " x0 ".16b\n"               \
+  "eor v10.16b, v2.16b, " x0 ".16b\n eor v11.16b, v3.16b, " x0 ".16b\n"             \
+  "eor v12.16b, v0.16b, " x1 ".16b\n eor v13.16b, v1.16b, " x1 ".16b\n"             \
+  "eor v14.16b, v2.16b, " x1 ".16b\n eor v15.16b, v3.16b, " x1 ".16b\n"
+#define LGR_COUNT_TO(t0, t1, t2, t3, t4, t5, t6, t7)                                \
+  "cnt " t0 ".16b, v8.16b\n cnt " t1 ".16b, v9.16b\n cnt " t2 ".16b, v10.16b\n"     \
+  "cnt " t3 ".16b, v11.16b\n cnt " t4 ".16b, v12.16b\n cnt " t5 ".16b, v13.16b\n"   \
+  "cnt " t6 ".16b, v14.16b\n cnt " t7 ".16b, v15.16b\n"
+#define LGR_ADD(s, t) "add " s ".16b, " s ".16b, " t ".16b\n"
+  // The first word stores its counts, which saves clearing the sums.
+#define LGR_FIRST_STEP                                                               \
+  LGR_LOAD                                                                           \
+  LGR_XOR("v4", "v5")                                                                \
+  LGR_COUNT_TO("%[s00]", "%[s01]", "%[s02]", "%[s03]", "%[s10]", "%[s11]", "%[s12]", "%[s13]") \
+  LGR_XOR("v6", "v7")                                                                \
+  LGR_COUNT_TO("%[s20]", "%[s21]", "%[s22]", "%[s23]", "%[s30]", "%[s31]", "%[s32]", "%[s33]")
+#define LGR_COUNT LGR_COUNT_TO("v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15")
+#define LGR_STEP                                                                     \
+  LGR_LOAD                                                                           \
+  LGR_XOR("v4", "v5")                                                                \
+  LGR_COUNT                                                                          \
+  LGR_ADD("%[s00]", "v8") LGR_ADD("%[s01]", "v9") LGR_ADD("%[s02]", "v10")           \
+  LGR_ADD("%[s03]", "v11") LGR_ADD("%[s10]", "v12") LGR_ADD("%[s11]", "v13")         \
+  LGR_ADD("%[s12]", "v14") LGR_ADD("%[s13]", "v15")                                  \
+  LGR_XOR("v6", "v7")                                                                \
+  LGR_COUNT                                                                          \
+  LGR_ADD("%[s20]", "v8") LGR_ADD("%[s21]", "v9") LGR_ADD("%[s22]", "v10")           \
+  LGR_ADD("%[s23]", "v11") LGR_ADD("%[s30]", "v12") LGR_ADD("%[s31]", "v13")         \
+  LGR_ADD("%[s32]", "v14") LGR_ADD("%[s33]", "v15")
+  asm(LGR_FIRST_STEP                // words - 1 steps are left
+      "sub %w[n], %w[n], #1\n"
+      "tbz %w[n], #0, 1f\n"         // one of them, if they are odd
+      LGR_STEP
+      "1:\n"
+      "lsr %w[n], %w[n], #1\n"
+      "cbz %w[n], 3f\n"
+      "2:\n"                        // the others by two
+      LGR_STEP
+      "subs %w[n], %w[n], #1\n"
+      LGR_STEP
+      "b.ne 2b\n"
+      "3:\n"
+      : [x] "+r"(x), [w] "+r"(w), [n] "+r"(words),
+        [s00] "=&w"(sums.v[0][0]), [s01] "=&w"(sums.v[0][1]), [s02] "=&w"(sums.v[0][2]),
+        [s03] "=&w"(sums.v[0][3]), [s10] "=&w"(sums.v[1][0]), [s11] "=&w"(sums.v[1][1]),
+        [s12] "=&w"(sums.v[1][2]), [s13] "=&w"(sums.v[1][3]), [s20] "=&w"(sums.v[2][0]),
+        [s21] "=&w"(sums.v[2][1]), [s22] "=&w"(sums.v[2][2]), [s23] "=&w"(sums.v[2][3]),
+        [s30] "=&w"(sums.v[3][0]), [s31] "=&w"(sums.v[3][1]), [s32] "=&w"(sums.v[3][2]),
+        [s33] "=&w"(sums.v[3][3])
+      :
+      : "cc", "memory", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11",
+        "v12", "v13", "v14", "v15");
+#undef LGR_STEP
+#undef LGR_COUNT
+#undef LGR_FIRST_STEP
+#undef LGR_ADD
+#undef LGR_COUNT_TO
+#undef LGR_XOR
+#undef LGR_LOAD
+  return sums;
+}
+
+// One tile over the whole depth. Writes 4 pixels by 16 channels.
+LGR_INLINE void multiply_tile(const uint32_t* x, const uint32_t* w, int depth, int32_t* counts,
+                              size_t stride) {
+  for (int k = 0; k < depth; k += kWordsOfByteSums) {
+    const int words = std::min(kWordsOfByteSums, depth - k);
+    const ByteSums sums = sum_words(x, w, words);
+    x += kTilePixels * words;
+    w += kTileChannels * words;
+    for (int p = 0; p < kTilePixels; p++) {
+      for (int i = 0; i < 4; i++) {
+        uint32_t* out = reinterpret_cast<uint32_t*>(counts + p * stride + 4 * i);
+        const uint16x8_t pairs = vpaddlq_u8(sums.v[p][i]);
+        vst1q_u32(out, k == 0 ? vpaddlq_u16(pairs) : vpadalq_u16(vld1q_u32(out), pairs));
+      }
+    }
+  }
+}
+
+void multiply(const uint32_t* panel, const uint32_t* packed, int pixels, int channels, int depth,
+              int32_t* counts, size_t stride) {
+  for (int c = 0; c < channels; c += kTileChannels) {
+    const uint32_t* w = packed + static_cast<size_t>(c) * depth;
+    for (int p = 0; p < pixels; p += kTilePixels) {
+      multiply_tile(panel + static_cast<size_t>(p) * depth, w, depth, counts + p * stride + c,
+                    stride);
+    }
+  }
+}
+
+}  // namespace
+
+const Kernels kNeonKernels = {
+    "neon",     supported, kTilePixels,         packed_words, panel_words, pack_filter,
+    pack_panel, multiply,  finish_float<Block>, finish_int8,  finish_bits, run_post_ops<Block>,
+};
+
+}  // namespace lgr
