@@ -4,8 +4,8 @@
 
 WHEEL is this package's for aarch64; NETWORKS is a folder that tests/networks.py has written. Needs
 Debian's apt-get and, the first time, network access; as root it installs qemu-user where that is
-missing. Nothing else outside FOLDER is changed: packages of arm64 are downloaded and unpacked there,
-with lists of their own, and pip, run by the arm64 Python, installs the wheels that a Pi gets.
+missing. Nothing else outside FOLDER is changed: packages of arm64 are unpacked there, with lists of
+their own, and pip, run by the arm64 Python, installs the wheels that a Pi gets.
 
 What it shows: pip installs the wheel on aarch64; every network computes what LCE's interpreter
 computed on x86 (same.py); the command larq-groupnet-run gives the mask that it gives here; and how
@@ -171,7 +171,9 @@ def command_gives_the_same(machine: Machine, networks: Path) -> bool:
         here = run([*here, str(folder / "here")]).stdout
         print(f"larq-groupnet-run {name}.tflite: {there.splitlines()[0].split(': ', 1)[1]}")
         right &= there.splitlines()[0] == here.splitlines()[0]
-    right &= filecmp.cmp(folder / "there/masks/picture.png", folder / "here/masks/picture.png", False)
+    right &= filecmp.cmp(
+        folder / "there/masks/picture.png", folder / "here/masks/picture.png", False
+    )
     print(f"lines and mask are {'the same as' if right else 'NOT those'} on {os.uname().machine}")
     return right
 
@@ -184,7 +186,7 @@ def count(machine: Machine, file: Path) -> None:
             "from ai_edge_litert.interpreter import Interpreter\n"
             "from larq_groupnet_runtime import load_delegate\n"
             f"engine = load_delegate(num_threads=1, repeat={repeat})\n"
-            f"network = Interpreter({str(file)!r}, num_threads=1, experimental_delegates=[engine])\n"
+            f"network = Interpreter({str(file)!r}, None, [engine], num_threads=1)\n"
             "network.allocate_tensors()\n"
             f"for _ in range({runs}): network.invoke()\n"
         )

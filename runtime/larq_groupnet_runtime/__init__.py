@@ -4,6 +4,4 @@ from larq_groupnet_runtime._delegate import load_delegate
 from larq_groupnet_runtime.errors import InputError
 from larq_groupnet_runtime.interpreter import Interpreter
 
-__version__ = "0.1.0"
-
 __all__ = ["InputError", "Interpreter", "load_delegate"]

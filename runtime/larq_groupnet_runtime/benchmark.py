@@ -8,53 +8,55 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from larq_groupnet_runtime.interpreter import Interpreter
 
 _WARM_UP = 3
+_BUSY = 0.9
 
 
-def benchmark(files: Sequence[Path], networks: Sequence[Interpreter], runs: int) -> None:
-    """Measures networks in turns and prints a table, relative to the first.
+def benchmark(
+    files: Sequence[Path], runs: int, threads: int | None = None, backend: str | None = None
+) -> str:
+    """Measures files in turns, then the operations of each.
 
     Args:
-        files: Where the networks come from.
-        networks: One a file. Each is given noise of its own shape.
+        files: `.tflite` files. Each is given noise.
         runs: Timed invocations of each, after a few that are not counted.
+        threads: See `Interpreter`.
+        backend: See `Interpreter`.
+
+    Returns:
+        Tables: the files relative to the first, then what each spends its time on.
+
+    Raises:
+        InputError: If one does not run.
+        OSError: If one cannot be read.
     """
-    rng = np.random.default_rng(0)
-    for network in networks:
-        for one in network.interpreter.get_input_details():
-            noise = rng.standard_normal(one["shape"])
-            network.interpreter.set_tensor(one["index"], noise.astype(one["dtype"]))
-    rounds = [[_timed(network) for network in networks] for _ in range(_WARM_UP + runs)]
-    wall, cpu = np.moveaxis(np.array(rounds[_WARM_UP:]), -1, 0)
-    rows = [["file", "median ms", "quartiles", "ratio", "CPU ms", "ratio", "MiB"]]
-    for index, file in enumerate(files):
-        low, middle, high = 1e3 * np.percentile(wall[:, index], (25, 50, 75))
-        rows.append(
-            [
-                file.name,
-                f"{middle:.2f}",
-                f"{low:.2f} - {high:.2f}",
-                f"{np.median(wall[:, index] / wall[:, 0]):.3f}",
-                f"{1e3 * np.median(cpu[:, index]):.2f}",
-                f"{np.median(cpu[:, index] / cpu[:, 0]):.3f}",
-                f"{file.stat().st_size / 2**20:.2f}",
-            ]
-        )
-    print(table(rows))
-    print(
-        f"\n{platform.machine()}, {os.cpu_count()} CPUs, {networks[0].backend}, "
-        f"num_threads={networks[0].num_threads}; {runs} invocations of each file on noise."
+    networks = [_with_noise(Interpreter(file, threads, backend)) for file in files]
+    wall, cpu = _in_turns(networks, _WARM_UP + runs)[:, _WARM_UP:]
+    parts = [_compared(files, wall, cpu)]
+    for file in files:
+        profiled = _with_noise(Interpreter(file, threads, backend, profile=True))
+        parts.append(_operations(file, profiled, runs))
+    first = networks[0]
+    parts.append(
+        f"{platform.machine()}, {os.cpu_count()} CPUs, kernel {first.delegate.kernel}, "
+        f"{first.backend}, num_threads={first.num_threads}; {runs} invocations of each file."
     )
-    busy = cpu.sum() / wall.sum()
-    if busy < 0.9:
-        print(f"The machine is busy: its CPU was had for {busy:.0%} of the time. Trust CPU times.")
+    share = cpu.sum() / wall.sum()
+    if share < _BUSY:
+        parts.append(
+            f"The machine is busy: the files had a CPU for {share:.0%} of the time. CPU times are "
+            "nearer the truth."
+        )
+    return "\n\n".join(parts)
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -67,11 +69,51 @@ def table(rows: Sequence[Sequence[str]]) -> str:
         )
         for row in rows
     ]
-    lines.insert(1, "-" * len(lines[0]))
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def _timed(network: Interpreter) -> tuple[float, float]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    network.interpreter.invoke()
-    return time.perf_counter() - wall, time.process_time() - cpu
+def _with_noise(network: Interpreter) -> Interpreter:
+    rng = np.random.default_rng(0)
+    for one in network.interpreter.get_input_details():
+        noise = rng.standard_normal(one["shape"]).astype(one["dtype"])
+        network.interpreter.set_tensor(one["index"], noise)
+    return network
+
+
+def _in_turns(networks: Sequence[Interpreter], runs: int) -> NDArray[np.float64]:
+    """Wall and CPU seconds `(2, runs, networks)`."""
+    measured = np.empty((2, runs, len(networks)))
+    for number in range(runs):
+        for index, network in enumerate(networks):
+            wall, cpu = time.perf_counter(), time.process_time()
+            network.interpreter.invoke()
+            measured[:, number, index] = time.perf_counter() - wall, time.process_time() - cpu
+    return measured
+
+
+def _compared(files: Sequence[Path], wall: NDArray[np.float64], cpu: NDArray[np.float64]) -> str:
+    rows = [["file", "median ms", "quartiles", "ratio", "CPU ms", "ratio", "MiB"]]
+    for index, file in enumerate(files):
+        low, middle, high = 1e3 * np.percentile(wall[:, index], (25, 50, 75))
+        row = [file.name, f"{middle:.2f}", f"{low:.2f} - {high:.2f}"]
+        row += [f"{np.median(wall[:, index] / wall[:, 0]):.3f}"]
+        row += [f"{1e3 * np.median(cpu[:, index]):.2f}"]
+        row += [f"{np.median(cpu[:, index] / cpu[:, 0]):.3f}"]
+        rows.append([*row, f"{file.stat().st_size / 2**20:.2f}"])
+    return table(rows)
+
+
+def _operations(file: Path, network: Interpreter, runs: int) -> str:
+    """What a file spends its time on: the engine's steps by name, and the rest."""
+    wall, _ = _in_turns([network], runs)
+    steps: dict[str, list[float]] = defaultdict(list)
+    for name, seconds, calls in network.delegate.profile():
+        steps[name].append(seconds / max(calls, 1))
+    total = float(wall.mean())
+    rest = max(total - sum(map(sum, steps.values())), 0.0)
+    named = sorted(steps.items(), key=lambda item: -sum(item[1]))
+    rows = [[file.name, "count", "ms", "of all"]]
+    for name, each in [*named, (f"others, in {network.backend.split()[0]}", [rest])]:
+        count = str(len(each)) if name in steps else ""
+        rows.append([name, count, f"{1e3 * sum(each):.3f}", f"{sum(each) / total:.1%}"])
+    return table(rows)

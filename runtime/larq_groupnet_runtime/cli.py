@@ -13,7 +13,8 @@ from typing import NoReturn
 
 import numpy as np
 
-from larq_groupnet_runtime import __version__, backends
+from larq_groupnet_runtime import backends
+from larq_groupnet_runtime._delegate import engine
 from larq_groupnet_runtime.benchmark import benchmark
 from larq_groupnet_runtime.camera import watch
 from larq_groupnet_runtime.check import check
@@ -51,10 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(flags: argparse.Namespace) -> int:
+    if flags.version:
+        print(engine())
+        return 0
+    if not flags.files:
+        raise InputError("expected MODEL.tflite; --help lists everything. Received: nothing")
     if flags.benchmark:
         with _one_line_errors():
-            networks = [Interpreter(file, flags.threads, flags.backend) for file in flags.files]
-        benchmark(flags.files, networks, flags.runs)
+            tables = benchmark(flags.files, flags.runs, flags.threads, flags.backend)
+        print(tables)
         return 0
     with _one_line_errors():
         network = Interpreter(flags.files[0], flags.threads, flags.backend)
@@ -194,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="see above")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="see above")
     parser.add_argument(
         "--output", type=Path, default=Path("predictions"), help="where masks and overlays go"
     )
@@ -218,7 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--scales", type=_scales, help="sizes at which a segmentation network reads: 0.5,1"
     )
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action="store_true", help="of the engine, and its kernels")
     return parser
 
 

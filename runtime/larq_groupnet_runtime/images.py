@@ -101,12 +101,14 @@ def resize(pixels: np.ndarray, size: Sequence[int]) -> Array:
 
 def normalise(pixels: np.ndarray, normalisation: str) -> Array:
     """Pixels in [0, 255] to what the network reads: `"symmetric"` [-1, 1], or `"imagenet"`."""
-    pixels = pixels.astype(np.float32)
+    values: Array = pixels.astype(np.float32)
     if normalisation == "symmetric":
-        result: Array = pixels / np.float32(127.5) - np.float32(1)
+        values /= np.float32(127.5)
+        values -= np.float32(1)
     else:
-        result = (pixels - np.array(MEAN_RGB, np.float32)) / np.array(STDDEV_RGB, np.float32)
-    return result
+        values -= np.array(MEAN_RGB, np.float32)
+        values /= np.array(STDDEV_RGB, np.float32)
+    return values
 
 
 def _squeeze(pixels: np.ndarray, length: int) -> Array:

@@ -59,19 +59,27 @@ class Interpreter:
         num_threads: Threads of the engine and of the interpreter; by default one for each CPU that
             this process may use.
         backend: The name of an interpreter, one of `backends.NAMES`.
+        **options: Of the engine, for `load_delegate`.
 
     Attributes:
         backend: Name and version of the interpreter that runs the file.
         num_threads: As given, or as chosen.
         description: What the file says of itself; see `larq_groupnet_runtime.description`.
         interpreter: The interpreter itself, for whatever this class leaves out.
+        delegate: The engine that runs in it.
 
     Raises:
         InputError: If there is no interpreter, or the file is none that it runs.
         OSError: If the file cannot be read.
     """
 
-    def __init__(self, file: File, num_threads: int | None = None, backend: str | None = None):
+    def __init__(
+        self,
+        file: File,
+        num_threads: int | None = None,
+        backend: str | None = None,
+        **options: object,
+    ):
         found = find_backend(backend)
         content = file if isinstance(file, bytes) else Path(file).expanduser().read_bytes()
         self._name = "these bytes" if isinstance(file, bytes) else str(file)
@@ -88,10 +96,11 @@ class Interpreter:
         self.num_threads = threads
         self._content = content  # The interpreter reads constants from it.
         try:
+            self.delegate = load_delegate(num_threads=threads, **options)
             self.interpreter = found.interpreter(
                 model_content=content,
                 num_threads=threads,
-                experimental_delegates=[load_delegate(num_threads=threads)],
+                experimental_delegates=[self.delegate],
             )
             self.interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:

@@ -48,7 +48,9 @@ def main() -> int:
                 print(f"{requirement} on Python {version}: not run, there is no such Python")
                 continue
             ran += 1
-            if not runs_in(python, [requirement, *besides, str(flags.wheel)], flags.folder, backend):
+            if not runs_in(
+                python, [requirement, *besides, str(flags.wheel)], flags.folder, backend
+            ):
                 failed.append(f"{requirement} on Python {version}")
     print(f"{ran} environments, {len(failed)} failed{': ' * bool(failed)}{'; '.join(failed)}")
     return int(bool(failed) or not ran)
@@ -74,7 +76,9 @@ def runs_in(python: str, requirements: list[str], folder: Path, backend: str) ->
         for command in commands:
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
-                print(f"{' '.join(requirements[:-1])}: {done.stdout}{done.stderr[-2000:]}", flush=True)
+                print(
+                    f"{' '.join(requirements[:-1])}: {done.stdout}{done.stderr[-2000:]}", flush=True
+                )
                 return False
         print(done.stdout, end="", flush=True)
         return True

@@ -11,13 +11,12 @@ from pathlib import Path
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-import larq_groupnet  # Before TensorFlow, whose Keras it chooses.
+# First, because it chooses TensorFlow's Keras.
+import larq_groupnet  # isort: split
 
-# isort: split
 import larq_compute_engine as lce
 import numpy as np
 import tensorflow as tf
-
 from larq_groupnet.deploy import convert_int8, fold, quantize
 from larq_groupnet.deploy.description import with_description
 from larq_groupnet.deploy.export import to_tflite

@@ -24,7 +24,10 @@ LARGEST_ERROR = 0.02
 def main(folder: Path, name: str | None) -> int:
     """Prints a line for each network."""
     backend = find_backend(name)
-    print(f"{platform.machine()}, Python {platform.python_version()}, NumPy {np.__version__}, ", end="")
+    print(
+        f"{platform.machine()}, Python {platform.python_version()}, NumPy {np.__version__}, ",
+        end="",
+    )
     print(f"{backend.name} {backend.version}")
     wrong = 0
     files = sorted(folder.glob("*.npz"))

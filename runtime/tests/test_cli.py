@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -107,7 +108,7 @@ def test_scales_reach_the_network(pixels, images, tmp_path):
         (["{labels}", "x.png", "--scales", "1,a"], "--scales: expected numbers in (0, 8]"),
         (["{labels}", "x.png", "--backend", "onnx"], "invalid choice: 'onnx'"),
         (["{labels}", "x.png", "--gpu"], "unrecognized arguments: --gpu"),
-        ([], "the following arguments are required"),
+        ([], "expected MODEL.tflite; --help lists everything"),
         (["{bomb}", "x.png"], "larq_groupnet.json: expected classes: a list of names"),
         (["{labels}", "--check", "{images}"], "verify.json: No such file or directory"),
     ],
@@ -134,6 +135,17 @@ def test_benchmark_compares_files(labels, pixels):
     assert "labels.tflite" in text and "pixels.tflite" in text
     ratios = [line.split()[5] for line in text.splitlines() if line.startswith("labels.tflite ")]
     assert ratios[0] == "1.000" and 0.2 < float(ratios[1]) < 5
+    assert "LceBconv2d" in text and "others, in ai-edge-litert" in text
+
+
+def test_version_names_the_kernels():
+    assert re.fullmatch(r"[0-9.]+ \(.*generic\)", lines(run("--version"))[0])
+
+
+def test_missing_library_is_told_in_one_line(labels):
+    done = run(labels, "--benchmark", env={"LARQ_GROUPNET_RUNTIME_LIBRARY": "/nowhere.so"})
+    assert done.returncode == 2
+    assert "/nowhere.so" in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.fixture
