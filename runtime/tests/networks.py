@@ -60,14 +60,14 @@ def main(folder: Path, large: bool) -> None:
     write(folder, "digits", to_tflite(fold(digits)), labels)
     scenes = larq_groupnet.GroupNetDSP(weights="digit_scenes")
     write(folder, "digit_scenes", to_tflite(fold(scenes)), dense)
-    small = {"num_classes": 5, "num_bases": 2, "width": 0.125, "input_shape": (48, 48, 3)}
+    small = {"num_classes": 5, "num_bases": 2, "width": 0.125, "input_shape": (64, 64, 3)}
     for decomposition in ("layer", "group"):
         config = larq_groupnet.GroupNetConfig(
             decomposition=decomposition, stage_blocks=(1, 1, 1, 1), **small
         )
         model = trained(larq_groupnet.build(config))
         write(folder, decomposition, to_tflite(fold(model)))
-    data = np.random.default_rng(0).standard_normal((8, 48, 48, 3)).astype(np.float32)
+    data = np.random.default_rng(0).standard_normal((8, 64, 64, 3)).astype(np.float32)
     config = larq_groupnet.GroupNetConfig(stage_blocks=(1, 1, 1, 1), **small)
     int8 = convert_int8(
         quantize(trained(larq_groupnet.build(config)), data), folder / "int8.tflite", data=data

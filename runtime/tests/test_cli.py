@@ -133,7 +133,8 @@ def test_benchmark_compares_files(labels, pixels):
     assert done.returncode == 0, done.stderr
     text = done.stdout
     assert "labels.tflite" in text and "pixels.tflite" in text
-    ratios = [line.split()[5] for line in text.splitlines() if line.startswith("labels.tflite ")]
+    table = text.split("\n\n")[0].splitlines()
+    ratios = [line.split()[7] for line in table if line.startswith("labels.tflite ")]
     assert ratios[0] == "1.000" and 0.2 < float(ratios[1]) < 5
     assert "LceBconv2d" in text and "others, in ai-edge-litert" in text
 
