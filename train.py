@@ -95,7 +95,7 @@ def main(argv: list[str]) -> None:
     recipe = load_recipe(_MODEL.value, ZOO, _DATASET.value)
     changes = _changes()
     if _EVALUATE.value:
-        from larq_groupnet.training.saved import trained_recipe
+        from larq_groupnet.runs.saved import trained_recipe
 
         recipe = trained_recipe(_EVALUATE.value, recipe)
     if _DATASET.value not in (None, recipe.dataset):
@@ -198,7 +198,7 @@ def _output_dir(name: str) -> Path:
 
 
 def _changes() -> list[tuple[str, str]]:
-    from larq_groupnet.training.overrides import split_option
+    from larq_groupnet.recipes.overrides import split_option
 
     given = (_EPOCHS, _BATCH_SIZE, _SEED, _LEARNING_RATE, _ON_BAD_IMAGE)
     changes = [(flag.name, flag.value) for flag in given if flag.value is not None]

@@ -37,8 +37,8 @@ sys.path.insert(0, str(ROOT))
 
 from larq_groupnet import ConfigError  # noqa: E402
 from larq_groupnet.files import replacing  # noqa: E402
+from larq_groupnet.recipes.overrides import split_option  # noqa: E402
 from larq_groupnet.training import Interrupted, Recipe, load_recipe, override  # noqa: E402
-from larq_groupnet.training.overrides import split_option  # noqa: E402
 
 MODEL = "groupnet_dsp"
 

@@ -29,11 +29,11 @@ from larq_groupnet.deploy import (  # noqa: E402
     quantize,
 )
 from larq_groupnet.deploy.int8 import predict  # noqa: E402
+from larq_groupnet.runs.saved import first_images, pipeline_of  # noqa: E402
+from larq_groupnet.tasks.task import task_of  # noqa: E402
 from larq_groupnet.training import load_recipe, only_phase, with_int8  # noqa: E402
 from larq_groupnet.training.fit import CALIBRATION_IMAGES  # noqa: E402
 from larq_groupnet.training.run import run  # noqa: E402
-from larq_groupnet.training.saved import first_images, pipeline_of  # noqa: E402
-from larq_groupnet.training.tasks import task_of  # noqa: E402
 
 MODELS = {"digits": "groupnet_resnet18", "digit_scenes": "groupnet_dsp"}
 

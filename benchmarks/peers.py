@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from larq_groupnet.deploy import convert  # noqa: E402
 from larq_groupnet.deploy.export import to_tflite  # noqa: E402
 from larq_groupnet.files import replacing  # noqa: E402
-from larq_groupnet.models import build  # noqa: E402
+from larq_groupnet.network.build import build  # noqa: E402
 from larq_groupnet.presets import classifier, resnet  # noqa: E402
 
 _SIZE = flags.DEFINE_integer("input_size", 224, "Height and width of the images.", lower_bound=32)

@@ -27,7 +27,7 @@ def batch(size):
 
 def network(bases):
     """The library's network."""
-    from larq_groupnet.models import build
+    from larq_groupnet.network.build import build
     from larq_groupnet.presets import classifier
 
     config = classifier("resnet18", SHAPE, num_bases=bases, stem_stride=4, output_stride=32)
@@ -36,9 +36,9 @@ def network(bases):
 
 def library(bases, size, precision):
     """As `train.py` trains."""
+    from larq_groupnet.recipes.recipe import Phase
+    from larq_groupnet.tasks.task import task_of
     from larq_groupnet.training.fit import Session, compile_model
-    from larq_groupnet.training.recipe import Phase
-    from larq_groupnet.training.tasks import task_of
 
     tf.config.experimental.enable_op_determinism()
     tf.keras.mixed_precision.set_global_policy(precision)

@@ -14,11 +14,11 @@ check_stack()
 # TensorFlow reads this once, when it is loaded; a value that the user has set wins.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from larq_groupnet.complexity import complexity  # noqa: E402
 from larq_groupnet.config import BPAC_RATES, EQUAL_RATES, ConfigError, GroupNetConfig  # noqa: E402
 from larq_groupnet.data import digit_scenes as _digit_scenes  # noqa: E402, F401
 from larq_groupnet.data import digits as _digits  # noqa: E402, F401
 from larq_groupnet.data import voc as _voc  # noqa: E402, F401
+from larq_groupnet.network.complexity import complexity  # noqa: E402
 from larq_groupnet.registry import get_model, list_models  # noqa: E402
 from larq_groupnet.version import __version__  # noqa: E402
 
@@ -27,12 +27,12 @@ _LAZY = {
     "GroupNetResNet18": "larq_groupnet.classification",
     "GroupNetResNet34": "larq_groupnet.classification",
     "GroupNetResNet50": "larq_groupnet.classification",
-    "build": "larq_groupnet.models",
-    "copy_weights": "larq_groupnet.models",
+    "build": "larq_groupnet.network.build",
+    "copy_weights": "larq_groupnet.network.build",
     "convert": "larq_groupnet.deploy",
-    "decode_predictions": "larq_groupnet.imagenet",
+    "decode_predictions": "larq_groupnet.data.imagenet",
     "list_weights": "larq_groupnet.weights.registry",
-    "preprocess_input": "larq_groupnet.imagenet",
+    "preprocess_input": "larq_groupnet.data.imagenet",
 }
 
 __all__ = [

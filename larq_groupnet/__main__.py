@@ -67,9 +67,9 @@ def main(argv: list[str]) -> None:
 
 
 def _summary(name: str) -> None:
-    from larq_groupnet.complexity import format_json, report
+    from larq_groupnet.network.complexity import format_json, report
+    from larq_groupnet.recipes.overrides import parse_options
     from larq_groupnet.registry import arguments, get_config
-    from larq_groupnet.training.overrides import parse_options
 
     config = get_config(name, **parse_options(_SET.value, arguments(name)))
     print(format_json(config) if _JSON.value else report(config))
@@ -83,7 +83,7 @@ def _import_checkpoint(path: str) -> None:
 
 def _convert(run: str) -> None:
     from larq_groupnet.deploy import convert
-    from larq_groupnet.training.saved import describe_run
+    from larq_groupnet.runs.saved import describe_run
 
     output, data_dir = _OUTPUT.value or "model.tflite", Path(_DATA_DIR.value)
     if _INT8.value:
@@ -149,7 +149,7 @@ def _scales() -> tuple[float, ...] | None:
 
 def _run_and_images(path: str) -> tuple[tf.keras.Model, Any]:
     """The network of a run at the wanted size, and test images that it reads."""
-    from larq_groupnet.training.saved import data_of_run, first_images, load_run
+    from larq_groupnet.runs.saved import data_of_run, first_images, load_run
 
     size = _input_size()
     _, data = data_of_run(path, Path(_DATA_DIR.value), size)

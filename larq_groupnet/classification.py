@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from larq_groupnet.models import build_named
+from larq_groupnet.network.build import build_named
 from larq_groupnet.signatures import arguments_of
 
 

@@ -11,9 +11,9 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from larq_groupnet import atrous
-from larq_groupnet.atrous import BPAC_RATES, EQUAL_RATES
 from larq_groupnet.hints import did_you_mean
+from larq_groupnet.network import atrous
+from larq_groupnet.network.atrous import BPAC_RATES, EQUAL_RATES
 
 __all__ = ["BPAC_RATES", "EQUAL_RATES", "ConfigError", "GroupNetConfig"]
 

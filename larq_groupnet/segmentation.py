@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from larq_groupnet.classification import GroupNetResNet18
-from larq_groupnet.models import build_named
+from larq_groupnet.network.build import build_named
 from larq_groupnet.signatures import more_arguments_of
 
 
@@ -41,8 +41,8 @@ def GroupNetDSP(
             lists the weights of the head, which are left out.
         num_classes: Classes including background.
         backbone: `"resnet18"`, `"resnet34"` or `"resnet50"`.
-        head: `"fcn32s"`, `"fcn16s"` or `"deeplabv3"` (see `larq_groupnet.heads`), or `None` for
-            the last aggregate.
+        head: `"fcn32s"`, `"fcn16s"` or `"deeplabv3"` (`larq_groupnet.network.heads`), or `None`
+            for the last aggregate.
         atrous: `"bpac"` for a rate of its own for each base (binary parallel atrous convolution);
             `"equal"` for one rate for all bases of a stage; or a tuple with one entry per stage:
             an int, a tuple of one int per base, or an interval such as `"2-6"` over which to

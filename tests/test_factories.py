@@ -205,7 +205,7 @@ class Finder:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Finder())
-import larq_groupnet.imagenet
+import larq_groupnet.data.imagenet
 import larq_groupnet.factories
 """
 

@@ -13,7 +13,7 @@ On ImageNet the Group-Net paper reports 55.6 % top-1 at K=1; not repeated here.
 """
 
 from larq_groupnet.presets import birealnet
-from larq_groupnet.training.published import digits, imagenet
+from larq_groupnet.recipes.published import digits, imagenet
 
 NAME = "birealnet18"
 DIGITS = birealnet("resnet18", (16, 16, 1), num_classes=10, width=0.25)

@@ -28,8 +28,8 @@ with FCN-16s (K=5, secondary source); not repeated here, which takes GPUs.
 from larq_groupnet import GroupNetConfig
 from larq_groupnet.data.voc import CLASS_NAMES
 from larq_groupnet.presets import dsp
+from larq_groupnet.recipes.published import STRUCTURE
 from larq_groupnet.training import Phase, Recipe
-from larq_groupnet.training.published import STRUCTURE
 
 DIGIT_SCENES = Recipe(
     name="groupnet_dsp",

@@ -14,7 +14,7 @@ convolution, as recalled); not repeated here.
 """
 
 from larq_groupnet.presets import classifier
-from larq_groupnet.training.published import CLASSIFIER_SEARCH, digits, imagenet
+from larq_groupnet.recipes.published import CLASSIFIER_SEARCH, digits, imagenet
 
 NAME = "groupnet_resnet34"
 DIGITS = classifier("resnet34", (16, 16, 1), num_classes=10, width=0.25, num_bases=3)

@@ -14,7 +14,7 @@ convolution, as recalled); not repeated here. The authors released no code for t
 """
 
 from larq_groupnet.presets import classifier
-from larq_groupnet.training.published import CLASSIFIER_SEARCH, digits, imagenet
+from larq_groupnet.recipes.published import CLASSIFIER_SEARCH, digits, imagenet
 
 NAME = "groupnet_resnet50"
 DIGITS = classifier("resnet50", (16, 16, 1), num_classes=10, width=0.25, num_bases=3)

@@ -13,7 +13,7 @@ On ImageNet the Group-Net paper reports 69.7 % top-1; not repeated here.
 """
 
 from larq_groupnet.presets import resnet
-from larq_groupnet.training.published import digits, imagenet
+from larq_groupnet.recipes.published import digits, imagenet
 
 NAME = "resnet18"
 DIGITS = resnet("resnet18", (16, 16, 1), num_classes=10, width=0.25)

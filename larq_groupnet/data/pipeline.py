@@ -15,11 +15,11 @@ from larq_groupnet.data import OWN_DATASETS, DatasetError, augment
 from larq_groupnet.data.arrays import ARRAYS, open_arrays
 from larq_groupnet.data.features import decode_part
 from larq_groupnet.data.folders import open_folder
+from larq_groupnet.data.imagenet import MEAN_RGB, STDDEV_RGB
 from larq_groupnet.data.mixing import Mixing, mix
 from larq_groupnet.data.tfds_masks import SOURCES as MASKED
 from larq_groupnet.data.tfds_masks import MaskedDataset
 from larq_groupnet.hints import did_you_mean
-from larq_groupnet.imagenet import MEAN_RGB, STDDEV_RGB
 
 FOLDER = "folder:"
 """Start of the name of a dataset that is a folder."""

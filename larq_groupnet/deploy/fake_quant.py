@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from larq_groupnet.convolution import OnePaddedConv2D
 from larq_groupnet.deploy.flatbuffer import ConversionError
-from larq_groupnet.layers import ConstantPad2D
+from larq_groupnet.network.convolution import OnePaddedConv2D
+from larq_groupnet.network.layers import ConstantPad2D
 
 layers = tf.keras.layers
 

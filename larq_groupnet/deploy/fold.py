@@ -24,8 +24,8 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
-from larq_groupnet.layers import Aggregate, Broadcast, ConstantPad2D, SoftGate
-from larq_groupnet.quantizers import FastSteSign
+from larq_groupnet.network.layers import Aggregate, Broadcast, ConstantPad2D, SoftGate
+from larq_groupnet.network.quantizers import FastSteSign
 
 layers = tf.keras.layers
 

@@ -18,9 +18,9 @@ from larq_groupnet.deploy.flatbuffer import ConversionError, load_interpreter
 from larq_groupnet.deploy.int8 import predict
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.inference.full_image import Array, FullImage, Predict
-from larq_groupnet.models import build
-from larq_groupnet.training.recipe import NORMALISATIONS
-from larq_groupnet.training.saved import describe_run, load_run
+from larq_groupnet.network.build import build
+from larq_groupnet.recipes.recipe import NORMALISATIONS
+from larq_groupnet.runs.saved import describe_run, load_run
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.registry import RegistryError, list_weights, obtain
 

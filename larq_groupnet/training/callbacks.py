@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from larq_groupnet.files import replacing
-from larq_groupnet.layers import Aggregate, SoftGate
-from larq_groupnet.quantizers import has_latent_kernel
+from larq_groupnet.network.layers import Aggregate, SoftGate
+from larq_groupnet.network.quantizers import has_latent_kernel
 
 Logs = Mapping[str, Any] | None
 

@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from larq_groupnet.data.pipeline import normalise, pixels_of
 from larq_groupnet.hints import did_you_mean
-from larq_groupnet.training.recipe import Phase, Recipe, RecipeError, unknown
-from larq_groupnet.training.saved import load_run, trained_recipe
-from larq_groupnet.training.tasks import Task
+from larq_groupnet.recipes.recipe import Phase, Recipe, RecipeError, unknown
+from larq_groupnet.runs.saved import load_run, trained_recipe
+from larq_groupnet.tasks.task import Task
 
 LARQ_ZOO = "larq_zoo:"
 """Start of the name of a teacher that is a model of larq-zoo."""

@@ -8,7 +8,7 @@ import os
 
 import tensorflow as tf
 
-from larq_groupnet.training.recipe import RecipeError, unknown
+from larq_groupnet.recipes.recipe import RecipeError, unknown
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")

@@ -17,7 +17,7 @@ from larq_groupnet.deploy.int8 import predict
 
 if TYPE_CHECKING:
     from larq_groupnet.inference.full_image import FullImage
-    from larq_groupnet.training.tasks import Task
+    from larq_groupnet.tasks.task import Task
 
 
 class LabelCounts:

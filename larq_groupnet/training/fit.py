@@ -11,7 +11,16 @@ import tensorflow as tf
 
 from larq_groupnet.deploy import quantize
 from larq_groupnet.files import replacing
-from larq_groupnet.models import build, copy_weights
+from larq_groupnet.network.build import build, copy_weights
+from larq_groupnet.recipes.recipe import Phase, Recipe
+from larq_groupnet.runs.saved import LAST, EvalData, first_images, load_integers
+from larq_groupnet.runs.snapshots import (
+    Position,
+    SnapshotCallback,
+    Snapshots,
+    StopSignal,
+)
+from larq_groupnet.tasks.task import Task
 from larq_groupnet.training.callbacks import (
     BestWeights,
     PhaseCSVLogger,
@@ -20,15 +29,6 @@ from larq_groupnet.training.callbacks import (
 )
 from larq_groupnet.training.distillation import Teacher, distilled
 from larq_groupnet.training.optimizers import optimizer
-from larq_groupnet.training.recipe import Phase, Recipe
-from larq_groupnet.training.saved import LAST, EvalData, first_images, load_integers
-from larq_groupnet.training.snapshots import (
-    Position,
-    SnapshotCallback,
-    Snapshots,
-    StopSignal,
-)
-from larq_groupnet.training.tasks import Task
 
 CALIBRATION_IMAGES = 64
 """On how many training images the ranges of an int8 phase are measured."""

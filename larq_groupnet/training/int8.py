@@ -6,7 +6,7 @@ from pathlib import Path
 
 from larq_groupnet.deploy import convert_int8, quantize
 from larq_groupnet.deploy.int8 import is_int8
-from larq_groupnet.training.saved import data_of_run, describe_run, first_images, load_run
+from larq_groupnet.runs.saved import data_of_run, describe_run, first_images, load_run
 
 VERIFIED = 4
 """On how many validation images the file is compared with Keras before it is kept."""

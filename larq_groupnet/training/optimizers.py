@@ -7,9 +7,9 @@ from typing import Any
 import larq as lq
 import tensorflow as tf
 
-from larq_groupnet.quantizers import has_latent_kernel
+from larq_groupnet.network.quantizers import has_latent_kernel
+from larq_groupnet.recipes.recipe import Phase
 from larq_groupnet.training.head_factor import with_head_factor
-from larq_groupnet.training.recipe import Phase
 
 optimizers: Any = tf.keras.optimizers
 schedules: Any = tf.keras.optimizers.schedules

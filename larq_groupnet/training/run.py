@@ -24,19 +24,19 @@ from larq_groupnet.data.pipeline import (
 from larq_groupnet.deploy import convert, count_ops
 from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.files import write_json
-from larq_groupnet.models import build
+from larq_groupnet.network.build import build
+from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.report.pictures import draw_curves, draw_labels, draw_predictions
+from larq_groupnet.runs.guards import check_folder, check_room, naming_bad_files
+from larq_groupnet.runs.saved import load_run, pipeline_of, test_images
+from larq_groupnet.runs.snapshots import StopSignal
+from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training.callbacks import TrainingError
 from larq_groupnet.training.distillation import Teacher, load_teacher
 from larq_groupnet.training.distribution import Runtime, check_batch, is_chief, open_strategy
 from larq_groupnet.training.evaluate import Samples, evaluate
 from larq_groupnet.training.fit import Session, train
-from larq_groupnet.training.guards import check_folder, check_room, naming_bad_files
-from larq_groupnet.training.recipe import Recipe, RecipeError
-from larq_groupnet.training.saved import load_run, pipeline_of, test_images
-from larq_groupnet.training.snapshots import StopSignal
 from larq_groupnet.training.start import load_start, with_start
-from larq_groupnet.training.tasks import task_of
 
 LEAST_AGREEMENT = {"pixels": 0.998, "images": 0.98}
 """Share of these to which the converted file must give the class that Keras gives: a sign that

@@ -8,9 +8,9 @@ from pathlib import Path
 import tensorflow as tf
 
 from larq_groupnet.deploy.int8 import is_int8
-from larq_groupnet.models import build
-from larq_groupnet.training.recipe import Recipe, RecipeError
-from larq_groupnet.training.saved import load_run
+from larq_groupnet.network.build import build
+from larq_groupnet.recipes.recipe import Recipe, RecipeError
+from larq_groupnet.runs.saved import load_run
 from larq_groupnet.weights.resolve import adopt, is_path
 
 

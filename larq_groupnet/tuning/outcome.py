@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from larq_groupnet.files import replacing, write_json
+from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.report.search import draw_frontier
-from larq_groupnet.training.recipe import Recipe
 from larq_groupnet.tuning.frontier import Point, frontier
 from larq_groupnet.tuning.oracles import SearchOracle
 from larq_groupnet.tuning.space import SearchSpace, bases_text, costs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from larq_groupnet.training.recipe import RecipeError, unknown
+from larq_groupnet.recipes.recipe import RecipeError, unknown
 
 TUNERS = ("random", "hyperband", "bayesian")
 OBJECTIVES = ("accuracy", "frontier")

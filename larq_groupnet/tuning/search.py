@@ -12,12 +12,12 @@ import filelock
 import tensorflow as tf
 
 from larq_groupnet.files import write_json
+from larq_groupnet.recipes.recipe import RecipeError
+from larq_groupnet.runs.guards import check_folder
+from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training.callbacks import TrainingError
 from larq_groupnet.training.distribution import Runtime
-from larq_groupnet.training.guards import check_folder
-from larq_groupnet.training.recipe import RecipeError
 from larq_groupnet.training.run import check_recipe
-from larq_groupnet.training.tasks import task_of
 from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, SearchOracle, make_oracle
 from larq_groupnet.tuning.outcome import Rows, describe, trial_rows, write_report, write_winners
 from larq_groupnet.tuning.plan import Plan

@@ -12,10 +12,10 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from larq_groupnet.complexity import Counts, complexity
 from larq_groupnet.config import NUM_STAGES, ConfigError, GroupNetConfig
-from larq_groupnet.training.overrides import override
-from larq_groupnet.training.recipe import Phase, Recipe, RecipeError
+from larq_groupnet.network.complexity import Counts, complexity
+from larq_groupnet.recipes.overrides import override
+from larq_groupnet.recipes.recipe import Phase, Recipe, RecipeError
 
 STAGE_BASES = tuple(f"num_bases.stage{stage}" for stage in range(1, NUM_STAGES + 1))
 """K of each stage, where `num_bases` is searched stage by stage."""

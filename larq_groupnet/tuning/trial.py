@@ -15,13 +15,13 @@ import tensorflow as tf
 
 from larq_groupnet.data.pipeline import prepare
 from larq_groupnet.files import write_json
-from larq_groupnet.models import build
+from larq_groupnet.network.build import build
+from larq_groupnet.recipes.recipe import Recipe
+from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training.distillation import load_teacher
 from larq_groupnet.training.distribution import Runtime, check_batch, open_strategy
 from larq_groupnet.training.fit import Session, compile_model
-from larq_groupnet.training.recipe import Recipe
 from larq_groupnet.training.run import session_of, train_with_precision
-from larq_groupnet.training.tasks import task_of
 from larq_groupnet.tuning.space import PARENTS, SearchSpace
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.files import replacing
-from larq_groupnet.training.recipe import Phase, Recipe, RecipeError
+from larq_groupnet.recipes.recipe import Phase, Recipe, RecipeError
 
 LINE = 100
 """Longest line, as everywhere in this project."""

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from larq_groupnet.config import DEPTHS, STAGE_CHANNELS, GroupNetConfig
 from larq_groupnet.files import replacing
-from larq_groupnet.models import build
+from larq_groupnet.network.build import build
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.registry import register
 

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from larq_groupnet.complexity import complexity
 from larq_groupnet.config import GroupNetConfig
+from larq_groupnet.network.complexity import complexity
 from larq_groupnet.weights import container
 from larq_groupnet.weights.by_name import (
     MismatchError,

@@ -17,12 +17,12 @@ import jinja2
 from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.data.pipeline import FOLDER, open_dataset
 from larq_groupnet.files import replacing
+from larq_groupnet.recipes.overrides import override
 from larq_groupnet.registry import list_models
 from larq_groupnet.report.table import METRICS
+from larq_groupnet.runs.saved import load_run
 from larq_groupnet.training import Phase, Recipe, load_recipe
-from larq_groupnet.training.overrides import override
 from larq_groupnet.training.run import disagreement
-from larq_groupnet.training.saved import load_run
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.metadata import Metric
 from larq_groupnet.weights.registry import Entry, register

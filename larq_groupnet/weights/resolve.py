@@ -128,7 +128,7 @@ def load_into(model: tf.keras.Model, config: GroupNetConfig, path: str | Path) -
     if h5py.is_hdf5(path):
         by_name.load_h5(model, Path(path))
         return
-    from larq_groupnet.models import load_weights
+    from larq_groupnet.network.build import load_weights
 
     load_weights(model, path)
 

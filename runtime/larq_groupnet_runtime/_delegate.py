@@ -1,5 +1,7 @@
 """The engine's shared library, loaded as a delegate of any TFLite interpreter."""
 
+from __future__ import annotations
+
 import ctypes
 import os
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 LIBRARY = Path(__file__).with_name("liblarq_groupnet_runtime.so")
 
 _ReportError = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
+_Visit = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_double, ctypes.c_uint64)
 
 
 def library_path() -> Path:
@@ -26,7 +29,20 @@ def load_library() -> ctypes.CDLL:
     ]
     library.tflite_plugin_destroy_delegate.restype = None
     library.tflite_plugin_destroy_delegate.argtypes = [ctypes.c_void_p]
+    library.larq_groupnet_runtime_version.restype = ctypes.c_char_p
+    library.larq_groupnet_runtime_kernels.restype = ctypes.c_char_p
+    library.larq_groupnet_runtime_kernel.restype = ctypes.c_char_p
+    library.larq_groupnet_runtime_kernel.argtypes = [ctypes.c_void_p]
+    library.larq_groupnet_runtime_profile.restype = None
+    library.larq_groupnet_runtime_profile.argtypes = [ctypes.c_void_p, _Visit, ctypes.c_void_p]
     return library
+
+
+def engine() -> str:
+    """The version of the engine and the kernels that this machine can run, fastest first."""
+    library = load_library()
+    version = library.larq_groupnet_runtime_version().decode()
+    return f"{version} ({library.larq_groupnet_runtime_kernels().decode()})"
 
 
 class Delegate:
@@ -37,7 +53,7 @@ class Delegate:
     """
 
     def __init__(self, options: dict[str, object]) -> None:
-        self._pointer = None
+        self._pointer: int | None = None
         self._library = load_library()
         messages: list[str] = []
         report = _ReportError(lambda message: messages.append(message.decode()))
@@ -50,7 +66,19 @@ class Delegate:
         if not self._pointer:
             raise ValueError("; ".join(messages) or "the engine refused its options.")
 
-    def _get_native_delegate_pointer(self) -> int:
+    @property
+    def kernel(self) -> str:
+        """The kernel that runs binary convolutions, such as `"avx2"`."""
+        return str(self._library.larq_groupnet_runtime_kernel(self._pointer).decode())
+
+    def profile(self) -> list[tuple[str, float, int]]:
+        """Name, seconds in total and number of runs of every step, with the option `profile`."""
+        steps: list[tuple[str, float, int]] = []
+        visit = _Visit(lambda _, name, *measured: steps.append((name.decode(), *measured)))
+        self._library.larq_groupnet_runtime_profile(self._pointer, visit, None)
+        return steps
+
+    def _get_native_delegate_pointer(self) -> int | None:
         return self._pointer
 
     def __del__(self) -> None:
@@ -68,7 +96,7 @@ def load_delegate(**options: object) -> Delegate:
 
     Args:
         **options: `num_threads` (1 or more), `kernel` ("auto", "generic", "avx2", "avx512",
-            "neon"), `fuse` (True or False).
+            "neon"), `fuse` (True or False), `profile` (True or False).
 
     Returns:
         The delegate. It must live as long as the interpreter, which keeps it.

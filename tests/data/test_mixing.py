@@ -9,8 +9,8 @@ from scipy.stats import beta, kstest
 from larq_groupnet.data.arrays import from_arrays
 from larq_groupnet.data.mixing import Mixing, mix
 from larq_groupnet.data.pipeline import Pipeline
+from larq_groupnet.tasks.task import Classification
 from larq_groupnet.training import RecipeError, load_recipe, override
-from larq_groupnet.training.tasks import Classification
 
 SIZE = (8, 12)
 

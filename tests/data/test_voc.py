@@ -15,8 +15,8 @@ from scipy.io import savemat
 
 from larq_groupnet import build
 from larq_groupnet.data import DatasetError, voc
+from larq_groupnet.recipes.overrides import split_option
 from larq_groupnet.training import load_recipe, override
-from larq_groupnet.training.overrides import split_option
 from tests.runs import read_weights
 
 # As in the real lists, SBD's overlap with both lists of VOC.

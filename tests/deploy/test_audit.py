@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from larq_groupnet.deploy import audit, count_ops, load_interpreter
 from larq_groupnet.deploy.export import to_tflite
-from larq_groupnet.layers import ConstantPad2D
+from larq_groupnet.network.layers import ConstantPad2D
 
 layers = tf.keras.layers
 

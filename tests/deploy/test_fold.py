@@ -15,9 +15,9 @@ from reference import random_images, randomise
 from larq_groupnet.config import BPAC_RATES, GroupNetConfig
 from larq_groupnet.deploy import convert, count_ops, load_interpreter
 from larq_groupnet.deploy.fold import fold
-from larq_groupnet.layers import Aggregate, ConstantPad2D, SoftGate
-from larq_groupnet.models import build
-from larq_groupnet.quantizers import FastSteSign
+from larq_groupnet.network.build import build
+from larq_groupnet.network.layers import Aggregate, ConstantPad2D, SoftGate
+from larq_groupnet.network.quantizers import FastSteSign
 
 layers = tf.keras.layers
 

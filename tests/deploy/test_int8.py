@@ -11,7 +11,7 @@ import larq_groupnet
 from larq_groupnet.deploy import ConversionError, convert, count_ops
 from larq_groupnet.deploy.fake_quant import FakeQuant, Int8Kernel
 from larq_groupnet.deploy.int8 import convert_int8, float_operations, predict_int8, quantize
-from larq_groupnet.layers import ConstantPad2D
+from larq_groupnet.network.layers import ConstantPad2D
 
 layers = tf.keras.layers
 

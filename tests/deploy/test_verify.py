@@ -12,7 +12,7 @@ import tensorflow as tf
 from larq_groupnet.deploy import ConversionError, VerificationError, load_interpreter, verify
 from larq_groupnet.deploy.export import to_tflite
 from larq_groupnet.deploy.flatbuffer import unpack
-from larq_groupnet.layers import ConstantPad2D
+from larq_groupnet.network.layers import ConstantPad2D
 
 layers = tf.keras.layers
 

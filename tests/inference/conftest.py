@@ -69,7 +69,7 @@ def write_run(folder, head, shape):
 
 def write_file(run):
     from larq_groupnet.deploy import convert
-    from larq_groupnet.training.saved import describe_run, load_run
+    from larq_groupnet.runs.saved import describe_run, load_run
 
     description = describe_run(run, "nowhere")
     return convert(load_run(run), run.parent / "file.tflite", description=description)

@@ -19,8 +19,8 @@ from larq_groupnet.deploy.description import NAME, read_description, with_descri
 from larq_groupnet.deploy.int8 import convert_int8, quantize
 from larq_groupnet.inference.predict import find_images, predict_files, read_pixels
 from larq_groupnet.inference.sources import SourceError, load_predictor
+from larq_groupnet.runs.saved import describe_run, load_run
 from larq_groupnet.training import Recipe
-from larq_groupnet.training.saved import describe_run, load_run
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.registry import RegistryError, register
 

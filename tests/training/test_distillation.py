@@ -10,13 +10,13 @@ from runs import read_weights, write_teacher
 
 from larq_groupnet import build, presets
 from larq_groupnet.data import VOID
+from larq_groupnet.data.imagenet import MEAN_RGB, STDDEV_RGB
 from larq_groupnet.data.pipeline import pixels_of
-from larq_groupnet.imagenet import MEAN_RGB, STDDEV_RGB
+from larq_groupnet.recipes.recipe import Phase
+from larq_groupnet.tasks.task import Classification, Segmentation
 from larq_groupnet.training import RecipeError, load_recipe, override
 from larq_groupnet.training import distillation as kd
 from larq_groupnet.training.fit import Session, compile_model
-from larq_groupnet.training.recipe import Phase
-from larq_groupnet.training.tasks import Classification, Segmentation
 
 SHAPE, CLASSES = (16, 16, 3), 4
 SMALL = {"width": 0.0625, "stage_blocks": (1, 1, 1, 1)}

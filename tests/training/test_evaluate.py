@@ -10,10 +10,10 @@ from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, top_
 
 from larq_groupnet import GroupNetConfig, build
 from larq_groupnet.data import VOID
+from larq_groupnet.tasks.task import Classification, Segmentation
 from larq_groupnet.training import Phase, Recipe, RecipeError, override
 from larq_groupnet.training.evaluate import LabelCounts
 from larq_groupnet.training.run import evaluate_only
-from larq_groupnet.training.tasks import Classification, Segmentation
 
 
 def test_counts_over_batches_equal_scikit_learn():

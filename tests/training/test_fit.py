@@ -8,10 +8,10 @@ import tensorflow as tf
 from conftest import ROOT
 
 from larq_groupnet import build, copy_weights
+from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training import load_recipe, override
 from larq_groupnet.training.callbacks import StructureLog, TrainingError, first_non_finite
 from larq_groupnet.training.fit import Session, compile_model, train
-from larq_groupnet.training.tasks import task_of
 
 RECIPE = override(
     load_recipe("groupnet_dsp", ROOT / "zoo"),

@@ -18,9 +18,9 @@ from larq_groupnet.data import augment
 from larq_groupnet.data.folders import open_folder
 from larq_groupnet.data.layouts import FolderError
 from larq_groupnet.data.pipeline import Pipeline
+from larq_groupnet.runs.guards import check_folder, check_room, naming_bad_files
+from larq_groupnet.runs.snapshots import Position, Snapshots, StopSignal
 from larq_groupnet.training import Interrupted, RecipeError, load_recipe, only_phase, override
-from larq_groupnet.training.guards import check_folder, check_room, naming_bad_files
-from larq_groupnet.training.snapshots import Position, Snapshots, StopSignal
 
 RECIPE = load_recipe("groupnet_resnet18", ROOT / "zoo")
 
@@ -147,8 +147,8 @@ def test_a_later_phase_starts_from_the_phase_before_it(monkeypatch, tmp_path):
 
 
 def test_a_release_file_is_evaluated_as_it_was_trained(digits):
+    from larq_groupnet.runs.saved import trained_recipe
     from larq_groupnet.training.run import evaluate_only
-    from larq_groupnet.training.saved import trained_recipe
 
     (file,) = (ROOT / "larq_groupnet/weights/files").glob("groupnet_resnet18-digits-*")
     other = override(RECIPE, [("input_shape", "(16, 16, 3)"), ("central_crop", "0.5")])

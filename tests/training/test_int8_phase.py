@@ -15,6 +15,7 @@ from runs import assert_same_run, read_weights, wait_for
 from larq_groupnet.deploy import ConversionError, convert, verify
 from larq_groupnet.deploy.int8 import float_operations, is_int8, predict_int8
 from larq_groupnet.inference.sources import load_predictor
+from larq_groupnet.runs.saved import load_run
 from larq_groupnet.training import (
     Phase,
     RecipeError,
@@ -24,7 +25,6 @@ from larq_groupnet.training import (
     with_int8,
 )
 from larq_groupnet.training.optimizers import not_decayed
-from larq_groupnet.training.saved import load_run
 from larq_groupnet.training.start import load_start
 from larq_groupnet.weights.publish import PublishError, publish
 
@@ -107,7 +107,7 @@ def test_what_needs_floats_says_so(run, digits):
 
 @pytest.mark.slow
 def test_a_run_is_loaded_without_any_other_import(run):
-    code = f"from larq_groupnet.training.saved import load_run; load_run({str(run)!r})"
+    code = f"from larq_groupnet.runs.saved import load_run; load_run({str(run)!r})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -11,8 +11,8 @@ import pytest
 from conftest import ROOT
 from runs import assert_same_run, wait_for, write_teacher
 
+from larq_groupnet.runs.snapshots import Position, Snapshots
 from larq_groupnet.training import RecipeError, load_recipe, override
-from larq_groupnet.training.snapshots import Position, Snapshots
 
 COMMAND = (
     "tests/train_only.py --model=groupnet_resnet18 --set=num_bases=2 --set=width=0.0625"

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_groupnet import complexity
+from larq_groupnet.network import complexity
 from larq_groupnet.presets import classifier
+from larq_groupnet.recipes.published import CLASSIFIER_SEARCH, digits
 from larq_groupnet.training import Interrupted, RecipeError
 from larq_groupnet.training.callbacks import TrainingError
-from larq_groupnet.training.published import CLASSIFIER_SEARCH, digits
 from larq_groupnet.tuning import oracles
 from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, make_oracle
 from larq_groupnet.tuning.outcome import trial_rows

@@ -11,8 +11,8 @@ from conftest import ROOT
 
 from larq_groupnet import ConfigError, complexity
 from larq_groupnet.presets import classifier
+from larq_groupnet.recipes.published import CLASSIFIER_SEARCH, digits, imagenet
 from larq_groupnet.training import Phase, Recipe, RecipeError, load_recipe, load_search
-from larq_groupnet.training.published import CLASSIFIER_SEARCH, digits, imagenet
 from larq_groupnet.tuning.space import Budget, make_space
 
 RECIPE = digits("net", classifier("resnet18", (16, 16, 1), num_classes=10, width=0.25))

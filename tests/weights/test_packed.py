@@ -19,7 +19,7 @@ import safetensors.numpy
 import tensorflow as tf
 
 from larq_groupnet.config import BPAC_RATES, GroupNetConfig
-from larq_groupnet.models import build
+from larq_groupnet.network.build import build
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.container import FormatError
 from larq_groupnet.weights.metadata import Metadata, MetadataError, Metric, compare

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from larq_groupnet.models import build
+from larq_groupnet.network.build import build
+from larq_groupnet.recipes.overrides import override, split_option
 from larq_groupnet.registry import get_config, get_model
 from larq_groupnet.training import Phase, Recipe, load_recipe
-from larq_groupnet.training.overrides import override, split_option
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.publish import PublishError, _command, publish
 from larq_groupnet.weights.registry import Entry, RegistryError

@@ -16,7 +16,7 @@ from conftest import ROOT
 
 import larq_groupnet
 from larq_groupnet import GroupNetConfig
-from larq_groupnet.models import build
+from larq_groupnet.network.build import build
 from larq_groupnet.registry import get_config
 from larq_groupnet.training import load_recipe
 from larq_groupnet.training.start import with_start

@@ -10,8 +10,8 @@ from conftest import ROOT
 import larq_groupnet
 from larq_groupnet.data.pipeline import Pipeline, class_names, prepare
 from larq_groupnet.report.table import METRICS
+from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training.evaluate import evaluate
-from larq_groupnet.training.tasks import task_of
 from larq_groupnet.weights import registry
 
 LARGEST = 1_500_000

@@ -1,0 +1,1 @@
+"""The paper: blocks, wirings, heads and layouts, and what they cost."""

@@ -1,0 +1,1 @@
+"""How a network is trained: recipes, phases, and what a user changes in them."""

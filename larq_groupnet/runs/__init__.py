@@ -1,0 +1,1 @@
+"""The folder of a run: its snapshots, and finding and loading its weights."""

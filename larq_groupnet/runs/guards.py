@@ -1,0 +1,124 @@
+"""What would end a run after hours, found before, and what ends one after all, named."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from larq_groupnet.data.folders import FolderDataset
+from larq_groupnet.files import write_json
+from larq_groupnet.recipes.recipe import Recipe, RecipeError
+from larq_groupnet.runs.snapshots import KEPT
+
+SPARE_BYTES = 2**26
+"""Room for what is small: logs, the converted file, tables and pictures."""
+
+
+def check_folder(values: dict[str, Any], output_dir: Path, kind: str = "recipe") -> None:
+    """Sees whether an output folder is new, empty, or holds a run of the same recipe, or search.
+
+    Args:
+        values: What the run, or the search, is.
+        output_dir: The folder.
+        kind: Stem of the JSON file that says what the folder holds.
+
+    Raises:
+        RecipeError: If it holds something else; lists the differences.
+    """
+    if not output_dir.exists() or (output_dir.is_dir() and not any(output_dir.iterdir())):
+        return
+    before = output_dir / f"{kind}.json"
+    if not before.is_file():
+        raise RecipeError(
+            f"output_dir: expected a new or empty folder, or one with a run to go on with. "
+            f"Received: {output_dir}, which is in use. Name another one, or remove it."
+        )
+    try:
+        started = json.loads(before.read_text())
+        if kind == "recipe":
+            # As this version would write it, so that a field that is new has its default.
+            started = Recipe.from_dict(started).to_dict()
+    except (LookupError, TypeError, ValueError) as error:
+        raise RecipeError(
+            f"output_dir: expected a run that this version can go on with. Received: {before}, "
+            f"which it cannot read ({error}). Name another folder."
+        ) from error
+    old, new = (_flat(_plain(each)) for each in (started, values))
+    changed = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    if changed:
+        differences = ", ".join(f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in changed)
+        raise RecipeError(
+            f"output_dir: {output_dir} holds a run of another {kind} ({differences}). Give the "
+            "same options to go on with it, or name another folder."
+        )
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries and lists of them as one, with dotted keys."""
+    if isinstance(values, list) and values and all(isinstance(v, dict) for v in values):
+        values = {v.get("name", str(i)): v for i, v in enumerate(values)}
+    if not isinstance(values, dict):
+        return {prefix: values}
+    found = {}
+    for key, value in values.items():
+        found.update(_flat(value, f"{prefix}.{key}" if prefix else key))
+    return found
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """As it is after a trip through JSON."""
+    return json.loads(json.dumps(values, default=str))
+
+
+def check_room(recipe: Recipe, output_dir: Path, parameters: int) -> None:
+    """Writes the recipe, and with it sees whether the folder can be written at all.
+
+    Args:
+        recipe: What is to be trained.
+        output_dir: Where to.
+        parameters: Of its network.
+
+    Raises:
+        RecipeError: If it cannot be written, or what training writes will not fit.
+    """
+    phases = [phase for phase in recipe.phases if phase.epochs]
+    # Of the optimizer there are at most two values a weight, and one of the average.
+    snapshot = 3 + any(phase.average for phase in phases)
+    copies = (KEPT + 1) * snapshot + 2 * len(phases) + 1
+    before = sum(file.stat().st_size for file in output_dir.rglob("*") if file.is_file())
+    needed = max(4 * parameters * copies - before, 4 * parameters) + SPARE_BYTES
+    there = next(path for path in (output_dir, *output_dir.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise RecipeError(
+            f"output_dir: expected {needed / 2**20:.0f} MiB free for weights and snapshots. "
+            f"Received: {free / 2**20:.0f} MiB in {there}"
+        )
+    try:
+        write_json(output_dir / "recipe.json", recipe.to_dict())
+    except OSError as error:
+        raise RecipeError(
+            f"output_dir: expected a folder that can be written. Received: {output_dir} ({error})"
+        ) from error
+
+
+@contextlib.contextmanager
+def naming_bad_files(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
+    """Names the files when TensorFlow only says that an image cannot be decoded.
+
+    Raises:
+        FolderError: If a file of the folder has vanished or gone bad.
+    """
+    try:
+        yield
+    except tf.errors.OpError:
+        if isinstance(builder, FolderDataset):
+            builder.check_files()
+        raise

@@ -1,0 +1,1 @@
+"""Classification and segmentation: everything in which the two differ."""

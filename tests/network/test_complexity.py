@@ -1,0 +1,293 @@
+"""What a network costs: from its configuration, from its layers, by Larq's profile, by hand."""
+
+import functools
+import json
+import math
+import subprocess
+import sys
+
+import larq as lq
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from larq_groupnet.classification import GroupNetResNet18
+from larq_groupnet.config import BPAC_RATES, GroupNetConfig
+from larq_groupnet.network.build import build
+from larq_groupnet.network.complexity import Complexity, Counts, complexity, format_json, report
+
+KS = (1, 4, 5, 8)
+# the paper's table: FP MACs in G, then OPs in M at K = 1, 4, 5, 8.
+PUBLISHED = {
+    "resnet18": (1.814, 145.0, 224.5, 251.0, 330.5),
+    "resnet34": (3.664, 173.9, 340.1, 395.5, 561.7),
+    "resnet50": (4.089, 182.1, 368.1, 430.1, 616.2),
+}
+TINY = {
+    "input_shape": (32, 64, 3),
+    "width": 0.0625,
+    "num_bases": 2,
+    "stage_blocks": (2, 1, 1, 1),
+    "num_classes": 7,
+}
+CIFAR = {"stem_stride": 1, "output_stride": 8}
+# Each changes some count; together every option of the configuration that any count depends on.
+SMALL = {"num_bases": 1, "stage_blocks": (1, 1, 1, 1)}
+VARIANTS = {
+    "default": {},
+    "K=1": {"num_bases": 1},
+    "K=10": {"num_bases": (10, 1, 1, 1)},
+    "K per stage": {"num_bases": (3, 1, 2, 4), "padding": "torch"},
+    "K per stage, gate per base": {"num_bases": (1, 3, 2, 2), "gate": "base"},
+    "mean, sums": {"first_base_sums": True, "aggregation": "mean", "num_bases": (2, 2, 1, 3)},
+    "sums in the last stage": {"first_base_sums": True, "stage_blocks": (1, 1, 1, 2)},
+    "layer": {"decomposition": "layer"},
+    "layer, mean, block, K per stage": {
+        "decomposition": "layer",
+        "aggregation": "mean",
+        "shortcut": "block",
+        "num_bases": (1, 2, 3, 1),
+    },
+    "group": {"decomposition": "group", "num_bases": (2, 3, 1, 1)},
+    "group of 2, mean": {"decomposition": "group", "blocks_per_group": 2, "aggregation": "mean"},
+    "group of all, block": {"decomposition": "group", "blocks_per_group": 5, "shortcut": "block"},
+    "bottleneck": {"layout": "resnet50", "padding": "torch"},
+    "bottleneck, block": {"layout": "resnet50", "shortcut": "block", "num_bases": (1, 2, 2, 3)},
+    "bottleneck, layer, dilated": {
+        "layout": "resnet50",
+        "decomposition": "layer",
+        "output_stride": 8,
+        "atrous_rates": BPAC_RATES,
+    },
+    "cifar, torch, bias": {**CIFAR, "padding": "torch", "stem_bias": True},
+    "stem stride 2, no head": {"stem_stride": 2, "output_stride": 16, "head": None},
+    "fcn32s": {"head": "fcn32s", "output_stride": 8, "atrous_rates": BPAC_RATES},
+    "fcn16s": {"head": "fcn16s", "output_stride": 8, "atrous_rates": "bpac"},
+    "fcn16s, larger map": {"head": "fcn16s", "decomposition": "layer", **SMALL},
+    "deeplabv3": {"head": "deeplabv3", "output_stride": 16, "num_bases": (1, 1, 2, 3)},
+    "deeplabv3, mean": {"head": "deeplabv3", "aggregation": "mean", "stage_blocks": (1, 1, 1, 1)},
+    "deeplabv3, real": {"head": "deeplabv3", "binary": False, **SMALL},
+    "deeplabv3, plain": {"head": "deeplabv3", "decomposition": "none", "binary": False, **SMALL},
+    "group of all, rates": {
+        "head": "fcn32s",
+        "output_stride": 8,
+        "decomposition": "group",
+        "blocks_per_group": 5,
+        "atrous_rates": (1, (5, 2), (2, 3), 4),
+    },
+    "real": {"binary": False},
+    "ternary": {**SMALL, "kernel_quantizer": "ste_tern", "input_quantizer": "approx_sign"},
+    "2-bit inputs": {**SMALL, "input_quantizer": "dorefa_quantizer"},
+    "object, mapping": {
+        **SMALL,
+        "kernel_quantizer": lq.quantizers.SteTern(),
+        "input_quantizer": {"class_name": "DoReFa", "config": {"k_bit": 4}},
+    },
+    "no precision": {**SMALL, "input_quantizer": tf.sign},
+}
+# Those that differ in gates, scales and additions.
+OTHERWISE = {"head", "stem_stride", "binary", "kernel_quantizer", "input_quantizer"}
+WIRINGS = [n for n, v in VARIANTS.items() if not OTHERWISE & set(v) and n != "K=10"]
+CHAIN = {"decomposition": "group", "blocks_per_group": 4}
+
+
+def tiny(**changes):
+    return GroupNetConfig(**{**TINY, **changes})
+
+
+@functools.cache
+def built(name):
+    """Configuration and model of a variant."""
+    config = tiny(**VARIANTS[name])
+    return config, build(config)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_configuration_and_its_layers_cost_the_same(name):
+    config, model = built(name)
+    expected, counted = complexity(config), complexity(model)
+    assert list(expected.stages) == ["stem", "stage1", "stage2", "stage3", "stage4", "head"]
+    for stage, counts in expected.stages.items():
+        assert counts == counted.stages[stage], stage
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_larq_counts_the_same(name):
+    config, model = built(name)
+    total, profile = complexity(config).total, lq.models.ModelProfile(model)
+    bits = profile.unique_param_bidtwidths
+    assert total.params == {b: profile.weight_count(b) for b in bits}
+    assert total.macs == {b: profile.op_count("mac", b) for b in profile.unique_op_precisions}
+    assert total.memory == {b: b * profile.weight_count(b) / 8 for b in bits}
+    assert total.total_memory == profile.memory / 8
+
+
+@pytest.mark.parametrize("name", WIRINGS)
+def test_element_wise_work_is_what_the_graph_does(name):
+    """Element-wise operations on maps; without quantizers nothing else multiplies or adds maps."""
+    config = tiny(**VARIANTS[name], head=None).replace(binary=False)
+    model = build(config)
+    function = tf.function(lambda x: model(x, training=False))
+    graph = function.get_concrete_function(tf.TensorSpec((1, *config.input_shape))).graph
+    done = {"Mul": 0, "AddV2": 0}
+    for op in graph.get_operations():
+        if op.type in done and len(op.outputs[0].shape) == 4:
+            done[op.type] += math.prod(op.outputs[0].shape)
+    total = complexity(config).total
+    assert (total.multiplications, total.additions) == (done["Mul"], done["AddV2"])
+    assert total.additions > 0
+
+
+@pytest.mark.parametrize("layout", PUBLISHED)
+def test_the_table_of_the_specification(layout):
+    real, *published = PUBLISHED[layout]
+    totals = [complexity(GroupNetConfig(layout=layout, num_bases=k)).total for k in KS]
+    assert [t.ops / 1e6 for t in totals] == pytest.approx(published, rel=0.0005)
+    assert {t.twin_macs for t in totals} == {totals[0].twin_macs}
+    assert totals[0].twin_macs / 1e9 == pytest.approx(real, rel=0.0005)
+
+
+@pytest.mark.parametrize("bases", KS)
+def test_resnet18_exactly(bases):
+    counted = complexity(GroupNetConfig(num_bases=bases))
+    binary = 1_676_279_808 + 19_267_584
+    assert counted.stages["stem"].macs == {32: 118_013_952}
+    assert counted.stages["head"].macs == {32: 512_000}
+    assert counted.total.macs == {1: bases * binary, 32: 118_525_952}
+    assert counted.total.ops == 118_525_952 + bases * binary / 64
+
+
+def test_the_twin_is_the_plain_resnet():
+    """Torchvision's ResNet-18 has 11,689,512 parameters, 9,600 of them of normalisation."""
+    config = GroupNetConfig()
+    total = complexity(config).total
+    assert total.twin_params == 11_689_512
+    assert total.ops_compression == pytest.approx(7.2, abs=0.05)
+    assert total.memory_compression == pytest.approx(5.1, abs=0.05)
+    changes = {"num_bases": 1, "binary": False, "decomposition": "group", "aggregation": "mean"}
+    twin = complexity(config.replace(**changes)).total
+    assert (twin.params, twin.macs) == ({32: total.twin_params}, {32: total.twin_macs})
+    assert (twin.memory_compression, twin.ops_compression) == (1, 1)
+
+
+@pytest.mark.parametrize(("layout", "pixels"), [("resnet18", 435), ("resnet34", 899)])
+def test_known_receptive_fields(layout, pixels):
+    counted = complexity(GroupNetConfig(layout=layout))
+    assert [c.receptive_field for c in counted.stages.values()][::5] == [11, 0]
+    assert counted.total.receptive_field == pixels
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {
+            "num_bases": (1, 2, 2, 2),
+            "stem_stride": 2,
+            "output_stride": 4,
+            "atrous_rates": (1, (1, 3), (2, 1), (1, 3)),
+        },
+        {"layout": "resnet50", "output_stride": 4, "atrous_rates": (2, 1, 1, "1-3")},
+        # The base that reaches far in the first stage is not the one that does in the second.
+        {**CHAIN, "output_stride": 1, "atrous_rates": ((4, 1), (1, 3), 1, 1)},
+    ],
+    ids=["cifar", "rates", "bottleneck", "chains"],
+)
+def test_the_receptive_field_is_where_the_gradient_is(changes):
+    """Positive weights and images: no path to the middle pixel cancels another."""
+    values = {"input_shape": (160, 160, 1), "num_bases": 2, "binary": False, "head": None, **CIFAR}
+    values |= {"stage_blocks": (1, 1, 1, 1), "width": 1 / 64, "decomposition": "gated"}
+    config = GroupNetConfig(**{**values, **changes})
+    model = build(config)
+    for weight in model.weights:
+        if "kernel" in weight.name:
+            weight.assign(tf.fill(weight.shape, tf.cast(0.1 / weight.shape[2], weight.dtype)))
+    images = tf.ones((1, *config.input_shape), tf.float64) / 100
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        maps = model(images, training=False)
+        middle = maps[0, maps.shape[1] // 2, maps.shape[2] // 2]
+    gradient = tape.gradient(middle, images).numpy()[0, :, :, 0]
+    sides = [int(np.ptp(np.nonzero(gradient)[axis])) + 1 for axis in (0, 1)]
+    assert sides == [complexity(config).total.receptive_field] * 2
+
+
+def test_json_and_the_tables_agree_with_the_counts():
+    config = GroupNetConfig()
+    counted = complexity(config)
+    values = json.loads(format_json(config))
+    assert values == counted.to_dict()
+    assert list(values["stages"]) == list(counted.stages)
+    total = values["total"]
+    assert total["params"] == {str(bits): n for bits, n in counted.total.params.items()}
+    assert total["total_memory"] == sum(total["memory"].values()) == counted.total.total_memory
+    assert total["ops"] == counted.total.ops < sum(total["macs"].values())
+    for key in ("multiplications", "additions", "twin_macs"):
+        assert total[key] == sum(stage[key] for stage in values["stages"].values())
+
+    lines = str(counted).splitlines()
+    cells = {line[2:].split()[0]: line[1:-1].split() for line in lines if line[2:12].strip()}
+    assert {*counted.stages, "total"} <= set(cells)
+    stage1 = counted.stages["stage1"]
+    assert cells["stage1"] == [
+        "stage1",
+        *(f"{stage1.params[bits]:,}" for bits in (1, 32)),
+        f"{stage1.total_memory / 1024:,.1f}",
+        *(f"{n / 1e6:,.2f}" for n in (stage1.macs[1], 0, stage1.ops)),
+        *(f"{n / 1e6:,.2f}" for n in (stage1.multiplications, stage1.additions)),
+        str(stage1.receptive_field),
+        *(f"{r:.2f}" for r in (stage1.memory_compression, stage1.ops_compression)),
+    ]
+    assert report(config).startswith(counted.table())
+    assert max(map(len, report(config).splitlines())) <= 120
+
+
+def test_nothing_costs_nothing():
+    head = complexity(tiny(head=None)).stages["head"]
+    assert head == Counts()
+    assert (head.ops, head.total_memory) == (0, 0)
+    assert (head.memory_compression, head.ops_compression) == (1, 1)
+    assert Complexity({}).total == Counts()
+
+
+def test_only_one_bit_is_cheap():
+    """MACs of 2 bits are not divided by 64."""
+    total = complexity(tiny(input_quantizer="dorefa_quantizer")).total
+    assert set(total.macs) == {2, 32}
+    assert total.ops == sum(total.macs.values())
+
+
+@pytest.mark.parametrize("shape", [(None, 64, 3), (None, None, 3)])
+def test_an_unknown_size_is_refused(shape):
+    config = tiny(input_shape=shape, stage_blocks=(1, 1, 1, 1), num_bases=1)
+    for target in (config, build(config)):
+        with pytest.raises(ValueError, match=r"fixed height and width.*Received: .*None"):
+            complexity(target)
+
+
+@pytest.mark.parametrize("target", [None, "resnet18", tf.keras.Sequential()])
+def test_other_things_are_refused(target):
+    with pytest.raises(TypeError, match=r"a GroupNetConfig or a Keras model.*Received: target="):
+        complexity(target)
+
+
+def test_a_model_of_the_public_function_and_its_clone():
+    model = GroupNetResNet18(input_shape=(32, 32, 3), num_bases=2, width=0.125, num_classes=10)
+    config = GroupNetConfig(
+        input_shape=(32, 32, 3), num_bases=2, width=0.125, num_classes=10, **CIFAR
+    )
+    assert complexity(model) == complexity(config)
+    assert complexity(tf.keras.models.clone_model(model)) == complexity(config)
+
+
+def test_a_configuration_needs_no_tensorflow():
+    code = (
+        "import sys\n"
+        "from larq_groupnet.config import GroupNetConfig\n"
+        "from larq_groupnet.network.complexity import format_json, report\n"
+        "report(GroupNetConfig()), format_json(GroupNetConfig(layout='resnet50'))\n"
+        "sys.exit(', '.join({'tensorflow', 'larq'} & set(sys.modules)) or None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

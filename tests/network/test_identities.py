@@ -1,0 +1,191 @@
+"""What must hold between Group-Nets, whatever the parameters are.
+
+Networks run in float64 on random parameters. Two that are the same in exact arithmetic are held to
+TOLERANCE: rounding differs in the last bits where sums are taken in another order.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import larq as lq
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
+from reference import assign, random_images, randomise
+
+from larq_groupnet.config import BPAC_RATES, EQUAL_RATES, GroupNetConfig
+from larq_groupnet.network.build import build
+
+Array = NDArray[np.float64]
+
+TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
+IMAGES = random_images(2, 16, 16, 3, seed=3)
+# The sigmoid of 40 is 1 in float64, that of -40 is 4e-18.
+SATURATED = 40.0
+
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def tiny(**changes: Any) -> tf.keras.Model:
+    """6 blocks of 2 bases, 4 to 32 channels, 16 x 16 images, the last aggregate as output."""
+    values = {
+        "input_shape": (16, 16, 3),
+        "stage_blocks": (2, 1, 1, 2),
+        "num_bases": 2,
+        "width": 0.0625,
+        "stem_stride": 1,
+        "output_stride": 8,
+        "head": None,
+    }
+    return build(GroupNetConfig(**{**values, **changes}))
+
+
+def run(model: tf.keras.Model, params: dict[str, Array] | None = None) -> Array:
+    """The model's output on IMAGES, with `params` copied by name."""
+    if params is not None:
+        assign(model.weights, params)
+    return model(IMAGES).numpy()
+
+
+def set_all(params: dict[str, Array], suffix: str, value: float) -> dict[str, Array]:
+    """A copy in which each parameter whose name ends in `suffix` is constant."""
+    chosen = {k for k in params if k.endswith(suffix)}
+    assert chosen
+    return {k: np.full_like(v, value) if k in chosen else v for k, v in params.items()}
+
+
+def shapes(model: tf.keras.Model) -> list[tuple[str, tuple[int, ...]]]:
+    """Name and shape of every weight, in the order of `set_weights`."""
+    return [(weight.name, tuple(weight.shape)) for weight in model.weights]
+
+
+def assert_same(first: Array, second: Array) -> None:
+    assert np.std(first) > 0.01
+    np.testing.assert_allclose(first, second, **TOLERANCE)
+
+
+def assert_differ(first: Array, second: Array) -> None:
+    assert not np.allclose(first, second, rtol=0.01, atol=0.01)
+
+
+@pytest.mark.parametrize("gate", ["block", "base"])
+def test_open_gates_give_networks_that_never_mix(gate: str) -> None:
+    gated, separate = tiny(gate=gate), tiny(decomposition="group", blocks_per_group=6)
+    params = randomise(gated.weights)
+    separate_output = run(separate, params)
+    assert_differ(run(gated), separate_output)
+    assert_same(run(gated, set_all(params, "theta:0", SATURATED)), separate_output)
+
+
+@pytest.mark.parametrize(("gate", "num_bases"), [("block", 2), ("base", (2, 3, 1, 2))], ids=str)
+def test_closed_gates_give_one_group_per_block(gate: str, num_bases: Any) -> None:
+    gated = tiny(gate=gate, num_bases=num_bases)
+    grouped = tiny(decomposition="group", num_bases=num_bases)
+    params = randomise(gated.weights)
+    grouped_output = run(grouped, params)
+    assert_differ(run(gated), grouped_output)
+    assert_same(run(gated, set_all(params, "theta:0", -SATURATED)), grouped_output)
+
+
+@pytest.mark.parametrize("decomposition", ["layer", "group", "gated"])
+def test_scales_of_one_over_k_are_the_mean(decomposition: str) -> None:
+    scaled = tiny(decomposition=decomposition)
+    mean = tiny(decomposition=decomposition, aggregation="mean")
+    params = randomise(scaled.weights)
+    mean_output = run(mean, params)
+    assert_differ(run(scaled), mean_output)
+    assert_same(run(scaled, set_all(params, "scales:0", 0.5)), mean_output)
+
+
+@pytest.mark.parametrize("gate", ["block", "base"])
+def test_a_gate_does_nothing_to_a_single_base(gate: str) -> None:
+    gated, grouped = tiny(num_bases=1, gate=gate), tiny(num_bases=1, decomposition="group")
+    params = set_all(randomise(gated.weights), "scales:0", 1.0)
+    assert_same(run(gated, params), run(grouped, params))
+
+
+@pytest.mark.parametrize("shortcut", ["conv", "block"])
+def test_layer_wise_is_group_wise_for_a_single_base(shortcut: str) -> None:
+    layer_wise = tiny(num_bases=1, decomposition="layer", shortcut=shortcut)
+    group_wise = tiny(num_bases=1, decomposition="group", shortcut=shortcut)
+    params = set_all(randomise(layer_wise.weights), "scales:0", 1.0)
+    # A layer-wise batch normalisation belongs to all bases of its block.
+    params |= {re.sub(r"(block\d)_(.*_bn/)", r"\1_base1_\2", k): v for k, v in params.items()}
+    for name, shape in shapes(group_wise):
+        if name.endswith("scales:0"):
+            params[name] = np.ones(shape)
+    assert_same(run(layer_wise, params), run(group_wise, params))
+
+
+SWAPPED = {
+    "gated": ({"gate": "base"}, None),
+    "gated_bpac": (
+        {"gate": "base", "output_stride": 2, "atrous_rates": (1, 1, (2, 3, 4), (5, 6, 7))},
+        (1, 1, (4, 3, 2), (7, 6, 5)),
+    ),
+    "group": ({"decomposition": "group", "blocks_per_group": 6}, None),
+    "layer": ({"decomposition": "layer"}, None),
+}
+
+
+@pytest.mark.parametrize(("changes", "rates"), SWAPPED.values(), ids=SWAPPED.keys())
+def test_the_order_of_the_bases_is_free(changes: dict[str, Any], rates: Any) -> None:
+    model = tiny(num_bases=3, **changes)
+    params = randomise(model.weights)
+    before = run(model)
+    kernels = {k: v for k, v in swap_bases(params).items() if k.endswith("kernel:0")}
+    assert_differ(run(model, {**params, **kernels}), before)
+    swapped = tiny(num_bases=3, **{**changes, "atrous_rates": rates})
+    assert_same(run(swapped, swap_bases(params)), before)
+
+
+def swap_bases(params: dict[str, Array]) -> dict[str, Array]:
+    """Bases 1 and 3 of 3 exchanged with all that belongs to them."""
+    other = {"_base1_": "_base3_", "_base3_": "_base1_"}
+    swapped = {re.sub("_base[13]_", lambda m: other[m[0]], k): v for k, v in params.items()}
+    return {k: v[::-1] if k.endswith(("scales:0", "theta:0")) else v for k, v in swapped.items()}
+
+
+BINARY = {
+    "same": {},
+    "torch": {"padding": "torch"},
+    "bottleneck": {"layout": "resnet50", "num_bases": 1},
+    "layer_bpac": {"decomposition": "layer", "output_stride": 2, "atrous_rates": BPAC_RATES},
+}
+
+
+@pytest.mark.parametrize("changes", BINARY.values(), ids=BINARY.keys())
+def test_binary_convolutions_count_whole_signs(changes: dict[str, Any]) -> None:
+    """A sum of n signs is an integer from -n to n, as even as n is: padding adds signs too."""
+    # 5 channels in the first stage: with an even number, zeros in the padding change no parity.
+    model = tiny(width=5 / 64, **changes)
+    randomise(model.weights)
+    convs = [layer for layer in model.layers if isinstance(layer, lq.layers.QuantConv2D)]
+    assert len(convs) == sum("_base" in name and "kernel" in name for name, _ in shapes(model))
+    outputs = tf.keras.Model(model.input, [conv.output for conv in convs])(IMAGES)
+    for conv, output in zip(convs, outputs, strict=True):
+        fan_in = int(np.prod(conv.kernel.shape[:3]))
+        values = output.numpy()
+        assert np.std(values) > 0, conv.name
+        assert np.all(np.abs(values) <= fan_in), conv.name
+        assert np.all((values + fan_in) % 2 == 0), conv.name
+
+
+def test_bpac_adds_no_parameter() -> None:
+    bpac = tiny(num_bases=3, output_stride=2, atrous_rates=BPAC_RATES)
+    equal = tiny(num_bases=3, output_stride=2, atrous_rates=EQUAL_RATES)
+    assert shapes(bpac) == shapes(equal)
+    params = randomise(bpac.weights)
+    assert_differ(run(bpac), run(equal, params))
+
+
+@pytest.mark.parametrize("changes", BINARY.values(), ids=BINARY.keys())
+def test_real_twin_has_the_same_weights(changes: dict[str, Any]) -> None:
+    binary, real = tiny(**changes), tiny(binary=False, **changes)
+    assert shapes(binary) == shapes(real)
+    params = randomise(binary.weights)
+    assert_differ(run(binary), run(real, params))

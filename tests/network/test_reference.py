@@ -1,0 +1,352 @@
+"""The Keras models against the NumPy float64 network of `tests/reference`, which shares no code.
+
+The Keras side runs in float64 too. Both then agree to about 1e-14, so that a value within
+rounding of 0, whose sign could flip and move everything after it, is practically absent: deep
+sign chains can be held to TOLERANCE. Only softmax and upsampling, which are always float32, get
+FLOAT32_TOLERANCE; what goes into them is held to TOLERANCE.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from reference import random_images, randomise
+from reference.network import Network, Options, Place
+
+from larq_groupnet.config import BPAC_RATES, GroupNetConfig
+from larq_groupnet.network.blocks import Block, binary_conv
+from larq_groupnet.network.build import build
+from larq_groupnet.network.layers import Aggregate, SoftGate
+
+TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
+FLOAT32_TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+
+# Written out, not read from the configuration: its derived values are under test as well.
+LAYOUTS = {"resnet18": ("basic", (2, 2, 2, 2)), "resnet50": ("bottleneck", (3, 4, 6, 3))}
+STRIDES = {
+    (1, 8): (1, 2, 2, 2),
+    (1, 2): (1, 2, 1, 1),
+    (1, 4): (1, 2, 2, 1),
+    (2, 16): (1, 2, 2, 2),
+    (2, 4): (1, 2, 1, 1),
+    (4, 32): (1, 2, 2, 2),
+    (4, 8): (1, 2, 1, 1),
+    (4, 16): (1, 2, 2, 1),
+}
+RATES = {
+    ("bpac", (1, 2, 1, 1)): (1, 1, "2-6", "6-10"),
+    ("bpac", (1, 2, 2, 1)): (1, 1, 1, "2-6"),
+    ("equal", (1, 2, 2, 1)): (1, 1, 1, 4),
+}
+PYRAMIDS = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9), 4: (24, 48, 72)}
+INTERVALS = {
+    ("2-6", 1): (4,),
+    ("6-10", 1): (8,),
+    ("6-10", 2): (6, 10),
+    ("2-6", 3): (2, 4, 6),
+    ("6-10", 3): (6, 8, 10),
+    ("2-6", 5): (2, 3, 4, 5, 6),
+    ("6-10", 5): (6, 7, 8, 9, 10),
+}
+
+
+class Parameters(dict):
+    """Notes which parameters are read, to find the ones that neither side should have."""
+
+    def __init__(self, values: dict[str, Any]):
+        super().__init__(values)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def tiny(**changes: Any) -> GroupNetConfig:
+    """4 to 32 channels, 2 bases, 16 x 16 images."""
+    values = {
+        "input_shape": (16, 16, 3),
+        "num_classes": 5,
+        "num_bases": 2,
+        "width": 0.0625,
+        "stem_stride": 1,
+        "output_stride": 8,
+    }
+    return GroupNetConfig(**{**values, **changes})
+
+
+def options_of(config: GroupNetConfig) -> Options:
+    """The same network in the words of the reference."""
+    kind, blocks = LAYOUTS[config.layout]
+    bases = (config.num_bases,) * 4 if isinstance(config.num_bases, int) else config.num_bases
+    rates = []
+    entries = config.atrous_rates or (1, 1, 1, 1)
+    if isinstance(entries, str):
+        entries = RATES[entries, STRIDES[config.stem_stride, config.output_stride]]
+    for entry, count in zip(entries, bases, strict=True):
+        entry = INTERVALS[entry, count] if isinstance(entry, str) else entry
+        rates.append((entry,) * count if isinstance(entry, int) else entry)
+    return Options(
+        kind=kind,
+        blocks=config.stage_blocks or blocks,
+        bases=bases,
+        strides=STRIDES[config.stem_stride, config.output_stride],
+        rates=rates,
+        decomposition=config.decomposition,
+        blocks_per_group=config.blocks_per_group,
+        gate=config.gate,
+        aggregation=config.aggregation,
+        first_base_sums=config.first_base_sums,
+        shortcut=config.shortcut,
+        padding=config.padding,
+        stem_stride=config.stem_stride,
+        stem_bias=config.stem_bias,
+        head=config.head,
+        output_stride=config.output_stride,
+        pyramid=PYRAMIDS.get(config.output_stride, ()),
+        binary=config.binary,
+        eps=config.batch_norm_epsilon,
+    )
+
+
+def check_network(config: GroupNetConfig) -> None:
+    """Compares a whole network, and that both sides have the same parameters."""
+    model = build(config)
+    params = Parameters(randomise(model.weights, seed=1))
+    network = Network(params, options_of(config))
+    images = random_images(2, *config.input_shape, seed=2)
+    last = {
+        "classifier": "logits",
+        "fcn32s": "head_conv2",
+        "fcn16s": "head_sum",
+        "deeplabv3": "head_scores",
+        None: model.layers[-1].name,
+    }
+    both = tf.keras.Model(model.input, [model.get_layer(last[config.head]).output, model.output])
+    scores, outputs = (y.numpy() for y in both(images))
+    expected = network.scores(images)
+    assert np.std(expected) > 0.01
+    enlarged = config.head == "fcn16s" and network.options.strides[-1] > 1
+    np.testing.assert_allclose(scores, expected, **(FLOAT32_TOLERANCE if enlarged else TOLERANCE))
+    np.testing.assert_allclose(outputs, network(images), **FLOAT32_TOLERANCE)
+    assert params.read == set(params)
+
+
+SHORT = {"stage_blocks": (2, 1, 1, 2)}
+NETWORKS = {
+    "gated": {},
+    "gate_per_base": {"gate": "base", "num_bases": 3, **SHORT},
+    "gated_mean_block_shortcut": {"aggregation": "mean", "shortcut": "block", "head": None},
+    "first_base_sums": {"first_base_sums": True, "aggregation": "mean", "num_bases": 3, **SHORT},
+    "one_base": {"num_bases": 1},
+    "bases_per_stage": {"num_bases": (3, 1, 2, 4), "gate": "base", "padding": "torch"},
+    "group_1": {"decomposition": "group", "num_bases": (2, 3, 1, 2), **SHORT},
+    "group_2_mean": {"decomposition": "group", "blocks_per_group": 2, "aggregation": "mean"},
+    "group_3_ragged": {"decomposition": "group", "blocks_per_group": 3, "padding": "torch"},
+    "group_8": {"decomposition": "group", "blocks_per_group": 8, "shortcut": "block"},
+    "layer": {"decomposition": "layer", "num_bases": 3, **SHORT},
+    "layer_mean_block_shortcut": {
+        "decomposition": "layer",
+        "aggregation": "mean",
+        "shortcut": "block",
+        "num_bases": (1, 2, 3, 2),
+    },
+    "stem_2_torch": {"stem_stride": 2, "output_stride": 16, "padding": "torch", "stem_bias": True},
+    "stem_2_same": {"stem_stride": 2, "output_stride": 16, "head": None, **SHORT},
+    "stem_4_same": {"stem_stride": 4, "output_stride": 32, "input_shape": (32, 64, 3), **SHORT},
+    "stem_4_torch": {
+        "stem_stride": 4,
+        "output_stride": 32,
+        "input_shape": (64, 32, 3),
+        "padding": "torch",
+        **SHORT,
+    },
+    "real_twin": {"binary": False, "gate": "base", **SHORT},
+    "real_twin_torch_layer": {
+        "binary": False,
+        "decomposition": "layer",
+        "padding": "torch",
+        **SHORT,
+    },
+    "epsilon": {"batch_norm_epsilon": 0.1, "num_bases": 1, "head": None, **SHORT},
+    "resnet50": {"layout": "resnet50", **SHORT},
+    "resnet50_group_block_shortcut": {
+        "layout": "resnet50",
+        "decomposition": "group",
+        "blocks_per_group": 16,
+        "shortcut": "block",
+        "padding": "torch",
+        "num_bases": 1,
+    },
+    "fcn32s_bpac": {
+        "head": "fcn32s",
+        "num_bases": 3,
+        "output_stride": 2,
+        "atrous_rates": BPAC_RATES,
+        "dropout": 0.9,
+        "input_shape": (16, 24, 3),
+        **SHORT,
+    },
+    "fcn32s_equal_rates_torch": {
+        "head": "fcn32s",
+        "stem_stride": 4,
+        "output_stride": 8,
+        "atrous_rates": (1, 1, 2, (4, 3)),
+        "padding": "torch",
+        "input_shape": (32, 32, 3),
+        "shortcut": "block",
+        **SHORT,
+    },
+    "fcn16s_of_one_size": {
+        "head": "fcn16s",
+        "stem_stride": 4,
+        "output_stride": 8,
+        "atrous_rates": "bpac",
+        "num_bases": (2, 1, 3, 2),
+        "input_shape": (32, 48, 3),
+        **SHORT,
+    },
+    "fcn16s_of_a_larger_map": {
+        "head": "fcn16s",
+        "decomposition": "group",
+        "blocks_per_group": 2,
+        "aggregation": "mean",
+        "stage_blocks": (2, 1, 1, 2),
+        "input_shape": (32, 24, 3),
+    },
+    "fcn16s_layer": {
+        "head": "fcn16s",
+        "decomposition": "layer",
+        "layout": "resnet50",
+        "stage_blocks": (1, 1, 1, 1),
+        "output_stride": 4,
+        "atrous_rates": "equal",
+    },
+    "deeplabv3": {
+        "head": "deeplabv3",
+        "num_bases": (1, 1, 2, 3),
+        "stem_stride": 4,
+        "output_stride": 16,
+        "atrous_rates": "bpac",
+        "input_shape": (64, 96, 3),
+        **SHORT,
+    },
+    "deeplabv3_real_mean": {
+        "head": "deeplabv3",
+        "binary": False,
+        "aggregation": "mean",
+        "decomposition": "group",
+        **SHORT,
+    },
+    "fcn32s_rates_where_it_strides": {
+        "head": "fcn32s",
+        "stem_stride": 4,
+        "output_stride": 16,
+        "input_shape": (64, 32, 3),
+        "decomposition": "layer",
+        "stage_blocks": (1, 1, 2, 1),
+        "atrous_rates": (1, 1, (3, 2), (2, 3)),
+    },
+}
+
+
+@pytest.mark.parametrize("changes", NETWORKS.values(), ids=NETWORKS.keys())
+def test_network(changes: dict[str, Any]) -> None:
+    check_network(tiny(**changes))
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize(
+    ("padding", "size", "stride", "rate", "kernel"),
+    [
+        ("same", (8, 6), 1, 1, 3),
+        ("same", (8, 6), 2, 1, 3),
+        ("torch", (8, 6), 1, 1, 3),
+        ("torch", (8, 6), 2, 1, 3),
+        ("torch", (7, 8), 2, 1, 3),
+        ("same", (8, 6), 2, 1, 1),
+        ("torch", (7, 8), 2, 1, 1),
+        ("same", (8, 6), 1, 2, 3),
+        ("torch", (8, 6), 1, 3, 3),
+        ("same", (7, 6), 1, 4, 3),
+    ],
+)
+def test_binary_conv(
+    padding: str, size: tuple[int, int], stride: int, rate: int, kernel: int, binary: bool
+) -> None:
+    config = tiny(padding=padding, binary=binary)
+    inputs = tf.keras.Input((*size, 3))
+    outputs = binary_conv(inputs, 5, kernel, config, "conv", stride, rate)
+    model = tf.keras.Model(inputs, outputs)
+    network = Network(randomise(model.weights), options_of(config))
+    # Whole numbers, to meet sign(0).
+    x = np.round(random_images(2, *size, 3))
+    assert (x == 0).any()
+    expected = network.binary_conv(x, "conv", stride, rate)
+    np.testing.assert_allclose(model(x).numpy(), expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize("per_base", [False, True])
+@pytest.mark.parametrize("bases", [1, 2, 4])
+def test_soft_gate(bases: int, per_base: bool) -> None:
+    tensors = list(random_images(bases + 1, 2, 4, 3, 5))
+    layer = SoftGate(per_base, name="gate")
+    layer(tensors)
+    params = {"gate/theta:0": randomise(layer.weights).popitem()[1]}
+    options = Options(gate="base" if per_base else "block")
+    expected = Network(params, options).gate(tensors[0], tensors[1:], "gate")
+    outputs = layer(tensors)
+    assert len(outputs) == bases
+    for output, wanted in zip(outputs, expected, strict=True):
+        np.testing.assert_allclose(output.numpy(), wanted, **TOLERANCE)
+
+
+@pytest.mark.parametrize("aggregation", ["scales", "mean"])
+@pytest.mark.parametrize("bases", [1, 2, 5])
+def test_aggregate(bases: int, aggregation: str) -> None:
+    tensors = list(random_images(bases, 2, 4, 3, 5))
+    layer = Aggregate(aggregation == "scales", name="sum")
+    layer(tensors)
+    params = {f"sum/{w.name.rsplit('/', 1)[-1]}": randomise([w])[w.name] for w in layer.weights}
+    expected = Network(params, Options(aggregation=aggregation)).aggregate(tensors, "sum")
+    np.testing.assert_allclose(layer(tensors).numpy(), expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize("shortcut", ["conv", "block"])
+@pytest.mark.parametrize("layout", ["resnet18", "resnet50"])
+@pytest.mark.parametrize(
+    "place", [Place(1, 2, 2), Place(1, 1, 1), Place(2, 1, 1), Place(2, 1)], ids=str
+)
+def test_block(layout: str, shortcut: str, place: Place) -> None:
+    config = tiny(layout=layout, shortcut=shortcut, padding="torch")
+    # What the block before it gives; the stem gives 4 channels to both layouts.
+    width = 4 if layout == "resnet18" or place[:2] == (1, 1) else 16
+    inputs = tf.keras.Input((8, 6, width))
+    base = None if place.base is None else place.base - 1
+    block = Block(config, place.stage - 1, place.block - 1, base)
+    model = tf.keras.Model(inputs, block(inputs))
+    params = Parameters(randomise(model.weights))
+    network = Network(params, options_of(config))
+    x = random_images(2, 8, 6, width)
+    np.testing.assert_allclose(model(x).numpy(), network.block(x, place), **TOLERANCE)
+    assert params.read == set(params)
+
+
+def test_first_block_in_float32() -> None:
+    """As shipped, with fused batch normalisation; deeper, single signs may flip."""
+    tf.keras.backend.set_floatx("float32")
+    config = tiny(stem_stride=4, output_stride=32, input_shape=(32, 32, 3), **SHORT)
+    model = build(config)
+    params = randomise(model.weights)
+    first = tf.keras.Model(model.input, model.get_layer("stage1_block1_aggregate").output)
+    options = dataclasses.replace(options_of(config), blocks=(1, 0, 0, 0), head=None)
+    images = random_images(2, 32, 32, 3)
+    outputs = first(images.astype("float32")).numpy()
+    np.testing.assert_allclose(outputs, Network(params, options)(images), rtol=1e-3, atol=1e-4)

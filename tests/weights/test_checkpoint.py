@@ -1,0 +1,495 @@
+"""The authors' checkpoints: what is read from the keys, and that the function stays the same."""
+
+import json
+import re
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT
+
+from larq_groupnet import ConfigError, GroupNetConfig
+from larq_groupnet.deploy import convert, count_ops, load_interpreter
+from larq_groupnet.network.build import build
+from larq_groupnet.weights import CheckpointError, import_checkpoint
+from larq_groupnet.weights.checkpoint import describe, main
+from tests.reference import random_images
+from tests.reference.network import Network, Options
+
+FIXTURES = ROOT.parent / "shared" / "fixtures"
+# Variant -> does it have gates, does it have scales (and with them a bias in the stem).
+VARIANTS = {
+    "gates only": (True, False),
+    "scales and gates": (True, True),
+    "scales only": (False, True),
+}
+SIZE = (64, 32, 3)
+
+
+def batch_norm_keys(name, width):
+    parts = ("weight", "bias", "running_mean", "running_var")
+    return {f"{name}.{part}": (width,) for part in parts} | {f"{name}.num_batches_tracked": ()}
+
+
+def keys(variant, bases=2, blocks=(2, 1, 1, 1), width=4, classes=5):
+    """Key -> shape of a state dict, as the authors' released code names and shapes them."""
+    gates, scales = VARIANTS[variant]
+    shapes = {"conv1.weight": (width, 3, 7, 7), **batch_norm_keys("bn1", width)}
+    if scales:
+        shapes["conv1.bias"] = (width,)
+    channels = width
+    for stage, count in enumerate(blocks, 1):
+        for index in range(count):
+            block, inputs, channels = f"layer{stage}.{index}", channels, width << (stage - 1)
+            for base in range(bases):
+                shapes[f"{block}.conv1.{base}.weight"] = (channels, inputs, 3, 3)
+                shapes[f"{block}.conv2.{base}.weight"] = (channels, channels, 3, 3)
+                shapes |= batch_norm_keys(f"{block}.bn1.{base}", channels)
+                shapes |= batch_norm_keys(f"{block}.bn2.{base}", channels)
+                if scales:
+                    shapes[f"{block}.scales.{base}"] = (1,)
+            if inputs != channels:
+                shapes[f"{block}.downsample.conv.weight"] = (channels, inputs, 1, 1)
+                shapes |= batch_norm_keys(f"{block}.downsample.batch_norm", channels)
+            if gates and block != "layer1.0":
+                shapes[f"{block}.block_gate"] = (1,)
+    return {**shapes, "fc.weight": (classes, channels), "fc.bias": (classes,)}
+
+
+def draw(variant, **options):
+    """Random float32 parameters; each binary kernel has another mean magnitude."""
+    rng = np.random.default_rng(3)
+    state = {}
+    for key, shape in keys(variant, **options).items():
+        signs = rng.choice([-1.0, 1.0], shape)
+        if len(shape) == 4 and key != "conv1.weight":
+            value = signs * rng.uniform(0.01, rng.uniform(0.2, 1.6), shape)
+        elif key.endswith("running_var"):
+            value = rng.uniform(0.5, 6.0, shape)
+        elif key.endswith(".num_batches_tracked"):
+            value = 7
+        else:
+            value = signs * rng.uniform(0.2, 1.3, shape)
+        state[key] = np.asarray(value, "float32")
+    return state
+
+
+def save(path, state):
+    np.savez(path, **state)
+    return path
+
+
+class Authors(Network):
+    """The reference on a state dict: kernels scaled by alpha, and the quirk of one variant."""
+
+    def __init__(self, state, variant, bases, blocks):
+        self.quirk = variant == "gates only"
+        gates, scales = VARIANTS[variant]
+        options = Options(
+            blocks=blocks,
+            bases=(bases,) * 4,
+            rates=((1,) * bases,) * 4,
+            decomposition="gated" if gates else "group",
+            aggregation="scales" if scales else "mean",
+            padding="torch",
+            stem_bias=scales,
+        )
+        super().__init__(keras_names(state, bases), options)
+
+    def binary_conv(self, x, name, stride=1, rate=1):
+        alpha = np.abs(self.get(f"{name}/kernel")).mean()
+        return alpha * super().binary_conv(x, name, stride, rate)
+
+    def gate(self, aggregate, own, name):
+        if self.quirk:
+            own = [sum(own), *own[1:]]
+        return super().gate(aggregate, own, name)
+
+
+def keras_names(state, bases):
+    """A state dict under our names and in our layout, values untouched."""
+    parts = {"bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+    params = {"logits/kernel:0": state["fc.weight"].T, "logits/bias:0": state["fc.bias"]}
+    scales = {}
+    for key, value in state.items():
+        *path, part = key.split(".")
+        if part == "num_batches_tracked":
+            continue
+        if value.ndim == 4:
+            value, weight = value.transpose(2, 3, 1, 0), "kernel"
+        else:
+            weight = parts.get(part, "gamma")
+        if path == ["conv1"]:
+            params[f"stem_conv/{part.replace('weight', 'kernel')}:0"] = value
+        elif path == ["bn1"]:
+            params[f"stem_bn/{weight}:0"] = value
+        if not path or not path[0].startswith("layer"):
+            continue
+        stage, index, *path = path
+        block = f"stage{stage[-1]}_block{int(index) + 1}"
+        if part == "block_gate":
+            params[f"{block}_gate/theta:0"] = value
+        elif path == ["scales"]:
+            scales.setdefault(f"{block}_aggregate/scales:0", []).append(value)
+        elif path[0] == "downsample":
+            layer = "shortcut" if path[1] == "conv" else "shortcut_bn"
+            for base in range(1, bases + 1):
+                params[f"{block}_base{base}_{layer}/{weight}:0"] = value
+        else:
+            layer = path[0] if path[0].startswith("conv") else f"conv{path[0][-1]}_bn"
+            params[f"{block}_base{int(path[1]) + 1}_{layer}/{weight}:0"] = value
+    return params | {name: np.concatenate(values) for name, values in scales.items()}
+
+
+def outputs_of(model, *names):
+    return tf.keras.Model(model.input, [model.get_layer(name).output for name in names])
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("bases", [1, 3])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_model_computes_what_the_reference_does(tmp_path, variant, bases):
+    blocks = (2, 1, 2, 1)
+    state = draw(variant, bases=bases, blocks=blocks)
+    images = random_images(2, *SIZE)
+    expected = Authors(state, variant, bases, blocks).scores(images)
+    assert np.std(expected) > 0.1
+    model = import_checkpoint(save(tmp_path / "state.npz", state), input_shape=SIZE)
+    logits = outputs_of(model, "logits")(images)
+    np.testing.assert_allclose(logits, expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(model(images), tf.nn.softmax(expected), atol=1e-6)
+
+
+def test_latent_kernels_stay_where_their_gradient_is_not_zero(tmp_path):
+    state = draw("scales only")
+    theirs = state["layer2.0.conv1.1.weight"].transpose(2, 3, 1, 0)
+    theirs[0, 0, 0, 0] = 1.5
+    model = import_checkpoint(save(tmp_path / "state.npz", state), input_shape=SIZE)
+    kernel = model.get_layer("stage2_block1_base2_conv1").get_weights()[0]
+    np.testing.assert_array_equal(kernel, np.clip(theirs, -1, 1))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_batch_norm_keeps_its_meaning_while_training(tmp_path, variant):
+    """Their statistics are of alpha * z, ours of z; gamma and beta, which are learned, stay."""
+    state = draw(variant)
+    model = import_checkpoint(save(tmp_path / "state.npz", state), input_shape=SIZE)
+    layer = model.get_layer("stage3_block1_base2_shortcut_bn")
+    alpha = np.abs(state["layer3.0.downsample.conv.weight"]).mean()
+    gamma, beta, mean, variance = layer.get_weights()
+    name = "layer3.0.downsample.batch_norm"
+    np.testing.assert_array_equal(gamma, state[f"{name}.weight"])
+    np.testing.assert_array_equal(beta, state[f"{name}.bias"])
+    np.testing.assert_allclose(mean * alpha, state[f"{name}.running_mean"], rtol=1e-5)
+    np.testing.assert_allclose(variance * alpha**2, state[f"{name}.running_var"], rtol=1e-3)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    ("layout", "blocks", "bases", "width"),
+    [
+        ("resnet18", (2, 2, 2, 2), 5, 64),
+        ("resnet34", (3, 4, 6, 3), 11, 64),
+        ("resnet18", (2, 1, 1, 1), 1, 24),
+    ],
+)
+def test_everything_is_read_from_the_keys(variant, layout, blocks, bases, width):
+    shapes = keys(variant, bases=bases, blocks=blocks, width=width, classes=7)
+    state = {key: np.broadcast_to(np.float32(1), shape) for key, shape in shapes.items()}
+    found, config = describe(state, (96, 64, 3))
+    gates, scales = VARIANTS[variant]
+    assert found == variant
+    assert (config.layout, config.blocks, config.num_bases) == (layout, blocks, bases)
+    assert (config.stage_blocks is None) == (sum(blocks) > 5)
+    assert (config.stage_channels[0], config.num_classes) == (width, 7)
+    assert (config.decomposition, config.blocks_per_group) == ("gated" if gates else "group", 1)
+    assert config.aggregation == ("scales" if scales else "mean")
+    assert config.first_base_sums == (not scales)
+    assert config.stem_bias == scales
+    assert (config.gate, config.shortcut, config.padding) == ("block", "conv", "torch")
+    assert config.input_shape == (96, 64, 3)
+
+
+def test_every_key_that_does_not_fit_is_named_in_one_error(tmp_path):
+    state = draw("scales and gates")
+    del state["layer2.0.downsample.conv.weight"], state["fc.bias"]
+    del state["layer3.0.bn1.0.num_batches_tracked"]
+    state["layer1.0.downsample.conv.weight"] = np.ones((4, 4, 1, 1), "float32")
+    state["head.weight"] = np.ones(3, "float32")
+    state["layer4.0.conv1.1.weight"] = state["layer4.0.conv1.1.weight"][:, :3]
+    state["layer3.0.scales.0"] = np.float32(1)
+    state["bn1.running_var"][2] = np.nan
+    state["layer1.1.conv2.0.weight"][:] = 0
+    with pytest.raises(CheckpointError) as error:
+        import_checkpoint(save(tmp_path / "state.npz", state), input_shape=SIZE)
+    header, *problems = str(error.value).split("\n  ")
+    assert isinstance(error.value, ValueError)
+    assert "'scales and gates' with 2 bases, blocks (2, 1, 1, 1), 4 channels" in header
+    assert "Received 8 differences" in header
+    assert sorted(problems) == [
+        "all zero, has no sign: layer1.1.conv2.0.weight",
+        "missing: fc.bias (5,)",
+        "missing: layer2.0.downsample.conv.weight (8, 4, 1, 1)",
+        "not expected: head.weight (3,)",
+        "not expected: layer1.0.downsample.conv.weight (4, 4, 1, 1)",
+        "not finite: bn1.running_var",
+        "wrong shape: layer3.0.scales.0 (), expected (1,)",
+        "wrong shape: layer4.0.conv1.1.weight (32, 3, 3, 3), expected (32, 16, 3, 3)",
+    ]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_stem_bias_belongs_to_the_variants_with_scales(tmp_path, variant):
+    state = draw(variant)
+    found = "missing" if state.pop("conv1.bias", None) is not None else "not expected"
+    if found == "not expected":
+        state["conv1.bias"] = np.ones(4, "float32")
+    with pytest.raises(CheckpointError, match=rf"1 differences:\n  {found}: conv1.bias \(4,\)$"):
+        import_checkpoint(save(tmp_path / "state.npz", state), input_shape=SIZE)
+
+
+def test_a_gate_of_the_first_block_alone_makes_no_gated_network(tmp_path):
+    state = draw("scales only") | {"layer1.0.block_gate": np.ones(1, "float32")}
+    with pytest.raises(
+        CheckpointError, match=r"'scales only'(.|\n)*:\n  not expected: layer1.0.block_gate \(1,\)$"
+    ):
+        import_checkpoint(save(tmp_path / "state.npz", state), input_shape=SIZE)
+
+
+def test_another_network_is_refused(tmp_path):
+    state = {"conv1.weight": np.ones((64, 3, 7, 7)), "layer1.0.conv1.weight": np.ones((64, 64))}
+    with pytest.raises(CheckpointError) as error:
+        import_checkpoint(save(tmp_path / "state.npz", state))
+    assert "not expected: layer1.0.conv1.weight (64, 64)" in str(error.value)
+    assert "missing: layer4.0.block_gate (1,)" in str(error.value)
+
+
+def test_prefixes_and_hundredths_of_a_npz(tmp_path):
+    state = draw("gates only")
+    binary = {k for k, v in state.items() if v.ndim == 4 and k != "conv1.weight"}
+    hundredths = {k: np.clip(state[k] * 80, -127, 127).astype("int8") for k in binary}
+    for key in binary:
+        hundredths[key][hundredths[key] == 0] = 1
+    plain = state | {k: v.astype("float32") / 100 for k, v in hundredths.items()}
+    packed = {f"param/module.{k}": v for k, v in (state | hundredths).items()}
+    packed["logits"] = np.zeros(3)
+    models = [
+        import_checkpoint(save(tmp_path / f"{name}.npz", values), input_shape=SIZE)
+        for name, values in (("plain", plain), ("packed", packed))
+    ]
+    for one, other in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_result_is_saved_with_its_origin_and_licence(tmp_path, capsys):
+    state = draw("gates only")
+    state["layer1.0.block_gate"] = np.ones(1, "float32")
+    state["layer1.0.conv1.0.weight"][0, 0, 0, :2] = 0
+    path = save(tmp_path / "theirs.npz", state)
+    model = import_checkpoint(path, tmp_path / "new" / "weights", input_shape=SIZE)
+    printed = capsys.readouterr().out
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["weights.h5", "weights.json"]
+    values = json.loads((tmp_path / "new" / "weights.json").read_text())
+    assert "General Public License" in values["licence"] and "non-commercial" in values["licence"]
+    assert values["licence"] in printed
+    assert values["origin"]["variant"] == "gates only"
+    assert values["origin"]["file"] == "theirs.npz"
+    first_gate, zeros = values["origin"]["notes"]
+    assert "layer1.0.block_gate" in first_gate and first_gate in printed
+    assert zeros.startswith("2 binary kernel values are exactly 0") and zeros in printed
+    again = build(
+        GroupNetConfig.from_dict(values["config"]), weights=tmp_path / "new" / "weights.h5"
+    )
+    assert [w.name for w in again.weights] == [w.name for w in model.weights]
+    for one, other in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_main_says_what_it_found(tmp_path, capsys):
+    path = save(tmp_path / "theirs.npz", draw("scales only", bases=1))
+    main(path, str(tmp_path / "weights.h5"))
+    assert re.search(
+        r"theirs.npz: scales only, [\d,]+ parameters -> \S+/weights.h5, \S+/weights.json$",
+        capsys.readouterr().out.strip(),
+    )
+    assert (tmp_path / "weights.h5").is_file()
+
+
+def test_unreadable_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"absent.npz \(no such file\)"):
+        import_checkpoint(tmp_path / "absent.npz")
+    (tmp_path / "broken.npz").write_bytes(b"PK\3\4 and no more")
+    with pytest.raises(CheckpointError, match=r"expected a .npz of numbers. Received: \S+broken"):
+        import_checkpoint(tmp_path / "broken.npz")
+    np.savez(tmp_path / "words.npz", **{"fc.bias": np.array(["a"])})
+    with pytest.raises(CheckpointError, match="expected a .npz of numbers"):
+        import_checkpoint(tmp_path / "words.npz")
+
+
+def test_without_pytorch_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    (tmp_path / "model.pth.tar").write_bytes(b"")
+    with pytest.raises(ImportError, match=r"pip install larq-groupnet\[torch\]") as error:
+        import_checkpoint(tmp_path / "model.pth.tar")
+    assert "\n" not in str(error.value)
+
+
+class Tensor:
+    """As much of `torch.Tensor` as an import may use."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def detach(self):
+        return self
+
+    def float(self):
+        return Tensor(self.value.astype("float32"))
+
+    def numpy(self):
+        return self.value
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_pytorch_is_asked_for_weights_only(tmp_path, monkeypatch, nested):
+    state = draw("scales only")
+    tensors = {f"module.{key}": Tensor(value) for key, value in state.items()}
+    asked = []
+
+    def load(path, **options):
+        asked.append((path, options))
+        return {"epoch": 3, "state_dict": tensors} if nested else tensors
+
+    torch = types.SimpleNamespace(load=load, is_tensor=lambda x: isinstance(x, Tensor))
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    path = tmp_path / "model.pth.tar"
+    path.write_bytes(b"")
+    model = import_checkpoint(path, input_shape=SIZE)
+    assert asked == [(path, {"map_location": "cpu", "weights_only": True})]
+    scales = model.get_layer("stage2_block1_aggregate").get_weights()[0]
+    np.testing.assert_array_equal(
+        scales, [state["layer2.0.scales.0"][0], state["layer2.0.scales.1"][0]]
+    )
+
+
+class Malicious:
+    def __reduce__(self):
+        return (print, ("code of the file ran",))
+
+
+def test_what_pytorch_wrote(tmp_path, capsys):
+    torch = pytest.importorskip("torch", reason="PyTorch is an optional extra")
+    state = draw("scales and gates")
+    expected = import_checkpoint(save(tmp_path / "state.npz", state), input_shape=SIZE)
+    tensors = {f"module.{key}": torch.from_numpy(value) for key, value in state.items()}
+    content = {"epoch": 3, "arch": "resnet18", "state_dict": tensors}
+    torch.save(content, tmp_path / "model.pth.tar")
+    model = import_checkpoint(tmp_path / "model.pth.tar", input_shape=SIZE)
+    for one, other in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+    torch.save({"state_dict": tensors, "extra": Malicious()}, tmp_path / "malicious.pt")
+    with pytest.raises(CheckpointError, match="weights_only=True"):
+        import_checkpoint(tmp_path / "malicious.pt", input_shape=SIZE)
+    assert "code of the file ran" not in capsys.readouterr().out
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(CheckpointError, match="expected a state dict.*with a list"):
+        import_checkpoint(tmp_path / "list.pt", input_shape=SIZE)
+
+
+def test_importing_the_package_does_not_import_tensorflow():
+    code = "import sys, larq_groupnet.weights\nprint('tensorflow' in sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"stage_blocks": (2, 2, 2)}, "None or 4 integers of at least 1"),
+        ({"stage_blocks": (2, 2, 0, 2)}, "None or 4 integers of at least 1"),
+        ({"stage_blocks": 2}, "None or 4 integers of at least 1"),
+        ({"first_base_sums": 1}, "True or False"),
+        ({"first_base_sums": True, "decomposition": "group"}, "only 'gated'"),
+    ],
+)
+def test_the_options_of_imported_models_are_checked(changes, expected):
+    with pytest.raises(ConfigError, match=expected):
+        GroupNetConfig(**changes)
+
+
+def test_stage_blocks_survive_json():
+    config = GroupNetConfig(stage_blocks=[2, 1, 1, 1])
+    again = GroupNetConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again == config and again.blocks == (2, 1, 1, 1)
+    assert GroupNetConfig(layout="resnet34").blocks == (3, 4, 6, 3)
+
+
+def check_agreement(values, expected):
+    """Not exact: a value within rounding of 0 may flip its sign."""
+    np.testing.assert_allclose(values, expected, atol=0.05, rtol=0)
+    assert np.corrcoef(values.ravel(), expected.ravel())[0, 1] > 0.9999
+
+
+def run_converted(model, images, folder):
+    """What LCE computes. One real convolution, the stem; all others stay binary.
+
+    LCE merges equal convolutions of one input, as the shortcuts that an import replicates are
+    where all bases read the aggregate, so that the binary ones are not as many as in Keras.
+    """
+    path = convert(model, folder / "model.tflite")
+    ops = count_ops(path)
+    assert ops["CONV_2D"] == 1 and ops["LceBconv2d"] >= 20
+    return load_interpreter(path).predict(images)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("variant", ["scales only"])  # The one in which LCE merges shortcuts.
+def test_the_converted_model_agrees(tmp_path, variant):
+    model = import_checkpoint(save(tmp_path / "s.npz", draw(variant, width=16)), input_shape=SIZE)
+    logits = outputs_of(model, "logits")
+    images = random_images(4, *SIZE).astype("float32")
+    expected = logits(images).numpy()
+    assert np.std(expected) > 0.1
+    check_agreement(run_converted(logits, images, tmp_path), expected)
+
+
+def recorded(variant):
+    path = FIXTURES / f"official_{variant}.npz"
+    if not path.is_file():
+        pytest.skip(f"{path} is not distributed with the project: outputs of the authors' code")
+    with np.load(path) as file:
+        values = dict(file)
+    images = np.random.RandomState(int(values["input_seed"])).randn(2, 3, 224, 224)
+    return path, values, images.astype("float32").transpose(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize("variant", ["gates_only", "scales_gates", "scales_only"])
+def test_recorded_outputs_of_the_authors_code(variant):
+    path, values, images = recorded(variant)
+    model = outputs_of(
+        import_checkpoint(path), "logits", "stage1_block1_aggregate", "stage4_block1_aggregate"
+    )
+    logits, first, last = (output.numpy() for output in model(images))
+    check_agreement(logits, values["logits"])
+    corner = values["block_corner/layer1.0"].transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(first[:, :2, :2], corner, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(first.mean((1, 2)), values["block_mean/layer1.0"], atol=1e-4, rtol=0)
+    check_agreement(last.mean((1, 2)), values["block_mean/layer4.0"])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("variant", ["gates_only"])  # The one with the quirk.
+def test_recorded_outputs_after_conversion(tmp_path, variant):
+    path, values, images = recorded(variant)
+    model = outputs_of(import_checkpoint(path), "logits")
+    logits = run_converted(model, images, tmp_path)
+    check_agreement(logits, model(images).numpy())
+    check_agreement(logits, values["logits"])
