@@ -17,11 +17,14 @@ import larq_groupnet  # isort: split
 import larq_compute_engine as lce
 import numpy as np
 import tensorflow as tf
+from engines import reference
 from larq_groupnet.deploy import convert_int8, fold, quantize
 from larq_groupnet.deploy.description import with_description
 from larq_groupnet.deploy.export import to_tflite
+from random_ops import RandomFile
 
 SAMPLES = 4
+FUZZ_FILES, FUZZ_OPERATIONS = 4, 50
 
 
 def write(folder: Path, name: str, content: bytes, description: dict | None = None) -> None:
@@ -50,9 +53,24 @@ def trained(model: tf.keras.Model) -> tf.keras.Model:
     return model
 
 
+def fuzz(folder: Path) -> None:
+    """Files of random operations, and the bits that LCE's reference kernels compute."""
+    for seed in range(FUZZ_FILES):
+        file = RandomFile(np.random.default_rng(1000 + seed))
+        for _ in range(FUZZ_OPERATIONS):
+            file.add_random()
+        content = file.builder.finish()
+        (folder / f"fuzz_{seed}.tflite").write_bytes(content)
+        outputs = reference(content, file.inputs)
+        arrays = {f"input_{i:02}": array for i, array in enumerate(file.inputs)}
+        arrays |= {f"output_{i:02}": array for i, array in enumerate(outputs)}
+        np.savez(folder / f"fuzz_{seed}.npz", **arrays)
+
+
 def main(folder: Path, large: bool) -> None:
-    """Writes the shipped networks, small ones of every head and int8, and on demand large ones."""
+    """Writes random operations, the shipped networks, small ones, and on demand a large one."""
     folder.mkdir(parents=True, exist_ok=True)
+    fuzz(folder)
     names = ["background", *map(str, range(10))]
     labels = {"classes": names[1:], "preprocessing": {"normalisation": "symmetric"}}
     dense = {"classes": names, "preprocessing": {"normalisation": "symmetric"}}
@@ -63,7 +81,7 @@ def main(folder: Path, large: bool) -> None:
     small = {"num_classes": 5, "num_bases": 2, "width": 0.125, "input_shape": (64, 64, 3)}
     for decomposition in ("layer", "group"):
         config = larq_groupnet.GroupNetConfig(
-            decomposition=decomposition, stage_blocks=(1, 1, 1, 1), **small
+            decomposition=decomposition, head="fcn32s", stage_blocks=(1, 1, 1, 1), **small
         )
         model = trained(larq_groupnet.build(config))
         write(folder, decomposition, to_tflite(fold(model)))
