@@ -1,6 +1,9 @@
 #include "thread_pool.h"
 
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
 
 #include <system_error>
 
@@ -18,6 +21,23 @@ inline void pause() {
   asm volatile("yield");
 #endif
 }
+
+// How the caller rounds, and whether it takes denormal numbers for 0, which some interpreters ask
+// for: the threads do as it does, so results do not depend on their number.
+#if defined(__x86_64__)
+uint64_t float_control() { return _mm_getcsr() & ~0x3Fu; }  // without the flags of past operations
+void set_float_control(uint64_t control) { _mm_setcsr(static_cast<unsigned>(control)); }
+#elif defined(__aarch64__)
+uint64_t float_control() {
+  uint64_t control;
+  asm volatile("mrs %0, fpcr" : "=r"(control));
+  return control;
+}
+void set_float_control(uint64_t control) { asm volatile("msr fpcr, %0" : : "r"(control)); }
+#else
+uint64_t float_control() { return 0; }
+void set_float_control(uint64_t) {}
+#endif
 
 }  // namespace
 
@@ -52,6 +72,7 @@ void ThreadPool::run(int items, Call call, const void* body) {
   call_ = call;
   body_ = body;
   items_ = items;
+  float_control_ = float_control();
   next_.store(0, std::memory_order_relaxed);
   joined_.store(kOpen, std::memory_order_release);  // publishes the loop
   loops_.fetch_add(1);
@@ -96,6 +117,7 @@ void ThreadPool::work(int worker) {
     }
     seen = loops_.load();
     if (join_loop()) {
+      if (float_control() != float_control_) set_float_control(float_control_);
       take_items(worker);
       joined_.fetch_sub(1, std::memory_order_acq_rel);
     }

@@ -55,6 +55,7 @@ class ThreadPool {
   Call call_ = nullptr;
   const void* body_ = nullptr;
   int items_ = 0;
+  uint64_t float_control_ = 0;
   std::atomic<int> next_{0};
 
   // Threads inside the loop, plus kOpen while more may join.
