@@ -29,10 +29,12 @@ def batch(size):
 
 def network(bases):
     """The library's network."""
+    from larq_groupnet.family import get_config
     from larq_groupnet.network.build import build
-    from larq_groupnet.presets import classifier
 
-    config = classifier("resnet18", SHAPE, num_bases=bases, stem_stride=4, output_stride=32)
+    config = get_config(
+        "groupnet_resnet18", input_shape=SHAPE, num_bases=bases, stem_stride=4, output_stride=32
+    )
     return config, build(config)
 
 

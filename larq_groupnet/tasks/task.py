@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # Recipes ask a task what it allows, before TensorFlow is loa
     import numpy as np
     import tensorflow as tf
 
-    from larq_groupnet.config import GroupNetConfig
+    from larq_groupnet.network.config import GroupNetConfig
     from larq_groupnet.tasks.losses import Spec
 
 task: Registry[type[Task]] = Registry("task", ConfigError)

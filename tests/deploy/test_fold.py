@@ -13,7 +13,7 @@ import tensorflow as tf
 from near_ties import assert_same_classes
 from reference import random_images, randomise
 
-from larq_groupnet.config import BPAC_RATES, GroupNetConfig
+from larq_groupnet import BPAC_RATES, GroupNetConfig
 from larq_groupnet.deploy import convert, count_ops, load_interpreter
 from larq_groupnet.deploy.fold import fold
 from larq_groupnet.network.build import build
