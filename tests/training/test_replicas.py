@@ -7,6 +7,7 @@ far below any error of meaning. Keras reports losses in float32.
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -19,10 +20,11 @@ DISTILLED = {"soft_targets": 0.5, "attention": 1.0, "attention_blocks": ["stage2
 AVERAGED = {"average": 0.5, "head_factor": 10.0, "weight_decay": 0.1, "clip_norm": 1.0}
 
 
-def start(runs, cluster=None):
-    """A process that trains these runs, or one for each address of a cluster."""
+def start(*workers):
+    """A process for each list of runs; several are the workers of one cluster."""
+    cluster = addresses(len(workers)) if len(workers) > 1 else None
     processes = []
-    for index in range(len(cluster or [0])):
+    for index, runs in enumerate(workers):
         environment = {k: v for k, v in os.environ.items() if k != "TF_CONFIG"}
         if cluster:
             task = {"type": "worker", "index": index}
@@ -31,6 +33,14 @@ def start(runs, cluster=None):
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         processes.append(subprocess.Popen(command, cwd=ROOT, env=environment, **pipes))
     return processes
+
+
+def addresses(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    found = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
+    for s in sockets:
+        s.close()
+    return found
 
 
 def finished(processes):
@@ -81,3 +91,16 @@ def test_two_devices_train_what_one_does(tmp_path):
     folders = {name: tmp_path / name for name in (f"{t}{d}" for t in runs for d in (1, 2))}
     assert_same(folders["segmentation1"], folders["segmentation2"], "tanh", "binary")
     assert_same(folders["classification1"], folders["classification2"], "binary")
+
+
+@pytest.mark.slow
+def test_two_processes_of_two_devices_train_what_one_does_and_stop_together(tmp_path):
+    """A signal to one worker in the middle of an epoch stops both there, and both resume."""
+    run = {"task": "segmentation", "steps": 10, "epochs": [0, 2], "phase": {"average": 0.5}}
+    finished(start([{**run, "folder": str(tmp_path / "one")}]))
+    several = {**run, "devices": 2, "folder": str(tmp_path / "four")}
+    for printed in finished(start([several], [{**several, "stop": 3}])):
+        assert "stopped by SIGTERM at epoch 1, step 8" in printed
+    for printed in finished(start([several], [several])):
+        assert "Resuming in epoch 1, step 9" in printed
+    assert_same(tmp_path / "one", tmp_path / "four", "binary")
