@@ -15,7 +15,14 @@ from larq_groupnet.errors import DatasetError, MissingFileError, RecipeError
 from larq_groupnet.recipes import load_recipe, only_phase, override
 from larq_groupnet.runs.folders import new_folder, recipe_to_resume
 from larq_groupnet.runs.guards import check_folder
-from larq_groupnet.runs.identity import check_classes, read_classes, record_classes
+from larq_groupnet.runs.identity import (
+    check_classes,
+    describe_recipe,
+    read_classes,
+    read_stamp,
+    record_classes,
+    stamp,
+)
 from larq_groupnet.runs.judging import recipe_to_judge
 from larq_groupnet.runs.lock import check_free, holding
 from larq_groupnet.runs.source import find_source
@@ -168,6 +175,24 @@ def test_weights_with_a_description_beside_them_say_what_they_are(tmp_path, name
     (tmp_path / "weights.json").write_text("{}")
     with pytest.raises(ValueError, match="with its config. Received: .*weights.json: KeyError"):
         find_source(tmp_path / name)
+
+
+def test_a_weights_file_says_what_it_is_wherever_it_lies(tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "moved.h5", "w"):
+        pass
+    stamp(tmp_path / "moved.h5", {})
+    assert read_stamp(tmp_path / "moved.h5") is None
+    description = describe_recipe(RECIPE, list("abcdefghij"))
+    stamp(tmp_path / "moved.h5", description)
+    write_run(tmp_path, override(RECIPE, [("num_bases", "3")]))  # Of another network.
+    source = find_source(tmp_path / "moved.h5")
+    assert (source.config, source.name) == (RECIPE.model, "groupnet_resnet18")
+    assert source.classes == tuple("abcdefghij")
+    assert recipe_to_judge(tmp_path / "moved.h5", None).normalisation == "symmetric"
+    stamp(tmp_path / "moved.h5", {**description, "classes": ["x" * 10] * 10_000})
+    assert find_source(tmp_path / "moved.h5").classes == tuple("abcdefghij")  # Too many to write.
 
 
 def test_registered_weights_go_by_name():

@@ -12,7 +12,7 @@ from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.errors import MissingFileError, RecipeError, WeightsError
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.recipes.recipe import Recipe
-from larq_groupnet.runs.identity import read_classes
+from larq_groupnet.runs.identity import read_classes, read_stamp
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -112,7 +112,7 @@ def find_source(source: str | Path, recipe: Recipe | None = None) -> Source:
         return _of_release(_registered(str(source)))
     if path.suffix == RELEASE:
         return _of_release(path)
-    found = _of_run_file(path) or _of_description(path)
+    found = _of_run_file(path) or _of_description(path) or _of_run_file(path, any_name=True)
     if found is None and recipe is not None:
         found = Source(path, recipe.model, recipe.name, recipe=recipe)
     if found is None:
@@ -153,12 +153,15 @@ def _of_run(folder: Path) -> Source:
     return source
 
 
-def _of_run_file(path: Path) -> Source | None:
+def _of_run_file(path: Path, any_name: bool = False) -> Source | None:
+    """Weights of a phase of the run in their folder; with `any_name`, of its last one."""
     recipe = read_recipe(path.parent)
     if recipe is None:
         return None
     phases = {phase.name: phase for phase in recipe.phases}
     phase = phases.get(path.name.removesuffix(".h5").removesuffix(LAST))
+    if phase is None and not any_name:
+        return None
     config = recipe.model if phase is None else recipe.model.replace(binary=phase.binary)
     return Source(
         path,
@@ -173,13 +176,14 @@ def _of_run_file(path: Path) -> Source | None:
 
 
 def _of_description(path: Path) -> Source | None:
-    """What `import-checkpoint` writes: weights with a JSON file of the same name beside them."""
+    """Weights that say what they are, or have a JSON file of the same name beside them."""
     stem = path.name.removesuffix(".h5").removesuffix(".weights")
     file = path.with_name(f"{stem}.json")
-    if not file.is_file():
+    stamped = read_stamp(path)
+    if stamped is None and not file.is_file():
         return None
     try:
-        values = json.loads(file.read_text())
+        values = stamped or json.loads(file.read_text())
         config = GroupNetConfig.from_dict(values["config"])
     except (LookupError, TypeError, ValueError) as error:
         raise WeightsError(
@@ -189,7 +193,7 @@ def _of_description(path: Path) -> Source | None:
     return Source(
         path,
         config,
-        f"groupnet_{config.layout}",
+        values.get("name") or f"groupnet_{config.layout}",
         tuple(values.get("classes", ())),
         values.get("dataset", ""),
         values.get("preprocessing", {}),

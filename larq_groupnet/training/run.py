@@ -16,7 +16,7 @@ from larq_groupnet.inference.judge import judge
 from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.runs.guards import check_folder, claimed, naming_bad_files
-from larq_groupnet.runs.identity import check_classes, read_classes
+from larq_groupnet.runs.identity import check_classes, describe_recipe, read_classes
 from larq_groupnet.runs.lock import check_free
 from larq_groupnet.runs.saved import pipeline_of
 from larq_groupnet.runs.snapshots import StopSignal
@@ -149,6 +149,7 @@ def session_of(
 ) -> Session:
     """What the phases of a recipe share, on a prepared dataset; arguments as those of `Session`."""
     data = pipeline_of(recipe, builder)
+    description = describe_recipe(recipe, class_names(builder))
     return Session(
         data,
         recipe.steps_per_epoch or data.steps_per_pass(),
@@ -160,6 +161,7 @@ def session_of(
         teacher,
         recipe.normalisation,
         scratch_dir,
+        description,
     )
 
 
