@@ -7,13 +7,11 @@ legacy Keras and registers the TFDS datasets `digits`, `digit_scenes`, `voc2012`
 from importlib import import_module
 from typing import Any
 
-from larq_groupnet._stack import use_legacy_keras
+from larq_groupnet._stack import use_legacy_keras, when_imported
 
 use_legacy_keras()
+when_imported()
 
-from larq_groupnet.data import digit_scenes as _digit_scenes  # noqa: E402, F401
-from larq_groupnet.data import digits as _digits  # noqa: E402, F401
-from larq_groupnet.data import voc as _voc  # noqa: E402, F401
 from larq_groupnet.errors import ConfigError  # noqa: E402
 from larq_groupnet.family import (  # noqa: E402
     BiRealNet18,
@@ -36,6 +34,7 @@ _LAZY = {
     "copy_weights": "larq_groupnet.weights.by_name",
     "convert": "larq_groupnet.deploy",
     "decode_predictions": "larq_groupnet.data.imagenet",
+    "load_model": "larq_groupnet.runs.saved",
     "list_weights": "larq_groupnet.weights.registry",
     "preprocess_input": "larq_groupnet.data.imagenet",
 }

@@ -1,8 +1,9 @@
-"""Chooses legacy Keras, on which Larq is built, and keeps TensorFlow quiet for the commands."""
+"""What the package does to its neighbours: legacy Keras, names for TFDS, and quiet commands."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from importlib import metadata
 from types import ModuleType
 from typing import Any
+
+import wrapt
 
 MINORS = range(16, 22)
 """The minor versions of TensorFlow 2 that are supported."""
@@ -63,6 +66,23 @@ def _check_versions() -> None:
         f"the same minor version. Received: {received}. Run `pip install 'tensorflow==2.21.*' "
         "'tf_keras==2.21.*'`."
     )
+
+
+def when_imported() -> None:
+    """Prepares what others import later: TFDS knows our datasets, keras-tuner uses `tf.keras`."""
+    wrapt.register_post_import_hook(_register_datasets, "tensorflow_datasets")
+    wrapt.register_post_import_hook(_tune_legacy_keras, "keras_tuner.src.backend.config")
+
+
+def _register_datasets(_: ModuleType) -> None:
+    for module in ("digits", "digit_scenes", "voc"):
+        importlib.import_module(f"larq_groupnet.data.{module}")
+
+
+def _tune_legacy_keras(config: ModuleType) -> None:
+    """keras-tuner takes the package `keras`, which is Keras 3, if that is there."""
+    if "keras_tuner.src.backend.keras" not in sys.modules:  # Otherwise it has made its choice.
+        config._MULTI_BACKEND = False  # type: ignore[attr-defined]
 
 
 def quiet() -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ def _run(name: str, rest: Sequence[str]) -> int:
             f"Received: {' '.join(words) or 'nothing'}. See {PROGRAM} {name} --help."
         )
     quiet()
+    warnings.formatwarning = lambda message, *_, **__: f"{PROGRAM}: warning: {message}\n"
     return command.call(values, *words) or 0
 
 

@@ -119,7 +119,7 @@ def model(
         It gets a signature with every argument and its default.
     """
     of_config = {name: getattr(GroupNetConfig, name) for name in OPTIONS}
-    arguments = {"input_shape": None, **_OF_THE_CALL, **of_config, **defaults}
+    arguments = _OF_THE_CALL | of_config | defaults
     arguments = {option: value for option, value in arguments.items() if option not in fixed}
 
     def register(function: _Function) -> _Function:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import flatbuffers  # type: ignore[import-untyped]
-import larq_compute_engine as lce
 import numpy as np
 import tensorflow as tf
 from flatbuffers import flexbuffers
 from numpy.typing import NDArray
 from tensorflow.lite.python import schema_py_generated as schema
 
+from larq_groupnet.deploy.engine import EngineInterpreter
 from larq_groupnet.errors import ConversionError
 
 File = bytes | str | Path
@@ -163,7 +163,7 @@ def count_ops(file: File) -> Counter[str]:
         return Counter(names[operation.OpcodeIndex()] for operation in operations)
 
 
-class Interpreter(lce.testing.Interpreter):
+class Interpreter(EngineInterpreter):
     """LCE's interpreter of a `.tflite`; `predict(images)` maps `(batch, h, w, c)` to outputs.
 
     `predict` runs one image at a time, so it needs a file converted at batch size 1. Floats of any

@@ -35,6 +35,7 @@ RENAMED = {"backbone": "layout", "atrous": "atrous_rates"}
 _OUTPUTS = ("probabilities", "logits")
 
 _QUANTIZER: dict[str, Any] = {
+    "names": tuple(QUANTIZERS),
     "expected": "a Larq quantizer, or one of " + ", ".join(QUANTIZERS),
     "is_valid": lambda value: (
         value in QUANTIZERS
@@ -326,7 +327,7 @@ class GroupNetConfig:
                 fail(
                     name,
                     f"{default!r} with decomposition={self.decomposition!r} and "
-                    f"head={self.head!r} (only {_users(name)} use it)",
+                    f"head={self.head!r} (used by {_users(name)} only)",
                     getattr(self, name),
                 )
         classifies = self.head is not None and HEADS[self.head].output in _OUTPUTS

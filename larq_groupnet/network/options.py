@@ -37,6 +37,7 @@ class Option:
         choices: Gives the values that it may have; `None` where `is_valid` says it.
         expected: What it may be, as a message says it.
         is_valid: True for a value that it may have.
+        names: Values among others that a wrong one may have been meant for.
         search: Values that are worth a search.
     """
 
@@ -46,6 +47,7 @@ class Option:
     choices: Callable[[], Collection[Any]] | None = None
     expected: str = ""
     is_valid: Callable[[Any], bool] = lambda value: True
+    names: tuple[str, ...] = ()
     search: tuple[Any, ...] = ()
 
     def check(self, name: str, value: Any) -> None:
@@ -53,7 +55,7 @@ class Option:
         if self.choices is not None:
             check_choice(name, value, self.choices())
         elif not self.is_valid(value):
-            fail(name, self.expected, value)
+            fail(name, self.expected, value, did_you_mean(value, self.names))
 
 
 def option(default: Any, affects: str, **about: Any) -> Any:

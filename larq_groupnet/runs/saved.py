@@ -22,6 +22,7 @@ from larq_groupnet.data.pipeline import (
 from larq_groupnet.data.rand_augment import rand_augment
 from larq_groupnet.deploy.fake_quant import FakeQuant, Int8Kernel
 from larq_groupnet.errors import RecipeError
+from larq_groupnet.network import keras_ops  # noqa: F401 (Keras then knows its layers.)
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.source import LAST as LAST
 from larq_groupnet.runs.source import Source, find_source
@@ -50,8 +51,11 @@ def load_run(
     return find_source(path, recipe).sized(size).load()
 
 
-def load_integers(file: Path) -> tf.keras.Model:
-    """The network that a phase of integers starts from."""
+def load_model(file: str | Path) -> tf.keras.Model:
+    """A whole model that `Model.save` has written, as `.keras` or `.h5`, ready to predict.
+
+    It is `tf.keras.models.load_model` in a process that knows the layers of this package.
+    """
     parts = {"FakeQuant": FakeQuant, "Int8Kernel": Int8Kernel}
     return tf.keras.models.load_model(file, custom_objects=parts, compile=False)
 

@@ -77,7 +77,7 @@ class Source:
             WeightsError: If the file holds others.
         """
         from larq_groupnet.family import build
-        from larq_groupnet.runs.saved import load_integers
+        from larq_groupnet.runs.saved import load_model
         from larq_groupnet.weights.by_name import load_weights
 
         if self.weights.suffix == RELEASE:
@@ -85,7 +85,7 @@ class Source:
         if self.integers is None:
             model = build(self.config, name=self.name)
         else:
-            model = load_integers(self.integers)
+            model = load_model(self.integers)
         load_weights(model, self.weights)
         return model
 

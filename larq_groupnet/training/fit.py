@@ -16,7 +16,7 @@ from larq_groupnet.files import replacing
 from larq_groupnet.network.build import build
 from larq_groupnet.recipes.recipe import Phase, Recipe
 from larq_groupnet.runs.identity import check_classes
-from larq_groupnet.runs.saved import LAST, first_images, load_integers
+from larq_groupnet.runs.saved import LAST, first_images, load_model
 from larq_groupnet.runs.snapshots import (
     Position,
     SnapshotCallback,
@@ -190,7 +190,7 @@ def _with_integers(model: tf.keras.Model, session: Session, phase: Phase) -> tf.
     if not path.exists():
         with replacing(path) as temporary:
             quantize(model, session.calibration()).save(temporary)
-    return load_integers(path)
+    return load_model(path)
 
 
 def _fit(

@@ -14,7 +14,12 @@ import h5py
 
 from larq_groupnet.errors import MissingFileError
 from larq_groupnet.hints import did_you_mean
-from larq_groupnet.network.config import OPTIONS, GroupNetConfig, fields_of_task
+from larq_groupnet.network.config import (
+    OPTIONS,
+    GroupNetConfig,
+    fields_of_task,
+    unused_options,
+)
 from larq_groupnet.network.kinds import LAYOUTS
 from larq_groupnet.network.layouts import basic
 from larq_groupnet.weights import by_name, packed
@@ -101,7 +106,11 @@ def adopt(
     entry = _nearest(family, model, config, given)
     kept = {*given, *(() if entry.model == model else _OF_THE_TASK)}
     theirs = entry.metadata.config
-    return config.replace(**{name: getattr(theirs, name) for name in _OPTIONS if name not in kept})
+    values = {n: getattr(config if n in kept else theirs, n) for n in _OPTIONS}
+    # What the network to be has no use for, and nobody asked for.
+    for name in unused_options(values["decomposition"], values["head"]) - {*given}:
+        values[name] = getattr(GroupNetConfig, name)
+    return config.replace(**values)
 
 
 def load_into(model: tf.keras.Model, config: GroupNetConfig, path: str | Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from larq_groupnet.recipes import RecipeError, load_recipes
+from larq_groupnet.recipes import RecipeError, load_recipes, override
 from larq_groupnet.recipes.choose import choose
 from larq_groupnet.recipes.load import zoo_folders
 
@@ -117,10 +117,20 @@ def test_a_zoo_file_trains_the_model_of_its_name():
     for name in names:
         for recipe in load_recipes(name).recipes:
             config = recipe.model
-            free = {"num_bases", "width", "atrous_rates", "input_quantizer"}
+            free = {"num_bases", "width", "atrous_rates", "input_quantizer", "padding"}
             same = {key: getattr(config, key) for key in ("input_shape", "num_classes")}
             named = get_config(name, **same)
             different = {
                 key for key, value in named.to_dict().items() if config.to_dict()[key] != value
             }
             assert different <= free, (name, recipe.dataset)
+
+
+def test_a_network_that_would_not_convert_is_refused_before_training(tmp_path):
+    from larq_groupnet.recipes.fitting import check_recipe
+
+    changes = [("width", "0.0625"), ("padding", "zero"), ("epochs", "0,1")]
+    recipe = choose("birealnet18", tmp_path, changes=changes).recipe
+    with pytest.raises(RecipeError, match="zero padding of a map of 2 x 2"):
+        check_recipe(recipe, tmp_path)
+    assert check_recipe(override(recipe, [("padding", "same")]), tmp_path) > 10_000
