@@ -259,3 +259,14 @@ def test_what_a_run_left_is_loaded_at_any_size(tmp_path):
     for source in (folder, folder / "binary.h5", tmp_path / "copy.weights.h5"):
         np.testing.assert_array_equal(load_run(source).predict_on_batch(images), expected)
     assert load_run(folder, size=(24, 32)).input_shape == (None, 24, 32, 1)
+
+
+def test_options_beside_registered_weights_are_kept_or_refused():
+    """Also one given at its default; the shipped set has width 0.25."""
+    from larq_groupnet.training.start import with_start
+
+    whole = load_recipe("groupnet_resnet18")
+    taken = with_start(override(whole, [("width", "1.0")]), "digits")
+    assert taken.model.width == 0.25  # At its default and not said to be given.
+    kept = with_start(override(whole, [("width", "1.0")]), "digits", {"width"})
+    assert kept.model.width == 1.0

@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from larq_groupnet.data.pipeline import class_names, open_dataset, prepare
+from larq_groupnet.data.pipeline import class_names, prepare
 from larq_groupnet.inference.judge import judge
 from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
@@ -108,7 +108,9 @@ def train_weights(
             f"start_from: expected trained weights for phase {first.name} alone, as "
             "--start_from RUN. Received: none"
         )
-    names = class_names(open_dataset(recipe.dataset, data_dir, recipe.on_bad_image))
+    # Before the folder is claimed: an archive may be missing, or the network to fetch it.
+    builder = prepare(recipe.dataset, data_dir, recipe.on_bad_image)
+    names = class_names(builder)
     check_classes(read_classes(output_dir), names, f"the run in {output_dir}", recipe.dataset)
     start = load_start(recipe)
     teacher = None
@@ -125,7 +127,6 @@ def train_weights(
     # Dropout then keeps its state in a variable, which a snapshot can hold.
     tf.keras.backend.experimental.enable_tf_random_generator()
 
-    builder = prepare(recipe.dataset, data_dir, recipe.on_bad_image)
     with own as stack:
         scratch = None
         if not is_chief(strategy):
