@@ -321,7 +321,7 @@ def weights(words: Collection[str], output: Path) -> int:
             print(registry.table(states))
             return 1 if any(state == "damaged" for _, state in states) else 0
         case ("publish", run, name, *licence):
-            from larq_groupnet.weights.publish import publish
+            from larq_groupnet.training.publish import publish
 
             terms = "".join(licence) or "Not stated: ask whoever published these weights."
             entry = publish(Path(run).expanduser(), name, output, licence=terms)

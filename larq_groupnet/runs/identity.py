@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import h5py
 
 from larq_groupnet.errors import DatasetError
 from larq_groupnet.files import write_json
 from larq_groupnet.recipes.recipe import Recipe
+from larq_groupnet.weights.metadata import NOT_STATED, Metadata, MetadataError
 
 FILE = "run.json"
-
-_ATTRIBUTE = "larq_groupnet"
-"""Of a weights file (HDF5): what it says of itself, as JSON."""
-
-_LARGEST_ATTRIBUTE = 2**16 - 2**10
-"""HDF5 holds no more in an attribute; a file with more classes says nothing."""
 
 
 def read_classes(folder: Path) -> tuple[str, ...]:
@@ -45,39 +38,17 @@ def record_classes(folder: Path, classes: Sequence[str], version: str) -> None:
 
 
 def describe_recipe(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
-    """What has to be known to use the weights that a recipe trains, in plain values."""
+    """What the weights files of a run say of themselves: plain values of `Metadata`.
+
+    Empty where that cannot be said in a file, as of a quantizer that is an object.
+    """
     height, width, _ = recipe.model.input_shape
-    return {
-        "name": recipe.name,
-        "config": recipe.model.to_dict(),
-        "classes": list(classes),
-        "dataset": recipe.dataset,
-        "preprocessing": {"size": [height, width], **recipe.preprocessing()},
-    }
-
-
-def stamp(path: Path, description: Mapping[str, Any]) -> None:
-    """Writes into a weights file what it is, if that is known."""
+    reading = {"size": [height, width], **recipe.preprocessing()}
     try:
-        text = json.dumps(description)
-    except TypeError:  # A quantizer may be an object, which no file can name.
-        return
-    if description and len(text) < _LARGEST_ATTRIBUTE:
-        with h5py.File(path, "a") as file:
-            file.attrs[_ATTRIBUTE] = text
-
-
-def read_stamp(path: Path) -> dict[str, Any] | None:
-    """What a weights file says of itself; `None` if it says nothing."""
-    if not h5py.is_hdf5(path):
-        return None
-    with h5py.File(path) as file:
-        text = file.attrs.get(_ATTRIBUTE)
-    try:
-        found = json.loads(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
+        known = Metadata(recipe.model, recipe.dataset, tuple(classes), reading, (), NOT_STATED)
+    except MetadataError:
+        return {}
+    return known.to_dict()
 
 
 def check_classes(known: Sequence[str], received: Sequence[str], whose: str, dataset: str) -> None:

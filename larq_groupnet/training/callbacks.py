@@ -15,7 +15,7 @@ from larq_groupnet.errors import TrainingError
 from larq_groupnet.files import replacing
 from larq_groupnet.network.layers import Aggregate, SoftGate
 from larq_groupnet.network.quantizers import has_latent_kernel
-from larq_groupnet.runs.identity import stamp
+from larq_groupnet.weights.keras_files import describe
 
 Logs = Mapping[str, Any] | None
 
@@ -75,7 +75,8 @@ class BestWeights(tf.keras.callbacks.Callback):
         """Saves, and puts the trained weights back."""
         with replacing(self.last) as temporary:
             self.model.save_weights(temporary)
-            stamp(temporary, self.description)
+            if self.description:
+                describe(temporary, self.description)
         value = float((logs or {})[f"val_{self.metric}"])
         if self.value is None or value > self.value:
             self.value = value
