@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.family import SMALL_IMAGE
@@ -128,12 +128,15 @@ def adapted(
     if not any(key in given for key in _SIZE):
         _check_size(recipe, dataset, builder)
     shape = override(recipe, [(k, v) for k, v in changes if k in _SIZE]).model.input_shape
-    options = {"num_classes": len(names), "input_shape": (*shape[:2], channels)}
+    height, width, _ = shape
+    options: dict[str, Any] = {
+        "num_classes": len(names),
+        "input_shape": (height, width, channels),
+    }
     smallest = min(size or SMALL_IMAGE for size in shape[:2])
     toy = recipe.model.head == "classifier" and recipe.model.stem_stride == 1
     if toy and smallest >= SMALL_IMAGE and not any(key in given for key in _STEM):
         options |= {"stem_stride": 4, "output_stride": 32}
-    height, width, _ = options["input_shape"]
     note = (
         f"No recipe is for {dataset}: this is the one for {recipe.dataset}, with {len(names)} "
         f"classes and images of {height} x {width} pixels. --recipe names another."
