@@ -20,10 +20,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from absl import app, flags, logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from larq_groupnet._stack import quiet  # noqa: E402
+
+quiet()
+
+import tensorflow as tf  # noqa: E402
 
 from larq_groupnet.deploy import convert  # noqa: E402
 from larq_groupnet.deploy.export import to_tflite  # noqa: E402

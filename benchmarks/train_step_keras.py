@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from larq_groupnet._stack import quiet  # noqa: E402
+
+quiet()
 
 import larq as lq  # noqa: E402
 import numpy as np  # noqa: E402
