@@ -11,6 +11,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from larq_groupnet.errors import ConfigError, UnknownOptionError
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.network import atrous
 from larq_groupnet.network.atrous import BPAC_RATES, EQUAL_RATES
@@ -56,10 +57,6 @@ _CHOICES = {
     "stem_stride": (1, 2, 4),
     "head": ("classifier", *DENSE_HEADS, None),
 }
-
-
-class ConfigError(ValueError):
-    """A `GroupNetConfig` that describes no network. Says what was expected and received."""
 
 
 def _fail(field: str, expected: str, received: Any, hint: str = "") -> None:
@@ -213,7 +210,7 @@ class GroupNetConfig:
         """A copy with other values, checked like a new one."""
         unknown = sorted(set(changes) - {f.name for f in dataclasses.fields(self)})
         if unknown:
-            raise TypeError(
+            raise UnknownOptionError(
                 f"GroupNetConfig has no option {', '.join(unknown)}. Options: "
                 + ", ".join(f.name for f in dataclasses.fields(self))
             )

@@ -11,6 +11,7 @@ from typing import Any
 
 from larq_groupnet import presets
 from larq_groupnet.config import GroupNetConfig
+from larq_groupnet.errors import ConfigError
 from larq_groupnet.hints import did_you_mean
 
 _MODELS: dict[str, tuple[str, str, Callable[..., GroupNetConfig]]] = {
@@ -68,5 +69,5 @@ def arguments(name: str) -> list[str]:
 def _find(name: str) -> tuple[str, str, Callable[..., GroupNetConfig]]:
     if name not in _MODELS:
         hint = did_you_mean(name, _MODELS)
-        raise ValueError(f"unknown model {name!r}.{hint} Choices: {', '.join(_MODELS)}")
+        raise ConfigError(f"unknown model {name!r}.{hint} Choices: {', '.join(_MODELS)}")
     return _MODELS[name]

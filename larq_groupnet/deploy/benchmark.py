@@ -110,7 +110,7 @@ def benchmark(
         ValueError: If there is no file, or `runs` or `threads` is below 1.
     """
     if not files or runs < 1 or threads < 1:
-        raise ValueError(
+        raise BenchmarkError(
             "benchmark: expected at least one file, run and thread. "
             f"Received: files={list(map(str, files))}, runs={runs}, threads={threads}"
         )

@@ -16,16 +16,14 @@ from flatbuffers import flexbuffers
 from numpy.typing import NDArray
 from tensorflow.lite.python import schema_py_generated as schema
 
+from larq_groupnet.errors import ConversionError
+
 File = bytes | str | Path
 
 _BUILTIN = {
     value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)
 }
 _DTYPES = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.INT32: np.int32}
-
-
-class ConversionError(ValueError):
-    """The converted file would not run, or would not compute what the model computes."""
 
 
 @dataclass(frozen=True)

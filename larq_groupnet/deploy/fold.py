@@ -24,6 +24,7 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
+from larq_groupnet.errors import ConversionError
 from larq_groupnet.network.layers import Aggregate, Broadcast, ConstantPad2D, SoftGate
 from larq_groupnet.network.quantizers import FastSteSign
 
@@ -59,7 +60,7 @@ def fold(model: tf.keras.Model) -> tf.keras.Model:
         ValueError: If the model is not functional.
     """
     if not getattr(model, "_is_graph_network", False):
-        raise ValueError(
+        raise ConversionError(
             "fold: expected a functional Keras model, such as larq_groupnet.build returns; only "
             "there it is known which layer reads what. "
             f"Received: {type(model).__name__} {model.name!r}."

@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from larq_groupnet.data.features import SUFFIXES, ImageFile
+from larq_groupnet.errors import MissingFileError, UserError
 from larq_groupnet.files import replacing
 from larq_groupnet.inference.sources import Predictor
 from larq_groupnet.report.overlay import draw_overlay, index_image, shares
@@ -26,7 +27,7 @@ _ORIENTATION = 0x112
 """The EXIF tag that says how a camera was held."""
 
 
-class NoImagesError(ValueError):
+class NoImagesError(UserError):
     """There is nothing to predict."""
 
 
@@ -96,7 +97,7 @@ def find_images(source: Path, output_dir: Path) -> list[Path]:
     if source.is_file():
         return [source]
     if not source.is_dir():
-        raise FileNotFoundError(f"expected an image or a folder of images. Received: {source}")
+        raise MissingFileError(f"expected an image or a folder of images. Received: {source}")
     own = output_dir.resolve()
     files = sorted(
         file

@@ -16,6 +16,7 @@ from larq_groupnet.data.pipeline import normalise
 from larq_groupnet.deploy.description import read_description
 from larq_groupnet.deploy.flatbuffer import ConversionError, load_interpreter
 from larq_groupnet.deploy.int8 import predict
+from larq_groupnet.errors import MissingFileError, UserError
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.inference.full_image import Array, FullImage, Predict
 from larq_groupnet.network.build import build
@@ -25,7 +26,7 @@ from larq_groupnet.weights import packed
 from larq_groupnet.weights.registry import RegistryError, list_weights, obtain
 
 
-class SourceError(ValueError):
+class SourceError(UserError):
     """Something that no network can be made of. Says what was expected."""
 
 
@@ -172,7 +173,7 @@ def _registered(name: str) -> Path:
             f"Received: {name}. Choices: {', '.join(choices)}"
         )
     hint = did_you_mean(name, [entry.name for entry in entries])
-    raise FileNotFoundError(
+    raise MissingFileError(
         "model: expected the folder of a run, a weights file, a .tflite or registered weights "
         f"({', '.join(choices)}). Received: {name}, which is none of these.{hint}"
     )

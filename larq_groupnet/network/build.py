@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from larq_groupnet import presets
 from larq_groupnet.config import GroupNetConfig
+from larq_groupnet.errors import MissingFileError, WeightsError
 from larq_groupnet.network import heads
 from larq_groupnet.network.blocks import stem
 from larq_groupnet.network.decomposition import decompose
@@ -81,11 +82,11 @@ def load_weights(model: tf.keras.Model, path: str | Path) -> None:
     """Loads an `.h5` weights file, or says which file does not fit which model."""
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"weights: expected an .h5 file. Received: {path} (no such file)")
+        raise MissingFileError(f"weights: expected an .h5 file. Received: {path} (no such file)")
     try:
         model.load_weights(path)
     except (ValueError, OSError) as error:
-        raise ValueError(
+        raise WeightsError(
             f"weights: {path} does not fit the model {model.name!r}. Build it with the options "
             f"that the weights were trained with. Keras says: {error}"
         ) from error
@@ -115,7 +116,7 @@ def copy_weights(
     differences = sorted(set(shapes.items()) ^ set(shapes_of(target).items()))
     wrong = [(n, shape) for n, shape in differences if not (other_head and n.startswith(HEAD))]
     if wrong:
-        raise ValueError(
+        raise WeightsError(
             f"copy_weights: expected the same weights in {source.name!r} and {target.name!r}. "
             f"Received differences in: {', '.join(f'{n} {s}' for n, s in wrong)}"
         )

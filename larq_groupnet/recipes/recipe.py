@@ -11,20 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from larq_groupnet.config import GroupNetConfig
+from larq_groupnet.errors import RecipeError
 from larq_groupnet.hints import did_you_mean
-
-
-class RecipeError(ValueError):
-    """A recipe that cannot be run. One line: what was expected, received, and the choices."""
-
-
-class Interrupted(Exception):
-    """The run was asked to stop, and everything up to here is saved. Says how to go on."""
-
-    def __init__(self, message: str, signum: int):
-        super().__init__(message)
-        self.signum = signum
-
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "bop")
 SCHEDULES = ("cosine", "poly", "steps", "constant")

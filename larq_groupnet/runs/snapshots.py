@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from larq_groupnet.recipes.recipe import Interrupted, RecipeError
+from larq_groupnet.errors import Interrupted, RecipeError
 
 KEPT = 2
 """Snapshots kept: the last one and, should that be damaged, the one before it."""

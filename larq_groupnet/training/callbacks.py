@@ -11,15 +11,12 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
+from larq_groupnet.errors import TrainingError
 from larq_groupnet.files import replacing
 from larq_groupnet.network.layers import Aggregate, SoftGate
 from larq_groupnet.network.quantizers import has_latent_kernel
 
 Logs = Mapping[str, Any] | None
-
-
-class TrainingError(ArithmeticError):
-    """Training diverged. Says where, and what to change."""
 
 
 class PhaseCSVLogger(tf.keras.callbacks.CSVLogger):

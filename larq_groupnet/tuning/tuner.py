@@ -14,8 +14,8 @@ from typing import Any
 import grpc
 import keras_tuner
 
+from larq_groupnet.errors import Interrupted, RecipeError
 from larq_groupnet.files import write_json
-from larq_groupnet.recipes.recipe import Interrupted, RecipeError
 from larq_groupnet.training.callbacks import TrainingError
 from larq_groupnet.tuning.oracles import SearchOracle
 from larq_groupnet.tuning.trial import GroupNetHyperModel

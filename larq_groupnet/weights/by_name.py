@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import h5py
 from numpy.typing import NDArray
 
+from larq_groupnet.errors import WeightsError
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -21,7 +23,7 @@ _MAX_LISTED = 20
 Shape = tuple[int, ...]
 
 
-class MismatchError(ValueError):
+class MismatchError(WeightsError):
     """Weights of another network than the model. Lists the differences."""
 
 

@@ -24,6 +24,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from larq_groupnet.config import DEPTHS, STAGE_CHANNELS, GroupNetConfig
+from larq_groupnet.errors import MissingFileError, MissingPackageError, WeightsError
 from larq_groupnet.files import replacing
 from larq_groupnet.network.build import build
 from larq_groupnet.weights import packed
@@ -62,7 +63,7 @@ _BATCH_NORM = {
 }
 
 
-class CheckpointError(ValueError):
+class CheckpointError(WeightsError):
     """A file that holds no Group-Net of the authors. Lists every key that does not fit."""
 
 
@@ -169,7 +170,7 @@ def read_state(path: Path) -> State:
         CheckpointError: If the file holds no state dict.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"path: expected a checkpoint. Received: {path} (no such file)")
+        raise MissingFileError(f"path: expected a checkpoint. Received: {path} (no such file)")
     state = _read_npz(path) if path.suffix == ".npz" else _read_torch(path)
     return {key.removeprefix("module."): value for key, value in state.items()}
 
@@ -194,7 +195,7 @@ def _read_torch(path: Path) -> State:
     try:
         import torch
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f"Reading {path} needs PyTorch: pip install larq-groupnet[torch] (or save the state "
             "dict as .npz)."
         ) from error

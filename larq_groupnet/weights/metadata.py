@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from larq_groupnet.config import GroupNetConfig
+from larq_groupnet.errors import WeightsError
 
 # Forward, these are all the sign; they differ in their gradient.
 _SIGNS = ("ste_sign", "approx_sign", "swish_sign")
@@ -28,7 +29,7 @@ _FREE = (
 )
 
 
-class MetadataError(ValueError):
+class MetadataError(WeightsError):
     """A description of weights that is incomplete, or not made of plain values."""
 
 

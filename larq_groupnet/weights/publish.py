@@ -16,6 +16,7 @@ import jinja2
 
 from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.data.pipeline import FOLDER, open_dataset
+from larq_groupnet.errors import WeightsError
 from larq_groupnet.files import replacing
 from larq_groupnet.recipes.overrides import override
 from larq_groupnet.registry import list_models
@@ -47,7 +48,7 @@ _TEMPLATES.filters["cell"] = lambda text: " ".join(str(text).replace("|", "\\|")
 _TEMPLATES.filters["mib"] = lambda size: f"{size / 2**20:.2f} MiB"
 
 
-class PublishError(ValueError):
+class PublishError(WeightsError):
     """A run that cannot be published. Says what is missing and what to do."""
 
 

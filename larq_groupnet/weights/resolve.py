@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import h5py
 
 from larq_groupnet.config import DEPTHS, GroupNetConfig
+from larq_groupnet.errors import MissingFileError
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.registry import get_config
 from larq_groupnet.weights import by_name, packed
@@ -58,7 +59,7 @@ def resolve(
     """
     if is_path(weights):
         if not Path(weights).is_file():
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"weights: expected a file. Received: weights={str(weights)!r} (no such file)"
             )
         return Path(weights)
