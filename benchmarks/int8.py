@@ -73,7 +73,7 @@ def measured(name: str, folder: Path) -> dict[str, dict[str, Any]]:
         interpreter, counts = load_interpreter(file), task.counts()
         for batch, truth in data.eval_batches("test").as_numpy_iterator():
             task.add(counts, truth, predict(interpreter, batch))
-        headline = counts.to_dict(builder.info.features[data.target].names)[task.headline]
+        headline = counts.to_dict(builder.classes)[task.headline]
         found[kind] = {
             task.headline: f"{headline:.4f}",
             "bytes": f"{file.stat().st_size:,}",

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from larq_groupnet.data import augment
-from larq_groupnet.data.pipeline import normalise
+from larq_groupnet.data.reading import NORMALISATIONS, Reading
 from larq_groupnet.deploy.description import read_description
 from larq_groupnet.deploy.flatbuffer import ConversionError, load_interpreter
 from larq_groupnet.deploy.int8 import predict
@@ -20,7 +19,6 @@ from larq_groupnet.errors import MissingFileError, UserError
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.inference.full_image import Array, FullImage, Predict
 from larq_groupnet.network.build import build
-from larq_groupnet.recipes.recipe import NORMALISATIONS
 from larq_groupnet.runs.saved import describe_run, load_run
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.registry import RegistryError, list_weights, obtain
@@ -68,11 +66,8 @@ class Predictor:
         if self.dense:
             view = FullImage(size, self.normalisation, self.scales, self.flip)
             return view.scores(self.network, [pixels])[0]
-        image = tf.cast(pixels, tf.float32)
-        if self.central_crop < 1:
-            image = augment.central_crop(image, self.central_crop)
-        image, _ = augment.resize(image, tf.constant(0), size)
-        return self.network(normalise(image, self.normalisation).numpy()[None])[0]
+        read = Reading(size, self.normalisation, self.central_crop)
+        return self.network(read(pixels).numpy()[None])[0]
 
 
 def load_predictor(

@@ -11,15 +11,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from larq_groupnet.config import GroupNetConfig
+from larq_groupnet.data import AUGMENTATIONS
+from larq_groupnet.data.augment import choices
+from larq_groupnet.data.reading import NORMALISATIONS
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.hints import did_you_mean
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "bop")
 SCHEDULES = ("cosine", "poly", "steps", "constant")
-AUGMENTATIONS = ("none", "colour", "shift", "cifar", "imagenet", "segmentation")
-NORMALISATIONS = ("symmetric", "imagenet")
-FOR_LABELS = ("none", "colour", "shift", "cifar", "imagenet")
-FOR_MASKS = ("none", "colour", "segmentation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,7 +250,7 @@ class Recipe:
     def _check_augmentation(self) -> None:
         """What changes images must leave their masks right."""
         classifier = self.model.head == "classifier"
-        fit = FOR_LABELS if classifier else FOR_MASKS
+        fit = choices("label" if classifier else "mask")
         if self.augmentation not in fit:
             raise RecipeError(
                 f"augmentation: expected one of {', '.join(fit)} with head={self.model.head!r}. "

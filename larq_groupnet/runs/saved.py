@@ -9,15 +9,15 @@ from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
 from larq_groupnet.config import GroupNetConfig
-from larq_groupnet.data import augment
+from larq_groupnet.data import AUGMENTATIONS, augment
+from larq_groupnet.data.base import Dataset
+from larq_groupnet.data.images import mean_colour
 from larq_groupnet.data.mixing import Mixing
 from larq_groupnet.data.pipeline import (
     Pipeline,
     class_names,
-    mean_colour,
     open_dataset,
     prepare,
 )
@@ -33,13 +33,6 @@ RELEASE = ".safetensors"
 
 LAST = "-last"
 """Behind the name of a phase: the file with the weights of its last epoch."""
-
-_AUGMENTATIONS = {
-    "none": augment.unchanged,
-    "shift": augment.shift,
-    "cifar": augment.cifar,
-    "imagenet": augment.imagenet,
-}
 
 
 def load_run(
@@ -209,7 +202,7 @@ def test_images(recipe: Recipe, data: Pipeline) -> tuple[tf.data.Dataset, FullIm
     return data.full_images("test"), view
 
 
-def pipeline_of(recipe: Recipe, builder: tfds.core.DatasetBuilder) -> Pipeline:
+def pipeline_of(recipe: Recipe, builder: Dataset) -> Pipeline:
     """The input pipeline that a recipe describes."""
     height, width, _ = recipe.model.input_shape
     return Pipeline(
@@ -225,10 +218,9 @@ def pipeline_of(recipe: Recipe, builder: tfds.core.DatasetBuilder) -> Pipeline:
 
 
 def _augmentation(recipe: Recipe) -> augment.Augmentation:
-    if recipe.augmentation == "colour":
-        chosen = augment.colour(recipe.colour_jitter)
-    elif recipe.augmentation == "segmentation":
-        chosen = augment.segmentation(mean_colour(recipe.normalisation), recipe.base_size)
-    else:
-        chosen = _AUGMENTATIONS[recipe.augmentation]
+    chosen = AUGMENTATIONS[recipe.augmentation].with_options(
+        colour_jitter=recipe.colour_jitter,
+        base_size=recipe.base_size,
+        mean=mean_colour(recipe.normalisation),
+    )
     return rand_augment(chosen, *recipe.rand_augment) if recipe.rand_augment else chosen

@@ -11,9 +11,9 @@ from typing import Any
 import larq as lq
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
 from larq_groupnet.config import DENSE_HEADS, NOT_BINARY_QUANTIZERS
+from larq_groupnet.data.base import Dataset
 from larq_groupnet.data.pipeline import (
     class_names,
     open_dataset,
@@ -182,7 +182,7 @@ def train_weights(
 
 def session_of(
     recipe: Recipe,
-    builder: tfds.core.DatasetBuilder,
+    builder: Dataset,
     output_dir: Path,
     strategy: tf.distribute.Strategy,
     jit_compile: bool,
@@ -254,7 +254,7 @@ def evaluate_only(recipe: Recipe, data_dir: Path, weights: str | Path) -> dict[s
 def adapt(recipe: Recipe, dataset: str, data_dir: Path) -> Recipe:
     """The recipe for a dataset of another number of classes and channels, and of any image size."""
     builder = open_dataset(dataset, data_dir)
-    channels = builder.info.features["image"].shape[-1]
+    channels = builder.channels
     shape = (*recipe.model.input_shape[:2], channels)
     model = recipe.model.replace(num_classes=len(class_names(builder)), input_shape=shape)
     return dataclasses.replace(recipe, dataset=dataset, model=model, eval_scales=())
@@ -324,7 +324,7 @@ def check_recipe(recipe: Recipe, data_dir: Path) -> int:
             )
     builder = open_dataset(recipe.dataset, data_dir, recipe.on_bad_image)
     heads = ("classifier",) if target_name(builder) == "label" else DENSE_HEADS
-    channels = builder.info.features["image"].shape[-1]
+    channels = builder.channels
     wanted: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "num_classes": (config.num_classes, (len(class_names(builder)),)),
         "input_shape channels": (config.input_shape[2], (channels,)),

@@ -10,8 +10,7 @@ from runs import read_weights, write_teacher
 
 from larq_groupnet import build, presets
 from larq_groupnet.data import VOID
-from larq_groupnet.data.imagenet import MEAN_RGB, STDDEV_RGB
-from larq_groupnet.data.pipeline import pixels_of
+from larq_groupnet.data.images import MEAN_RGB, STDDEV_RGB, pixels_of
 from larq_groupnet.recipes.recipe import Phase
 from larq_groupnet.tasks.task import Classification, Segmentation
 from larq_groupnet.training import RecipeError, load_recipe, override
