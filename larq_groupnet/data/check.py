@@ -106,9 +106,12 @@ def _digest(root: Path, layout: Layout) -> str:
     digest = hashlib.sha256(layout.meaning.key().encode() if layout.meaning else b"labels")
     for split, examples in sorted(layout.splits.items()):
         for path in (x for example in examples for x in example if isinstance(x, str)):
-            state = os.stat(path)
-            line = f"{split}\0{relative(path, root)}\0{state.st_size}\0{state.st_mtime_ns}\n"
-            digest.update(line.encode())
+            try:
+                state = os.stat(path)
+                facts = f"{state.st_size}\0{state.st_mtime_ns}"
+            except FileNotFoundError:
+                facts = "gone"
+            digest.update(f"{split}\0{relative(path, root)}\0{facts}\n".encode())
     return digest.hexdigest()[:32]
 
 

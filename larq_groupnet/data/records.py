@@ -201,7 +201,7 @@ def split_of(builder: tfds.core.DatasetBuilder, role: str) -> str:
 
 def _addressed(builder: tfds.core.DatasetBuilder, split: str, parse: Any) -> Addressed:
     """Records that can be read in any order."""
-    source: Any = builder.as_data_source(split=split, deserialize_method="raw_bytes")
+    source: Any = builder.as_data_source(split=split).data_source
 
     def read(number: np.ndarray) -> bytes:
         return source[int(number)]

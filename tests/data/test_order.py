@@ -103,16 +103,16 @@ def test_batches_are_the_examples_in_this_order_whatever_an_epoch_is(dataset):
 
 
 def test_a_pass_is_a_uniform_permutation():
-    """Where an example comes over 300 passes; the bound is five standard deviations."""
+    """Where an example comes over 100 passes; the bound is five standard deviations."""
     values = tf.range(COUNT, dtype=tf.int64)
     addressed = order.columns(values, values)
-    passes = numbers(addressed, 300 * COUNT)
-    table = np.reshape(passes, (300, COUNT))
+    passes = numbers(addressed, 100 * COUNT)
+    table = np.reshape(passes, (100, COUNT))
     for number in (0, 50, 96):
         places = np.argmax(table == number, 1)
-        assert abs(places.mean() - 48) < 5 * 28 / 300**0.5
+        assert abs(places.mean() - 48) < 5 * 28 / 100**0.5
         thirds = np.bincount(places * 3 // COUNT, minlength=3)
-        assert np.abs(thirds - 100).max() < 5 * (300 * 2 / 9) ** 0.5
+        assert np.abs(thirds - 100 / 3).max() < 5 * (100 * 2 / 9) ** 0.5
 
 
 def test_files_and_blocks_are_mixed(records):
