@@ -1,12 +1,13 @@
 # `make demo` and `make test` do all their own set-up.
-PYTHON ?= $(shell command -v python3.11 || echo python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.10 || echo python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 
 # Debian ships Python without its venv module.
-INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -q -y python3.11-venv; } || \
-  { echo "Python's venv module is missing: run 'apt-get install python3.11-venv' as root."; exit 1; }
+VENV_PACKAGE = $(shell $(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -q -y $(VENV_PACKAGE); } || \
+  { echo "Python's venv module is missing: run 'apt-get install $(VENV_PACKAGE)' as root."; exit 1; }
 
 .PHONY: venv demo test lint types docs clean
 
@@ -34,8 +35,8 @@ clean:
 # Stamps are written last. pip takes the half of a package that an interrupted installation leaves
 # for a whole one, so without its stamp an environment is made anew.
 $(VENV)/.installed: requirements.txt requirements-zoo.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
-	  echo "Python 3.11 is needed: install it, or run 'make PYTHON=/path/to/python3.11'."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || { \
+	  echo "Python 3.10, 3.11 or 3.12 is needed: install one, or run 'make PYTHON=/path/to/it'."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(INSTALL_VENV)
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PIP) -r requirements.txt

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
+from larq_groupnet.errors import UserError
 from larq_groupnet.hints import did_you_mean
 
 T = TypeVar("T")
@@ -23,7 +24,7 @@ class Registry(Mapping[str, T]):
         error: Raised for an unknown name and for a name that is taken.
     """
 
-    def __init__(self, kind: str, error: type[ValueError] = ValueError):
+    def __init__(self, kind: str, error: type[UserError] = UserError):
         self.kind = kind
         self._error = error
         self._things: dict[str, T] = {}
@@ -39,13 +40,13 @@ class Registry(Mapping[str, T]):
         one counts.
 
         Raises:
-            ValueError: If something else has this name.
+            UserError: If something else has this name.
         """
         taken = self._things.get(name)
-        if taken is not None and _origin(taken) != _origin(thing):
+        if taken is not None and taken != thing and _definition(taken) != _definition(thing):
             raise self._error(
                 f"{self.kind}: expected a new name. Received: {name!r}, which is registered for "
-                f"{'.'.join(_origin(taken))}. Choose another name."
+                f"{_definition(taken)}. Choose another name."
             )
         self._things[name] = thing
         return thing
@@ -54,7 +55,7 @@ class Registry(Mapping[str, T]):
         """What is registered under a name that a user gave.
 
         Raises:
-            ValueError: If nothing is; lists the choices and names the nearest.
+            UserError: If nothing is; lists the choices and names the nearest.
         """
         if isinstance(name, str) and name in self._things:
             return self._things[name]
@@ -82,7 +83,8 @@ class Registry(Mapping[str, T]):
         return len(self._things)
 
 
-def _origin(thing: object) -> tuple[str, str]:
-    """Module and name of the definition; of its class, if the thing itself has none."""
-    named = thing if hasattr(thing, "__qualname__") else type(thing)
-    return named.__module__, named.__qualname__
+def _definition(thing: object) -> str:
+    """Where a function or a class was defined; for another thing, what it wraps or what it is."""
+    thing = getattr(thing, "__wrapped__", thing)
+    name = getattr(thing, "__qualname__", "<lambda>")
+    return repr(thing) if "<lambda>" in name else f"{thing.__module__}.{name}"

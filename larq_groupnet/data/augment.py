@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from larq_groupnet.data import AUGMENTATIONS, VOID, images
@@ -27,6 +27,9 @@ Change = Callable[["tf.Tensor", "tf.Tensor", Size, "tf.Tensor"], Example]
 Part = Callable[["tf.Tensor", "tf.Tensor"], "tf.Tensor"]
 """From the shape of an image and a seed to top, left, height and width of a part, `(4,) int32`."""
 
+ANY = ("*",)
+"""Truths that a change of colours alone, or none, leaves right: all."""
+
 MEAN_COLOUR = 128.0
 """What stands where there is no image."""
 
@@ -35,7 +38,8 @@ class Augmentation:
     """A random change, as `augmentation` registers it.
 
     Attributes:
-        targets: What it leaves right, or changes along with the image: `"label"`, `"mask"` or both.
+        targets: What it leaves right, or changes along with the image: `"label"`, `"mask"`, the
+            truth of another task, or `ANY`.
         part: Where the change begins with a random part of the image: which, so that no more of a
             file is decoded.
     """
@@ -82,9 +86,10 @@ def augmentation(
     return lambda function: AUGMENTATIONS.add(name, Augmentation(function, targets, part))
 
 
-def choices(target: str) -> list[str]:
-    """The names of what may change examples whose target is a `"label"` or a `"mask"`."""
-    return [name for name, each in AUGMENTATIONS.items() if target in each.targets]
+def choices(targets: Iterable[str]) -> list[str]:
+    """The names of what may change examples with one of these truths."""
+    fit = {*targets, *ANY}
+    return [name for name, each in AUGMENTATIONS.items() if fit & set(each.targets)]
 
 
 def _resized(image: tf.Tensor, target: tf.Tensor, size: Size) -> Example:
@@ -93,14 +98,14 @@ def _resized(image: tf.Tensor, target: tf.Tensor, size: Size) -> Example:
     return images.resize(image, size), target
 
 
-@augmentation("none", targets=("label", "mask"))
+@augmentation("none", targets=ANY)
 def unchanged(image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor) -> Example:
     """Only resizes."""
     del seed
     return _resized(image, target, size)
 
 
-@augmentation("colour", targets=("label", "mask"))
+@augmentation("colour", targets=ANY)
 def colour(
     image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor, *, colour_jitter: float = 0.2
 ) -> Example:

@@ -52,7 +52,7 @@ class Dataset(abc.ABC):
     Attributes:
         name: By which it was opened.
         classes: Names, in the order of their labels.
-        target: `"label"` or `"mask"`.
+        target: `"label"` or `"mask"`, or what a task from outside calls its truth.
         channels: Of the images, 1 or 3.
         left_out: What lies there and does not count, in one line; empty for nothing.
     """
@@ -75,6 +75,18 @@ class Dataset(abc.ABC):
         Without a test split with labels, `"test"` is the validation split, as in publications.
         """
 
+    def largest(self, count: int) -> images.Size | None:
+        """Largest height and width of the first training images; `None` where none is written."""
+        if not self.sizes:
+            return None
+        examples = self.examples("train")
+        shapes = examples.stored().take(count).map(
+            lambda handle: tf.shape(self.decode_image(examples.fetch(handle)[0]))[:2],
+            tf.data.AUTOTUNE,
+        )
+        heights, widths = zip(*shapes.as_numpy_iterator(), strict=True)
+        return int(max(heights)), int(max(widths))
+
     @abc.abstractmethod
     def decode_image(self, image: tf.Tensor, part: Part | None = None) -> tf.Tensor:
         """The pixels of an image, `(height, width, channels) uint8`.
@@ -86,7 +98,7 @@ class Dataset(abc.ABC):
 
     @abc.abstractmethod
     def decode_target(self, target: tf.Tensor) -> tf.Tensor:
-        """A label, `() int32`, or a class map, `(height, width, 1) int32`.
+        """A label, `() int32`, or a class map, `(height, width, 1) int32`, or other numbers.
 
         Args:
             target: As it came from `Examples.fetch`.

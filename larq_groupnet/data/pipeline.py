@@ -124,7 +124,7 @@ class Pipeline:
         """
 
         def evaluated(image: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            if self.target == "label":
+            if not target.shape.rank:
                 return self._fixed(self.reading(image)), target
             image = images.resize(tf.cast(image, tf.float32), self.size)
             return self._finish(image, images.resize_mask(target, self.size))

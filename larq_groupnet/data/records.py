@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from larq_groupnet.data import dataset as registered
 from larq_groupnet.data.base import ROLES, Dataset, Examples, Part, crop, decoded
+from larq_groupnet.data.images import Size
 from larq_groupnet.data.masks import translate
 from larq_groupnet.data.order import Addressed, Records, block_for
 from larq_groupnet.data.tfds_masks import SOURCES
@@ -93,6 +94,11 @@ class RecordDataset(Dataset):
             if self._lookup is not None:
                 target = translate(target, self._lookup)
         return tf.cast(target, tf.int32)
+
+    def largest(self, count: int) -> Size | None:
+        """See `Dataset`; known of images of a fixed size before they are written."""
+        height, width, _ = self.builder.info.features[self._keys[0]].shape
+        return (height, width) if height and width else super().largest(count)
 
     def prepare(self) -> None:
         """Writes the dataset, once, if it is not written.

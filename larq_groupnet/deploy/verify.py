@@ -5,7 +5,8 @@ the signs that the file computed, and the rule has no exceptions:
 
 * Flipped signs are rounding if their values are within `SIGN_TOLERANCE` root mean squares of 0 (of
   the quantizer's nearest threshold), at most `MOST_ROUNDED` of the layer's farther than `NEAR`, and
-  at most `MOST_FLIPS` of them in all.
+  at most `MOST_FLIPS` of them in all, ties (`TIE`) not counted.
+* Signs that the file takes of its own numbers are those that the model takes of these numbers.
 * The outputs on the file's signs agree within `OUTPUT_TOLERANCE` of the largest output.
 
 Anything else is wrong.
@@ -86,10 +87,11 @@ def verify(
     Args:
         model: A model with one input and one output; its quantizers are replaced while it runs.
         file: Its `.tflite`, or the content of it.
-        data: Real samples `(n, height, width, channels) float32`, preprocessed for the model.
-        output_dir: Where to write `input.bin` and `expected_output.bin` (raw little-endian float32;
-            the second is what the file computes here) and `verify.json`, which describes them, to
-            repeat the comparison on a device.
+        data: Real samples `(n, height, width, channels)` as the model reads them: float32,
+            preprocessed, or uint8 for a model that normalises inside.
+        output_dir: Where to write `input.bin` and `expected_output.bin` (raw and little-endian; the
+            first in the type that the file reads, the second is what the file computes here) and
+            `verify.json`, which describes them, to repeat the comparison on a device.
 
     Returns:
         What was found. Its verdict is `"equal"` or `"rounding"`.
@@ -100,7 +102,7 @@ def verify(
     """
     content = read(file)
     runner = Runner(content)
-    data = _checked(data, runner.shape)
+    data = _checked(data, runner)
     on_signs_of_file = SignsOfFile(model, content)
     results: list[list[Array]] = [[], [], []]
     for batch, count in _batches(data, runner.shape[0]):
@@ -116,8 +118,12 @@ def verify(
     return verification
 
 
-def _checked(data: Array, shape: tuple[int, ...]) -> Array:
-    data = np.asarray(data, np.float32)
+def _checked(data: Array, runner: Runner) -> Array:
+    shape = runner.shape
+    data = np.asarray(data)
+    if runner.dtype == np.uint8 and data.dtype != np.uint8:
+        raise ConversionError(f"data: expected uint8, as the file reads it. Received: {data.dtype}")
+    data = data.astype(runner.dtype)
     if data.shape[1:] != shape[1:] or not len(data):
         raise ConversionError(
             f"data: expected samples of shape (n, {', '.join(map(str, shape[1:]))}), as the file "
@@ -172,6 +178,11 @@ def _judge(expected: Array, received: Array, on_signs: Array, run: SignsOfFile) 
 
 def _wrong_signs(name: str, run: SignsOfFile) -> str:
     flips = run.flips[name]
+    if flips.misread:
+        return (
+            f"{flips.misread} of the {flips.values} signs that {name} reads are not those of the "
+            "file's own numbers, so the file quantizes otherwise than the model"
+        )
     return (
         f"{flips.flipped} of the {flips.values} signs that {name} reads flip (at most "
         f"{MOST_FLIPS:.0%} may), {flips.far} of them farther than {NEAR} root mean squares from 0 "
@@ -187,13 +198,13 @@ def _write(
     description = {
         "tflite_sha256": hashlib.sha256(content).hexdigest(),
         "files": {
-            name: {"shape": list(array.shape), "dtype": "float32", "byte_order": "little"}
+            name: {"shape": list(array.shape), "dtype": array.dtype.name, "byte_order": "little"}
             for name, array in files.items()
         },
         "verification": asdict(verification),
     }
     for name, array in files.items():
         with replacing(folder / name) as temporary:
-            temporary.write_bytes(np.ascontiguousarray(array, "<f4").tobytes())
+            temporary.write_bytes(array.astype(array.dtype.newbyteorder("<")).tobytes())
     with replacing(folder / "verify.json") as temporary:
         temporary.write_text(json.dumps(description, indent=2) + "\n")

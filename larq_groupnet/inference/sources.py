@@ -15,13 +15,10 @@ from larq_groupnet.data.reading import NORMALISATIONS, Reading
 from larq_groupnet.deploy.description import read_description
 from larq_groupnet.deploy.flatbuffer import ConversionError, load_interpreter
 from larq_groupnet.deploy.int8 import predict
-from larq_groupnet.errors import MissingFileError, UserError
-from larq_groupnet.hints import did_you_mean
+from larq_groupnet.errors import UserError
 from larq_groupnet.inference.full_image import Array, FullImage, Predict
-from larq_groupnet.network.build import build
-from larq_groupnet.runs.saved import describe_run, load_run
-from larq_groupnet.weights import packed
-from larq_groupnet.weights.registry import RegistryError, list_weights, obtain
+from larq_groupnet.runs.saved import describe
+from larq_groupnet.runs.source import Source, find_source
 
 
 class SourceError(UserError):
@@ -89,11 +86,11 @@ def load_predictor(
             labels nor class maps.
         ValueError: If it is no run, weights file, or registered name.
     """
-    path = Path(source)
+    path = Path(source).expanduser()
     if path.suffix == ".tflite":
         network, input_shape, output_shape, description = _of_file(path)
     else:
-        model, description = _of_keras(path, Path(data_dir))
+        model, description = _of_keras(find_source(source), Path(data_dir))
         network, input_shape = model.predict_on_batch, model.input_shape[1:]
         output_shape = model.output_shape
     known = {**description.get("preprocessing", {}), **preprocessing}
@@ -137,38 +134,5 @@ def _of_file(path: Path) -> tuple[Predict, tuple[int, ...], tuple[int, ...], Map
     return network, tuple(shapes[0][1:]), tuple(output_shape), description
 
 
-def _of_keras(path: Path, data_dir: Path) -> tuple[tf.keras.Model, Mapping[str, Any]]:
-    if path.exists() and path.suffix != ".safetensors":
-        return load_run(path), describe_run(path, data_dir)
-    file = path if path.suffix == ".safetensors" else _registered(str(path))
-    metadata, _ = packed.read(file)
-    config, size = metadata.config, metadata.preprocessing.get("size")
-    if None in config.input_shape and size:
-        config = config.replace(input_shape=(*size, config.input_shape[2]))
-    description = {"classes": metadata.classes, "preprocessing": metadata.preprocessing}
-    return build(config, weights=file), description
-
-
-def _registered(name: str) -> Path:
-    """The file of registered weights.
-
-    Raises:
-        FileNotFoundError: If the name can only be a path.
-        RegistryError: If there is none of this name, or several models have one.
-    """
-    entries = list_weights()
-    found = [entry for entry in entries if name in (entry.name, f"{entry.model}:{entry.name}")]
-    models = sorted({entry.model for entry in found})
-    if len(models) == 1:
-        return obtain(found[0])
-    choices = [f"{entry.model}:{entry.name}" for entry in found or entries]
-    if models:
-        raise RegistryError(
-            f"weights: expected the model too, as several have a set of this name. "
-            f"Received: {name}. Choices: {', '.join(choices)}"
-        )
-    hint = did_you_mean(name, [entry.name for entry in entries])
-    raise MissingFileError(
-        "model: expected the folder of a run, a weights file, a .tflite or registered weights "
-        f"({', '.join(choices)}). Received: {name}, which is none of these.{hint}"
-    )
+def _of_keras(source: Source, data_dir: Path) -> tuple[tf.keras.Model, Mapping[str, Any]]:
+    return source.load(), describe(source, data_dir)

@@ -1,1 +1,1 @@
-"""Classification and segmentation: everything in which the two differ."""
+"""Tasks: all that differs between classification and segmentation, and the losses of both."""

@@ -74,7 +74,7 @@ def write_report(results: dict[str, Any], output_dir: Path) -> None:
             completed,
             sorted((row for row in completed if row["on_frontier"]), key=lambda row: row["ops"]),
             results["uniform"],
-            results["metric"],
+            results.get("label", results["metric"]),
             output_dir / "frontier.png",
             f"{results['name']} on {results['dataset']}: {results['tuner']} search, "
             f"{len(completed)} of {len(trials)} trials of {results['epochs']} epochs, seed "

@@ -12,12 +12,12 @@ import filelock
 import tensorflow as tf
 
 from larq_groupnet.files import write_json
+from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.recipes.recipe import RecipeError
 from larq_groupnet.runs.guards import check_folder
 from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training.callbacks import TrainingError
 from larq_groupnet.training.distribution import Runtime
-from larq_groupnet.training.run import check_recipe
 from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, SearchOracle, make_oracle
 from larq_groupnet.tuning.outcome import Rows, describe, trial_rows, write_report, write_winners
 from larq_groupnet.tuning.plan import Plan
@@ -118,10 +118,12 @@ def _check(
 def _results(oracle: SearchOracle, plan: Plan, trials: Rows) -> dict[str, Any]:
     """What `results.json` says before uniform K is measured."""
     space = oracle.space
+    task = task_of(space.recipe.model)
     return {
         "name": space.recipe.name,
         "dataset": space.recipe.dataset,
-        "metric": task_of(space.recipe.model).headline,
+        "metric": task.headline,
+        "label": task.labels.get(task.headline, task.headline),
         "tuner": plan.tuner,
         "objective": plan.objective,
         "seed": space.recipe.seed,

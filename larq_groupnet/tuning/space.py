@@ -247,13 +247,11 @@ def _by_stage(choices: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ..
 
 
 def _squeeze(phase: Phase, epochs: int) -> Phase:
-    """The phase in other epochs: its warm-up and drops keep their share."""
+    """The phase in other epochs: its warm-up keeps its share."""
     if not epochs or epochs == phase.epochs:
         return dataclasses.replace(phase, epochs=epochs)
     factor = epochs / max(phase.epochs, 1)
-    drops = sorted({max(round(factor * drop), 1) for drop in phase.drops})
-    warmup = factor * phase.warmup_epochs
-    return dataclasses.replace(phase, epochs=epochs, warmup_epochs=warmup, drops=tuple(drops))
+    return dataclasses.replace(phase, epochs=epochs, warmup_epochs=factor * phase.warmup_epochs)
 
 
 def _text(value: Any) -> str:

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 import h5py
 from numpy.typing import NDArray
 
-from larq_groupnet.errors import WeightsError
+from larq_groupnet.errors import MissingFileError, WeightsError
+from larq_groupnet.network.names import is_of_head
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-HEAD = ("head_", "logits/")
-"""How the names of a head's weights start."""
 
 _MAX_LISTED = 20
 
@@ -56,13 +54,62 @@ def assign(
         for name in sorted(ours.keys() | shapes.keys())
         if ours.get(name) != shapes.get(name)
     }
-    wrong = [name for name in left_out if not (other_head and name.startswith(HEAD))]
+    wrong = [name for name in left_out if not (other_head and is_of_head(name))]
     if wrong:
         raise mismatch(source, "weights", [left_out[name] for name in wrong])
     for weight in model.weights:
         if weight.name not in left_out:
             weight.assign(value(weight.name))
     return list(left_out.values())
+
+
+def load_weights(model: tf.keras.Model, path: str | Path) -> None:
+    """Loads an `.h5` weights file, or says which file does not fit which model."""
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"weights: expected an .h5 file. Received: {path} (no such file)")
+    try:
+        model.load_weights(path)
+    except (ValueError, OSError) as error:
+        raise WeightsError(
+            f"weights: {path} does not fit the model {model.name!r}. Build it with the options "
+            f"that the weights were trained with. Keras says: {error}"
+        ) from error
+
+
+def copy_weights(
+    source: tf.keras.Model, target: tf.keras.Model, other_head: bool = False
+) -> list[str]:
+    """Copies every weight of `source` to the weight of the same name in `target`.
+
+    This is how training phase 2 starts from phase 1: the tanh network and the binary one have the
+    same weight names.
+
+    Args:
+        source: A model that `larq_groupnet` has built.
+        target: Another one.
+        other_head: Leave out weights of the head that only one of them has, or in another shape.
+
+    Returns:
+        The names of what was left out.
+
+    Raises:
+        ValueError: If the two models differ in a weight's name or shape; lists the differences.
+    """
+    values = {weight.name: weight for weight in source.weights}
+    shapes = {name: tuple(weight.shape) for name, weight in values.items()}
+    differences = sorted(set(shapes.items()) ^ set(shapes_of(target).items()))
+    wrong = [(n, shape) for n, shape in differences if not (other_head and is_of_head(n))]
+    if wrong:
+        raise WeightsError(
+            f"copy_weights: expected the same weights in {source.name!r} and {target.name!r}. "
+            f"Received differences in: {', '.join(f'{n} {s}' for n, s in wrong)}"
+        )
+    left_out = {name for name, _ in differences}
+    for weight in target.weights:
+        if weight.name not in left_out:
+            weight.assign(values[weight.name])
+    return sorted(left_out)
 
 
 def load_h5(model: tf.keras.Model, path: Path) -> None:

@@ -122,12 +122,17 @@ def import_checkpoint(
     return model
 
 
-def main(path: str | Path, output: str | Path, name: str | None = None) -> None:
+def main(
+    path: str | Path,
+    output: str | Path,
+    name: str | None = None,
+    input_shape: tuple[int, int, int] = (224, 224, 3),
+) -> None:
     """Imports the checkpoint `path` to `OUTPUT.h5` and `OUTPUT.json`, and says what it was.
 
     With a `name`, it is also registered on this machine: `weights=name` then finds it.
     """
-    model = import_checkpoint(path, output)
+    model = import_checkpoint(path, output, input_shape=input_shape)
     weights, description = _outputs(output)
     values = json.loads(description.read_text())
     origin = values["origin"]

@@ -20,10 +20,10 @@ from larq_groupnet.errors import WeightsError
 from larq_groupnet.files import replacing
 from larq_groupnet.recipes.overrides import override
 from larq_groupnet.registry import list_models
-from larq_groupnet.report.table import METRICS
 from larq_groupnet.runs.saved import load_run
+from larq_groupnet.tasks.judgement import disagreement
+from larq_groupnet.tasks.task import kind_in
 from larq_groupnet.training import Phase, Recipe, load_recipe
-from larq_groupnet.training.run import disagreement
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.metadata import Metric
 from larq_groupnet.weights.registry import Entry, register
@@ -189,7 +189,7 @@ def _metrics(results: dict[str, Any], command: str) -> list[Metric]:
     """The metrics of the table that ends a run, of Keras and of the converted file."""
     return [
         Metric(f"{label}, {runtime}", results[key][metric], command)
-        for metric, label in METRICS.items()
+        for metric, label in kind_in(results).labels.items()
         for key, runtime in RUNTIMES.items()
         if metric in results[key]
     ]
@@ -198,11 +198,14 @@ def _metrics(results: dict[str, Any], command: str) -> list[Metric]:
 def _per_class(results: dict[str, Any]) -> dict[str, dict[str, float]]:
     """`keras`, `lce` -> class name -> recall or IoU; the names are in the order of their labels."""
     kind = _kind(results)
-    return {key: results[key][kind] for key in RUNTIMES}
+    return {
+        key: {n: math.nan if v is None else v for n, v in results[key][kind].items()}
+        for key in RUNTIMES
+    }
 
 
 def _kind(results: dict[str, Any]) -> str:
-    return "recall" if results["headline"] == "accuracy" else "iou"
+    return next(iter(kind_in(results).class_labels))
 
 
 def _command(recipe: Recipe, zoo: Path) -> str:
@@ -261,8 +264,12 @@ def _card(entry: Entry, run: _Run, command: str) -> str:
         phases=[phase for phase in run.recipe.phases if phase.epochs],
         data=_data(run.recipe),
         command=command,
-        figures={label: key for key, label in METRICS.items() if key in run.results["keras"]},
-        kind={"recall": "recall", "iou": "IoU"}[_kind(run.results)],
+        figures={
+            label: key
+            for key, label in kind_in(run.results).labels.items()
+            if key in run.results["keras"]
+        },
+        kind=kind_in(run.results).class_labels[_kind(run.results)],
         per_class=per_class,
         weakest=min(known, key=known.__getitem__),
         warning=disagreement(run.results),

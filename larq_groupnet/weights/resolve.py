@@ -5,7 +5,6 @@ Nothing here imports TensorFlow, but for `load_into`.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -13,10 +12,16 @@ from typing import TYPE_CHECKING
 
 import h5py
 
-from larq_groupnet.config import DEPTHS, GroupNetConfig
 from larq_groupnet.errors import MissingFileError
 from larq_groupnet.hints import did_you_mean
-from larq_groupnet.registry import get_config
+from larq_groupnet.network.config import (
+    OPTIONS,
+    GroupNetConfig,
+    fields_of_task,
+    unused_options,
+)
+from larq_groupnet.network.kinds import LAYOUTS
+from larq_groupnet.network.layouts import basic
 from larq_groupnet.weights import by_name, packed
 from larq_groupnet.weights.metadata import compare
 from larq_groupnet.weights.registry import (
@@ -31,9 +36,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _SUFFIXES = (".h5", ".keras", ".safetensors")
-_OPTIONS = tuple(field.name for field in dataclasses.fields(GroupNetConfig))
+_OPTIONS = tuple(OPTIONS)
 # What a segmentation network does not take over from a classifier's weights, nor the reverse.
-_OF_THE_TASK = ("head", "num_classes", "input_shape", "output_stride", "atrous_rates", "dropout")
+_OF_THE_TASK = fields_of_task()
 
 
 def resolve(
@@ -73,8 +78,7 @@ def adopt(
     weights: str | Path | None,
     model: str,
     config: GroupNetConfig,
-    given: Collection[str] | None = None,
-    also: Collection[str] = (),
+    given: Collection[str],
 ) -> GroupNetConfig:
     """The configuration that a call means which gives weights, and few options beside them.
 
@@ -82,9 +86,7 @@ def adopt(
         weights: As for `resolve`, or `None`.
         model: Name of the model that wants them.
         config: The model's configuration without regard to the weights.
-        given: Options that the user gave: they stay as they are. `None` for those that differ from
-            `get_config(model)`, so that one given with its default value counts as not given.
-        also: Options that stay as they are beside these.
+        given: Options that the user gave, whatever their value: they stay as they are.
 
     Returns:
         `config` with all other options as the registered weights were made with. Where they were
@@ -101,13 +103,14 @@ def adopt(
     family = [entry for entry in named if _family(entry.model) == _family(model)]
     if not family:
         raise _unknown(str(weights), model, config.layout)
-    if given is None:
-        default = get_config(model)
-        given = [name for name in _OPTIONS if getattr(config, name) != getattr(default, name)]
     entry = _nearest(family, model, config, given)
-    kept = {*given, *also, *(() if entry.model == model else _OF_THE_TASK)}
+    kept = {*given, *(() if entry.model == model else _OF_THE_TASK)}
     theirs = entry.metadata.config
-    return config.replace(**{name: getattr(theirs, name) for name in _OPTIONS if name not in kept})
+    values = {n: getattr(config if n in kept else theirs, n) for n in _OPTIONS}
+    # What the network to be has no use for, and nobody asked for.
+    for name in unused_options(values["decomposition"], values["head"]) - {*given}:
+        values[name] = getattr(GroupNetConfig, name)
+    return config.replace(**values)
 
 
 def load_into(model: tf.keras.Model, config: GroupNetConfig, path: str | Path) -> None:
@@ -129,9 +132,7 @@ def load_into(model: tf.keras.Model, config: GroupNetConfig, path: str | Path) -
     if h5py.is_hdf5(path):
         by_name.load_h5(model, Path(path))
         return
-    from larq_groupnet.network.build import load_weights
-
-    load_weights(model, path)
+    by_name.load_weights(model, path)
 
 
 def is_path(weights: str | Path) -> bool:
@@ -193,7 +194,7 @@ def _ways(layout: str) -> list[str]:
         f"train them: python train.py --model groupnet_{layout} --dataset imagenet2012 "
         f"--output_dir runs/groupnet_{layout} (then weights='runs/groupnet_{layout}/binary.h5')"
     )
-    if DEPTHS[layout][0] != "basic":
+    if LAYOUTS[layout].convolutions is not basic:
         return [f"the authors published no checkpoint of {layout}; {train}"]
     return [
         "import the authors' checkpoint: "

@@ -15,7 +15,7 @@ from conftest import ROOT
 
 import larq_groupnet
 from larq_groupnet import ConfigError, GroupNetConfig, build, complexity, presets
-from larq_groupnet.registry import get_config
+from larq_groupnet.family import MODELS, Arguments, SegmentationArguments, get_config
 
 SMALL = {"input_shape": (32, 32, 3), "num_classes": 7, "num_bases": 1, "width": 0.0625}
 
@@ -58,7 +58,7 @@ def test_every_option_is_a_keyword_with_its_default(depth):
     defaults = {field.name: field.default for field in dataclasses.fields(GroupNetConfig)}
     del defaults["layout"]
     # The size of the images decides about the strides.
-    of_zoo = {"input_shape": None, "input_tensor": None, "weights": None, "include_top": True}
+    of_zoo = {"input_tensor": None, "weights": None, "include_top": True}
     expected = {**defaults, **of_zoo, "stem_stride": None, "output_stride": None}
     assert {argument.name: argument.default for argument in arguments} == expected
     for wrong in ("layout", "num_base"):
@@ -66,6 +66,16 @@ def test_every_option_is_a_keyword_with_its_default(depth):
             function(**{wrong: "resnet34"})
     with pytest.raises(TypeError, match="positional"):
         function((32, 32, 3))
+
+
+def test_typed_arguments_are_those_of_the_signatures():
+    """Type checkers read the TypedDicts, everybody else the signatures."""
+    named = set(SegmentationArguments.__annotations__)
+    assert named == set(inspect.signature(larq_groupnet.GroupNetDSP).parameters)
+    assert named - {"layout"} == set(Arguments.__annotations__)
+    for name in larq_groupnet.list_models():
+        assert set(MODELS[name].arguments) <= named
+        assert set(MODELS[name].arguments) | set(MODELS[name].fixed) == named
 
 
 @pytest.mark.parametrize("depth", [18, 34])

@@ -148,7 +148,7 @@ def test_a_later_phase_starts_from_the_phase_before_it(monkeypatch, tmp_path):
 
 def test_a_release_file_is_evaluated_as_it_was_trained(digits):
     from larq_groupnet.runs.saved import trained_recipe
-    from larq_groupnet.training.run import evaluate_only
+    from larq_groupnet.inference.evaluate import evaluate_only
 
     (file,) = (ROOT / "larq_groupnet/weights/files").glob("groupnet_resnet18-digits-*")
     other = override(RECIPE, [("input_shape", "(16, 16, 3)"), ("central_crop", "0.5")])

@@ -8,11 +8,12 @@ from conftest import ROOT
 from reference import randomise
 
 from larq_groupnet import GroupNetResNet18
-from larq_groupnet.network.build import build, copy_weights
+from larq_groupnet.network.build import build
 from larq_groupnet.registry import get_config
 from larq_groupnet.training import Phase, Recipe, RecipeError, load_recipe
 from larq_groupnet.training.start import load_start, with_start
 from larq_groupnet.weights import packed
+from larq_groupnet.weights.by_name import copy_weights
 from larq_groupnet.weights.registry import register
 
 TINY = {"stage_blocks": (1, 1, 1, 1), "width": 0.0625, "num_bases": 2}

@@ -9,8 +9,7 @@ import pytest
 import tensorflow as tf
 
 from larq_groupnet.network import complexity
-from larq_groupnet.presets import classifier
-from larq_groupnet.recipes.published import CLASSIFIER_SEARCH, digits
+from larq_groupnet.recipes import load_recipes
 from larq_groupnet.training import Interrupted, RecipeError
 from larq_groupnet.training.callbacks import TrainingError
 from larq_groupnet.tuning import oracles
@@ -20,7 +19,8 @@ from larq_groupnet.tuning.space import Budget, make_space
 from larq_groupnet.tuning.trial import GroupNetHyperModel
 from larq_groupnet.tuning.tuner import ENVIRONMENT, STARTS, SearchTuner, explained, role
 
-RECIPE = digits("net", classifier("resnet18", (16, 16, 1), num_classes=10, width=0.25))
+ZOO = load_recipes("groupnet_resnet18")
+RECIPE = ZOO.find("digits")
 METRIC = "val_accuracy"
 
 
@@ -54,7 +54,7 @@ def accuracy(recipe):
 
 
 def space(changes=(), **budget):
-    return make_space(RECIPE, CLASSIFIER_SEARCH["digits"], changes, "2,7", Budget(**budget))
+    return make_space(RECIPE, ZOO.search["digits"], changes, "2,7", Budget(**budget))
 
 
 def bases_only(choices, **budget):

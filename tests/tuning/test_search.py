@@ -78,7 +78,7 @@ def killed(digits, tmp_path_factory):
 def test_a_killed_search_goes_on_within_the_trial(killed):
     folder, _ = killed
     screen = folder.with_suffix(".out").read_text()
-    assert "Going on in epoch 2, step 1" in screen
+    assert "Resuming in epoch 2, step 1" in screen
     results = json.loads((folder / "results.json").read_text())
     assert [row["trial"] for row in results["trials"]] == ["0", "1"]
     with (folder / "trials/trial_0/run/history.csv").open() as file:

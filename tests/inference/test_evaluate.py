@@ -10,10 +10,11 @@ from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, top_
 
 from larq_groupnet import GroupNetConfig, build
 from larq_groupnet.data import VOID
-from larq_groupnet.tasks.task import Classification, Segmentation
+from larq_groupnet.inference.evaluate import evaluate_only
+from larq_groupnet.tasks.classification import Classification
+from larq_groupnet.tasks.segmentation import Segmentation
+from larq_groupnet.tasks.tallies import LabelCounts
 from larq_groupnet.training import Phase, Recipe, RecipeError, override
-from larq_groupnet.training.evaluate import LabelCounts
-from larq_groupnet.training.run import evaluate_only
 
 
 def test_counts_over_batches_equal_scikit_learn():
