@@ -1,4 +1,4 @@
-"""Datasets, and the batches that a network reads. Importing this package does not import TensorFlow.
+"""Datasets, and the batches that a network reads. Importing this does not import TensorFlow.
 
 The way of an example, and the module of each step:
 

@@ -190,7 +190,7 @@ def _text(label: Any) -> str:
     return label.decode() if isinstance(label, bytes) else str(label)
 
 
-def _labels(split: str, targets: Sequence[Any], names: Sequence[str] | None) -> Sequence[Any]:
+def _labels(split: str, targets: Sequence[Any], names: Sequence[str] | None) -> Any:
     """Labels as integers `(n,)`, whatever they came as; masks as they are."""
     if not _is_label(targets) and not _is_one_hot(targets):
         return targets

@@ -24,12 +24,11 @@ class Examples(Protocol):
     """The examples of one role, not decoded, in an order that is stored or drawn.
 
     Both orders yield a handle of each example: a number, or a serialised record.
-
-    Attributes:
-        count: How many there are.
     """
 
-    count: int
+    @property
+    def count(self) -> int:
+        """How many there are."""
 
     def stored(self) -> tf.data.Dataset:
         """The handles once, as they are stored."""
@@ -80,9 +79,13 @@ class Dataset(abc.ABC):
         if not self.sizes:
             return None
         examples = self.examples("train")
-        shapes = examples.stored().take(count).map(
-            lambda handle: tf.shape(self.decode_image(examples.fetch(handle)[0]))[:2],
-            tf.data.AUTOTUNE,
+        shapes = (
+            examples.stored()
+            .take(count)
+            .map(
+                lambda handle: tf.shape(self.decode_image(examples.fetch(handle)[0]))[:2],
+                tf.data.AUTOTUNE,
+            )
         )
         heights, widths = zip(*shapes.as_numpy_iterator(), strict=True)
         return int(max(heights)), int(max(widths))

@@ -11,8 +11,8 @@ from typing import Any
 import tensorflow as tf
 
 from larq_groupnet.data import VOID, DatasetWarning, dataset
-from larq_groupnet.data.check import Findings, look
 from larq_groupnet.data.base import Dataset, Examples, Part, decoded
+from larq_groupnet.data.check import Findings, look
 from larq_groupnet.data.labels import (
     LEVELS,
     MOST_UNNAMED,
@@ -214,9 +214,10 @@ def _named(root: Path, layout: Layout, found: Findings, levels: bool) -> Layout:
             warnings.warn(f"{root}: no mask holds {', '.join(missing)}", DatasetWarning, 3)
     if len(names) < 2:
         raise FolderError(
-            f"masks: expected two or more classes in {root}; {', '.join(map(str, voids)) or 'nothing'}"
-            f" stands for void, never for a class. Received: values {values}. If masks are black "
-            "and white, and white is a class: folder:PATH?void=none&mapping=levels"
+            f"masks: expected two or more classes in {root}; "
+            f"{', '.join(map(str, voids)) or 'nothing'} stands for void, never for a class. "
+            f"Received: values {values}. If masks are black and white, and white is a class: "
+            "folder:PATH?void=none&mapping=levels"
         )
     return Layout(layout.splits, names, meaning, layout.left_out)
 

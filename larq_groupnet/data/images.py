@@ -222,7 +222,7 @@ def _turned(image: tf.Tensor, data: tf.Tensor) -> tf.Tensor:
 
 def _stored_orientation(data: Any) -> np.ndarray:
     with Image.open(io.BytesIO(_bytes(data))) as image:
-        return np.int32(_orientation(image))
+        return np.array(_orientation(image), np.int32)
 
 
 def _orientation(image: Image.Image) -> int:

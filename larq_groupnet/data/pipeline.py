@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -47,7 +46,7 @@ class Pipeline:
         mixing: Mixing | None = None,
     ):
         self.dataset = dataset if isinstance(dataset, Dataset) else RecordDataset(dataset)
-        self.reading = Reading(tuple(size), normalisation, central_crop)
+        self.reading = Reading((size[0], size[1]), normalisation, central_crop)
         self.batch_size = batch_size
         self.seed = seed
         self.augmentation = augmentation
@@ -157,11 +156,14 @@ class Pipeline:
     def _augmented(
         self, image: tf.Tensor, target: tf.Tensor, seed: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        target, change, part = self.dataset.decode_target(target), self.augmentation, None
-        if getattr(change, "part", None) is not None:  # No more of a file is decoded.
-            part, change = functools.partial(change.part, seed=seed), change.change
-        pixels = tf.cast(self.dataset.decode_image(image, part), tf.float32)
-        image, target = change(pixels, target, self.size, seed)
+        target, change = self.dataset.decode_target(target), self.augmentation
+        if isinstance(change, augment.Augmentation) and change.part is not None:
+            # No more of a file is decoded than this part.
+            begin, change = change.part, change.change
+            image = self.dataset.decode_image(image, lambda shape: begin(shape, seed))
+        else:
+            image = self.dataset.decode_image(image)
+        image, target = change(tf.cast(image, tf.float32), target, self.size, seed)
         found = self._finish(image, target)
         return (*found, self.mixing.own(self.size, seed)) if self.mixing else found
 

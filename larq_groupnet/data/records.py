@@ -38,11 +38,12 @@ class RecordDataset(Dataset):
     def __init__(self, builder: tfds.core.DatasetBuilder):
         self.builder, self.name = builder, builder.name
         features, source = builder.info.features, SOURCES.get(builder.name)
+        self._lookup: np.ndarray | None = None
         if source is not None:
             self._keys, self.target = (source.image, source.mask), "mask"
             self.classes, self._lookup = source.names, source.lookup
         else:
-            self._keys, self._lookup = ("image", _target(builder)), None
+            self._keys = ("image", _target(builder))
             self.target = "label" if self._keys[1] == "label" else "mask"
             self.classes = tuple(features[self._keys[1]].names or ())
         self.channels = features[self._keys[0]].shape[-1]
@@ -156,8 +157,8 @@ def _builder(name: str, data_dir: str | Path) -> tfds.core.DatasetBuilder:
         return builder
     near = did_you_mean(name, [*registered, *tfds.list_builders()])
     raise DatasetError(
-        f"unknown dataset {name!r}.{near} Choices: {', '.join(registered.choices)}, every name that "
-        f"TFDS has, and every dataset of TFDS in {data_dir}"
+        f"unknown dataset {name!r}.{near} Choices: {', '.join(registered.choices)}, every name "
+        f"that TFDS has, and every dataset of TFDS in {data_dir}"
     ) from error
 
 

@@ -121,9 +121,9 @@ def test_labels_of_every_form_are_understood(kind, named):
 
 
 def test_labels_of_no_form_are_refused():
+    rows = np.eye(3)[LABELS]
+    rows[4] = 0.5
     with pytest.raises(DatasetError, match=r"with one 1 and zeros in each row. Received: .* at 4"):
-        rows = np.eye(3)[LABELS]
-        rows[4] = 0.5
         from_arrays("soft", (IMAGES, rows))
     with pytest.raises(DatasetError, match=r"labels among.*'dgo' at 1\. Did you mean 'dog'"):
         from_arrays("typo", (IMAGES[:2], ["cat", "dgo"]), class_names=["cat", "dog"])

@@ -280,7 +280,7 @@ def wrong_label(root):
 
 def coloured_mask(root):
     picture(root / "masks" / "train" / "1.png")
-    return "masks/train/1.png: a mask is a palette or grey 8-bit PNG, not a PNG of mode 'RGB'; for colours"
+    return "masks/train/1.png: a mask is a palette or grey 8-bit PNG, not a PNG of mode 'RGB'"
 
 
 def too_high(root):

@@ -1,4 +1,4 @@
-"""Preprocessing for ImageNet against NumPy, the evaluation and larq-zoo, and class names by Keras' own file."""
+"""Preprocessing for ImageNet: NumPy, the evaluation, larq-zoo; class names by Keras' own file."""
 
 import json
 
@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from larq_groupnet.data.arrays import from_arrays
-from larq_groupnet.data.images import MEAN_RGB, STDDEV_RGB
 from larq_groupnet.data.imagenet import decode_predictions, preprocess_input
+from larq_groupnet.data.images import MEAN_RGB, STDDEV_RGB
 from larq_groupnet.data.pipeline import Pipeline
 
 
