@@ -1,6 +1,7 @@
 """Preprocessing for ImageNet: NumPy, the evaluation, larq-zoo; class names by Keras' own file."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -72,9 +73,8 @@ def test_only_one_coloured_image_is_preprocessed(size):
 @pytest.fixture
 def class_index(tmp_path, monkeypatch):
     """A class index where Keras looks for it, so that it is not downloaded."""
-    from keras.src.applications import imagenet_utils
-    from keras.src.utils import data_utils
-
+    named = tf.keras.applications.imagenet_utils.decode_predictions
+    imagenet_utils = sys.modules[named.__module__]
     folder = tmp_path / ".keras" / "models"
     folder.mkdir(parents=True)
     index = {str(i): [f"n{i:08d}", f"class_{i}"] for i in range(1000)}
@@ -82,7 +82,7 @@ def class_index(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     # Keras keeps the index for the process, and knows the real file by its hash.
     monkeypatch.setattr(imagenet_utils, "CLASS_INDEX", None)
-    monkeypatch.setattr(data_utils, "validate_file", lambda *_, **__: True)
+    monkeypatch.setattr(imagenet_utils.data_utils, "validate_file", lambda *_, **__: True)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, tf.constant, np.ndarray.tolist])
