@@ -24,7 +24,7 @@ setup(
     package_dir={"larq_groupnet.recipes.zoo": "zoo"},
     entry_points={"console_scripts": ["larq-groupnet = larq_groupnet.cli:main"]},
     package_data={
-        "larq_groupnet": ["py.typed", "weights/*.json", "weights/files/*", "weights/templates/*"]
+        "larq_groupnet": ["py.typed", "weights/*.json", "weights/files/*", "training/templates/*"]
     },
     python_requires=">=3.10,<3.14",
     install_requires=[
@@ -48,6 +48,7 @@ setup(
         "jinja2>=3",
         "pillow>=9.4",
         "requests>=2.28",
+        "pooch>=1.8",
         "safetensors>=0.4",
         "terminaltables>=3.1",
         "wrapt>=1.14",

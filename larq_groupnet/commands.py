@@ -288,9 +288,9 @@ def summary(source: str, options: Mapping[str, Any], as_json: bool) -> None:
 
 
 def _config(source: str, options: Mapping[str, Any]) -> Any:
+    from larq_groupnet.family import arguments, get_config, list_models
     from larq_groupnet.recipes.choose import choose
     from larq_groupnet.recipes.overrides import parse_options, split_option
-    from larq_groupnet.family import arguments, get_config, list_models
     from larq_groupnet.runs.folders import recipe_to_resume
 
     size = [f"input_size={options['input_size']}"] if options["input_size"] else []
@@ -321,7 +321,7 @@ def weights(words: Collection[str], output: Path) -> int:
             print(registry.table(states))
             return 1 if any(state == "damaged" for _, state in states) else 0
         case ("publish", run, name, *licence):
-            from larq_groupnet.weights.publish import publish
+            from larq_groupnet.training.publish import publish
 
             terms = "".join(licence) or "Not stated: ask whoever published these weights."
             entry = publish(Path(run).expanduser(), name, output, licence=terms)

@@ -65,6 +65,8 @@ def _with_fields(model: str) -> Any:
 
 _Classifier: Any = _with_fields("groupnet_resnet18")
 _Segmentation: Any = _with_fields("groupnet_dsp")
+_BiReal: Any = _with_fields("birealnet18")
+_Real: Any = _with_fields("resnet18")
 
 
 @factory
@@ -93,3 +95,17 @@ class GroupNetDSPFactory(_Segmentation):
     """Builds `larq_groupnet.GroupNetDSP`, with its arguments as fields."""
 
     model_name = "groupnet_dsp"
+
+
+@factory
+class BiRealNet18Factory(_BiReal):
+    """Builds `larq_groupnet.BiRealNet18`, with its arguments as fields."""
+
+    model_name = "birealnet18"
+
+
+@factory
+class ResNet18Factory(_Real):
+    """Builds `larq_groupnet.ResNet18`, with its arguments as fields."""
+
+    model_name = "resnet18"

@@ -115,7 +115,7 @@ def model(
             `output_stride` may be `None` for what the size of the images says.
 
     Returns:
-        The decorator of a function of keyword arguments that returns `get_model(name, **options)`.
+        The decorator of a function of keyword arguments that returns `build_model(name, options)`.
         It gets a signature with every argument and its default.
     """
     of_config = {name: getattr(GroupNetConfig, name) for name in OPTIONS}
@@ -179,13 +179,13 @@ def GroupNetResNet18(  # noqa: D417 (GroupNetConfig explains the others)
         FileNotFoundError: If `weights` names no file.
         MismatchError: If the weights are those of another network; lists the differences.
     """
-    return _build("groupnet_resnet18", options)
+    return build_model("groupnet_resnet18", options)
 
 
 @model("groupnet_resnet34", fixed={"layout": "resnet34"}, stem_stride=None, output_stride=None)
 def GroupNetResNet34(**options: Unpack[Arguments]) -> tf.keras.Model:
     """Group-Net with the layout of ResNet-34; arguments as `GroupNetResNet18`."""
-    return _build("groupnet_resnet34", options)
+    return build_model("groupnet_resnet34", options)
 
 
 @model("groupnet_resnet50", fixed={"layout": "resnet50"}, stem_stride=None, output_stride=None)
@@ -195,7 +195,7 @@ def GroupNetResNet50(**options: Unpack[Arguments]) -> tf.keras.Model:
     The stride of a stage is on the 3x3 convolution of its first block. The authors published
     numbers for this network and no code.
     """
-    return _build("groupnet_resnet50", options)
+    return build_model("groupnet_resnet50", options)
 
 
 @model(
@@ -246,7 +246,7 @@ def GroupNetDSP(  # noqa: D417 (GroupNetResNet18 and GroupNetConfig explain the 
         FileNotFoundError: If `weights` is a path to no file.
         MismatchError: If the weights are those of another backbone; lists the differences.
     """
-    return _build("groupnet_dsp", options)
+    return build_model("groupnet_dsp", options)
 
 
 @model(
@@ -270,7 +270,7 @@ def BiRealNet18(**options: Unpack[Arguments]) -> tf.keras.Model:
     One binary branch with a shortcut around every convolution; no ReLU; where the width changes, an
     average pool and a real 1x1 convolution. Arguments as `GroupNetResNet18`.
     """
-    return _build("birealnet18", options)
+    return build_model("birealnet18", options)
 
 
 @model(
@@ -293,7 +293,7 @@ def ResNet18(**options: Unpack[Arguments]) -> tf.keras.Model:
 
     Arguments as `GroupNetResNet18`, but for those of the bases and of binary layers.
     """
-    return _build("resnet18", options)
+    return build_model("resnet18", options)
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -382,7 +382,13 @@ def build(
     return built
 
 
-def _build(name: str, given: Mapping[str, Any]) -> tf.keras.Model:
+def build_model(name: str, given: Mapping[str, Any]) -> tf.keras.Model:
+    """What the function of a model returns: the network, with weights if they are given.
+
+    Args:
+        name: Name of the model.
+        given: The arguments that its function was given.
+    """
     config = get_config(name, **given)
     tensor, weights = given.get("input_tensor"), given.get("weights")
     return build(config, input_tensor=tensor, weights=weights, name=name)

@@ -43,7 +43,7 @@ ELSEWHERE = {
     "voc2012_aug": "needs VOC 2012 and SBD",
     "cifar10": "needs CIFAR-10",
     "camvid": "needs CamVid",
-    "--set num_bases=\"": "flags to append to a command, not a command",
+    '--set num_bases="': "flags to append to a command, not a command",
 }
 """What a command contains -> why it does not run here."""
 

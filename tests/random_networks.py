@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from larq_groupnet.config import ConfigError, GroupNetConfig
+from larq_groupnet import ConfigError, GroupNetConfig
 
 
 def random_config(rng: np.random.RandomState) -> GroupNetConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from larq_groupnet.network import names
 from larq_groupnet.network.blocks import stem
@@ -61,12 +61,3 @@ def build(
     if input_tensor is not None:
         inputs = tf.keras.utils.get_source_inputs(input_tensor)
     return tf.keras.Model(inputs, x, name=name)
-
-
-def __getattr__(name: str) -> Any:
-    # TODO(lead): drop, when nothing imports them from here.
-    if name in ("copy_weights", "load_weights"):
-        from importlib import import_module
-
-        return getattr(import_module("larq_groupnet.weights.by_name"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -77,8 +77,7 @@ def format_json(target: Any) -> str:
 def _of_config(config: GroupNetConfig) -> dict[str, Tally]:
     ops = CountOps(config)
     height, width, channels = config.input_shape
-    network(ops, Map(height or 0, width or 0, channels))
-    return ops.tallies
+    return ops.tallies(network(ops, Map(height or 0, width or 0, channels)))
 
 
 def _of_model(model: Any) -> dict[str, Tally]:

@@ -20,6 +20,7 @@ class Map(NamedTuple):
         height: In pixels.
         width: In pixels.
         channels: Length of the last axis.
+        node: Which of `CountOps` gave it.
         field: Side in pixels of the image of what one of its pixels depends on.
         step: Pixels of the image from one of its pixels to the next.
     """
@@ -27,8 +28,15 @@ class Map(NamedTuple):
     height: int
     width: int
     channels: int
+    node: int = 0
     field: int = 1
     step: int = 1
+
+
+Node = tuple[str, Sequence[int], int, int, int, int, int, int, int, bool]
+"""One operation: its name, the numbers of the nodes that it reads, its receptive field; parameters
+and their bits, MACs and theirs; multiplications, additions; whether the twin has it, too. A plain
+tuple, because a network has a thousand."""
 
 
 class Tally:
@@ -54,21 +62,48 @@ class Tally:
 
 
 class CountOps(Ops):
-    """Adds up what each operation costs; the methods say what each does in `Ops`.
+    """Notes what each operation costs; the methods say what each does in `Ops`.
 
-    Attributes:
-        tallies: Part of the network, as `names.part` gives it -> its sums.
+    Like Keras, `tallies` leaves out what the output of the network does not depend on.
     """
 
     def __init__(self, config: GroupNetConfig):
         super().__init__(config)
-        self.tallies: dict[str, Tally] = defaultdict(Tally)
-        self._by_start: dict[str, Tally] = {}
+        self._nodes: list[Node] = [("image", (), 1, 0, 32, 0, 32, 0, 0, False)]
         self._bits = 32, 32
         if config.binary:
             inputs = bits_of(config.input_quantizer)
             kernel = bits_of(config.kernel_quantizer) if config.binary is True else 32
             self._bits = kernel, max(kernel, inputs)
+
+    def tallies(self, output: Map) -> dict[str, Tally]:
+        """Part of the network, as `names.part` gives it -> the sums of what `output` needs."""
+        tallies: dict[str, Tally] = defaultdict(Tally)
+        by_start: dict[str, Tally] = {}
+        needed = bytearray(len(self._nodes))
+        needed[output.node] = True
+        # Each node stands behind its inputs.
+        for number in range(output.node, 0, -1):
+            if not needed[number]:
+                continue
+            node = self._nodes[number]
+            name, inputs, field, params, bits, macs, mac_bits, products, sums, in_twin = node
+            for each in inputs:
+                needed[each] = True
+            start = name[:7]  # "stage2_" says the part.
+            tally = by_start.get(start) or by_start.setdefault(start, tallies[names.part(name)])
+            if field > tally.field:
+                tally.field = field
+            if params:
+                tally.params[bits] += params
+            if macs:
+                tally.macs[mac_bits] += macs
+            tally.multiplications += products
+            tally.additions += sums
+            if in_twin and not names.is_extra_base(name):
+                tally.twin_params += params
+                tally.twin_macs += macs
+        return tallies
 
     def channels(self, x: Map) -> int:
         return x.channels
@@ -90,9 +125,7 @@ class CountOps(Ops):
             lost = (kernel - 1) * rate
             x = x._replace(height=x.height - lost, width=x.width - lost)
         y = self._convolution(x, filters, kernel, name, stride, rate, (32, 32))
-        if bias:
-            self._vector(filters, name)
-        return y
+        return self._vector(y, filters, name) if bias else y
 
     def binary_conv(
         self, x: Map, filters: int, kernel: int, name: str, *, stride: int = 1, rate: int = 1
@@ -100,37 +133,28 @@ class CountOps(Ops):
         return self._convolution(x, filters, kernel, name, stride, rate, self._bits)
 
     def norm(self, x: Map, name: str) -> Map:
-        self._vector(2 * x.channels, name)
-        return x
+        return self._vector(x, 2 * x.channels, name)
 
     def relu(self, x: Map, name: str) -> Map:
         return x
 
     def add(self, tensors: Sequence[Map], name: str) -> Map:
-        y = _joined(tensors)
-        self._tally(name).additions += (len(tensors) - 1) * _elements(y)
-        return y
+        return self._joined(tensors, name, additions=len(tensors) - 1)
 
     def concatenate(self, tensors: Sequence[Map], name: str) -> Map:
-        return _joined(tensors)._replace(channels=sum(x.channels for x in tensors))
+        y = self._joined(tensors, name)
+        return y._replace(channels=sum(x.channels for x in tensors))
 
     def gate(self, x: Map, own: Sequence[Map], name: str) -> list[Map]:
-        y = _joined([x, *own])
-        tally, elements = self._tally(name), len(own) * _elements(y)
-        tally.params[32] += len(own) if self.config.gate == "base" else 1
-        tally.multiplications += 2 * elements
-        tally.additions += elements
-        return [y] * len(own)
+        bases = len(own)
+        params = bases if self.config.gate == "base" else 1
+        y = self._joined([x, *own], name, params, 2 * bases, bases)
+        return [y] * bases
 
     def aggregate(self, tensors: Sequence[Map], name: str) -> Map:
-        y = _joined(tensors)
-        tally, elements, bases = self._tally(name), _elements(y), len(tensors)
-        learned = self.config.aggregation == "scales"
-        if learned:
-            tally.params[32] += bases
-        tally.multiplications += (bases if learned else 1) * elements
-        tally.additions += (bases - 1) * elements
-        return y
+        bases = len(tensors)
+        learned = bases if self.config.aggregation == "scales" else 0
+        return self._joined(tensors, name, learned, learned or 1, bases - 1)
 
     def max_pool(self, x: Map, size: int, stride: int, name: str, *, padding: str = "same") -> Map:
         return self._pool(x, size, stride, name)
@@ -142,7 +166,7 @@ class CountOps(Ops):
         return x._replace(height=1, width=1)
 
     def broadcast(self, pixel: Map, like: Map, name: str) -> Map:
-        return like._replace(channels=pixel.channels)
+        return self._joined([like, pixel], name)._replace(channels=pixel.channels)
 
     def resize(self, x: Map, factor: int, name: str, *, final: bool = False) -> Map:
         return x._replace(height=x.height * factor, width=x.width * factor)
@@ -156,18 +180,12 @@ class CountOps(Ops):
     def softmax(self, x: Map, name: str) -> Map:
         return x
 
-    def _tally(self, name: str) -> Tally:
-        start = name[:7]  # "stage2_" says it, and a thousand look-ups are half of the time.
-        if start not in self._by_start:
-            self._by_start[start] = self.tallies[names.part(name)]
-        return self._by_start[start]
-
     def _pool(self, x: Map, size: int, stride: int, name: str) -> Map:
-        field = x.field + (size - 1) * x.step
-        tally = self._tally(name)
-        tally.field = max(tally.field, field)
-        height, width = -(-x.height // stride), -(-x.width // stride)
-        return Map(height, width, x.channels, field, x.step * stride)
+        height, width, channels, node, field, step = x
+        field += (size - 1) * step
+        self._nodes.append((name, (node,), field, 0, 32, 0, 32, 0, 0, False))
+        height, width = -(-height // stride), -(-width // stride)
+        return Map(height, width, channels, len(self._nodes) - 1, field, step * stride)
 
     def _convolution(
         self,
@@ -179,36 +197,34 @@ class CountOps(Ops):
         rate: int,
         bits: tuple[int, int],
     ) -> Map:
-        height, width, channels, field, step = x
+        height, width, channels, node, field, step = x
         if stride > 1:
             height, width = -(-height // stride), -(-width // stride)
-        weights = kernel * kernel * channels * filters
-        macs = weights * height * width
-        tally = self._tally(name)
-        tally.params[bits[0]] += weights
-        tally.macs[bits[1]] += macs
-        if not names.is_extra_base(name):
-            tally.twin_params += weights
-            tally.twin_macs += macs
+        params = kernel * kernel * channels * filters
+        macs = params * height * width
         field += (kernel - 1) * rate * step
-        if field > tally.field:
-            tally.field = field
-        return Map(height, width, filters, field, step * stride)
+        self._nodes.append((name, (node,), field, params, bits[0], macs, bits[1], 0, 0, True))
+        return Map(height, width, filters, len(self._nodes) - 1, field, step * stride)
 
-    def _vector(self, length: int, name: str) -> None:
+    def _vector(self, x: Map, length: int, name: str) -> Map:
         """Real parameters that the twin has too: a bias, or the two of a normalisation."""
-        tally = self._tally(name)
-        tally.params[32] += length
-        if not names.is_extra_base(name):
-            tally.twin_params += length
+        height, width, channels, node, field, step = x
+        self._nodes.append((name, (node,), field, length, 32, 0, 32, 0, 0, True))
+        return Map(height, width, channels, len(self._nodes) - 1, field, step)
 
-
-def _elements(x: Map) -> int:
-    return x.height * x.width * x.channels
-
-
-def _joined(tensors: Sequence[Map]) -> Map:
-    """A tensor that depends on all of these, of which each has the same size."""
-    first = tensors[0]
-    field = max([x.field for x in tensors])
-    return first if first.field == field else first._replace(field=field)
+    def _joined(
+        self,
+        tensors: Sequence[Map],
+        name: str,
+        params: int = 0,
+        multiplications: int = 0,
+        additions: int = 0,
+    ) -> Map:
+        """Of tensors of one size; the work is per element."""
+        height, width, channels, _, _, step = tensors[0]
+        elements = height * width * channels
+        field = max([x.field for x in tensors])
+        inputs = [x.node for x in tensors]
+        products, sums = multiplications * elements, additions * elements
+        self._nodes.append((name, inputs, field, params, 32, 0, 32, products, sums, False))
+        return Map(height, width, channels, len(self._nodes) - 1, field, step)

@@ -11,15 +11,13 @@ from collections.abc import Iterator
 
 from larq_groupnet.network import names
 from larq_groupnet.network.blocks import aggregate, bases, block, blocks
-from larq_groupnet.network.kinds import decomposition
+from larq_groupnet.network.kinds import BLOCK_OPTIONS, decomposition
 from larq_groupnet.network.ops import Ops, Tensor
 
 Aggregates = Iterator[tuple[int, Tensor]]
 
-_BLOCK = ("aggregation", "shortcut", "projection", "relu")
 
-
-@decomposition("layer", uses=_BLOCK)
+@decomposition("layer")
 def layer_wise(ops: Ops, x: Tensor) -> Aggregates:
     """Every convolution is the aggregate of K binary ones on the same input (LBD)."""
     for stage, index in blocks(ops.config):
@@ -27,7 +25,7 @@ def layer_wise(ops: Ops, x: Tensor) -> Aggregates:
         yield stage, x
 
 
-@decomposition("group", uses=(*_BLOCK, "blocks_per_group"))
+@decomposition("group", uses=(*BLOCK_OPTIONS, "blocks_per_group"))
 def group_wise(ops: Ops, x: Tensor) -> Aggregates:
     """K chains of `blocks_per_group` blocks on the same input, aggregated (GBD)."""
     config = ops.config
@@ -42,7 +40,7 @@ def group_wise(ops: Ops, x: Tensor) -> Aggregates:
             streams = []
 
 
-@decomposition("gated", uses=(*_BLOCK, "gate", "first_base_sums"))
+@decomposition("gated", uses=(*BLOCK_OPTIONS, "gate", "first_base_sums"))
 def gated(ops: Ops, x: Tensor) -> Aggregates:
     """Each base reads a learned mixture of its own last output and the aggregate (Group-Net)."""
     config = ops.config

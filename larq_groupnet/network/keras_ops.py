@@ -13,6 +13,7 @@ from larq_groupnet.network.convolution import OnePaddedConv2D
 from larq_groupnet.network.layers import Aggregate, Broadcast, ConstantPad2D, SoftGate
 from larq_groupnet.network.ops import Ops
 from larq_groupnet.network.quantizers import of_clipped_kernels, of_inputs
+from larq_groupnet.network.synchronized import SynchronizedNorm
 
 layers = tf.keras.layers
 
@@ -100,14 +101,15 @@ class KerasOps(Ops):
         meets_tanh = (
             name == names.STEM_NORM and self.config.binary is False and self.config.stem_stride < 4
         )
-        fused = {"fused": False if meets_tanh else None}
-        options: dict[str, Any] = {"synchronized": True} if several else fused
-        return layers.BatchNormalization(
-            epsilon=self.config.batch_norm_epsilon,
-            momentum=self.config.batch_norm_momentum,
-            name=name,
-            **options,
-        )(x)
+        options: dict[str, Any] = {
+            "epsilon": self.config.batch_norm_epsilon,
+            "momentum": self.config.batch_norm_momentum,
+            "name": name,
+        }
+        if several and not meets_tanh:
+            return SynchronizedNorm(**options)(x)
+        options |= {"synchronized": True} if several else {"fused": False if meets_tanh else None}
+        return layers.BatchNormalization(**options)(x)
 
     def relu(self, x: tf.Tensor, name: str) -> tf.Tensor:
         return layers.ReLU(name=name)(x)

@@ -100,6 +100,9 @@ class Head:
         return self.build
 
 
+BLOCK_OPTIONS = ("aggregation", "shortcut", "projection", "relu")
+"""Optional options that the binary blocks have a use for."""
+
 LAYOUTS: Registry[Layout] = Registry("layout", ConfigError)
 DECOMPOSITIONS: Registry[Decomposition] = Registry("decomposition", ConfigError)
 HEADS: Registry[Head] = Registry("head", ConfigError)
@@ -134,7 +137,7 @@ def layout(
 
 
 def decomposition(
-    name: str, *, uses: Iterable[str] = ("aggregation", "shortcut"), binary: bool = True
+    name: str, *, uses: Iterable[str] = BLOCK_OPTIONS, binary: bool = True
 ) -> Callable[[Wiring], Wiring]:
     """Registers a wiring as the decomposition `name`.
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from larq_groupnet.network.kinds import Conv, layout
 
+NUM_STAGES = 4
+"""Stages of a ResNet."""
+
 BOTTLENECK_EXPANSION = 4
 
 

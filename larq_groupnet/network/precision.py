@@ -31,6 +31,9 @@ QUANTIZERS = {
     "dorefa_quantizer": Quantizer(2),
 }
 
+NOT_BINARY_QUANTIZERS = tuple(name for name, known in QUANTIZERS.items() if not known.engine)
+"""Those that Larq Compute Engine has no binary kernel for."""
+
 
 def bits_of(quantizer: Any) -> int:
     """Bits of the values that a quantizer gives: a name, Larq's object, or its config."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from larq_groupnet.config import NOT_BINARY_QUANTIZERS
 from larq_groupnet.data.pipeline import class_names, open_dataset
 from larq_groupnet.network.build import build
 from larq_groupnet.network.kinds import of_task
+from larq_groupnet.network.precision import NOT_BINARY_QUANTIZERS
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.tasks.task import kind_of, task
 

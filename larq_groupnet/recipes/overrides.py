@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.errors import RecipeError
+from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.recipes.recipe import SPECS, Phase, Recipe, unknown
 
 INPUT_SIZE = "input_size"

@@ -10,12 +10,12 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.data import AUGMENTATIONS
 from larq_groupnet.data.augment import choices
 from larq_groupnet.data.reading import NORMALISATIONS
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.hints import did_you_mean
+from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.tasks.task import kind_of
 
 Spec = str | Mapping[str, Any]

@@ -69,7 +69,7 @@ def draw_frontier(
 
 
 def search_table(results: Mapping[str, Any]) -> str:
-    """The frontier and uniform K, by OPs, from the `results.json` of a search."""
+    """The frontier and uniform K by OPs, then the failed trials, from `results.json`."""
     metric = capital(results.get("label", results["metric"]))
     rows = [[f"{results['name']} on {results['dataset']}", "K by stage", "OPs (M)",
              "memory (kB)", f"{metric}, validation"]]  # fmt: skip
@@ -84,7 +84,9 @@ def search_table(results: Mapping[str, Any]) -> str:
         ])  # fmt: skip
     table = AsciiTable(rows)
     table.justify_columns = dict.fromkeys((2, 3, 4), "right")
-    return str(table.table)
+    failed = [row for row in results["trials"] if row["value"] is None]
+    lines = [f"Trial {row['trial']} {row['status']}: {row['failure']}" for row in failed]
+    return "\n".join([str(table.table), *lines])
 
 
 def _columns(rows: Sequence[Row]) -> tuple[list[float], list[float]]:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.errors import MissingFileError, RecipeError, WeightsError
 from larq_groupnet.hints import did_you_mean
+from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.identity import read_classes
 
@@ -78,7 +78,7 @@ class Source:
         """
         from larq_groupnet.family import build
         from larq_groupnet.runs.saved import load_model
-        from larq_groupnet.weights.by_name import load_weights
+        from larq_groupnet.weights.resolve import load_weights
 
         if self.weights.suffix == RELEASE:
             return build(self.config, weights=self.weights, name=self.name)
@@ -109,10 +109,9 @@ def find_source(source: str | Path, recipe: Recipe | None = None) -> Source:
     if path.is_dir():
         return _of_run(path)
     if not path.is_file():
-        return _of_release(_registered(str(source)))
-    if path.suffix == RELEASE:
-        return _of_release(path)
-    found = _of_run_file(path) or _of_description(path)
+        path = _registered(str(source))
+    found = None if path.suffix == RELEASE else _of_run_file(path)
+    found = found or _described(path)
     if found is None and recipe is not None:
         found = Source(path, recipe.model, recipe.name, recipe=recipe)
     if found is None:
@@ -172,45 +171,19 @@ def _of_run_file(path: Path) -> Source | None:
     )
 
 
-def _of_description(path: Path) -> Source | None:
-    """What `import-checkpoint` writes: weights with a JSON file of the same name beside them."""
-    stem = path.name.removesuffix(".h5").removesuffix(".weights")
-    file = path.with_name(f"{stem}.json")
-    if not file.is_file():
+def _described(path: Path) -> Source | None:
+    """A release file, or weights that say what they are, inside or beside them."""
+    from larq_groupnet.weights.described import metadata_of
+
+    known = metadata_of(path)
+    if known is None:
         return None
-    try:
-        values = json.loads(file.read_text())
-        config = GroupNetConfig.from_dict(values["config"])
-    except (LookupError, TypeError, ValueError) as error:
-        raise WeightsError(
-            f"weights: expected the description of {path}, with its config. "
-            f"Received: {file}: {type(error).__name__}: {error}"
-        ) from error
-    return Source(
-        path,
-        config,
-        f"groupnet_{config.layout}",
-        tuple(values.get("classes", ())),
-        values.get("dataset", ""),
-        values.get("preprocessing", {}),
-    )
-
-
-def _of_release(path: Path) -> Source:
-    from larq_groupnet.weights import packed
-
-    metadata, _ = packed.read(path)
-    config, size = metadata.config, metadata.preprocessing.get("size")
+    config, size = known.config, known.preprocessing.get("size")
     if None in config.input_shape and size:
         config = config.replace(input_shape=(*size, config.input_shape[2]))
-    return Source(
-        path,
-        config,
-        "groupnet_dsp" if config.head not in ("classifier", None) else f"groupnet_{config.layout}",
-        metadata.classes,
-        metadata.dataset,
-        metadata.preprocessing,
-    )
+    dense = config.head not in ("classifier", None)
+    name = "groupnet_dsp" if dense else f"groupnet_{config.layout}"
+    return Source(path, config, name, known.classes, known.dataset, known.preprocessing)
 
 
 def _registered(name: str) -> Path:

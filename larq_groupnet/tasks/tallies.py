@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.metrics import confusion_matrix
 
 from larq_groupnet.data import VOID
 
 BOUNDARY_TOLERANCE = 0.0075
 """How far apart two boundaries may be, as a share of the image's diagonal; see `BoundaryCounts`."""
+
+
+class MeanTally:
+    """The mean of a value that every prediction has, over any number of batches.
+
+    Args:
+        name: Of the mean.
+        measure: Truth and scores of a batch -> the values.
+    """
+
+    def __init__(self, name: str, measure: Callable[[np.ndarray, np.ndarray], ArrayLike]):
+        self.name, self.measure = name, measure
+        self.total, self.count = 0.0, 0
+
+    def add(self, truth: np.ndarray, scores: np.ndarray) -> None:
+        """Adds a batch."""
+        values = np.asarray(self.measure(truth, scores), np.float64)
+        self.total += values.sum()
+        self.count += values.size
+
+    def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """The mean by name; NaN without values."""
+        return {self.name: self.total / self.count if self.count else float("nan")}
 
 
 class LabelCounts:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # Recipes ask a task what it allows, before TensorFlow is loa
     import numpy as np
     import tensorflow as tf
 
-    from larq_groupnet.config import GroupNetConfig
+    from larq_groupnet.network.config import GroupNetConfig
     from larq_groupnet.tasks.losses import Spec
 
 task: Registry[type[Task]] = Registry("task", ConfigError)
@@ -104,6 +104,7 @@ class Task:
         each = losses.call(spec or self.default_loss)
 
         def mean_loss(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+            scores = _with_values(scores)
             target = self.target(truth, scores, label_smoothing)
             return self.mean(each(self, target, scores), truth)
 
@@ -157,13 +158,27 @@ class Task:
             return tf.nn.log_softmax(scores)
         return tf.math.log(tf.maximum(scores, 1e-30))
 
+    def measure(self, truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+        """What `headline` is the mean of: a value for each prediction that counts.
+
+        A task whose metric is no mean has `metrics` and `tally` of its own instead.
+        """
+        raise NotImplementedError
+
     def metrics(self) -> list[tf.keras.metrics.Metric]:
         """What Keras reports while training; one of them is called `headline`."""
-        raise NotImplementedError
+        import tensorflow as tf
+
+        def measure(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+            return self.measure(truth, _with_values(scores))
+
+        return [tf.keras.metrics.MeanMetricWrapper(measure, name=self.headline)]
 
     def tally(self) -> Tally:
         """An empty tally."""
-        raise NotImplementedError
+        from larq_groupnet.tasks.tallies import MeanTally
+
+        return MeanTally(self.headline, self.measure)
 
     @staticmethod
     def add(tally: Any, truth: Any, scores: Any) -> None:
@@ -195,6 +210,11 @@ class Task:
         """
 
 
+def _with_values(scores: tf.Tensor) -> tf.Tensor:
+    """The scores of pixels with their last axis, which Keras takes away if it has length 1."""
+    return scores[..., None] if len(scores.shape) == 3 else scores
+
+
 def task_of(config: GroupNetConfig) -> Task:
     """The task that the head of a network is for.
 
@@ -206,7 +226,6 @@ def task_of(config: GroupNetConfig) -> Task:
 
 def kind_of(head: str | None) -> type[Task]:
     """The class of the task that a head is for; errors as of `task_of`."""
-    _register()
     if head is None:
         raise ConfigError(f"head: expected one of {', '.join(HEADS)}. Received: None")
     return task.find(HEADS.find(head).task)
@@ -214,12 +233,6 @@ def kind_of(head: str | None) -> type[Task]:
 
 def kind_in(results: Mapping[str, Any]) -> type[Task]:
     """The class of the task of a `results.json`; earlier ones name only its unit."""
-    _register()
     if "task" in results:
         return task.find(results["task"])
     return next(kind for kind in task.values() if kind.unit == results["unit"])
-
-
-def _register() -> None:
-    """Registers the tasks of this package, which need `Task` first."""
-    from larq_groupnet.tasks import classification, segmentation  # noqa: F401

@@ -44,9 +44,9 @@ class FusedAdam(optimizers.Adam):
             var=variable.handle,
             m=self._momentums[index].handle,
             v=self._velocities[index].handle,
-            lr=tf.convert_to_tensor(self.learning_rate),
+            lr=tf.cast(self.learning_rate, variable.dtype),
             grad=gradient,
-            **self._shared,
+            **{key: tf.cast(value, variable.dtype) for key, value in self._shared.items()},
         )
 
 

@@ -82,8 +82,10 @@ def load_start(recipe: Recipe) -> tf.keras.Model | None:
     """
     if not recipe.start_from:
         return None
-    if Path(recipe.start_from).is_dir():
-        model = load_run(_weights_before(recipe), recipe)
+    path = Path(recipe.start_from)
+    if path.is_dir() or is_path(recipe.start_from):
+        # As the network that it was trained as: phases copy weights by name, the tanh twin's too.
+        model = load_run(_weights_before(recipe) if path.is_dir() else path, recipe)
         if is_int8(model):
             raise RecipeError(
                 "start_from: expected real weights, such as those of a phase before the integers, "

@@ -18,6 +18,10 @@ from larq_groupnet.network.precision import function_of
 _QUANTIZERS = ("input_quantizer", "kernel_quantizer")
 
 
+NOT_STATED = "Not stated: ask whoever gave you these weights."
+"""Licence of weights of which nobody said it."""
+
+
 class MetadataError(WeightsError):
     """A description of weights that is incomplete, or not made of plain values."""
 
@@ -60,7 +64,7 @@ class Metadata:
 
     Attributes:
         config: The network.
-        dataset: What the weights were trained on.
+        dataset: What the weights were trained on; empty where it is not known.
         classes: Names of the classes, or empty where they are not known.
         preprocessing: What was done to the images, in plain values.
         metrics: Figures and where they come from.
@@ -83,8 +87,9 @@ class Metadata:
                     f"Received: {field}={quantizer!r}"
                 )
         for field in ("dataset", "licence"):
-            if not (isinstance(getattr(self, field), str) and getattr(self, field).strip()):
-                raise MetadataError(f"{field}: expected a text. Received: {getattr(self, field)!r}")
+            value = getattr(self, field)
+            if not isinstance(value, str) or (field == "licence" and not value.strip()):
+                raise MetadataError(f"{field}: expected a text. Received: {value!r}")
         if not all(isinstance(name, str) for name in self.classes):
             raise MetadataError(f"classes: expected names. Received: {self.classes!r}")
         if self.classes and len(self.classes) != self.config.num_classes:
@@ -109,10 +114,11 @@ class Metadata:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Metadata:
-        """The inverse of `to_dict`, also after a trip through JSON."""
+        """The inverse of `to_dict`, also after a trip through JSON; ignores other values."""
+        fields = {field.name for field in dataclasses.fields(cls)}
         return cls(
             **{
-                **values,
+                **{name: value for name, value in values.items() if name in fields},
                 "config": GroupNetConfig.from_dict(values["config"]),
                 "classes": tuple(values["classes"]),
                 "metrics": tuple(Metric(**metric) for metric in values["metrics"]),

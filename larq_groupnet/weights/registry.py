@@ -214,7 +214,7 @@ def table(states: list[tuple[Entry, str]]) -> str:
                 entry.name,
                 entry.model,
                 str(metadata.config.num_bases),
-                metadata.dataset,
+                metadata.dataset or "not stated",
                 "\n".join(map(str, metadata.metrics)) or "none measured",
                 licence if len(licence) <= 24 else f"{licence[:21]}...",
                 f"{entry.size / 2**20:.2f}",

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+from near_ties import decided
 from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, top_k_accuracy_score
 
@@ -122,12 +123,14 @@ def test_full_images_are_judged_at_their_own_size(scenes, judged):
                 shares = tf.nn.softmax(model(grey[None][:, part[0], part[1]]))[0].numpy()
                 total[part] += np.outer(ramp, ramp)[..., None] * shares
                 weights[part] += np.outer(ramp, ramp)[..., None]
-        predicted.append((total / weights)[:height, :width].argmax(-1).ravel())
-    truth, labels = np.concatenate(truths), np.concatenate(predicted)
+        predicted.append((total / weights)[:height, :width].reshape(-1, 3))
+    truth, scores = np.concatenate(truths), np.concatenate(predicted)
     known = truth != VOID
-    expected = confusion_matrix(truth[known], labels[known], labels=range(3))
-    assert np.sum(found["confusion"]) == known.sum() == np.sum(expected)
-    assert np.abs(np.subtract(found["confusion"], expected)).sum() <= 4, "ties apart"
+    np.testing.assert_array_equal(np.sum(found["confusion"], axis=1), np.bincount(truth[known]))
+    sure = known & decided(scores, margin=0.5)
+    expected = confusion_matrix(truth[sure], scores[sure].argmax(-1), labels=range(3))
+    # What is nearly tied may be in any column, and then adds to it.
+    assert np.all(np.greater_equal(found["confusion"], expected))
 
 
 def test_every_metric_is_reported_and_scales_and_flip_change_them(scenes, judged):

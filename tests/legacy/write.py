@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 import larq_groupnet as g
-from larq_groupnet.registry import get_config
+from larq_groupnet.family import get_config
 from larq_groupnet.training.saved import load_run
 from larq_groupnet.weights import packed
 

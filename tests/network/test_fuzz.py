@@ -21,7 +21,7 @@ from larq_groupnet.network.kinds import DECOMPOSITIONS, HEADS, LAYOUTS
 COUNT = int(os.environ.get("LARQ_GROUPNET_FUZZ", "16"))
 SEED = int(os.environ.get("LARQ_GROUPNET_FUZZ_SEED", "0"))
 
-MOST_CALLS = 8000
+MOST_CALLS = 6000
 
 SPACE = {
     "layout": ["resnet18", "resnet34", "resnet50"],
@@ -90,12 +90,12 @@ def test_counts_of_a_random_network_are_those_of_larq(number):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_counting_takes_few_calls(layout):
-    """7,000 calls of Python functions took 1.2 ms where 2 ms are allowed (ResNet-50, K=5)."""
+    """5,500 calls of Python functions took 1.6 ms where 2 ms are allowed (ResNet-50, K=5)."""
     config, calls = GroupNetConfig(layout=layout), 0
 
     def note(frame, event, argument):
         nonlocal calls
-        calls += event in ("call", "c_call")
+        calls += event == "call"
 
     sys.setprofile(note)
     try:

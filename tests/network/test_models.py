@@ -14,7 +14,7 @@ import tensorflow as tf
 from conftest import ROOT
 
 import larq_groupnet
-from larq_groupnet import ConfigError, GroupNetConfig, build, complexity, presets
+from larq_groupnet import ConfigError, GroupNetConfig, build, complexity
 from larq_groupnet.family import MODELS, Arguments, SegmentationArguments, get_config
 
 SMALL = {"input_shape": (32, 32, 3), "num_classes": 7, "num_bases": 1, "width": 0.0625}
@@ -161,10 +161,15 @@ def test_a_wrong_command_says_what_is_right(arguments, message):
     assert "Traceback" not in done.stderr
 
 
+def plain(layout, **options):
+    values = {"decomposition": "none", "num_bases": 1, "binary": False, **options}
+    return get_config(f"groupnet_{layout}", **values)
+
+
 def test_the_twin_predicts_in_a_graph_where_tensorflow_would_fuse_what_it_cannot():
-    config = presets.classifier(
-        "resnet50",
-        (16, 16, 1),
+    config = get_config(
+        "groupnet_resnet50",
+        input_shape=(16, 16, 1),
         num_classes=3,
         num_bases=2,
         width=0.0625,
@@ -181,7 +186,7 @@ def test_the_twin_predicts_in_a_graph_where_tensorflow_would_fuse_what_it_cannot
     [("resnet18", 11_689_512), ("resnet34", 21_797_672), ("resnet50", 25_557_032)],
 )
 def test_the_real_valued_resnet_has_the_parameters_that_everybody_counts(layout, parameters):
-    config = presets.resnet(layout)
+    config = plain(layout)
     assert complexity(config).total.params == {32: parameters}
     model = build(config)
     assert sum(math.prod(weight.shape) for weight in model.trainable_weights) == parameters
@@ -189,7 +194,9 @@ def test_the_real_valued_resnet_has_the_parameters_that_everybody_counts(layout,
 
 
 def test_binary_activations_with_real_kernels_are_counted_as_larq_does():
-    config = presets.classifier("resnet18", (32, 32, 3), num_bases=2, binary="activations")
+    config = get_config(
+        "groupnet_resnet18", input_shape=(32, 32, 3), num_bases=2, binary="activations"
+    )
     model = build(config.replace(width=0.25))
     assert complexity(model) == complexity(config.replace(width=0.25))
     layer = model.get_layer("stage1_block1_base1_conv1")
@@ -200,4 +207,4 @@ def test_binary_activations_with_real_kernels_are_counted_as_larq_does():
 @pytest.mark.parametrize("options", [{"num_bases": 2}, {"binary": True}, {"padding": "torch"}])
 def test_the_plain_resnet_has_no_bases(options):
     with pytest.raises(ConfigError, match="decomposition=?'none'"):
-        presets.resnet("resnet18", **options)
+        plain("resnet18", **options)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from conftest import ROOT
 from runs import read_weights, write_teacher
 
-from larq_groupnet import build, presets
+from larq_groupnet import build, get_config
 from larq_groupnet.data import VOID
 from larq_groupnet.data.images import MEAN_RGB, STDDEV_RGB, pixels_of
 from larq_groupnet.recipes.recipe import Phase
@@ -19,8 +19,10 @@ from larq_groupnet.training.fit import Session, compile_model
 
 SHAPE, CLASSES = (16, 16, 3), 4
 SMALL = {"width": 0.0625, "stage_blocks": (1, 1, 1, 1)}
-STUDENT = presets.classifier("resnet18", SHAPE, num_classes=CLASSES, num_bases=2, **SMALL)
-TEACHER = presets.resnet("resnet18", SHAPE, num_classes=CLASSES, **SMALL)
+STUDENT = get_config(
+    "groupnet_resnet18", input_shape=SHAPE, num_classes=CLASSES, num_bases=2, **SMALL
+)
+TEACHER = get_config("resnet18", input_shape=SHAPE, num_classes=CLASSES, **SMALL)
 PHASE = Phase(
     "binary",
     epochs=1,
@@ -195,8 +197,14 @@ def test_a_model_of_larq_zoo_is_a_teacher(monkeypatch, tmp_path):
         return str(tmp_path / "weights.h5")
 
     monkeypatch.setattr(utils, "download_pretrained_model", fetched)
-    config = presets.classifier(
-        "resnet18", shape, num_classes=1000, num_bases=1, stem_stride=4, output_stride=32, **SMALL
+    config = get_config(
+        "groupnet_resnet18",
+        input_shape=shape,
+        num_classes=1000,
+        num_bases=1,
+        stem_stride=4,
+        output_stride=32,
+        **SMALL,
     )
     found = kd.load_teacher(dataclasses.replace(recipe("larq_zoo:BiRealNet"), model=config))
     assert found.normalisation == "imagenet"
@@ -221,7 +229,7 @@ def test_a_teacher_and_someone_to_teach_belong_together():
 
 
 def test_pixels_are_the_inverse_of_either_normalisation():
-    from larq_groupnet.data.pipeline import normalise
+    from larq_groupnet.data.images import normalise
 
     for name in ("symmetric", "imagenet"):
         found = pixels_of(normalise(tf.constant(IMAGES * 100 + 100), name), name)

@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_groupnet import build, presets
+from larq_groupnet import build, get_config
 from larq_groupnet.recipes.recipe import Phase
 from larq_groupnet.training.optimizers import not_decayed, optimizer, schedule
 
-CONFIG = presets.classifier(
-    "resnet18", (16, 16, 1), num_classes=3, num_bases=2, width=0.0625, stage_blocks=(1, 1, 1, 1)
+CONFIG = get_config(
+    "groupnet_resnet18",
+    input_shape=(16, 16, 1),
+    num_classes=3,
+    num_bases=2,
+    width=0.0625,
+    stage_blocks=(1, 1, 1, 1),
 )
 
 

@@ -8,8 +8,8 @@ from conftest import ROOT
 from reference import randomise
 
 from larq_groupnet import GroupNetResNet18
+from larq_groupnet.family import get_config
 from larq_groupnet.network.build import build
-from larq_groupnet.registry import get_config
 from larq_groupnet.training import Phase, Recipe, RecipeError, load_recipe
 from larq_groupnet.training.start import load_start, with_start
 from larq_groupnet.weights import packed

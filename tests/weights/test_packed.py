@@ -18,7 +18,7 @@ import pytest
 import safetensors.numpy
 import tensorflow as tf
 
-from larq_groupnet.config import BPAC_RATES, GroupNetConfig
+from larq_groupnet import BPAC_RATES, GroupNetConfig
 from larq_groupnet.network.build import build
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.container import FormatError

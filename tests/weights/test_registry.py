@@ -13,12 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from conftest import ROOT
-from tests.test_checkpoint import VARIANTS, draw, save
 
 import larq_groupnet
 from larq_groupnet import GroupNetConfig
+from larq_groupnet.family import get_config
 from larq_groupnet.network.build import build
-from larq_groupnet.registry import get_config
 from larq_groupnet.training import load_recipe
 from larq_groupnet.training.start import with_start
 from larq_groupnet.weights import import_checkpoint, packed, registry
@@ -28,6 +27,7 @@ from larq_groupnet.weights.metadata import Metric
 from larq_groupnet.weights.registry import Entry, RegistryError
 from larq_groupnet.weights.resolve import adopt, load_into, resolve
 from tests.reference import random_images, randomise
+from tests.weights.test_checkpoint import VARIANTS, draw, save
 
 TINY = {"input_shape": (32, 32, 3), "stage_blocks": (1, 1, 1, 1), "width": 0.0625}
 ABOUT = {

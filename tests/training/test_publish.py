@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from larq_groupnet.family import get_config, get_model
 from larq_groupnet.network.build import build
 from larq_groupnet.recipes.overrides import override, split_option
-from larq_groupnet.registry import get_config, get_model
 from larq_groupnet.training import Phase, Recipe, load_recipe
+from larq_groupnet.training.publish import PublishError, _command, publish
 from larq_groupnet.weights import packed
-from larq_groupnet.weights.publish import PublishError, _command, publish
 from larq_groupnet.weights.registry import Entry, RegistryError
 from tests.reference import random_images, randomise
 
@@ -256,7 +256,7 @@ def test_nothing_is_registered_without_its_card(run, tmp_path, monkeypatch):
     def full(*paths):
         raise OSError("no space left")
 
-    monkeypatch.setattr("larq_groupnet.weights.publish.shutil.copyfile", full)
+    monkeypatch.setattr("larq_groupnet.training.publish.shutil.copyfile", full)
     with pytest.raises(OSError, match="no space left"):
         publish(run, "tiny", tmp_path / "out", licence="CC0", command="x")
     assert not list((tmp_path / "out").iterdir())

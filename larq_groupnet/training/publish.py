@@ -14,12 +14,12 @@ from typing import Any
 
 import jinja2
 
-from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.data.pipeline import FOLDER, open_dataset
 from larq_groupnet.errors import WeightsError
+from larq_groupnet.family import list_models
 from larq_groupnet.files import replacing
+from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.recipes.overrides import override
-from larq_groupnet.registry import list_models
 from larq_groupnet.runs.saved import load_run
 from larq_groupnet.tasks.judgement import disagreement
 from larq_groupnet.tasks.task import kind_in

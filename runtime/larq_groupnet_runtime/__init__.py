@@ -1,0 +1,7 @@
+"""Runs binary networks converted by Larq Compute Engine in every stock TFLite interpreter."""
+
+from larq_groupnet_runtime._delegate import load_delegate
+from larq_groupnet_runtime.errors import InputError
+from larq_groupnet_runtime.interpreter import Interpreter
+
+__all__ = ["InputError", "Interpreter", "load_delegate"]

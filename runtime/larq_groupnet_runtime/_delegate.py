@@ -1,0 +1,111 @@
+"""The engine's shared library, loaded as a delegate of any TFLite interpreter."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+LIBRARY = Path(__file__).with_name("liblarq_groupnet_runtime.so")
+
+_ReportError = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
+_Visit = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_double, ctypes.c_uint64)
+
+
+def library_path() -> Path:
+    """The shared library: beside this file, or where LARQ_GROUPNET_RUNTIME_LIBRARY points."""
+    return Path(os.environ.get("LARQ_GROUPNET_RUNTIME_LIBRARY", LIBRARY))
+
+
+def load_library() -> ctypes.CDLL:
+    """Loads the shared library and declares its C functions."""
+    library = ctypes.CDLL(str(library_path()))
+    library.tflite_plugin_create_delegate.restype = ctypes.c_void_p
+    library.tflite_plugin_create_delegate.argtypes = [
+        ctypes.POINTER(ctypes.c_char_p),
+        ctypes.POINTER(ctypes.c_char_p),
+        ctypes.c_size_t,
+        _ReportError,
+    ]
+    library.tflite_plugin_destroy_delegate.restype = None
+    library.tflite_plugin_destroy_delegate.argtypes = [ctypes.c_void_p]
+    library.larq_groupnet_runtime_version.restype = ctypes.c_char_p
+    library.larq_groupnet_runtime_kernels.restype = ctypes.c_char_p
+    library.larq_groupnet_runtime_kernel.restype = ctypes.c_char_p
+    library.larq_groupnet_runtime_kernel.argtypes = [ctypes.c_void_p]
+    library.larq_groupnet_runtime_profile.restype = None
+    library.larq_groupnet_runtime_profile.argtypes = [ctypes.c_void_p, _Visit, ctypes.c_void_p]
+    return library
+
+
+def engine() -> str:
+    """The version of the engine and the kernels that this machine can run, fastest first."""
+    version = load_library().larq_groupnet_runtime_version().decode()
+    return f"{version} ({', '.join(available_kernels())})"
+
+
+def available_kernels() -> list[str]:
+    """The kernels that this machine can run, fastest first."""
+    return str(load_library().larq_groupnet_runtime_kernels().decode()).split(",")
+
+
+class Delegate:
+    """An engine for one interpreter: an item of its `experimental_delegates`.
+
+    It has the one method by which the interpreters of ai-edge-litert, tflite-runtime and
+    TensorFlow ask for a delegate's address, so it needs none of them.
+    """
+
+    def __init__(self, options: dict[str, object]) -> None:
+        self._pointer: int | None = None
+        self._library = load_library()
+        messages: list[str] = []
+        report = _ReportError(lambda message: messages.append(message.decode()))
+        array = ctypes.c_char_p * len(options)
+        keys = array(*(key.encode() for key in options))
+        values = array(*(_text(value).encode() for value in options.values()))
+        self._pointer = self._library.tflite_plugin_create_delegate(
+            keys, values, len(options), report
+        )
+        if not self._pointer:
+            raise ValueError("; ".join(messages) or "the engine refused its options.")
+
+    @property
+    def kernel(self) -> str:
+        """The kernel that runs binary convolutions, such as `"avx2"`."""
+        return str(self._library.larq_groupnet_runtime_kernel(self._pointer).decode())
+
+    def profile(self) -> list[tuple[str, float, int]]:
+        """Name, seconds in total and number of runs of every step, with the option `profile`."""
+        steps: list[tuple[str, float, int]] = []
+        visit = _Visit(lambda _, name, *measured: steps.append((name.decode(), *measured)))
+        self._library.larq_groupnet_runtime_profile(self._pointer, visit, None)
+        return steps
+
+    def _get_native_delegate_pointer(self) -> int | None:
+        return self._pointer
+
+    def __del__(self) -> None:
+        if self._pointer:
+            self._library.tflite_plugin_destroy_delegate(self._pointer)
+            self._pointer = None
+
+
+def _text(value: object) -> str:
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def load_delegate(**options: object) -> Delegate:
+    """Makes a delegate for `Interpreter(..., experimental_delegates=[load_delegate()])`.
+
+    Args:
+        **options: `num_threads` (1 or more), `kernel` ("auto", "generic", "avx2", "avx512",
+            "neon"), `fuse` (True or False), `profile` (True or False).
+
+    Returns:
+        The delegate. It must live as long as the interpreter, which keeps it.
+
+    Raises:
+        ValueError: If an option is unknown or its value is impossible on this machine.
+    """
+    return Delegate(options)

@@ -1,0 +1,90 @@
+"""Live predictions from a camera."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import numpy as np
+
+from larq_groupnet_runtime.errors import InputError
+from larq_groupnet_runtime.interpreter import Interpreter
+from larq_groupnet_runtime.pictures import overlay
+
+_TITLE = "larq-groupnet-run"
+
+
+def watch(network: Interpreter, device: str, frames: int | None, normalisation: str | None) -> None:
+    """Predicts one frame after the other, shows it if there is a display, and prints a line.
+
+    A segmentation network reads the whole frame, squeezed into its size: one run a frame.
+
+    Args:
+        network: The network.
+        device: Number or path of a V4L2 camera, or the path of a video.
+        frames: How many frames; `None` until Ctrl-C, `q` in the window or the end of the video.
+        normalisation: See `Interpreter.preprocess`.
+
+    Raises:
+        InputError: If OpenCV is missing or the camera does not open or gives no frame.
+    """
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+    try:
+        import cv2
+    except ImportError as error:
+        raise InputError(
+            "--camera: expected OpenCV: run `pip install opencv-python-headless`, or "
+            f"`opencv-python` for a window. Received: {error}"
+        ) from error
+    from larq_groupnet_runtime.cli import describe
+
+    capture = cv2.VideoCapture(int(device) if device.isdecimal() else device)
+    try:
+        # Predictions are of the newest frame, not of those that piled up meanwhile.
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        number, window = 0, _has_display()
+        while number != frames:
+            right, frame = capture.read() if capture.isOpened() else (False, None)
+            if not right or frame is None:
+                if number:
+                    return
+                raise InputError(
+                    "--camera: expected a camera or a video that gives frames. "
+                    f"Received: {device}, which gives none; `ls /dev/video*` lists cameras"
+                )
+            pixels = np.ascontiguousarray(frame[..., ::-1])
+            start = time.perf_counter()
+            scores = network.scores(pixels, normalisation, [])
+            rate = 1 / (time.perf_counter() - start)
+            text = describe(scores, network.classes)
+            number += 1
+            print(f"frame {number}, {rate:.1f} a second: {text}", flush=True)
+            window = window and _show(cv2, _drawn(pixels, scores, network), text)
+            if window and cv2.waitKey(1) & 0xFF == ord("q"):
+                return
+    except KeyboardInterrupt:
+        return
+    finally:
+        capture.release()
+
+
+def _has_display() -> bool:
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _drawn(pixels: np.ndarray, scores: np.ndarray, network: Interpreter) -> np.ndarray:
+    if not network.dense:
+        return pixels
+    return np.asarray(overlay(pixels, scores.argmax(-1), network.classes))
+
+
+def _show(cv2: Any, pixels: np.ndarray, text: str) -> bool:
+    """Shows a frame; False if this OpenCV has no windows, so that lines have to do."""
+    picture = np.ascontiguousarray(pixels[..., ::-1])
+    cv2.putText(picture, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1)
+    try:
+        cv2.imshow(_TITLE, picture)
+    except cv2.error:
+        return False
+    return True

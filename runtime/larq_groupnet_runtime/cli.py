@@ -1,0 +1,248 @@
+"""The command `larq-groupnet-run`: images, a camera, a comparison or a benchmark for a .tflite."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from larq_groupnet_runtime import backends
+from larq_groupnet_runtime._delegate import engine
+from larq_groupnet_runtime.benchmark import benchmark
+from larq_groupnet_runtime.camera import watch
+from larq_groupnet_runtime.check import check
+from larq_groupnet_runtime.description import LARGEST_SCALE
+from larq_groupnet_runtime.errors import InputError, one_line
+from larq_groupnet_runtime.images import NORMALISATIONS, SUFFIXES, Array, read_image
+from larq_groupnet_runtime.interpreter import Interpreter
+from larq_groupnet_runtime.pictures import index_image, overlay, shares
+
+TOP = 5
+"""How many of the likeliest classes of an image are named."""
+
+_EPILOG = """examples:
+  larq-groupnet-run model.tflite cat.jpg           the five likeliest classes, or a mask
+  larq-groupnet-run model.tflite pictures/         every image in a folder
+  larq-groupnet-run model.tflite --camera          live; Ctrl-C or q ends
+  larq-groupnet-run model.tflite --check device/   compare with what the desktop computed
+  larq-groupnet-run a.tflite b.tflite --benchmark  in turns, relative to the first
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status.
+
+    0: done; 1: some images were passed over, or outputs differ; 2: nothing could be done.
+    """
+    flags = _parser().parse_args(arguments)
+    try:
+        return _run(flags)
+    except (InputError, OSError) as error:
+        _complain(_said(error))
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(flags: argparse.Namespace) -> int:
+    if flags.version:
+        print(engine())
+        return 0
+    if not flags.files:
+        raise InputError("expected MODEL.tflite; --help lists everything. Received: nothing")
+    if flags.benchmark:
+        with _one_line_errors():
+            tables = benchmark(flags.files, flags.runs, flags.threads, flags.backend)
+        print(tables)
+        return 0
+    with _one_line_errors():
+        network = Interpreter(flags.files[0], flags.threads, flags.backend)
+    if flags.check is not None:
+        return check(network, Path(flags.files[0]), flags.check)
+    if flags.camera is not None:
+        watch(network, flags.camera, flags.frames, flags.normalisation)
+        return 0
+    images = _find_images(flags.files[1:], flags.output)
+    return _predict(network, images, flags)
+
+
+def _predict(network: Interpreter, images: Sequence[Path], flags: argparse.Namespace) -> int:
+    channels = network.inputs[0].shape[-1]
+    passed_over = 0
+    for number, (file, name) in enumerate(zip(images, _names(images)), 1):
+        if sys.stderr.isatty() and len(images) > 1:
+            print(f"\r{number} of {len(images)}\033[K", end="\r", file=sys.stderr, flush=True)
+        try:
+            pixels = read_image(file, channels)
+        except (InputError, OSError) as error:
+            passed_over += 1
+            _complain(f"passed over: {_said(error)}")
+            continue
+        scores = network.scores(pixels, flags.normalisation, flags.scales)
+        print(f"{file}: {describe(scores, network.classes)}", flush=True)
+        if network.dense:
+            classes = scores.argmax(-1)
+            _save(index_image(classes, network.classes), flags.output / "masks" / name)
+            _save(overlay(pixels, classes, network.classes), flags.output / "overlays" / name)
+    if network.dense and passed_over < len(images):
+        print(f"masks and overlays are in {flags.output}")
+    return 0 if not passed_over else 1 if passed_over < len(images) else 2
+
+
+def describe(scores: Array, classes: Sequence[str]) -> str:
+    """The likeliest classes, or those that occur, each with its share, in one line."""
+    if scores.ndim == 3:
+        found = shares(scores.argmax(-1))
+    else:
+        best = np.argsort(-scores, kind="stable")[:TOP]
+        found = [(int(label), float(scores[label])) for label in best]
+    likely = bool(np.all(scores >= 0) and np.all(scores <= 1.001))
+    texts = [f"{share:.1%}" if likely else f"{share:.4g}" for _, share in found]
+    return ", ".join(f"{classes[label]} {text}" for (label, _), text in zip(found[:TOP], texts))
+
+
+def _find_images(sources: Sequence[Path], output: Path) -> list[Path]:
+    found = []
+    for source in sources:
+        if not source.is_dir():
+            found.append(source)
+            continue
+        own = output.resolve()
+        inside = sorted(
+            file
+            for file in source.rglob("*")
+            if file.suffix.lower() in SUFFIXES
+            and file.is_file()
+            and own not in file.resolve().parents
+        )
+        if not inside:
+            raise InputError(f"{source}: expected images ({', '.join(SUFFIXES)}). Received: none")
+        found += inside
+    if not found:
+        raise InputError(
+            "expected MODEL.tflite and an image, a folder, --camera, --check or --benchmark. "
+            "Received: a model alone"
+        )
+    return found
+
+
+def _names(images: Sequence[Path]) -> list[str]:
+    """`NAME.png` for each; a number goes before the ending where two would be the same."""
+    taken: set[str] = set()
+    names = []
+    for image in images:
+        name, number = f"{image.stem}.png", 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{image.stem}-{number}.png"
+        taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def _save(image: object, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.partial.png")
+    try:
+        image.save(temporary)  # type: ignore[attr-defined]
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _said(error: InputError | OSError) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return one_line(error)
+
+
+def _complain(text: str) -> None:
+    print(f"larq-groupnet-run: {text}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Keeps what the interpreter's C++ writes to stderr away: its errors come as exceptions."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    before = os.dup(2)
+    try:
+        with tempfile.TemporaryFile() as sink:
+            os.dup2(sink.fileno(), 2)
+            yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with status 2."""
+        _complain(f"{message}; --help lists everything")
+        sys.exit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        "larq-groupnet-run",
+        usage="%(prog)s MODEL.tflite [IMAGE ...] [options]",
+        description="Runs networks that larq-groupnet or Larq Compute Engine converted.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="see above")
+    parser.add_argument(
+        "--output", type=Path, default=Path("predictions"), help="where masks and overlays go"
+    )
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument(
+        "--camera",
+        nargs="?",
+        const="0",
+        metavar="DEVICE",
+        help="number or path of a camera, or a video; 0 if left out",
+    )
+    modes.add_argument("--check", type=Path, metavar="FOLDER", help="what verify has written")
+    modes.add_argument("--benchmark", action="store_true", help="measure the files in turns")
+    parser.add_argument("--frames", type=_positive, help="with --camera: end after so many")
+    parser.add_argument("--runs", type=_positive, default=50, help="with --benchmark: timed runs")
+    parser.add_argument("--threads", type=_positive, help="by default one for each CPU")
+    parser.add_argument("--backend", choices=backends.NAMES, help="the first one by default")
+    parser.add_argument(
+        "--normalisation", choices=NORMALISATIONS, help="for a file that does not say which"
+    )
+    parser.add_argument(
+        "--scales", type=_scales, help="sizes at which a segmentation network reads: 0.5,1"
+    )
+    parser.add_argument("--version", action="store_true", help="of the engine, and its kernels")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0. Received: {text}")
+    return int(text)
+
+
+def _scales(text: str) -> list[float]:
+    with contextlib.suppress(ValueError):
+        numbers = [float(part) for part in text.split(",")]
+        if all(0 < number <= LARGEST_SCALE for number in numbers):
+            return numbers
+    raise argparse.ArgumentTypeError(
+        f"expected numbers in (0, {LARGEST_SCALE:g}], such as 0.5,1. Received: {text}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""What a converted file says of itself: class names and preprocessing.
+
+larq-groupnet appends a ZIP archive with `larq_groupnet.json` to the flatbuffer, which is where
+TensorFlow Lite keeps the files that belong to a model. A file from elsewhere has none. Nothing in
+it is trusted: it is read up to `MOST_BYTES`, and every value is checked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zipfile
+from typing import Any
+
+from larq_groupnet_runtime.errors import InputError, one_line
+from larq_groupnet_runtime.images import NORMALISATIONS
+
+NAME = "larq_groupnet.json"
+MOST_BYTES = 4 * 2**20
+"""Of the unpacked description: 20,000 classes with long names need less."""
+
+MOST_SCALES, LARGEST_SCALE = 16, 8.0
+
+_PREPROCESSING = ("size", "normalisation", "central_crop", "scales", "flip")
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """Class names and preprocessing of a network.
+
+    Attributes:
+        classes: Names in the order of their labels, empty where they are not known.
+        normalisation: One of `images.NORMALISATIONS`, or `None` where it is not known.
+        central_crop: A classifier's: side of the square that is read, over the shorter side.
+        scales: A segmentation network's: the factors on an image's own size at which it is read;
+            empty to squeeze the whole image into the network's input.
+        flip: A segmentation network's: True to read the mirror image as well.
+    """
+
+    classes: tuple[str, ...] = ()
+    normalisation: str | None = None
+    central_crop: float = 1.0
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+
+    @classmethod
+    def from_json(cls, content: Any) -> Description:
+        """Checks every value.
+
+        Raises:
+            InputError: If a value is none that larq-groupnet writes.
+        """
+        _expect(isinstance(content, dict), "an object", content)
+        classes = content.get("classes", [])
+        _expect(
+            isinstance(classes, list)
+            and all(isinstance(name, str) and name.isprintable() for name in classes),
+            "classes: a list of names of printable characters",
+            classes,
+        )
+        known = content.get("preprocessing", {})
+        _expect(isinstance(known, dict), "preprocessing: an object", known)
+        new = sorted(set(known) - set(_PREPROCESSING))
+        _expect(
+            not new,
+            f"a preprocessing of {', '.join(_PREPROCESSING)}. Install the newest version of this "
+            "package",
+            ", ".join(new),
+        )
+        normalisation = known.get("normalisation")
+        _expect(
+            normalisation is None or normalisation in NORMALISATIONS,
+            f"normalisation: {' or '.join(NORMALISATIONS)}",
+            normalisation,
+        )
+        crop = known.get("central_crop", 1.0)
+        _expect(_is_number(crop) and 0 < crop <= 1, "central_crop: a number in (0, 1]", crop)
+        scales = known.get("scales", [1.0])
+        _expect(
+            isinstance(scales, list)
+            and len(scales) <= MOST_SCALES
+            and all(_is_number(scale) and 0 < scale <= LARGEST_SCALE for scale in scales),
+            f"scales: at most {MOST_SCALES} numbers in (0, {LARGEST_SCALE:g}]",
+            scales,
+        )
+        flip = known.get("flip", False)
+        _expect(isinstance(flip, bool), "flip: true or false", flip)
+        return cls(tuple(classes), normalisation, float(crop), tuple(map(float, scales)), flip)
+
+
+def read_description(content: bytes) -> Description:
+    """The description behind a flatbuffer, or an empty one.
+
+    Args:
+        content: The whole `.tflite`.
+
+    Raises:
+        InputError: If the description is damaged, larger than `MOST_BYTES` or holds a value that
+            larq-groupnet does not write.
+    """
+    file = io.BytesIO(content)
+    if not zipfile.is_zipfile(file):
+        return Description()
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if NAME not in archive.namelist():
+                return Description()
+            # LZMA allocates whatever a file asks for.
+            if archive.getinfo(NAME).compress_type not in (
+                zipfile.ZIP_STORED,
+                zipfile.ZIP_DEFLATED,
+            ):
+                raise ValueError("a compression that larq-groupnet does not write")
+            with archive.open(NAME) as stream:
+                text = stream.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise ValueError(f"more than {MOST_BYTES / 2**20:g} MiB")
+        return Description.from_json(json.loads(text))
+    except InputError:
+        raise
+    # A damaged archive raises whatever its decompressor does; deep nesting a RecursionError.
+    except Exception as error:
+        raise InputError(
+            f"{NAME}: expected the description that larq-groupnet writes behind a file. "
+            f"Received: {one_line(error)}"
+        ) from error
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _expect(right: bool, expected: str, received: Any) -> None:
+    if not right:
+        text = repr(received)
+        short = text if len(text) <= 80 else text[:77] + "..."
+        raise InputError(f"{NAME}: expected {expected}. Received: {short}")

@@ -1,0 +1,150 @@
+"""Images read and preprocessed as larq-groupnet's training and evaluation do it.
+
+Written with NumPy and Pillow alone. `runtime/tests/test_equal_to_training.py` compares every step
+with TensorFlow's.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, Union
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from larq_groupnet_runtime.errors import InputError, one_line
+
+Array = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+ImageLike = Union[str, "os.PathLike[str]", bytes, BinaryIO, Image.Image, np.ndarray]
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+"""Of the files that count as images in a folder, in lower case."""
+
+NORMALISATIONS = ("symmetric", "imagenet")
+MEAN_RGB = (123.675, 116.28, 103.53)
+STDDEV_RGB = (58.395, 57.12, 57.375)
+"""Of the ImageNet training set, for pixels of 0 to 255."""
+
+_16_BIT = ("I;16", "I;16B", "I")
+
+
+def read_image(image: ImageLike, channels: int = 3) -> Pixels:
+    """An upright image.
+
+    Args:
+        image: A path, the bytes of a file, an open file, a Pillow image, or an array
+            `(height, width)` or `(height, width, 1 or 3)` of 0 to 255, which is taken as it is.
+        channels: 1 for grey, 3 for colour.
+
+    Returns:
+        `(height, width, channels) uint8`. Orientation in the EXIF data is applied, transparency is
+        dropped, 16 bits are cut to the upper 8; of an animation this is the first frame.
+
+    Raises:
+        InputError: If it cannot be decoded, or is larger than Pillow's limit of 179 megapixels.
+        OSError: If the file cannot be opened.
+    """
+    if isinstance(image, np.ndarray):
+        return _channels(_pixels_of_array(image), channels)
+    if isinstance(image, Image.Image):
+        return _channels(_rgb(image), channels)
+    if isinstance(image, bytes):
+        name = "these bytes"
+        file: BinaryIO = io.BytesIO(image)
+    elif isinstance(image, str | os.PathLike):
+        name, file = str(image), Path(image).expanduser().open("rb")
+    else:
+        name, file = getattr(image, "name", "this file"), image
+    try:
+        # Beyond half its limit Pillow warns, beyond its limit it refuses before it decodes.
+        with warnings.catch_warnings(), Image.open(file) as opened:
+            warnings.simplefilter("ignore")
+            return _channels(_rgb(opened), channels)
+    except UnidentifiedImageError as error:
+        raise InputError(f"{name}: expected an image. Received: no format that is known") from error
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them.
+        raise InputError(f"{name}: expected an image. Received: {one_line(error)}") from error
+    finally:
+        if file is not image:
+            file.close()
+
+
+def central_crop(pixels: Pixels, share: float) -> Pixels:
+    """The central square whose side is `share` of the shorter side."""
+    height, width = pixels.shape[:2]
+    side = int(np.float32(share) * np.float32(min(height, width)))
+    top, left = (height - side) // 2, (width - side) // 2
+    return pixels[top : top + side, left : left + side]
+
+
+def resize(pixels: np.ndarray, size: Sequence[int]) -> Array:
+    """Bilinear with antialiasing, as `tf.image.resize(..., antialias=True)`.
+
+    Args:
+        pixels: `(height, width, channels)` of any type.
+        size: Height and width to squeeze it into.
+
+    Returns:
+        `(*size, channels) float32`.
+    """
+    if tuple(pixels.shape[:2]) == tuple(size):
+        return pixels.astype(np.float32)
+    rows = _squeeze(pixels, size[0])
+    return np.ascontiguousarray(_squeeze(rows.swapaxes(0, 1), size[1]).swapaxes(0, 1))
+
+
+def normalise(pixels: np.ndarray, normalisation: str) -> Array:
+    """Pixels in [0, 255] to what the network reads: `"symmetric"` [-1, 1], or `"imagenet"`."""
+    values: Array = pixels.astype(np.float32)
+    if normalisation == "symmetric":
+        values /= np.float32(127.5)
+        values -= np.float32(1)
+    else:
+        values -= np.array(MEAN_RGB, np.float32)
+        values /= np.array(STDDEV_RGB, np.float32)
+    return values
+
+
+def _squeeze(pixels: np.ndarray, length: int) -> Array:
+    """Resizes the first axis: each new row is a weighted mean of the rows beneath its triangle."""
+    scale = np.float32(length) / np.float32(len(pixels))
+    step = np.float32(1) / scale
+    radius = max(step, np.float32(1))
+    result = np.empty((length, *pixels.shape[1:]), np.float32)
+    for index in range(length):
+        centre = (np.float32(index) + np.float32(0.5)) * step
+        first = max(int(np.ceil(centre - radius - np.float32(0.5))), 0)
+        last = min(int(np.floor(centre + radius - np.float32(0.5))), len(pixels) - 1)
+        places = np.arange(first, last + 1, dtype=np.float32) + np.float32(0.5)
+        weights = np.maximum(np.float32(1) - np.abs(places - centre) / radius, np.float32(0))
+        rows = pixels[first : last + 1].astype(np.float32)
+        result[index] = np.tensordot(weights / weights.sum(), rows, 1)
+    return result
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    image = ImageOps.exif_transpose(image)
+    if image.mode in _16_BIT:
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def _pixels_of_array(array: np.ndarray) -> Image.Image:
+    pixels = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
+        raise InputError(
+            "image: expected pixels of shape (height, width) or (height, width, 1 or 3) and dtype "
+            f"uint8. Received: shape={array.shape}, dtype={array.dtype}"
+        )
+    return Image.fromarray(pixels).convert("RGB")
+
+
+def _channels(image: Image.Image, channels: int) -> Pixels:
+    pixels = np.asarray(image.convert("L") if channels == 1 else image)
+    return pixels.reshape((*pixels.shape[:2], channels))

@@ -1,0 +1,321 @@
+"""A converted file, ready to run: what it reads, what it gives, how an image gets in."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Union
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from larq_groupnet_runtime._delegate import load_delegate
+from larq_groupnet_runtime.backends import find_backend
+from larq_groupnet_runtime.description import read_description
+from larq_groupnet_runtime.errors import InputError, one_line
+from larq_groupnet_runtime.full_image import probabilities
+from larq_groupnet_runtime.images import (
+    NORMALISATIONS,
+    Array,
+    ImageLike,
+    central_crop,
+    normalise,
+    read_image,
+    resize,
+)
+
+File = Union[str, "os.PathLike[str]", bytes]
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorDetails:
+    """An input or an output of a file.
+
+    Attributes:
+        name: As in the file.
+        shape: The batch included.
+        dtype: Of the stored values.
+        scale: A stored integer q means `scale * (q - zero_point)`; 0 if integers mean themselves.
+        zero_point: See `scale`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    scale: float
+    zero_point: int
+
+
+class Interpreter:
+    """Runs a `.tflite`, with or without binary operations of Larq Compute Engine.
+
+    The interpreter is the first of ai-edge-litert, tflite-runtime and TensorFlow that is installed.
+    One object serves one thread at a time; several may run in several threads.
+
+    Args:
+        file: A path, or the bytes of a file.
+        num_threads: Threads of the engine and of the interpreter; by default one for each CPU that
+            this process may use.
+        backend: The name of an interpreter, one of `backends.NAMES`.
+        **options: Of the engine, for `load_delegate`.
+
+    Attributes:
+        backend: Name and version of the interpreter that runs the file.
+        num_threads: As given, or as chosen.
+        description: What the file says of itself; see `larq_groupnet_runtime.description`.
+        interpreter: The interpreter itself, for whatever this class leaves out.
+        delegate: The engine that runs in it.
+
+    Raises:
+        InputError: If there is no interpreter, or the file is none that it runs.
+        OSError: If the file cannot be read.
+    """
+
+    def __init__(
+        self,
+        file: File,
+        num_threads: int | None = None,
+        backend: str | None = None,
+        **options: object,
+    ):
+        found = find_backend(backend)
+        content = file if isinstance(file, bytes) else Path(file).expanduser().read_bytes()
+        self._name = "these bytes" if isinstance(file, bytes) else str(file)
+        if content[4:8] != b"TFL3":
+            raise InputError(
+                f"{self._name}: expected a .tflite file, whose bytes 4 to 8 are TFL3. Received: "
+                f"{content[4:8]!r} there"
+            )
+        threads = len(os.sched_getaffinity(0)) if num_threads is None else num_threads
+        if threads < 1:
+            raise InputError(f"num_threads: expected 1 or more. Received: {num_threads}")
+        self.description = read_description(content)
+        self.backend = f"{found.name} {found.version}"
+        self.num_threads = threads
+        self._content = content  # The interpreter reads constants from it.
+        try:
+            self.delegate = load_delegate(num_threads=threads, **options)
+            self.interpreter = found.interpreter(
+                model_content=content,
+                num_threads=threads,
+                experimental_delegates=[self.delegate],
+            )
+            self.interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{self._name}: expected a file that {self.backend} runs. "
+                f"Received: {one_line(error)}"
+            ) from error
+
+    @property
+    def inputs(self) -> list[TensorDetails]:
+        """The inputs of the file."""
+        return [_details(one) for one in self.interpreter.get_input_details()]
+
+    @property
+    def outputs(self) -> list[TensorDetails]:
+        """The outputs of the file."""
+        return [_details(one) for one in self.interpreter.get_output_details()]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """A name for each class: those of the file, else `class_0`, `class_1`, ..."""
+        count = self.outputs[0].shape[-1] if self.outputs[0].shape else 1
+        if len(self.description.classes) == count:
+            return self.description.classes
+        return tuple(f"class_{label}" for label in range(count))
+
+    @property
+    def dense(self) -> bool:
+        """True if the network classifies every pixel, False if it classifies the whole image."""
+        return len(self.outputs[0].shape) == 4
+
+    def resize(self, shape: Sequence[int]) -> None:
+        """Lets the file read another shape, such as a larger batch.
+
+        Args:
+            shape: Of the input, the batch included.
+
+        Raises:
+            InputError: If the file does not compute with this shape. It then reads the shape from
+                before.
+        """
+        one, shape = self._only_input("resize"), tuple(shape)
+        before = one.shape
+        if len(shape) != len(before) or not all(size > 0 for size in shape):
+            raise InputError(
+                f"resize: expected {len(before)} sizes above 0, now {before}. Received: {shape}"
+            )
+        try:
+            self._resize(shape)
+        except (ValueError, RuntimeError) as error:
+            self._resize(before)
+            raise InputError(
+                f"resize: expected a shape that {self._name} computes with, such as {before}. "
+                f"Received: {shape}: {one_line(error)}"
+            ) from error
+
+    def predict(self, x: NDArray[Any]) -> Any:
+        """Runs the file on any number of samples.
+
+        They run in batches of the file's own size (see `resize`); the last one is filled up.
+
+        Args:
+            x: `(n, ...)`, preprocessed. Floats become what the file reads, integers by its scale.
+                Integers must be what it reads.
+
+        Returns:
+            The output `(n, ...)`, `float32` where integers have a scale; a list of all outputs if
+            the file has several.
+
+        Raises:
+            InputError: If the file has several inputs, or `x` does not fit it.
+        """
+        one = self._only_input("predict")
+        values = _stored(np.asarray(x), one)
+        if values.shape[1:] != one.shape[1:] or values.ndim != len(one.shape) or not len(values):
+            expected = ", ".join(["n", *map(str, one.shape[1:])])
+            raise InputError(
+                f"predict: expected an array of shape ({expected}). Received: shape={values.shape}"
+            )
+        batches = []
+        for start in range(0, len(values), one.shape[0]):
+            batch = values[start : start + one.shape[0]]
+            filler = np.repeat(batch[-1:], one.shape[0] - len(batch), axis=0)
+            batches.append(self._run(np.concatenate([batch, filler]), len(batch)))
+        results = [np.concatenate(parts) for parts in zip(*batches)]
+        return results[0] if len(results) == 1 else results
+
+    def preprocess(self, image: ImageLike, normalisation: str | None = None) -> Array:
+        """An image as the network reads it, and as it was evaluated in training.
+
+        Args:
+            image: See `images.read_image`.
+            normalisation: `"symmetric"` or `"imagenet"`, for a file that does not say which.
+
+        Returns:
+            `(1, height, width, channels) float32` for `predict`: upright, the central part if the
+            file asks for it, squeezed into the network's size, normalised.
+
+        Raises:
+            InputError: If the image cannot be read, or the file does not say how it is normalised.
+            OSError: If the file of the image cannot be opened.
+        """
+        height, width, channels = self._image_shape()
+        known = self._normalisation(normalisation)
+        pixels = read_image(image, channels)
+        if self.description.central_crop < 1:
+            pixels = central_crop(pixels, self.description.central_crop)
+        return normalise(resize(pixels, (height, width)), known)[None]
+
+    def scores(
+        self,
+        image: ImageLike,
+        normalisation: str | None = None,
+        scales: Sequence[float] | None = None,
+    ) -> Array:
+        """Probabilities of one image, as `larq_groupnet predict` computes them.
+
+        Args:
+            image: See `images.read_image`.
+            normalisation: See `preprocess`.
+            scales: For a network that classifies pixels: factors on the image's own size at which
+                it is read, instead of those of the file.
+
+        Returns:
+            `(classes,)`, or `(height, width, classes)` of the image's own size.
+
+        Raises:
+            InputError: As `preprocess`, or if the output has another shape.
+            OSError: If the file of the image cannot be opened.
+        """
+        height, width, channels = self._image_shape()
+        shape = self.outputs[0].shape
+        if len(shape) == 2:
+            return np.asarray(self._first(self.preprocess(image, normalisation))[0], np.float32)
+        if shape[1:-1] != (height, width):
+            raise InputError(
+                f"{self._name}: expected an output of shape (batch, classes) or (batch, {height}, "
+                f"{width}, classes). Received: {shape}; use predict"
+            )
+        how = dataclasses.replace(
+            self.description,
+            normalisation=self._normalisation(normalisation),
+            scales=self.description.scales if scales is None else tuple(scales),
+        )
+        return probabilities(self._first, read_image(image, channels), (height, width), how)
+
+    def _first(self, x: Array) -> Array:
+        found = self.predict(x)
+        return found[0] if isinstance(found, list) else found
+
+    def _run(self, batch: NDArray[Any], count: int) -> list[NDArray[Any]]:
+        self.interpreter.set_tensor(self.interpreter.get_input_details()[0]["index"], batch)
+        self.interpreter.invoke()
+        return [
+            _meant(self.interpreter.get_tensor(one["index"])[:count], _details(one))
+            for one in self.interpreter.get_output_details()
+        ]
+
+    def _resize(self, shape: tuple[int, ...]) -> None:
+        index = self.interpreter.get_input_details()[0]["index"]
+        self.interpreter.resize_tensor_input(index, shape)
+        self.interpreter.allocate_tensors()
+
+    def _only_input(self, what: str) -> TensorDetails:
+        inputs = self.inputs
+        if len(inputs) != 1 or not inputs[0].shape:
+            raise InputError(
+                f"{what}: expected a file with one input that has a batch axis. Received: "
+                f"{self._name} with inputs {[one.shape for one in inputs]}; use .interpreter"
+            )
+        return inputs[0]
+
+    def _image_shape(self) -> tuple[int, int, int]:
+        shape = self._only_input("image").shape
+        if len(shape) != 4 or shape[3] not in (1, 3):
+            raise InputError(
+                f"{self._name}: expected an input of shape (batch, height, width, 1 or 3) for an "
+                f"image. Received: {shape}; use predict"
+            )
+        return shape[1], shape[2], shape[3]
+
+    def _normalisation(self, given: str | None) -> str:
+        known = given or self.description.normalisation
+        if known not in NORMALISATIONS:
+            raise InputError(
+                f"{self._name}: expected to know how its images were normalised: say it with "
+                f"normalisation, one of {', '.join(NORMALISATIONS)}. Received: {known}"
+            )
+        return known
+
+
+def _details(found: dict[str, Any]) -> TensorDetails:
+    scale, zero_point = found["quantization"]
+    dtype: DTypeLike = found["dtype"]
+    shape = tuple(int(size) for size in found["shape"])
+    return TensorDetails(found["name"], shape, np.dtype(dtype), float(scale), int(zero_point))
+
+
+def _stored(x: NDArray[Any], one: TensorDetails) -> NDArray[Any]:
+    """The values as the tensor holds them."""
+    if x.dtype == one.dtype:
+        return np.ascontiguousarray(x)
+    if np.issubdtype(x.dtype, np.floating) and one.dtype == np.float32:
+        return np.ascontiguousarray(x, np.float32)
+    if np.issubdtype(x.dtype, np.floating) and one.scale:
+        steps = np.rint(x / np.float32(one.scale) + one.zero_point)
+        limits = np.iinfo(one.dtype)
+        return np.ascontiguousarray(np.clip(steps, limits.min, limits.max).astype(one.dtype))
+    floats = "floats" if one.dtype == np.float32 or one.scale else str(one.dtype)
+    hint = "; preprocess(image) turns an image into them" if floats == "floats" else ""
+    raise InputError(f"predict: expected {floats}{hint}. Received: dtype={x.dtype}")
+
+
+def _meant(values: NDArray[Any], one: TensorDetails) -> NDArray[Any]:
+    """The numbers that stored integers mean."""
+    if not one.scale or not np.issubdtype(one.dtype, np.integer):
+        return values
+    return (values.astype(np.float32) - one.zero_point) * np.float32(one.scale)

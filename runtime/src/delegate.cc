@@ -1,0 +1,177 @@
+#include "delegate.h"
+
+#include <algorithm>
+#include <map>
+#include <new>
+#include <numeric>
+
+#include "error.h"
+#include "int_array.h"
+
+namespace lgr {
+namespace {
+
+constexpr const char* kName = "larq-groupnet-runtime";
+
+// Runs what may throw behind a C function: a message, and an error.
+template <class Body>
+TfLiteStatus guarded(TfLiteContext* context, const Body& body) {
+  try {
+    body();
+    return kTfLiteOk;
+  } catch (const std::bad_alloc&) {
+    context->ReportError(context, "%s: expected more memory. Received: none.", kName);
+  } catch (const std::exception& error) {
+    context->ReportError(context, "%s: %s", kName, error.what());
+  }
+  return kTfLiteError;
+}
+
+// A claimed part of a graph. It cannot refuse where it is made, so it remembers why.
+struct Claimed {
+  Claimed(TfLiteContext* context, const TfLiteDelegateParams& params)
+      : delegate(Delegate::of(params.delegate)) {
+    try {
+      program = std::make_unique<Program>(context, params, delegate.settings());
+      delegate.add(program.get());
+    } catch (const std::exception& error) {
+      refusal = error.what();
+    }
+  }
+  ~Claimed() { delegate.remove(program.get()); }
+
+  Delegate& delegate;
+  std::unique_ptr<Program> program;
+  std::string refusal;
+};
+
+void* init(TfLiteContext* context, const char* buffer, size_t) {
+  // The interpreter passes a structure where a custom operation has its options.
+  const auto* params = reinterpret_cast<const TfLiteDelegateParams*>(buffer);
+  return new (std::nothrow) Claimed(context, *params);
+}
+
+void release(TfLiteContext*, void* claimed) { delete static_cast<Claimed*>(claimed); }
+
+TfLiteStatus prepare(TfLiteContext* context, TfLiteNode* node) {
+  return guarded(context, [&] {
+    auto* claimed = static_cast<Claimed*>(node->user_data);
+    if (!claimed) throw std::bad_alloc();
+    expect(claimed->program != nullptr, claimed->refusal);
+    claimed->program->prepare(context);
+  });
+}
+
+TfLiteStatus invoke(TfLiteContext* context, TfLiteNode* node) {
+  return guarded(context, [&] {
+    auto* claimed = static_cast<Claimed*>(node->user_data);
+    ThreadPool& pool = claimed->delegate.pool();
+    // Interpreters that share a delegate take turns with its threads.
+    std::unique_lock<std::mutex> turn(pool.turn(), std::defer_lock);
+    if (pool.num_threads() > 1) turn.lock();
+    claimed->program->run(context, pool);
+  });
+}
+
+bool is_lce(OpKind kind) {
+  return kind == OpKind::kQuantize || kind == OpKind::kConv || kind == OpKind::kDequantize ||
+         kind == OpKind::kBitMaxPool;
+}
+
+// Sets of nodes that hang together through tensors, as a union-find structure.
+class Components {
+ public:
+  explicit Components(size_t size) : parent_(size) {
+    std::iota(parent_.begin(), parent_.end(), size_t{0});
+  }
+  size_t root(size_t i) {
+    while (parent_[i] != i) i = parent_[i] = parent_[parent_[i]];
+    return i;
+  }
+  void join(size_t a, size_t b) { parent_[root(a)] = root(b); }
+
+ private:
+  std::vector<size_t> parent_;
+};
+
+// The nodes to run here: LCE's, and float operations that hang together with them. Others stay
+// where they are, so a file without LCE's operations runs as if this library were not there.
+std::vector<int> claim(TfLiteContext* context, const std::vector<int>& plan, bool fuse) {
+  std::vector<Node> nodes;
+  std::vector<int> indices;
+  for (int index : plan) {
+    TfLiteNode* source = nullptr;
+    TfLiteRegistration* registration = nullptr;
+    expect(context->GetNodeAndRegistration(context, index, &source, &registration) == kTfLiteOk,
+           "expected the interpreter to give its node ", index, ". Received: an error.");
+    if (const auto node = read_node(context, source, registration, fuse)) {
+      nodes.push_back(*node);
+      indices.push_back(index);
+    }
+  }
+  Components components(nodes.size());
+  std::map<int, size_t> writers;
+  for (size_t i = 0; i < nodes.size(); i++) writers[nodes[i].output] = i;
+  for (size_t i = 0; i < nodes.size(); i++) {
+    for (int input : nodes[i].inputs) {
+      const auto writer = writers.find(input);
+      if (writer != writers.end()) components.join(i, writer->second);
+    }
+  }
+  std::vector<bool> wanted(nodes.size(), false);
+  for (size_t i = 0; i < nodes.size(); i++) {
+    if (is_lce(nodes[i].kind)) wanted[components.root(i)] = true;
+  }
+  std::vector<int> claimed;
+  for (size_t i = 0; i < nodes.size(); i++) {
+    if (wanted[components.root(i)]) claimed.push_back(indices[i]);
+  }
+  return claimed;
+}
+
+TfLiteStatus prepare_delegate(TfLiteContext* context, TfLiteDelegate* handle) {
+  return guarded(context, [&] {
+    TfLiteIntArray* plan = nullptr;
+    expect(context->GetExecutionPlan(context, &plan) == kTfLiteOk,
+           "expected the interpreter to give its plan. Received: an error.");
+    // A copy, because the interpreter may use its array again.
+    const std::vector<int> nodes =
+        claim(context, to_vector(*plan), Delegate::of(handle).settings().fuse);
+    if (nodes.empty()) return;
+
+    TfLiteRegistration registration{};
+    registration.init = init;
+    registration.free = release;
+    registration.prepare = prepare;
+    registration.invoke = invoke;
+    registration.custom_name = kName;
+    registration.version = 1;
+    expect(context->ReplaceNodeSubsetsWithDelegateKernels(
+               context, registration, to_int_array(nodes).get(), handle) ==
+               kTfLiteOk,
+           "expected the interpreter to hand over its nodes. Received: an error.");
+  });
+}
+
+}  // namespace
+
+Delegate::Delegate(const Settings& settings)
+    : settings_(settings), pool_(settings.num_threads) {
+  handle_.data_ = this;
+  handle_.Prepare = prepare_delegate;
+  // Without it the interpreter prepares every operation before it asks for delegates, and stops at
+  // LCE's, which it does not know.
+  handle_.flags = kTfLiteDelegateFlagsAllowDynamicTensors;
+}
+
+void Delegate::add(const Program* program) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  programs_.push_back(program);
+}
+
+void Delegate::remove(const Program* program) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  programs_.erase(std::remove(programs_.begin(), programs_.end(), program), programs_.end());
+}
+
+}  // namespace lgr

@@ -1,0 +1,50 @@
+// The operations of a file that this library runs, read from the interpreter's structures.
+#ifndef LARQ_GROUPNET_RUNTIME_GRAPH_H_
+#define LARQ_GROUPNET_RUNTIME_GRAPH_H_
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "flexbuffer.h"
+#include "tfl_abi.h"
+#include "window.h"
+
+namespace lgr {
+
+enum class OpKind { kQuantize, kConv, kDequantize, kBitMaxPool, kAdd, kMul, kMaxPool };
+
+const char* op_name(OpKind kind);
+
+inline bool is_elementwise(OpKind kind) { return kind == OpKind::kAdd || kind == OpKind::kMul; }
+
+struct PoolOptions {
+  int filter_height, filter_width;
+  int stride_height, stride_width;
+  Padding padding;
+};
+
+// A copy: the interpreter moves its own nodes when it hands them over.
+struct Node {
+  OpKind kind;
+  std::vector<int> inputs;  // tensors; -1 for one that is left out
+  int output;
+  CustomOptions options;  // of LCE's operations
+  PoolOptions pool;       // of kMaxPool
+};
+
+// The node, if it is one that this library can run. Without `fuse` that is LCE's operations; with
+// it also the float operations around them: additions, multiplications and pools.
+std::optional<Node> read_node(TfLiteContext* context, const TfLiteNode* node,
+                              const TfLiteRegistration* registration, bool fuse);
+
+// Number of values, or -1 where dimensions are negative or the number is above 2^31 - 1.
+int64_t num_elements(const TfLiteIntArray* dims);
+
+inline bool is_constant(const TfLiteTensor& tensor) {
+  return tensor.allocation_type == kTfLiteMmapRo && tensor.data != nullptr;
+}
+
+}  // namespace lgr
+
+#endif  // LARQ_GROUPNET_RUNTIME_GRAPH_H_

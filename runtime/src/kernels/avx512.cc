@@ -1,0 +1,184 @@
+// AVX-512 with VPOPCNTDQ (Ice Lake, Zen 4 and later): 16 output channels in a register.
+//
+// Words are taken in pairs, and a carry-save adder in front of the population count halves the
+// number of counts. With d = x1 ^ w1 and e = x2 ^ w2 for the two words of a pair,
+//   ones' = ones ^ d ^ e,  twos = majority(ones, d, e),
+// and the sum of bits is count(ones at the end) + 2 * sum of count(twos). Panels and filters hold
+// (x1, x1 ^ x2) and (w1, w1 ^ w2), so d ^ e is one exclusive or. That is 5 instructions for two
+// words where xor, count and add would be 6.
+#include <immintrin.h>
+
+#include "finish.h"
+#include "kernels.h"
+#include "patches.h"
+
+namespace lgr {
+namespace {
+
+constexpr int kLanes = 16;
+constexpr int kTilePixels = 2;
+
+struct Block {
+  __m512 v[kChannelBlock / kLanes];
+
+  LGR_INLINE void transform(const Transform& t, const int32_t* counts, const int32_t* correction,
+                            int channel) {
+    for (int i = 0; i < 4; i++) {
+      __m512i x = _mm512_slli_epi32(_mm512_loadu_si512(counts + kLanes * i), 1);
+      const int c = channel + kLanes * i;
+      if (correction) x = _mm512_add_epi32(x, _mm512_loadu_si512(correction + c));
+      if (t.clamps) {
+        x = _mm512_max_epi32(_mm512_min_epi32(x, _mm512_set1_epi32(t.clamp_max)),
+                             _mm512_set1_epi32(t.clamp_min));
+      }
+      const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(x), _mm512_loadu_ps(t.multiplier + c));
+      v[i] = _mm512_add_ps(product, _mm512_loadu_ps(t.bias + c));
+    }
+  }
+  LGR_INLINE void load(const float* p) {
+    for (int i = 0; i < 4; i++) v[i] = _mm512_loadu_ps(p + kLanes * i);
+  }
+  LGR_INLINE void store(float* p) const {
+    for (int i = 0; i < 4; i++) _mm512_storeu_ps(p + kLanes * i, v[i]);
+  }
+  LGR_INLINE void add(const float* p) {
+    for (int i = 0; i < 4; i++) v[i] = _mm512_add_ps(v[i], _mm512_loadu_ps(p + kLanes * i));
+  }
+  LGR_INLINE void multiply(const float* p) {
+    for (int i = 0; i < 4; i++) v[i] = _mm512_mul_ps(v[i], _mm512_loadu_ps(p + kLanes * i));
+  }
+  LGR_INLINE void add(float s) {
+    for (int i = 0; i < 4; i++) v[i] = _mm512_add_ps(v[i], _mm512_set1_ps(s));
+  }
+  LGR_INLINE void multiply(float s) {
+    for (int i = 0; i < 4; i++) v[i] = _mm512_mul_ps(v[i], _mm512_set1_ps(s));
+  }
+  LGR_INLINE void store_bits(uint32_t* p) const {
+    for (int i = 0; i < 2; i++) {
+      const __mmask16 low = _mm512_cmp_ps_mask(v[2 * i], _mm512_setzero_ps(), _CMP_LT_OQ);
+      const __mmask16 high = _mm512_cmp_ps_mask(v[2 * i + 1], _mm512_setzero_ps(), _CMP_LT_OQ);
+      p[i] = _mm512_kunpackw(high, low);
+    }
+  }
+};
+
+bool supported() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vpopcntdq");
+}
+
+int even(int depth) { return depth + depth % 2; }
+
+int padded(int channels) { return (channels + kLanes - 1) / kLanes * kLanes; }
+
+size_t packed_words(int channels, int depth) {
+  return static_cast<size_t>(padded(channels)) * even(depth);
+}
+
+size_t panel_words(int pixels, int depth) { return static_cast<size_t>(pixels) * even(depth); }
+
+// [pair of words][w1, w1 ^ w2][channel]; the channels of padding and the word that fills the last
+// pair are 0.
+void pack_filter(const uint32_t* filter, int channels, int depth, uint32_t* packed) {
+  for (int k = 0; k < depth; k += 2) {
+    for (int c = 0; c < padded(channels); c++, packed++) {
+      uint32_t first = 0, second = 0;
+      if (c < channels) {
+        const size_t at = static_cast<size_t>(c) * depth + k;
+        first = filter[at];
+        if (k + 1 < depth) second = filter[at + 1];
+      }
+      packed[0] = first;
+      packed[padded(channels)] = first ^ second;
+    }
+    packed += padded(channels);
+  }
+}
+
+void pack_panel(const ConvGeometry& geometry, const uint32_t* image, int first, int pixels,
+                uint32_t* panel) {
+  const int depth = geometry.depth();
+  PatchReader patches(geometry, image, first);
+  for (int p = 0; p < pixels; p++) {
+    uint32_t* patch = panel + static_cast<size_t>(p) * even(depth);
+    patches.next(patch);
+    if (depth % 2) patch[depth] = 0;
+  }
+  // Pairs (x1, x2) become (x1, x1 ^ x2). In a pass of its own, because wide loads of words that
+  // were just stored one by one would wait for them.
+  const size_t words = panel_words(pixels, depth);
+  size_t k = 0;
+  for (; k + kLanes <= words; k += kLanes) {
+    const __m512i x = _mm512_loadu_si512(panel + k);
+    _mm512_storeu_si512(panel + k, _mm512_xor_si512(x, _mm512_slli_epi64(x, 32)));
+  }
+  for (; k < words; k += 2) panel[k + 1] ^= panel[k];
+}
+
+// One tile: P pixels by 16 * O channels.
+template <int P, int O>
+LGR_INLINE void multiply_tile(const uint32_t* panel, const uint32_t* packed, int depth,
+                              int32_t* counts, size_t stride) {
+  constexpr int kXor3 = 0x96;
+  // Of d, sum and ones. Where sum and ones differ the pair holds one bit, which carries if ones has
+  // one too; elsewhere both bits of the pair are alike, and d is one of them.
+  constexpr int kCarry = 0xB2;
+  __m512i ones[P][O], twos[P][O];
+  for (int p = 0; p < P; p++) {
+    for (int o = 0; o < O; o++) ones[p][o] = twos[p][o] = _mm512_setzero_si512();
+  }
+  for (int k = 0; k < depth; k += 2, packed += 2 * kLanes * O) {
+    for (int o = 0; o < O; o++) {
+      const __m512i w1 = _mm512_loadu_si512(packed + kLanes * o);
+      const __m512i w12 = _mm512_loadu_si512(packed + kLanes * (O + o));
+      for (int p = 0; p < P; p++) {
+        const uint32_t* x = panel + static_cast<size_t>(p) * depth + k;
+        const __m512i d = _mm512_xor_si512(_mm512_set1_epi32(static_cast<int>(x[0])), w1);
+        const __m512i sum = _mm512_ternarylogic_epi32(
+            w12, _mm512_set1_epi32(static_cast<int>(x[1])), ones[p][o], kXor3);
+        const __m512i carry = _mm512_ternarylogic_epi32(d, sum, ones[p][o], kCarry);
+        ones[p][o] = sum;
+        twos[p][o] = _mm512_add_epi32(twos[p][o], _mm512_popcnt_epi32(carry));
+      }
+    }
+  }
+  for (int p = 0; p < P; p++) {
+    for (int o = 0; o < O; o++) {
+      const __m512i count = _mm512_add_epi32(_mm512_popcnt_epi32(ones[p][o]),
+                                             _mm512_slli_epi32(twos[p][o], 1));
+      _mm512_storeu_si512(counts + p * stride + kLanes * o, count);
+    }
+  }
+}
+
+template <int O>
+void multiply_block(const uint32_t* panel, const uint32_t* packed, int pixels, int depth,
+                    int32_t* counts, size_t stride) {
+  constexpr int P = kTilePixels;
+  for (; pixels >= P; pixels -= P, panel += static_cast<size_t>(P) * depth, counts += P * stride) {
+    multiply_tile<P, O>(panel, packed, depth, counts, stride);
+  }
+  for (; pixels > 0; pixels--, panel += depth, counts += stride) {
+    multiply_tile<1, O>(panel, packed, depth, counts, stride);
+  }
+}
+
+void multiply(const uint32_t* panel, const uint32_t* packed, int pixels, int channels, int depth,
+              int32_t* counts, size_t stride) {
+  switch (padded(channels) / kLanes) {
+    case 4: multiply_block<4>(panel, packed, pixels, even(depth), counts, stride); break;
+    case 3: multiply_block<3>(panel, packed, pixels, even(depth), counts, stride); break;
+    case 2: multiply_block<2>(panel, packed, pixels, even(depth), counts, stride); break;
+    default: multiply_block<1>(panel, packed, pixels, even(depth), counts, stride);
+  }
+}
+
+}  // namespace
+
+const Kernels kAvx512Kernels = {
+    "avx512",   supported, kTilePixels,         packed_words, panel_words, pack_filter,
+    pack_panel, multiply,  finish_float<Block>, finish_int8,  finish_bits, run_post_ops<Block>,
+};
+
+}  // namespace lgr

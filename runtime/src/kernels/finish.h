@@ -1,0 +1,173 @@
+// From counts to outputs, for any instruction set that brings a Block: the values of kChannelBlock
+// channels of one row, held in registers. Rows with fewer channels go through TailBlock, whose
+// plain loops the compiler vectorises.
+//
+// Products and sums are rounded one by one, as TensorFlow Lite does it (-ffp-contract=off), so
+// fusing changes no bit. Unnamed namespace: see patches.h.
+#ifndef LARQ_GROUPNET_RUNTIME_KERNELS_FINISH_H_
+#define LARQ_GROUPNET_RUNTIME_KERNELS_FINISH_H_
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels.h"
+
+namespace lgr {
+namespace {
+
+LGR_INLINE int32_t doubled(int32_t count, const int32_t* correction, int channel) {
+  return 2 * count + (correction ? correction[channel] : 0);
+}
+
+LGR_INLINE float transformed(const Transform& t, int32_t count, const int32_t* correction,
+                             int channel) {
+  const int32_t x = doubled(count, correction, channel);
+  const float product =
+      static_cast<float>(std::max(std::min(x, t.clamp_max), t.clamp_min)) * t.multiplier[channel];
+  return product + t.bias[channel];
+}
+
+struct TailBlock {
+  int n;
+  float v[kChannelBlock];
+
+  void transform(const Transform& t, const int32_t* counts, const int32_t* correction,
+                 int channel) {
+    for (int i = 0; i < n; i++) v[i] = transformed(t, counts[i], correction, channel + i);
+  }
+  void load(const float* p) { std::copy(p, p + n, v); }
+  void store(float* p) const { std::copy(v, v + n, p); }
+  void add(const float* p) {
+    for (int i = 0; i < n; i++) v[i] += p[i];
+  }
+  void multiply(const float* p) {
+    for (int i = 0; i < n; i++) v[i] *= p[i];
+  }
+  void add(float s) {
+    for (int i = 0; i < n; i++) v[i] += s;
+  }
+  void multiply(float s) {
+    for (int i = 0; i < n; i++) v[i] *= s;
+  }
+  void store_bits(uint32_t* p) const {
+    for (int i = 0; i < n; i += 32) {
+      uint32_t word = 0;
+      for (int j = 0; j < std::min(32, n - i); j++) {
+        word |= static_cast<uint32_t>(v[i + j] < 0) << j;
+      }
+      *p++ = word;
+    }
+  }
+};
+
+LGR_INLINE size_t words_of(int channels) { return (static_cast<unsigned>(channels) + 31) / 32; }
+
+template <class Block>
+LGR_INLINE void run_ops(Block& value, const Part& part, size_t row, const PostOp* ops,
+                        int num_ops) {
+  const size_t at = row * part.row_channels + part.channel;
+  const size_t row_words = words_of(part.row_channels);
+  const size_t first_word = static_cast<unsigned>(part.channel) / 32;
+  for (int i = 0; i < num_ops; i++) {
+    const PostOp& op = ops[i];
+    switch (op.kind) {
+      case PostOpKind::kAdd: value.add(op.in + at); break;
+      case PostOpKind::kAddChannels: value.add(op.in + part.channel); break;
+      case PostOpKind::kAddScalar: value.add(op.scalar); break;
+      case PostOpKind::kMul: value.multiply(op.in + at); break;
+      case PostOpKind::kMulChannels: value.multiply(op.in + part.channel); break;
+      case PostOpKind::kMulScalar: value.multiply(op.scalar); break;
+      case PostOpKind::kLoad: value.load(op.in + at); break;
+      case PostOpKind::kStore: value.store(op.out + at); break;
+      case PostOpKind::kBits:
+        value.store_bits(op.bits + row * row_words + first_word);
+        break;
+    }
+  }
+}
+
+template <class Block>
+LGR_INLINE void finish_float_rows(Block& value, const int32_t* counts, size_t stride,
+                                  const Part& part, const Transform& transform, const PostOp* ops,
+                                  int num_ops) {
+  for (int r = 0; r < part.rows; r++) {
+    value.transform(transform, counts + r * stride, transform.correction(r), part.channel);
+    run_ops(value, part, part.row + r, ops, num_ops);
+  }
+}
+
+template <class Block>
+void finish_float(const int32_t* counts, size_t stride, const Part& part,
+                  const Transform& transform, const PostOp* ops, int num_ops) {
+  if (part.channels == kChannelBlock) {
+    Block value;
+    finish_float_rows(value, counts, stride, part, transform, ops, num_ops);
+  } else {
+    TailBlock value;
+    value.n = part.channels;
+    finish_float_rows(value, counts, stride, part, transform, ops, num_ops);
+  }
+}
+
+template <class Block>
+LGR_INLINE void run_post_ops_rows(Block& value, const Part& part, const PostOp* ops, int num_ops) {
+  for (size_t row = part.row; row < part.row + part.rows; row++) {
+    value.load(ops[0].in + row * part.row_channels + part.channel);
+    run_ops(value, part, row, ops + 1, num_ops - 1);
+  }
+}
+
+template <class Block>
+void run_post_ops(const Part& part, const PostOp* ops, int num_ops) {
+  if (part.channels == kChannelBlock) {
+    Block value;
+    run_post_ops_rows(value, part, ops, num_ops);
+  } else {
+    TailBlock value;
+    value.n = part.channels;
+    run_post_ops_rows(value, part, ops, num_ops);
+  }
+}
+
+// Round half away from zero and saturate. The limits keep the conversion defined; not-a-number
+// becomes the lower one.
+LGR_INLINE int8_t to_int8(float x) {
+  const float limited = x >= -128.0f ? std::min(x, 127.0f) : -128.0f;
+  // std::round, written so that it vectorises: the largest float below 0.5 keeps 0.49999997 at 0.
+  const float half = limited < 0 ? -0.49999997f : 0.49999997f;
+  return static_cast<int8_t>(static_cast<int32_t>(limited + half));
+}
+
+inline void finish_int8(const int32_t* counts, size_t stride, const Part& part,
+                        const Transform& transform, int8_t* out) {
+  for (int r = 0; r < part.rows; r++) {
+    const int32_t* correction = transform.correction(r);
+    int8_t* row = out + (part.row + r) * part.row_channels + part.channel;
+    for (int i = 0; i < part.channels; i++) {
+      row[i] =
+          to_int8(transformed(transform, counts[r * stride + i], correction, part.channel + i));
+    }
+  }
+}
+
+inline void finish_bits(const int32_t* counts, size_t stride, const Part& part,
+                        const Transform& transform, const int32_t* thresholds, uint32_t* out) {
+  for (int r = 0; r < part.rows; r++) {
+    const int32_t* correction = transform.correction(r);
+    uint32_t* words = out + (part.row + r) * words_of(part.row_channels) + words_of(part.channel);
+    for (int i = 0; i < part.channels; i += 32) {
+      uint32_t word = 0;
+      for (int j = 0; j < std::min(32, part.channels - i); j++) {
+        const int c = part.channel + i + j;
+        const int32_t x = doubled(counts[r * stride + i + j], correction, c);
+        word |= static_cast<uint32_t>(x > thresholds[c]) << j;
+      }
+      words[i / 32] = word;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lgr
+
+#endif  // LARQ_GROUPNET_RUNTIME_KERNELS_FINISH_H_

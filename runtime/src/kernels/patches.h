@@ -1,0 +1,93 @@
+// Gathering of patches. Everything in an unnamed namespace: each kernel file compiles its own copy
+// with its own instruction set, and none may replace another's at link time.
+#ifndef LARQ_GROUPNET_RUNTIME_KERNELS_PATCHES_H_
+#define LARQ_GROUPNET_RUNTIME_KERNELS_PATCHES_H_
+
+#include <cstring>
+
+#include "kernels.h"
+
+namespace lgr {
+namespace {
+
+// memcpy of a few words without a call.
+LGR_INLINE void copy_words(uint32_t* to, const uint32_t* from, int n) {
+  for (; n >= 4; n -= 4, to += 4, from += 4) std::memcpy(to, from, 16);
+  if (n & 2) {
+    std::memcpy(to, from, 8);
+    to += 2;
+    from += 2;
+  }
+  if (n & 1) *to = *from;
+}
+
+LGR_INLINE void zero_words(uint32_t* to, int n) {
+  for (int i = 0; i < n; i++) to[i] = 0;
+}
+
+// Visits the output pixels of an image in order. Holds a copy of the geometry, because the compiler
+// has to assume that storing words changes the integers of one that it only refers to.
+class PatchReader {
+ public:
+  PatchReader(const ConvGeometry& geometry, const uint32_t* image, int first)
+      : g_(geometry),
+        image_(image),
+        y_(first / geometry.out_width),
+        x_(first % geometry.out_width),
+        row_words_(geometry.filter_width * geometry.patch_words),
+        // Taps next to each other in memory are copied in one go.
+        adjacent_(geometry.dilation_width == 1 && geometry.pixel_words == geometry.patch_words),
+        step_(static_cast<ptrdiff_t>(geometry.dilation_height) * geometry.in_width *
+              geometry.pixel_words) {}
+
+  // Writes the words of the next pixel's patch. Taps outside the image are 0 bits, that is +1.
+  LGR_INLINE void next(uint32_t* patch) {
+    const int left = x_ * g_.stride_width - g_.pad_left;
+    const int top = y_ * g_.stride_height - g_.pad_top;
+    const int bottom = top + (g_.filter_height - 1) * g_.dilation_height;
+    if (adjacent_ && left >= 0 && left + g_.filter_width <= g_.in_width && top >= 0 &&
+        bottom < g_.in_height) {
+      const uint32_t* row = pixel(top, left);
+      for (int ky = 0; ky < g_.filter_height; ky++, row += step_, patch += row_words_) {
+        copy_words(patch, row, row_words_);
+      }
+    } else {
+      gather(top, left, patch);
+    }
+    if (++x_ == g_.out_width) {
+      x_ = 0;
+      y_++;
+    }
+  }
+
+ private:
+  const uint32_t* pixel(int y, int x) const {
+    return image_ + (static_cast<ptrdiff_t>(y) * g_.in_width + x) * g_.pixel_words;
+  }
+
+  // At the border, and for taps that lie apart.
+  __attribute__((noinline)) void gather(int top, int left, uint32_t* patch) const {
+    for (int ky = 0, y = top; ky < g_.filter_height; ky++, y += g_.dilation_height) {
+      for (int kx = 0, x = left; kx < g_.filter_width; kx++, x += g_.dilation_width) {
+        if (y >= 0 && y < g_.in_height && x >= 0 && x < g_.in_width) {
+          copy_words(patch, pixel(y, x), g_.patch_words);
+        } else {
+          zero_words(patch, g_.patch_words);
+        }
+        patch += g_.patch_words;
+      }
+    }
+  }
+
+  const ConvGeometry g_;
+  const uint32_t* const image_;
+  int y_, x_;
+  const int row_words_;
+  const bool adjacent_;
+  const ptrdiff_t step_;
+};
+
+}  // namespace
+}  // namespace lgr
+
+#endif  // LARQ_GROUPNET_RUNTIME_KERNELS_PATCHES_H_

@@ -1,0 +1,41 @@
+// The small operations: signs to and from bits, and pools.
+#ifndef LARQ_GROUPNET_RUNTIME_OPS_H_
+#define LARQ_GROUPNET_RUNTIME_OPS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace lgr {
+
+inline int words_for(int channels) { return channels / 32 + (channels % 32 != 0); }
+
+// bit = value < zero_point, for rows of `channels` values.
+void pack_int8(const int8_t* in, size_t rows, int channels, int32_t zero_point, uint32_t* out);
+// bit = value is false.
+void pack_bool(const uint8_t* in, size_t rows, int channels, uint32_t* out);
+
+// A value of each bit: `zero` or `one`.
+template <class T>
+void unpack(const uint32_t* in, size_t rows, int channels, T zero, T one, T* out) {
+  for (size_t r = 0; r < rows; r++, in += words_for(channels)) {
+    for (int c = 0; c < channels; c++) *out++ = (in[c / 32] >> (c % 32)) & 1 ? one : zero;
+  }
+}
+
+struct PoolGeometry {
+  int in_height, in_width;
+  int channels;  // values or words of a pixel
+  int filter_height, filter_width;
+  int stride_height, stride_width;
+  int pad_top, pad_left;
+  int out_height, out_width;
+};
+
+// One row of the output of a pool: the largest value of each window, or of packed bits their
+// conjunction (a bit is 1 where the value is negative). Padding is left out.
+void max_pool_row(const PoolGeometry& geometry, const float* image, int y, float* out);
+void max_pool_row(const PoolGeometry& geometry, const uint32_t* image, int y, uint32_t* out);
+
+}  // namespace lgr
+
+#endif  // LARQ_GROUPNET_RUNTIME_OPS_H_

@@ -1,0 +1,90 @@
+// A part of a network that runs here: one node of the interpreter after delegation.
+#ifndef LARQ_GROUPNET_RUNTIME_PROGRAM_H_
+#define LARQ_GROUPNET_RUNTIME_PROGRAM_H_
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "conv.h"
+#include "fusion.h"
+#include "memory.h"
+#include "ops.h"
+#include "thread_pool.h"
+
+namespace lgr {
+
+struct Settings {
+  const Kernels* kernels = nullptr;
+  int num_threads = 1;
+  bool fuse = true;
+  bool profile = false;
+  int repeat = 1;  // how often every convolution runs, for counting its instructions
+};
+
+class Program {
+ public:
+  // Plans the steps. Refuses what no shape can make right.
+  Program(TfLiteContext* context, const TfLiteDelegateParams& params, const Settings& settings);
+
+  // Takes the shapes of the inputs, sets those of the outputs, plans memory.
+  void prepare(TfLiteContext* context);
+  void run(TfLiteContext* context, ThreadPool& pool);
+
+  struct Profile {
+    std::string name;
+    double seconds = 0;
+    uint64_t calls = 0;
+  };
+  const std::vector<Profile>& profile() const { return profile_; }
+
+ private:
+  using Shape = std::vector<int>;
+
+  struct Work {  // a step with what its shapes determine
+    Step step;
+    std::unique_ptr<Conv> conv;
+    PoolGeometry pool{};
+  };
+
+  Shape shape_node(const TfLiteContext* context, Work& work);
+  Shape shape_conv(const TfLiteContext* context, Work& work);
+  Shape shape_pool(Work& work);
+  Shape shape_dequantize(const TfLiteContext* context, const Node& node);
+  void shape_step(const TfLiteContext* context, Work& work);
+  void plan_memory(const TfLiteContext* context);
+  void resize_outputs(TfLiteContext* context) const;
+
+  const Shape& shape(int tensor) const;
+  size_t bytes(const TfLiteContext* context, int tensor) const;
+  void* address(const TfLiteContext* context, int tensor) const;
+  template <class T>
+  T* data(const TfLiteContext* context, int tensor) const {
+    return static_cast<T*>(address(context, tensor));
+  }
+
+  void run_step(const TfLiteContext* context, const Work& work, ThreadPool& pool);
+  void run_conv(const TfLiteContext* context, const Work& work, ThreadPool& pool);
+  void run_elementwise(const TfLiteContext* context, const Work& work, ThreadPool& pool);
+  void run_float_pool(const TfLiteContext* context, const Work& work, ThreadPool& pool);
+  void run_bit_pool(const TfLiteContext* context, const Work& work, ThreadPool& pool);
+  void run_quantize(const TfLiteContext* context, const Work& work);
+  void run_dequantize(const TfLiteContext* context, const Work& work);
+  std::vector<PostOp> resolve(const TfLiteContext* context, const std::vector<PlannedOp>& ops) const;
+
+  const Settings settings_;
+  std::vector<int> inputs_, outputs_;
+  std::vector<Work> work_;
+
+  std::map<int, Shape> shapes_;
+  std::map<int, size_t> offsets_;  // in arena_, of the tensors that stay inside
+  Buffer<uint8_t> arena_;
+  std::vector<ConvScratch> scratch_;  // of each thread
+  std::vector<Buffer<float>> rows_;   // of each thread: a row of a pool
+  std::vector<Profile> profile_;
+};
+
+}  // namespace lgr
+
+#endif  // LARQ_GROUPNET_RUNTIME_PROGRAM_H_

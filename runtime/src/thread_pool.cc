@@ -1,0 +1,127 @@
+#include "thread_pool.h"
+
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+#include <system_error>
+
+namespace lgr {
+namespace {
+
+// A network is hundreds of loops of some microseconds each, and waking a thread takes longer than
+// one of them. So a thread looks out for the next loop for a while before it sleeps.
+constexpr int kSpins = 4000;
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// How the caller rounds, and whether it takes denormal numbers for 0, which some interpreters ask
+// for: the threads do as it does, so results do not depend on their number.
+#if defined(__x86_64__)
+uint64_t float_control() { return _mm_getcsr() & ~0x3Fu; }  // without the flags of past operations
+void set_float_control(uint64_t control) { _mm_setcsr(static_cast<unsigned>(control)); }
+#elif defined(__aarch64__)
+uint64_t float_control() {
+  uint64_t control;
+  asm volatile("mrs %0, fpcr" : "=r"(control));
+  return control;
+}
+void set_float_control(uint64_t control) { asm volatile("msr fpcr, %0" : : "r"(control)); }
+#else
+uint64_t float_control() { return 0; }
+void set_float_control(uint64_t) {}
+#endif
+
+}  // namespace
+
+ThreadPool::ThreadPool(int num_threads) : process_(getpid()) {
+  threads_.reserve(static_cast<size_t>(num_threads - 1));
+  try {
+    for (int i = 1; i < num_threads; i++) {
+      threads_.emplace_back([this, i] { work(i); });
+    }
+  } catch (const std::system_error&) {
+    // The loops run on the threads that there are.
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    const std::lock_guard<std::mutex> lock(sleep_);
+    stop_ = true;
+    loops_++;
+  }
+  wake_.notify_all();
+  for (std::thread& thread : threads_) {
+    if (process_ == getpid()) {
+      thread.join();
+    } else {
+      thread.detach();
+    }
+  }
+}
+
+void ThreadPool::run(int items, Call call, const void* body) {
+  call_ = call;
+  body_ = body;
+  items_ = items;
+  float_control_ = float_control();
+  next_.store(0, std::memory_order_relaxed);
+  joined_.store(kOpen, std::memory_order_release);  // publishes the loop
+  loops_.fetch_add(1);
+  if (sleepers_.load() > 0) {
+    { const std::lock_guard<std::mutex> lock(sleep_); }  // no thread is between its check and its wait
+    wake_.notify_all();
+  }
+  take_items(0);
+  joined_.fetch_sub(kOpen, std::memory_order_acq_rel);
+  for (int spins = 0; joined_.load(std::memory_order_acquire) != 0; spins++) {
+    if (spins < kSpins) {
+      pause();
+    } else {
+      std::this_thread::yield();  // the thread that has the last item may want this core
+    }
+  }
+}
+
+void ThreadPool::take_items(int worker) {
+  for (int item; (item = next_.fetch_add(1, std::memory_order_relaxed)) < items_;) {
+    call_(body_, item, worker);
+  }
+}
+
+bool ThreadPool::join_loop() {
+  int joined = joined_.load(std::memory_order_relaxed);
+  while (joined & kOpen) {
+    if (joined_.compare_exchange_weak(joined, joined + 1, std::memory_order_acq_rel)) return true;
+  }
+  return false;
+}
+
+void ThreadPool::work(int worker) {
+  uint32_t seen = 0;
+  while (!stop_) {
+    for (int spins = 0; loops_.load() == seen && spins < kSpins; spins++) pause();
+    if (loops_.load() == seen) {
+      std::unique_lock<std::mutex> lock(sleep_);
+      sleepers_++;
+      wake_.wait(lock, [&] { return loops_.load() != seen; });
+      sleepers_--;
+    }
+    seen = loops_.load();
+    if (join_loop()) {
+      if (float_control() != float_control_) set_float_control(float_control_);
+      take_items(worker);
+      joined_.fetch_sub(1, std::memory_order_acq_rel);
+    }
+  }
+}
+
+}  // namespace lgr

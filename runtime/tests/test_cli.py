@@ -1,0 +1,284 @@
+"""`larq-groupnet-run` as a user runs it: a process, its lines, its files, its status."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import CLASSES, photo, rewritten
+from larq_groupnet_runtime import Interpreter, cli
+
+# Ends with the names of what must not be imported.
+_RUN = """
+import sys
+from larq_groupnet_runtime.cli import main
+status = main(sys.argv[1:])
+print("imported", *{"tensorflow", "larq_groupnet", "larq", "keras"} & set(sys.modules))
+sys.exit(status)
+"""
+
+
+def run(*arguments, env=None, cwd=None):
+    command = [sys.executable, "-c", _RUN, *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **(env or {})}, cwd=cwd
+    )
+
+
+def lines(done):
+    found = done.stdout.splitlines()
+    assert found[-1].strip() == "imported"
+    return found[:-1]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A photo, another in a folder below, and a file that is no image."""
+    folder = tmp_path_factory.mktemp("images")
+    (folder / "more").mkdir()
+    Image.fromarray(photo(50, 70)).save(folder / "one.png")
+    Image.fromarray(photo(40, 30, 1)).save(folder / "more" / "one.jpg")
+    (folder / "more" / "two.png").write_bytes(b"no image")
+    return folder
+
+
+def test_top_five_of_images(labels, images, tmp_path):
+    done = run(labels, images / "one.png", images / "more" / "one.jpg", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    scores = Interpreter(labels).scores(images / "one.png")
+    best = np.argsort(-scores)
+    expected = ", ".join(f"{CLASSES[label]} {scores[label]:.1%}" for label in best)
+    assert lines(done)[0] == f"{images / 'one.png'}: {expected}"
+    assert len(lines(done)) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_masks_and_overlays_of_a_folder(pixels, images, tmp_path):
+    done = run(pixels, images, "--output", tmp_path / "found")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"larq-groupnet-run: passed over: {images / 'more' / 'two.png'}: expected an image. "
+        "Received: no format that is known\n"
+    )
+    assert lines(done)[-1] == f"masks and overlays are in {tmp_path / 'found'}"
+    network = Interpreter(pixels)
+    for file, name in [("more/one.jpg", "one.png"), ("one.png", "one-2.png")]:
+        classes = network.scores(images / file).argmax(-1)
+        with Image.open(tmp_path / "found" / "masks" / name) as mask:
+            assert mask.mode == "P"
+            np.testing.assert_array_equal(np.asarray(mask), classes)
+        height, width = classes.shape
+        factor = -(-480 // width)
+        with Image.open(tmp_path / "found" / "overlays" / name) as drawn:
+            assert drawn.width == factor * width and drawn.height > factor * height
+    assert len(list((tmp_path / "found").rglob("*"))) == 6
+
+
+def test_second_run_reads_the_folder_without_its_own_results(pixels, tmp_path):
+    Image.fromarray(photo(32, 32)).save(tmp_path / "one.png")
+    for _ in range(2):
+        done = run(pixels, tmp_path, "--output", tmp_path / "predictions")
+        assert done.returncode == 0 and len(lines(done)) == 2
+
+
+def test_scales_reach_the_network(pixels, images, tmp_path):
+    run(pixels, images / "one.png", "--scales", "0.5,1", "--output", tmp_path)
+    expected = Interpreter(pixels).scores(images / "one.png", scales=[0.5, 1]).argmax(-1)
+    assert not np.array_equal(expected, Interpreter(pixels).scores(images / "one.png").argmax(-1))
+    with Image.open(tmp_path / "masks" / "one.png") as mask:
+        np.testing.assert_array_equal(np.asarray(mask), expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{labels}"], "expected MODEL.tflite and an image, a folder, --camera, --check or --"),
+        (["nowhere.tflite", "x.png"], "nowhere.tflite: No such file or directory"),
+        (["{images}/one.png", "x.png"], "one.png: expected a .tflite file"),
+        (["{labels}", "nowhere.png"], "nowhere.png: No such file or directory"),
+        (["{labels}", "{images}/more/two.png"], "two.png: expected an image"),
+        (["{labels}", "{empty}"], "expected images (.jpg, .jpeg, "),
+        (["{plain}", "{images}/one.png"], "expected to know how its images were normalised"),
+        (["{labels}", "x.png", "--threads", "0"], "--threads: expected a number above 0"),
+        (["{labels}", "x.png", "--scales", "1,a"], "--scales: expected numbers in (0, 8]"),
+        (["{labels}", "x.png", "--backend", "onnx"], "invalid choice: 'onnx'"),
+        (["{labels}", "x.png", "--gpu"], "unrecognized arguments: --gpu"),
+        ([], "expected MODEL.tflite; --help lists everything"),
+        (["{bomb}", "x.png"], "larq_groupnet.json: expected classes: a list of names"),
+        (["{labels}", "--check", "{images}"], "verify.json: No such file or directory"),
+    ],
+)
+def test_wrong_input_gets_one_line_and_status_2(
+    arguments, message, labels, plain, images, tmp_path
+):
+    bomb = tmp_path / "bomb.tflite"
+    bomb.write_bytes(rewritten(labels.read_bytes(), {"classes": [["cat"] * 10_000]}))
+    (tmp_path / "empty").mkdir()
+    values = {"labels": labels, "plain": plain, "images": images, "bomb": bomb}
+    values["empty"] = tmp_path / "empty"
+    done = run(*(argument.format(**values) for argument in arguments), cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("larq-groupnet-run: ") and message in done.stderr
+    assert done.stderr.count("\n") == 1 and len(done.stderr) < 500
+    assert sorted(tmp_path.iterdir()) == [bomb, tmp_path / "empty"]
+
+
+def test_benchmark_compares_files(labels, pixels):
+    done = run(labels, pixels, labels, "--benchmark", "--runs", 5, "--threads", 1)
+    assert done.returncode == 0, done.stderr
+    text = done.stdout
+    assert "labels.tflite" in text and "pixels.tflite" in text
+    table = text.split("\n\n")[0].splitlines()
+    ratios = [line.split()[7] for line in table if line.startswith("labels.tflite ")]
+    assert ratios[0] == "1.000" and 0.2 < float(ratios[1]) < 5
+    assert "LceBconv2d" in text and "others, in ai-edge-litert" in text
+
+
+def test_version_names_the_kernels():
+    assert re.fullmatch(r"[0-9.]+ \(.*generic\)", lines(run("--version"))[0])
+
+
+def test_missing_library_is_told_in_one_line(labels):
+    done = run(labels, "--benchmark", env={"LARQ_GROUPNET_RUNTIME_LIBRARY": "/nowhere.so"})
+    assert done.returncode == 2
+    assert "/nowhere.so" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def device(labels, tmp_path):
+    """What `verify` writes, made from the outputs of LCE's interpreter."""
+    import hashlib
+
+    import larq_compute_engine as lce
+
+    x = np.random.default_rng(0).standard_normal((6, 24, 32, 3)).astype("<f4")
+    content = labels.read_bytes()
+    expected = lce.testing.Interpreter(content).predict(x).astype("<f4")
+    (tmp_path / "input.bin").write_bytes(x.tobytes())
+    (tmp_path / "expected_output.bin").write_bytes(expected.tobytes())
+    facts = {"tflite_sha256": hashlib.sha256(content).hexdigest()}
+    (tmp_path / "verify.json").write_text(json.dumps(facts))
+    return tmp_path
+
+
+def test_check_repeats_what_the_desktop_computed(labels, device):
+    done = run(labels, "--check", device)
+    assert done.returncode == 0, done.stderr
+    assert lines(done)[0].startswith("equal: 6 of 6 positions of 6 samples have the class of the ")
+
+
+def test_check_says_when_outputs_differ(labels, device):
+    expected = np.fromfile(device / "expected_output.bin", "<f4").reshape(6, 4)
+    expected[0] = np.roll(expected[0], 1)
+    expected.tofile(device / "expected_output.bin")
+    done = run(labels, "--check", device)
+    assert done.returncode == 1
+    assert lines(done)[0].startswith("DIFFERENT: 5 of 6 positions")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("verify.json", b"{", "verify.json: expected JSON"),
+        ("verify.json", b"[]", "verify.json: expected an object"),
+        ("verify.json", b'{"tflite_sha256": "00"}', "expected the folder that verify wrote for"),
+        ("input.bin", b"1234", "input.bin: expected float32 samples of shape (24, 32, 3)"),
+        ("expected_output.bin", bytes(16), "expected as many outputs as inputs"),
+    ],
+)
+def test_check_refuses_another_folder(labels, device, name, content, message):
+    (device / name).write_bytes(content)
+    done = run(labels, "--check", device)
+    assert done.returncode == 2
+    assert message in done.stderr and done.stderr.count("\n") == 1
+
+
+# A module cv2 whose camera 0 gives three frames. `imshow` records them, if this cv2 has windows.
+_STAND_IN = """
+import os
+import numpy as np
+CAP_PROP_BUFFERSIZE, FONT_HERSHEY_SIMPLEX = 38, 0
+class error(Exception): pass
+class VideoCapture:
+    def __init__(self, device):
+        self.left = 3 if device == 0 else 0
+    def isOpened(self): return self.left > 0
+    def set(self, what, value): pass
+    def read(self):
+        self.left -= 1
+        frame = np.zeros((48, 64, 3), np.uint8)
+        frame[:, :32, 2] = 255  # Red, on the left.
+        return (self.left >= 0), frame
+    def release(self): open(os.environ["RECORD"] + ".released", "w")
+def putText(picture, *arguments): pass
+def waitKey(delay): return ord("q") if os.environ.get("PRESS") else -1
+def imshow(title, picture):
+    if os.environ.get("HEADLESS"): raise error("no window")
+    np.save(os.environ["RECORD"], picture)
+"""
+
+
+@pytest.fixture
+def camera(tmp_path):
+    (tmp_path / "cv2.py").write_text(_STAND_IN)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    return {"PYTHONPATH": path, "RECORD": str(tmp_path / "shown.npy"), "DISPLAY": ":0"}
+
+
+def test_camera_shows_frames_and_prints_lines(labels, camera, tmp_path):
+    done = run(labels, "--camera", env=camera)
+    assert done.returncode == 0, done.stderr
+    assert [line.split(",")[0] for line in lines(done)] == ["frame 1", "frame 2", "frame 3"]
+    shown = np.load(tmp_path / "shown.npy")
+    assert shown[0, 0].tolist() == [0, 0, 255] and shown[0, -1].tolist() == [0, 0, 0]
+    frame = np.ascontiguousarray(shown[..., ::-1])
+    expected = cli.describe(Interpreter(labels).scores(frame), CLASSES)
+    assert lines(done)[0].endswith(expected)
+    assert (tmp_path / "shown.npy.released").exists()
+
+
+def test_camera_shows_classes_of_pixels(pixels, camera, tmp_path):
+    done = run(pixels, "--camera", "0", env=camera)
+    assert done.returncode == 0, done.stderr
+    assert np.load(tmp_path / "shown.npy").shape[1] == 512  # With a legend, eight times as wide.
+
+
+@pytest.mark.parametrize("without", ["HEADLESS", "DISPLAY"])
+def test_camera_without_a_window_prints_lines(labels, camera, tmp_path, without):
+    environment = {**camera, **({"HEADLESS": "1"} if without == "HEADLESS" else {"DISPLAY": ""})}
+    done = run(labels, "--camera", env={**environment, "WAYLAND_DISPLAY": ""})
+    assert done.returncode == 0 and len(lines(done)) == 3
+    assert not (tmp_path / "shown.npy").exists()
+
+
+def test_camera_ends_after_frames_or_q(labels, camera):
+    assert len(lines(run(labels, "--camera", "--frames", "2", env=camera))) == 2
+    assert len(lines(run(labels, "--camera", env={**camera, "PRESS": "1"}))) == 1
+
+
+def test_camera_without_opencv_says_what_to_install(labels, tmp_path):
+    (tmp_path / "cv2.py").write_text("raise ImportError('no cv2')")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = run(labels, "--camera", env={"PYTHONPATH": path})
+    assert done.returncode == 2
+    assert "run `pip install opencv-python-headless`" in done.stderr
+
+
+def test_camera_reads_a_video_with_opencv_itself(labels, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    path = tmp_path / "video.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 48))
+    for number in range(4):
+        writer.write(photo(48, 64, number))
+    writer.release()
+    none = run(labels, "--camera", tmp_path / "none.avi")
+    assert none.returncode == 2 and none.stderr.count("\n") == 1
+    assert "expected a camera or a video that gives frames" in none.stderr
+    done = run(labels, "--camera", path, env={"DISPLAY": ""})
+    assert done.returncode == 0, done.stderr
+    assert len(lines(done)) == 4

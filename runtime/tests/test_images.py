@@ -1,0 +1,220 @@
+"""Images, crops, sizes and windows against TensorFlow and the pipeline that training evaluates."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from conftest import CLASSES, photo
+from larq_groupnet_runtime import InputError, Interpreter, images
+from larq_groupnet_runtime.description import Description
+from larq_groupnet_runtime.full_image import probabilities, softmax
+from larq_groupnet_runtime.pictures import palette_of
+
+ORIENTATION = 0x112
+
+SIZES = [
+    ((300, 451), (224, 224)),
+    ((1500, 2001), (224, 224)),
+    ((100, 50), (224, 97)),
+    ((33, 500), (32, 32)),
+    ((7, 5), (16, 3)),
+    ((1, 1), (5, 4)),
+    ((64, 48), (64, 48)),
+]
+
+
+def encoded(pixels, kind, **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
+def by_tensorflow(data):
+    """Pixels as TensorFlow decodes them, by the accurate transform for a JPEG, as Pillow does."""
+    if data[:2] == b"\xff\xd8":
+        return tf.io.decode_jpeg(data, 3, dct_method="INTEGER_ACCURATE").numpy()
+    return tf.io.decode_image(data, channels=3, expand_animations=False).numpy()
+
+
+@pytest.mark.parametrize(("before", "after"), SIZES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_resize_is_tensorflow_s_antialiased_bilinear(before, after, channels):
+    pixels = np.random.default_rng(0).integers(0, 256, (*before, channels), dtype=np.uint8)
+    expected = tf.image.resize(tf.cast(pixels, tf.float32), after, antialias=True).numpy()
+    found = images.resize(pixels, after)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=2e-4)  # Of 255.
+
+
+@pytest.mark.parametrize("share", [0.3, 0.75, 0.875, 0.99])
+def test_central_crop_is_that_of_training(share):
+    from larq_groupnet.data import augment
+
+    for shape in [(97, 64, 3), (64, 97, 3), (50, 50, 3)]:
+        pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        expected = augment.central_crop(tf.constant(pixels), share).numpy()
+        np.testing.assert_array_equal(images.central_crop(pixels, share), expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("JPEG", {"quality": 90}),
+        ("JPEG", {"quality": 60, "subsampling": 2}),
+        ("JPEG", {"quality": 75, "subsampling": 1, "progressive": True}),
+        ("PNG", {}),
+        ("GIF", {}),
+    ],
+)
+def test_read_image_gives_the_pixels_of_tensorflow(kind, options):
+    data = encoded(photo(203, 301), kind, **options)
+    np.testing.assert_array_equal(images.read_image(data), by_tensorflow(data))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16"])
+def test_read_image_of_any_png_gives_the_pixels_of_tensorflow(mode):
+    if mode == "I;16":
+        values = np.random.default_rng(0).integers(0, 65536, (20, 30)).astype(np.uint16)
+        data = encoded(values, "PNG")
+    else:
+        image = Image.fromarray(photo(20, 30)).convert(mode[0] if mode == "LA" else mode)
+        if mode.endswith("A"):
+            image.putalpha(Image.fromarray(photo(20, 30, 1, 1)))
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        data = file.getvalue()
+    np.testing.assert_array_equal(images.read_image(data), by_tensorflow(data))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_read_image_turns_a_photo_upright(orientation):
+    upright = photo(24, 40)
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.swapaxes(0, 1),
+        6: np.rot90(upright),
+        7: upright[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    data = encoded(np.ascontiguousarray(stored), "PNG", exif=exif)
+    np.testing.assert_array_equal(images.read_image(data), upright)
+
+
+def test_read_image_takes_paths_files_images_and_arrays(tmp_path):
+    pixels = photo(10, 12)
+    path = tmp_path / "image.png"
+    Image.fromarray(pixels).save(path)
+    with path.open("rb") as file:
+        sources = [path, str(path), path.read_bytes(), file, Image.open(path), pixels]
+        for source in sources:
+            np.testing.assert_array_equal(images.read_image(source), pixels)
+    grey = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+    np.testing.assert_array_equal(images.read_image(path, 1), grey)
+    np.testing.assert_array_equal(images.read_image(grey, 1), grey)
+    np.testing.assert_array_equal(images.read_image(grey[..., 0]), np.repeat(grey, 3, -1))
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b"", b"GIF89a", b"not an image", encoded(photo(40, 40), "JPEG")[:400]],
+    ids=["empty", "header", "text", "truncated"],
+)
+def test_read_image_refuses_what_is_none_in_one_line(damaged):
+    with pytest.raises(InputError, match="these bytes: expected an image. Received: ") as caught:
+        images.read_image(damaged)
+    assert "\n" not in str(caught.value)
+
+
+def test_read_image_refuses_an_image_bomb_before_it_decodes():
+    data = bytearray(encoded(photo(8, 8), "PNG"))
+    data[16:24] = (50_000).to_bytes(4, "big") * 2
+    import binascii
+
+    data[29:33] = binascii.crc32(bytes(data[12:29])).to_bytes(4, "big")
+    with pytest.raises(InputError, match="exceeds limit of 178956970 pixels"):
+        images.read_image(bytes(data))
+
+
+@pytest.mark.parametrize("array", [np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8)])
+def test_read_image_refuses_other_arrays(array):
+    with pytest.raises(InputError, match=r"expected pixels of shape .* Received: shape=\(4, 4, "):
+        images.read_image(array)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A dataset for `folder:` of two classes: PNG and JPEG photos of several sizes."""
+    root = tmp_path_factory.mktemp("dataset")
+    for number, (height, width) in enumerate([(60, 80), (31, 200), (24, 32), (300, 211)]):
+        for split in ("train", "test"):
+            for name in ("cat", "dog"):
+                file = root / split / name / f"{number}.{'jpg' if name == 'dog' else 'png'}"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(photo(height, width, number)).save(file)
+    return root
+
+
+def test_preprocess_is_what_training_evaluates_on(labels, folder, tmp_path):
+    from larq_groupnet.data.pipeline import Pipeline, prepare
+
+    network = Interpreter(labels)
+    builder = prepare(f"folder:{folder}", tmp_path)
+    pipeline = Pipeline(builder, (24, 32), 1, normalisation="imagenet", central_crop=0.75)
+    expected = {}
+    for batch, label in pipeline.eval_batches("test").as_numpy_iterator():
+        expected.setdefault(int(label[0]), []).append(batch)
+    for label, name in enumerate(["cat", "dog"]):
+        files = sorted((folder / "test" / name).iterdir())
+        found = np.concatenate([network.preprocess(file) for file in files])
+        truth = np.concatenate(expected[label])
+        assert found.shape == truth.shape == (4, 24, 32, 3)
+        # By default TensorFlow decodes a JPEG by its fast transform: up to 6 of 255 in a pixel.
+        tolerance = 5e-6 if name == "cat" else 6 / 57
+        # The dataset yields its images in an order of its own.
+        order = [np.abs(truth - one).mean((1, 2, 3)).argmin() for one in found]
+        assert sorted(order) == [0, 1, 2, 3]
+        np.testing.assert_allclose(found, truth[order], atol=tolerance)
+
+
+def by_place(windows):
+    """Logits that depend on the pixel, its place in the window and the window's mean."""
+    count, height, width, _ = windows.shape
+    rows, columns = np.mgrid[:height, :width]
+    mean = windows.mean((1, 2, 3))[:, None, None]
+    planes = (0.1 * columns + windows[..., 0], 0.2 * rows - windows[..., 1], mean)
+    return np.stack([np.broadcast_to(p, windows.shape[:3]) for p in planes], -1).astype("float32")
+
+
+@pytest.mark.parametrize("shape", [(12, 8), (5, 3), (13, 8), (1, 40), (31, 29)])
+@pytest.mark.parametrize("scales", [(1.0,), (0.5, 1.0, 1.7), ()])
+@pytest.mark.parametrize("flip", [False, True])
+def test_windows_scales_and_flip_are_those_of_predict(shape, scales, flip):
+    from larq_groupnet.inference.full_image import FullImage
+
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    view = FullImage((12, 8), "imagenet", scales, flip)
+    (expected,) = view.scores(by_place, [image.astype(np.float32)])
+    how = Description(normalisation="imagenet", scales=scales, flip=flip)
+    found = probabilities(by_place, image, (12, 8), how)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_softmax_is_tensorflow_s():
+    logits = np.random.default_rng(0).normal(0, 50, (4, 5, 6)).astype(np.float32)
+    np.testing.assert_allclose(softmax(logits), tf.nn.softmax(logits), atol=1e-6)
+
+
+def test_colours_are_those_of_the_main_package():
+    from larq_groupnet.report import overlay
+
+    for names in (CLASSES, CLASSES[1:], [str(number) for number in range(50)]):
+        np.testing.assert_array_equal(palette_of(names), overlay.palette_of(names))

@@ -1,0 +1,235 @@
+"""`Interpreter` against LCE's own interpreter, and what it refuses."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from conftest import CLASSES, photo
+from larq_groupnet_runtime import InputError, Interpreter, load_delegate
+
+
+def noise(*shape):
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def by_lce(file, x):
+    import larq_compute_engine as lce
+
+    interpreter = lce.testing.Interpreter(file.read_bytes(), use_reference_bconv=True)
+    return interpreter.predict(x)
+
+
+@pytest.mark.parametrize("name", ["labels", "grey", "pixels"])
+def test_predict_computes_what_lce_computes(name, request):
+    file = request.getfixturevalue(name)
+    network = Interpreter(file)
+    x = noise(5, *network.inputs[0].shape[1:])
+    expected = by_lce(file, x)
+    found = network.predict(x)
+    assert found.dtype == np.float32 and found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_predict_takes_any_number_of_samples(labels):
+    network = Interpreter(labels.read_bytes(), num_threads=1)
+    x = noise(7, 24, 32, 3)
+    one_by_one = np.concatenate([network.predict(x[i : i + 1]) for i in range(7)])
+    np.testing.assert_array_equal(network.predict(x), one_by_one)
+    network.resize((3, 24, 32, 3))
+    assert network.inputs[0].shape == (3, 24, 32, 3)
+    assert network.outputs[0].shape == (3, 4)
+    np.testing.assert_allclose(network.predict(x), one_by_one, atol=1e-5)
+
+
+def test_resize_to_another_image_size(pixels):
+    network = Interpreter(pixels)
+    before = network.predict(noise(1, 32, 32, 3))
+    with pytest.raises(InputError, match=r"resize: expected 4 sizes above 0, now \(1, 32, 32, 3\)"):
+        network.resize((1, 32, 32))
+    with pytest.raises(
+        InputError, match="resize: expected a shape that .* computes with"
+    ) as caught:
+        network.resize((1, 32, 32, 4))
+    assert "\n" not in str(caught.value)
+    np.testing.assert_array_equal(network.predict(noise(1, 32, 32, 3)), before)
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [
+        (noise(24, 32, 3), r"expected an array of shape \(n, 24, 32, 3\). Received: shape=\(24, "),
+        (noise(2, 24, 32, 1), r"shape \(n, 24, 32, 3\)"),
+        (noise(0, 24, 32, 3), r"shape \(n, 24, 32, 3\)"),
+        (np.zeros((1, 24, 32, 3), np.uint8), "expected floats; preprocess.* Received: dtype=uint8"),
+        (np.zeros((1, 24, 32, 3), complex), "expected floats"),
+    ],
+)
+def test_predict_refuses_in_one_sentence(labels, x, expected):
+    with pytest.raises(InputError, match=expected):
+        Interpreter(labels).predict(x)
+
+
+def test_predict_takes_float64(labels):
+    x = noise(1, 24, 32, 3)
+    network = Interpreter(labels)
+    np.testing.assert_array_equal(network.predict(x.astype(np.float64)), network.predict(x))
+
+
+def test_int8_file_reads_and_gives_floats(int8):
+    network = Interpreter(int8)
+    x = noise(4, *network.inputs[0].shape[1:])
+    assert network.inputs[0].dtype == np.int8 and network.inputs[0].scale > 0
+    from larq_groupnet.deploy import predict_int8
+
+    expected = predict_int8(int8, x)
+    step = network.outputs[0].scale
+    found = network.predict(x)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1.01 * step)
+    stored = np.clip(
+        np.rint(x / network.inputs[0].scale + network.inputs[0].zero_point), -128, 127
+    ).astype(np.int8)
+    np.testing.assert_array_equal(network.predict(stored), found)
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory):
+    from larq_groupnet import GroupNetConfig, build
+    from larq_groupnet.deploy import convert_int8, quantize
+
+    config = GroupNetConfig(
+        input_shape=(32, 32, 3), num_classes=4, num_bases=1, width=0.25, stage_blocks=(1, 1, 1, 1)
+    )
+    x = noise(8, 32, 32, 3)
+    path = tmp_path_factory.mktemp("networks") / "int8.tflite"
+    return convert_int8(quantize(build(config), x), path, data=x)
+
+
+def test_file_without_lce_operations_runs_as_without_this_package(plain):
+    import tensorflow as tf
+
+    x = noise(3, 8, 8, 3)
+    stock = tf.lite.Interpreter(str(plain))
+    stock.allocate_tensors()
+    expected = []
+    for one in x:
+        stock.set_tensor(stock.get_input_details()[0]["index"], one[None])
+        stock.invoke()
+        expected.append(stock.get_tensor(stock.get_output_details()[0]["index"]))
+    found = Interpreter(plain, backend="tensorflow").predict(x)
+    np.testing.assert_array_equal(found, np.concatenate(expected))
+
+
+def test_scores_and_details_come_from_the_description(labels, pixels, plain):
+    network = Interpreter(labels)
+    assert network.classes == tuple(CLASSES)
+    assert network.inputs[0].shape == (1, 24, 32, 3) and network.inputs[0].dtype == np.float32
+    image = photo(50, 70)
+    expected = network.predict(network.preprocess(image))[0]
+    np.testing.assert_array_equal(network.scores(image), expected)
+    assert Interpreter(pixels).scores(image).shape == (50, 70, 4)
+    with pytest.raises(InputError, match="expected to know how its images were normalised"):
+        Interpreter(plain).scores(image)
+    assert Interpreter(plain).scores(image, normalisation="symmetric").shape == (5,)
+
+
+def test_scores_are_those_of_predict_of_the_main_package(labels, pixels):
+    from larq_groupnet.inference.sources import load_predictor
+
+    for file in (labels, pixels):
+        image = photo(50, 70)
+        expected = load_predictor(file)(image)
+        found = Interpreter(file).scores(image)
+        same = found.argmax(-1) == expected.argmax(-1)
+        assert same.mean() >= 0.999
+        # A sign within rounding of 0 flips now and then.
+        assert np.median(np.abs(found - expected)) < 1e-4
+
+
+@pytest.mark.parametrize("content", [b"", b"no flatbuffer", b"\x1c\0\0\0TFL3" + bytes(8)])
+def test_what_is_no_file_is_refused_in_one_line(content):
+    with pytest.raises(InputError, match="these bytes: expected a") as caught:
+        Interpreter(content)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_num_threads_is_positive(labels, threads):
+    with pytest.raises(InputError, match="num_threads: expected 1 or more"):
+        Interpreter(labels, num_threads=threads)
+
+
+def test_interpreters_in_threads_do_not_disturb_each_other(labels, pixels):
+    files = [labels, pixels, labels, pixels]
+    inputs = [noise(1, *Interpreter(file).inputs[0].shape[1:]) for file in files]
+    expected = [Interpreter(file).predict(x) for file, x in zip(files, inputs, strict=True)]
+    wrong = []
+
+    def run(number):
+        network = Interpreter(files[number], num_threads=2)
+        for _ in range(30):
+            if not np.array_equal(network.predict(inputs[number]), expected[number]):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_load_delegate_serves_one_s_own_interpreter(labels):
+    from ai_edge_litert.interpreter import Interpreter as LiteRT
+
+    own = LiteRT(str(labels), num_threads=1, experimental_delegates=[load_delegate(num_threads=1)])
+    own.allocate_tensors()
+    x = noise(1, 24, 32, 3)
+    own.set_tensor(own.get_input_details()[0]["index"], x)
+    own.invoke()
+    found = own.get_tensor(own.get_output_details()[0]["index"])
+    expected = Interpreter(labels, num_threads=1, backend="ai-edge-litert").predict(x)
+    np.testing.assert_array_equal(found, expected)
+
+
+_BLOCKED = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name in {blocked}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Blocker())
+from larq_groupnet_runtime.backends import find_backend
+try: print(find_backend({name!r}).name)
+except Exception as error: print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("blocked", "name", "expected"),
+    [
+        (("tflite_runtime",), None, "ai-edge-litert"),
+        (("ai_edge_litert", "tflite_runtime"), None, "tensorflow"),
+        (("ai_edge_litert",), "tensorflow", "tensorflow"),
+        (
+            ("ai_edge_litert", "tflite_runtime", "tensorflow"),
+            None,
+            "InputError expected ai-edge-litert, tflite-runtime or tensorflow in this environment: "
+            "run `pip install ai-edge-litert`. Received: not installed",
+        ),
+        (
+            ("ai_edge_litert",),
+            "ai-edge-litert",
+            "InputError expected ai-edge-litert in this environment: run `pip install "
+            "ai-edge-litert`. Received: not installed",
+        ),
+        ((), "onnx", "InputError backend: expected one of ai-edge-litert, tflite-runtime, "),
+    ],
+)
+def test_backend_is_the_first_that_is_installed(blocked, name, expected):
+    code = _BLOCKED.format(blocked=blocked, name=name)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip().startswith(expected)
