@@ -9,9 +9,9 @@ import zipfile
 import numpy as np
 import pytest
 import tensorflow as tf
+from larq_groupnet.config import GroupNetConfig
 
 import larq_groupnet
-from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.errors import UserError
 from larq_groupnet.network.build import build
 from larq_groupnet.training import Phase, Recipe
