@@ -153,21 +153,23 @@ def _of_run(folder: Path) -> Source:
 
 
 def _of_run_file(path: Path) -> Source | None:
+    """The weights of a phase, in the folder of its run."""
     recipe = read_recipe(path.parent)
     if recipe is None:
         return None
     phases = {phase.name: phase for phase in recipe.phases}
     phase = phases.get(path.name.removesuffix(".h5").removesuffix(LAST))
-    config = recipe.model if phase is None else recipe.model.replace(binary=phase.binary)
+    if phase is None:
+        return None
     return Source(
         path,
-        config,
+        recipe.model.replace(binary=phase.binary),
         recipe.name,
         read_classes(path.parent),
         recipe.dataset,
         recipe.preprocessing(),
         recipe,
-        path.parent / f"{phase.name}.keras" if phase and phase.int8 else None,
+        path.parent / f"{phase.name}.keras" if phase.int8 else None,
     )
 
 
