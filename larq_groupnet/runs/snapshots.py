@@ -229,7 +229,7 @@ class _Workers:
         spec = resolver.cluster_spec().as_dict() if resolver is not None else {}
         self.several = len(spec.get("worker", ())) > 1
         self.first = not self.several or resolver.task_id == 0
-        self._total = tf.function(self._sum)
+        self._total = tf.function(self._sum, autograph=False)
 
     def any(self, stop: StopSignal) -> bool:
         """True if a signal has come to any of them; all must ask at the same time."""
@@ -240,7 +240,7 @@ class _Workers:
         return True
 
     def _sum(self, value: tf.Tensor) -> tf.Tensor:
-        each = self.strategy.run(lambda own: own, args=(value,))
+        each = self.strategy.run(tf.identity, args=(value,))
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None)
 
     def assign_sum(self, variable: tf.Variable, value: Any) -> None:
