@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from larq_groupnet.data import augment
-from larq_groupnet.data.pipeline import normalise
+from larq_groupnet.data.reading import NORMALISATIONS, Reading
 from larq_groupnet.deploy.description import read_description
 from larq_groupnet.deploy.flatbuffer import ConversionError, load_interpreter
 from larq_groupnet.deploy.int8 import predict
 from larq_groupnet.errors import UserError
 from larq_groupnet.inference.full_image import Array, FullImage, Predict
-from larq_groupnet.recipes.recipe import NORMALISATIONS
 from larq_groupnet.runs.saved import describe
 from larq_groupnet.runs.source import Source, find_source
 
@@ -65,11 +63,8 @@ class Predictor:
         if self.dense:
             view = FullImage(size, self.normalisation, self.scales, self.flip)
             return view.scores(self.network, [pixels])[0]
-        image = tf.cast(pixels, tf.float32)
-        if self.central_crop < 1:
-            image = augment.central_crop(image, self.central_crop)
-        image, _ = augment.resize(image, tf.constant(0), size)
-        return self.network(normalise(image, self.normalisation).numpy()[None])[0]
+        read = Reading(size, self.normalisation, self.central_crop)
+        return self.network(read(pixels).numpy()[None])[0]
 
 
 def load_predictor(

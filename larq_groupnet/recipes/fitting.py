@@ -53,13 +53,12 @@ def check_recipe(recipe: Recipe, data_dir: Path) -> int:
 def _check_dataset(recipe: Recipe, data_dir: Path) -> None:
     """Classes, channels and kind of truth."""
     config, builder = recipe.model, open_dataset(recipe.dataset, data_dir, recipe.on_bad_image)
-    features = builder.info.features
     kind_of(config.head)
-    fitting = [name for name, kind in task.items() if {*kind.targets} & {*features}]
+    fitting = [name for name, kind in task.items() if builder.target in kind.targets]
     heads = tuple(head for name in fitting for head in of_task(name))
     wanted: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "num_classes": (config.num_classes, (len(class_names(builder)),)),
-        "input_shape channels": (config.input_shape[2], (features["image"].shape[-1],)),
+        "input_shape channels": (config.input_shape[2], (builder.channels,)),
         "head": (config.head, heads),
     }
     for option, (received, expected) in wanted.items():

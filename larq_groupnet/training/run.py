@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
+from larq_groupnet.data.base import Dataset
 from larq_groupnet.data.pipeline import class_names, prepare
 from larq_groupnet.inference.judge import judge
 from larq_groupnet.recipes.fitting import check_recipe
@@ -141,7 +141,7 @@ def train_weights(
 
 def session_of(
     recipe: Recipe,
-    builder: tfds.core.DatasetBuilder,
+    builder: Dataset,
     output_dir: Path,
     strategy: tf.distribute.Strategy,
     jit_compile: bool,

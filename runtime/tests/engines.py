@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from larq_groupnet_runtime import load_delegate
 from larq_groupnet_runtime._delegate import available_kernels
-from numpy.typing import NDArray
 
 Arrays = list[NDArray[Any]]
 

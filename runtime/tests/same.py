@@ -5,6 +5,8 @@
 needs this package, a TFLite interpreter, and nothing else. Ends with status 1 if an output differs.
 """
 
+from __future__ import annotations
+
 import platform
 import sys
 from pathlib import Path
