@@ -82,6 +82,7 @@ def load_predictor(
         FileNotFoundError: If `source` is a path to nothing.
         SourceError: If it is not known how images are preprocessed, or the network predicts neither
             labels nor class maps.
+        DatasetError: If how they are preprocessed is not understood.
         ValueError: If it is no run, weights file, or registered name.
     """
     path = Path(source).expanduser()

@@ -121,9 +121,11 @@ def train_weights(
     own = contextlib.ExitStack()
     if is_chief(strategy):
         (held or own).enter_context(claimed(recipe, output_dir, names, parameters))
+        write_json(output_dir / "runtime.json", runtime.to_dict())
         print(*notes, sep="\n", end="\n" if notes else "", flush=True)
     tf.keras.utils.set_random_seed(recipe.seed)
-    tf.config.experimental.enable_op_determinism()
+    if runtime.deterministic:
+        tf.config.experimental.enable_op_determinism()
     # Dropout then keeps its state in a variable, which a snapshot can hold.
     tf.keras.backend.experimental.enable_tf_random_generator()
 
@@ -131,9 +133,7 @@ def train_weights(
         scratch = None
         if not is_chief(strategy):
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        session = session_of(
-            recipe, builder, output_dir, strategy, runtime.jit_compile, teacher, scratch
-        )
+        session = session_of(recipe, builder, output_dir, strategy, runtime, teacher, scratch)
         with naming_bad_files(builder):
             weights = train_with_precision(recipe, session, start, runtime.precision)
     return None if scratch else weights
@@ -144,7 +144,7 @@ def session_of(
     builder: Dataset,
     output_dir: Path,
     strategy: tf.distribute.Strategy,
-    jit_compile: bool,
+    runtime: Runtime,
     teacher: Teacher | None,
     scratch_dir: Path | None = None,
 ) -> Session:
@@ -158,7 +158,7 @@ def session_of(
         output_dir,
         task_of(recipe.model),
         strategy,
-        jit_compile,
+        runtime,
         teacher,
         recipe.normalisation,
         scratch_dir,
