@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 
 from larq_groupnet.data.pipeline import open_dataset
+from larq_groupnet.data.records import RecordDataset
 from larq_groupnet.errors import WeightsError
 from larq_groupnet.family import list_models
 from larq_groupnet.files import replacing
@@ -284,5 +285,8 @@ def _data(recipe: Recipe) -> str:
     if recipe.dataset.startswith("folder:"):
         return "Images in a folder of whoever published these weights."
     with tempfile.TemporaryDirectory() as folder:
-        info = open_dataset(recipe.dataset, folder).info
+        dataset = open_dataset(recipe.dataset, folder)
+    if not isinstance(dataset, RecordDataset):
+        return "Not described: whoever published these weights knows."
+    info = dataset.builder.info
     return " ".join(f"{info.description} {info.homepage}".split())

@@ -23,6 +23,7 @@ from larq_groupnet.weights import (
     metadata_of,
 )
 from larq_groupnet.weights.checkpoint import describe, main
+from larq_groupnet.weights.resolve import load_into
 from tests.reference import random_images
 from tests.reference.network import Network, Options
 
@@ -311,8 +312,9 @@ def test_the_result_is_saved_with_its_origin_and_licence(tmp_path, capsys):
     assert "does not say how images are normalised" in reading
     assert "layer1.0.block_gate" in first_gate and first_gate in printed
     assert zeros.startswith("2 binary kernel values are exactly 0") and zeros in printed
-    again = build(
-        GroupNetConfig.from_dict(values["config"]), weights=tmp_path / "new" / "weights.h5"
+    again = build(GroupNetConfig.from_dict(values["config"]))
+    load_into(
+        again, metadata_of(tmp_path / "new" / "weights.h5").config, tmp_path / "new/weights.h5"
     )
     assert [w.name for w in again.weights] == [w.name for w in model.weights]
     for one, other in zip(again.get_weights(), model.get_weights(), strict=True):
@@ -405,7 +407,8 @@ def test_numpy_scalars_beside_the_state_dict_are_allowed(tmp_path, monkeypatch):
         yield
 
     def load(path, **options):
-        scalars = Unpickler(path.open("rb")).load()
+        with path.open("rb") as file:
+            scalars = Unpickler(file).load()
         assert scalars == {"best": np.float64(0.5), "epoch": np.int64(3), "half": np.float16(2)}
         return {**scalars, "state_dict": state}
 

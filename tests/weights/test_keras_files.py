@@ -9,11 +9,11 @@ import zipfile
 import numpy as np
 import pytest
 import tensorflow as tf
-from larq_groupnet.network.config import GroupNetConfig
 
 import larq_groupnet
 from larq_groupnet.errors import UserError
 from larq_groupnet.network.build import build
+from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.training import Phase, Recipe
 from larq_groupnet.weights import FormatError, MismatchError, keras_files, metadata_of
 from larq_groupnet.weights.metadata import Metadata
@@ -75,9 +75,7 @@ def test_every_format_refuses_another_network_in_one_line(files, changes):
     network = build(config)
     before = network.get_weights()
     for name in FORMATS:
-        with pytest.raises(
-            MismatchError, match="has other weights than the model .*Build the"
-        ) as e:
+        with pytest.raises(MismatchError, match="other weights than the model .*Build the") as e:
             load_into(network, config, files / name)
         assert "\n" not in str(e.value)
     assert all(map(np.array_equal, before, network.get_weights()))
@@ -108,11 +106,14 @@ def test_a_mutated_file_is_one_line_or_loads_and_never_by_half(files, other, tmp
             low = rng.choice([0, 0, len(content) - 4096])
             changed[rng.randrange(low, low + 4096)] = rng.randrange(256)
         (tmp_path / name).write_bytes(changed[: rng.choice([len(content), rng.randrange(2**17)])])
+        reason = None
         try:
             load_into(other, CONFIG, tmp_path / name)
         except UserError as error:
+            reason = str(error)
+        if reason is not None:
             refused += 1
-            assert "\n" not in str(error)
+            assert "\n" not in reason
             assert all(map(np.array_equal, before, other.get_weights()))
         other.set_weights(before)
     assert refused > 15
@@ -172,9 +173,7 @@ def test_the_weights_of_a_run_are_described_by_its_files(run, model):
 
 def test_tanh_weights_do_not_load_into_a_binary_network(run):
     assert metadata_of(run / "tanh.h5").config.binary is False
-    with pytest.raises(
-        MismatchError, match="binary: False in the file, True in the model"
-    ) as error:
+    with pytest.raises(MismatchError, match="binary: False in the file, True in the") as error:
         larq_groupnet.GroupNetResNet18(weights=run / "tanh.h5")
     assert "\n" not in str(error.value)
 
