@@ -73,7 +73,7 @@ def measured(name: str, folder: Path) -> dict[str, dict[str, Any]]:
         interpreter, tally = load_interpreter(file), task.tally()
         for batch, truth in data.eval_batches("test").as_numpy_iterator():
             task.add(tally, truth, predict(interpreter, batch))
-        headline = tally.to_dict(builder.info.features[data.target].names)[task.headline]
+        headline = tally.to_dict(builder.classes)[task.headline]
         found[kind] = {
             task.headline: f"{headline:.4f}",
             "bytes": f"{file.stat().st_size:,}",

@@ -6,18 +6,20 @@ import dataclasses
 import os
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
+from absl.flags import FlagValues as Flags
 
 from larq_groupnet.errors import Interrupted, TrainingError, UserError
 from larq_groupnet.hints import did_you_mean
 
 PROGRAM = "larq-groupnet"
 
-Flags = flags.FlagValues
+
 Define = Callable[[Flags], Any]
 
 
@@ -95,6 +97,7 @@ def _run(name: str, rest: Sequence[str]) -> int:
             f"Received: {' '.join(words) or 'nothing'}. See {PROGRAM} {name} --help."
         )
     quiet()
+    warnings.formatwarning = lambda message, *_, **__: f"{PROGRAM}: warning: {message}\n"
     return command.call(values, *words) or 0
 
 
@@ -329,7 +332,7 @@ def _benchmark(f: Flags, *files: str) -> None:
     """Measure latency, memory and operations of converted files on this machine."""
     from larq_groupnet.deploy.benchmark import main as benchmark
 
-    benchmark([Path(file).expanduser() for file in files], f.runs)
+    benchmark([os.path.expanduser(file) for file in files], f.runs)
 
 
 @_command("summary", "MODEL_OR_RUN", flags_of=(*_RECIPE, _DATA_DIR, _bool("json", "Print JSON.")))

@@ -14,6 +14,7 @@ convolution, as recalled); not repeated here. The authors released no code for t
 """
 
 from larq_groupnet import GroupNetConfig
+from larq_groupnet.network.config import search_values
 from larq_groupnet.recipes import Phase, Recipe
 
 DIGITS = Recipe(
@@ -36,8 +37,8 @@ DIGITS = Recipe(
     augmentation="shift",
 )
 
-# The authors' released settings. Decay is decoupled here (Keras), and leaves normalisations and
-# biases alone. (The paper, as recalled, trains 50 binary epochs and drops after 30 and 40.)
+# The authors' released settings, but for decay, which leaves normalisations, biases, gates and
+# scales alone. (The paper, as recalled, trains 50 binary epochs and drops after 30 and 40.)
 IMAGENET = Recipe(
     name="groupnet_resnet50",
     dataset="imagenet2012",
@@ -61,6 +62,7 @@ IMAGENET = Recipe(
             drops=(25 / 40, 35 / 40),
             warmup_epochs=0,
             weight_decay=1e-4,
+            coupled_decay=True,
         ),
         Phase(
             "binary",
@@ -81,23 +83,15 @@ IMAGENET = Recipe(
 
 RECIPES = (DIGITS, IMAGENET)
 
-STRUCTURE = {
-    "num_bases": (1, 2, 3, 4, 5, 6, 7, 8),
-    "decomposition": ("gated", "group", "layer"),
-    "gate": ("block", "base"),
-    "aggregation": ("scales", "mean"),
-    "shortcut": ("conv", "block"),
-}
-
 SEARCH = {
     "digits": {
-        **STRUCTURE,
+        **search_values(),  # K, decomposition, gate, aggregation, shortcut.
         "width": (0.125, 0.25, 0.5),
         "learning_rate": (1e-3, 3e-3, 1e-2),
         "schedule": ("cosine", "constant"),
     },
     "imagenet2012": {
-        **STRUCTURE,
+        **search_values(),  # K, decomposition, gate, aggregation, shortcut.
         "width": (0.5, 0.75, 1.0),
         "tanh.learning_rate": (0.02, 0.05, 0.1),
         "binary.learning_rate": (2.5e-4, 5e-4, 1e-3),

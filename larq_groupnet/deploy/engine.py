@@ -19,7 +19,7 @@ except ImportError as error:
         raise MissingPackageError(
             "larq-compute-engine: expected to be installed, since it converts models and runs "
             f"converted files. Received: {_REASON}, on Python {version}. Use Python 3.10, 3.11 or "
-            "3.12 on 64-bit x86 Linux or on macOS, for which it has wheels."
+            "3.12, not on Linux for ARM: it has wheels for those."
         )
 
     convert_saved_model = modify_integer_quantized_model_io_type = _missing

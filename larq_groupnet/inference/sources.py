@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from larq_groupnet.data import augment
-from larq_groupnet.data.pipeline import normalise
+from larq_groupnet.data.reading import NORMALISATIONS, Reading
 from larq_groupnet.deploy.description import read_description
 from larq_groupnet.deploy.runtime import load_file
 from larq_groupnet.errors import ConversionError, UserError
 from larq_groupnet.inference.full_image import Array, FullImage, Predict
-from larq_groupnet.recipes.recipe import NORMALISATIONS
 from larq_groupnet.runs.saved import describe
 from larq_groupnet.runs.source import Source, find_source
 
@@ -35,7 +33,7 @@ class Predictor:
         input_shape: `(height, width, channels)` that it reads.
         classes: Names in the order of their labels.
         dense: Whether it classifies pixels.
-        normalisation: See `larq_groupnet.data.pipeline.normalise`.
+        normalisation: See `larq_groupnet.data.reading.Reading`.
         central_crop: As in `Recipe`, where each pixel is not classified.
         scales: As `Recipe.eval_scales`.
         flip: As `Recipe.eval_flip`.
@@ -63,11 +61,8 @@ class Predictor:
         if self.dense:
             view = FullImage(size, self.normalisation, self.scales, self.flip)
             return view.scores(self.network, [pixels])[0]
-        image = tf.cast(pixels, tf.float32)
-        if self.central_crop < 1:
-            image = augment.central_crop(image, self.central_crop)
-        image, _ = augment.resize(image, tf.constant(0), size)
-        return self.network(normalise(image, self.normalisation).numpy()[None])[0]
+        read = Reading(size, self.normalisation, self.central_crop)
+        return self.network(read(pixels).numpy()[None])[0]
 
 
 def load_predictor(
@@ -87,6 +82,7 @@ def load_predictor(
         FileNotFoundError: If `source` is a path to nothing.
         SourceError: If it is not known how images are preprocessed, or the network predicts neither
             labels nor class maps.
+        DatasetError: If how they are preprocessed is not understood.
         ValueError: If it is no run, weights file, or registered name.
     """
     path = Path(source).expanduser()
@@ -108,16 +104,18 @@ def load_predictor(
             f"{source}: expected a network of a fixed input size that predicts labels or class "
             f"maps. Received: input_shape={input_shape}, output_shape={output_shape}"
         )
+    fields = {name: value for name, value in known.items() if name != "size"}
+    reading = Reading.from_dict({"scales": (1.0,), **fields})
     names = tuple(description.get("classes", ()))
     return Predictor(
         network,
         (input_shape[0], input_shape[1], input_shape[2]),
         names or tuple(f"class_{label}" for label in range(output_shape[-1])),
         dense=len(output_shape) == 4,
-        normalisation=known["normalisation"],
-        central_crop=known.get("central_crop", 1.0),
-        scales=tuple(known.get("scales", (1.0,))),
-        flip=known.get("flip", False),
+        normalisation=reading.normalisation,
+        central_crop=reading.central_crop,
+        scales=reading.scales,
+        flip=reading.flip,
     )
 
 

@@ -383,6 +383,16 @@ def unused_options(decomposition: str, head: str | None) -> set[str]:
     return {name for name, about in OPTIONS.items() if about.optional and name not in used}
 
 
+def parents() -> dict[str, tuple[str, str]]:
+    """Option -> the option and its value without which it means nothing, where there is but one."""
+    found = {}
+    for name in (name for name, about in OPTIONS.items() if about.optional):
+        wirings = [value for value, known in DECOMPOSITIONS.items() if name in known.uses]
+        if len(wirings) == 1:
+            found[name] = ("decomposition", wirings[0])
+    return found
+
+
 def _users(name: str) -> str:
     """The decompositions and heads that have a use for an option."""
     kinds: list[tuple[str, Any]] = [*DECOMPOSITIONS.items(), *HEADS.items()]

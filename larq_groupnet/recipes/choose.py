@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.family import SMALL_IMAGE
@@ -16,7 +16,7 @@ from larq_groupnet.recipes.overrides import with_int8 as add_int8
 from larq_groupnet.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
-    import tensorflow_datasets as tfds
+    from larq_groupnet.data.base import Dataset
 
 LOOKED_AT = 16
 """How many images of a folder are looked at to learn how large they are."""
@@ -124,16 +124,19 @@ def adapted(
     given = dict(changes)
     builder = open_dataset(dataset, data_dir, given.get("on_bad_image", recipe.on_bad_image))
     names = class_names(builder)
-    channels = builder.info.features["image"].shape[-1]
+    channels = builder.channels
     if not any(key in given for key in _SIZE):
         _check_size(recipe, dataset, builder)
     shape = override(recipe, [(k, v) for k, v in changes if k in _SIZE]).model.input_shape
-    options = {"num_classes": len(names), "input_shape": (*shape[:2], channels)}
+    height, width, _ = shape
+    options: dict[str, Any] = {
+        "num_classes": len(names),
+        "input_shape": (height, width, channels),
+    }
     smallest = min(size or SMALL_IMAGE for size in shape[:2])
     toy = recipe.model.head == "classifier" and recipe.model.stem_stride == 1
     if toy and smallest >= SMALL_IMAGE and not any(key in given for key in _STEM):
         options |= {"stem_stride": 4, "output_stride": 32}
-    height, width, _ = options["input_shape"]
     note = (
         f"No recipe is for {dataset}: this is the one for {recipe.dataset}, with {len(names)} "
         f"classes and images of {height} x {width} pixels. --recipe names another."
@@ -142,9 +145,9 @@ def adapted(
     return dataclasses.replace(recipe, dataset=dataset, model=model, eval_scales=()), (note,)
 
 
-def _check_size(recipe: Recipe, dataset: str, builder: tfds.core.DatasetBuilder) -> None:
+def _check_size(recipe: Recipe, dataset: str, builder: Dataset) -> None:
     height, width, _ = recipe.model.input_shape
-    largest = _largest(builder)
+    largest = builder.largest(LOOKED_AT)
     if largest and largest[0] <= (height or 0) and largest[1] <= (width or 0):
         return
     said = f"has images of up to {largest[0]} x {largest[1]} pixels" if largest else "is unknown"
@@ -153,19 +156,6 @@ def _check_size(recipe: Recipe, dataset: str, builder: tfds.core.DatasetBuilder)
         f"one for {recipe.dataset} reads {height} x {width} pixels. Received: no size, and a "
         f"dataset that {said}. Give --{INPUT_SIZE} HEIGHT,WIDTH, such as 224,224, or --recipe."
     )
-
-
-def _largest(builder: tfds.core.DatasetBuilder) -> tuple[int, int] | None:
-    """Largest height and width of some images; `None` where they cannot be read yet."""
-    height, width, _ = builder.info.features["image"].shape
-    if height and width:
-        return height, width
-    try:
-        images = builder.as_dataset(split="train").take(LOOKED_AT)
-    except (AssertionError, KeyError, ValueError):  # Not downloaded, or no such split.
-        return None
-    shapes = [example["image"].shape[:2] for example in images]
-    return max(h for h, _ in shapes), max(w for _, w in shapes)
 
 
 def _check_one_phase(recipe: Recipe, changes: Changes, phase: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from larq_groupnet.data.pipeline import class_names, open_dataset
+from larq_groupnet.deploy import audit
 from larq_groupnet.network.build import build
 from larq_groupnet.network.kinds import of_task
 from larq_groupnet.network.precision import NOT_BINARY_QUANTIZERS
@@ -36,22 +37,28 @@ def check_recipe(recipe: Recipe, data_dir: Path) -> int:
                 f"'ste_sign' or 'approx_sign'. Received: {getattr(config, option)!r}"
             )
     _check_dataset(recipe, data_dir)
+    last = [phase for phase in recipe.phases if phase.epochs][-1]
     try:
-        return build(config).count_params()
+        model = build(config.replace(binary=last.binary))
     except (TypeError, ValueError) as error:
         raise RecipeError(f"model: this network cannot be built. Keras says: {error}") from error
+    for finding in audit(model):
+        if finding.severity == "wrong":
+            raise RecipeError(
+                f"model: expected a network that Larq Compute Engine runs. Received: {finding}"
+            )
+    return int(model.count_params())
 
 
 def _check_dataset(recipe: Recipe, data_dir: Path) -> None:
     """Classes, channels and kind of truth."""
     config, builder = recipe.model, open_dataset(recipe.dataset, data_dir, recipe.on_bad_image)
-    features = builder.info.features
     kind_of(config.head)
-    fitting = [name for name, kind in task.items() if {*kind.targets} & {*features}]
+    fitting = [name for name, kind in task.items() if builder.target in kind.targets]
     heads = tuple(head for name in fitting for head in of_task(name))
     wanted: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "num_classes": (config.num_classes, (len(class_names(builder)),)),
-        "input_shape channels": (config.input_shape[2], (features["image"].shape[-1],)),
+        "input_shape channels": (config.input_shape[2], (builder.channels,)),
         "head": (config.head, heads),
     }
     for option, (received, expected) in wanted.items():

@@ -10,6 +10,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from larq_groupnet.data import AUGMENTATIONS
+from larq_groupnet.data.augment import choices
+from larq_groupnet.data.reading import NORMALISATIONS
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.network.config import GroupNetConfig
@@ -23,8 +26,6 @@ SPECS = ("optimizer", "schedule", "loss")
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "bop")
 SCHEDULES = ("cosine", "poly", "steps", "constant")
-AUGMENTATIONS = ("none", "colour", "shift", "cifar", "imagenet", "segmentation")
-NORMALISATIONS = ("symmetric", "imagenet")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -280,7 +281,7 @@ class Recipe:
     def _check_augmentation(self) -> None:
         """What changes images must leave their masks right."""
         task = kind_of(self.model.head)
-        fit = task.augmentations
+        fit = choices(task.targets)
         if self.augmentation not in fit:
             raise RecipeError(
                 f"augmentation: expected one of {', '.join(fit)} with head={self.model.head!r}. "
@@ -335,11 +336,11 @@ def _check_spec(option: str, spec: Any, names: tuple[str, ...] | None) -> None:
         names: The names of this package; classes of Keras begin with a capital or `PACKAGE>`.
     """
     name = spec.get("class_name") if isinstance(spec, Mapping) else spec
-    right = isinstance(name, str)
+    right = True
     if isinstance(spec, Mapping):
         config = spec.get("config") or {}
-        right = right and {*spec} <= {"class_name", "config"} and isinstance(config, Mapping)
-    if not right:
+        right = {*spec} <= {"class_name", "config"} and isinstance(config, Mapping)
+    if not right or not isinstance(name, str):
         raise RecipeError(
             f"{option}: expected a name, or {{'class_name': NAME, 'config': {{...}}}}. "
             f"Received: {spec!r}"

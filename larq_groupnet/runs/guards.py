@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
+from larq_groupnet.data.base import Dataset
 from larq_groupnet.data.folders import FolderDataset
 from larq_groupnet.files import write_json
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
@@ -155,7 +155,7 @@ def claimed(
 
 
 @contextlib.contextmanager
-def naming_bad_files(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
+def naming_bad_files(builder: Dataset) -> Iterator[None]:
     """Names the files when TensorFlow only says that an image cannot be decoded.
 
     Raises:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from larq_groupnet.errors import DatasetError
 from larq_groupnet.files import write_json
+from larq_groupnet.recipes.recipe import Recipe
+from larq_groupnet.weights.metadata import NOT_STATED, Metadata, MetadataError
 
 FILE = "run.json"
 
@@ -34,11 +37,25 @@ def record_classes(folder: Path, classes: Sequence[str], version: str) -> None:
     write_json(folder / FILE, {"classes": list(classes), "version": version})
 
 
+def describe_recipe(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
+    """What the weights files of a run say of themselves: plain values of `Metadata`.
+
+    Empty where that cannot be said in a file, as of a quantizer that is an object.
+    """
+    height, width, _ = recipe.model.input_shape
+    reading = {"size": [height, width], **recipe.preprocessing()}
+    try:
+        known = Metadata(recipe.model, recipe.dataset, tuple(classes), reading, (), NOT_STATED)
+    except MetadataError:
+        return {}
+    return known.to_dict()
+
+
 def check_classes(known: Sequence[str], received: Sequence[str], whose: str, dataset: str) -> None:
     """Sees whether a dataset has the classes that a network has learned, in the same order.
 
     Args:
-        known: Of the network; empty if they are not known.
+        known: Of the network; empty if they are not known, as for `received`.
         received: Of the dataset.
         whose: What to call the network in an error.
         dataset: What to call the dataset.
@@ -46,7 +63,7 @@ def check_classes(known: Sequence[str], received: Sequence[str], whose: str, dat
     Raises:
         DatasetError: If they differ; names the first difference.
     """
-    if not known or list(known) == list(received):
+    if not known or not received or list(known) == list(received):
         return
     if len(known) != len(received):
         expected, given = f"{len(known)}: {_few(known)}", f"{len(received)}: {_few(received)}"

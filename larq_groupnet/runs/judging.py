@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.recipes.overrides import override
@@ -84,7 +85,7 @@ def _check(recipe: Recipe, wanted: Recipe) -> None:
     reading = {field: getattr(wanted, field) for field in READING}
     if dataclasses.replace(recipe, model=model, **reading) == wanted:
         return
-    pairs = [("", recipe, wanted), ("", model, wanted.model)]
+    pairs: list[tuple[str, Any, Any]] = [("", recipe, wanted), ("", model, wanted.model)]
     pairs += [(f"{p.name}.", p, q) for p, q in zip(recipe.phases, wanted.phases, strict=True)]
     different = [
         f"{prefix}{field.name} is {getattr(old, field.name)!r}, not {getattr(new, field.name)!r}"

@@ -8,14 +8,14 @@ from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
-from larq_groupnet.data import augment
+from larq_groupnet.data import AUGMENTATIONS, augment
+from larq_groupnet.data.base import Dataset
+from larq_groupnet.data.images import mean_colour
 from larq_groupnet.data.mixing import Mixing
 from larq_groupnet.data.pipeline import (
     Pipeline,
     class_names,
-    mean_colour,
     open_dataset,
     prepare,
 )
@@ -26,13 +26,6 @@ from larq_groupnet.network import keras_ops  # noqa: F401 (Keras then knows its 
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.source import LAST as LAST
 from larq_groupnet.runs.source import Source, find_source
-
-_AUGMENTATIONS = {
-    "none": augment.unchanged,
-    "shift": augment.shift,
-    "cifar": augment.cifar,
-    "imagenet": augment.imagenet,
-}
 
 
 def load_run(
@@ -154,7 +147,7 @@ def describe_run(path: str | Path, data_dir: str | Path) -> dict[str, Any]:
     return describe(find_source(path), data_dir)
 
 
-def pipeline_of(recipe: Recipe, builder: tfds.core.DatasetBuilder) -> Pipeline:
+def pipeline_of(recipe: Recipe, builder: Dataset) -> Pipeline:
     """The input pipeline that a recipe describes."""
     height, width, _ = recipe.model.input_shape
     return Pipeline(
@@ -170,10 +163,9 @@ def pipeline_of(recipe: Recipe, builder: tfds.core.DatasetBuilder) -> Pipeline:
 
 
 def _augmentation(recipe: Recipe) -> augment.Augmentation:
-    if recipe.augmentation == "colour":
-        chosen = augment.colour(recipe.colour_jitter)
-    elif recipe.augmentation == "segmentation":
-        chosen = augment.segmentation(mean_colour(recipe.normalisation), recipe.base_size)
-    else:
-        chosen = _AUGMENTATIONS[recipe.augmentation]
+    chosen = AUGMENTATIONS[recipe.augmentation].with_options(
+        colour_jitter=recipe.colour_jitter,
+        base_size=recipe.base_size,
+        mean=mean_colour(recipe.normalisation),
+    )
     return rand_augment(chosen, *recipe.rand_augment) if recipe.rand_augment else chosen

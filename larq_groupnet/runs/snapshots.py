@@ -38,6 +38,7 @@ class Position:
         best: Best value of the headline metric in this phase so far, if any.
         history: Content of `history.csv`.
         metrics: State of Keras' metrics within an unfinished epoch, summed over replicas.
+        classes: What is learned, in the order of the labels; empty if the names are not known.
     """
 
     phase: str
@@ -46,6 +47,7 @@ class Position:
     best: float | None = None
     history: str = ""
     metrics: list[list[Any]] = dataclasses.field(default_factory=list)
+    classes: list[str] = dataclasses.field(default_factory=list)
 
 
 class Snapshots:
@@ -212,7 +214,9 @@ class SnapshotCallback(tf.keras.callbacks.Callback):
 
     def _save(self, epoch: int, step: int, metrics: list[list[Any]]) -> None:
         text = self.history.read_text() if self.history.exists() else ""
-        position = Position(self.start.phase, epoch, step, self.best.value, text, metrics)
+        position = dataclasses.replace(
+            self.start, epoch=epoch, step=step, best=self.best.value, history=text, metrics=metrics
+        )
         self.snapshots.save(self.model, position)
 
 

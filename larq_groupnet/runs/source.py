@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from larq_groupnet.errors import MissingFileError, RecipeError, WeightsError
+from larq_groupnet.errors import MissingFileError, RecipeError
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.recipes.recipe import Recipe
@@ -53,7 +53,7 @@ class Source:
     recipe: Recipe | None = None
     integers: Path | None = None
 
-    def sized(self, size: tuple[int, int] | None) -> Source:
+    def sized(self, size: tuple[int | None, int | None] | None) -> Source:
         """The same for images of another height and width; `None` for its own.
 
         Raises:
@@ -153,21 +153,23 @@ def _of_run(folder: Path) -> Source:
 
 
 def _of_run_file(path: Path) -> Source | None:
+    """The weights of a phase, in the folder of its run."""
     recipe = read_recipe(path.parent)
     if recipe is None:
         return None
     phases = {phase.name: phase for phase in recipe.phases}
     phase = phases.get(path.name.removesuffix(".h5").removesuffix(LAST))
-    config = recipe.model if phase is None else recipe.model.replace(binary=phase.binary)
+    if phase is None:
+        return None
     return Source(
         path,
-        config,
+        recipe.model.replace(binary=phase.binary),
         recipe.name,
         read_classes(path.parent),
         recipe.dataset,
         recipe.preprocessing(),
         recipe,
-        path.parent / f"{phase.name}.keras" if phase and phase.int8 else None,
+        path.parent / f"{phase.name}.keras" if phase.int8 else None,
     )
 
 
@@ -188,7 +190,7 @@ def _described(path: Path) -> Source | None:
 
 def _registered(name: str) -> Path:
     """The file of registered weights, fetched if need be."""
-    from larq_groupnet.weights.registry import list_weights, obtain
+    from larq_groupnet.weights.registry import RegistryError, list_weights, obtain
 
     entries = list_weights()
     found = [entry for entry in entries if name in (entry.name, f"{entry.model}:{entry.name}")]
@@ -197,7 +199,7 @@ def _registered(name: str) -> Path:
         return obtain(found[0])
     choices = ", ".join(f"{entry.model}:{entry.name}" for entry in found or entries) or "none"
     if models:
-        raise WeightsError(
+        raise RegistryError(
             f"weights: expected the model too, as several have a set of this name. "
             f"Received: {name}. Choices: {choices}"
         )

@@ -21,7 +21,6 @@ class Classification(Task):
     """Images to scores `(batch, num_classes)`; labels `(batch,) int32`."""
 
     targets = ("label",)
-    augmentations = ("none", "colour", "shift", "cifar", "imagenet")
     mixes = True
     dense = False
     headline = "accuracy"

@@ -22,7 +22,6 @@ class Segmentation(Task):
     """Images to scores `(batch, height, width, num_classes)`; class maps without the last axis."""
 
     targets = ("mask", "segmentation_mask")
-    augmentations = ("none", "colour", "segmentation")
     headline = "miou"
     labels = {
         "miou": "mIoU",

@@ -48,7 +48,6 @@ class Task:
 
     Attributes:
         targets: Features of a dataset that hold the truth; the first that a dataset has is taken.
-        augmentations: Names of the augmentations after which the truth still fits the image.
         mixes: True if images can be blended, or their content changed at will (mixup, CutMix,
             RandAugment).
         dense: True if every pixel is predicted. Test images are then judged at their own size.
@@ -66,7 +65,6 @@ class Task:
     """
 
     targets: ClassVar[tuple[str, ...]] = ()
-    augmentations: ClassVar[tuple[str, ...]] = ("none",)
     mixes: ClassVar[bool] = False
     dense: ClassVar[bool] = True
     headline: ClassVar[str]

@@ -15,6 +15,7 @@ from larq_groupnet.errors import TrainingError
 from larq_groupnet.files import replacing
 from larq_groupnet.network.layers import Aggregate, SoftGate
 from larq_groupnet.network.quantizers import has_latent_kernel
+from larq_groupnet.weights.keras_files import describe
 
 Logs = Mapping[str, Any] | None
 
@@ -43,10 +44,20 @@ class BestWeights(tf.keras.callbacks.Callback):
         metric: Name of the metric, without `val_`.
         best: The highest value so far, when a run goes on.
         averaged: Whether the optimizer averages weights.
+        description: What the files say of themselves.
     """
 
-    def __init__(self, path: Path, last: Path, metric: str, best: float | None, averaged: bool):
+    def __init__(
+        self,
+        path: Path,
+        last: Path,
+        metric: str,
+        best: float | None,
+        averaged: bool,
+        description: Mapping[str, Any],
+    ):
         super().__init__()
+        self.description = description
         self.path = path
         self.last = last
         self.metric = metric
@@ -64,6 +75,8 @@ class BestWeights(tf.keras.callbacks.Callback):
         """Saves, and puts the trained weights back."""
         with replacing(self.last) as temporary:
             self.model.save_weights(temporary)
+            if self.description:
+                describe(temporary, self.description)
         value = float((logs or {})[f"val_{self.metric}"])
         if self.value is None or value > self.value:
             self.value = value

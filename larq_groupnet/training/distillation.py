@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from larq_groupnet.data.pipeline import normalise, pixels_of
+from larq_groupnet.data.images import normalise, pixels_of
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.recipes.recipe import Phase, Recipe, RecipeError, unknown
 from larq_groupnet.runs.identity import check_classes

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import tensorflow as tf
 
 from larq_groupnet.recipes.recipe import RecipeError, unknown
 from larq_groupnet.runs.saved import EvalData
 
-InputContext = tf.distribute.InputContext
+InputContext: TypeAlias = tf.distribute.InputContext
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -69,16 +70,28 @@ def open_strategy(name: str) -> tf.distribute.Strategy:
     if name == "one_device":
         return tf.distribute.get_strategy()
     if name == "mirrored":
-        return tf.distribute.MirroredStrategy()
+        return _mirrored()
     if name == "multi_worker":
         _check_cluster()
-        options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=PEER_TIMEOUT)
-        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+        return _multi_worker()
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
     except (ValueError, tf.errors.OpError) as error:
         raise RecipeError(f"strategy: expected a TPU. TensorFlow says: {error}") from error
     return tf.distribute.TPUStrategy(resolver)
+
+
+# One of each in a process: the collective operations of a second one would be numbered like those
+# of the first, and TensorFlow takes them for the same.
+@functools.cache
+def _mirrored() -> tf.distribute.Strategy:
+    return tf.distribute.MirroredStrategy()
+
+
+@functools.cache
+def _multi_worker() -> tf.distribute.Strategy:
+    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=PEER_TIMEOUT)
+    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
 
 
 def _check_cluster() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +15,7 @@ from larq_groupnet.deploy import quantize
 from larq_groupnet.files import replacing
 from larq_groupnet.network.build import build
 from larq_groupnet.recipes.recipe import Phase, Recipe
+from larq_groupnet.runs.identity import check_classes
 from larq_groupnet.runs.saved import LAST, first_images, load_model
 from larq_groupnet.runs.snapshots import (
     Position,
@@ -58,6 +61,8 @@ class Session:
         teacher: Whom the phases that distil learn from.
         normalisation: That of the images.
         scratch_dir: Takes what this process has to write if it is not the chief.
+        description: What weights files say of themselves, see `identity.describe_recipe`; empty
+            for nothing.
     """
 
     data: TrainingData
@@ -70,6 +75,19 @@ class Session:
     teacher: Teacher | None = None
     normalisation: str = "symmetric"
     scratch_dir: Path | None = None
+    description: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def classes(self) -> list[str]:
+        """Their names, if they are known."""
+        return list(self.description.get("classes", ()))
+
+    def description_of(self, phase: Phase) -> dict[str, Any]:
+        """What the weights of a phase say; those of integers need more than a configuration."""
+        if phase.int8 or not self.description:
+            return {}
+        config = {**self.description["config"], "binary": phase.binary}
+        return {**self.description, "config": config}
 
     @property
     def write_dir(self) -> Path:
@@ -128,6 +146,8 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
         Interrupted: After SIGINT or SIGTERM, once everything is saved.
     """
     found = Snapshots(session.output_dir / "snapshots").last()
+    if found is not None:
+        check_classes(found[0].classes, session.classes, f"{found[1]}", recipe.dataset)
     before: tf.keras.Model | None = start_from
     named = {phase.name: phase for phase in recipe.phases}
     first_epoch = 0
@@ -154,7 +174,7 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
             with session.strategy.scope():
                 model = _with_integers(model, session, phase)
         if unfinished:
-            start, snapshot = Position(phase.name, first_epoch), None
+            start, snapshot = Position(phase.name, first_epoch, classes=session.classes), None
             if found is not None and found[0].phase == phase.name:
                 start, snapshot = found
             _fit(session, model, phase, start, snapshot, end)
@@ -202,6 +222,7 @@ def _fit(
         session.task.headline,
         start.best,
         phase.average > 0,
+        session.description_of(phase),
     )
     logs = session.write_dir / "logs" / phase.name
     # The rest of an epoch that was cut in two is a call of its own, and has fewer steps.

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
-from larq_groupnet.data.pipeline import class_names, open_dataset, prepare
+from larq_groupnet.data.base import Dataset
+from larq_groupnet.data.pipeline import class_names, prepare
 from larq_groupnet.inference.judge import judge
 from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.runs.guards import check_folder, claimed, naming_bad_files
-from larq_groupnet.runs.identity import check_classes, read_classes
+from larq_groupnet.runs.identity import check_classes, describe_recipe, read_classes
 from larq_groupnet.runs.lock import check_free
 from larq_groupnet.runs.saved import pipeline_of
 from larq_groupnet.runs.snapshots import StopSignal
@@ -108,7 +108,9 @@ def train_weights(
             f"start_from: expected trained weights for phase {first.name} alone, as "
             "--start_from RUN. Received: none"
         )
-    names = class_names(open_dataset(recipe.dataset, data_dir, recipe.on_bad_image))
+    # Before the folder is claimed: an archive may be missing, or the network to fetch it.
+    builder = prepare(recipe.dataset, data_dir, recipe.on_bad_image)
+    names = class_names(builder)
     check_classes(read_classes(output_dir), names, f"the run in {output_dir}", recipe.dataset)
     start = load_start(recipe)
     teacher = None
@@ -125,7 +127,6 @@ def train_weights(
     # Dropout then keeps its state in a variable, which a snapshot can hold.
     tf.keras.backend.experimental.enable_tf_random_generator()
 
-    builder = prepare(recipe.dataset, data_dir, recipe.on_bad_image)
     with own as stack:
         scratch = None
         if not is_chief(strategy):
@@ -140,7 +141,7 @@ def train_weights(
 
 def session_of(
     recipe: Recipe,
-    builder: tfds.core.DatasetBuilder,
+    builder: Dataset,
     output_dir: Path,
     strategy: tf.distribute.Strategy,
     jit_compile: bool,
@@ -149,6 +150,7 @@ def session_of(
 ) -> Session:
     """What the phases of a recipe share, on a prepared dataset; arguments as those of `Session`."""
     data = pipeline_of(recipe, builder)
+    description = describe_recipe(recipe, class_names(builder))
     return Session(
         data,
         recipe.steps_per_epoch or data.steps_per_pass(),
@@ -160,6 +162,7 @@ def session_of(
         teacher,
         recipe.normalisation,
         scratch_dir,
+        description,
     )
 
 

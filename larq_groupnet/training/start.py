@@ -83,20 +83,23 @@ def load_start(recipe: Recipe) -> tf.keras.Model | None:
     if not recipe.start_from:
         return None
     path = Path(recipe.start_from)
-    if path.is_dir() or is_path(recipe.start_from):
-        # As the network that it was trained as: phases copy weights by name, the tanh twin's too.
-        model = load_run(_weights_before(recipe) if path.is_dir() else path, recipe)
-        if is_int8(model):
-            raise RecipeError(
-                "start_from: expected real weights, such as those of a phase before the integers, "
-                f"{recipe.start_from}/binary.h5. Received: {recipe.start_from}, which ends with "
-                "integers"
-            )
-        return model
     try:
-        return build(recipe.model, weights=recipe.start_from, name=recipe.name)
+        if path.is_dir():
+            model = load_run(_weights_before(recipe), recipe)
+        elif is_path(recipe.start_from):
+            # As the network that it was trained as: phases copy weights by name, of a twin too.
+            model = load_run(path, recipe)
+        else:
+            model = build(recipe.model, weights=recipe.start_from, name=recipe.name)
     except (OSError, ValueError) as error:
         raise RecipeError(_no_start(recipe, error)) from error
+    if is_int8(model):
+        raise RecipeError(
+            "start_from: expected real weights, such as those of a phase before the integers, "
+            f"{recipe.start_from}/binary.h5. Received: {recipe.start_from}, which ends with "
+            "integers"
+        )
+    return model
 
 
 def _weights_before(recipe: Recipe) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 
 from larq_groupnet.errors import ConfigError, RecipeError
 from larq_groupnet.network.complexity import Counts, complexity
-from larq_groupnet.network.config import GroupNetConfig
+from larq_groupnet.network.config import GroupNetConfig, parents
 from larq_groupnet.network.layouts import NUM_STAGES
 from larq_groupnet.recipes.overrides import override
 from larq_groupnet.recipes.recipe import Phase, Recipe, unknown
@@ -22,11 +22,7 @@ from larq_groupnet.recipes.recipe import Phase, Recipe, unknown
 STAGE_BASES = tuple(f"num_bases.stage{stage}" for stage in range(1, NUM_STAGES + 1))
 """K of each stage, where `num_bases` is searched stage by stage."""
 
-PARENTS = {
-    "gate": ("decomposition", "gated"),
-    "first_base_sums": ("decomposition", "gated"),
-    "blocks_per_group": ("decomposition", "group"),
-}
+PARENTS = parents()
 """Option -> the other option and its value without which it means nothing."""
 
 TUNERS = ("random", "hyperband", "bayesian")

@@ -170,10 +170,11 @@ def main(path: str | Path, output: str | Path, name: str | None = None, **about:
     model = import_checkpoint(path, output, **about)
     weights, description = _outputs(output)
     values = json.loads(description.read_text())
+    origin = values.pop("origin")
     if name is not None:
         print(_register(model, Metadata.from_dict(values), name))
     print(
-        f"{path}: {values['origin']['variant']}, {model.count_params():,} parameters -> "
+        f"{path}: {origin['variant']}, {model.count_params():,} parameters -> "
         f"{weights}, {description}"
     )
 

@@ -74,7 +74,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _of_import(values: Mapping[str, Any]) -> Metadata:
     if "dataset" in values:
-        return Metadata.from_dict(values)
+        return Metadata.from_dict({k: v for k, v in values.items() if k != "origin"})
     # Before 2.0 an import said its configuration and licence alone.
     config = GroupNetConfig.from_dict(values["config"])
     return Metadata(config, "", (), {}, (), values["licence"])

@@ -114,11 +114,10 @@ class Metadata:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Metadata:
-        """The inverse of `to_dict`, also after a trip through JSON; ignores other values."""
-        fields = {field.name for field in dataclasses.fields(cls)}
+        """The inverse of `to_dict`, also after a trip through JSON."""
         return cls(
             **{
-                **{name: value for name, value in values.items() if name in fields},
+                **values,
                 "config": GroupNetConfig.from_dict(values["config"]),
                 "classes": tuple(values["classes"]),
                 "metrics": tuple(Metric(**metric) for metric in values["metrics"]),

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from larq_groupnet_runtime import load_delegate
 from larq_groupnet_runtime._delegate import available_kernels
-from numpy.typing import NDArray
 
 Arrays = list[NDArray[Any]]
 
@@ -36,7 +37,9 @@ class Engine:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         self.delegate = load_delegate(**options)
-        resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        resolver = (
+            OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        )
         self.interpreter = Interpreter(
             model_content=content,
             experimental_delegates=[self.delegate],

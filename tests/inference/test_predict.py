@@ -14,7 +14,7 @@ from conftest import ROOT
 from near_ties import assert_same_classes, decided
 from PIL import Image
 
-from larq_groupnet.data.pipeline import normalise
+from larq_groupnet.data.images import normalise
 from larq_groupnet.deploy import ConversionError
 from larq_groupnet.deploy.description import NAME, read_description, with_description
 from larq_groupnet.deploy.int8 import convert_int8, quantize

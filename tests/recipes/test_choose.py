@@ -5,7 +5,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from larq_groupnet.recipes import RecipeError, load_recipes
+from larq_groupnet.recipes import RecipeError, load_recipes, override
 from larq_groupnet.recipes.choose import choose
 from larq_groupnet.recipes.load import zoo_folders
 
@@ -125,3 +125,13 @@ def test_a_zoo_file_trains_the_model_of_its_name():
                 key for key, value in named.to_dict().items() if config.to_dict()[key] != value
             }
             assert different <= free, (name, recipe.dataset)
+
+
+def test_a_network_that_would_not_convert_is_refused_before_training(tmp_path):
+    from larq_groupnet.recipes.fitting import check_recipe
+
+    changes = [("width", "0.0625"), ("padding", "zero"), ("epochs", "0,1")]
+    recipe = choose("birealnet18", tmp_path, changes=changes).recipe
+    with pytest.raises(RecipeError, match="zero padding of a map of 2 x 2"):
+        check_recipe(recipe, tmp_path)
+    assert check_recipe(override(recipe, [("padding", "same")]), tmp_path) > 10_000

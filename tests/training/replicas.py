@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+
 VOID, TRAINED, SIDE = 255, 64, 16
 
 

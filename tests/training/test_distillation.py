@@ -10,10 +10,10 @@ from runs import read_weights, write_teacher
 
 from larq_groupnet import build, get_config
 from larq_groupnet.data import VOID
-from larq_groupnet.data.imagenet import MEAN_RGB, STDDEV_RGB
-from larq_groupnet.data.pipeline import pixels_of
+from larq_groupnet.data.images import MEAN_RGB, STDDEV_RGB, pixels_of
 from larq_groupnet.recipes.recipe import Phase
-from larq_groupnet.tasks.task import Classification, Segmentation
+from larq_groupnet.tasks.classification import Classification
+from larq_groupnet.tasks.segmentation import Segmentation
 from larq_groupnet.training import RecipeError, load_recipe, override
 from larq_groupnet.training import distillation as kd
 from larq_groupnet.training.fit import Session, compile_model
@@ -230,7 +230,7 @@ def test_a_teacher_and_someone_to_teach_belong_together():
 
 
 def test_pixels_are_the_inverse_of_either_normalisation():
-    from larq_groupnet.data.pipeline import normalise
+    from larq_groupnet.data.images import normalise
 
     for name in ("symmetric", "imagenet"):
         found = pixels_of(normalise(tf.constant(IMAGES * 100 + 100), name), name)
