@@ -21,6 +21,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from larq_groupnet.data.labels import read_text
+from larq_groupnet.data.reading import Reading
 from larq_groupnet.files import replacing, write_json
 from larq_groupnet.network.build import build
 from larq_groupnet.network.config import GroupNetConfig
@@ -120,8 +122,13 @@ def import_checkpoint(
         CheckpointError: If the file cannot be read, or if keys are missing, unknown or of another
             shape than expected.
         ConfigError: If the network does not take this size or these rates.
+        MetadataError: If there are more or less names of classes than classes.
+        DatasetError: If there is no such normalisation.
     """
     path = Path(path).expanduser()
+    given = {"normalisation": normalisation, "central_crop": central_crop}
+    given = {name: value for name, value in given.items() if value is not None}
+    Reading(**given)  # Raises for a value that is none.
     state, unused = _without_prefix(read_state(path))
     dense = any(key.startswith(_HEAD) for key in state)
     if dense and (input_shape is None or atrous_rates is None):
@@ -146,8 +153,7 @@ def import_checkpoint(
         notes.append("Its 1000 classes are taken for those of ImageNet.")
     elif normalisation is None:
         notes.append("The file does not say how images are normalised: state it to predict.")
-    given = {"normalisation": normalisation, "central_crop": central_crop}
-    reading |= {name: value for name, value in given.items() if value is not None}
+    reading |= given
     licence = LICENCE.format(more=_MORE if dense else "")
     print("\n".join([*notes, licence]))
     if output is not None:
@@ -158,15 +164,26 @@ def import_checkpoint(
     return model
 
 
-def main(path: str | Path, output: str | Path, name: str | None = None, **about: Any) -> None:
+def main(
+    path: str | Path,
+    output: str | Path,
+    name: str | None = None,
+    *,
+    classes_file: Path | None = None,
+    **about: Any,
+) -> None:
     """Imports the checkpoint `path` to `OUTPUT.h5` and `OUTPUT.json`, and says what it was.
 
     Args:
         path: As for `import_checkpoint`.
         output: The same.
         name: Also register the weights on this machine: `weights=name` then finds them.
-        **about: The other arguments of `import_checkpoint`.
+        classes_file: Names of the classes, one a line, in the order of their labels.
+        **about: The other arguments of `import_checkpoint`; `None` for its defaults.
     """
+    about = {argument: value for argument, value in about.items() if value is not None}
+    if classes_file is not None:
+        about["classes"] = tuple(filter(None, map(str.strip, read_text(classes_file).splitlines())))
     model = import_checkpoint(path, output, **about)
     weights, description = _outputs(output)
     values = json.loads(description.read_text())
