@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from larq_groupnet.errors import DatasetError, MissingFileError, RecipeError
+from larq_groupnet.errors import DatasetError, MissingFileError, RecipeError, UserError
 from larq_groupnet.recipes import load_recipe, only_phase, override
 from larq_groupnet.runs.folders import new_folder, recipe_to_resume
 from larq_groupnet.runs.guards import check_folder
@@ -24,6 +24,7 @@ from larq_groupnet.runs.identity import (
 from larq_groupnet.runs.judging import recipe_to_judge
 from larq_groupnet.runs.lock import check_free, holding
 from larq_groupnet.runs.source import find_source
+from larq_groupnet.weights.metadata import Metadata
 
 RECIPE = override(
     load_recipe("groupnet_resnet18"),
@@ -160,9 +161,9 @@ def test_weights_with_a_description_beside_them_say_what_they_are(tmp_path, name
     with pytest.raises(RecipeError, match="a file that nothing describes"):
         find_source(tmp_path / name)
     config = RECIPE.model.replace(input_shape=(16, 16, 3))
-    values = {"config": config.to_dict(), "classes": list("0123456789")}
-    preprocessing = {"normalisation": "imagenet", "central_crop": 0.875, "size": [16, 16]}
-    (tmp_path / "weights.json").write_text(json.dumps({**values, "preprocessing": preprocessing}))
+    reading = {"normalisation": "imagenet", "central_crop": 0.875, "size": [16, 16]}
+    known = Metadata(config, "", tuple("0123456789"), reading, (), "none")
+    (tmp_path / "weights.json").write_text(json.dumps(known.to_dict()))
     source = find_source(tmp_path / name)
     assert (source.config, source.classes[1]) == (config, "1")
     recipe = recipe_to_judge(tmp_path / name, None, "digits", [("batch_size", "7")])
@@ -171,7 +172,7 @@ def test_weights_with_a_description_beside_them_say_what_they_are(tmp_path, name
     with pytest.raises(RecipeError, match="Give --dataset"):
         recipe_to_judge(tmp_path / name, None)
     (tmp_path / "weights.json").write_text("{}")
-    with pytest.raises(ValueError, match="with its config. Received: .*weights.json: KeyError"):
+    with pytest.raises(UserError, match="expected a description that larq_groupnet has written"):
         find_source(tmp_path / name)
 
 
@@ -248,7 +249,8 @@ def test_what_a_run_left_is_loaded_at_any_size(tmp_path):
     model = build(RECIPE.model)
     model.save_weights(folder / "binary.h5")
     model.save_weights(tmp_path / "copy.weights.h5")
-    (tmp_path / "copy.json").write_text(json.dumps({"config": RECIPE.model.to_dict()}))
+    known = {"config": RECIPE.model.to_dict(), "licence": "none"}  # As before version 2.
+    (tmp_path / "copy.json").write_text(json.dumps(known))
     images = np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype("f4")
     expected = model.predict_on_batch(images)
     for source in (folder, folder / "binary.h5", tmp_path / "copy.weights.h5"):

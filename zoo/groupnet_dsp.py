@@ -14,8 +14,8 @@ that by 32 and is not measured.
 Cost: 17 minutes of CPU time.
 
 `voc2012_aug` (VOC with SBD) and `voc2012` are the authors' recipe: 50 binary epochs of 16 images
-with Adam at 1e-4, ten times that for the head, falling to 0 with power 0.9; weight decay 1e-4
-(decoupled here, as Keras does it); images of 520 pixels scaled by 0.5 to 2, crops of 480, flips.
+with Adam at 1e-4, ten times that for the head, falling to 0 with power 0.9; weight decay 1e-4 in
+the gradient, as in PyTorch; images of 520 pixels scaled by 0.5 to 2, crops of 480, flips.
 They start from the binary ImageNet backbone registered as `imagenet`, or from what --start_from
 names. The paper reports 65.1 % mIoU on VOC's validation images with ResNet-18 and FCN-32s, 67.7 %
 with FCN-16s (K=5, secondary source); not repeated here, which takes GPUs.
@@ -75,6 +75,7 @@ VOC_AUG = Recipe(
             schedule="poly",
             warmup_epochs=0,
             weight_decay=1e-4,
+            coupled_decay=True,
             head_factor=10.0,
         ),
     ),

@@ -37,8 +37,8 @@ DIGITS = Recipe(
     augmentation="shift",
 )
 
-# The authors' released settings. Decay is decoupled here (Keras), and leaves normalisations and
-# biases alone. (The paper, as recalled, trains 50 binary epochs and drops after 30 and 40.)
+# The authors' released settings, but for decay, which leaves normalisations, biases, gates and
+# scales alone. (The paper, as recalled, trains 50 binary epochs and drops after 30 and 40.)
 IMAGENET = Recipe(
     name="groupnet_resnet50",
     dataset="imagenet2012",
@@ -62,6 +62,7 @@ IMAGENET = Recipe(
             drops=(25 / 40, 35 / 40),
             warmup_epochs=0,
             weight_decay=1e-4,
+            coupled_decay=True,
         ),
         Phase(
             "binary",

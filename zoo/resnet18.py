@@ -59,6 +59,7 @@ IMAGENET = Recipe(
             drops=(25 / 40, 35 / 40),
             warmup_epochs=0,
             weight_decay=1e-4,
+            coupled_decay=True,
         ),
     ),
     batch_size=256,

@@ -176,7 +176,7 @@ class Pipeline:
 
 
 def class_names(dataset: Dataset) -> list[str]:
-    """The names of the classes, in the order of their labels."""  # TODO(lead): drop
+    """The names of the classes, in the order of their labels."""
     return list(dataset.classes)
 
 

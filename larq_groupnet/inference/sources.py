@@ -35,7 +35,7 @@ class Predictor:
         input_shape: `(height, width, channels)` that it reads.
         classes: Names in the order of their labels.
         dense: Whether it classifies pixels.
-        normalisation: See `larq_groupnet.data.pipeline.normalise`.
+        normalisation: See `larq_groupnet.data.reading.Reading`.
         central_crop: As in `Recipe`, where each pixel is not classified.
         scales: As `Recipe.eval_scales`.
         flip: As `Recipe.eval_flip`.
@@ -84,6 +84,7 @@ def load_predictor(
         FileNotFoundError: If `source` is a path to nothing.
         SourceError: If it is not known how images are preprocessed, or the network predicts neither
             labels nor class maps.
+        DatasetError: If how they are preprocessed is not understood.
         ValueError: If it is no run, weights file, or registered name.
     """
     path = Path(source).expanduser()
@@ -105,16 +106,18 @@ def load_predictor(
             f"{source}: expected a network of a fixed input size that predicts labels or class "
             f"maps. Received: input_shape={input_shape}, output_shape={output_shape}"
         )
+    fields = {name: value for name, value in known.items() if name != "size"}
+    reading = Reading.from_dict({"scales": (1.0,), **fields})
     names = tuple(description.get("classes", ()))
     return Predictor(
         network,
         (input_shape[0], input_shape[1], input_shape[2]),
         names or tuple(f"class_{label}" for label in range(output_shape[-1])),
         dense=len(output_shape) == 4,
-        normalisation=known["normalisation"],
-        central_crop=known.get("central_crop", 1.0),
-        scales=tuple(known.get("scales", (1.0,))),
-        flip=known.get("flip", False),
+        normalisation=reading.normalisation,
+        central_crop=reading.central_crop,
+        scales=reading.scales,
+        flip=reading.flip,
     )
 
 

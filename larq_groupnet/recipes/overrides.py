@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from larq_groupnet.errors import RecipeError
-from larq_groupnet.network.config import GroupNetConfig
+from larq_groupnet.network.config import RENAMED, GroupNetConfig
 from larq_groupnet.recipes.recipe import SPECS, Phase, Recipe, unknown
 
 INPUT_SIZE = "input_size"
@@ -120,7 +120,7 @@ def check_trained(recipe: Recipe, keys: Iterable[str]) -> None:
 
 
 def split_option(text: str) -> tuple[str, str]:
-    """Key and value of a `key=value` text.
+    """Key and value of a `key=value` text; an old name of an option becomes today's.
 
     Raises:
         RecipeError: For a text without `=`.
@@ -128,7 +128,8 @@ def split_option(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
         raise RecipeError(f"--set: expected key=value. Received: {text!r}")
-    return key.strip(), value.strip()
+    key = key.strip()
+    return RENAMED.get(key, key), value.strip()
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from larq_groupnet.errors import MissingFileError, RecipeError, WeightsError
+from larq_groupnet.errors import MissingFileError, RecipeError
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.recipes.recipe import Recipe
@@ -190,7 +190,7 @@ def _described(path: Path) -> Source | None:
 
 def _registered(name: str) -> Path:
     """The file of registered weights, fetched if need be."""
-    from larq_groupnet.weights.registry import list_weights, obtain
+    from larq_groupnet.weights.registry import RegistryError, list_weights, obtain
 
     entries = list_weights()
     found = [entry for entry in entries if name in (entry.name, f"{entry.model}:{entry.name}")]
@@ -199,7 +199,7 @@ def _registered(name: str) -> Path:
         return obtain(found[0])
     choices = ", ".join(f"{entry.model}:{entry.name}" for entry in found or entries) or "none"
     if models:
-        raise WeightsError(
+        raise RegistryError(
             f"weights: expected the model too, as several have a set of this name. "
             f"Received: {name}. Choices: {choices}"
         )

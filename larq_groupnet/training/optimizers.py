@@ -59,6 +59,15 @@ _OPTIMIZERS: dict[str, tuple[type, dict[str, Any]]] = {
 """Name in a recipe -> class, and arguments that differ from Keras' defaults."""
 
 
+_SCHEDULES: dict[str, tuple[type, dict[str, Any]]] = {
+    "cosine": (schedules.CosineDecay, {"alpha": LOWEST}),
+    "poly": (schedules.PolynomialDecay, {"end_learning_rate": 0.0, "power": 0.9}),
+    "constant": (schedules.PolynomialDecay, {}),
+    "steps": (schedules.PiecewiseConstantDecay, {}),
+}
+"""Likewise; `schedule` adds the number of steps."""
+
+
 def optimizer(phase: Phase, model: tf.keras.Model, steps_per_epoch: int) -> Any:
     """The optimizer of a phase, for the weights of `model`."""
     chosen = make_optimizer(phase, steps_per_epoch)
@@ -115,25 +124,20 @@ def schedule(
     warmup = min(round(phase.warmup_epochs * steps_per_epoch), steps // 2)
     after = max(steps - warmup, 1)
     name, given = split(phase.schedule)
-    if name == "cosine":
-        main = schedules.CosineDecay(peak, after, **{"alpha": LOWEST, **given})
-    elif name == "poly":
-        main = schedules.PolynomialDecay(
-            peak, after, **{"end_learning_rate": 0.0, "power": 0.9, **given}
-        )
-    elif name == "constant":
-        main = schedules.PolynomialDecay(peak, after, end_learning_rate=peak)
-    elif name == "steps":
+    if name == "steps" and not given:
         drops = [round(share * steps) - warmup for share in phase.drops]
         values = [peak * 0.1**drop for drop in range(len(drops) + 1)]
         main = schedules.PiecewiseConstantDecay([d - 1 for d in drops], values)
     else:
         option = f"{phase.name}.schedule"
-        kind, _ = _named(name, {}, schedules, option)
-        known = {"decay_steps": after, "first_decay_steps": after}
+        kind, options = _named(name, _SCHEDULES, schedules, option)
         taken = inspect.signature(kind).parameters
-        defaults = {key: value for key, value in known.items() if key in taken}
-        main = _made(kind, peak, {**defaults, **given}, option)
+        for length in ("decay_steps", "first_decay_steps"):
+            if length in taken:
+                options[length] = after
+        if name == "constant":
+            options["end_learning_rate"] = peak
+        main = _made(kind, peak, {**options, **given}, option)
     return WarmUp(main, peak, warmup) if warmup else main
 
 

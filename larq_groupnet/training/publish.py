@@ -14,7 +14,7 @@ from typing import Any
 
 import jinja2
 
-from larq_groupnet.data.pipeline import FOLDER, open_dataset
+from larq_groupnet.data.pipeline import open_dataset
 from larq_groupnet.errors import WeightsError
 from larq_groupnet.family import list_models
 from larq_groupnet.files import replacing
@@ -281,7 +281,7 @@ def _card(entry: Entry, run: _Run, command: str) -> str:
 
 def _data(recipe: Recipe) -> str:
     """What the dataset says of itself; that of a folder is the publisher's to say."""
-    if recipe.dataset.startswith(FOLDER):
+    if recipe.dataset.startswith("folder:"):
         return "Images in a folder of whoever published these weights."
     with tempfile.TemporaryDirectory() as folder:
         info = open_dataset(recipe.dataset, folder).info

@@ -151,7 +151,7 @@ def test_the_summary_command_prints_counts():
         (["summary", "groupnet_resnet1"], "Did you mean 'groupnet_resnet18'"),
         (["summary", "groupnet_dsp", "--set=widht=1"], "Did you mean 'width'"),
         (["import-checkpoint", "nowhere.npz"], "nowhere.npz"),
-        (["sumary"], "expected one of: summary, convert"),
+        (["sumary"], "Did you mean 'summary'"),
     ],
 )
 def test_a_wrong_command_says_what_is_right(arguments, message):
@@ -208,3 +208,38 @@ def test_binary_activations_with_real_kernels_are_counted_as_larq_does():
 def test_the_plain_resnet_has_no_bases(options):
     with pytest.raises(ConfigError, match="decomposition=?'none'"):
         plain("resnet18", **options)
+
+
+def test_other_number_of_classes_beside_weights_gets_a_new_head_and_a_warning():
+    with pytest.warns(UserWarning, match="left out, because the head is another: .*head_conv2"):
+        model = larq_groupnet.GroupNetDSP(weights="digit_scenes", num_classes=21)
+    assert model.output_shape == (None, 96, 96, 21)
+    with pytest.raises(ValueError, match="(?s)digit_scenes.*width: 0.25 in the file, 1.0"):
+        larq_groupnet.GroupNetDSP(weights="digit_scenes", width=1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"), [("groupnet_resnet18", "probabilities"), ("groupnet_dsp", "logits")]
+)
+def test_probabilities_are_the_softmax_of_the_logits_of_the_same_weights(name, layer):
+    options = {**SMALL, "stage_blocks": (1, 1, 1, 1)}
+    assert get_config(name, **options).gives == layer
+    logits = larq_groupnet.get_model(name, output="logits", **options)
+    probabilities = larq_groupnet.get_model(name, output="probabilities", **options)
+    assert (logits.output_names, probabilities.output_names) == (["logits"], ["probabilities"])
+    probabilities.set_weights(logits.get_weights())
+    images = np.random.RandomState(0).normal(size=(2, 32, 32, 3)).astype("f4")
+    scores = logits(images).numpy().astype("f8")
+    expected = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    np.testing.assert_allclose(probabilities(images), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", larq_groupnet.list_models())
+def test_every_model_is_importable_and_summarised(model):
+    (function,) = [
+        getattr(larq_groupnet, name)
+        for name in larq_groupnet.__all__
+        if name.lower() == model.replace("_", "")
+    ]
+    assert function is MODELS[model].function
+    assert complexity(get_config(model)).total.total_memory > 0

@@ -107,8 +107,10 @@ def test_what_describes_no_network_is_refused(options: dict[str, Any], message: 
         get_config("groupnet_dsp", **options)
 
 
-def test_the_command_line_takes_the_arguments_of_the_function() -> None:
-    texts = ["head=fcn16s", "layout=resnet34", "atrous_rates=equal", "num_bases=3"]
+@pytest.mark.parametrize("names", [("layout", "atrous_rates"), ("backbone", "atrous")])
+def test_the_command_line_takes_the_arguments_of_the_function(names: tuple[str, str]) -> None:
+    """By their names of today, and by those of earlier versions."""
+    texts = ["head=fcn16s", f"{names[0]}=resnet34", f"{names[1]}=equal", "num_bases=3"]
     options = parse_options(texts, arguments("groupnet_dsp"))
     assert get_config("groupnet_dsp", **options) == get_config(
         "groupnet_dsp", head="fcn16s", layout="resnet34", atrous_rates="equal", num_bases=3

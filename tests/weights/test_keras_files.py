@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 import tensorflow as tf
-from larq_groupnet.config import GroupNetConfig
+from larq_groupnet.network.config import GroupNetConfig
 
 import larq_groupnet
 from larq_groupnet.errors import UserError
