@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 
 from larq_groupnet.data.pipeline import open_dataset
+from larq_groupnet.data.records import RecordDataset
 from larq_groupnet.errors import WeightsError
 from larq_groupnet.family import list_models
 from larq_groupnet.files import replacing
@@ -280,9 +281,11 @@ def _card(entry: Entry, run: _Run, command: str) -> str:
 
 
 def _data(recipe: Recipe) -> str:
-    """What the dataset says of itself; that of a folder is the publisher's to say."""
-    if recipe.dataset.startswith("folder:"):
-        return "Images in a folder of whoever published these weights."
+    """What TFDS says of a dataset; of others, its publisher has to say it."""
     with tempfile.TemporaryDirectory() as folder:
-        info = open_dataset(recipe.dataset, folder).info
+        own = recipe.dataset.startswith(("folder:", "arrays:"))
+        dataset = None if own else open_dataset(recipe.dataset, folder)
+    if not isinstance(dataset, RecordDataset):
+        return "Images of whoever published these weights."
+    info = dataset.builder.info
     return " ".join(f"{info.description} {info.homepage}".split())

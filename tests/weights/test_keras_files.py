@@ -9,11 +9,11 @@ import zipfile
 import numpy as np
 import pytest
 import tensorflow as tf
-from larq_groupnet.network.config import GroupNetConfig
 
 import larq_groupnet
 from larq_groupnet.errors import UserError
 from larq_groupnet.network.build import build
+from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.training import Phase, Recipe
 from larq_groupnet.weights import FormatError, MismatchError, keras_files, metadata_of
 from larq_groupnet.weights.metadata import Metadata
