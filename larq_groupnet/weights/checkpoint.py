@@ -126,8 +126,8 @@ def import_checkpoint(
         DatasetError: If there is no such normalisation.
     """
     path = Path(path).expanduser()
-    given = {"normalisation": normalisation, "central_crop": central_crop}
-    given = {name: value for name, value in given.items() if value is not None}
+    both = {"normalisation": normalisation, "central_crop": central_crop}
+    given: dict[str, Any] = {name: value for name, value in both.items() if value is not None}
     Reading(**given)  # Raises for a value that is none.
     state, unused = _without_prefix(read_state(path))
     dense = any(key.startswith(_HEAD) for key in state)
