@@ -54,12 +54,11 @@ def judge(recipe: Recipe, data_dir: Path, output_dir: Path, weights: Path) -> di
     )  # fmt: skip
     description = describe(find_source(weights), data_dir)
     images = first_images(data, "validation", VERIFIED)
-    tflite: Path | None = output_dir / "model.tflite"
+    tflite: Path | None = None
     try:
-        convert(model, tflite, data=images, description=description)
+        tflite = convert(model, output_dir / "model.tflite", data=images, description=description)
     except MissingPackageError as error:  # Everything else can still be done.
         print(f"Not converted. {error}", flush=True)
-        tflite = None
 
     batches, view = test_images(recipe, data)
     with naming_bad_files(builder):
