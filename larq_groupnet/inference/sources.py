@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,8 @@ import tensorflow as tf
 
 from larq_groupnet.data.reading import NORMALISATIONS, Reading
 from larq_groupnet.deploy.description import read_description
-from larq_groupnet.deploy.flatbuffer import ConversionError, load_interpreter
-from larq_groupnet.deploy.int8 import predict
-from larq_groupnet.errors import UserError
+from larq_groupnet.deploy.runtime import load_file
+from larq_groupnet.errors import ConversionError, UserError
 from larq_groupnet.inference.full_image import Array, FullImage, Predict
 from larq_groupnet.runs.saved import describe
 from larq_groupnet.runs.source import Source, find_source
@@ -119,18 +117,13 @@ def load_predictor(
 
 def _of_file(path: Path) -> tuple[Predict, tuple[int, ...], tuple[int, ...], Mapping[str, Any]]:
     description = read_description(path) or {}
-    try:
-        interpreter = load_interpreter(path)
-    except RuntimeError as error:
-        raise ConversionError(f"{path}: LCE's interpreter does not load it: {error}") from error
-    shapes, output_shape = interpreter.input_shapes, interpreter.output_shapes[0]
+    runner = load_file(path)
+    shapes = runner.input_shapes
     if len(shapes) != 1 or shapes[0][0] != 1:
         raise ConversionError(
             f"{path}: expected a file that reads one image at a time. Received: inputs {shapes}"
         )
-
-    network = partial(predict, interpreter)
-    return network, tuple(shapes[0][1:]), tuple(output_shape), description
+    return runner.predict, shapes[0][1:], runner.output_shape, description
 
 
 def _of_keras(source: Source, data_dir: Path) -> tuple[tf.keras.Model, Mapping[str, Any]]:
