@@ -18,7 +18,8 @@ from larq_groupnet.inference.results import write_results
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.report.pictures import draw_curves
 from larq_groupnet.runs.guards import naming_bad_files
-from larq_groupnet.runs.saved import first_images, load_run, pipeline_of
+from larq_groupnet.runs.saved import describe, first_images, load_run, pipeline_of
+from larq_groupnet.runs.source import find_source
 from larq_groupnet.tasks.task import Task, task_of
 
 VERIFIED = 8
@@ -51,14 +52,13 @@ def judge(recipe: Recipe, data_dir: Path, output_dir: Path, weights: Path) -> di
         output_dir / "history.csv", output_dir / "curves.png", task.headline, task.labels,
         task.loss_title,
     )  # fmt: skip
-    description = {"classes": names, "preprocessing": recipe.preprocessing()}
+    description = describe(find_source(weights), data_dir)
     images = first_images(data, "validation", VERIFIED)
-    tflite: Path | None = output_dir / "model.tflite"
+    tflite: Path | None = None
     try:
-        convert(model, tflite, data=images, description=description)
+        tflite = convert(model, output_dir / "model.tflite", data=images, description=description)
     except MissingPackageError as error:  # Everything else can still be done.
         print(f"Not converted. {error}", flush=True)
-        tflite = None
 
     batches, view = test_images(recipe, data)
     with naming_bad_files(builder):
