@@ -1,20 +1,45 @@
 # `make demo` and `make test` do all their own set-up.
-PYTHON ?= $(shell command -v python3.11 || echo python3)
+SUPPORTED = import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3; do \
+  "$$python" -c '$(SUPPORTED)' 2>/dev/null && echo "$$python" && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
+PIP = $(@D)/bin/python -m pip install --disable-pip-version-check -q
 
 # Debian ships Python without its venv module.
-INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -q -y python3.11-venv; } || \
-  { echo "Python's venv module is missing: run 'apt-get install python3.11-venv' as root."; exit 1; }
+VENV_PACKAGE = $(shell $(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -q -y $(VENV_PACKAGE); } || \
+  { echo "Python's venv module is missing: run 'apt-get install $(VENV_PACKAGE)' as root."; exit 1; }
 
-.PHONY: venv demo test lint types docs clean
+define NEW_VENV
+	@"$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { echo "Python 3.10, 3.11 or 3.12 is needed:" \
+	  "install one, or run 'make PYTHON=/path/to/python'."; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip' 2>/dev/null || $(INSTALL_VENV)
+	"$(PYTHON)" -m venv --clear $(@D)
+endef
 
-demo: $(VENV)/.installed
+.PHONY: venv demo test test-runtime test-arm wheels smoke lint types docs clean
+
+demo: $(VENV)/.installed $(VENV)/.runtime
 	$(BIN)/python train.py --model groupnet_dsp
 
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-dev $(VENV)/.runtime
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+# The main paths with the oldest packages that setup.py allows.
+smoke: $(VENV)-oldest/.installed
+	$(VENV)-oldest/bin/python -m pytest tests/smoke
+
+# The engine: its tests, and the same files in every small TFLite interpreter that pip has.
+test-runtime: build/networks/.done runtime/dist/.done
+	cd runtime && ../$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python runtime/tests/matrix.py runtime/dist/*x86_64.whl build/networks
+
+# The aarch64 wheel in an arm64 Python under qemu-user. The first time it downloads 150 MB.
+test-arm: build/networks/.done runtime/dist/.done
+	$(BIN)/python runtime/arm/prove.py runtime/dist/*aarch64.whl build/networks --build build/arm
+
+wheels: runtime/dist/.done
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -29,15 +54,12 @@ docs: $(VENV)/.installed-dev
 venv: $(VENV)/.installed-dev
 
 clean:
-	rm -rf $(VENV) site build *.egg-info
+	rm -rf $(VENV) $(VENV)-oldest site build *.egg-info
 
 # Stamps are written last. pip takes the half of a package that an interrupted installation leaves
 # for a whole one, so without its stamp an environment is made anew.
 $(VENV)/.installed: requirements.txt requirements-zoo.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
-	  echo "Python 3.11 is needed: install it, or run 'make PYTHON=/path/to/python3.11'."; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(INSTALL_VENV)
-	$(PYTHON) -m venv --clear $(VENV)
+	$(NEW_VENV)
 	$(PIP) -r requirements.txt
 	$(PIP) --no-deps -r requirements-zoo.txt
 	@touch $@
@@ -46,3 +68,23 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	@rm $<
 	$(PIP) -r requirements-dev.txt
 	@touch $< $@
+
+$(VENV)-oldest/.installed: requirements-oldest.txt
+	$(NEW_VENV)
+	$(PIP) -r requirements-oldest.txt $(shell grep ^pytest== requirements-dev.txt)
+	@touch $@
+
+# The stamp goes with the environment when that is made anew.
+RUNTIME := $(wildcard runtime/CMakeLists.txt runtime/src/* runtime/src/kernels/* \
+  runtime/larq_groupnet_runtime/*.py)
+$(VENV)/.runtime: $(RUNTIME) | $(VENV)/.installed
+	$(PIP) --force-reinstall --no-deps ./runtime
+	@touch $@
+
+runtime/dist/.done: $(RUNTIME) | $(VENV)/.installed-dev
+	$(BIN)/python runtime/build_wheels.py runtime/dist
+	@touch $@
+
+build/networks/.done: runtime/tests/networks.py | $(VENV)/.installed-dev $(VENV)/.runtime
+	$(BIN)/python runtime/tests/networks.py build/networks --large
+	@touch $@

@@ -16,39 +16,51 @@ setup(
     long_description_content_type="text/markdown",
     author="The larq-groupnet authors",
     license="Apache-2.0",
-    packages=find_packages(include=["larq_groupnet", "larq_groupnet.*"]),
+    packages=[
+        *find_packages(include=["larq_groupnet", "larq_groupnet.*"]),
+        "larq_groupnet.recipes.zoo",
+    ],
+    # The recipes that one edits in a checkout come with the package.
+    package_dir={"larq_groupnet.recipes.zoo": "zoo"},
+    entry_points={"console_scripts": ["larq-groupnet = larq_groupnet.cli:main"]},
     package_data={
-        "larq_groupnet": ["py.typed", "weights/*.json", "weights/files/*", "weights/templates/*"]
+        "larq_groupnet": ["py.typed", "weights/*.json", "weights/files/*", "training/templates/*"]
     },
-    python_requires=">=3.11,<3.12",
+    python_requires=">=3.10,<3.14",
     install_requires=[
-        "tensorflow>=2.15,<2.16",
-        "keras>=2.15,<2.16",
-        "larq>=0.14,<0.15",
-        "larq-compute-engine>=0.16,<0.17",
+        "tensorflow>=2.16,<2.22",
+        # Of the minor version of TensorFlow, which it asks for itself.
+        "tf_keras>=2.16,<2.22",
+        # Larq excludes numpy 2, and no numpy 1 has a wheel for Python 3.13: see docs/install.md.
+        "larq>=0.14,<0.15; python_version < '3.13'",
+        # It has wheels up to Python 3.12, and none for Linux on ARM.
+        "larq-compute-engine>=0.16,<0.17; python_version < '3.13' "
+        "and (sys_platform != 'linux' or platform_machine == 'x86_64')",
         "keras-tuner>=1.4.7,<2",
         "tensorflow-datasets>=4.9.4,<5",
-        # Newer ones need protobuf 5, which TensorFlow 2.15 excludes; they do not tell pip so.
-        "tensorflow-metadata>=1.16,<1.17",
-        "protobuf>=4.25,<5",
-        "absl-py>=2,<3",
-        "numpy>=1.24,<2",
-        "scipy>=1.10",
-        "scikit-learn>=1.3",
-        "matplotlib>=3.7",
-        "tqdm>=4.60",
-        "filelock>=3.12",
-        "h5py>=3",
-        "jinja2>=3",
-        "pillow>=9.4",
-        "requests>=2.28",
-        "safetensors>=0.4",
-        "terminaltables>=3.1",
-        "importlib_resources>=5",
+        "absl-py>=2.1,<3",
+        "numpy>=1.26.4,<2; python_version < '3.13'",
+        "scipy>=1.11.4",
+        "scikit-learn>=1.3.2",
+        "matplotlib>=3.8.4",
+        "tqdm>=4.66",
+        "filelock>=3.12.4",
+        "h5py>=3.10",
+        "jinja2>=3.1.2",
+        "pillow>=10.3",
+        "requests>=2.31",
+        "pooch>=1.8",
+        "safetensors>=0.4.3",
+        "terminaltables>=3.1.10",
+        "wrapt>=1.16",
+        # TensorFlow writes the logs of a run with it, and stopped bringing it with 2.21.
+        "tensorboard>=2.16,<2.22",
+        "importlib_resources>=6.1",
     ],
     extras_require={
-        # What larq-zoo and zookeeper need besides. Their own pin, protobuf<3.21, contradicts ours,
-        # so they come with `pip install --no-deps -r requirements-zoo.txt`.
+        "cuda": ["tensorflow[and-cuda]>=2.16,<2.22"],
+        # What larq-zoo and zookeeper need besides. Their own pin, protobuf<3.21, excludes every
+        # TensorFlow here, so they come with `pip install --no-deps -r requirements-zoo.txt`.
         "zoo": ["click>=7", "typeguard>=3"],
         "torch": ["torch>=2.0"],
         "dev": [
@@ -65,7 +77,10 @@ setup(
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Science/Research",
         "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
 )

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from larq_groupnet import complexity, get_model  # noqa: E402
 from larq_groupnet.deploy.export import to_tflite  # noqa: E402
 from larq_groupnet.deploy.fold import fold  # noqa: E402
-from larq_groupnet.registry import get_config, list_models  # noqa: E402
+from larq_groupnet.family import get_config, list_models  # noqa: E402
 
 _MODELS = flags.DEFINE_multi_enum(
     "model", list_models("*resnet*"), list_models("*resnet*"), "Repeatable."

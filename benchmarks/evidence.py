@@ -156,7 +156,8 @@ def measure(run: Run, folder: Path) -> dict[str, str]:
     """Trains and evaluates, by the code of train.py."""
     import tensorflow as tf
 
-    from larq_groupnet.training.run import evaluate_only, train_weights
+    from larq_groupnet.inference.evaluate import evaluate_only
+    from larq_groupnet.training.run import train_weights
 
     start = time.process_time()
     recipe = run.recipe()

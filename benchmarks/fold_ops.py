@@ -14,10 +14,15 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from absl import app, flags, logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from larq_groupnet._stack import quiet  # noqa: E402
+
+quiet()
+
+import tensorflow as tf  # noqa: E402
 
 import larq_groupnet  # noqa: E402
 from larq_groupnet.deploy import fold  # noqa: E402

@@ -1,11 +1,13 @@
 """Images per second of the input pipeline, beside a bare loop that decodes and resizes.
 
     python benchmarks/input_pipeline.py
+    python benchmarks/input_pipeline.py --threads 1
 
 All read the same JPEG files of ImageNet's size (500 x 375 pixels), made on the spot from
 scikit-learn's two photographs, and give batches of 224 x 224. The bare loop reads, decodes and
 resizes, in parallel, with and without antialiasing; the pipeline shuffles, crops as the ImageNet
-recipe does, flips and normalises besides, always antialiased. They take turns; a row is a round.
+recipe does, flips and normalises besides, always antialiased, without and with RandAugment. They
+take turns; a row is a round.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 _FILES = flags.DEFINE_integer("files", 512, "JPEG files.", lower_bound=64)
 _BATCHES = flags.DEFINE_integer("batches", 24, "Batches of 32 in a round.", lower_bound=1)
+_THREADS = flags.DEFINE_integer(
+    "threads", 0, "Threads of each contestant; 0 for all.", lower_bound=0
+)
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Rounds.", lower_bound=1)
 
 SIZE, BATCH_SIZE = (224, 224), 32
@@ -44,10 +49,11 @@ def main(argv: list[str]) -> None:
             "bare antialiased": bare(paths, antialias=True),
             **pipelines(Path(folder)),
         }
+        contestants = {name: with_threads(data) for name, data in contestants.items()}
         rounds = []
         for number in range(_ROUNDS.value):
             names = list(contestants)
-            names = names[number % 4 :] + names[: number % 4]
+            names = names[number % len(names) :] + names[: number % len(names)]
             found = {name: speeds(contestants[name], _BATCHES.value) for name in names}
             rounds.append([found[name] for name in contestants])
     table = np.array(rounds)  # (round, contestant, clock)
@@ -104,17 +110,35 @@ def pipelines(folder: Path) -> dict[str, Any]:
     from larq_groupnet.data import augment
     from larq_groupnet.data.folders import open_folder
     from larq_groupnet.data.pipeline import Pipeline
+    from larq_groupnet.data.rand_augment import rand_augment
 
-    data = Pipeline(
-        open_folder(folder / "set", folder / "data"),
-        SIZE,
-        BATCH_SIZE,
-        augmentation=augment.imagenet,
-        normalisation="imagenet",
-        central_crop=224 / 256,
-    )
-    evaluation = data.eval_batches("validation").repeat()
-    return {"training": data.train_batches(10**6), "evaluation": evaluation}
+    def pipeline(augmentation: augment.Augmentation) -> Pipeline:
+        return Pipeline(
+            open_folder(folder / "set", folder / "data"),
+            SIZE,
+            BATCH_SIZE,
+            augmentation=augmentation,
+            normalisation="imagenet",
+            central_crop=224 / 256,
+        )
+
+    data = pipeline(augment.imagenet)
+    randomly = pipeline(rand_augment(augment.imagenet, 2, 9))
+    return {
+        "training": data.train_batches(10**6),
+        "with RandAugment": randomly.train_batches(10**6),
+        "evaluation": data.eval_batches("train").repeat(),
+    }
+
+
+def with_threads(data: Any) -> Any:
+    """A pipeline on as many threads as the flag says."""
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    if _THREADS.value:
+        options.threading.private_threadpool_size = _THREADS.value
+    return data.with_options(options)
 
 
 def speeds(data: Any, batches: int) -> list[float]:

@@ -70,10 +70,10 @@ def measured(name: str, folder: Path) -> dict[str, dict[str, Any]]:
 
     found = {}
     for kind, file in files.items():
-        interpreter, counts = load_interpreter(file), task.counts()
+        interpreter, tally = load_interpreter(file), task.tally()
         for batch, truth in data.eval_batches("test").as_numpy_iterator():
-            task.add(counts, truth, predict(interpreter, batch))
-        headline = counts.to_dict(builder.info.features[data.target].names)[task.headline]
+            task.add(tally, truth, predict(interpreter, batch))
+        headline = tally.to_dict(builder.classes)[task.headline]
         found[kind] = {
             task.headline: f"{headline:.4f}",
             "bytes": f"{file.stat().st_size:,}",

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
     import tensorflow as tf
 
     from larq_groupnet import build
-    from larq_groupnet.registry import get_config
+    from larq_groupnet.family import get_config
     from larq_groupnet.weights import packed
 
     config = get_config(_MODEL.value, num_bases=_BASES.value)

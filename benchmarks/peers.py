@@ -20,16 +20,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from absl import app, flags, logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from larq_groupnet._stack import quiet  # noqa: E402
+
+quiet()
+
+import tensorflow as tf  # noqa: E402
+
 from larq_groupnet.deploy import convert  # noqa: E402
 from larq_groupnet.deploy.export import to_tflite  # noqa: E402
+from larq_groupnet.family import get_config  # noqa: E402
 from larq_groupnet.files import replacing  # noqa: E402
 from larq_groupnet.network.build import build  # noqa: E402
-from larq_groupnet.presets import classifier, resnet  # noqa: E402
 
 _SIZE = flags.DEFINE_integer("input_size", 224, "Height and width of the images.", lower_bound=32)
 _RUNS = flags.DEFINE_integer("runs", 20, "Timed invocations of each file.", lower_bound=1)
@@ -68,11 +73,16 @@ def peers() -> dict[str, tuple[Callable[[], tf.keras.Model], Callable[..., objec
     zoo = {"birealnet18": BiRealNet, "quicknet": QuickNet}
     # The same stem at every size, else small images would compare other networks.
     same = {"stem_stride": 4, "output_stride": 32}
-    found = {"float_resnet18": (lambda: build(resnet("resnet18", shape, **same)), write_float)}
+    found = {
+        "float_resnet18": (
+            lambda: build(get_config("resnet18", input_shape=shape, **same)),
+            write_float,
+        )
+    }
     for name, function in zoo.items():
         found[name] = (lambda f=function: f(input_shape=shape, weights=None), write_as_it_is)
     for bases in _BASES.value:
-        config = classifier("resnet18", shape, num_bases=bases, **same)
+        config = get_config("groupnet_resnet18", input_shape=shape, num_bases=bases, **same)
         for suffix, write in (("unfolded", write_as_it_is), ("folded", convert)):
             found[f"groupnet18_k{bases}_{suffix}"] = (lambda c=config: build(c), write)
     return found

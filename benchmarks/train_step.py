@@ -3,6 +3,7 @@
     python benchmarks/train_step.py --torch_python /path/to/python
     python benchmarks/train_step.py --contestants library --num_bases 1,2,4,5,8
     python benchmarks/train_step.py --precision mixed_bfloat16
+    python benchmarks/train_step.py --contestants library,before --before CHECKOUT:PYTHON
 
 ResNet-18, gated, full width, 64 x 64 pixels, 1000 classes, Adam, in turns of one step:
 
@@ -10,6 +11,7 @@ ResNet-18, gated, full width, 64 x 64 pixels, 1000 classes, Adam, in turns of on
     floor     the convolutions of that network alone: forward and both gradients, in TensorFlow
     larq      the plainest Larq program: the same network, Keras' Adam, `train_on_batch`
     torch     the same network in PyTorch; left out if the interpreter given has none
+    before    the library as another checkout has it, on the packages of another Python
 
 Every contestant is a process of its own and they take turns, so that whatever else the machine does
 hits all alike. CPU time says more than seconds where the machine is busy, and only with one thread:
@@ -35,9 +37,9 @@ from terminaltables import AsciiTable
 from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
-CONTESTANTS = ["library", "floor", "larq", "torch"]
+CONTESTANTS = ["library", "floor", "larq", "torch", "before"]
 
-_CONTESTANTS = flags.DEFINE_list("contestants", CONTESTANTS, f"Of {', '.join(CONTESTANTS)}.")
+_CONTESTANTS = flags.DEFINE_list("contestants", CONTESTANTS[:-1], f"Of {', '.join(CONTESTANTS)}.")
 _BASES = flags.DEFINE_list("num_bases", ["5"], "K; several are measured side by side.")
 _BATCH = flags.DEFINE_integer("batch_size", 32, "Images per step.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 10, "Timed steps of each.", lower_bound=1)
@@ -45,6 +47,7 @@ _PRECISION = flags.DEFINE_string(
     "precision", "float32", "float32 or mixed_bfloat16, of the library alone."
 )
 _TORCH = flags.DEFINE_string("torch_python", sys.executable, "A Python that has PyTorch.")
+_BEFORE = flags.DEFINE_string("before", None, "CHECKOUT:PYTHON, a folder and an interpreter.")
 _NUM_THREADS = flags.DEFINE_integer("threads", 1, "Of every contestant.", lower_bound=1)
 
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
@@ -63,7 +66,11 @@ class Worker:
         self.name = f"{contestant} K={bases}"
         torch = contestant == "torch"
         python = _TORCH.value if torch else sys.executable
-        script = HERE / f"train_step_{'torch' if torch else 'keras'}.py"
+        folder = HERE
+        if contestant == "before":
+            checkout, _, python = _BEFORE.value.rpartition(":")
+            contestant, folder = "library", Path(checkout) / HERE.name
+        script = folder / f"train_step_{'torch' if torch else 'keras'}.py"
         self._process = subprocess.Popen(
             [python, str(script), contestant, bases, str(_BATCH.value), _PRECISION.value],
             stdin=subprocess.PIPE,
@@ -99,6 +106,8 @@ def main(argv: list[str]) -> None:
             f"expected --contestants of {CONTESTANTS}. Received: {unknown or argv}"
         )
     names = list(_CONTESTANTS.value)
+    if ("before" in names) != (":" in (_BEFORE.value or "")):
+        raise app.UsageError("before: expected --before CHECKOUT:PYTHON beside that contestant.")
     if "torch" in names and not _has_torch(_TORCH.value):
         print(f"No PyTorch in {_TORCH.value}: torch is left out. Give --torch_python.")
         names.remove("torch")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from larq_groupnet._stack import quiet  # noqa: E402
+
+quiet()
 
 import larq as lq  # noqa: E402
 import numpy as np  # noqa: E402
@@ -27,10 +29,12 @@ def batch(size):
 
 def network(bases):
     """The library's network."""
+    from larq_groupnet.family import get_config
     from larq_groupnet.network.build import build
-    from larq_groupnet.presets import classifier
 
-    config = classifier("resnet18", SHAPE, num_bases=bases, stem_stride=4, output_stride=32)
+    config = get_config(
+        "groupnet_resnet18", input_shape=SHAPE, num_bases=bases, stem_stride=4, output_stride=32
+    )
     return config, build(config)
 
 

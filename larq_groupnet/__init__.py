@@ -1,36 +1,40 @@
 """Group-Net (Zhuang et al., CVPR 2019) in Keras and Larq: structured binary networks.
 
-Importing this package is cheap: TensorFlow is loaded with the first model. It registers the TFDS
-datasets `digits`, `digit_scenes`, `voc2012` and `voc2012_aug`.
+Importing this package is cheap: TensorFlow is loaded with the first model. It makes `tf.keras`
+legacy Keras and registers the TFDS datasets `digits`, `digit_scenes`, `voc2012` and `voc2012_aug`.
 """
 
-import os
 from importlib import import_module
 from typing import Any
 
-from larq_groupnet._stack import check_stack
+from larq_groupnet._stack import use_legacy_keras, when_imported
 
-check_stack()
-# TensorFlow reads this once, when it is loaded; a value that the user has set wins.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+use_legacy_keras()
+when_imported()
 
-from larq_groupnet.config import BPAC_RATES, EQUAL_RATES, ConfigError, GroupNetConfig  # noqa: E402
-from larq_groupnet.data import digit_scenes as _digit_scenes  # noqa: E402, F401
-from larq_groupnet.data import digits as _digits  # noqa: E402, F401
-from larq_groupnet.data import voc as _voc  # noqa: E402, F401
+from larq_groupnet.errors import ConfigError  # noqa: E402
+from larq_groupnet.family import (  # noqa: E402
+    BiRealNet18,
+    GroupNetDSP,
+    GroupNetResNet18,
+    GroupNetResNet34,
+    GroupNetResNet50,
+    ResNet18,
+    build,
+    get_config,
+    get_model,
+    list_models,
+)
+from larq_groupnet.network.atrous import BPAC_RATES, EQUAL_RATES  # noqa: E402
 from larq_groupnet.network.complexity import complexity  # noqa: E402
-from larq_groupnet.registry import get_model, list_models  # noqa: E402
+from larq_groupnet.network.config import GroupNetConfig  # noqa: E402
 from larq_groupnet.version import __version__  # noqa: E402
 
 _LAZY = {
-    "GroupNetDSP": "larq_groupnet.segmentation",
-    "GroupNetResNet18": "larq_groupnet.classification",
-    "GroupNetResNet34": "larq_groupnet.classification",
-    "GroupNetResNet50": "larq_groupnet.classification",
-    "build": "larq_groupnet.network.build",
-    "copy_weights": "larq_groupnet.network.build",
+    "copy_weights": "larq_groupnet.weights.by_name",
     "convert": "larq_groupnet.deploy",
     "decode_predictions": "larq_groupnet.data.imagenet",
+    "load_model": "larq_groupnet.runs.saved",
     "list_weights": "larq_groupnet.weights.registry",
     "preprocess_input": "larq_groupnet.data.imagenet",
 }
@@ -38,10 +42,18 @@ _LAZY = {
 __all__ = [
     "BPAC_RATES",
     "EQUAL_RATES",
+    "BiRealNet18",
     "ConfigError",
     "GroupNetConfig",
+    "GroupNetDSP",
+    "GroupNetResNet18",
+    "GroupNetResNet34",
+    "GroupNetResNet50",
+    "ResNet18",
     "__version__",
+    "build",
     "complexity",
+    "get_config",
     "get_model",
     "list_models",
     *_LAZY,

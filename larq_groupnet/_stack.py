@@ -1,22 +1,135 @@
-"""Says in one sentence when the installed TensorFlow or Keras is one that Larq cannot use."""
+"""What the package does to its neighbours: legacy Keras, names for TFDS, and quiet commands."""
 
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
 from importlib import metadata
+from types import ModuleType
+from typing import Any
 
-_NEEDED = {"tensorflow": "2.15.", "keras": "2.15."}
+import wrapt
+
+MINORS = range(16, 22)
+"""The minor versions of TensorFlow 2 that are supported."""
+
+_LEGACY = ("1", "true", "True")
+"""The values of TF_USE_LEGACY_KERAS that TensorFlow takes for a yes."""
 
 
-def check_stack() -> None:
-    """Raises ImportError unless TensorFlow 2.15 and Keras 2.15 are installed; imports neither."""
+def use_legacy_keras() -> None:
+    """Makes `tf.keras` legacy Keras. Imports nothing.
+
+    Raises:
+        ImportError: If TensorFlow and tf_keras are not a supported pair, or if `tf.keras` is
+            Keras 3 already. The message is one line.
+    """
+    _check_versions()
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None:
+        received = os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+        if received not in _LEGACY:
+            raise ImportError(
+                "larq_groupnet: expected TF_USE_LEGACY_KERAS=1, because Larq does not work with "
+                f"Keras 3. Received: TF_USE_LEGACY_KERAS={received}. Unset it."
+            )
+    elif not tensorflow.keras.Model.__module__.startswith("tf_keras."):
+        raise ImportError(
+            "larq_groupnet: expected TensorFlow with legacy Keras, because Larq does not work with "
+            "Keras 3. Received: TensorFlow that was imported before, with Keras 3. Import "
+            "larq_groupnet first, or set TF_USE_LEGACY_KERAS=1."
+        )
+
+
+def _check_versions() -> None:
     found = {}
-    for package in _NEEDED:
+    for package in ("tensorflow", "tf_keras"):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            # A build of TensorFlow under another name (tensorflow-cpu); importing it will tell.
-            continue
-    if any(not version.startswith(_NEEDED[package]) for package, version in found.items()):
-        received = " with ".join(f"{package} {version}" for package, version in found.items())
-        raise ImportError(
-            "larq_groupnet needs TensorFlow 2.15 with Keras 2.15, because Larq does not work with "
-            f"Keras 3; found {received}: run `pip install 'tensorflow==2.15.1' 'keras==2.15.0'`."
-        )
+            found[package] = ""
+    if not found["tensorflow"]:
+        return  # A build under another name, such as tensorflow-cpu. Its import will tell.
+    minors = {".".join(version.split(".")[:2]) for version in found.values()}
+    if len(minors) == 1 and minors <= {f"2.{minor}" for minor in MINORS}:
+        return
+    received = " with ".join(f"{name} {version or 'missing'}" for name, version in found.items())
+    raise ImportError(
+        f"larq_groupnet: expected TensorFlow 2.{MINORS[0]} to 2.{MINORS[-1]} with the tf_keras of "
+        f"the same minor version. Received: {received}. Run `pip install 'tensorflow==2.21.*' "
+        "'tf_keras==2.21.*'`."
+    )
+
+
+def when_imported() -> None:
+    """Prepares what others import later: TFDS knows our datasets, keras-tuner uses `tf.keras`."""
+    wrapt.register_post_import_hook(_register_datasets, "tensorflow_datasets")
+    wrapt.register_post_import_hook(_tune_legacy_keras, "keras_tuner.src.backend.config")
+
+
+def _register_datasets(_: ModuleType) -> None:
+    for module in ("digits", "digit_scenes", "voc"):
+        importlib.import_module(f"larq_groupnet.data.{module}")
+
+
+def _tune_legacy_keras(config: ModuleType) -> None:
+    """keras-tuner takes the package `keras`, which is Keras 3, if that is there."""
+    if "keras_tuner.src.backend.keras" not in sys.modules:  # Otherwise it has made its choice.
+        config._MULTI_BACKEND = False  # type: ignore[attr-defined]
+
+
+def quiet() -> None:
+    """Keeps TensorFlow's remarks off the screen, unless the user has set TF_CPP_MIN_LOG_LEVEL.
+
+    A command line calls this before TensorFlow is imported. A library must not: it would hide the
+    errors of other people's code.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ and "tensorflow" not in sys.modules:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        sys.meta_path.insert(0, _QuietImport())
+
+
+class _QuietImport(importlib.abc.MetaPathFinder):
+    """Imports TensorFlow without what it writes meanwhile: 2.21 heeds no log level until then."""
+
+    def find_spec(self, name: str, *_: Any) -> importlib.machinery.ModuleSpec | None:
+        """Finds `tensorflow` alone, once, as Python would without this finder."""
+        if name != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                with _stderr_held_back():
+                    execute(module)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+@contextlib.contextmanager
+def _stderr_held_back() -> Iterator[None]:
+    """Drops what is written to standard error, in C++ too, or shows it all if there is an error."""
+    sys.stderr.flush()
+    screen = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(screen, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(screen, 2)
+            os.close(screen)

@@ -6,15 +6,14 @@ sets K. `include_top=False` gives the last aggregate.
 """
 
 # No `from __future__ import annotations`: zookeeper checks values against the types themselves.
-import inspect
 import typing
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from larq_groupnet.config import GroupNetConfig
-from larq_groupnet.registry import model_function
+from larq_groupnet.family import MODELS, get_model
+from larq_groupnet.network.config import GroupNetConfig
 
 try:
     from larq_zoo.core.model_factory import ModelFactory
@@ -40,22 +39,25 @@ class _Factory(ModelFactory):
     input_tensor: Any = Field(None)
 
     def build(self) -> tf.keras.Model:
-        """The model."""
-        model = model_function(self.model_name)
-        fields = set(inspect.signature(model).parameters) - {"include_top"}
-        options = {name: getattr(self, name) for name in fields}
-        if not self.include_top:
-            options["head"] = None
-        return model(**options)
+        """The model, given the fields that were configured."""
+        defaults = MODELS[self.model_name].arguments
+        configured = getattr(self, "__component_configured_field_values__")  # noqa: B009
+        given = {name: getattr(self, name) for name in defaults}
+        return get_model(
+            self.model_name,
+            **{
+                name: value
+                for name, value in given.items()
+                if name in configured or value != defaults[name]
+            },
+        )
 
 
 def _with_fields(model: str) -> Any:
     """A `_Factory` with a `Field` for each argument of a model that `_Factory` does not have."""
     types = typing.get_type_hints(GroupNetConfig)
-    types |= {"backbone": types["layout"], "atrous": types["atrous_rates"]}
-    arguments = inspect.signature(model_function(model)).parameters
     own = {"input_shape", "input_tensor", "weights", "include_top", "num_classes"}
-    defaults = {name: arguments[name].default for name in arguments if name not in own}
+    defaults = {k: v for k, v in MODELS[model].arguments.items() if k not in own}
     annotations = {k: types[k] if v is not None else types[k] | None for k, v in defaults.items()}
     fields = {name: Field(default) for name, default in defaults.items()}
     return type("_WithFields", (_Factory,), {"__annotations__": annotations, **fields})
@@ -63,6 +65,8 @@ def _with_fields(model: str) -> Any:
 
 _Classifier: Any = _with_fields("groupnet_resnet18")
 _Segmentation: Any = _with_fields("groupnet_dsp")
+_BiReal: Any = _with_fields("birealnet18")
+_Real: Any = _with_fields("resnet18")
 
 
 @factory
@@ -91,3 +95,17 @@ class GroupNetDSPFactory(_Segmentation):
     """Builds `larq_groupnet.GroupNetDSP`, with its arguments as fields."""
 
     model_name = "groupnet_dsp"
+
+
+@factory
+class BiRealNet18Factory(_BiReal):
+    """Builds `larq_groupnet.BiRealNet18`, with its arguments as fields."""
+
+    model_name = "birealnet18"
+
+
+@factory
+class ResNet18Factory(_Real):
+    """Builds `larq_groupnet.ResNet18`, with its arguments as fields."""
+
+    model_name = "resnet18"

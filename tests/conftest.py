@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import larq_groupnet  # noqa: F401 (before TensorFlow: it chooses legacy Keras)
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

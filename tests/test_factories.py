@@ -27,10 +27,14 @@ FACTORIES = {
     "groupnet_resnet34": factories.GroupNetResNet34Factory,
     "groupnet_resnet50": factories.GroupNetResNet50Factory,
     "groupnet_dsp": factories.GroupNetDSPFactory,
+    "birealnet18": factories.BiRealNet18Factory,
+    "resnet18": factories.ResNet18Factory,
 }
 FUNCTIONS = {
     **{f"groupnet_resnet{n}": getattr(larq_groupnet, f"GroupNetResNet{n}") for n in (18, 34, 50)},
     "groupnet_dsp": larq_groupnet.GroupNetDSP,
+    "birealnet18": larq_groupnet.BiRealNet18,
+    "resnet18": larq_groupnet.ResNet18,
 }
 SMALL = {
     "input_shape": (32, 32, 3),
@@ -38,7 +42,8 @@ SMALL = {
     "num_bases": 1,
     "width": 0.0625,
 }
-# Every option of a classifier has another value than it has by default, but for the quantizers.
+# Every option of a classifier has another value than it has by default, but for the quantizers and
+# what a classifier has no use for.
 OTHER = {
     "input_shape": (32, 32, 3),
     "stage_blocks": (1, 1, 1, 1),
@@ -48,21 +53,26 @@ OTHER = {
     "aggregation": "mean",
     "first_base_sums": True,
     "shortcut": "block",
+    "projection": "real",
+    "relu": False,
+    "stem_pool": "after_norm",
+    "output": "logits",
     "stem_stride": 2,
     "stem_bias": True,
     "output_stride": 4,
     "atrous_rates": (1, 1, 2, "1-3"),
     "padding": "torch",
     "binary": False,
-    "dropout": 0.25,
     "batch_norm_epsilon": 1e-3,
     "batch_norm_momentum": 0.5,
 }
 QUANTIZED = {
     **SMALL,
-    "backbone": "resnet34",
+    "layout": "resnet34",
     "head": "fcn16s",
-    "atrous": "equal",
+    "atrous_rates": "equal",
+    "dropout": 0.25,
+    "output": "probabilities",
     "output_stride": 16,
     "decomposition": "group",
     "blocks_per_group": 3,

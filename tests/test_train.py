@@ -13,7 +13,7 @@ from matplotlib.image import imread
 from larq_groupnet import GroupNetConfig, build
 from larq_groupnet.deploy import count_ops, load_interpreter
 from larq_groupnet.deploy.int8 import float_operations
-from larq_groupnet.training.run import disagreement
+from larq_groupnet.tasks.judgement import disagreement
 
 TINY = (
     "--model=groupnet_dsp --epochs=1 --batch_size=8"
@@ -43,7 +43,8 @@ def test_a_run_leaves_every_artefact_and_nothing_half_written(runs):
     assert {path.name for path in runs[0].iterdir()} == {
         "recipe.json", "history.csv", "logs", "tanh.h5", "binary.h5", "tanh-last.h5",
         "binary-last.h5",
-        "model.tflite", "results.json", "curves.png", "predictions.png", "snapshots",
+        "model.tflite", "results.json", "results-confusion.npz", "curves.png", "predictions.png",
+        "snapshots", "run.json", ".lock",
     }  # fmt: skip
     recipe = json.loads((runs[0] / "recipe.json").read_text())
     assert recipe["model"]["num_bases"] == 2
@@ -66,7 +67,7 @@ def test_the_table_and_the_results_say_the_same(runs):
             assert 0 < results[where][metric] < 1
             assert f"{results[where][metric]:.4f}" in table
         assert f"{results[where]['mean_boundary_f_score']:.4f}" in table
-        assert np.sum(results[where]["confusion"]) == 400 * 96 * 96
+        assert np.load(runs[0] / "results-confusion.npz")[where].sum() == 400 * 96 * 96
         assert set(results[where]["boundary_f_score"]) == set(results[where]["iou"])
     # After six steps many scores are nearly tied, so that a flipped sign changes a class.
     assert results["agreement"] >= 0.99

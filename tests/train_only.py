@@ -10,6 +10,6 @@ if __name__ == "__main__":
     sys.path.insert(0, str(TRAIN.parent))
     from larq_groupnet.training import run
 
-    run._judge = lambda *given: None
+    run.judge = lambda *given: None
     sys.argv[0] = str(TRAIN)
     runpy.run_path(str(TRAIN), run_name="__main__")

@@ -14,8 +14,8 @@ that by 32 and is not measured.
 Cost: 17 minutes of CPU time.
 
 `voc2012_aug` (VOC with SBD) and `voc2012` are the authors' recipe: 50 binary epochs of 16 images
-with Adam at 1e-4, ten times that for the head, falling to 0 with power 0.9; weight decay 1e-4
-(decoupled here, as Keras does it); images of 520 pixels scaled by 0.5 to 2, crops of 480, flips.
+with Adam at 1e-4, ten times that for the head, falling to 0 with power 0.9; weight decay 1e-4 in
+the gradient, as in PyTorch; images of 520 pixels scaled by 0.5 to 2, crops of 480, flips.
 They start from the binary ImageNet backbone registered as `imagenet`, or from what --start_from
 names. The paper reports 65.1 % mIoU on VOC's validation images with ResNet-18 and FCN-32s, 67.7 %
 with FCN-16s (K=5, secondary source); not repeated here, which takes GPUs.
@@ -25,15 +25,16 @@ with FCN-16s (K=5, secondary source); not repeated here, which takes GPUs.
     python train.py --model groupnet_dsp --dataset voc2012_aug --set head=fcn16s
 """
 
+import dataclasses
+
 from larq_groupnet import GroupNetConfig
-from larq_groupnet.data.voc import CLASS_NAMES
-from larq_groupnet.presets import dsp
-from larq_groupnet.recipes.published import STRUCTURE
-from larq_groupnet.training import Phase, Recipe
+from larq_groupnet.recipes import Phase, Recipe
 
 DIGIT_SCENES = Recipe(
     name="groupnet_dsp",
+    dataset="digit_scenes",
     model=GroupNetConfig(
+        layout="resnet18",
         head="fcn32s",
         input_shape=(96, 96, 3),
         num_classes=11,
@@ -47,43 +48,54 @@ DIGIT_SCENES = Recipe(
         Phase("tanh", epochs=2, learning_rate=3e-3, binary=False),
         Phase("binary", epochs=10, learning_rate=3e-3, binary=True),
     ),
-    dataset="digit_scenes",
+    batch_size=16,
     augmentation="colour",
     eval_scales=(1.0,),
 )
 
+VOC_AUG = Recipe(
+    name="groupnet_dsp",
+    dataset="voc2012_aug",
+    model=GroupNetConfig(
+        layout="resnet18",
+        head="fcn32s",
+        input_shape=(480, 480, 3),
+        num_classes=21,
+        num_bases=5,
+        output_stride=8,
+        atrous_rates="bpac",
+        input_quantizer="approx_sign",
+    ),
+    phases=(
+        Phase(
+            "binary",
+            epochs=50,
+            learning_rate=1e-4,
+            binary=True,
+            schedule="poly",
+            warmup_epochs=0,
+            weight_decay=1e-4,
+            coupled_decay=True,
+            head_factor=10.0,
+        ),
+    ),
+    start_from="imagenet",
+    batch_size=16,
+    augmentation="segmentation",
+    base_size=520,
+    normalisation="imagenet",
+    eval_scales=(1.0,),
+)
 
-def voc(dataset: str) -> Recipe:
-    """The authors' recipe."""
-    phase = Phase(
-        "binary",
-        epochs=50,
-        learning_rate=1e-4,
-        binary=True,
-        schedule="poly",
-        warmup_epochs=0,
-        weight_decay=1e-4,
-        head_factor=10.0,
-    )
-    return Recipe(
-        name="groupnet_dsp",
-        model=dsp((480, 480, 3), len(CLASS_NAMES), input_quantizer="approx_sign"),
-        phases=(phase,),
-        dataset=dataset,
-        batch_size=16,
-        augmentation="segmentation",
-        base_size=520,
-        normalisation="imagenet",
-        start_from="imagenet",
-        eval_scales=(1.0,),
-    )
-
-
-RECIPES = (DIGIT_SCENES, voc("voc2012_aug"), voc("voc2012"))
+RECIPES = (DIGIT_SCENES, VOC_AUG, dataclasses.replace(VOC_AUG, dataset="voc2012"))
 
 SEARCH = {
     "digit_scenes": {
-        **STRUCTURE,
+        "num_bases": (1, 2, 3, 4, 5, 6, 7, 8),
+        "decomposition": ("gated", "group", "layer"),
+        "gate": ("block", "base"),
+        "aggregation": ("scales", "mean"),
+        "shortcut": ("conv", "block"),
         "width": (0.125, 0.25, 0.5),
         "atrous_rates": ((1, 1, 1, 1), (1, 1, 2, 4), (1, 1, "1-3", "2-4"), (1, 1, "1-4", "1-6")),
         "learning_rate": (1e-3, 3e-3, 1e-2),

@@ -12,11 +12,60 @@ On ImageNet the Group-Net paper reports 69.7 % top-1; not repeated here.
     python train.py --model resnet18 --dataset imagenet2012
 """
 
-from larq_groupnet.presets import resnet
-from larq_groupnet.recipes.published import digits, imagenet
+from larq_groupnet import GroupNetConfig
+from larq_groupnet.recipes import Phase, Recipe
 
-NAME = "resnet18"
-DIGITS = resnet("resnet18", (16, 16, 1), num_classes=10, width=0.25)
-IMAGENET = resnet("resnet18")
+DIGITS = Recipe(
+    name="resnet18",
+    dataset="digits",
+    model=GroupNetConfig(
+        layout="resnet18",
+        input_shape=(16, 16, 1),
+        num_classes=10,
+        num_bases=1,
+        decomposition="none",
+        binary=False,
+        width=0.25,
+        stem_stride=1,
+        output_stride=8,
+    ),
+    phases=(Phase("real", epochs=5, learning_rate=3e-3, binary=False),),
+    batch_size=32,
+    augmentation="shift",
+)
 
-RECIPES = (digits(NAME, DIGITS), imagenet(NAME, IMAGENET))
+# The first phase of the authors' Group-Net, so that the two can be compared.
+IMAGENET = Recipe(
+    name="resnet18",
+    dataset="imagenet2012",
+    model=GroupNetConfig(
+        layout="resnet18",
+        input_shape=(224, 224, 3),
+        num_classes=1000,
+        num_bases=1,
+        decomposition="none",
+        binary=False,
+        stem_stride=4,
+        output_stride=32,
+    ),
+    phases=(
+        Phase(
+            "real",
+            epochs=40,
+            learning_rate=0.05,
+            binary=False,
+            optimizer="sgd",
+            schedule="steps",
+            drops=(25 / 40, 35 / 40),
+            warmup_epochs=0,
+            weight_decay=1e-4,
+            coupled_decay=True,
+        ),
+    ),
+    batch_size=256,
+    augmentation="imagenet",
+    normalisation="imagenet",
+    central_crop=224 / 256,
+)
+
+RECIPES = (DIGITS, IMAGENET)

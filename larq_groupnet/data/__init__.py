@@ -1,11 +1,37 @@
-"""TFDS builders and input pipelines. Importing this package does not import TensorFlow."""
+"""Datasets, and the batches that a network reads. Importing this does not import TensorFlow.
 
-OWN_DATASETS = ("digits", "digit_scenes", "voc2012", "voc2012_aug")
-"""Datasets of this package; every name that TFDS has, and `folder:PATH`, work too."""
+The way of an example, and the module of each step:
+
+| step | module |
+|---|---|
+| a name becomes a dataset | `opening`; the kinds are `folders`, `arrays`, `records` (TFDS) |
+| which files count, in which split, of which class | `listing`, `layouts`, `splits`, `masks` |
+| in which order they come | `order` |
+| from a file to pixels, and to a network's input | `images`, as a `reading` says |
+| random changes while training | `augment`, `rand_augment`, `mixing` |
+| batches | `pipeline` |
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from larq_groupnet.errors import DatasetError as DatasetError
+from larq_groupnet.registries import Registry
+
+if TYPE_CHECKING:
+    from larq_groupnet.data.augment import Augmentation
+    from larq_groupnet.data.base import Opener
 
 VOID = 255
 """The label of a pixel that is not judged, as in Pascal VOC and Cityscapes."""
 
+dataset: Registry[Opener] = Registry("dataset", DatasetError)
+"""Decorator of a function that opens a dataset; see `larq_groupnet.data.opening.open_dataset`."""
 
-class DatasetError(ValueError):
-    """A dataset that does not exist or does not hold what is needed. Says what was expected."""
+AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation", DatasetError)
+"""Filled by `larq_groupnet.data.augment.augmentation`."""
+
+
+class DatasetWarning(UserWarning):
+    """Something of a dataset is left out; says what and why, in one line."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
-from larq_groupnet.data import VOID, DatasetError
+from larq_groupnet.data import VOID, dataset
+from larq_groupnet.data.base import Dataset, Part, crop
+from larq_groupnet.data.order import Addressed
+from larq_groupnet.data.splits import check_sizes, draw_splits, number_keys
+from larq_groupnet.errors import DatasetError
 from larq_groupnet.hints import did_you_mean
-
-ARRAYS = "arrays:"
-"""Start of the name of a dataset that `from_arrays` has made."""
 
 Examples = tuple[Sequence[np.ndarray], Sequence[Any]]
 """Images, and their labels or masks."""
@@ -21,91 +21,70 @@ Examples = tuple[Sequence[np.ndarray], Sequence[Any]]
 _KNOWN: dict[str, ArrayDataset] = {}
 
 
-class _Element(tfds.features.Image):
-    """An image or mask of the caller's arrays. Under `SkipDecoding` it is its number."""
+class ArrayDataset(Dataset):
+    """Arrays that stay where they are; see `from_arrays`.
 
-    def __init__(self, sources: Sequence[Sequence[np.ndarray]], channels: int):
-        super().__init__(shape=(None, None, channels))
-        self._sources = sources
+    Args:
+        name: After `arrays:`.
+        parts: Images and targets by role, as they were given.
+        places: By role: from which part, and which of it.
+        classes: Names.
+        channels: Of the images.
+    """
 
-    def decode_example(self, example: tf.Tensor) -> tf.Tensor:
-        """The pixels `(height, width, channels) uint8` of `(split, number) int64`."""
-        pixels = tf.numpy_function(self._pixels, [example], tf.uint8)
-        return tf.ensure_shape(pixels, self.shape)
+    def __init__(
+        self,
+        name: str,
+        parts: Mapping[str, Examples],
+        places: Mapping[str, list[tuple[str, int]]],
+        classes: Sequence[str],
+        channels: int,
+    ):
+        self.name, self.classes, self.channels = f"arrays:{name}", tuple(classes), channels
+        self.target = "label" if _is_label(parts["train"][1]) else "mask"
+        self._parts, self._places = parts, places
 
-    def _pixels(self, example: np.ndarray) -> np.ndarray:
-        pixels = np.asarray(self._sources[example[0]][example[1]])
-        return pixels if pixels.ndim == 3 else pixels[..., None]
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """See `Dataset`."""
+        return {role: len(places) for role, places in self._places.items()}
+
+    def examples(self, role: str) -> Addressed:
+        """See `Dataset`."""
+        role = "validation" if role == "test" and role not in self._places else role
+        order = list(self._parts)
+        table = [(order.index(part), number) for part, number in self._places[role]]
+        places = tf.constant(table, tf.int64)
+        if self.target == "mask":
+            return Addressed(len(table), lambda n: (tf.gather(places, n), tf.gather(places, n)))
+        labels = tf.constant([self._parts[part][1][n] for part, n in self._places[role]], tf.int32)
+        return Addressed(len(table), lambda n: (tf.gather(places, n), tf.gather(labels, n)))
+
+    def decode_image(self, image: tf.Tensor, part: Part | None = None) -> tf.Tensor:
+        """See `Dataset`."""
+        images = [images for images, _ in self._parts.values()]
+        return crop(_element(images, image, self.channels), part)
+
+    def decode_target(self, target: tf.Tensor) -> tf.Tensor:
+        """See `Dataset`."""
+        if self.target == "mask":
+            target = _element([masks for _, masks in self._parts.values()], target, 1)
+        return tf.cast(target, tf.int32)
 
 
-class _Mask(_Element, tfds.features.LabeledImage):
-    """A class map, void being 255."""
+@dataset("arrays")
+def open_arrays(place: str) -> ArrayDataset:
+    """The dataset that `from_arrays` has made under a name.
 
-    def __init__(self, sources: Sequence[Sequence[np.ndarray]], names: Sequence[str]):
-        tfds.features.LabeledImage.__init__(self, labels=list(names), shape=(None, None, 1))
-        self._sources = sources
-
-
-class ArrayDataset(tfds.core.DatasetBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Arrays that stay where they are; see `from_arrays`."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def __init__(self, name: str, splits: dict[str, Examples], names: list[str], channels: int):
-        self.name = name
-        self._examples, self._names, self._channels = splits, names, channels
-        self._target = "label" if _is_label(splits["train"][1]) else "mask"
-        super().__init__(data_dir=".")
-        self._data_dir = "."  # TFDS wants a folder that exists, and would add a name to it.
-        infos = [
-            tfds.core.SplitInfo(name=split, shard_lengths=[len(images)], num_bytes=0)
-            for split, (images, _) in splits.items()
-        ]
-        self.info.set_splits(tfds.core.splits.SplitDict(infos))
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        images, targets = zip(*self._examples.values(), strict=True)
-        masks = self._target == "mask"
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="Arrays of the calling process.",
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": _Element(images, self._channels),
-                    self._target: _Mask(targets, self._names)
-                    if masks
-                    else tfds.features.ClassLabel(names=self._names),
-                }
-            ),
-            supervised_keys=("image", self._target),
+    Raises:
+        DatasetError: If this process has made none.
+    """
+    if place not in _KNOWN:
+        raise DatasetError(
+            f"unknown dataset 'arrays:{place}'.{did_you_mean(place, _KNOWN)} Arrays are known only "
+            "to the process that calls larq_groupnet.data.arrays.from_arrays; call it before."
         )
-
-    def download_and_prepare(self, **kwargs: Any) -> None:
-        """Nothing to do."""
-
-    def _download_and_prepare(self, **kwargs: Any) -> None:
-        raise NotImplementedError
-
-    def _as_dataset(self, split: str, decoders: Any = None, **options: Any) -> tf.data.Dataset:
-        del options  # Only the pipeline reads this, which shuffles and shards by itself.
-        parts = tfds.core.splits.AbstractSplit.from_spec(split).to_absolute(self.info.splits)
-        order = list(self._examples)
-        chosen = [
-            (order.index(part.splitname), number)
-            for part in parts
-            for number in range(self.info.splits[part.splitname].num_examples)[part.from_ : part.to]
-        ]
-        places = np.array(chosen, np.int64).reshape(-1, 2)
-        targets: np.ndarray = places
-        if self._target == "label":
-            labels = [np.asarray(labels, np.int64) for _, labels in self._examples.values()]
-            targets = np.array([labels[s][n] for s, n in places], np.int64)
-        data = tf.data.Dataset.from_tensor_slices({"image": places, self._target: targets})
-        return data.map(
-            lambda example: self.info.features.decode_example(example, decoders=decoders),
-            tf.data.AUTOTUNE,
-            deterministic=True,
-        )
+    return _KNOWN[place]
 
 
 def from_arrays(
@@ -114,63 +93,135 @@ def from_arrays(
     validation: Examples | None = None,
     test: Examples | None = None,
     class_names: Sequence[str] | None = None,
-) -> tfds.core.DatasetBuilder:
+) -> ArrayDataset:
     """Arrays as a dataset, and under the name `arrays:NAME` for recipes run by this process.
 
-    Nothing is copied, so that arrays may be memory-mapped files. What has no validation or test
-    split is divided as any dataset is; see `larq_groupnet.data.pipeline.split_of`.
+    Nothing is copied, so that arrays may be memory-mapped files. Without validation examples, a
+    tenth of each class of `train` is drawn, and without test examples too, another tenth; which
+    follows from their numbers alone.
 
     Args:
         name: Takes the place of an earlier one of that name.
         train: Images `(n, height, width[, channels]) uint8`, with 1 or 3 channels, or a sequence of
-            such images of several sizes; and labels `(n,)` of integers, or masks of
-            the images' sizes, `(n, height, width[, 1]) uint8`, in which 255 is void.
+            such images of several sizes; and labels `(n,)` or `(n, 1)` of integers or strings, or
+            `(n, classes)` of one 1 and zeros; or masks of the images' sizes, `(n, height, width[,
+            1]) uint8`, in which 255 is void.
         validation: The same.
         test: The same.
-        class_names: One per class; `class_0`, ... up to the highest label in `train` by default.
-
-    Returns:
-        A TFDS builder of `image` with `label` or `mask`.
+        class_names: One per class. By default the strings, sorted, or `class_0`, ... up to the
+            highest label in `train`.
 
     Raises:
         DatasetError: If anything is not so; names the first image or label.
     """
     splits = {"train": train, "validation": validation, "test": test}
     given = {split: examples for split, examples in splits.items() if examples is not None}
-    names = list(class_names or _names(train[1]))
+    if class_names is None:
+        class_names = _strings(train[1])
+    parts = {
+        split: (images, _labels(split, targets, class_names))
+        for split, (images, targets) in given.items()
+    }
+    names = list(class_names or _names(train[1], parts["train"][1]))
     if len(set(names)) != len(names) or not 2 <= len(names) <= VOID:
         raise DatasetError(f"class_names: expected 2 to {VOID} different names. Received: {names}")
-    channels = {c for split, each in given.items() for c in _check(split, each, len(names))}
-    if len(channels) != 1 or _is_label(train[1]) != all(_is_label(y) for _, y in given.values()):
+    channels = {c for split, each in parts.items() for c in _check(split, each, len(names))}
+    labels = _is_label(parts["train"][1])
+    if len(channels) != 1 or any(_is_label(targets) != labels for _, targets in parts.values()):
         raise DatasetError(
             "arrays: expected the same number of channels, and either labels or masks, in every "
             f"split. Received: channels {sorted(channels)}"
         )
-    builder = ArrayDataset(name, given, names, channels.pop())
-    _KNOWN[name] = builder
-    return builder
-
-
-def open_arrays(name: str) -> tfds.core.DatasetBuilder:
-    """The dataset that `from_arrays` has made under a name.
-
-    Raises:
-        DatasetError: If this process has made none.
-    """
-    if name not in _KNOWN:
-        raise DatasetError(
-            f"unknown dataset {ARRAYS}{name}.{did_you_mean(name, _KNOWN)} Arrays are known only to "
-            "the process that calls larq_groupnet.data.arrays.from_arrays; call it before."
-        )
+    places = _divided(parts)
+    check_sizes(f"arrays:{name}", {role: len(each) for role, each in places.items()})
+    _KNOWN[name] = ArrayDataset(name, parts, places, names, channels.pop())
     return _KNOWN[name]
+
+
+def _divided(parts: Mapping[str, Examples]) -> dict[str, list[tuple[str, int]]]:
+    """By role, where its examples are."""
+    places = {
+        split: [(split, number) for number in range(len(images))]
+        for split, (images, _) in parts.items()
+    }
+    if "validation" in places:
+        return places
+    targets, keys = parts["train"][1], number_keys(len(places["train"]))
+    labels = _is_label(targets)
+
+    def stratum(place: tuple[str, int]) -> int:
+        return int(targets[place[1]]) if labels else 0
+
+    return places | draw_splits(
+        places["train"], stratum, lambda place: keys[place[1]], test="test" not in places
+    )
+
+
+def _element(sources: Sequence[Sequence[np.ndarray]], place: tf.Tensor, channels: int) -> tf.Tensor:
+    """The array `(height, width, channels) uint8` at a place `(part, number)`."""
+
+    def pixels(place: np.ndarray) -> np.ndarray:
+        found = np.asarray(sources[place[0]][place[1]])
+        return found if found.ndim == 3 else found[..., None]
+
+    element = tf.numpy_function(pixels, [place], tf.uint8)
+    return tf.ensure_shape(element, (None, None, channels))
 
 
 def _is_label(targets: Sequence[Any]) -> bool:
     return len(targets) == 0 or np.ndim(targets[0]) == 0
 
 
-def _names(targets: Sequence[Any]) -> list[str]:
-    arrays = [np.asarray(target) for target in targets]
+def _is_one_hot(targets: Sequence[Any]) -> bool:
+    return len(targets) > 0 and np.ndim(targets[0]) == 1
+
+
+def _strings(targets: Sequence[Any]) -> list[str] | None:
+    """The different labels, sorted, if they are strings."""
+    if not _is_one_hot(targets) and not _is_label(targets):
+        return None
+    labels = np.asarray(targets).ravel()
+    if labels.dtype.kind not in "US" and not all(isinstance(each, str) for each in labels):
+        return None
+    return sorted({_text(each) for each in labels})
+
+
+def _text(label: Any) -> str:
+    return label.decode() if isinstance(label, bytes) else str(label)
+
+
+def _labels(split: str, targets: Sequence[Any], names: Sequence[str] | None) -> Any:
+    """Labels as integers `(n,)`, whatever they came as; masks as they are."""
+    if not _is_label(targets) and not _is_one_hot(targets):
+        return targets
+    labels = np.asarray(targets)
+    if _is_one_hot(targets) and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    elif _is_one_hot(targets):
+        wrong = (labels.sum(1) != 1) | (labels.max(1) != 1)
+        if wrong.any():
+            raise DatasetError(
+                f"{split}: expected labels (n,), or (n, classes) with one 1 and zeros in each row. "
+                f"Received: {labels[wrong][0]} at {wrong.argmax()}"
+            )
+        return labels.argmax(1)
+    if names and labels.size and isinstance(labels[0], str | bytes):
+        numbers = {name: number for number, name in enumerate(names)}
+        for place, label in enumerate(map(_text, labels)):
+            if label not in numbers:
+                raise DatasetError(
+                    f"{split}: expected labels among {list(names)}. Received: {label!r} at {place}."
+                    f"{did_you_mean(label, names)}"
+                )
+        return np.array([numbers[_text(label)] for label in labels])
+    return labels
+
+
+def _names(given: Sequence[Any], targets: Sequence[Any]) -> list[str]:
+    """`class_0`, ...: one a column, or up to the highest label."""
+    if _is_one_hot(given) and np.shape(given)[1] > 1:
+        return [f"class_{label}" for label in range(np.shape(given)[1])]
+    arrays = [np.asarray(targets)] if _is_label(targets) else [np.asarray(each) for each in targets]
     highest = max((int(a[a != VOID].max(initial=0)) for a in arrays if a.size), default=0)
     return [f"class_{label}" for label in range(highest + 1)]
 

@@ -2,102 +2,140 @@
 
 Every function takes an image `(height, width, channels) float32` in [0, 255], a target (a label, or
 a class map `(height, width, 1) int32`), the size of the model's input and a seed of two integers,
-and returns image and target; the image has that size.
+and returns image and target; the image has that size. What else it takes, by keyword, are fields of
+a recipe, and `mean`, the pixel value that the model reads as 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
+from larq_groupnet.data import AUGMENTATIONS, VOID, images
+from larq_groupnet.lazy import Lazy
 
-from larq_groupnet.data import VOID
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = Lazy("tensorflow")
 
 Size = tuple[int, int]
-Augmentation = Callable[[tf.Tensor, tf.Tensor, Size, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+Example = tuple["tf.Tensor", "tf.Tensor"]
+Change = Callable[["tf.Tensor", "tf.Tensor", Size, "tf.Tensor"], Example]
+Part = Callable[["tf.Tensor", "tf.Tensor"], "tf.Tensor"]
+"""From the shape of an image and a seed to top, left, height and width of a part, `(4,) int32`."""
+
+ANY = ("*",)
+"""Truths that a change of colours alone, or none, leaves right: all."""
 
 MEAN_COLOUR = 128.0
 """What stands where there is no image."""
 
 
-def resize(image: tf.Tensor, target: tf.Tensor, size: Size) -> tuple[tf.Tensor, tf.Tensor]:
-    """Squeezes both into `size`: bilinear with antialiasing, class maps by nearest neighbour."""
-    if tuple(image.shape[:2]) == tuple(size):
-        return image, target
-    image = tf.image.resize(image, size, antialias=True)
-    if target.shape.rank:
-        target = tf.image.resize(target, size, method="nearest")
-    return image, target
+class Augmentation:
+    """A random change, as `augmentation` registers it.
 
-
-def central_crop(image: tf.Tensor, share: float) -> tf.Tensor:
-    """The central square whose side is `share` of the shorter side."""
-    height, width = tf.unstack(tf.shape(image)[:2])
-    side = tf.cast(share * tf.cast(tf.minimum(height, width), tf.float32), tf.int32)
-    return tf.image.crop_to_bounding_box(
-        image, (height - side) // 2, (width - side) // 2, side, side
-    )
-
-
-def unchanged(
-    image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Only resizes."""
-    del seed
-    return resize(image, target, size)
-
-
-def colour(strength: float) -> Augmentation:
-    """Contrast (a factor) and brightness of each colour channel, each changed by up to `strength`.
-
-    Args:
-        strength: In units of half the range of pixels.
+    Attributes:
+        targets: What it leaves right, or changes along with the image: `"label"`, `"mask"`, the
+            truth of another task, or `ANY`.
+        part: Where the change begins with a random part of the image: which, so that no more of a
+            file is decoded.
     """
 
-    def augment(
-        image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        image, target = resize(image, target, size)
-        change = tf.random.stateless_uniform((2, image.shape[-1]), seed, -strength, strength)
-        return ((image / 127.5 - 1) * (1 + change[0]) + change[1] + 1) * 127.5, target
+    def __init__(
+        self,
+        function: Callable[..., Example],
+        targets: tuple[str, ...],
+        part: Part | None = None,
+        options: dict[str, Any] | None = None,
+    ):
+        functools.update_wrapper(self, function)
+        self._function, self.targets, self.part = function, targets, part
+        self._options = options or {}
 
-    return augment
+    def __call__(self, image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor) -> Example:
+        """The whole change."""
+        if self.part is not None:
+            box = tf.unstack(self.part(tf.shape(image), seed))
+            image = tf.image.crop_to_bounding_box(image, *box)
+        return self.change(image, target, size, seed)
+
+    def change(self, image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor) -> Example:
+        """What is left to do once only `part` of the image has been decoded."""
+        return self._function(image, target, size, seed, **self._options)
+
+    def with_options(self, **options: Any) -> Augmentation:
+        """The same with those of these options that it takes."""
+        takes = inspect.signature(self._function).parameters
+        mine = {name: value for name, value in options.items() if name in takes}
+        return Augmentation(self._function, self.targets, self.part, {**self._options, **mine})
 
 
-def shift(
-    image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+def augmentation(
+    name: str, targets: tuple[str, ...] = ("label",), part: Part | None = None
+) -> Callable[[Callable[..., Example]], Augmentation]:
+    """Registers the function below it as a random change that recipes know by name.
+
+    Args:
+        name: For `Recipe.augmentation`.
+        targets: See `Augmentation`, and so is `part`.
+        part: See `targets`.
+    """
+    return lambda function: AUGMENTATIONS.add(name, Augmentation(function, targets, part))
+
+
+def choices(targets: Iterable[str]) -> list[str]:
+    """The names of what may change examples with one of these truths."""
+    fit = {*targets, *ANY}
+    return [name for name, each in AUGMENTATIONS.items() if fit & set(each.targets)]
+
+
+def _resized(image: tf.Tensor, target: tf.Tensor, size: Size) -> Example:
+    if target.shape.rank:
+        target = images.resize_mask(target, size)
+    return images.resize(image, size), target
+
+
+@augmentation("none", targets=ANY)
+def unchanged(image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor) -> Example:
+    """Only resizes."""
+    del seed
+    return _resized(image, target, size)
+
+
+@augmentation("colour", targets=ANY)
+def colour(
+    image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor, *, colour_jitter: float = 0.2
+) -> Example:
+    """Contrast (a factor) and brightness of each colour channel, changed by up to `colour_jitter`.
+
+    In units of half the range of pixels.
+    """
+    image, target = _resized(image, target, size)
+    shape = (2, image.shape[-1])
+    change = tf.random.stateless_uniform(shape, seed, -colour_jitter, colour_jitter)
+    return ((image / 127.5 - 1) * (1 + change[0]) + change[1] + 1) * 127.5, target
+
+
+@augmentation("shift")
+def shift(image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor) -> Example:
     """Moves the image by up to an eighth of its size; what comes in is the border, repeated."""
-    image, target = resize(image, target, size)
+    image, target = _resized(image, target, size)
     return _padded_crop(image, size, seed, "SYMMETRIC"), target
 
 
-def cifar(
-    image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+@augmentation("cifar")
+def cifar(image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor) -> Example:
     """Padding by an eighth with mid-grey, random crop, random flip: CIFAR's usual one."""
-    image, target = resize(image, target, size)
+    image, target = _resized(image, target, size)
     image = _padded_crop(image, size, seed, "CONSTANT")
     return tf.image.stateless_random_flip_left_right(image, _other(seed, 1)), target
 
 
-def imagenet(
-    image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """A random part of 8 to 100 % of the area and aspect 3:4 to 4:3, resized, flipped or not.
-
-    As the authors' code trains on ImageNet.
-    """
-    image = tf.image.crop_to_bounding_box(image, *tf.unstack(random_part(tf.shape(image), seed)))
-    return scaled_and_flipped(image, target, size, seed)
-
-
 def random_part(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """The part of an image of a shape `(3,)` that `imagenet` looks at.
-
-    Returns:
-        `(4,) int32`: top, left, height and width.
-    """
+    """The part of an image of a shape `(3,)` that `imagenet` looks at; see `Part`."""
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
         shape,
         tf.zeros((1, 0, 4)),
@@ -111,44 +149,51 @@ def random_part(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.concat([begin[:2], extent[:2]], 0)
 
 
-def scaled_and_flipped(
-    image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The rest of `imagenet`, for the part of the image."""
+@augmentation("imagenet", part=random_part)
+def imagenet(image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor) -> Example:
+    """A random part of 8 to 100 % of the area and aspect 3:4 to 4:3, resized, flipped or not.
+
+    As the authors' code trains on ImageNet.
+    """
     image = tf.ensure_shape(_scaled(image, size), (*size, image.shape[-1]))
     return tf.image.stateless_random_flip_left_right(image, _other(seed, 1)), target
 
 
-def segmentation(mean: float | tuple[float, ...], base_size: int = 0) -> Augmentation:
+@augmentation("segmentation", targets=("mask",))
+def segmentation(
+    image: tf.Tensor,
+    target: tf.Tensor,
+    size: Size,
+    seed: tf.Tensor,
+    *,
+    mean: float | tuple[float, ...] = MEAN_COLOUR,
+    base_size: int = 0,
+) -> Example:
     """Scale by 0.5 to 2, random crop, flip; padded by the mean and by void, which counts nowhere.
 
     As the authors' code trains on VOC, with a base size of 520 and crops of 480.
 
     Args:
+        image: As for every change, and so are `target`, `size` and `seed`.
+        target: See `image`.
+        size: See `image`.
+        seed: See `image`.
         mean: Pixel value, or one per channel, that the model reads as 0.
         base_size: Longer side of an image at scale 1; 0 for that of the model's input.
     """
-
-    def augment(
-        image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        image, mask = _rescaled(image, target, base_size or max(size), seed)
-        # Void is what is left where there is no image, once both are padded with 0.
-        both = tf.concat([image - mean, tf.cast(mask, tf.float32) - VOID], axis=-1)
-        short = tf.maximum(tf.constant(size) - tf.shape(both)[:2], 0)
-        both = tf.pad(both, [[0, short[0]], [0, short[1]], [0, 0]])
-        channels = image.shape[-1]
-        both = tf.image.stateless_random_crop(both, (*size, channels + 1), _other(seed, 1))
-        both = tf.image.stateless_random_flip_left_right(both, _other(seed, 2))
-        mask = tf.cast(both[..., channels:] + VOID, tf.int32)
-        return both[..., :channels] + mean, mask
-
-    return augment
+    image, mask = _rescaled(image, target, base_size or max(size), seed)
+    # Void is what is left where there is no image, once both are padded with 0.
+    both = tf.concat([image - mean, tf.cast(mask, tf.float32) - VOID], axis=-1)
+    short = tf.maximum(tf.constant(size) - tf.shape(both)[:2], 0)
+    both = tf.pad(both, [[0, short[0]], [0, short[1]], [0, 0]])
+    channels = image.shape[-1]
+    both = tf.image.stateless_random_crop(both, (*size, channels + 1), _other(seed, 1))
+    both = tf.image.stateless_random_flip_left_right(both, _other(seed, 2))
+    mask = tf.cast(both[..., channels:] + VOID, tf.int32)
+    return both[..., :channels] + mean, mask
 
 
-def _rescaled(
-    image: tf.Tensor, mask: tf.Tensor, base_size: int, seed: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+def _rescaled(image: tf.Tensor, mask: tf.Tensor, base_size: int, seed: tf.Tensor) -> Example:
     """Both, the longer side 0.5 to 2 times the base size; the mask by nearest neighbour."""
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     factor = tf.random.stateless_uniform((), seed, 0.5, 2.0) * base_size / tf.reduce_max(size)

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow_datasets as tfds
 
+from larq_groupnet.data import dataset
 from larq_groupnet.data.scenes import CLASS_NAMES, SCENE_SIZE, draw_scenes
 
 SPLITS = {"train": (3200, 1), "validation": (200, 2), "test": (400, 3)}
 """Split -> (number of scenes, seed)."""
 
 
+@dataset("digit_scenes")
 class DigitScenes(tfds.core.GeneratorBasedBuilder):
     """Colour scenes with real handwritten digits on plates, for semantic segmentation."""
 

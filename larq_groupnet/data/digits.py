@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from larq_groupnet.data import dataset
 from larq_groupnet.data.scenes import split_digits
 
 SPLITS = ("train", "validation", "test")
 
 
+@dataset("digits")
 class Digits(tfds.core.GeneratorBasedBuilder):
     """scikit-learn's handwritten digits, for classification."""
 

@@ -1,258 +1,301 @@
-"""A folder of images as a TFDS builder that reads the files where they lie."""
+"""A folder of images as a dataset that reads the files where they lie."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import warnings
-from collections.abc import Iterator
-from multiprocessing.pool import ThreadPool
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
-from filelock import FileLock
-from tqdm import tqdm
 
-from larq_groupnet.data import VOID
-from larq_groupnet.data.features import NO_CLASS, ImageFile, MaskFile
-from larq_groupnet.data.layouts import (
-    Examples,
-    FolderError,
-    Layout,
-    check_splits,
-    find_layout,
-    name_hash,
+from larq_groupnet.data import VOID, DatasetWarning, dataset
+from larq_groupnet.data.base import Dataset, Examples, Part, decoded
+from larq_groupnet.data.check import Findings, look
+from larq_groupnet.data.labels import (
+    LEVELS,
+    MOST_UNNAMED,
+    Meaning,
+    index_labels,
+    only,
+    parse_void,
+    read_class_names,
+    read_mapping,
 )
-from larq_groupnet.data.masks import read_labels
-from larq_groupnet.files import replacing
+from larq_groupnet.data.layouts import FolderError, Layout, find_layout
+from larq_groupnet.data.listing import printable, relative
+from larq_groupnet.data.masks import decode_mask
+from larq_groupnet.data.order import columns
+from larq_groupnet.data.splits import check_sizes, draw_splits, name_hash
 
-_NAMED = 5
-"""How many bad files an error names."""
+CHECKED_UNASKED = 50_000
+"""Folders of more images are looked through only on request, or to skip what is bad."""
 
 
-class FolderDataset(tfds.core.DatasetBuilder, skip_registration=True):  # type: ignore[call-arg]
+class FolderDataset(Dataset):
     """Images of a folder, with `label` or with `mask`; see `open_folder`.
 
-    Under `tfds.decode.SkipDecoding` images and masks are paths, which `decode_example` of their
-    features reads.
-
-    Attributes:
+    Args:
+        name: By which it was opened.
+        root: The folder.
+        layout: Its files by role, and its classes.
+        data_dir: Where findings are kept.
         skipped: File that was left out -> why.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    channels = 3
 
-    def __init__(self, root: Path, layout: Layout, skipped: dict[str, str]):
-        self._layout, self.skipped = layout, skipped
-        self._target = "label" if layout.lookup is None else "mask"
-        super().__init__(data_dir=str(root))
-        self._data_dir = str(root)  # TFDS would add a name and a version.
-        splits = [
-            tfds.core.SplitInfo(name=name, shard_lengths=[len(examples)], num_bytes=0)
-            for name, examples in layout.splits.items()
-        ]
-        self.info.set_splits(tfds.core.splits.SplitDict(splits))
+    def __init__(
+        self, name: str, root: Path, layout: Layout, data_dir: Path, skipped: dict[str, str]
+    ):
+        self.name, self.skipped, self.classes = name, skipped, tuple(layout.names)
+        self.target = "label" if layout.meaning is None else "mask"
+        self.left_out = layout.left_out.line()
+        self._root, self._layout, self._data_dir = root, layout, data_dir
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        names, lookup = self._layout.names, self._layout.lookup
-        target = (
-            tfds.features.ClassLabel(names=names) if lookup is None else MaskFile(names, lookup)
-        )
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="Images that are read from their own files.",
-            features=tfds.features.FeaturesDict({"image": ImageFile(), self._target: target}),
-            supervised_keys=("image", self._target),
-        )
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """See `Dataset`."""
+        return {role: len(examples) for role, examples in self._layout.splits.items()}
+
+    def examples(self, role: str) -> Examples:
+        """See `Dataset`."""
+        role = "validation" if role == "test" and role not in self._layout.splits else role
+        images, targets = zip(*self._layout.splits[role], strict=True)
+        if self.target == "mask":
+            return columns(_paths(images), _paths(targets))
+        return columns(_paths(images), tf.constant(targets, tf.int32))
+
+    def decode_image(self, image: tf.Tensor, part: Part | None = None) -> tf.Tensor:
+        """See `Dataset`."""
+        return decoded(tf.io.read_file(image), self.channels, part)
+
+    def decode_target(self, target: tf.Tensor) -> tf.Tensor:
+        """See `Dataset`."""
+        if self._layout.meaning is not None:
+            target = decode_mask(target, self._layout.meaning)
+        return tf.cast(target, tf.int32)
 
     def check_files(self) -> None:
-        """Decodes every file again.
+        """Decodes every file again, and keeps what is found.
 
         Raises:
             FolderError: If one has vanished or gone bad since the folder was opened; names it.
         """
-        root = Path(self._data_dir)
-        bad = _inspect_all(root, self._layout)["bad"]
-        if bad:
-            _tell(root, bad, "error")
-
-    def download_and_prepare(self, **kwargs: Any) -> None:
-        """Nothing to do; TFDS would delete the folder if it were told to begin anew."""
-
-    def _download_and_prepare(self, **kwargs: Any) -> None:
-        raise NotImplementedError
-
-    def _as_dataset(
-        self,
-        split: str,
-        decoders: Any = None,
-        read_config: tfds.ReadConfig | None = None,
-        shuffle_files: bool = False,
-    ) -> tf.data.Dataset:
-        config = read_config or tfds.ReadConfig()
-        parts = tfds.core.splits.AbstractSplit.from_spec(split).to_absolute(self.info.splits)
-        examples = [
-            example
-            for part in parts
-            for example in self._layout.splits[part.splitname][part.from_ : part.to]
-        ]
-        images, targets = zip(*examples, strict=True) if examples else ((), ())
-        kind = np.int64 if self._target == "label" else str
-        columns = {
-            "image": np.array(images, str),
-            self._target: np.array(targets, kind),
-        }
-        data = tf.data.Dataset.from_tensor_slices(columns)
-        if config.input_context is not None:
-            context = config.input_context
-            data = data.shard(context.num_input_pipelines, context.input_pipeline_id)
-        if shuffle_files:
-            data = data.shuffle(
-                max(len(examples), 1),
-                seed=config.shuffle_seed,
-                reshuffle_each_iteration=config.shuffle_reshuffle_each_iteration,
-            )
-        if decoders:  # What is left is not worth a thread.
-            return data.map(
-                lambda example: self.info.features.decode_example(example, decoders=decoders)
-            )
-        return data.map(self.info.features.decode_example, tf.data.AUTOTUNE, deterministic=True)
+        found = look(self._root, self._layout, self._data_dir, again=True)
+        found.raise_for(self._root, sum(self.sizes.values()))
 
 
+@dataset("folder")
 def open_folder(
-    path: str | Path, data_dir: str | Path, on_bad_image: str = "error"
+    place: str | Path,
+    data_dir: str | Path,
+    on_bad_image: str | None = "error",
+    void: str | None = None,
+    mapping: str | None = None,
 ) -> FolderDataset:
     """The dataset in a folder, for classification or segmentation; see `find_layout`.
 
-    Nothing is copied. Every file is decoded once, which takes about as long as an epoch of reading,
-    so that what is wrong is known before training and every later pass has the same images. What
-    was found is kept under `data_dir`, and looked up as long as no file changes.
+    Nothing is copied. What has no test or validation images of its own is divided exactly, class by
+    class, by the names of the files; see `draw_splits`. `classes.txt` names the classes, one a
+    line: of masks in the order of their labels, else as the folders are called.
 
-    Images come in an order that mixes classes and is the same on every machine.
+    Files are decoded once, which takes about as long as an epoch of reading, so that what is wrong
+    is known before training; a folder of more than `CHECKED_UNASKED` images is only listed.
 
     Args:
-        path: The folder.
-        data_dir: Where datasets lie.
+        place: The folder.
+        data_dir: Where datasets lie, and what was found in the files is kept.
         on_bad_image: `"error"`, or `"skip"` to leave out, with a warning, the images that cannot
             be decoded and those whose mask cannot, has another size or holds a label that is no
-            class.
+            class. `None` to look into no file that need not be known.
+        void: Values of masks that are void beside 255, such as `"11"` or `"0,11"`; `"none"` if 255
+            is a class.
+        mapping: A file that says what the values in masks mean, see `read_mapping`, in the folder
+            or elsewhere; or `"levels"` to make each value that occurs a class.
 
     Raises:
         FolderError: If the folder holds no dataset, or has bad images; names them.
     """
-    if on_bad_image not in ("error", "skip"):
+    if on_bad_image not in ("error", "skip", None):
+        raise FolderError(f"on_bad_image: expected 'error' or 'skip'. Received: {on_bad_image!r}")
+    root = Path(place).expanduser().resolve()
+    layout, levels = _layout(root, void, mapping), mapping == LEVELS
+    name = f"folder:{printable(str(root))}"
+    return opened(name, root, layout, Path(data_dir).expanduser(), on_bad_image, levels)
+
+
+def opened(
+    name: str,
+    root: Path,
+    layout: Layout,
+    data_dir: Path,
+    on_bad_image: str | None,
+    levels: bool = False,
+) -> FolderDataset:
+    """The dataset of a layout, once its files are looked into as far as they have to be.
+
+    Args:
+        name: Of the dataset.
+        root: What the names of files are below of.
+        layout: What there is.
+        data_dir: As for `open_folder`, and so is `on_bad_image`.
+        on_bad_image: See `data_dir`.
+        levels: Each value that occurs in the masks is a class.
+    """
+    unnamed = layout.meaning is not None and (not layout.names or levels)
+    count = sum(map(len, layout.splits.values()))
+    found = Findings({}, {})
+    if unnamed or on_bad_image == "skip" or (on_bad_image and count <= CHECKED_UNASKED):
+        found = look(root, layout, data_dir)
+        if on_bad_image != "skip":
+            found.raise_for(root, count)
+    if found.bad:
+        layout = _without(layout, root, found.bad)
+    if unnamed:
+        layout = _named(root, layout, found, levels)
+    layout = _divided(root, layout, found)
+    _warn(root, layout, found)
+    return FolderDataset(name, root, layout, data_dir, found.bad)
+
+
+def _layout(root: Path, void: str | None, mapping: str | None) -> Layout:
+    """The folder as it lies there, and what the values in its masks mean."""
+    names, voids = read_class_names(root / "classes.txt"), parse_void(void)
+    if mapping == LEVELS:
+        meaning = only(range(256), voids)
+    elif mapping is not None:
+        file = Path(mapping).expanduser()
+        file = root / file if (root / file).is_file() else file
+        mapped, meaning = read_mapping(file, voids)
+        if names not in ([], mapped):
+            raise FolderError(
+                f"mapping: expected the classes of classes.txt, {names}. Received: {mapped} in "
+                f"{file}. Remove classes.txt, or name the same classes in the same order."
+            )
+        names = mapped
+    else:
+        meaning = index_labels(len(names) or VOID, voids)
+    layout = find_layout(root, names, meaning)
+    if (void or mapping) and layout.meaning is not meaning:
         raise FolderError(
-            f"on_bad_image is 'error' or 'skip'. Received: on_bad_image={on_bad_image!r}"
+            f"void, mapping: expected images/ and masks/ in {root}, for which these options are. "
+            f"Received: void={void}, mapping={mapping}"
         )
-    root = Path(path).expanduser().resolve()
-    layout = find_layout(root)
-    bad, highest = _findings(root, layout, Path(data_dir))
-    if bad:
-        _tell(root, bad, on_bad_image)
-    splits = {
-        # Cityscapes' test masks, for one, are all void.
-        split: sorted(_good(root, examples, bad), key=lambda x: name_hash(_relative(root, x[0])))
-        for split, examples in layout.splits.items()
-        if layout.lookup is None or highest[split] > NO_CLASS
-    }
-    names = layout.names or [f"class_{label}" for label in range(max(highest.values()) + 1)]
+    return layout
+
+
+def _named(root: Path, layout: Layout, found: Findings, levels: bool) -> Layout:
+    """The layout with classes that follow from the values in its masks.
+
+    Raises:
+        FolderError: If these values are no labels that count from 0.
+    """
+    assert layout.meaning is not None  # noqa: S101
+    voids = layout.meaning.void
+    values = sorted(set().union(*found.values.values()) - set(voids))
+    if levels:
+        names = layout.names or [f"level_{value}" for value in values]
+        if len(names) != len(values):
+            raise FolderError(
+                f"mapping: expected as many values in the masks as classes.txt names in {root}, "
+                f"{len(names)}. Received: {values}"
+            )
+        meaning = only(values, voids)
+    else:
+        meaning = layout.meaning
+        count = max((int(meaning.lookup[value]) for value in values), default=-1) + 1
+        names = [f"class_{label}" for label in range(count)]
+        if 2 * len(values) < count or len(values) > MOST_UNNAMED:
+            raise FolderError(_not_labels(root, values))
+        missing = [names[i] for i in range(count) if i not in set(meaning.lookup[values])]
+        if missing:
+            warnings.warn(f"{root}: no mask holds {', '.join(missing)}", DatasetWarning, 3)
     if len(names) < 2:
         raise FolderError(
-            f"Expected masks of two or more classes in {root}; {VOID} stands for void, never for "
-            f"a class. Received: labels from 0 to {max(highest.values())}"
+            f"masks: expected two or more classes in {root}; "
+            f"{', '.join(map(str, voids)) or 'nothing'} stands for void, never for a class. "
+            f"Received: values {values}. If masks are black and white, and white is a class: "
+            "folder:PATH?void=none&mapping=levels"
         )
-    layout = Layout(splits, names, layout.lookup)
-    check_splits(root, layout)
-    return FolderDataset(root, layout, bad)
+    return Layout(layout.splits, names, meaning, layout.left_out)
 
 
-def _tell(root: Path, bad: dict[str, str], on_bad_image: str) -> None:
-    shown = "; ".join(f"{file}: {reason}" for file, reason in list(bad.items())[:_NAMED])
-    more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-    said = f"{len(bad)} bad files in {root}: {shown}{more}"
-    if on_bad_image == "error":
-        raise FolderError(f"{said}. Mend or remove them, or leave them out: on_bad_image='skip'.")
-    warnings.warn(f"left out {said}.", stacklevel=3)
+def _not_labels(root: Path, values: list[int]) -> str:
+    shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
+    return (
+        f"masks: expected labels that count from 0 in {root}. Received: {len(values)} values "
+        f"between {values[0]} and {values[-1]} ({shown}). If each grey is a class: "
+        "folder:PATH?mapping=levels. If edges are soft, name the values that are classes, one a "
+        "line, and `* void` for the rest: folder:PATH?mapping=FILE. If all are classes, name them "
+        "in classes.txt."
+    )
 
 
-def _good(root: Path, examples: Examples, bad: dict[str, str]) -> Iterator[tuple[Path, int | Path]]:
-    for example in examples:
-        if not any(isinstance(x, Path) and _relative(root, x) in bad for x in example):
-            yield example
+def _without(layout: Layout, root: Path, bad: dict[str, str]) -> Layout:
+    splits = {
+        split: [x for x in examples if not any(_is_bad(path, root, bad) for path in x)]
+        for split, examples in layout.splits.items()
+    }
+    return Layout(splits, layout.names, layout.meaning, layout.left_out)
 
 
-def _relative(root: Path, path: Path) -> str:
-    return path.relative_to(root).as_posix()
+def _is_bad(path: Any, root: Path, bad: dict[str, str]) -> bool:
+    return isinstance(path, str) and relative(path, root) in bad
 
 
-def _findings(root: Path, layout: Layout, data_dir: Path) -> tuple[dict[str, str], dict[str, int]]:
-    """Bad files with reasons, and the highest class in the masks of each split."""
-    kept = data_dir / "folders" / f"{_digest(root, layout)}.json"
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(kept.parent / ".lock"):
-        if not kept.is_file():
-            found = _inspect_all(root, layout)
-            with replacing(kept) as file:
-                file.write_text(json.dumps(found))
-        found = json.loads(kept.read_text())
-    return found["bad"], found["highest"]
+def _divided(root: Path, layout: Layout, found: Findings) -> Layout:
+    """The layout with training and validation images, in an order that mixes classes.
 
+    Raises:
+        FolderError: If there are too few, or a class has none to train on.
+    """
+    splits = {
+        # Cityscapes' test masks, for one, are all void.
+        split: examples
+        for split, examples in layout.splits.items()
+        if split not in found.values or layout.meaning is None or _has_class(layout, found, split)
+    }
 
-def _digest(root: Path, layout: Layout) -> str:
-    """Of the names, sizes and times of all files, and of what their labels mean."""
-    digest = hashlib.sha256(np.asarray(layout.lookup).tobytes())
-    for examples in layout.splits.values():
-        for path in (x for example in examples for x in example if isinstance(x, Path)):
-            state = path.stat()
-            digest.update(
-                f"{_relative(root, path)}\0{state.st_size}\0{state.st_mtime_ns}\n".encode()
+    def key(example: tuple[str, int | str]) -> tuple[int, str]:
+        name = os.path.basename(example[0])
+        return name_hash(os.path.splitext(name)[0]), example[0]
+
+    own = splits.pop("all", None)
+    if own is None and "train" in splits and "validation" not in splits:
+        own = splits.pop("train")
+    splits = {split: sorted(examples, key=key) for split, examples in splits.items()}
+    if own is not None:
+        labels = layout.meaning is None
+        splits |= draw_splits(own, lambda x: x[1] if labels else 0, key, test=not splits)
+    order = sorted(splits, key=["train", "validation", "test"].index)
+    splits = {split: splits[split] for split in order}
+    check_sizes(f"folder {root}", {split: len(examples) for split, examples in splits.items()})
+    if layout.meaning is None:
+        there = {label for _, label in splits["train"]}
+        missing = [name for label, name in enumerate(layout.names) if label not in there]
+        if missing:
+            raise FolderError(
+                f"class: expected every class in train of {root}. Received: no image of {missing}"
             )
-    return digest.hexdigest()[:32]
+    return Layout(splits, layout.names, layout.meaning, layout.left_out)
 
 
-def _inspect_all(root: Path, layout: Layout) -> dict[str, Any]:
-    bad: dict[str, str] = {}
-    highest = dict.fromkeys(layout.splits, NO_CLASS)
-    jobs = [(split, example) for split, examples in layout.splits.items() for example in examples]
-
-    def inspect(job: tuple[str, tuple[Path, int | Path]]) -> tuple[str, int, Path, str]:
-        split, (image, target) = job
-        return split, *_inspect(image, target, layout.lookup)
-
-    with ThreadPool(os.cpu_count()) as pool:
-        results = pool.imap(inspect, jobs, chunksize=8)
-        for split, label, path, reason in tqdm(results, f"Checking {root.name}", len(jobs)):
-            highest[split] = max(highest[split], label)
-            if reason:
-                bad[_relative(root, path)] = reason
-    return {"bad": bad, "highest": highest}
+def _has_class(layout: Layout, found: Findings, split: str) -> bool:
+    meaning: Meaning | None = layout.meaning
+    if meaning is None or meaning.colours:
+        return True
+    return any(meaning.lookup[value] != VOID for value in found.values[split])
 
 
-def _inspect(image: Path, target: int | Path, lookup: np.ndarray | None) -> tuple[int, Path, str]:
-    """Highest class in the mask; which of the files is bad, and why, or no reason."""
-    file = image
-    try:
-        shape = ImageFile().decode_example(tf.constant(str(image))).shape[:2]
-        if lookup is None or isinstance(target, int):
-            return NO_CLASS, image, ""
-        file = target
-        labels = read_labels(str(target))
-    except Exception as error:  # Decoders raise whatever they like.
-        return NO_CLASS, file, _reason(error)
-    stored = np.unique(labels)
-    classes = lookup[stored]
-    if labels.shape[:2] != shape:
-        return NO_CLASS, file, f"a mask of {labels.shape[:2]} pixels for an image of {tuple(shape)}"
-    if (classes == NO_CLASS).any():
-        return NO_CLASS, file, f"label {stored[classes == NO_CLASS].max()} is no class"
-    return int(classes[classes != VOID].max(initial=NO_CLASS)), file, ""
+def _warn(root: Path, layout: Layout, found: Findings) -> None:
+    if found.bad:
+        warnings.warn(f"left out {found.tell(root)}.", DatasetWarning, 4)
+    if layout.left_out.kinds:
+        warnings.warn(f"{root}: left out {layout.left_out.line()}", DatasetWarning, 4)
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError | tf.errors.NotFoundError):
-        return "it is gone"
-    return str(error) if type(error) is ValueError else "it cannot be decoded"
+def _paths(paths: tuple[Any, ...]) -> tf.Tensor:
+    """As bytes, which hold any name that a file may have."""
+    return tf.constant([os.fsencode(path) for path in paths])

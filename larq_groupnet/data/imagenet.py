@@ -1,4 +1,4 @@
-"""ImageNet images in, ImageNet class names out, as larq-zoo does both."""
+"""ImageNet images in, ImageNet class names out."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
-IMAGE_SIZE = 224
-CROP_PADDING = 32
-"""The central crop leaves out what a border of this many pixels is to an image of 256."""
+from larq_groupnet.data.reading import Reading
+from larq_groupnet.errors import DatasetError
 
-MEAN_RGB = (123.675, 116.28, 103.53)
-STDDEV_RGB = (58.395, 57.12, 57.375)
-"""Of the ImageNet training set, for pixels of 0 to 255 (0.485, ... and 0.229, ... times 255)."""
+READING = Reading((224, 224), "imagenet", central_crop=224 / 256)
+"""How the classifiers of ImageNet read an image when they are evaluated: as resizing the shorter
+side to 256 pixels and cutting the central 224."""
 
 
 def preprocess_input(image: NDArray | tf.Tensor) -> NDArray | tf.Tensor:
     """One image as the networks read it: central crop, 224 x 224, mean 0, variance 1.
 
-    The crop is a square of 7/8 of the shorter side. The same as larq-zoo's function of this name,
-    so that either serves a model of the other.
+    The very reading of the evaluation: a square of 7/8 of the shorter side, resized with
+    antialiasing. larq-zoo's function of this name resizes by bicubic interpolation without
+    antialiasing; its models take either.
 
     Args:
         image: `(height, width, 3)`, uint8 or float, pixels of 0 to 255; an array or a tensor, also
@@ -29,22 +29,15 @@ def preprocess_input(image: NDArray | tf.Tensor) -> NDArray | tf.Tensor:
         `(224, 224, 3) float32`, an array for an array and a tensor for a tensor.
 
     Raises:
-        ValueError: For any other shape.
+        DatasetError: For any other shape.
     """
     pixels = tf.convert_to_tensor(image)
     if not pixels.shape.is_compatible_with((None, None, 3)):
-        raise ValueError(
+        raise DatasetError(
             "preprocess_input: expected one image of shape (height, width, 3); map over the images "
             f"of a batch. Received: image.shape={tuple(pixels.shape)}"
         )
-    pixels = tf.ensure_shape(pixels, (None, None, 3))
-    size = tf.shape(pixels)[:2]
-    crop = tf.reduce_min(size) * IMAGE_SIZE // (IMAGE_SIZE + CROP_PADDING)
-    top, left = tf.unstack((size - crop + 1) // 2)
-    pixels = tf.image.crop_to_bounding_box(pixels, top, left, crop, crop)
-    # TensorFlow 1's bicubic kernel, as larq-zoo: tf.image.resize reads between other pixels.
-    pixels = tf.raw_ops.ResizeBicubic(images=pixels[None], size=(IMAGE_SIZE, IMAGE_SIZE))[0]
-    pixels = (pixels - MEAN_RGB) / STDDEV_RGB
+    pixels = READING(tf.ensure_shape(pixels, (None, None, 3)))
     return pixels.numpy() if isinstance(image, np.ndarray) else pixels
 
 
@@ -63,11 +56,11 @@ def decode_predictions(
         For each image `top` tuples `(WordNet id, name, probability)`, likeliest first.
 
     Raises:
-        ValueError: For any other shape.
+        DatasetError: For any other shape.
     """
     scores = np.asarray(predictions)
     if scores.ndim != 2 or scores.shape[1] != 1000:
-        raise ValueError(
+        raise DatasetError(
             "decode_predictions: expected probabilities of the 1000 ImageNet classes, of shape "
             f"(batch, 1000). Received: predictions.shape={scores.shape}"
         )

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from larq_groupnet.data import VOID, DatasetError
-from larq_groupnet.data.features import NO_CLASS, SUFFIXES, index_labels
+from larq_groupnet.data import VOID
+from larq_groupnet.data.labels import NO_CLASS, Meaning, index_labels
+from larq_groupnet.data.listing import (
+    SUFFIXES,
+    LeftOut,
+    folders_in,
+    holds_images,
+    images_in,
+    loose,
+    relative,
+)
+from larq_groupnet.errors import DatasetError
 
 SPLITS = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
-"""Name of a folder -> name of the split."""
+"""Name of a folder, in lower case -> name of the split."""
 
 CITYSCAPES = {
     **{7: "road", 8: "sidewalk", 11: "building", 12: "wall", 13: "fence", 17: "pole"},
@@ -29,12 +37,15 @@ CITYSCAPES = {
 }
 """Label id -> name of the 19 classes that Cityscapes judges, in the order of their train ids."""
 
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".webp")
+"""Of mask files, in the order in which they are looked for."""
+
 
 class FolderError(DatasetError):
     """A folder that holds no dataset, or one with holes. Says what was expected."""
 
 
-Examples = list[tuple[Path, int | Path]]
+Examples = list[tuple[str, int | str]]
 """Images with their label: a number, or the path of a mask."""
 
 
@@ -43,17 +54,19 @@ class Layout:
     """What a folder holds.
 
     Attributes:
-        splits: By name.
+        splits: By name; `"all"` alone where the folder has none.
         names: Of the classes; empty if only the masks can tell how many there are.
-        lookup: For masks, what a stored label means; see `MaskFile`.
+        meaning: Of the values in masks; `None` for labels.
+        left_out: What does not count.
     """
 
     splits: dict[str, Examples]
     names: list[str]
-    lookup: np.ndarray | None = None
+    meaning: Meaning | None = None
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
-def find_layout(root: Path) -> Layout:
+def find_layout(root: Path, names: list[str], meaning: Meaning | None = None) -> Layout:
     """Looks through a folder; opens no image.
 
     Known layouts, in this order:
@@ -63,168 +76,209 @@ def find_layout(root: Path) -> Layout:
     - `images/[SPLIT/]NAME.*` with `masks/[SPLIT/]NAME.png`.
     - `SPLIT/CLASS/*` or `CLASS/*`.
 
-    A split is called train, val (also valid, validation) or test. Without splits an image goes to
-    train, validation or test, 80, 10 and 10 %, by a hash of its name without suffix: more images
-    change nothing for those that are there. `classes.txt` names the classes, one a line: of masks
-    in the order of their labels, else as the folders are called.
+    A split is called train, val (also valid, validation) or test, in small letters or capitals.
+    Images count wherever they lie below these folders.
+
+    Args:
+        root: The folder.
+        names: Of the classes, as `classes.txt` has them; of masks in the order of their labels.
+        meaning: What the values in masks mean, if it has been said.
 
     Raises:
         FolderError: If it is none of these, or an image has no class or mask, a class no image.
     """
     if not root.is_dir():
-        raise FolderError(f"Expected a folder of images. Received: folder={str(root)!r}")
-    names = _listed_names(root / "classes.txt")
+        raise FolderError(f"folder: expected a folder of images. Received: {str(root)!r}")
     if (root / "leftImg8bit").is_dir():
-        layout = _cityscapes(root)
-    elif (root / "images").is_dir() and (root / "masks").is_dir():
-        lookup = index_labels(len(names)) if names else index_labels(VOID)
-        layout = Layout(_with_masks(root), names, lookup)
-    else:
-        layout = _classes(root, names)
-    check_splits(root, layout)
-    return layout
-
-
-def _listed_names(path: Path) -> list[str]:
-    if not path.is_file():
-        return []
-    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    names = [name for name in names if name]
-    if len(set(names)) != len(names) or not 2 <= len(names) <= VOID:
-        raise FolderError(
-            f"{path}: expected 2 to {VOID} different class names, one a line. Received: {names}"
-        )
-    return names
+        return _cityscapes(root)
+    if (root / "images").is_dir() and (root / "masks").is_dir():
+        meaning = meaning or index_labels(len(names) or VOID)
+        left_out = LeftOut()
+        return Layout(_with_masks(root, left_out), names, meaning, left_out)
+    return _classes(root, names)
 
 
 def _cityscapes(root: Path) -> Layout:
     trained = any((root / "gtFine").glob("*/*/*_gtFine_labelTrainIds.png"))
     kind = "labelTrainIds" if trained else "labelIds"
-    splits = {}
+    splits, left_out = {}, LeftOut()
     for folder, split in _split_folders(root / "leftImg8bit").items():
         if (root / "gtFine" / folder.name).is_dir():
-            images = sorted(folder.glob("*/*_leftImg8bit.png"))
-            ends = [image.name.removesuffix("leftImg8bit.png") for image in images]
-            masks = [
-                root / "gtFine" / folder.name / image.parent.name / f"{end}gtFine_{kind}.png"
-                for image, end in zip(images, ends, strict=True)
-            ]
-            splits[split] = _paired(images, masks)
-    if trained:
-        return Layout(splits, list(CITYSCAPES.values()), index_labels(len(CITYSCAPES)))
-    return Layout(splits, list(CITYSCAPES.values()), cityscapes_lookup())
+            images = [str(path) for path in sorted(folder.glob("*/*_leftImg8bit.png"))]
+            splits[split] = _paired(images, lambda path: [_cityscapes_mask(path, kind)])
+    meaning = index_labels(len(CITYSCAPES)) if trained else cityscapes_meaning()
+    return Layout(splits, list(CITYSCAPES.values()), meaning, left_out)
 
 
-def cityscapes_lookup() -> np.ndarray:
-    """What Cityscapes' label ids, 0 to 33, mean; see `MaskFile`."""
+def _cityscapes_mask(image: str, kind: str) -> str:
+    path = Path(image)
+    name = f"{path.name.removesuffix('leftImg8bit.png')}gtFine_{kind}.png"
+    root, split, city = path.parents[3], path.parents[1].name, path.parent.name
+    return str(root / "gtFine" / split / city / name)
+
+
+def cityscapes_meaning() -> Meaning:
+    """What Cityscapes' label ids, 0 to 33, mean."""
     lookup = np.full(256, NO_CLASS)
     lookup[:34] = lookup[VOID] = VOID
     lookup[list(CITYSCAPES)] = range(len(CITYSCAPES))
-    return lookup
+    return Meaning(lookup)
 
 
-def _with_masks(root: Path) -> dict[str, Examples]:
+def _with_masks(root: Path, left_out: LeftOut) -> dict[str, Examples]:
     def pairs(images: Path, masks: Path) -> Examples:
-        found = list(_images(images))
-        return _paired(found, [masks / f"{image.stem}.png" for image in found])
+        def candidates(image: str) -> list[str]:
+            stem = os.path.splitext(os.path.relpath(image, images))[0]
+            return [str(masks / (stem + suffix)) for suffix in MASK_SUFFIXES]
+
+        return _paired(images_in(images, left_out, root), candidates)
 
     folders = _split_folders(root / "images")
-    if folders:
-        return {
-            split: pairs(folder, root / "masks" / folder.name) for folder, split in folders.items()
-        }
-    return _drawn(pairs(root / "images", root / "masks"))
-
-
-def _paired(images: list[Path], masks: list[Path]) -> Examples:
-    for image, mask in zip(images, masks, strict=True):
-        if not mask.is_file():
-            raise FolderError(f"Expected a mask for {image}. Received: no {mask}")
-    return list(zip(images, masks, strict=True))
-
-
-def _classes(root: Path, names: list[str]) -> Layout:
-    folders = _split_folders(root)
-    names = names or sorted(
-        {each.name for parent in folders or [root] for each in _folders(parent)}
-    )
-    if len(names) < 2:
-        raise FolderError(
-            f"Expected images/ and masks/, or a folder of images for each of two or more classes, "
-            f"in {root} or in its train/, val/ and test/. Received: {names}"
-        )
-    if folders:
-        splits = {split: _labelled(folder, names) for folder, split in folders.items()}
-    else:
-        splits = _drawn(_labelled(root, names))
-    return Layout(splits, names)
-
-
-def _labelled(root: Path, names: list[str]) -> Examples:
-    examples: Examples = []
-    for folder in _folders(root):
-        if folder.name not in names:
-            raise FolderError(f"Expected one of {names}, as classes.txt says. Received: {folder}")
-        images = list(_images(folder))
-        if not images:
-            raise FolderError(
-                f"Expected images ({', '.join(SUFFIXES)}) in every class. "
-                f"Received: none in {folder}"
-            )
-        examples += [(image, names.index(folder.name)) for image in images]
-    return examples
-
-
-def check_splits(root: Path, layout: Layout) -> None:
-    """Raises FolderError if there is nothing to train on, or a split or class is empty."""
-    empty = [split for split, examples in layout.splits.items() if not examples]
-    if empty or "train" not in layout.splits:
-        raise FolderError(
-            f"Expected images for train in {root}, and in every split that there is; a folder "
-            "without splits needs some dozens of images to be divided. "
-            f"Received: { ({split: len(x) for split, x in layout.splits.items()}) }"
-        )
-    if layout.lookup is None:
-        there = {label for _, label in layout.splits["train"]}
-        missing = [name for label, name in enumerate(layout.names) if label not in there]
-        if missing:
-            raise FolderError(
-                f"Expected every class in train of {root}. Received: no image of {missing}"
-            )
-
-
-def _drawn(examples: Examples) -> dict[str, Examples]:
-    splits: dict[str, Examples] = {"train": [], "validation": [], "test": []}
-    for example in examples:
-        tenth = name_hash(example[0].stem) % 10
-        splits["train" if tenth < 8 else "validation" if tenth == 8 else "test"].append(example)
+    if not folders:
+        return {"all": pairs(root / "images", root / "masks")}
+    masks = {folder.name.lower(): folder for folder in folders_in(root / "masks")}
+    splits = {}
+    for folder, split in folders.items():
+        own = masks.get(folder.name.lower())
+        if own is None and split == "test":
+            unlabelled = images_in(folder, left_out, root)
+            left_out.add("images without masks", (relative(path, root) for path in unlabelled))
+        else:
+            splits[split] = pairs(folder, own or root / "masks" / folder.name)
+    left_out.add("folders that are no split", _others(root / "images", folders))
+    loose_images = loose(root / "images")
+    left_out.add("images in no split", (relative(path, root) for path in loose_images))
     return splits
 
 
-def name_hash(name: str) -> int:
-    """64 bits that depend on nothing but the name."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+def _paired(images: list[str], candidates: Callable[[str], list[str]]) -> Examples:
+    """Each image with the first of its possible masks that exists."""
+    pairs: Examples = []
+    for image in images:
+        masks = candidates(image)
+        found = next((mask for mask in masks if os.path.isfile(mask)), None)
+        if found is None:
+            raise FolderError(f"mask: expected a mask for {image}. Received: no {masks[0]}")
+        pairs.append((image, found))
+    return pairs
+
+
+def _classes(root: Path, names: list[str]) -> Layout:
+    left_out = LeftOut()
+    folders = _class_splits(root, left_out, names)
+    parents = folders or {root: "all"}
+    names = names or _class_names(parents)
+    if len(names) < 2:
+        raise FolderError(
+            "folder: expected images/ and masks/, or a folder of images for each of two or more "
+            f"classes, in {root} or in its train/, val/ and test/. Received: {names}"
+        )
+    splits = {
+        split: _labelled(folder, names, split in ("train", "all"), left_out, root)
+        for folder, split in parents.items()
+    }
+    for folder in {root, *parents}:
+        left_out.add("images beside the classes", (relative(x, root) for x in loose(folder)))
+    return Layout(splits, names, None, left_out)
+
+
+def _class_names(parents: dict[Path, str]) -> list[str]:
+    """The folders' names, sorted; an empty one counts only where images are missed."""
+    return sorted(
+        {
+            each.name
+            for parent, split in parents.items()
+            for each in folders_in(parent)
+            if split in ("train", "all") or holds_images(each)
+        }
+    )
+
+
+def _labelled(
+    folder: Path, names: list[str], complete: bool, left_out: LeftOut, root: Path
+) -> Examples:
+    """The images of the classes in a folder."""
+    examples: Examples = []
+    for each in folders_in(folder, left_out):
+        images = images_in(each, left_out, root)
+        listed = each.name in names
+        if not images and not (listed and complete):
+            left_out.add("empty folders", [relative(str(each), root)])
+        elif not listed:
+            raise FolderError(
+                f"class: expected one of {names}, as classes.txt says. Received: {each}"
+            )
+        elif not images:
+            raise FolderError(
+                f"class: expected images ({', '.join(SUFFIXES)}) in every class. "
+                f"Received: none in {each}"
+            )
+        label = names.index(each.name) if listed else -1
+        examples += [(image, label) for image in images]
+    return examples
+
+
+def _class_splits(root: Path, left_out: LeftOut, names: list[str]) -> dict[Path, str]:
+    """The splits in a folder, if they hold folders of classes."""
+    found = _split_folders(root)
+    if _are_classes(root, found, names):
+        return {}
+    splits = {}
+    for folder, split in found.items():
+        if _has_classes(folder):
+            splits[folder] = split
+        elif split == "train":
+            raise FolderError(
+                f"folder: expected a folder of images for each class in {folder}. Received: none"
+            )
+        else:
+            images = images_in(folder, left_out, root)
+            left_out.add("images without a class", (relative(image, root) for image in images))
+    if splits:
+        left_out.add("folders that are no split", _others(root, found))
+    return splits
+
+
+def _are_classes(root: Path, splits: dict[Path, str], names: list[str]) -> bool:
+    """True if folders with the names of splits, such as `train`, are classes among others.
+
+    Raises:
+        FolderError: If that cannot be told.
+    """
+    if names:
+        return bool({folder.name for folder in splits} & set(names))
+    others = _others(root, splits)
+    with_classes = [folder for folder in splits if _has_classes(folder)]
+    if others and [splits[folder] for folder in with_classes] == ["train"]:
+        raise FolderError(
+            f"folder: expected folders of classes, or splits alone, in {root}. Received: "
+            f"{with_classes[0].name} with folders in it, beside {others[0]}. Write the names of "
+            "the classes into classes.txt, one a line, to say which."
+        )
+    return bool(others) and not with_classes
 
 
 def _split_folders(root: Path) -> dict[Path, str]:
-    found = {folder: SPLITS[folder.name] for folder in _folders(root) if folder.name in SPLITS}
+    """The folders in a folder that are called like a split.
+
+    Raises:
+        FolderError: If two are the same split.
+    """
+    folders = folders_in(root)
+    found = {folder: SPLITS[name] for folder in folders if (name := folder.name.lower()) in SPLITS}
     if len(set(found.values())) != len(found):
         raise FolderError(
-            f"Expected one folder per split in {root}. "
+            f"folder: expected one folder per split in {root}. "
             f"Received: {', '.join(folder.name for folder in found)}"
         )
     return found
 
 
-def _folders(root: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in root.iterdir()
-        if path.is_dir() and not path.name.startswith((".", "__MACOSX"))
-    )
+def _others(root: Path, splits: dict[Path, str]) -> list[str]:
+    """The names of folders that hold images and are no split."""
+    folders = [folder for folder in folders_in(root) if folder not in splits]
+    return [folder.name for folder in folders if holds_images(folder)]
 
 
-def _images(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            yield path
+def _has_classes(folder: Path) -> bool:
+    return any(map(holds_images, folders_in(folder)))

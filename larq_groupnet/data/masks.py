@@ -1,31 +1,43 @@
-"""Mask files as they are stored. Without TensorFlow."""
+"""Mask files in `tf.data`."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
-from PIL import Image
+import tensorflow as tf
 
 from larq_groupnet.data import VOID
+from larq_groupnet.data.labels import NO_CLASS, Meaning
+
+_GREY_8_BIT = b"\x08\x00"  # Depth and colour type in the header of a PNG.
 
 
-def read_labels(path: Path | str | bytes) -> np.ndarray:
-    """The stored labels of a mask file `(height, width, 1) uint8`.
+def decode_mask(path: tf.Tensor, meaning: Meaning) -> tf.Tensor:
+    """The class map in a mask file, `(height, width, 1) uint8`, void being 255."""
 
-    Those of a palette image are the numbers of its colours, not the colours.
+    def by_pillow() -> tf.Tensor:
+        return tf.numpy_function(read, [path], tf.uint8, stateful=False)
 
-    Raises:
-        ValueError: If its pixels are no labels.
-    """
-    with opened(path) as image:
-        labels = np.asarray(image)
-        if labels.ndim != 2 or labels.max(initial=0) > VOID:
-            raise ValueError(f"a mask is a palette or grey 8-bit PNG, not of mode {image.mode!r}")
-        return labels.astype(np.uint8)[..., None]
+    def read(name: bytes | np.ndarray) -> np.ndarray:
+        name = name.item() if isinstance(name, np.ndarray) else name
+        return _without_holes(meaning.read(name))
+
+    data = tf.io.read_file(path)
+    png = tf.equal(tf.strings.substr(data, 0, 4), b"\x89PNG")
+    grey = tf.equal(tf.strings.substr(data, 24, 2), _GREY_8_BIT)
+    fast = tf.reduce_all([png, grey, not meaning.colours])
+    classes = tf.cond(
+        fast, lambda: translate(tf.io.decode_png(data, channels=1), meaning.lookup), by_pillow
+    )
+    return tf.ensure_shape(classes, (None, None, 1))
 
 
-def opened(path: Path | str | bytes | np.ndarray) -> Image.Image:
-    """An image file; TensorFlow hands its path over as bytes, or eagerly as an array."""
-    return Image.open(os.fsdecode(path.item() if isinstance(path, np.ndarray) else path))
+def translate(stored: tf.Tensor, lookup: np.ndarray) -> tf.Tensor:
+    """Looks labels up, `uint8` both; a label that no mask may hold becomes void."""
+    table = _without_holes(lookup)
+    if np.array_equal(table, np.arange(256)):
+        return stored
+    return tf.gather(tf.constant(table), tf.cast(stored, tf.int32))
+
+
+def _without_holes(classes: np.ndarray) -> np.ndarray:
+    return np.where(classes == NO_CLASS, VOID, classes).astype(np.uint8)

@@ -35,7 +35,7 @@ def rand_augment(before: Augmentation, number: int, magnitude: int) -> Augmentat
     def augment(
         image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        image, target = before(image, target, size, seed)
+        image, target = before.change(image, target, size, seed)
         image = tf.ensure_shape(image, (*size, image.shape[-1]))
         image = tf.round(tf.clip_by_value(image, 0, 255))
         for step in range(number):
@@ -43,7 +43,7 @@ def rand_augment(before: Augmentation, number: int, magnitude: int) -> Augmentat
             image = _one(image, level, draw)
         return image, target
 
-    return augment
+    return Augmentation(augment, targets=("label",), part=before.part)
 
 
 @tf.autograph.experimental.do_not_convert  # There is nothing to convert, and it takes seconds.

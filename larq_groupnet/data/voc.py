@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from larq_groupnet.data import VOID, DatasetError
+from larq_groupnet.data import VOID, DatasetError, dataset
 from larq_groupnet.data.archives import unpack
-from larq_groupnet.data.masks import read_labels
+from larq_groupnet.data.labels import read_labels
 
 CLASS_NAMES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat"),
@@ -33,6 +33,7 @@ def _instructions(*archives: str) -> str:
     return "Put into the manual folder: " + "; and ".join(lines) + "."
 
 
+@dataset("voc2012")
 class Voc2012(tfds.core.GeneratorBasedBuilder):
     """Pascal VOC 2012: 1,464 images to train on, 1,449 to validate."""
 
@@ -74,6 +75,7 @@ class Voc2012(tfds.core.GeneratorBasedBuilder):
             yield name, {"image": str(_existing(image)), "mask": _checked_mask(image, mask)}
 
 
+@dataset("voc2012_aug")
 class Voc2012Aug(Voc2012):
     """Pascal VOC 2012 with the masks of SBD: 10,582 images to train on, 1,449 to validate.
 

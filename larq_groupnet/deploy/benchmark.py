@@ -27,6 +27,10 @@ from larq_groupnet.deploy.op_costs import BenchmarkError, OpCost, combine, count
 RUNS = 50
 """Timed invocations of each file."""
 
+_START = """import sys; sys.path[:] = filter(None, sys.path); del sys.argv[0]
+import runpy; runpy.run_path(sys.argv[0], run_name="__main__")"""
+"""Runs a script whose folder hides no module; Python itself can from 3.11 on (-P)."""
+
 PROFILER = "lce_benchmark_model"
 """LCE's own benchmark binary, which times every operation."""
 
@@ -110,7 +114,7 @@ def benchmark(
         ValueError: If there is no file, or `runs` or `threads` is below 1.
     """
     if not files or runs < 1 or threads < 1:
-        raise ValueError(
+        raise BenchmarkError(
             "benchmark: expected at least one file, run and thread. "
             f"Received: files={list(map(str, files))}, runs={runs}, threads={threads}"
         )
@@ -183,8 +187,7 @@ class _Worker:
 
     def __init__(self, command: str, file: Path, threads: int, kernel: str = ""):
         self._file = file
-        # -P: the script's folder must not hide other modules.
-        arguments = [sys.executable, "-P", benchmark_worker.__file__, command, str(file)]
+        arguments = [sys.executable, "-c", _START, benchmark_worker.__file__, command, str(file)]
         self._process = subprocess.Popen(
             [*arguments, str(threads), kernel],
             stdin=subprocess.PIPE,

@@ -19,6 +19,7 @@ from larq_groupnet.deploy.flatbuffer import ConversionError
 from larq_groupnet.deploy.fold import fold
 from larq_groupnet.deploy.int8 import convert_int8, is_int8
 from larq_groupnet.deploy.verify import verify
+from larq_groupnet.errors import MissingPackageError
 from larq_groupnet.files import replacing
 
 DEFAULT_SAMPLES = 4
@@ -46,8 +47,8 @@ def convert(
         input_shape: `(height, width, channels)` of the file; needed where the model's own is not
             fixed, because a binary convolution of unknown size does not convert.
         batch_size: Images that the file takes at once.
-        data: Real samples `(n, height, width, channels) float32` to verify the file on,
-            preprocessed for the model. By default a few images of seeded standard normal noise.
+        data: Real samples `(n, height, width, channels)` to verify the file on, as the model reads
+            them: float32, preprocessed, or uint8. By default a few images of seeded noise.
         description: Plain values that the file is to say of itself; see `saved.describe_run`, and
             `deploy.description` for where they stand.
 
@@ -70,7 +71,7 @@ def convert(
                 f"Received: batch_size={batch_size}"
             )
         fixed = with_input_shape(model, input_shape)
-        data = _noise(fixed.input_shape) if data is None else data
+        data = _noise(fixed) if data is None else data
         return convert_int8(fixed, path, data=data, description=description)
     with tqdm(total=4, unit="step", desc="Folding") as progress:
         fixed = with_input_shape(model, input_shape, batch_size)
@@ -84,7 +85,7 @@ def convert(
         if any(finding.severity == "wrong" for finding in findings):
             raise ConversionError(_listed("the file would be wrong", findings))
         _next(progress, "Verifying")
-        verify(fixed, content, _noise(fixed.input_shape) if data is None else data)
+        verify(fixed, content, _noise(fixed) if data is None else data)
         progress.update()
     if findings:
         warnings.warn(_listed("parts of the file run as float", findings), ConversionWarning, 2)
@@ -133,7 +134,9 @@ def with_input_shape(
         )
     if own == (batch_size, *shape) or (own == (None, *shape) and batch_size == 1):
         return model
-    inputs = tf.keras.Input(shape, batch_size=batch_size, name=model.input_names[0])
+    inputs = tf.keras.Input(
+        shape, batch_size=batch_size, name=model.input_names[0], dtype=model.inputs[0].dtype
+    )
     fixed = tf.keras.models.clone_model(model, inputs)
     fixed.set_weights(model.get_weights())
     return fixed
@@ -142,15 +145,20 @@ def with_input_shape(
 def _convert(model: tf.keras.Model) -> bytes:
     try:
         return to_tflite(model)
+    except MissingPackageError:
+        raise
     except Exception as error:  # LCE raises bare ones.
         raise ConversionError(
             _listed(f"LCE cannot convert the model: {error}. What audit says", audit(model))
         ) from error
 
 
-def _noise(shape: Sequence[int]) -> NDArray[np.float32]:
+def _noise(model: tf.keras.Model) -> NDArray[Any]:
     rng = np.random.RandomState(0)
-    return rng.standard_normal((DEFAULT_SAMPLES, *shape[1:])).astype(np.float32)
+    shape = (DEFAULT_SAMPLES, *model.input_shape[1:])
+    if model.inputs[0].dtype == tf.uint8:
+        return rng.randint(0, 256, shape).astype(np.uint8)
+    return rng.standard_normal(shape).astype(np.float32)
 
 
 def _listed(text: str, findings: Sequence[Finding]) -> str:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 from larq_groupnet.deploy.flatbuffer import ConversionError, File, read
 
 NAME = "larq_groupnet.json"
+MOST_BYTES = 2**20
+"""A thousand long class names take a tenth of it; a hostile file may unpack to gigabytes."""
 
 
 def with_description(content: bytes, description: Mapping[str, Any]) -> bytes:
@@ -44,8 +47,23 @@ def read_description(file: File) -> dict[str, Any] | None:
         with zipfile.ZipFile(content) as archive:
             if NAME not in archive.namelist():
                 return None
-            found: dict[str, Any] = json.loads(archive.read(NAME))
-    except (zipfile.BadZipFile, ValueError) as error:
+            with archive.open(NAME) as member:
+                text = member.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise ValueError(f"more than {MOST_BYTES} bytes")
+        found = json.loads(text)
+        if not isinstance(found, dict):
+            raise ValueError(f"a JSON {type(found).__name__} instead of an object")
+    # What zipfile raises of damaged archives is not only its own.
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+        zlib.error,
+    ) as error:
         raise ConversionError(
             f"expected a description {NAME} as convert writes it behind the file. "
             f"Received: {type(error).__name__}: {error}"

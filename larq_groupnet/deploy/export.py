@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import tempfile
 
-import larq_compute_engine as lce
 import tensorflow as tf
 
 from larq_groupnet.deploy.dilation import directly_dilated
+from larq_groupnet.deploy.engine import convert_saved_model
 
 
 def to_tflite(model: tf.keras.Model) -> bytes:
@@ -35,5 +35,5 @@ def to_tflite(model: tf.keras.Model) -> bytes:
     serve = tf.function(lambda image: {model.output_names[0]: model(image, training=False)}, [spec])
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(holder, folder, signatures=serve)
-        content: bytes = lce.convert_saved_model(folder)
+        content: bytes = convert_saved_model(folder)
     return content

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import flatbuffers  # type: ignore[import-untyped]
-import larq_compute_engine as lce
 import numpy as np
+import tensorflow as tf
 from flatbuffers import flexbuffers
 from numpy.typing import NDArray
 from tensorflow.lite.python import schema_py_generated as schema
+
+from larq_groupnet.deploy.engine import EngineInterpreter
+from larq_groupnet.errors import ConversionError
 
 File = bytes | str | Path
 
@@ -22,10 +27,6 @@ _BUILTIN = {
     value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)
 }
 _DTYPES = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.INT32: np.int32}
-
-
-class ConversionError(ValueError):
-    """The converted file would not run, or would not compute what the model computes."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,12 @@ class Graph:
     """
 
     def __init__(self, file: File):
-        self._content = schema.ModelT.InitFromObj(schema.Model.GetRootAs(read(file)))
-        graph = self._content.subgraphs[0]
-        self.tensors = [self._tensor(tensor) for tensor in graph.tensors]
-        self.operations = [self._operation(operation) for operation in graph.operators]
+        content = read(file)
+        with _damage_named():
+            self._content = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+            graph = self._content.subgraphs[0]
+            self.tensors = [self._tensor(tensor) for tensor in graph.tensors]
+            self.operations = [self._operation(operation) for operation in graph.operators]
         self._producers = {t: op for op in self.operations for t in op.outputs}
 
     def producer(self, tensor: int) -> Operation | None:
@@ -130,6 +133,18 @@ def read(file: File) -> bytes:
     return content
 
 
+@contextlib.contextmanager
+def _damage_named() -> Iterator[None]:
+    """The schema's Python code checks nothing, so damaged bytes end in errors of every kind."""
+    try:
+        yield
+    except Exception as error:
+        raise ConversionError(
+            "expected a .tflite file. Received: a damaged one "
+            f"({type(error).__name__}: {error}). Convert the network again."
+        ) from error
+
+
 def count_ops(file: File) -> Counter[str]:
     """Counts the operations of a `.tflite`.
 
@@ -139,18 +154,49 @@ def count_ops(file: File) -> Counter[str]:
     Returns:
         Name of the operation (`CONV_2D`, `LceBconv2d`, ...) -> how often it occurs.
     """
-    model = schema.Model.GetRootAs(read(file))
-    names = [_name(model.OperatorCodes(i)) for i in range(model.OperatorCodesLength())]
-    graph = model.Subgraphs(0)
-    return Counter(names[graph.Operators(i).OpcodeIndex()] for i in range(graph.OperatorsLength()))
+    content = read(file)
+    with _damage_named():
+        model = schema.Model.GetRootAs(content)
+        names = [_name(model.OperatorCodes(i)) for i in range(model.OperatorCodesLength())]
+        graph = model.Subgraphs(0)
+        operations = [graph.Operators(i) for i in range(graph.OperatorsLength())]
+        return Counter(names[operation.OpcodeIndex()] for operation in operations)
 
 
-def load_interpreter(file: File) -> lce.testing.Interpreter:
+class Interpreter(EngineInterpreter):
     """LCE's interpreter of a `.tflite`; `predict(images)` maps `(batch, h, w, c)` to outputs.
 
-    `predict` runs one image at a time, so it needs a file converted at batch size 1.
+    `predict` runs one image at a time, so it needs a file converted at batch size 1. Floats of any
+    precision are read as float32; bytes are not, since the file would need them normalised.
     """
-    return lce.testing.Interpreter(read(file), num_threads=os.cpu_count() or 1)
+
+    def predict(self, x: Any, verbose: int = 0) -> Any:
+        """Outputs of images, one after the other; `verbose=1` shows a progress bar."""
+        wanted = np.dtype(self.input_types[0])
+        images = x if hasattr(x, "dtype") else np.asarray(x)
+        if images.dtype != wanted:
+            if not (wanted == np.float32 and np.issubdtype(images.dtype, np.floating)):
+                raise ConversionError(
+                    f"predict: expected images of type {wanted}, as the file reads them. Received: "
+                    f"{images.dtype}. Convert them with .astype({str(wanted)!r})"
+                    + (" after the normalisation." if wanted == np.float32 else ".")
+                )
+            images = images.astype(wanted)
+        return super().predict(images, verbose)
+
+
+def load_interpreter(file: File) -> Interpreter:
+    """LCE's interpreter of a `.tflite`, on as many threads as there are cores.
+
+    Raises:
+        ConversionError: If the file is damaged. LCE's interpreter itself checks nothing, and of
+            files with a few changed bytes one in three crashed the process.
+    """
+    content = read(file)
+    with _damage_named(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Of the deletion of tf.lite.
+        tf.lite.Interpreter(model_content=content)  # Its constructor runs the schema's verifier.
+    return Interpreter(content, num_threads=os.cpu_count() or 1)
 
 
 class Runner:
@@ -161,6 +207,7 @@ class Runner:
 
     Attributes:
         shape: Shape of the input, the batch included.
+        dtype: Type of the input: float32, or uint8 if the model reads it.
 
     Raises:
         ConversionError: If LCE does not load the file, or if it reads something else than one
@@ -179,14 +226,16 @@ class Runner:
         if len(shapes) != 1:
             raise ConversionError(f"expected a file with one input. Received: {len(shapes)}")
         kind = np.dtype(self._interpreter.input_types[0])
-        if kind != np.float32:
+        if kind not in (np.float32, np.uint8):
             raise ConversionError(
-                f"expected a file that reads float32. Received: {kind}; a file of integers is "
+                "expected a file that reads float32 or the uint8 of a camera. "
+                f"Received: {kind}; a file of integers is "
                 "compared with its network when it is converted, and predict runs it"
             )
         self.shape = tuple(shapes[0])
+        self.dtype = kind
 
-    def __call__(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
+    def __call__(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
         """Every output for one batch of shape `shape`."""
         outputs: list[NDArray[Any]] = self._interpreter.predict([batch])
         return outputs

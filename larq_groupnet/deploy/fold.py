@@ -16,14 +16,16 @@ in both networks. LCE's converter itself makes one of equal quantisations of one
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import larq as lq
 import numpy as np
 import tensorflow as tf
 
+from larq_groupnet.errors import ConversionError
 from larq_groupnet.network.layers import Aggregate, Broadcast, ConstantPad2D, SoftGate
 from larq_groupnet.network.quantizers import FastSteSign
 
@@ -44,8 +46,9 @@ def fold(model: tf.keras.Model) -> tf.keras.Model:
 
     Gates and aggregates become additions and constant factors; dropout and identities go, and so
     do branches that the parameters switch off (a gate of exactly 1, scales of exactly 0). Layers
-    that `fold` does not know are copied, so any functional model comes back equal. In the real
-    twin (`binary=False`) nothing ignores a factor: it comes back equal, and hardly cheaper.
+    that `fold` does not know are copied, so any functional model comes back equal; a model inside
+    is folded in. In the real twin (`binary=False`) nothing ignores a factor: it comes back equal,
+    and hardly cheaper.
 
     Args:
         model: A functional model. It stays as it is and shares no weight with the result.
@@ -59,12 +62,13 @@ def fold(model: tf.keras.Model) -> tf.keras.Model:
         ValueError: If the model is not functional.
     """
     if not getattr(model, "_is_graph_network", False):
-        raise ValueError(
+        raise ConversionError(
             "fold: expected a functional Keras model, such as larq_groupnet.build returns; only "
             "there it is known which layer reads what. "
             f"Received: {type(model).__name__} {model.name!r}."
         )
-    values = _fold_layers(model)
+    values: dict[int, _Value] = {}
+    _fold_layers(model, values, _once(layer.name for layer in _flat_layers(model)))
     outputs = [
         _renamed(values[id(x)].at(1.0), name)
         for x, name in zip(model.outputs, model.output_names, strict=True)
@@ -126,29 +130,67 @@ class _Value:
 _Rule = Callable[..., Any]  # (layer, *inputs as _Value) -> _Value, or a list of them
 
 
-def _fold_layers(model: tf.keras.Model) -> dict[int, _Value]:
-    """Id of each tensor of the model -> what became of it."""
+def _flat_layers(model: tf.keras.Model) -> Iterator[tf.keras.layers.Layer]:
+    """The layers of a functional model and of those inside it, without inputs."""
+    for layer in model.layers:
+        if _is_functional(layer):
+            yield from _flat_layers(layer)
+        elif not isinstance(layer, layers.InputLayer):
+            yield layer
+
+
+def _is_functional(layer: tf.keras.layers.Layer) -> bool:
+    return bool(getattr(layer, "_is_graph_network", False))
+
+
+def _once(names: Iterable[str]) -> set[str]:
+    return {name for name, count in Counter(names).items() if count == 1}
+
+
+def _fold_layers(model: tf.keras.Model, values: dict[int, _Value], unique: set[str]) -> None:
+    """Adds to `values`: id of each tensor of the model -> what became of it.
+
+    A model inside is folded as if its layers stood outside, if their names are `unique` there.
+    """
     depths = model._nodes_by_depth
     nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
     calls = Counter(id(node.layer) for node in nodes)
     copies: dict[int, tf.keras.layers.Layer] = {}
-    values: dict[int, _Value] = {}
     for node in nodes:
         layer = node.layer
+        tensors = tf.nest.flatten(node.outputs)
+        if all(id(x) in values for x in tensors):
+            continue  # The input of a model inside.
         rule = _rule(node) if calls[id(layer)] == 1 else None
-        if rule is not None:
+        if calls[id(layer)] == 1 and _is_functional(layer) and _may_inline(node, unique):
+            for inner, x in zip(layer.inputs, node.keras_inputs, strict=True):
+                values[id(inner)] = values[id(x)]
+            _fold_layers(layer, values, unique)
+            results: Any = [values[id(inner)] for inner in layer.outputs]
+        elif rule is not None:
             results = rule(layer, *(values[id(x)] for x in node.keras_inputs))
         else:
             if id(layer) not in copies:
                 copies[id(layer)] = _copy(layer)
             results = [_Value.of(layer.name, x) for x in _call(copies[id(layer)], node, values)]
             copies[id(layer)].set_weights(layer.get_weights())
-        tensors = tf.nest.flatten(node.outputs)
         for tensor, value in zip(tensors, tf.nest.flatten(results), strict=True):
             values[id(tensor)] = value
             if any(tensor is x for x in model.outputs):
                 value.at(1.0)  # Before a consumer asks for another scale under the same name.
-    return values
+
+
+def _may_inline(node: Any, unique: set[str]) -> bool:
+    """Whether a model inside computes the same when its layers stand outside; warns if not."""
+    shared = sorted({layer.name for layer in _flat_layers(node.layer)} - unique)
+    if node.call_kwargs.get("training"):
+        reason = "it is called with training=True"
+    elif shared:
+        reason = f"other layers have the names of its own: {', '.join(shared[:3])}"
+    else:
+        return True
+    warnings.warn(f"fold: {node.layer.name!r} inside is left as it is: {reason}", stacklevel=3)
+    return False
 
 
 def _rule(node: Any) -> _Rule | None:
@@ -264,6 +306,7 @@ def _gated(name: str, sigma: float, own: _Value, aggregate: _Value) -> _Value:
 
 _RULES: dict[type, _Rule] = {
     layers.Add: _add,
+    layers.AveragePooling2D: _homogeneous,
     layers.BatchNormalization: _batch_norm,
     layers.Concatenate: _concatenate,
     layers.Conv2D: _real_kernel,

@@ -18,16 +18,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import larq_compute_engine as lce
 import numpy as np
 import tensorflow as tf
-from larq_compute_engine.mlir.python.util import modify_integer_quantized_model_io_type
 from numpy.typing import NDArray
 from tensorflow.lite.python import schema_py_generated as schema
 from tqdm import tqdm
 
 from larq_groupnet.deploy.audit import audit
 from larq_groupnet.deploy.description import with_description
+from larq_groupnet.deploy.engine import EngineInterpreter, modify_integer_quantized_model_io_type
 from larq_groupnet.deploy.export import to_tflite
 from larq_groupnet.deploy.fake_quant import FakeQuant, Rewriter
 from larq_groupnet.deploy.flatbuffer import (
@@ -164,7 +163,7 @@ def predict_int8(file: File, images: Array) -> Array:
     return predict(load_interpreter(file), images)
 
 
-def predict(interpreter: lce.testing.Interpreter, images: Array) -> Array:
+def predict(interpreter: EngineInterpreter, images: Array) -> Array:
     """As `predict_int8`, of a file that is loaded already, be it one of integers or of floats."""
     if interpreter.input_types[0] != np.int8:
         return np.asarray(interpreter.predict(images), np.float32)

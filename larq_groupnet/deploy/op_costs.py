@@ -12,13 +12,14 @@ from pathlib import Path
 
 from larq_groupnet.deploy.benchmark_worker import KERNELS
 from larq_groupnet.deploy.flatbuffer import ConversionError, Graph, Operation, read
+from larq_groupnet.errors import UserError
 
 _WITH_KERNELS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "LceBconv2d")
 # A row of the summary by node type: name, count, average milliseconds, ...
 _PROFILE_ROW = re.compile(r"^\s*(\S+)[ \t]+(\d+)[ \t]+(\d+\.\d+)[ \t]+[\d.]+%", re.MULTILINE)
 
 
-class BenchmarkError(ValueError):
+class BenchmarkError(UserError):
     """A file cannot be measured; says which and why."""
 
 

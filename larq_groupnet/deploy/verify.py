@@ -5,7 +5,8 @@ the signs that the file computed, and the rule has no exceptions:
 
 * Flipped signs are rounding if their values are within `SIGN_TOLERANCE` root mean squares of 0 (of
   the quantizer's nearest threshold), at most `MOST_ROUNDED` of the layer's farther than `NEAR`, and
-  at most `MOST_FLIPS` of them in all.
+  at most `MOST_FLIPS` of them in all, ties (`TIE`) not counted.
+* Signs that the file takes of its own numbers are those that the model takes of these numbers.
 * The outputs on the file's signs agree within `OUTPUT_TOLERANCE` of the largest output.
 
 Anything else is wrong.
@@ -16,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from larq_groupnet.deploy.flatbuffer import ConversionError, File, Runner, read
+from larq_groupnet.deploy.runtime import second_opinion
 from larq_groupnet.deploy.signs import MOST_FLIPS, MOST_ROUNDED, NEAR, SIGN_TOLERANCE, SignsOfFile
 from larq_groupnet.files import replacing
 
@@ -49,6 +51,8 @@ class Verification:
         first_flip: The layer at which the first sign flips; the first wrong flip if there is one.
         verdict: `"equal"` (no sign flips), `"rounding"` or `"wrong"`.
         explanation: What was found.
+        runtime: Share of positions to which larq-groupnet-runtime gives the class that LCE's
+            interpreter gives; `None` if it is not installed.
     """
 
     agreement: float
@@ -58,6 +62,7 @@ class Verification:
     first_flip: str | None
     verdict: str
     explanation: str
+    runtime: float | None = None
 
     def __str__(self) -> str:
         return (
@@ -86,10 +91,11 @@ def verify(
     Args:
         model: A model with one input and one output; its quantizers are replaced while it runs.
         file: Its `.tflite`, or the content of it.
-        data: Real samples `(n, height, width, channels) float32`, preprocessed for the model.
-        output_dir: Where to write `input.bin` and `expected_output.bin` (raw little-endian float32;
-            the second is what the file computes here) and `verify.json`, which describes them, to
-            repeat the comparison on a device.
+        data: Real samples `(n, height, width, channels)` as the model reads them: float32,
+            preprocessed, or uint8 for a model that normalises inside.
+        output_dir: Where to write `input.bin` and `expected_output.bin` (raw and little-endian; the
+            first in the type that the file reads, the second is what the file computes here) and
+            `verify.json`, which describes them, to repeat the comparison on a device.
 
     Returns:
         What was found. Its verdict is `"equal"` or `"rounding"`.
@@ -100,7 +106,7 @@ def verify(
     """
     content = read(file)
     runner = Runner(content)
-    data = _checked(data, runner.shape)
+    data = _checked(data, runner)
     on_signs_of_file = SignsOfFile(model, content)
     results: list[list[Array]] = [[], [], []]
     for batch, count in _batches(data, runner.shape[0]):
@@ -109,6 +115,9 @@ def verify(
             found.append(output[:count])
     expected, received, on_signs = (np.concatenate(found) for found in results)
     verification = _judge(expected, received, on_signs, on_signs_of_file)
+    second = second_opinion(content, data)
+    if second is not None:
+        verification = _compared(verification, received, second)
     if verification.verdict == "wrong":
         raise VerificationError(verification)
     if output_dir is not None:
@@ -116,8 +125,12 @@ def verify(
     return verification
 
 
-def _checked(data: Array, shape: tuple[int, ...]) -> Array:
-    data = np.asarray(data, np.float32)
+def _checked(data: Array, runner: Runner) -> Array:
+    shape = runner.shape
+    data = np.asarray(data)
+    if runner.dtype == np.uint8 and data.dtype != np.uint8:
+        raise ConversionError(f"data: expected uint8, as the file reads it. Received: {data.dtype}")
+    data = data.astype(runner.dtype)
     if data.shape[1:] != shape[1:] or not len(data):
         raise ConversionError(
             f"data: expected samples of shape (n, {', '.join(map(str, shape[1:]))}), as the file "
@@ -170,8 +183,27 @@ def _judge(expected: Array, received: Array, on_signs: Array, run: SignsOfFile) 
     )
 
 
+def _compared(verification: Verification, received: Array, second: Array) -> Verification:
+    """With what the second engine computes: signs that flip there may differ, the rest may not."""
+    same = float(np.mean(second.argmax(-1) == received.argmax(-1)))
+    difference = float(np.median(np.abs(second - received)) / (np.abs(received).max() or 1.0))
+    found = replace(verification, runtime=same)
+    if verification.verdict == "wrong" or difference <= OUTPUT_TOLERANCE:
+        return found
+    text = (
+        f"half of the outputs of larq-groupnet-runtime differ by {difference:.2g} of the largest "
+        "or more from those of LCE's interpreter"
+    )
+    return replace(found, verdict="wrong", explanation=text)
+
+
 def _wrong_signs(name: str, run: SignsOfFile) -> str:
     flips = run.flips[name]
+    if flips.misread:
+        return (
+            f"{flips.misread} of the {flips.values} signs that {name} reads are not those of the "
+            "file's own numbers, so the file quantizes otherwise than the model"
+        )
     return (
         f"{flips.flipped} of the {flips.values} signs that {name} reads flip (at most "
         f"{MOST_FLIPS:.0%} may), {flips.far} of them farther than {NEAR} root mean squares from 0 "
@@ -187,13 +219,13 @@ def _write(
     description = {
         "tflite_sha256": hashlib.sha256(content).hexdigest(),
         "files": {
-            name: {"shape": list(array.shape), "dtype": "float32", "byte_order": "little"}
+            name: {"shape": list(array.shape), "dtype": array.dtype.name, "byte_order": "little"}
             for name, array in files.items()
         },
         "verification": asdict(verification),
     }
     for name, array in files.items():
         with replacing(folder / name) as temporary:
-            temporary.write_bytes(np.ascontiguousarray(array, "<f4").tobytes())
+            temporary.write_bytes(array.astype(array.dtype.newbyteorder("<")).tobytes())
     with replacing(folder / "verify.json") as temporary:
         temporary.write_text(json.dumps(description, indent=2) + "\n")

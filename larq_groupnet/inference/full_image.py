@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from larq_groupnet.data.pipeline import normalise
+from larq_groupnet.data.images import normalise
 
 Array = NDArray[np.float32]
 Predict = Callable[[Array], Array]

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
-from larq_groupnet.data.features import SUFFIXES, ImageFile
+from larq_groupnet.data.images import read_image
+from larq_groupnet.data.listing import SUFFIXES, images_in
+from larq_groupnet.errors import MissingFileError, UserError
 from larq_groupnet.files import replacing
 from larq_groupnet.inference.sources import Predictor
 from larq_groupnet.report.overlay import draw_overlay, index_image, shares
@@ -22,11 +24,9 @@ TOP = 5
 """How many of the likeliest classes of an image are named."""
 
 COLUMNS = ("image", "rank", "class", "probability")
-_ORIENTATION = 0x112
-"""The EXIF tag that says how a camera was held."""
 
 
-class NoImagesError(ValueError):
+class NoImagesError(UserError):
     """There is nothing to predict."""
 
 
@@ -96,13 +96,9 @@ def find_images(source: Path, output_dir: Path) -> list[Path]:
     if source.is_file():
         return [source]
     if not source.is_dir():
-        raise FileNotFoundError(f"expected an image or a folder of images. Received: {source}")
+        raise MissingFileError(f"expected an image or a folder of images. Received: {source}")
     own = output_dir.resolve()
-    files = sorted(
-        file
-        for file in source.rglob("*")
-        if file.suffix.lower() in SUFFIXES and file.is_file() and own not in file.resolve().parents
-    )
+    files = [file for file in map(Path, images_in(source)) if own not in file.resolve().parents]
     if not files:
         raise NoImagesError(
             f"expected images ({', '.join(SUFFIXES)}) in the folder. Received: {source}, which has "
@@ -112,21 +108,16 @@ def find_images(source: Path, output_dir: Path) -> list[Path]:
 
 
 def read_pixels(file: Path, channels: int) -> np.ndarray:
-    """An image as the training data is read, `(height, width, channels) uint8`, but upright.
+    """An image as training and evaluation read it, `(height, width, channels) uint8`.
 
     Args:
-        file: Of any format in `features.SUFFIXES`.
+        file: Of any format in `listing.SUFFIXES`.
         channels: 1 for grey, 3 for colour.
 
     Raises:
         OSError, ValueError, tf.errors.OpError: If it cannot be decoded.
     """
-    image = Image.fromarray(ImageFile().decode_example(tf.constant(str(file))).numpy())
-    with Image.open(file) as stored:
-        image.getexif()[_ORIENTATION] = stored.getexif().get(_ORIENTATION, 1)
-    image = ImageOps.exif_transpose(image)
-    pixels = np.asarray(image.convert("L") if channels == 1 else image)
-    return pixels.reshape((*pixels.shape[:2], channels))
+    return read_image(file, channels).numpy()
 
 
 def _names(files: Sequence[Path]) -> list[Path]:

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from larq_groupnet.data import augment
-from larq_groupnet.data.pipeline import normalise
+from larq_groupnet.data.reading import NORMALISATIONS, Reading
 from larq_groupnet.deploy.description import read_description
-from larq_groupnet.deploy.flatbuffer import ConversionError, load_interpreter
-from larq_groupnet.deploy.int8 import predict
-from larq_groupnet.hints import did_you_mean
+from larq_groupnet.deploy.runtime import load_file
+from larq_groupnet.errors import ConversionError, UserError
 from larq_groupnet.inference.full_image import Array, FullImage, Predict
-from larq_groupnet.network.build import build
-from larq_groupnet.recipes.recipe import NORMALISATIONS
-from larq_groupnet.runs.saved import describe_run, load_run
-from larq_groupnet.weights import packed
-from larq_groupnet.weights.registry import RegistryError, list_weights, obtain
+from larq_groupnet.runs.saved import describe
+from larq_groupnet.runs.source import Source, find_source
 
 
-class SourceError(ValueError):
+class SourceError(UserError):
     """Something that no network can be made of. Says what was expected."""
 
 
@@ -39,7 +33,7 @@ class Predictor:
         input_shape: `(height, width, channels)` that it reads.
         classes: Names in the order of their labels.
         dense: Whether it classifies pixels.
-        normalisation: See `larq_groupnet.data.pipeline.normalise`.
+        normalisation: See `larq_groupnet.data.reading.Reading`.
         central_crop: As in `Recipe`, where each pixel is not classified.
         scales: As `Recipe.eval_scales`.
         flip: As `Recipe.eval_flip`.
@@ -67,11 +61,8 @@ class Predictor:
         if self.dense:
             view = FullImage(size, self.normalisation, self.scales, self.flip)
             return view.scores(self.network, [pixels])[0]
-        image = tf.cast(pixels, tf.float32)
-        if self.central_crop < 1:
-            image = augment.central_crop(image, self.central_crop)
-        image, _ = augment.resize(image, tf.constant(0), size)
-        return self.network(normalise(image, self.normalisation).numpy()[None])[0]
+        read = Reading(size, self.normalisation, self.central_crop)
+        return self.network(read(pixels).numpy()[None])[0]
 
 
 def load_predictor(
@@ -91,13 +82,14 @@ def load_predictor(
         FileNotFoundError: If `source` is a path to nothing.
         SourceError: If it is not known how images are preprocessed, or the network predicts neither
             labels nor class maps.
+        DatasetError: If how they are preprocessed is not understood.
         ValueError: If it is no run, weights file, or registered name.
     """
-    path = Path(source)
+    path = Path(source).expanduser()
     if path.suffix == ".tflite":
         network, input_shape, output_shape, description = _of_file(path)
     else:
-        model, description = _of_keras(path, Path(data_dir))
+        model, description = _of_keras(find_source(source), Path(data_dir))
         network, input_shape = model.predict_on_batch, model.input_shape[1:]
         output_shape = model.output_shape
     known = {**description.get("preprocessing", {}), **preprocessing}
@@ -112,67 +104,31 @@ def load_predictor(
             f"{source}: expected a network of a fixed input size that predicts labels or class "
             f"maps. Received: input_shape={input_shape}, output_shape={output_shape}"
         )
+    fields = {name: value for name, value in known.items() if name != "size"}
+    reading = Reading.from_dict({"scales": (1.0,), **fields})
     names = tuple(description.get("classes", ()))
     return Predictor(
         network,
         (input_shape[0], input_shape[1], input_shape[2]),
         names or tuple(f"class_{label}" for label in range(output_shape[-1])),
         dense=len(output_shape) == 4,
-        normalisation=known["normalisation"],
-        central_crop=known.get("central_crop", 1.0),
-        scales=tuple(known.get("scales", (1.0,))),
-        flip=known.get("flip", False),
+        normalisation=reading.normalisation,
+        central_crop=reading.central_crop,
+        scales=reading.scales,
+        flip=reading.flip,
     )
 
 
 def _of_file(path: Path) -> tuple[Predict, tuple[int, ...], tuple[int, ...], Mapping[str, Any]]:
     description = read_description(path) or {}
-    try:
-        interpreter = load_interpreter(path)
-    except RuntimeError as error:
-        raise ConversionError(f"{path}: LCE's interpreter does not load it: {error}") from error
-    shapes, output_shape = interpreter.input_shapes, interpreter.output_shapes[0]
+    runner = load_file(path)
+    shapes = runner.input_shapes
     if len(shapes) != 1 or shapes[0][0] != 1:
         raise ConversionError(
             f"{path}: expected a file that reads one image at a time. Received: inputs {shapes}"
         )
-
-    network = partial(predict, interpreter)
-    return network, tuple(shapes[0][1:]), tuple(output_shape), description
+    return runner.predict, shapes[0][1:], runner.output_shape, description
 
 
-def _of_keras(path: Path, data_dir: Path) -> tuple[tf.keras.Model, Mapping[str, Any]]:
-    if path.exists() and path.suffix != ".safetensors":
-        return load_run(path), describe_run(path, data_dir)
-    file = path if path.suffix == ".safetensors" else _registered(str(path))
-    metadata, _ = packed.read(file)
-    config, size = metadata.config, metadata.preprocessing.get("size")
-    if None in config.input_shape and size:
-        config = config.replace(input_shape=(*size, config.input_shape[2]))
-    description = {"classes": metadata.classes, "preprocessing": metadata.preprocessing}
-    return build(config, weights=file), description
-
-
-def _registered(name: str) -> Path:
-    """The file of registered weights.
-
-    Raises:
-        FileNotFoundError: If the name can only be a path.
-        RegistryError: If there is none of this name, or several models have one.
-    """
-    entries = list_weights()
-    found = [entry for entry in entries if name in (entry.name, f"{entry.model}:{entry.name}")]
-    models = sorted({entry.model for entry in found})
-    if len(models) == 1:
-        return obtain(found[0])
-    choices = [f"{entry.model}:{entry.name}" for entry in found or entries]
-    if models:
-        raise RegistryError(
-            f"weights: expected the model too, as several have a set of this name. "
-            f"Received: {name}. Choices: {', '.join(choices)}"
-        )
-    hint = did_you_mean(name, [entry.name for entry in entries])
-    raise FileNotFoundError(
-        "model: expected the folder of a run, a weights file, a .tflite or registered weights "
-        f"({', '.join(choices)}). Received: {name}, which is none of these.{hint}"
-    )
+def _of_keras(source: Source, data_dir: Path) -> tuple[tf.keras.Model, Mapping[str, Any]]:
+    return source.load(), describe(source, data_dir)

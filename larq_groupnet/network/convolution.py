@@ -8,6 +8,8 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
+from larq_groupnet.network.devices import only_cpus
+
 SMALL_MAP = 16
 """Up to so many output pixels per image a convolution is one product of matrices: oneDNN would
 spend more time on reordering the kernel than on the products (`benchmarks/README.md`)."""
@@ -17,8 +19,9 @@ spend more time on reordering the kernel than on the products (`benchmarks/READM
 class OnePaddedConv2D(lq.layers.QuantConv2D):
     """`QuantConv2D` with `padding="same"` and `pad_values=1.0`, faster in training.
 
-    At inference, and therefore for conversion, its operations are those of `QuantConv2D`. Where
-    `training` is true the values are the same, but the padding has no gradient to compute.
+    At inference, and therefore for conversion, and on accelerators its operations are those of
+    `QuantConv2D`. Where `training` is true on a CPU, the values are the same, but the padding has
+    no gradient to compute.
     """
 
     # Nothing here depends on the value of a tensor; tracing is faster without looking for that.
@@ -35,7 +38,7 @@ class OnePaddedConv2D(lq.layers.QuantConv2D):
             and self.activation in (None, tf.keras.activations.linear)
             and not self.use_bias
         )
-        if training is not True or not (known and padded and plain):
+        if training is not True or not (known and padded and plain and only_cpus()):
             return super().call(inputs)
         if self.input_quantizer:
             inputs = self.input_quantizer(inputs)

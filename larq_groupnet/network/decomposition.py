@@ -1,90 +1,96 @@
-"""How K bases are wired: layer-wise, group-wise and gated."""
+"""How K bases are wired: layer-wise, group-wise, gated; and the real-valued network without bases.
+
+A decomposition takes the operations and the output of the stem, `(batch, height, width,
+stage_channels[0])`. It yields the number of the stage (from 0) with each aggregate, in the order of
+the network. The last one of each stage is what heads read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-import tensorflow as tf
+from larq_groupnet.network import names
+from larq_groupnet.network.blocks import aggregate, bases, block, blocks
+from larq_groupnet.network.kinds import BLOCK_OPTIONS, decomposition
+from larq_groupnet.network.ops import Ops, Tensor
 
-from larq_groupnet.config import GroupNetConfig
-from larq_groupnet.network.blocks import Block, aggregate
-from larq_groupnet.network.layers import SoftGate
-from larq_groupnet.network.resnet import Aggregates, residual_stages
-
-
-def decompose(x: tf.Tensor, config: GroupNetConfig) -> dict[int, tf.Tensor]:
-    """All residual stages of the network.
-
-    Args:
-        x: Output of the stem, `(batch, height, width, stage_channels[0])`.
-        config: Says how many bases there are and how they are connected.
-
-    Returns:
-        Stage (from 0) -> the last aggregate in it, `(batch, height / s, width / s, channels of the
-        stage)` with s the stride of the stage over that of the stem. Absent where a group runs
-        across the whole stage.
-    """
-    wirings = {
-        "layer": _layer_wise,
-        "group": _group_wise,
-        "gated": _gated,
-        "none": residual_stages,
-    }
-    return dict(wirings[config.decomposition](x, config))
+Aggregates = Iterator[tuple[int, Tensor]]
 
 
-def _blocks(config: GroupNetConfig) -> Iterator[tuple[int, int]]:
-    for stage, count in enumerate(config.blocks):
-        for block in range(count):
-            yield stage, block
-
-
-def _layer_wise(x: tf.Tensor, config: GroupNetConfig) -> Aggregates:
-    for stage, block in _blocks(config):
-        x = Block(config, stage, block, base=None)(x)
+@decomposition("layer")
+def layer_wise(ops: Ops, x: Tensor) -> Aggregates:
+    """Every convolution is the aggregate of K binary ones on the same input (LBD)."""
+    for stage, index in blocks(ops.config):
+        x = block(ops, x, stage, index, base=None)
         yield stage, x
 
 
-def _group_wise(x: tf.Tensor, config: GroupNetConfig) -> Aggregates:
+@decomposition("group", uses=(*BLOCK_OPTIONS, "blocks_per_group"))
+def group_wise(ops: Ops, x: Tensor) -> Aggregates:
+    """K chains of `blocks_per_group` blocks on the same input, aggregated (GBD)."""
+    config = ops.config
     total = sum(config.blocks)
-    streams: list[tf.Tensor] = []
-    for done, (stage, block) in enumerate(_blocks(config), 1):
+    streams: list[Tensor] = []
+    for done, (stage, index) in enumerate(blocks(config), 1):
         streams = streams or [x] * config.bases_per_stage[stage]
-        streams = _bases(streams, config, stage, block)
+        streams = bases(ops, streams, stage, index)
         if done % config.blocks_per_group == 0 or done == total:
-            x = _aggregate(streams, config, stage, block)
+            x = aggregate(ops, streams, stage, index)
             yield stage, x
             streams = []
 
 
-def _gated(x: tf.Tensor, config: GroupNetConfig) -> Aggregates:
-    own: list[tf.Tensor] = []
-    for stage, block in _blocks(config):
+@decomposition("gated", uses=(*BLOCK_OPTIONS, "gate", "first_base_sums"))
+def gated(ops: Ops, x: Tensor) -> Aggregates:
+    """Each base reads a learned mixture of its own last output and the aggregate (Group-Net)."""
+    config = ops.config
+    total = sum(config.blocks)
+    own: list[Tensor] = []
+    for done, (stage, index) in enumerate(blocks(config), 1):
         count = config.bases_per_stage[stage]
-        streams = _gate(x, own[:count], config, stage, block) if own else []
+        place = names.block(stage, index)
+        streams = ops.gate(x, own[:count], names.gate(place)) if own else []
         # Bases without a predecessor (first block, or a stage with more of them) read x.
         streams += [x] * (count - len(streams))
-        own = _bases(streams, config, stage, block)
-        x = _aggregate(own, config, stage, block)
+        own = bases(ops, streams, stage, index)
+        x = aggregate(ops, own, stage, index)
         yield stage, x
-        if config.first_base_sums and count > 1:
-            own[0] = tf.keras.layers.Add(name=f"stage{stage + 1}_block{block + 1}_sum")(own)
+        # Nobody reads what the bases of the last block gave.
+        if config.first_base_sums and count > 1 and done < total:
+            own[0] = ops.add(own, f"{place}_sum")
 
 
-def _bases(
-    streams: list[tf.Tensor], config: GroupNetConfig, stage: int, block: int
-) -> list[tf.Tensor]:
-    return [Block(config, stage, block, base)(x) for base, x in enumerate(streams)]
+@decomposition("none", uses=(), binary=False)
+def plain(ops: Ops, x: Tensor) -> Aggregates:
+    """The real-valued ResNet that Group-Net approximates (He et al., CVPR 2016), to compare with.
+
+    Convolution -> batch normalisation -> ReLU, one shortcut around each block. Kernels, stem and
+    widths are those of the Group-Net of the same layout.
+    """
+    x = ops.relu(x, "stem_relu")
+    for stage, index in blocks(ops.config):
+        x = _plain_block(ops, x, stage, index)
+        yield stage, x
 
 
-def _aggregate(
-    streams: list[tf.Tensor], config: GroupNetConfig, stage: int, block: int
-) -> tf.Tensor:
-    return aggregate(streams, config, f"stage{stage + 1}_block{block + 1}_aggregate")
+def _plain_block(ops: Ops, x: Tensor, stage: int, index: int) -> Tensor:
+    name = names.block(stage, index)
+    convolutions = ops.config.convolutions(stage, index)
+    filters, stride = convolutions[-1].filters, max(conv.stride for conv in convolutions)
+    shortcut = x
+    if stride > 1 or ops.channels(x) != filters:
+        shortcut = real_unit(ops, x, filters, 1, f"{name}_shortcut", stride)
+    for number, conv in enumerate(convolutions, 1):
+        rate = ops.config.rate(stage, 0) if conv.kernel > 1 and conv.stride == 1 else 1
+        x = real_unit(ops, x, conv.filters, conv.kernel, f"{name}_conv{number}", conv.stride, rate)
+        if number < len(convolutions):
+            x = ops.relu(x, f"{name}_conv{number}_relu")
+    return ops.relu(ops.add([x, shortcut], f"{name}_add"), f"{name}_relu")
 
 
-def _gate(
-    x: tf.Tensor, own: list[tf.Tensor], config: GroupNetConfig, stage: int, block: int
-) -> list[tf.Tensor]:
-    name = f"stage{stage + 1}_block{block + 1}_gate"
-    return SoftGate(config.gate == "base", name=name)([x, *own])
+def real_unit(
+    ops: Ops, x: Tensor, filters: int, kernel: int, name: str, stride: int = 1, rate: int = 1
+) -> Tensor:
+    """A real convolution without bias, then batch normalisation."""
+    x = ops.conv(x, filters, kernel, name, stride=stride, rate=rate, initializer="he_normal")
+    return ops.norm(x, names.norm(name))

@@ -1,49 +1,55 @@
 """What stands on the aggregates of the stages: a classifier, or a score per pixel.
 
-Real-valued, but for the branches of DeepLabv3. Each head takes the last aggregate of each stage, as
-`decomposition.decompose` gives them, and the configuration.
+Real-valued, but for the branches of DeepLabv3. A head takes the operations and the last aggregate
+of each stage (from 0).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-import tensorflow as tf
+from larq_groupnet.network import names
+from larq_groupnet.network.config import GroupNetConfig
+from larq_groupnet.network.decomposition import real_unit
+from larq_groupnet.network.kinds import DECOMPOSITIONS, head
+from larq_groupnet.network.ops import Ops, Tensor
+from larq_groupnet.network.options import fail
 
-from larq_groupnet.config import NUM_STAGES, GroupNetConfig
-from larq_groupnet.network.blocks import aggregate, batch_norm, binary_conv
-from larq_groupnet.network.layers import Broadcast
-from larq_groupnet.network.resnet import convolution
-
-layers = tf.keras.layers
-
-Stages = Mapping[int, tf.Tensor]
-
-_LAST = NUM_STAGES - 1
+Stages = Mapping[int, Tensor]
 
 
-def none(stages: Stages, config: GroupNetConfig) -> tf.Tensor:
-    """The last aggregate itself: `(batch, height / output_stride, width / output_stride, C)`."""
-    return stages[_LAST]
+@head("classifier", task="classification", output="probabilities")
+def classifier(ops: Ops, stages: Stages) -> Tensor:
+    """Global average -> dense -> softmax: `(batch, num_classes) float32`."""
+    x = ops.global_pool(_last(stages), "head_pool")
+    gives_logits = ops.config.gives == "logits"
+    x = ops.dense(x, ops.config.num_classes, names.LOGITS, final=gives_logits)
+    return x if gives_logits else ops.softmax(x, names.PROBABILITIES)
 
 
-def classifier(stages: Stages, config: GroupNetConfig) -> tf.Tensor:
-    """Global average -> dense -> softmax: `(batch, num_classes) float32` probabilities."""
-    x = layers.GlobalAveragePooling2D(name="head_pool")(stages[_LAST])
-    x = layers.Dense(config.num_classes, name="logits")(x)
-    return layers.Activation("softmax", dtype="float32", name="probabilities")(x)
-
-
-def fcn32s(stages: Stages, config: GroupNetConfig) -> tf.Tensor:
+@head("fcn32s", task="segmentation", uses=("dropout",))
+def fcn32s(ops: Ops, stages: Stages) -> Tensor:
     """Convolution 3x3 (C -> C/4) -> BN -> ReLU -> dropout -> 1x1 -> bilinear upsampling.
 
     Returns:
-        Logits `(batch, height, width, num_classes) float32`.
+        `(batch, height, width, num_classes) float32`.
     """
-    return _enlarged(_fcn_scores(stages[_LAST], config), config.output_stride)
+    return scores_of_pixels(ops, _fcn_scores(ops, _last(stages)), ops.config.output_stride)
 
 
-def fcn16s(stages: Stages, config: GroupNetConfig) -> tf.Tensor:
+def _ends_with_third_stage(config: GroupNetConfig) -> None:
+    before = sum(config.blocks[:-1])
+    if before % config.blocks_per_group:
+        fail(
+            "blocks_per_group",
+            f"a divisor of {before} with head='fcn16s', which reads the aggregate at the end of "
+            "the third stage",
+            config.blocks_per_group,
+        )
+
+
+@head("fcn16s", task="segmentation", uses=("dropout",), check=_ends_with_third_stage)
+def fcn16s(ops: Ops, stages: Stages) -> Tensor:
     """FCN-32s, to whose scores those of the third stage are added before they are enlarged.
 
     The third stage is scored by one 1x1 convolution (Long et al., CVPR 2015, where it has stride
@@ -52,18 +58,27 @@ def fcn16s(stages: Stages, config: GroupNetConfig) -> tf.Tensor:
     8 and 16 the last stage is dilated instead, and the two maps have one size.
 
     Returns:
-        Logits `(batch, height, width, num_classes) float32`.
+        `(batch, height, width, num_classes) float32`.
     """
-    x = _fcn_scores(stages[_LAST], config)
-    stride = config.stage_strides[_LAST]
+    config = ops.config
+    x = _fcn_scores(ops, _last(stages))
+    stride = config.stage_strides[-1]
     if stride > 1:
-        x = layers.UpSampling2D(stride, interpolation="bilinear", name="head_conv2_up")(x)
-    skip = layers.Conv2D(config.num_classes, 1, name="head_skip")(stages[_LAST - 1])
-    x = layers.Add(name="head_sum")([x, skip])
-    return _enlarged(x, config.output_stride // stride)
+        x = ops.resize(x, stride, "head_conv2_up")
+    skip = ops.conv(
+        stages[len(config.blocks) - 2],
+        config.num_classes,
+        1,
+        "head_skip",
+        bias=True,
+        padding="valid",
+    )
+    x = ops.add([x, skip], "head_sum")
+    return scores_of_pixels(ops, x, config.output_stride // stride)
 
 
-def deeplabv3(stages: Stages, config: GroupNetConfig) -> tf.Tensor:
+@head("deeplabv3", task="segmentation", uses=("dropout",))
+def deeplabv3(ops: Ops, stages: Stages) -> Tensor:
     """Atrous spatial pyramid pooling (Chen et al., 2017), binary, each branch of K bases.
 
     A 1x1 branch, a 3x3 branch for each of `config.aspp_rates` and the global average, each with as
@@ -71,61 +86,55 @@ def deeplabv3(stages: Stages, config: GroupNetConfig) -> tf.Tensor:
     once more 1x1 with K bases, dropout, and the only real-valued layer, a 1x1 convolution.
 
     Returns:
-        Logits `(batch, height, width, num_classes) float32`.
+        `(batch, height, width, num_classes) float32`.
     """
-    x = stages[_LAST]
-    branches = [_bases(x, 1, 1, config, "head_aspp1")]
+    config = ops.config
+    x = _last(stages)
+    branches = [_bases(ops, x, 1, 1, "head_aspp1")]
     for number, rate in enumerate(config.aspp_rates, 2):
-        branches.append(_bases(x, 3, rate, config, f"head_aspp{number}"))
-    pooled = layers.GlobalAveragePooling2D(keepdims=True, name="head_pool")(x)
-    pooled = _bases(pooled, 1, 1, config, "head_image")
-    branches.append(Broadcast(name="head_image_map")([pooled, branches[0]]))
-    x = layers.Concatenate(name="head_concat")(branches)
-    x = _bases(x, 1, 1, config, "head_project")
-    x = layers.Dropout(config.dropout, name="head_dropout")(x)
-    x = layers.Conv2D(config.num_classes, 1, name="head_scores")(x)
-    return _enlarged(x, config.output_stride)
+        branches.append(_bases(ops, x, 3, rate, f"head_aspp{number}"))
+    pooled = ops.global_pool(x, "head_pool", keepdims=True)
+    pooled = _bases(ops, pooled, 1, 1, "head_image")
+    branches.append(ops.broadcast(pooled, branches[0], "head_image_map"))
+    x = _bases(ops, ops.concatenate(branches, "head_concat"), 1, 1, "head_project")
+    x = ops.dropout(x, "head_dropout")
+    x = ops.conv(x, config.num_classes, 1, "head_scores", bias=True, padding="valid")
+    return scores_of_pixels(ops, x, config.output_stride)
 
 
-HEADS: Mapping[str | None, Callable[[Stages, GroupNetConfig], tf.Tensor]] = {
-    None: none,
-    "classifier": classifier,
-    "fcn32s": fcn32s,
-    "fcn16s": fcn16s,
-    "deeplabv3": deeplabv3,
-}
-"""By the value of `GroupNetConfig.head`."""
+def scores_of_pixels(ops: Ops, scores: Tensor, factor: int) -> Tensor:
+    """Scores of a small map at the size of the image: logits, or `config.output`."""
+    logits = ops.resize(scores, factor, names.LOGITS, final=True)
+    if ops.config.gives == "probabilities":
+        return ops.softmax(logits, names.PROBABILITIES)
+    return logits
 
 
-def _fcn_scores(x: tf.Tensor, config: GroupNetConfig) -> tf.Tensor:
-    x = layers.Conv2D(
-        max(x.shape[-1] // 4, 1), 3, padding="same", use_bias=False, name="head_conv1"
-    )(x)
-    x = batch_norm(x, config, "head_conv1_bn")
-    x = layers.ReLU(name="head_conv1_relu")(x)
-    x = layers.Dropout(config.dropout, name="head_dropout")(x)
-    return layers.Conv2D(config.num_classes, 1, name="head_conv2")(x)
+def _last(stages: Stages) -> Tensor:
+    return stages[max(stages)]
 
 
-def _enlarged(scores: tf.Tensor, factor: int) -> tf.Tensor:
-    return layers.UpSampling2D(factor, interpolation="bilinear", dtype="float32", name="logits")(
-        scores
-    )
+def _fcn_scores(ops: Ops, x: Tensor) -> Tensor:
+    x = ops.conv(x, max(ops.channels(x) // 4, 1), 3, "head_conv1")
+    x = ops.relu(ops.norm(x, "head_conv1_bn"), "head_conv1_relu")
+    x = ops.dropout(x, "head_dropout")
+    return ops.conv(x, ops.config.num_classes, 1, "head_conv2", bias=True, padding="valid")
 
 
-def _bases(x: tf.Tensor, kernel: int, rate: int, config: GroupNetConfig, name: str) -> tf.Tensor:
+def _bases(ops: Ops, x: Tensor, kernel: int, rate: int, name: str) -> Tensor:
     """A group of one layer: K times convolution -> ReLU -> BN on the same input, aggregated.
 
     With `decomposition="none"` the plain real layer: convolution -> BN -> ReLU.
     """
-    filters = config.stage_channels[_LAST - 1]
-    if config.decomposition == "none":
-        x = convolution(x, filters, kernel, 1, rate, config, f"{name}_conv")
-        return layers.ReLU(name=f"{name}_conv_relu")(x)
+    config = ops.config
+    filters = config.stage_channels[-2]
+    if not DECOMPOSITIONS[config.decomposition].binary:
+        x = real_unit(ops, x, filters, kernel, f"{name}_conv", rate=rate)
+        return ops.relu(x, f"{name}_conv_relu")
     outputs = []
-    for base in range(1, config.bases_per_stage[_LAST] + 1):
-        prefix = f"{name}_base{base}_conv"
-        y = binary_conv(x, filters, kernel, config, prefix, rate=rate)
-        y = layers.ReLU(name=f"{prefix}_relu")(y)
-        outputs.append(batch_norm(y, config, f"{prefix}_bn"))
-    return aggregate(outputs, config, f"{name}_aggregate")
+    for base in range(config.bases_per_stage[-1]):
+        prefix = f"{names.base(name, base)}_conv"
+        y = ops.binary_conv(x, filters, kernel, prefix, rate=rate)
+        y = ops.relu(y, f"{prefix}_relu")
+        outputs.append(ops.norm(y, names.norm(prefix)))
+    return ops.aggregate(outputs, names.aggregate(name))

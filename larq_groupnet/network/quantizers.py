@@ -7,19 +7,22 @@ from typing import Any
 import larq as lq
 import tensorflow as tf
 
+from larq_groupnet.network.devices import only_cpus
+
 
 @lq.utils.register_keras_custom_object  # HDF5 files have the name alone.
 @tf.keras.utils.register_keras_serializable("larq_groupnet")
 class FastSteSign(lq.quantizers.SteSign):
     """Larq's `SteSign`, whose gradient is a product with a mask and not a choice by it.
 
-    TensorFlow's choice takes six times longer in bfloat16 (`benchmarks/README.md`). The values are
-    those of `SteSign`, unless a gradient is infinite: then it is not a number where that has 0.
+    On a CPU, TensorFlow's choice takes six times longer in bfloat16 (`benchmarks/README.md`); on an
+    accelerator this is `SteSign` as it stands. The values are those of `SteSign`, unless a gradient
+    is infinite: then it is not a number where that has 0.
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps any shape to the same: -1 where `inputs < 0`, else +1."""
-        if self.clip_value is None:
+        if self.clip_value is None or not only_cpus():
             return super().call(inputs)
 
         @tf.custom_gradient

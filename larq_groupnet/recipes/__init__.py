@@ -1,1 +1,18 @@
-"""How a network is trained: recipes, phases, and what a user changes in them."""
+"""Recipes: what is trained, on what, in which phases. Nothing here imports TensorFlow."""
+
+from larq_groupnet.errors import RecipeError
+from larq_groupnet.recipes.load import load_recipe, load_recipes, load_search
+from larq_groupnet.recipes.overrides import only_phase, override, with_int8
+from larq_groupnet.recipes.recipe import Phase, Recipe
+
+__all__ = [
+    "Phase",
+    "Recipe",
+    "RecipeError",
+    "load_recipe",
+    "load_recipes",
+    "load_search",
+    "only_phase",
+    "override",
+    "with_int8",
+]

@@ -1,4 +1,4 @@
-"""Recipes from the files of `zoo/`, as they stand, one phase of them, or with one more."""
+"""Finds the files of `zoo/` and reads their recipes."""
 
 from __future__ import annotations
 
@@ -8,72 +8,95 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from larq_groupnet.recipes.recipe import Phase, Recipe, RecipeError, unknown
+from larq_groupnet.errors import RecipeError
+from larq_groupnet.hints import did_you_mean
+from larq_groupnet.recipes.recipe import Recipe, unknown
 
 
-def load_recipe(name: str, zoo: Path, dataset: str | None = None) -> Recipe:
-    """Runs `zoo/NAME.py` and returns one of its `RECIPES`.
+@dataclasses.dataclass(frozen=True)
+class ZooFile:
+    """A file of recipes for one model.
+
+    Attributes:
+        path: Where it lies.
+        recipes: Its recipes; the first is the default. Each goes by the name of its dataset.
+        search: Dataset -> option -> the choices that `--tune` has.
+    """
+
+    path: Path
+    recipes: tuple[Recipe, ...]
+    search: Mapping[str, Mapping[str, Sequence[Any]]]
+
+    def find(self, name: str) -> Recipe:
+        """The recipe of a name.
+
+        Raises:
+            RecipeError: If there is none; names the nearest.
+        """
+        for recipe in self.recipes:
+            if recipe.dataset == name:
+                return recipe
+        names = [recipe.dataset for recipe in self.recipes]
+        raise RecipeError(
+            f"recipe: expected one of {', '.join(names)}, as {self.path} has them. "
+            f"Received: {name}.{did_you_mean(name, names)}"
+        )
+
+
+def zoo_folders() -> list[Path]:
+    """Where recipes are looked for: `./zoo`, the `zoo/` of a checkout, the installed one."""
+    package = Path(__file__).resolve().parent.parent
+    folders = [Path("zoo"), package / "recipes" / "zoo"]
+    if (package.parent / "train.py").is_file():
+        folders.insert(1, package.parent / "zoo")
+    return folders
+
+
+def load_recipes(name: str, zoo: Path | None = None) -> ZooFile:
+    """Runs `NAME.py` of the first of `zoo_folders` that has it.
 
     Args:
         name: Name of the file, without the ending, or the path of a `.py` file elsewhere.
-        zoo: Folder of the files.
-        dataset: Picks the recipe for this dataset. `None`, or one that the file has no recipe for,
-            picks the first.
+        zoo: The only folder to look in.
 
     Raises:
-        RecipeError: If there is no such file; names the nearest one.
+        RecipeError: If there is no such file (names the nearest), or it holds no recipes.
     """
-    recipes: tuple[Recipe, ...] = _run_file(name, zoo)["RECIPES"]
+    path = _find(name, zoo_folders() if zoo is None else [zoo])
+    try:
+        content = runpy.run_path(str(path))
+        recipes = tuple(content["RECIPES"])
+        if not recipes or not all(isinstance(recipe, Recipe) for recipe in recipes):
+            raise TypeError("RECIPES holds something else")
+    except Exception as error:  # A user's file can raise anything.
+        raise RecipeError(
+            f"{path}: expected a Python file with RECIPES, a tuple of Recipe. "
+            f"Received: {type(error).__name__}: {error}"
+        ) from error
+    return ZooFile(path, recipes, content.get("SEARCH", {}))
+
+
+def load_recipe(name: str, zoo: Path | None = None, dataset: str | None = None) -> Recipe:
+    """The recipe of a file for a dataset, or its first; arguments and errors as `load_recipes`."""
+    recipes = load_recipes(name, zoo).recipes
     return next((recipe for recipe in recipes if recipe.dataset == dataset), recipes[0])
 
 
-def load_search(name: str, zoo: Path, dataset: str) -> Mapping[str, Sequence[Any]]:
-    """What the zoo file says that a search may vary: option -> choices; empty if it says nothing.
-
-    Args:
-        name: As for `load_recipe`.
-        zoo: Folder of the files.
-        dataset: Picks the space of this dataset from `SEARCH`; one that it does not have, the
-            first.
-    """
-    spaces = _run_file(name, zoo).get("SEARCH", {})
-    return spaces.get(dataset) or next(iter(spaces.values()), {})
+def load_search(
+    name: str, zoo: Path | None = None, dataset: str | None = None
+) -> Mapping[str, Sequence[Any]]:
+    """What `--tune` may vary: option -> choices; of another dataset, what the first one has."""
+    spaces = load_recipes(name, zoo).search
+    return spaces.get(dataset or "") or next(iter(spaces.values()), {})
 
 
-def _run_file(name: str, zoo: Path) -> dict[str, Any]:
-    names = sorted(path.stem for path in zoo.glob("[!_]*.py"))
-    if name.endswith(".py") and Path(name).is_file():
-        return runpy.run_path(name)
-    if name not in names:
-        raise RecipeError(unknown("model", name, names))
-    return runpy.run_path(str(zoo / f"{name}.py"))
-
-
-def only_phase(recipe: Recipe, name: str) -> Recipe:
-    """The recipe with no epochs in any other phase.
-
-    Raises:
-        RecipeError: If there is no such phase.
-    """
-    names = [phase.name for phase in recipe.phases]
-    if name not in names:
-        added = "; --int8_epochs adds it" if name == "int8" else ""
-        raise RecipeError(unknown("phase", name, names) + added)
-    phases = (p if p.name == name else dataclasses.replace(p, epochs=0) for p in recipe.phases)
-    return dataclasses.replace(recipe, phases=tuple(phases))
-
-
-def with_int8(recipe: Recipe, epochs: int) -> Recipe:
-    """The recipe and a last phase `int8`: Adam from 1e-4 down a cosine.
-
-    Raises:
-        RecipeError: If the network is not binary, or the recipe has such a phase.
-    """
-    names = [phase.name for phase in recipe.phases]
-    if "int8" in names:
-        raise RecipeError(
-            "int8_epochs: expected a recipe without a phase int8; set int8.epochs of this one. "
-            f"Received: {', '.join(names)}"
-        )
-    phase = Phase("int8", epochs, 1e-4, recipe.model.binary, int8=True, warmup_epochs=0)
-    return dataclasses.replace(recipe, phases=(*recipe.phases, phase))
+def _find(name: str, folders: Sequence[Path]) -> Path:
+    path = Path(name).expanduser()
+    if path.suffix == ".py" and path.is_file():
+        return path
+    files: dict[str, Path] = {}
+    for folder in reversed(folders):
+        files.update({path.stem: path for path in folder.glob("[!_]*.py")})
+    if name not in files:
+        raise RecipeError(unknown("model", name, sorted(files)))
+    return files[name]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from larq_groupnet.config import GroupNetConfig
-from larq_groupnet.recipes.recipe import Phase, Recipe, RecipeError, unknown
+from larq_groupnet.errors import RecipeError
+from larq_groupnet.network.config import RENAMED, GroupNetConfig
+from larq_groupnet.recipes.recipe import SPECS, Phase, Recipe, unknown
+
+INPUT_SIZE = "input_size"
+"""`height,width`: the image size, where `input_shape` also says the channels."""
 
 _RECIPE_FIELDS = tuple(
     field.name
@@ -21,41 +26,101 @@ _PHASE_FIELDS = tuple(
     for field in dataclasses.fields(Phase)
     if field.name not in ("name", "binary", "int8")
 )
-_MODEL_OPTIONS = tuple(field.name for field in dataclasses.fields(GroupNetConfig))
+_MODEL_OPTIONS = (*(field.name for field in dataclasses.fields(GroupNetConfig)), INPUT_SIZE)
 
 
 def override(recipe: Recipe, changes: Iterable[tuple[str, str]]) -> Recipe:
     """Applies `key=value` texts, as given on a command line, to a recipe.
 
     A key is a field of the recipe, an option of the model, or `PHASE.field`. A field of a phase
-    alone, such as `epochs`, sets every phase: one value for all, or one each, separated by commas.
-    Everything is set at once, because one value may be valid only beside another.
+    alone, such as `epochs`, sets every phase: one value for all, or one each, separated by commas;
+    `PHASE.field` goes before it. `PHASE.optimizer.beta_2` is an argument of the optimizer, and
+    likewise of `schedule` and `loss`. Everything is set at once, because one value may be valid
+    only beside another.
 
     Raises:
-        RecipeError: For an unknown key (names the nearest) or a value of another type.
+        RecipeError: For an unknown key (names the nearest), a value of another type, a key that is
+            given two values, or an option of a phase that is not trained.
         ConfigError: For a model option that describes no network.
     """
+    changes = list(changes)
+    _check_once(changes)
     options: dict[str, Any] = {}
     own: dict[str, Any] = {}
     phases: dict[str, dict[str, Any]] = defaultdict(dict)
-    for key, text in changes:
-        if key in _MODEL_OPTIONS:
+    for key, text in sorted(changes, key=lambda change: "." in change[0]):
+        if key == INPUT_SIZE:
+            options["input_shape"] = (*parse_size(text), recipe.model.input_shape[2])
+        elif key in _MODEL_OPTIONS:
             options[key] = _parse_option(recipe.model, key, text)
         elif key in _RECIPE_FIELDS:
             own[key] = _parse(key, text, getattr(recipe, key))
+            if key in ("start_from", "teacher"):
+                own[key] = os.path.expanduser(own[key])
         else:
             for phase, field, value in _phase_changes(recipe, key, text):
-                phases[phase.name][field] = _parse(key, value, getattr(phase, field))
+                field, _, argument = field.partition(".")
+                known = phases[phase.name].get(field, getattr(phase, field))
+                phases[phase.name][field] = _parse_phase(key, value, field, argument, known)
     model = recipe.model.replace(**options)
-    if not model.binary:  # The real-valued twin, in every phase.
-        for phase in recipe.phases:
-            phases[phase.name]["binary"] = False
+    if "binary" in options or not model.binary:
+        for name, binary in _binary_phases(recipe, model.binary).items():
+            phases[name]["binary"] = binary
     changed = tuple(dataclasses.replace(p, **phases[p.name]) for p in recipe.phases)
-    return dataclasses.replace(recipe, **own, model=model, phases=changed)
+    recipe = dataclasses.replace(recipe, **own, model=model, phases=changed)
+    check_trained(recipe, (key for key, _ in changes))
+    return recipe
+
+
+def only_phase(recipe: Recipe, name: str) -> Recipe:
+    """The recipe with no epochs in any other phase.
+
+    Raises:
+        RecipeError: If there is no such phase.
+    """
+    names = [phase.name for phase in recipe.phases]
+    if name not in names:
+        added = "; --int8_epochs adds it" if name == "int8" else ""
+        raise RecipeError(unknown("phase", name, names) + added)
+    phases = (p if p.name == name else dataclasses.replace(p, epochs=0) for p in recipe.phases)
+    return dataclasses.replace(recipe, phases=tuple(phases))
+
+
+def with_int8(recipe: Recipe, epochs: int) -> Recipe:
+    """The recipe and a last phase `int8`: Adam from 1e-4 down a cosine.
+
+    Raises:
+        RecipeError: If the network is not binary, or the recipe has such a phase.
+    """
+    names = [phase.name for phase in recipe.phases]
+    if "int8" in names:
+        raise RecipeError(
+            "int8_epochs: expected a recipe without a phase int8. "
+            f"Received: {', '.join(names)}. Set int8.epochs of this one."
+        )
+    phase = Phase("int8", epochs, 1e-4, recipe.model.binary, int8=True, warmup_epochs=0)
+    return dataclasses.replace(recipe, phases=(*recipe.phases, phase))
+
+
+def check_trained(recipe: Recipe, keys: Iterable[str]) -> None:
+    """Refuses `PHASE.field` of a phase that has no epochs.
+
+    Raises:
+        RecipeError: Names the key and the phases that are trained.
+    """
+    trained = [phase.name for phase in recipe.phases if phase.epochs]
+    idle = {phase.name for phase in recipe.phases} - {*trained}
+    for key in keys:
+        name, _, field = key.partition(".")
+        if name in idle and field not in ("", "epochs"):
+            raise RecipeError(
+                f"{key}: expected an option of a phase that is trained, {' or '.join(trained)}. "
+                f"Received: phase {name}, which has no epochs. Leave the option out."
+            )
 
 
 def split_option(text: str) -> tuple[str, str]:
-    """Key and value of a `key=value` text.
+    """Key and value of a `key=value` text; an old name of an option becomes today's.
 
     Raises:
         RecipeError: For a text without `=`.
@@ -63,7 +128,22 @@ def split_option(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
         raise RecipeError(f"--set: expected key=value. Received: {text!r}")
-    return key.strip(), value.strip()
+    key = key.strip()
+    return RENAMED.get(key, key), value.strip()
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width of `"224,224"`, `"(224, 224)"` or, for a square, `"224"`.
+
+    Raises:
+        RecipeError: If it is neither.
+    """
+    sizes = [part.strip() for part in text.strip("()[] ").split(",")]
+    if len(sizes) not in (1, 2) or not all(s.isdecimal() and int(s) for s in sizes):
+        raise RecipeError(
+            f"{INPUT_SIZE}: expected height,width in pixels, such as 224,224. Received: {text!r}"
+        )
+    return int(sizes[0]), int(sizes[-1])
 
 
 def parse_options(texts: Iterable[str], arguments: Collection[str] = ()) -> dict[str, Any]:
@@ -76,16 +156,42 @@ def parse_options(texts: Iterable[str], arguments: Collection[str] = ()) -> dict
     Raises:
         RecipeError: For a text without `=`, an unknown key or a value of another type.
     """
+    changes = [split_option(text) for text in texts]
+    _check_once(changes)
     options = {}
-    for text in texts:
-        key, value = split_option(text)
-        if key in _MODEL_OPTIONS:
+    for key, value in changes:
+        if key == INPUT_SIZE:
+            options["input_shape"] = (*parse_size(value), 3)
+        elif key in _MODEL_OPTIONS:
             options[key] = _parse_option(GroupNetConfig(), key, value)
         elif key in arguments:
             options[key] = _literal(value)
         else:
             raise RecipeError(unknown("key", key, sorted({*_MODEL_OPTIONS, *arguments})))
     return options
+
+
+def _check_once(changes: Iterable[tuple[str, str]]) -> None:
+    seen: dict[str, tuple[str, str]] = {}
+    for key, text in changes:
+        same = "input_shape" if key == INPUT_SIZE else key
+        before = seen.setdefault(same, (key, text))
+        if before != (key, text):
+            raise RecipeError(
+                f"{same}: expected one value. Received: {'='.join(before)} and {key}={text}"
+            )
+
+
+def _binary_phases(recipe: Recipe, binary: bool | str) -> dict[str, bool | str]:
+    """Phase -> its `binary` where the network's is set.
+
+    `False` is the real-valued twin, in every phase. Any other value replaces that of the phases
+    that are binary; where none is, that of the last one.
+    """
+    if not binary:
+        return {phase.name: False for phase in recipe.phases}
+    names = [phase.name for phase in recipe.phases if phase.binary is not False]
+    return dict.fromkeys(names or [recipe.phases[-1].name], binary)
 
 
 def _phase_changes(recipe: Recipe, key: str, text: str) -> list[tuple[Phase, str, str]]:
@@ -101,13 +207,30 @@ def _phase_changes(recipe: Recipe, key: str, text: str) -> list[tuple[Phase, str
             )
         return [(p, key, value) for p, value in zip(recipe.phases, values, strict=True)]
     name, _, field = key.partition(".")
+    if name in SPECS and field:
+        return [(phase, key, text) for phase in recipe.phases]
     phases = {phase.name: phase for phase in recipe.phases}
-    if name in phases and field in _PHASE_FIELDS:
+    if name in phases and (field in _PHASE_FIELDS or field.partition(".")[0] in SPECS):
         return [(phases[name], field, text)]
     dotted = [f"{name}.{field}" for name in phases for field in _PHASE_FIELDS]
     raise RecipeError(
         unknown("key", key, [*_RECIPE_FIELDS, *_PHASE_FIELDS, *dotted, *_MODEL_OPTIONS])
     )
+
+
+def _parse_phase(key: str, text: str, field: str, argument: str, known: Any) -> Any:
+    """The new value of a field of a phase, of which `known` is the present one.
+
+    A `Spec` is a name, or a dictionary of class name and arguments; `optimizer.beta_2` sets one
+    argument.
+    """
+    if field not in SPECS:
+        return _parse(key, text, known)
+    if not argument:
+        value = _literal(text)
+        return value if isinstance(value, dict) else text
+    spec = known if isinstance(known, Mapping) else {"class_name": known}
+    return {**spec, "config": {**(spec.get("config") or {}), argument: _literal(text)}}
 
 
 def _parse_option(config: GroupNetConfig, key: str, text: str) -> Any:
@@ -124,12 +247,13 @@ def _parse(key: str, text: str, current: Any) -> Any:
     wanted = type(current)
     if wanted is float and type(value) is int:
         value = float(value)
+    if wanted is str and type(value) is not str:
+        value = text  # A folder may be called 2026.
     if type(value) is not wanted:
         names = {
             bool: "true or false",
             int: "an integer",
             float: "a number",
-            str: "a text",
             tuple: "values in brackets, such as (20, 30)",
         }
         raise RecipeError(f"{key}: expected {names[wanted]}. Received: {key}={text!r}")

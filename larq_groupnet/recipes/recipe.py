@@ -10,28 +10,22 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from larq_groupnet.config import GroupNetConfig
+from larq_groupnet.data import AUGMENTATIONS
+from larq_groupnet.data.augment import choices
+from larq_groupnet.data.reading import NORMALISATIONS
+from larq_groupnet.errors import RecipeError
 from larq_groupnet.hints import did_you_mean
+from larq_groupnet.network.config import GroupNetConfig
+from larq_groupnet.tasks.task import kind_of
 
+Spec = str | Mapping[str, Any]
+"""A name, or `{"class_name": NAME, "config": {...}}` as Keras serialises it."""
 
-class RecipeError(ValueError):
-    """A recipe that cannot be run. One line: what was expected, received, and the choices."""
-
-
-class Interrupted(Exception):
-    """The run was asked to stop, and everything up to here is saved. Says how to go on."""
-
-    def __init__(self, message: str, signum: int):
-        super().__init__(message)
-        self.signum = signum
-
+SPECS = ("optimizer", "schedule", "loss")
+"""Fields of a phase that are a `Spec`."""
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "bop")
 SCHEDULES = ("cosine", "poly", "steps", "constant")
-AUGMENTATIONS = ("none", "colour", "shift", "cifar", "imagenet", "segmentation")
-NORMALISATIONS = ("symmetric", "imagenet")
-FOR_LABELS = ("none", "colour", "shift", "cifar", "imagenet")
-FOR_MASKS = ("none", "colour", "segmentation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,14 +40,19 @@ class Phase:
             the one between them, with binary activations and real kernels (`"activations"`).
         int8: Train the binary network with everything else as 8-bit integers, see
             `larq_groupnet.deploy.quantize`. Only as the last phase.
-        optimizer: One of `OPTIMIZERS`. `"bop"` is Larq's Bop for the binary kernels and Adam for
-            the rest.
+        optimizer: One of `OPTIMIZERS`, or any of Keras, as Keras serialises it: a class name such
+            as `"RMSprop"`, or `{"class_name": "Adam", "config": {"beta_2": 0.98}}`. `"bop"` is
+            Larq's Bop for the binary kernels and Adam for the rest.
         schedule: One of `SCHEDULES`: `"cosine"` falls to 2 %, `"poly"` to 0 with power 0.9,
-            `"steps"` to a tenth after each epoch of `drops`.
+            `"steps"` to a tenth after each epoch of `drops`. Or any of Keras, as for `optimizer`.
         warmup_epochs: Epochs in which the learning rate rises linearly from 2 %.
-        drops: Epochs of this phase after which `"steps"` drops.
+        drops: Where `"steps"` drops, as shares of the epochs: `(0.5, 0.75)`. Whole numbers are
+            epochs and become shares, so that a change of `epochs` moves them.
         weight_decay: Decoupled, per step and times the learning rate. Binary kernels, batch
             normalisation, biases, gates and scales are left alone.
+        coupled_decay: True for `weight_decay` as in PyTorch's SGD and Adam: added to the gradient.
+        loss: A registered loss (`larq_groupnet.tasks.losses`), or with its options
+            `{"class_name": "focal", "config": {"gamma": 1.0}}`; `""` for that of the task.
         label_smoothing: Share of the target spread evenly over the classes.
         clip_norm: Largest norm of all gradients together; 0 does not clip.
         average: Decay of a moving average of the weights, which is what is validated and kept; 0
@@ -72,11 +71,13 @@ class Phase:
     epochs: int
     learning_rate: float
     binary: bool | str
-    optimizer: str = "adam"
-    schedule: str = "cosine"
+    optimizer: Spec = "adam"
+    schedule: Spec = "cosine"
     warmup_epochs: float = 1.0
-    drops: tuple[int, ...] = ()
+    drops: tuple[float, ...] = ()
     weight_decay: float = 0.0
+    coupled_decay: bool = False
+    loss: Spec = ""
     label_smoothing: float = 0.0
     clip_norm: float = 0.0
     average: float = 0.0
@@ -89,16 +90,17 @@ class Phase:
     int8: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "drops", tuple(self.drops))
+        object.__setattr__(self, "drops", self._shares())
         object.__setattr__(self, "attention_blocks", tuple(self.attention_blocks))
         wanted = {
             "epochs": (self.epochs >= 0, "at least 0"),
             "learning_rate": (0 < self.learning_rate < math.inf, "a finite number above 0"),
             "warmup_epochs": (0 <= self.warmup_epochs < math.inf, "at least 0"),
             "drops": (
-                all(isinstance(e, int) and e > 0 for e in self.drops)
+                all(_is_number(d) and d > 0 for d in self.drops)
+                and (all(d < 1 for d in self.drops) or not self.epochs)
                 and list(self.drops) == sorted(set(self.drops)),
-                "rising epochs of at least 1",
+                f"rising shares between 0 and 1, or epochs from 1 to {max(self.epochs - 1, 1)}",
             ),
             "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "in [0, 1)"),
@@ -120,10 +122,8 @@ class Phase:
                     f"{self.name}.{field}: expected {expected}. "
                     f"Received: {field}={getattr(self, field)!r}"
                 )
-        choices = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
-        for field, names in choices.items():
-            if getattr(self, field) not in names:
-                raise RecipeError(unknown(field, getattr(self, field), names))
+        for field, names in {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "loss": None}.items():
+            _check_spec(f"{self.name}.{field}", getattr(self, field), names)
         if self.optimizer == "bop" and (self.weight_decay or self.average or self.head_factor != 1):
             raise RecipeError(
                 f"{self.name}.optimizer: expected no weight_decay, no average and no head_factor "
@@ -147,6 +147,24 @@ class Phase:
     def distils(self) -> bool:
         """Whether it learns from a teacher."""
         return self.soft_targets > 0 or self.attention > 0
+
+    def _shares(self) -> tuple[float, ...]:
+        """`drops` with epochs as shares; of a phase without epochs, as they are."""
+        epochs = self.epochs or 1
+        return tuple(d / epochs if type(d) is int else d for d in self.drops)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Phase:
+        """The inverse of `dataclasses.asdict`, also of an older version.
+
+        Drops were epochs then, and could lie behind the last one, where they changed nothing.
+        """
+        values, epochs = dict(values), values["epochs"]
+        if epochs and any(type(drop) is int for drop in values.get("drops", ())):
+            values["drops"] = [drop for drop in values["drops"] if drop < epochs]
+            if not values["drops"]:
+                values["schedule"] = "constant"
+        return cls(**values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,8 +280,8 @@ class Recipe:
 
     def _check_augmentation(self) -> None:
         """What changes images must leave their masks right."""
-        classifier = self.model.head == "classifier"
-        fit = FOR_LABELS if classifier else FOR_MASKS
+        task = kind_of(self.model.head)
+        fit = choices(task.targets)
         if self.augmentation not in fit:
             raise RecipeError(
                 f"augmentation: expected one of {', '.join(fit)} with head={self.model.head!r}. "
@@ -282,7 +300,7 @@ class Recipe:
             value = getattr(self, field)
             if not right:
                 raise RecipeError(f"{field}: expected {expected}. Received: {field}={value!r}")
-            if value and not classifier:
+            if value and not task.mixes:
                 raise RecipeError(
                     f"{field}: expected a classifier, because masks would no longer fit. "
                     f"Received: {field}={value!r} with head={self.model.head!r}"
@@ -304,13 +322,40 @@ class Recipe:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
         """The inverse of `to_dict`, also after a trip through JSON."""
-        phases = tuple(Phase(**phase) for phase in values["phases"])
+        phases = tuple(map(Phase.from_dict, values["phases"]))
         model = GroupNetConfig.from_dict(values["model"])
         return cls(**{**values, "model": model, "phases": phases})
 
 
+def _check_spec(option: str, spec: Any, names: tuple[str, ...] | None) -> None:
+    """Checks all that can be seen of a `Spec` without TensorFlow.
+
+    Args:
+        option: For messages.
+        spec: What a user gave.
+        names: The names of this package; classes of Keras begin with a capital or `PACKAGE>`.
+    """
+    name = spec.get("class_name") if isinstance(spec, Mapping) else spec
+    right = True
+    if isinstance(spec, Mapping):
+        config = spec.get("config") or {}
+        right = {*spec} <= {"class_name", "config"} and isinstance(config, Mapping)
+    if not right or not isinstance(name, str):
+        raise RecipeError(
+            f"{option}: expected a name, or {{'class_name': NAME, 'config': {{...}}}}. "
+            f"Received: {spec!r}"
+        )
+    if names and name not in names and not (name[:1].isupper() or ">" in name):
+        kind = option.rpartition(".")[2]
+        raise RecipeError(unknown(kind, name, names) + f", or a class of Keras' {kind}s")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
 def _is_scale(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < math.inf
+    return _is_number(value) and value > 0
 
 
 def unknown(kind: str, received: str, choices: Iterable[str]) -> str:

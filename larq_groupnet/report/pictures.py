@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
-from larq_groupnet.data import VOID
 from larq_groupnet.files import replacing
 
 BACKGROUND = "#20242b"
@@ -31,8 +30,6 @@ Fernandes, 2009), any two of these and `BACKGROUND` are at least 16 apart in CIE
 computes.
 """
 
-METRIC_NAMES = {"miou": "mIoU", "accuracy": "Accuracy (top-1)"}
-
 _RIGHT, _WRONG = "#e8e8e8", "#c1121f"
 _PHASE_COLOURS = ("#999999", "#0072b2", "#d55e00")
 
@@ -42,14 +39,22 @@ def class_colours(count: int) -> list[str]:
     return list(islice(cycle(CLASS_COLOURS), count))
 
 
-def draw_curves(history: Path, path: Path, headline: str, loss_name: str) -> None:
+def capital(label: str) -> str:
+    """The label with a capital at its start, unless it has one of its own, as mIoU has."""
+    return label if label != label.lower() else label[:1].upper() + label[1:]
+
+
+def draw_curves(
+    history: Path, path: Path, headline: str, labels: Mapping[str, str], loss_title: str
+) -> None:
     """Loss and headline metric by epoch, training and validation, one colour per phase.
 
     Args:
         history: The `history.csv` of a run.
         path: PNG to write.
         headline: Name of the metric's column.
-        loss_name: What the loss is a mean of.
+        labels: Metric -> its name in the picture.
+        loss_title: Name of the loss.
     """
     with history.open() as file:
         rows = list(csv.DictReader(file))
@@ -57,7 +62,7 @@ def draw_curves(history: Path, path: Path, headline: str, loss_name: str) -> Non
     for axes, key, title in zip(
         figure.subplots(1, 2),
         ("loss", headline),
-        (f"Cross-entropy per {loss_name}", METRIC_NAMES.get(headline, headline)),
+        (loss_title, capital(labels.get(headline, headline))),
         strict=True,
     ):
         for phase, colour in zip(dict.fromkeys(r["phase"] for r in rows), cycle(_PHASE_COLOURS)):  # noqa: B905
@@ -84,16 +89,18 @@ def draw_predictions(
     class_names: Sequence[str],
     path: Path,
     title: str,
+    void: int,
 ) -> None:
     """Image, truth, prediction and error of some scenes, two scenes a row, with a legend.
 
     Args:
         images: `(height, width, 3) uint8`, each of its own size.
-        truths: Class maps `(height, width)`, in which void is left white.
+        truths: Class maps `(height, width)`.
         scores: `(height, width, classes)`; the class of a pixel is the one of the highest.
         class_names: One per class, background first.
         path: PNG to write.
         title: Line above the picture.
+        void: The label that is left white.
     """
     colours = [BACKGROUND, *class_colours(len(class_names) - 1)]
     rows = -(-len(images) // 2)
@@ -111,10 +118,10 @@ def draw_predictions(
         row, column = divmod(index, 2)
         cells = grid[row, 5 * column : 5 * column + 4]
         cells[0].imshow(image, interpolation="nearest")
-        _show_classes(cells[1], truth, colours)
-        _show_classes(cells[2], predicted, colours)
-        wrong = (truth != predicted) & (truth != VOID)
-        _show_classes(cells[3], wrong.astype(int), [_RIGHT, _WRONG])
+        _show_classes(cells[1], truth, colours, void)
+        _show_classes(cells[2], predicted, colours, void)
+        wrong = (truth != predicted) & (truth != void)
+        _show_classes(cells[3], wrong.astype(int), [_RIGHT, _WRONG], void)
         if row == 0:
             for axes, name in zip(cells, ("image", "truth", "prediction", "error"), strict=True):
                 axes.set_title(name, fontsize=10)
@@ -159,9 +166,9 @@ def draw_labels(
     _save(figure, path, dpi=100)
 
 
-def _show_classes(axes: Axes, classes: np.ndarray, colours: Sequence[str]) -> None:
+def _show_classes(axes: Axes, classes: np.ndarray, colours: Sequence[str], void: int) -> None:
     axes.imshow(
-        np.ma.masked_equal(classes, VOID),
+        np.ma.masked_equal(classes, void),
         cmap=ListedColormap(list(colours)),
         norm=BoundaryNorm(np.arange(len(colours) + 1) - 0.5, len(colours)),
         interpolation="nearest",

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from terminaltables import AsciiTable
 
 from larq_groupnet.files import replacing
-from larq_groupnet.report.pictures import METRIC_NAMES
+from larq_groupnet.report.pictures import capital
 
 _SEARCHED, _UNIFORM, _OTHER = "#0072b2", "#d55e00", "#999999"
 
@@ -33,7 +33,7 @@ def draw_frontier(
         trials: The completed ones.
         frontier: Those that no other beats in both, by rising OPs.
         uniform: Networks of one K in all stages, by rising K.
-        metric: `accuracy` or `miou`.
+        metric: Its name.
         path: PNG to write.
         title: Line above the picture.
         max_ops: The budget, if there is one.
@@ -59,7 +59,7 @@ def draw_frontier(
     if max_ops is not None:
         axes.axvline(max_ops / 1e6, color="black", linewidth=1, linestyle=":", label="budget")
     axes.set_xlabel("OPs for one image (millions; 64 binary MACs are one)")
-    axes.set_ylabel(f"{METRIC_NAMES[metric]}, validation set")
+    axes.set_ylabel(f"{capital(metric)}, validation set")
     axes.margins(x=0.08, y=0.12)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
@@ -69,9 +69,10 @@ def draw_frontier(
 
 
 def search_table(results: Mapping[str, Any]) -> str:
-    """The frontier and uniform K, by OPs, from the `results.json` of a search."""
+    """The frontier and uniform K by OPs, then the failed trials, from `results.json`."""
+    metric = capital(results.get("label", results["metric"]))
     rows = [[f"{results['name']} on {results['dataset']}", "K by stage", "OPs (M)",
-             "memory (kB)", f"{METRIC_NAMES[results['metric']]}, validation"]]  # fmt: skip
+             "memory (kB)", f"{metric}, validation"]]  # fmt: skip
     best = [row for row in results["trials"] if row["on_frontier"]]
     named = [(f"trial {row['trial']}", row) for row in best]
     named += [("uniform", row) for row in results["uniform"]]
@@ -83,7 +84,9 @@ def search_table(results: Mapping[str, Any]) -> str:
         ])  # fmt: skip
     table = AsciiTable(rows)
     table.justify_columns = dict.fromkeys((2, 3, 4), "right")
-    return str(table.table)
+    failed = [row for row in results["trials"] if row["value"] is None]
+    lines = [f"Trial {row['trial']} {row['status']}: {row['failure']}" for row in failed]
+    return "\n".join([str(table.table), *lines])
 
 
 def _columns(rows: Sequence[Row]) -> tuple[list[float], list[float]]:

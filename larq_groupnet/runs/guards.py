@@ -5,39 +5,47 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
+from larq_groupnet.data.base import Dataset
 from larq_groupnet.data.folders import FolderDataset
 from larq_groupnet.files import write_json
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
+from larq_groupnet.runs.identity import check_classes, read_classes, record_classes
+from larq_groupnet.runs.lock import holding, is_new
 from larq_groupnet.runs.snapshots import KEPT
+from larq_groupnet.version import __version__
 
 SPARE_BYTES = 2**26
 """Room for what is small: logs, the converted file, tables and pictures."""
 
 
-def check_folder(values: dict[str, Any], output_dir: Path, kind: str = "recipe") -> None:
+def check_folder(values: dict[str, Any], output_dir: Path, kind: str = "recipe") -> list[str]:
     """Sees whether an output folder is new, empty, or holds a run of the same recipe, or search.
+
+    The last phase of a run may get more epochs than it had.
 
     Args:
         values: What the run, or the search, is.
         output_dir: The folder.
         kind: Stem of the JSON file that says what the folder holds.
 
+    Returns:
+        Lines for the user: what will be other than before.
+
     Raises:
         RecipeError: If it holds something else; lists the differences.
     """
-    if not output_dir.exists() or (output_dir.is_dir() and not any(output_dir.iterdir())):
-        return
+    if is_new(output_dir):
+        return []
     before = output_dir / f"{kind}.json"
     if not before.is_file():
         raise RecipeError(
-            f"output_dir: expected a new or empty folder, or one with a run to go on with. "
+            f"output_dir: expected a new or empty folder, or one with a {kind} to resume. "
             f"Received: {output_dir}, which is in use. Name another one, or remove it."
         )
     try:
@@ -47,17 +55,30 @@ def check_folder(values: dict[str, Any], output_dir: Path, kind: str = "recipe")
             started = Recipe.from_dict(started).to_dict()
     except (LookupError, TypeError, ValueError) as error:
         raise RecipeError(
-            f"output_dir: expected a run that this version can go on with. Received: {before}, "
+            f"output_dir: expected a run that this version can resume. Received: {before}, "
             f"which it cannot read ({error}). Name another folder."
         ) from error
     old, new = (_flat(_plain(each)) for each in (started, values))
     changed = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    if kind == "recipe" and changed == [last := _last_epochs(values)] and old[last] < new[last]:
+        return [
+            f"{output_dir}: {last} was {old[last]} and is {new[last]}. The learning rate follows "
+            f"the schedule of {new[last]} epochs from here, so the weights are not those of a run "
+            f"that had {new[last]} from the start."
+        ]
     if changed:
         differences = ", ".join(f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in changed)
         raise RecipeError(
             f"output_dir: {output_dir} holds a run of another {kind} ({differences}). Give the "
-            "same options to go on with it, or name another folder."
+            "same options to resume it, or name another folder."
         )
+    return []
+
+
+def _last_epochs(values: dict[str, Any]) -> str:
+    """The dotted key of the epochs of the last phase that is trained."""
+    trained = [phase["name"] for phase in values["phases"] if phase["epochs"]]
+    return f"phases.{trained[-1]}.epochs"
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
@@ -110,7 +131,31 @@ def check_room(recipe: Recipe, output_dir: Path, parameters: int) -> None:
 
 
 @contextlib.contextmanager
-def naming_bad_files(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
+def claimed(
+    recipe: Recipe, output_dir: Path, classes: Sequence[str], parameters: int
+) -> Iterator[None]:
+    """Holds a run's folder, and writes what it is a run of.
+
+    Args:
+        recipe: What is to be trained.
+        output_dir: Where to.
+        classes: Of its dataset, in the order of their labels.
+        parameters: Of its network.
+
+    Raises:
+        RecipeError: If another process holds it, or as `check_folder` and `check_room`.
+        DatasetError: If the folder holds a run of other classes.
+    """
+    with holding(output_dir):
+        check_folder(recipe.to_dict(), output_dir)  # Another process may have come first.
+        check_classes(read_classes(output_dir), classes, f"the run in {output_dir}", recipe.dataset)
+        check_room(recipe, output_dir, parameters)
+        record_classes(output_dir, classes, __version__)
+        yield
+
+
+@contextlib.contextmanager
+def naming_bad_files(builder: Dataset) -> Iterator[None]:
     """Names the files when TensorFlow only says that an image cannot be decoded.
 
     Raises:

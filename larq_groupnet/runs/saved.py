@@ -3,96 +3,52 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
-from larq_groupnet.config import GroupNetConfig
-from larq_groupnet.data import augment
+from larq_groupnet.data import AUGMENTATIONS, augment
+from larq_groupnet.data.base import Dataset
+from larq_groupnet.data.images import mean_colour
 from larq_groupnet.data.mixing import Mixing
 from larq_groupnet.data.pipeline import (
     Pipeline,
     class_names,
-    mean_colour,
     open_dataset,
     prepare,
 )
 from larq_groupnet.data.rand_augment import rand_augment
 from larq_groupnet.deploy.fake_quant import FakeQuant, Int8Kernel
-from larq_groupnet.inference.full_image import FullImage
-from larq_groupnet.network.build import build, load_weights
-from larq_groupnet.recipes.recipe import Recipe, RecipeError
-from larq_groupnet.weights import packed
-
-RELEASE = ".safetensors"
-"""Ending of a release file."""
-
-LAST = "-last"
-"""Behind the name of a phase: the file with the weights of its last epoch."""
-
-_AUGMENTATIONS = {
-    "none": augment.unchanged,
-    "shift": augment.shift,
-    "cifar": augment.cifar,
-    "imagenet": augment.imagenet,
-}
+from larq_groupnet.errors import RecipeError
+from larq_groupnet.network import keras_ops  # noqa: F401 (Keras then knows its layers.)
+from larq_groupnet.recipes.recipe import Recipe
+from larq_groupnet.runs.source import LAST as LAST
+from larq_groupnet.runs.source import Source, find_source
 
 
 def load_run(
     path: str | Path, recipe: Recipe | None = None, size: tuple[int, int] | None = None
 ) -> tf.keras.Model:
-    """The network of an earlier run with its weights.
+    """A trained network with its weights.
 
     Args:
-        path: Folder of the run, for the best weights of its last phase that has any, a weights file
-            in it, or a release file (`.safetensors`).
-        recipe: What to build for an `.h5` that has no `recipe.json` beside it.
-        size: Height and width of the images that it is to read; `None` for the run's own.
+        path: As for `find_source`.
+        recipe: What to build for an `.h5` that nothing describes.
+        size: Height and width of the images that it is to read; `None` for its own.
 
     Raises:
-        RecipeError: If there are no such weights.
+        UserError: As `find_source` and `Source.load`.
     """
-    path = Path(path)
-    if path.suffix == RELEASE and path.is_file():
-        config = _sized(packed.read(path)[0].config, size)
-        return build(config, weights=path)
-    folder = path if path.is_dir() else path.parent
-    recipe = _recipe_of(folder) or recipe
-    if recipe is None:
-        raise RecipeError(
-            f"run: expected a folder that train.py has written, or a file in one. Received: {path}"
-        )
-    phases = [phase for phase in recipe.phases if phase.epochs]
-    files = {folder / f"{phase.name}.h5": phase for phase in phases}
-    if path.is_dir():
-        path = next((file for file in reversed(files) if file.is_file()), path)
-    last = {folder / f"{phase.name}{LAST}.h5": phase for phase in phases}
-    phase = (files | last).get(path)
-    binary = phase.binary if phase else recipe.model.binary
-    if not path.is_file():
-        raise RecipeError(
-            f"weights: expected one of {', '.join(file.name for file in files)} in a run's folder, "
-            f"or a weights file. Received: {path}"
-        )
-    if phase and phase.int8:
-        model = load_integers(folder / f"{phase.name}.keras")
-        if size not in (None, model.input_shape[1:3]):
-            raise RecipeError(
-                f"size: expected {model.input_shape[1:3]}, at which the ranges of the integers in "
-                f"{path} were measured; the weights of an earlier phase fit any. Received: {size}"
-            )
-    else:
-        model = build(_sized(recipe.model.replace(binary=binary), size), name=recipe.name)
-    load_weights(model, path)
-    return model
+    return find_source(path, recipe).sized(size).load()
 
 
-def load_integers(file: Path) -> tf.keras.Model:
-    """The network that a phase of integers starts from."""
+def load_model(file: str | Path) -> tf.keras.Model:
+    """A whole model that `Model.save` has written, as `.keras` or `.h5`, ready to predict.
+
+    It is `tf.keras.models.load_model` in a process that knows the layers of this package.
+    """
     parts = {"FakeQuant": FakeQuant, "Int8Kernel": Int8Kernel}
     return tf.keras.models.load_model(file, custom_objects=parts, compile=False)
 
@@ -105,42 +61,44 @@ def trained_recipe(path: str | Path, recipe: Recipe) -> Recipe:
         recipe: What holds where they say nothing.
 
     Returns:
-        That of the run; for a release file, `recipe` with its network, dataset and preprocessing.
+        That of the run; for other files, `recipe` with their network, dataset and preprocessing.
     """
-    path = Path(path)
-    if path.suffix == RELEASE and path.is_file():
-        metadata = packed.read(path)[0]
-        known = {
-            field: metadata.preprocessing[field]
-            for field in ("normalisation", "central_crop")
-            if field in metadata.preprocessing
-        }
-        return dataclasses.replace(recipe, model=metadata.config, dataset=metadata.dataset, **known)
-    return _recipe_of(path if path.is_dir() else path.parent) or recipe
+    source = find_source(path, recipe)
+    if source.recipe is not None:
+        return source.recipe
+    names = {"normalisation": "normalisation", "central_crop": "central_crop"}
+    names |= {"scales": "eval_scales", "flip": "eval_flip"}
+    known = {names[k]: v for k, v in source.preprocessing.items() if k in names}
+    return dataclasses.replace(
+        recipe, model=source.config, dataset=source.dataset or recipe.dataset, **known
+    )
 
 
-def _sized(config: GroupNetConfig, size: tuple[int, int] | None) -> GroupNetConfig:
-    if size is None:
-        return config
-    return config.replace(input_shape=(*size, config.input_shape[2]))
-
-
-def data_of_run(
-    path: str | Path, data_dir: Path, size: tuple[int, int] | None = None
-) -> tuple[Recipe, Pipeline]:
-    """The recipe of a run, and its dataset as its network reads it.
+def data_of(source: Source, data_dir: Path) -> Pipeline:
+    """The dataset of a trained network, as the network reads it.
 
     Args:
-        path: As for `load_run`.
+        source: The network.
         data_dir: Where datasets are kept.
-        size: As for `load_run`.
 
     Raises:
-        RecipeError: If there is no `recipe.json`.
+        RecipeError: If it is not known what it was trained on, or how images were normalised.
     """
-    _, recipe = _folder_of(path)
-    recipe = dataclasses.replace(recipe, model=_sized(recipe.model, size))
-    return recipe, pipeline_of(recipe, prepare(recipe.dataset, data_dir, recipe.on_bad_image))
+    normalisation = source.preprocessing.get("normalisation")
+    if not source.dataset or normalisation is None:
+        raise RecipeError(
+            f"samples: expected a network that says which dataset and normalisation it was trained "
+            f"with. Received: {source.weights}, which does not."
+        )
+    on_bad_image = source.recipe.on_bad_image if source.recipe else "error"
+    height, width, _ = source.config.input_shape
+    return Pipeline(
+        prepare(source.dataset, data_dir, on_bad_image),
+        (height or 0, width or 0),
+        source.recipe.batch_size if source.recipe else 1,
+        normalisation=normalisation,
+        central_crop=source.preprocessing.get("central_crop", 1.0),
+    )
 
 
 class EvalData(Protocol):
@@ -166,50 +124,30 @@ def first_images(data: EvalData, role: str, count: int) -> np.ndarray:
     return images
 
 
-def describe_run(path: str | Path, data_dir: Path) -> dict[str, Any]:
-    """What has to be known to use a run's network: `classes` by name, and `preprocessing`.
+def describe(source: Source, data_dir: str | Path) -> dict[str, Any]:
+    """What has to be known to use a network: `classes` by name, and `preprocessing`.
 
     Args:
-        path: As for `load_run`.
-        data_dir: Where datasets are kept. The names come from the run's results, or from the
-            dataset if the run is not finished.
+        source: The network.
+        data_dir: Where datasets are kept. Of a run of an older version that is not finished, the
+            names come from its dataset.
 
     Raises:
-        RecipeError: If there is no `recipe.json`.
         DatasetError: If the dataset is needed and cannot be opened.
     """
-    folder, recipe = _folder_of(path)
-    if (folder / "results.json").is_file():
-        keras = json.loads((folder / "results.json").read_text())["keras"]
-        names = list(keras["iou"] if "iou" in keras else keras["recall"])
-    else:
+    names = list(source.classes)
+    if not names and source.recipe is not None:
+        recipe = source.recipe
         names = class_names(open_dataset(recipe.dataset, data_dir, recipe.on_bad_image))
-    return {"classes": names, "preprocessing": recipe.preprocessing()}
+    return {"classes": names, "preprocessing": dict(source.preprocessing)}
 
 
-def _folder_of(path: str | Path) -> tuple[Path, Recipe]:
-    """The folder of a run, given it or a file in it, and its recipe."""
-    folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    recipe = _recipe_of(folder)
-    if recipe is None:
-        raise RecipeError(f"run: expected a recipe.json in {folder}. Received: none")
-    return folder, recipe
+def describe_run(path: str | Path, data_dir: str | Path) -> dict[str, Any]:
+    """`describe` of what `find_source` finds."""
+    return describe(find_source(path), data_dir)
 
 
-def _recipe_of(folder: Path) -> Recipe | None:
-    file = folder / "recipe.json"
-    return Recipe.from_dict(json.loads(file.read_text())) if file.is_file() else None
-
-
-def test_images(recipe: Recipe, data: Pipeline) -> tuple[tf.data.Dataset, FullImage | None]:
-    """The test set as `evaluate` takes it: batches, or full images and how to look at them."""
-    if data.target == "label":
-        return data.eval_batches("test"), None
-    view = FullImage(data.size, recipe.normalisation, recipe.eval_scales, recipe.eval_flip)
-    return data.full_images("test"), view
-
-
-def pipeline_of(recipe: Recipe, builder: tfds.core.DatasetBuilder) -> Pipeline:
+def pipeline_of(recipe: Recipe, builder: Dataset) -> Pipeline:
     """The input pipeline that a recipe describes."""
     height, width, _ = recipe.model.input_shape
     return Pipeline(
@@ -225,10 +163,9 @@ def pipeline_of(recipe: Recipe, builder: tfds.core.DatasetBuilder) -> Pipeline:
 
 
 def _augmentation(recipe: Recipe) -> augment.Augmentation:
-    if recipe.augmentation == "colour":
-        chosen = augment.colour(recipe.colour_jitter)
-    elif recipe.augmentation == "segmentation":
-        chosen = augment.segmentation(mean_colour(recipe.normalisation), recipe.base_size)
-    else:
-        chosen = _AUGMENTATIONS[recipe.augmentation]
+    chosen = AUGMENTATIONS[recipe.augmentation].with_options(
+        colour_jitter=recipe.colour_jitter,
+        base_size=recipe.base_size,
+        mean=mean_colour(recipe.normalisation),
+    )
     return rand_augment(chosen, *recipe.rand_augment) if recipe.rand_augment else chosen

@@ -1,14 +1,13 @@
-"""Snapshots of a run, from which it goes on to the very same weights after any interruption."""
+"""Snapshots of a run, from which it resumes to the very same weights after any interruption."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
-import shutil
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -17,10 +16,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from larq_groupnet.recipes.recipe import Interrupted, RecipeError
+from larq_groupnet.errors import Interrupted, RecipeError
 
 KEPT = 2
 """Snapshots kept: the last one and, should that be damaged, the one before it."""
+
+_NAME = "snapshot"
+_POSITION = "position/.ATTRIBUTES/VARIABLE_VALUE"
+_AGREE_EVERY = 8
+"""Steps after which the workers of a run ask each other for signals."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Position:
         step: Steps of the next epoch that are finished.
         best: Best value of the headline metric in this phase so far, if any.
         history: Content of `history.csv`.
-        metrics: State of Keras' metrics within an unfinished epoch.
+        metrics: State of Keras' metrics within an unfinished epoch, summed over replicas.
+        classes: What is learned, in the order of the labels; empty if the names are not known.
     """
 
     phase: str
@@ -42,13 +47,15 @@ class Position:
     best: float | None = None
     history: str = ""
     metrics: list[list[Any]] = dataclasses.field(default_factory=list)
+    classes: list[str] = dataclasses.field(default_factory=list)
 
 
 class Snapshots:
-    """The folder of a run's snapshots.
+    """The folder of a run's snapshots, kept by TensorFlow's `CheckpointManager`.
 
-    Each is a folder of its own with TensorFlow's checkpoint, the position, and the SHA-256 of every
-    file. It is written under another name and renamed when it is whole.
+    A snapshot is a checkpoint of the model, the optimizer, the random generators and the position.
+    TensorFlow stores a checksum of every tensor. Those of earlier versions, a folder each, are read
+    too.
 
     Args:
         folder: Where they lie.
@@ -63,23 +70,19 @@ class Snapshots:
         Raises:
             OSError: If it cannot be written; the snapshots before are still there.
         """
-        path = self.folder / f"{position.epoch:05d}-{position.step:06d}"
-        temporary = self.folder / f".{path.name}.partial"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        checkpoint = _checkpoint(model)
+        content = tf.Variable(json.dumps(dataclasses.asdict(position)), trainable=False)
+        checkpoint = tf.train.Checkpoint(position=content, **_state(model))
+        manager = tf.train.CheckpointManager(
+            checkpoint, str(self.folder), max_to_keep=KEPT, checkpoint_name=_NAME
+        )
+        number = position.epoch * 10**6 + position.step
         try:
-            checkpoint.write(str(temporary / "state"))
+            manager.save(number)
         except tf.errors.OpError as error:  # A full disk, for one.
-            shutil.rmtree(temporary, ignore_errors=True)
+            for left in self.folder.glob(f"{_NAME}-{number}*"):
+                left.unlink(missing_ok=True)
+            path = self.folder / f"{_NAME}-{number}"
             raise OSError(f"the snapshot {path} cannot be written: {error.message}") from error
-        (temporary / "position.json").write_text(json.dumps(dataclasses.asdict(position)))
-        sums = {file.name: _sha256(file) for file in sorted(temporary.iterdir())}
-        (temporary / "sha256.json").write_text(json.dumps(sums))
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.rename(path)
-        for old in self._paths()[:-KEPT]:
-            shutil.rmtree(old)
 
     def last(self) -> tuple[Position, Path] | None:
         """The newest snapshot that is whole, and where it lies; a damaged one is named.
@@ -89,13 +92,14 @@ class Snapshots:
         """
         paths = self._paths()
         for path in reversed(paths):
-            fault = _fault(path)
-            if fault is None:
-                return Position(**json.loads((path / "position.json").read_text())), path
-            print(f"Snapshot {path} is damaged ({fault}); going back.", file=sys.stderr)
+            try:
+                return _read(path), path
+            except (OSError, ValueError, LookupError, tf.errors.OpError) as error:
+                reason = str(error).splitlines()[0]
+                print(f"Snapshot {path} is damaged ({reason}); going back.", file=sys.stderr)
         if paths:
             raise RecipeError(
-                f"output_dir: expected a snapshot to go on from. Received: {len(paths)} in "
+                f"output_dir: expected a snapshot to resume from. Received: {len(paths)} in "
                 f"{self.folder}, all damaged. Remove the folder of the run and start again."
             )
         return None
@@ -103,23 +107,46 @@ class Snapshots:
     @staticmethod
     def restore(model: tf.keras.Model, path: Path) -> None:
         """Puts a snapshot into a compiled model of the same phase."""
-        checkpoint = _checkpoint(model)
-        checkpoint.read(str(path / "state")).assert_existing_objects_matched()
+        checkpoint = tf.train.Checkpoint(**_state(model))
+        checkpoint.read(_prefix(path)).assert_existing_objects_matched()
 
     def _paths(self) -> list[Path]:
-        return sorted(self.folder.glob("[0-9]*"))
+        earlier = sorted(self.folder.glob("[0-9]*-[0-9]*/"))
+        state = tf.train.get_checkpoint_state(str(self.folder))
+        return [*earlier, *map(Path, state.all_model_checkpoint_paths if state else ())]
 
 
-def _checkpoint(model: tf.keras.Model) -> tf.train.Checkpoint:
+def _state(model: tf.keras.Model) -> dict[str, Any]:
     """All that changes in training. Keras leaves out where dropout is in its random numbers."""
     dropouts = [x for x in model.layers if isinstance(x, tf.keras.layers.Dropout)]
     drawn = {x.name: x._random_generator._generator for x in dropouts}
     known = {name: generator for name, generator in drawn.items() if generator is not None}
-    return tf.train.Checkpoint(model=model, optimizer=model.optimizer, random=known)
+    return {"model": model, "optimizer": model.optimizer, "random": known}
+
+
+def _prefix(path: Path) -> str:
+    """The checkpoint of a snapshot; an earlier version had a folder for each."""
+    return str(path / "state" if path.is_dir() else path)
+
+
+def _read(path: Path) -> Position:
+    """The position of a snapshot, after every tensor of it was read and so its checksum compared.
+
+    Raises:
+        OSError, ValueError, LookupError, tf.errors.OpError: If it is damaged.
+    """
+    reader = tf.train.load_checkpoint(_prefix(path))
+    for name in reader.get_variable_to_shape_map():
+        reader.get_tensor(name)
+    if path.is_dir():
+        return Position(**json.loads((path / "position.json").read_text()))
+    return Position(**json.loads(reader.get_tensor(_POSITION)))
 
 
 class SnapshotCallback(tf.keras.callbacks.Callback):
     """Saves after each epoch, and at the end of a step once a signal has come.
+
+    With several workers a signal to one of them stops all at the same step.
 
     Args:
         snapshots: Where to save.
@@ -127,10 +154,17 @@ class SnapshotCallback(tf.keras.callbacks.Callback):
         start: Where this call of `fit` starts.
         best: Knows the best value so far.
         history: The `history.csv`.
+        strategy: Where the run computes.
     """
 
     def __init__(
-        self, snapshots: Snapshots, stop: StopSignal, start: Position, best: Any, history: Path
+        self,
+        snapshots: Snapshots,
+        stop: StopSignal,
+        start: Position,
+        best: Any,
+        history: Path,
+        strategy: tf.distribute.Strategy,
     ):
         super().__init__()
         self.snapshots = snapshots
@@ -138,44 +172,92 @@ class SnapshotCallback(tf.keras.callbacks.Callback):
         self.start = start
         self.best = best
         self.history = history
-        self.epoch = start.epoch
-        self.step = 0
+        self.epoch, self.first_step, self.asked_at = start.epoch, 0, 0
+        self.workers = _Workers(strategy)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Keras has just reset its metrics; in an epoch that was cut in two they go on."""
-        self.epoch, self.step = epoch, 0
+        self.epoch, self.first_step, self.asked_at = epoch, 0, 0
         if epoch == self.start.epoch and self.start.step:
-            self.step = self.start.step
+            self.first_step = self.start.step
             for metric, values in zip(self.model.metrics, self.start.metrics, strict=True):
                 for variable, value in zip(metric.variables, values, strict=True):
-                    variable.assign(np.array(value, variable.dtype.as_numpy_dtype))
+                    self.workers.assign_sum(variable, value)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Stops here if it was asked for."""
-        self.step += 1
-        # After the last step there is nothing to go on with but the validation.
-        if self.stop.signum is not None and batch + 1 < self.params["steps"]:
+        """Stops here if it was asked for. After the last step only the validation is left."""
+        steps = batch + 1
+        if steps < self.params["steps"] and self._asked(steps):
             state = [[v.numpy().tolist() for v in m.variables] for m in self.model.metrics]
-            self._save(self.epoch, self.step, state)
-            self.stop.raise_interrupted(f"epoch {self.epoch + 1}, step {self.step}")
+            step = self.first_step + steps
+            self._save(self.epoch, step, state)
+            self.stop.raise_interrupted(f"epoch {self.epoch + 1}, step {step}")
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         """Stops here if it was asked for; the epoch will be repeated."""
-        if self.stop.signum is not None:
+        if self.stop.signum is not None and not self.workers.several:
             self.stop.raise_interrupted(f"the end of epoch {self.epoch}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Saves."""
         self._save(epoch + 1, 0, [])
+        if self.workers.several and self.workers.any(self.stop):
+            self.stop.raise_interrupted(f"the end of epoch {epoch + 1}")
+
+    def _asked(self, steps: int) -> bool:
+        if not self.workers.several:
+            return self.stop.signum is not None
+        if steps - self.asked_at < _AGREE_EVERY:
+            return False
+        self.asked_at = steps
+        return self.workers.any(self.stop)
 
     def _save(self, epoch: int, step: int, metrics: list[list[Any]]) -> None:
         text = self.history.read_text() if self.history.exists() else ""
-        position = Position(self.start.phase, epoch, step, self.best.value, text, metrics)
+        position = dataclasses.replace(
+            self.start, epoch=epoch, step=step, best=self.best.value, history=text, metrics=metrics
+        )
         self.snapshots.save(self.model, position)
+
+
+class _Workers:
+    """The processes of a run, which have to act at the same step."""
+
+    def __init__(self, strategy: tf.distribute.Strategy):
+        self.strategy = strategy
+        resolver = strategy.cluster_resolver
+        spec = resolver.cluster_spec().as_dict() if resolver is not None else {}
+        self.several = len(spec.get("worker", ())) > 1
+        self.first = not self.several or resolver.task_id == 0
+        self._total = tf.function(self._sum)
+
+    def any(self, stop: StopSignal) -> bool:
+        """True if a signal has come to any of them; all must ask at the same time."""
+        own = float(stop.signum is not None)
+        if not self._total(tf.constant(own)).numpy():
+            return False
+        stop.signum = stop.signum or signal.SIGTERM
+        return True
+
+    def _sum(self, value: tf.Tensor) -> tf.Tensor:
+        each = self.strategy.run(lambda own: own, args=(value,))
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None)
+
+    def assign_sum(self, variable: tf.Variable, value: Any) -> None:
+        """Gives a variable of which every replica has a part the sum `value`.
+
+        TensorFlow would divide it by the replicas, which whole numbers do not survive.
+        """
+        parts = self.strategy.experimental_local_results(variable)
+        for number, part in enumerate(parts):
+            mine = np.array(value, part.dtype.as_numpy_dtype)
+            part.assign(mine if self.first and number == 0 else np.zeros_like(mine))
 
 
 class StopSignal:
     """Remembers SIGINT or SIGTERM, so that a run can stop where nothing is lost.
+
+    Only the main thread of a process can take signals: a run in another thread leaves them alone.
 
     Args:
         output_dir: Of the run, for the message.
@@ -188,12 +270,8 @@ class StopSignal:
     @contextlib.contextmanager
     def watching(self) -> Iterator[StopSignal]:
         """Takes both signals; a second one of a kind acts at once."""
-        before = {s: signal.signal(s, self._remember) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with _handling(self._remember):
             yield self
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
@@ -203,19 +281,15 @@ class StopSignal:
             self._remember(signum, frame)
             self.raise_interrupted("once, outside training")
 
-        before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with _handling(stop):
             yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
 
     def raise_interrupted(self, where: str) -> None:
         """Ends the run."""
         assert self.signum is not None
         name = signal.Signals(self.signum).name
         raise Interrupted(
-            f"stopped by {name} at {where}; everything up to there is saved. Go on with the same "
+            f"stopped by {name} at {where}; everything up to there is saved. Resume with the same "
             f"command and --output_dir {self.output_dir}",
             self.signum,
         )
@@ -225,18 +299,15 @@ class StopSignal:
         signal.signal(signum, signal.SIG_DFL)
 
 
-def _fault(path: Path) -> str | None:
-    """What is wrong with a snapshot."""
+@contextlib.contextmanager
+def _handling(handler: Any) -> Iterator[None]:
+    """SIGINT and SIGTERM go to `handler`, if this is the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        sums = json.loads((path / "sha256.json").read_text())
-        for name, expected in sums.items():
-            if _sha256(path / name) != expected:
-                return f"{name} has changed"
-    except (OSError, ValueError) as error:
-        return str(error)
-    return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        yield
+    finally:
+        for signum, earlier in before.items():
+            signal.signal(signum, earlier)

@@ -1,170 +1,238 @@
-"""What a network is trained for: its loss, its metrics, and how a trained one is judged."""
+"""A task: all that differs between one kind of prediction and another, in one place."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
-import numpy as np
-import tensorflow as tf
+from larq_groupnet.errors import ConfigError
+from larq_groupnet.network.kinds import HEADS
+from larq_groupnet.registries import Registry
 
-from larq_groupnet.config import DENSE_HEADS, GroupNetConfig
-from larq_groupnet.data import VOID
-from larq_groupnet.tasks.metrics import BOUNDARY_TOLERANCE, IntegerMeanIoU, SegmentationCounts
-from larq_groupnet.training.evaluate import LabelCounts
+if TYPE_CHECKING:  # Recipes ask a task what it allows, before TensorFlow is loaded.
+    import numpy as np
+    import tensorflow as tf
 
-Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    from larq_groupnet.network.config import GroupNetConfig
+    from larq_groupnet.tasks.losses import Spec
+
+task: Registry[type[Task]] = Registry("task", ConfigError)
+
+
+class Tally(Protocol):
+    """Counts over any number of batches."""
+
+    def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """The metrics by name; those of each class by class name."""
+
+
+class Thresholds(NamedTuple):
+    """How far a converted file may differ from Keras on the test set."""
+
+    agreement: float
+    """Least share of predictions that are the same."""
+    gap: float
+    """Largest difference of the headline metric."""
 
 
 class Task:
-    """One kind of prediction, of `num_classes` classes.
+    """One kind of prediction. A subclass with `@task(NAME)` is all that a new one needs.
+
+    The heads of the network that predict it name it, see `larq_groupnet.network.kinds.head`.
+
+    Args:
+        num_classes: Classes, or values, of a prediction.
+        from_logits: True if the network ends without softmax; `None` for what its head does by
+            itself.
 
     Attributes:
-        headline: The metric that chooses the best epoch and stands first in tables.
-        unit: What is classified, in the plural.
-        loss_name: What the loss is the mean of.
-        from_logits: Whether the network ends without softmax.
+        targets: Features of a dataset that hold the truth; the first that a dataset has is taken.
+        mixes: True if images can be blended, or their content changed at will (mixup, CutMix,
+            RandAugment).
+        dense: True if every pixel is predicted. Test images are then judged at their own size.
+        headline: The metric that chooses the best epoch and stands first in tables. Higher is
+            better.
+        labels: Metric -> its name in tables and pictures, in the order of a table.
+        class_labels: Likewise, of the metrics that each class has.
+        unit: What is predicted, in the plural.
+        loss_title: Name of the loss in pictures.
+        default_loss: Name of a registered loss.
+        gives_logits: True if its heads end without softmax, unless told otherwise.
         void: The label that counts nowhere.
+        thresholds: Of the converted file.
+        num_pictures: Test images in the picture of predictions.
     """
 
+    targets: ClassVar[tuple[str, ...]] = ()
+    mixes: ClassVar[bool] = False
+    dense: ClassVar[bool] = True
     headline: ClassVar[str]
-    unit: ClassVar[str]
-    loss_name: ClassVar[str]
-    from_logits: ClassVar[bool]
-    void: ClassVar[int]
+    labels: ClassVar[Mapping[str, str]] = {}
+    class_labels: ClassVar[Mapping[str, str]] = {}
+    unit: ClassVar[str] = "pixels"
+    loss_title: ClassVar[str] = "Loss"
+    default_loss: ClassVar[str] = "cross_entropy"
+    gives_logits: ClassVar[bool] = True
+    void: ClassVar[int] = -1
+    thresholds: ClassVar[Thresholds] = Thresholds(agreement=0.998, gap=0.002)
+    num_pictures: ClassVar[int] = 12
 
-    def __init__(self, num_classes: int):
+    def __init__(self, num_classes: int, from_logits: bool | None = None):
         self.num_classes = num_classes
+        self.from_logits = self.gives_logits if from_logits is None else from_logits
 
-    def loss(self, label_smoothing: float) -> Loss:
-        """Mean cross-entropy over everything that is not void.
+    @property
+    def name(self) -> str:
+        """The name that the task is registered under."""
+        return next(name for name, kind in task.items() if isinstance(self, kind))
+
+    def loss(
+        self, label_smoothing: float = 0.0, spec: Spec = ""
+    ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+        """The mean loss over everything that is not void, for `model.compile`.
 
         Args:
             label_smoothing: Share of the target that is spread evenly over the classes.
+            spec: A registered loss; `""` for `default_loss`.
 
-        Returns:
-            A function of truths and scores. Truths are integers, or `float32` shares of each class
-            of the scores' shape, as mixup makes them.
+        Raises:
+            RecipeError: If there is no such loss.
         """
+        from larq_groupnet.tasks import losses
 
-        def cross_entropy(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-            target = truth = tf.convert_to_tensor(truth)
-            if not truth.dtype.is_floating:
-                # Keras gives labels an axis of length 1.
-                truth = tf.reshape(tf.cast(truth, tf.int32), tf.shape(scores)[:-1])
-                target = tf.one_hot(truth, self.num_classes, dtype=scores.dtype)
-            each = tf.keras.losses.categorical_crossentropy(
-                target, scores, from_logits=self.from_logits, label_smoothing=label_smoothing
-            )
-            return self.mean(each, truth)
+        each = losses.call(spec or self.default_loss)
 
-        return cross_entropy
+        def mean_loss(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+            scores = _with_values(scores)
+            target = self.target(truth, scores, label_smoothing)
+            return self.mean(each(self, target, scores), truth)
+
+        return mean_loss
+
+    def target(self, truth: tf.Tensor, scores: tf.Tensor, label_smoothing: float) -> tf.Tensor:
+        """The truth as a loss compares it with scores: the share of each class.
+
+        Args:
+            truth: Integers, or `float32` shares of each class as mixup makes them.
+            scores: `(batch, ..., classes)`.
+            label_smoothing: See `loss`.
+        """
+        import tensorflow as tf
+
+        target = tf.convert_to_tensor(truth)
+        if not target.dtype.is_floating:
+            # Keras gives labels an axis of length 1.
+            target = tf.reshape(tf.cast(target, tf.int32), tf.shape(scores)[:-1])
+            target = tf.one_hot(target, self.num_classes, dtype=scores.dtype)
+        if not label_smoothing:
+            return target
+        spread = tf.constant(label_smoothing, scores.dtype)
+        return target * (1.0 - spread) + spread / tf.cast(self.num_classes, scores.dtype)
+
+    def counted(self, truth: tf.Tensor, each: tf.Tensor) -> tf.Tensor:
+        """1 for each prediction that counts and 0 for void, of the shape and type of `each`."""
+        import tensorflow as tf
+
+        truth = tf.convert_to_tensor(truth)
+        if truth.dtype.is_floating:
+            return tf.ones_like(each)
+        return tf.cast(tf.reshape(truth, tf.shape(each)) != self.void, each.dtype)
 
     def mean(self, each: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
-        """The mean over everything that is not void.
+        """The mean over everything that counts on all replicas; see `replicas.mean`.
 
         Args:
             each: One value per prediction, `(batch,)` or `(batch, height, width)`.
             truth: Labels or class maps; or the share of each class, where nothing is void.
         """
-        truth = tf.convert_to_tensor(truth)
-        if truth.dtype.is_floating:
-            return tf.reduce_mean(each)
-        counted = tf.cast(tf.reshape(truth, tf.shape(each)) != self.void, each.dtype)
-        return tf.math.divide_no_nan(tf.reduce_sum(each * counted), tf.reduce_sum(counted))
+        from larq_groupnet.tasks import replicas
+
+        return replicas.mean(each, self.counted(truth, each))
+
+    def log_probabilities(self, scores: tf.Tensor) -> tf.Tensor:
+        """The logarithm of each class's probability, from what the network gives."""
+        import tensorflow as tf
+
+        if self.from_logits:
+            return tf.nn.log_softmax(scores)
+        return tf.math.log(tf.maximum(scores, 1e-30))
+
+    def measure(self, truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+        """What `headline` is the mean of: a value for each prediction that counts.
+
+        A task whose metric is no mean has `metrics` and `tally` of its own instead.
+        """
+        raise NotImplementedError
 
     def metrics(self) -> list[tf.keras.metrics.Metric]:
         """What Keras reports while training; one of them is called `headline`."""
-        raise NotImplementedError
+        import tensorflow as tf
 
-    def counts(self) -> Any:
-        """An empty tally for `add`, with `to_dict(class_names)`."""
-        raise NotImplementedError
+        def measure(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+            return self.measure(truth, _with_values(scores))
 
-    @staticmethod
-    def add(counts: Any, truth: Any, scores: Any) -> None:
-        """Adds one batch to a tally."""
-        raise NotImplementedError
+        return [tf.keras.metrics.MeanMetricWrapper(measure, name=self.headline)]
 
+    def tally(self) -> Tally:
+        """An empty tally."""
+        from larq_groupnet.tasks.tallies import MeanTally
 
-class Classification(Task):
-    """Images to probabilities `(batch, num_classes)`; labels `(batch,) int32`."""
-
-    headline = "accuracy"
-    unit = "images"
-    loss_name = "image"
-    from_logits = False
-    void = -1
-
-    def metrics(self) -> list[tf.keras.metrics.Metric]:
-        """Top-1 accuracy, and top-5 where there are more than five classes."""
-        wrapped = tf.keras.metrics.MeanMetricWrapper
-        found: list[tf.keras.metrics.Metric] = [wrapped(_accuracy, name="accuracy")]
-        if self.num_classes > 5:
-            found.append(wrapped(_top5, name="top5"))
-        return found
-
-    def counts(self) -> LabelCounts:
-        """Counts of images."""
-        return LabelCounts(self.num_classes)
+        return MeanTally(self.headline, self.measure)
 
     @staticmethod
-    def add(counts: LabelCounts, truth: np.ndarray, scores: np.ndarray) -> None:
-        """Adds labels `(batch,)` and probabilities `(batch, num_classes)`."""
-        counts.add(truth, scores)
+    def add(tally: Any, truth: Any, scores: Any) -> None:
+        """Adds a batch, or lists of images of several sizes, to a tally."""
+        tally.add(truth, scores)
 
+    def same(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Where two scores of one image mean the same prediction, one truth value each."""
+        return one.argmax(-1) == other.argmax(-1)
 
-class Segmentation(Task):
-    """Images to logits `(batch, height, width, num_classes)`; class maps without the last axis."""
-
-    headline = "miou"
-    unit = "pixels"
-    loss_name = "pixel"
-    from_logits = True
-    void = VOID
-
-    def metrics(self) -> list[tf.keras.metrics.Metric]:
-        """Mean IoU, void left out."""
-        return [IntegerMeanIoU(self.num_classes, ignore=VOID, name="miou")]
-
-    def counts(self) -> SegmentationCounts:
-        """Counts of pixels, and of boundary pixels."""
-        return SegmentationCounts(
-            self.num_classes, ignore=VOID, boundary_tolerance=BOUNDARY_TOLERANCE
-        )
-
-    @staticmethod
-    def add(
-        counts: SegmentationCounts, truth: Iterable[np.ndarray], scores: Iterable[np.ndarray]
+    def draw(
+        self,
+        images: Sequence[np.ndarray],
+        truths: Sequence[np.ndarray],
+        scores: Sequence[np.ndarray],
+        class_names: Sequence[str],
+        path: Path,
+        title: str,
     ) -> None:
-        """Adds class maps `(height, width)`, each of its own size, and their scores."""
-        for classes, values in zip(truth, scores, strict=True):
-            counts.add(classes, values.argmax(-1))
+        """Draws what a network predicts. Nothing, unless a task says how.
+
+        Args:
+            images: `(height, width, channels) uint8`.
+            truths: Labels `()` or maps `(height, width)`.
+            scores: Of each image, as the network gives them.
+            class_names: One per class.
+            path: PNG to write.
+            title: Line above the picture.
+        """
 
 
-def _accuracy(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    return tf.keras.metrics.sparse_categorical_accuracy(_labels(truth, scores), scores)
-
-
-def _top5(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    return tf.keras.metrics.sparse_top_k_categorical_accuracy(_labels(truth, scores), scores, 5)
-
-
-def _labels(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    """The class with the largest share where images are mixed; Keras makes all truths float."""
-    mixed = truth.shape.rank == scores.shape.rank and truth.shape[-1] == scores.shape[-1]
-    return tf.argmax(truth, -1) if mixed else truth
+def _with_values(scores: tf.Tensor) -> tf.Tensor:
+    """The scores of pixels with their last axis, which Keras takes away if it has length 1."""
+    return scores[..., None] if len(scores.shape) == 3 else scores
 
 
 def task_of(config: GroupNetConfig) -> Task:
-    """The task that a head is for.
+    """The task that the head of a network is for.
 
     Raises:
-        ValueError: If the network has no head.
+        ConfigError: If the network has no head, or one of a task that is not registered.
     """
-    if config.head == "classifier":
-        return Classification(config.num_classes)
-    if config.head in DENSE_HEADS:
-        return Segmentation(config.num_classes)
-    choices = ", ".join(("classifier", *DENSE_HEADS))
-    raise ValueError(f"head: expected one of {choices}. Received: {config.head!r}")
+    return kind_of(config.head)(config.num_classes, config.gives != "probabilities")
+
+
+def kind_of(head: str | None) -> type[Task]:
+    """The class of the task that a head is for; errors as of `task_of`."""
+    if head is None:
+        raise ConfigError(f"head: expected one of {', '.join(HEADS)}. Received: None")
+    return task.find(HEADS.find(head).task)
+
+
+def kind_in(results: Mapping[str, Any]) -> type[Task]:
+    """The class of the task of a `results.json`; earlier ones name only its unit."""
+    if "task" in results:
+        return task.find(results["task"])
+    return next(kind for kind in task.values() if kind.unit == results["unit"])

@@ -11,15 +11,13 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
+from larq_groupnet.errors import TrainingError
 from larq_groupnet.files import replacing
 from larq_groupnet.network.layers import Aggregate, SoftGate
 from larq_groupnet.network.quantizers import has_latent_kernel
+from larq_groupnet.weights.keras_files import describe
 
 Logs = Mapping[str, Any] | None
-
-
-class TrainingError(ArithmeticError):
-    """Training diverged. Says where, and what to change."""
 
 
 class PhaseCSVLogger(tf.keras.callbacks.CSVLogger):
@@ -46,10 +44,20 @@ class BestWeights(tf.keras.callbacks.Callback):
         metric: Name of the metric, without `val_`.
         best: The highest value so far, when a run goes on.
         averaged: Whether the optimizer averages weights.
+        description: What the files say of themselves.
     """
 
-    def __init__(self, path: Path, last: Path, metric: str, best: float | None, averaged: bool):
+    def __init__(
+        self,
+        path: Path,
+        last: Path,
+        metric: str,
+        best: float | None,
+        averaged: bool,
+        description: Mapping[str, Any],
+    ):
         super().__init__()
+        self.description = description
         self.path = path
         self.last = last
         self.metric = metric
@@ -67,6 +75,8 @@ class BestWeights(tf.keras.callbacks.Callback):
         """Saves, and puts the trained weights back."""
         with replacing(self.last) as temporary:
             self.model.save_weights(temporary)
+            if self.description:
+                describe(temporary, self.description)
         value = float((logs or {})[f"val_{self.metric}"])
         if self.value is None or value > self.value:
             self.value = value

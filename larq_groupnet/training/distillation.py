@@ -10,10 +10,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from larq_groupnet.data.pipeline import normalise, pixels_of
+from larq_groupnet.data.images import normalise, pixels_of
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.recipes.recipe import Phase, Recipe, RecipeError, unknown
+from larq_groupnet.runs.identity import check_classes
 from larq_groupnet.runs.saved import load_run, trained_recipe
+from larq_groupnet.runs.source import find_source
 from larq_groupnet.tasks.task import Task
 
 LARQ_ZOO = "larq_zoo:"
@@ -65,6 +67,18 @@ def load_teacher(recipe: Recipe) -> Teacher:
             )
     model.trainable = False
     return teacher
+
+
+def check_teacher(recipe: Recipe, classes: Sequence[str]) -> None:
+    """Sees whether a teacher has learned the classes of the student's dataset, before it is built.
+
+    Raises:
+        DatasetError: If their names or their order differ.
+        UserError: If there is no such teacher.
+    """
+    name = recipe.teacher
+    if not name.startswith(LARQ_ZOO):
+        check_classes(find_source(name).classes, classes, f"the teacher {name}", recipe.dataset)
 
 
 def _larq_zoo(name: str, shape: tuple[int | None, ...]) -> tf.keras.Model:

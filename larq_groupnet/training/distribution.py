@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
+from typing import Protocol, TypeAlias
 
 import tensorflow as tf
 
 from larq_groupnet.recipes.recipe import RecipeError, unknown
+from larq_groupnet.runs.saved import EvalData
+
+InputContext: TypeAlias = tf.distribute.InputContext
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 PEER_TIMEOUT = 30
 """Seconds after which a worker takes another one, of which it hears nothing, for dead."""
+
+
+class TrainingData(EvalData, Protocol):
+    """Gives the batches from any point of a run on; `Pipeline` is one."""
+
+    def train_batches(
+        self,
+        steps_per_epoch: int,
+        first_epoch: int = 0,
+        first_step: int = 0,
+        context: tf.distribute.InputContext | None = None,
+    ) -> tf.data.Dataset:
+        """Endless batches, from a step of an epoch on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,16 +70,28 @@ def open_strategy(name: str) -> tf.distribute.Strategy:
     if name == "one_device":
         return tf.distribute.get_strategy()
     if name == "mirrored":
-        return tf.distribute.MirroredStrategy()
+        return _mirrored()
     if name == "multi_worker":
         _check_cluster()
-        options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=PEER_TIMEOUT)
-        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+        return _multi_worker()
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
     except (ValueError, tf.errors.OpError) as error:
         raise RecipeError(f"strategy: expected a TPU. TensorFlow says: {error}") from error
     return tf.distribute.TPUStrategy(resolver)
+
+
+# One of each in a process: the collective operations of a second one would be numbered like those
+# of the first, and TensorFlow takes them for the same.
+@functools.cache
+def _mirrored() -> tf.distribute.Strategy:
+    return tf.distribute.MirroredStrategy()
+
+
+@functools.cache
+def _multi_worker() -> tf.distribute.Strategy:
+    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=PEER_TIMEOUT)
+    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
 
 
 def _check_cluster() -> None:
@@ -99,3 +129,61 @@ def check_batch(batch_size: int, strategy: tf.distribute.Strategy) -> None:
             f"batch_size: expected a multiple of the {replicas} replicas, because it is the number "
             f"of images of a step on all of them. Received: {batch_size}"
         )
+
+
+def training_share(
+    data: TrainingData, steps_per_epoch: int, epoch: int, step: int, context: InputContext
+) -> tf.data.Dataset:
+    """This worker's share of every batch, cut into parts for its replicas.
+
+    Images are mixed within the share of a worker, before it is cut.
+    """
+    workers = context.num_input_pipelines
+    whole = InputContext(workers, context.input_pipeline_id, workers)
+    share = data.train_batches(steps_per_epoch, epoch, step, whole)
+    replicas = context.num_replicas_in_sync // workers
+    if replicas == 1:
+        return share
+    return share.rebatch(share.element_spec[0].shape[0] // replicas, drop_remainder=True)
+
+
+def validation_share(
+    batches: tf.data.Dataset, batch_size: int, context: InputContext
+) -> tf.data.Dataset:
+    """This worker's share of a validation set, pass after pass, every image once a pass.
+
+    All replicas compute together, on batches of one size. Where a worker runs out of images it
+    gets one again and again, which does not count; see `test_step`. Each step counts the images
+    that one process would.
+
+    Args:
+        batches: One pass, in batches of the size of a step on all replicas.
+        batch_size: That size.
+        context: Which worker this is.
+
+    Yields:
+        Images, truths, and True `(batch,)` for each image that counts.
+    """
+    workers, replicas = context.num_input_pipelines, context.num_replicas_in_sync
+    images, share = batches.unbatch(), -(-batch_size // replicas)
+    own = images.shard(workers, context.input_pipeline_id)
+    own = own.map(lambda image, truth: (image, truth, True))
+    again = images.take(1).map(lambda image, truth: (image, truth, False)).cache().repeat()
+    whole = own.concatenate(again).take(count_batches(batches) * share * replicas // workers)
+    return whole.batch(share, drop_remainder=True).repeat()
+
+
+def test_step(model: tf.keras.Model, data: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
+    """Keras' own step of a validation, without the images that do not count."""
+    images, truth, counted = tf.keras.utils.unpack_x_y_sample_weight(data)
+    scores = model(images, training=False)
+    if counted is not None:
+        truth, scores = (tf.boolean_mask(each, counted) for each in (truth, scores))
+    model.compute_loss(images, truth, scores)
+    return model.compute_metrics(images, truth, scores, None)
+
+
+def count_batches(batches: tf.data.Dataset) -> int:
+    """How many batches a pass has, counted only where tf.data does not know."""
+    known = int(batches.cardinality())
+    return known if known >= 0 else sum(1 for _ in batches)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from larq_groupnet.deploy import quantize
 from larq_groupnet.files import replacing
-from larq_groupnet.network.build import build, copy_weights
+from larq_groupnet.network.build import build
 from larq_groupnet.recipes.recipe import Phase, Recipe
-from larq_groupnet.runs.saved import LAST, EvalData, first_images, load_integers
+from larq_groupnet.runs.identity import check_classes
+from larq_groupnet.runs.saved import LAST, first_images, load_model
 from larq_groupnet.runs.snapshots import (
     Position,
     SnapshotCallback,
@@ -28,23 +31,18 @@ from larq_groupnet.training.callbacks import (
     StructureLog,
 )
 from larq_groupnet.training.distillation import Teacher, distilled
+from larq_groupnet.training.distribution import (
+    TrainingData,
+    count_batches,
+    test_step,
+    training_share,
+    validation_share,
+)
 from larq_groupnet.training.optimizers import optimizer
+from larq_groupnet.weights.by_name import copy_weights
 
 CALIBRATION_IMAGES = 64
 """On how many training images the ranges of an int8 phase are measured."""
-
-
-class TrainingData(EvalData, Protocol):
-    """Gives the batches from any point of a run on; `Pipeline` is one."""
-
-    def train_batches(
-        self,
-        steps_per_epoch: int,
-        first_epoch: int = 0,
-        first_step: int = 0,
-        context: tf.distribute.InputContext | None = None,
-    ) -> tf.data.Dataset:
-        """Endless batches, from a step of an epoch on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +61,8 @@ class Session:
         teacher: Whom the phases that distil learn from.
         normalisation: That of the images.
         scratch_dir: Takes what this process has to write if it is not the chief.
+        description: What weights files say of themselves, see `identity.describe_recipe`; empty
+            for nothing.
     """
 
     data: TrainingData
@@ -75,6 +75,19 @@ class Session:
     teacher: Teacher | None = None
     normalisation: str = "symmetric"
     scratch_dir: Path | None = None
+    description: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def classes(self) -> list[str]:
+        """Their names, if they are known."""
+        return list(self.description.get("classes", ()))
+
+    def description_of(self, phase: Phase) -> dict[str, Any]:
+        """What the weights of a phase say; those of integers need more than a configuration."""
+        if phase.int8 or not self.description:
+            return {}
+        config = {**self.description["config"], "binary": phase.binary}
+        return {**self.description, "config": config}
 
     @property
     def write_dir(self) -> Path:
@@ -95,32 +108,22 @@ class Session:
         return first_images(self.data, "train", CALIBRATION_IMAGES)
 
     def batches(self, epoch: int, step: int) -> tf.data.Dataset:
-        """Training data from a step of an epoch on, shared out over the workers."""
+        """Training data from a step of an epoch on, shared out over the replicas."""
         data, steps = self.data, self.steps_per_epoch
         if self.strategy.num_replicas_in_sync == 1:
             return data.train_batches(steps, epoch, step)
         return self.strategy.distribute_datasets_from_function(
-            lambda context: data.train_batches(steps, epoch, step, context)
+            lambda context: training_share(data, steps, epoch, step, context)
         )
 
-    def validation(self, batch_size: int) -> tf.data.Dataset:
-        """The validation set, of which every worker sees the whole."""
-        replicas = self.strategy.num_replicas_in_sync
-        if replicas == 1:
-            return self.validation_data
-        share = max(batch_size // replicas, 1)
-        return self.strategy.distribute_datasets_from_function(
-            lambda _: self.validation_data.rebatch(share)
+    def validation(self, batch_size: int) -> tuple[tf.data.Dataset, int | None]:
+        """The validation set, shared out over the replicas, and the steps of a pass."""
+        if self.strategy.num_replicas_in_sync == 1:
+            return self.validation_data, None
+        shared = self.strategy.distribute_datasets_from_function(
+            lambda context: validation_share(self.validation_data, batch_size, context)
         )
-
-    def validation_steps(self, batch_size: int) -> int | None:
-        """Batches of `validation`, which Keras cannot count where there are several workers."""
-        replicas = self.strategy.num_replicas_in_sync
-        if replicas == 1:
-            return None
-        share = max(batch_size // replicas, 1)
-        images = sum(len(batch) for batch, _ in self.validation_data)
-        return -(-images // share)
+        return shared, count_batches(self.validation_data)
 
 
 def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = None) -> Path:
@@ -143,6 +146,8 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
         Interrupted: After SIGINT or SIGTERM, once everything is saved.
     """
     found = Snapshots(session.output_dir / "snapshots").last()
+    if found is not None:
+        check_classes(found[0].classes, session.classes, f"{found[1]}", recipe.dataset)
     before: tf.keras.Model | None = start_from
     named = {phase.name: phase for phase in recipe.phases}
     first_epoch = 0
@@ -169,7 +174,7 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
             with session.strategy.scope():
                 model = _with_integers(model, session, phase)
         if unfinished:
-            start, snapshot = Position(phase.name, first_epoch), None
+            start, snapshot = Position(phase.name, first_epoch, classes=session.classes), None
             if found is not None and found[0].phase == phase.name:
                 start, snapshot = found
             _fit(session, model, phase, start, snapshot, end)
@@ -185,7 +190,7 @@ def _with_integers(model: tf.keras.Model, session: Session, phase: Phase) -> tf.
     if not path.exists():
         with replacing(path) as temporary:
             quantize(model, session.calibration()).save(temporary)
-    return load_integers(path)
+    return load_model(path)
 
 
 def _fit(
@@ -202,11 +207,12 @@ def _fit(
     history = session.write_dir / "history.csv"
     with replacing(history) as temporary:
         temporary.write_text(start.history or (history.read_text() if history.exists() else ""))
-    images, truth = next(iter(session.validation_data))
+    images, _ = next(iter(session.validation_data))
+    validation, validation_steps = session.validation(len(images))
     if snapshot is not None:
-        model.test_on_batch(images, truth)  # Metrics are made by their first use.
+        model.evaluate(validation, steps=1, verbose=0)  # Metrics are made by their first use.
         snapshots.restore(model, snapshot)
-        print(f"Going on in epoch {start.epoch + 1}, step {start.step + 1}", flush=True)
+        print(f"Resuming in epoch {start.epoch + 1}, step {start.step + 1}", flush=True)
     print(
         f"Phase {phase.name}: {phase.epochs} epochs of {session.steps_per_epoch} steps", flush=True
     )
@@ -216,6 +222,7 @@ def _fit(
         session.task.headline,
         start.best,
         phase.average > 0,
+        session.description_of(phase),
     )
     logs = session.write_dir / "logs" / phase.name
     # The rest of an epoch that was cut in two is a call of its own, and has fewer steps.
@@ -228,15 +235,15 @@ def _fit(
                 steps_per_epoch=session.steps_per_epoch - step,
                 initial_epoch=epoch,
                 epochs=epoch + 1 if step else end,
-                validation_data=session.validation(len(images)),
-                validation_steps=session.validation_steps(len(images)),
+                validation_data=validation,
+                validation_steps=validation_steps,
                 callbacks=[
                     StopOnNonFinite(phase.name, phase.learning_rate, images),
                     best,
                     PhaseCSVLogger(history, phase.name),
                     tf.keras.callbacks.TensorBoard(str(logs)),
                     StructureLog(logs / "structure"),
-                    SnapshotCallback(snapshots, stop, position, best, history),
+                    SnapshotCallback(snapshots, stop, position, best, history, session.strategy),
                 ],
             )
             last = snapshots.last()
@@ -250,10 +257,12 @@ def compile_model(model: tf.keras.Model, session: Session, phase: Phase) -> None
     """Compiles a model as a phase describes it."""
     # Keras' metrics are the same on every replica already; its default adds them up.
     model.distribute_reduction_method = "first"
+    if session.strategy.num_replicas_in_sync > 1:
+        model.test_step = functools.partial(test_step, model)
     with session.strategy.scope():
         model.compile(
             optimizer=optimizer(phase, model, session.steps_per_epoch),
-            loss=session.task.loss(phase.label_smoothing),
+            loss=session.task.loss(phase.label_smoothing, phase.loss),
             metrics=session.task.metrics(),
             jit_compile=session.jit_compile,
         )

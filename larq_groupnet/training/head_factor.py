@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from larq_groupnet.weights.by_name import HEAD
+from larq_groupnet.network.names import is_of_head
 
 
 def with_head_factor(kind: type[Any], factor: float) -> type[Any]:
@@ -34,7 +34,7 @@ class _HeadFactor:
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
         """Moves one weight."""
-        with self._at(self.head_factor if _is_head(variable) else 1.0):
+        with self._at(self.head_factor if is_of_head(variable.name) else 1.0):
             super().update_step(gradient, variable)  # type: ignore[misc]
 
     def _apply_weight_decay(self, variables: list[tf.Variable]) -> None:
@@ -42,7 +42,7 @@ class _HeadFactor:
         for factor, head in ((1.0, False), (self.head_factor, True)):
             with self._at(factor):
                 super()._apply_weight_decay(  # type: ignore[misc]
-                    [variable for variable in variables if _is_head(variable) == head]
+                    [variable for variable in variables if is_of_head(variable.name) == head]
                 )
 
     @contextlib.contextmanager
@@ -52,7 +52,3 @@ class _HeadFactor:
             yield
         finally:
             self._current_factor = 1.0
-
-
-def _is_head(variable: tf.Variable) -> bool:
-    return variable.name.startswith(HEAD)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from larq_groupnet.deploy import convert_int8, quantize
 from larq_groupnet.deploy.int8 import is_int8
-from larq_groupnet.runs.saved import data_of_run, describe_run, first_images, load_run
+from larq_groupnet.runs.saved import data_of, describe, first_images
+from larq_groupnet.runs.source import find_source
 
 VERIFIED = 4
 """On how many validation images the file is compared with Keras before it is kept."""
@@ -36,13 +37,13 @@ def convert_run(
         ConversionError: If something cannot be int8: says which layer, why, and what to do.
         RecipeError: If `run` is no run.
     """
-    _, data = data_of_run(run, data_dir, size)
-    model = load_run(run, size=size)
+    source = find_source(run).sized(size)
+    data, model = data_of(source, data_dir), source.load()
     if not is_int8(model):
         model = quantize(model, first_images(data, "train", samples))
     return convert_int8(
         model,
         path,
         data=first_images(data, "validation", VERIFIED),
-        description=describe_run(run, data_dir),
+        description=describe(source, data_dir),
     )

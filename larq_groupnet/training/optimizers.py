@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import larq as lq
 import tensorflow as tf
 
+from larq_groupnet.hints import did_you_mean
 from larq_groupnet.network.quantizers import has_latent_kernel
-from larq_groupnet.recipes.recipe import Phase
+from larq_groupnet.recipes.recipe import Phase, RecipeError
+from larq_groupnet.training.coupled_decay import with_coupled_decay
 from larq_groupnet.training.head_factor import with_head_factor
 
 optimizers: Any = tf.keras.optimizers
@@ -40,35 +44,35 @@ class FusedAdam(optimizers.Adam):
             var=variable.handle,
             m=self._momentums[index].handle,
             v=self._velocities[index].handle,
-            lr=tf.convert_to_tensor(self.learning_rate),
+            lr=tf.cast(self.learning_rate, variable.dtype),
             grad=gradient,
-            **self._shared,
+            **{key: tf.cast(value, variable.dtype) for key, value in self._shared.items()},
         )
+
+
+_OPTIMIZERS: dict[str, tuple[type, dict[str, Any]]] = {
+    "adam": (FusedAdam, {}),
+    # Adam with a decay of weights is what Keras calls AdamW.
+    "adamw": (FusedAdam, {}),
+    "sgd": (optimizers.SGD, {"momentum": 0.9}),
+}
+"""Name in a recipe -> class, and arguments that differ from Keras' defaults."""
+
+
+_SCHEDULES: dict[str, tuple[type, dict[str, Any]]] = {
+    "cosine": (schedules.CosineDecay, {"alpha": LOWEST}),
+    "poly": (schedules.PolynomialDecay, {"end_learning_rate": 0.0, "power": 0.9}),
+    "constant": (schedules.PolynomialDecay, {}),
+    "steps": (schedules.PiecewiseConstantDecay, {}),
+}
+"""Likewise; `schedule` adds the number of steps."""
 
 
 def optimizer(phase: Phase, model: tf.keras.Model, steps_per_epoch: int) -> Any:
     """The optimizer of a phase, for the weights of `model`."""
-    rate = schedule(phase, steps_per_epoch)
-    clip = phase.clip_norm or None
-    if phase.optimizer == "bop":
-        adam = optimizers.legacy.Adam(rate, **({"global_clipnorm": clip} if clip else {}))
-        binary = (lq.optimizers.Bop.is_binary_variable, lq.optimizers.Bop())
-        return lq.optimizers.CaseOptimizer(binary, default_optimizer=adam)
-    options: dict[str, Any] = {
-        "global_clipnorm": clip,
-        "weight_decay": phase.weight_decay or None,
-        "use_ema": phase.average > 0,
-        "ema_momentum": phase.average,
-        "jit_compile": False,
-    }
-    # Adam with a decay of weights is what Keras calls AdamW.
-    kinds = {"adam": FusedAdam, "adamw": FusedAdam, "sgd": optimizers.SGD}
-    kind = kinds[phase.optimizer]
-    if phase.head_factor != 1:
-        kind = with_head_factor(kind, phase.head_factor)
-    if phase.optimizer == "sgd":
-        options["momentum"] = 0.9
-    chosen = kind(rate, **options)
+    chosen = make_optimizer(phase, steps_per_epoch)
+    if not isinstance(chosen, optimizers.Optimizer):  # Keras' older base class, as Bop has it.
+        return chosen
     if phase.weight_decay:
         chosen.exclude_from_weight_decay(not_decayed(model))
     # Else the training step is traced a second time, because the first has made variables.
@@ -76,25 +80,107 @@ def optimizer(phase: Phase, model: tf.keras.Model, steps_per_epoch: int) -> Any:
     return chosen
 
 
+def make_optimizer(phase: Phase, steps_per_epoch: int) -> Any:
+    """The optimizer of a phase, before it knows any weights.
+
+    Raises:
+        RecipeError: If there is none of this name, or it does not take an argument; says which it
+            takes.
+    """
+    rate, clip = schedule(phase, steps_per_epoch), phase.clip_norm or None
+    name, given = split(phase.optimizer)
+    if name == "bop":
+        adam = optimizers.legacy.Adam(rate, **({"global_clipnorm": clip} if clip else {}))
+        binary = (lq.optimizers.Bop.is_binary_variable, lq.optimizers.Bop(**given))
+        return lq.optimizers.CaseOptimizer(binary, default_optimizer=adam)
+    kind, options = _named(name, _OPTIMIZERS, optimizers, f"{phase.name}.optimizer")
+    options |= {"jit_compile": False}
+    if clip:
+        options["global_clipnorm"] = clip
+    if phase.average:
+        options |= {"use_ema": True, "ema_momentum": phase.average}
+    if phase.coupled_decay:
+        kind = with_coupled_decay(kind, phase.weight_decay)
+    elif phase.weight_decay:
+        options["weight_decay"] = phase.weight_decay
+    if phase.head_factor != 1:
+        kind = with_head_factor(kind, phase.head_factor)
+    return _made(kind, rate, {**options, **given}, f"{phase.name}.optimizer")
+
+
 def schedule(
     phase: Phase, steps_per_epoch: int
 ) -> tf.keras.optimizers.schedules.LearningRateSchedule:
-    """Learning rate by step of the phase: linear warm-up, then what `phase.schedule` names."""
+    """Learning rate by step of the phase: linear warm-up, then what `phase.schedule` names.
+
+    A schedule of Keras gets the phase's learning rate and its steps after the warm-up where it has
+    arguments for them that are not given.
+
+    Raises:
+        RecipeError: If there is none of this name, or it does not take an argument.
+    """
     peak = phase.learning_rate
     steps = phase.epochs * steps_per_epoch
     warmup = min(round(phase.warmup_epochs * steps_per_epoch), steps // 2)
     after = max(steps - warmup, 1)
-    if phase.schedule == "cosine":
-        main = schedules.CosineDecay(peak, after, alpha=LOWEST)
-    elif phase.schedule == "poly":
-        main = schedules.PolynomialDecay(peak, after, end_learning_rate=0.0, power=0.9)
-    elif not phase.drops:
-        main = schedules.PolynomialDecay(peak, after, end_learning_rate=peak)
-    else:
-        drops = [epoch * steps_per_epoch - warmup for epoch in phase.drops]
+    name, given = split(phase.schedule)
+    if name == "steps" and not given:
+        drops = [round(share * steps) - warmup for share in phase.drops]
         values = [peak * 0.1**drop for drop in range(len(drops) + 1)]
         main = schedules.PiecewiseConstantDecay([d - 1 for d in drops], values)
+    else:
+        option = f"{phase.name}.schedule"
+        kind, options = _named(name, _SCHEDULES, schedules, option)
+        taken = inspect.signature(kind).parameters
+        for length in ("decay_steps", "first_decay_steps"):
+            if length in taken:
+                options[length] = after
+        if name == "constant":
+            options["end_learning_rate"] = peak
+        main = _made(kind, peak, {**options, **given}, option)
     return WarmUp(main, peak, warmup) if warmup else main
+
+
+def split(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of a name, or of what Keras serialises."""
+    if isinstance(spec, str):
+        return spec, {}
+    return spec["class_name"], dict(spec.get("config") or {})
+
+
+def _named(
+    name: str, own: Mapping[str, tuple[type, dict[str, Any]]], module: Any, option: str
+) -> tuple[type, dict[str, Any]]:
+    """The class of a name, and its arguments here: ours, a registered one, or Keras' own."""
+    if name in own:
+        kind, options = own[name]
+        return kind, dict(options)
+    found = tf.keras.utils.get_registered_object(name)
+    found = found or getattr(module, name, None)
+    if not isinstance(found, type):
+        public = [each for each in vars(module) if isinstance(getattr(module, each), type)]
+        hint = did_you_mean(name, [*own, *public])
+        raise RecipeError(
+            f"{option}: expected one of {', '.join([*own, *public])}, or a class registered with "
+            f"Keras. Received: {name!r}.{hint}"
+        )
+    return found, {}
+
+
+def _made(kind: type, rate: Any, options: dict[str, Any], option: str) -> Any:
+    """`kind(rate, **options)`, or a line that says what it takes."""
+    try:
+        return kind(rate, **options)
+    except (TypeError, ValueError) as error:
+        taken = [
+            name
+            for name, each in inspect.signature(kind).parameters.items()
+            if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        ]
+        raise RecipeError(
+            f"{option}: expected arguments of {kind.__name__} ({', '.join(taken)}). "
+            f"Received: {options}. Keras says: {error}"
+        ) from error
 
 
 class WarmUp(tf.keras.optimizers.schedules.LearningRateSchedule):

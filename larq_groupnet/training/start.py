@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 
 import tensorflow as tf
 
 from larq_groupnet.deploy.int8 import is_int8
-from larq_groupnet.network.build import build
+from larq_groupnet.family import build, get_config
+from larq_groupnet.network.config import OPTIONS
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.runs.saved import load_run
+from larq_groupnet.runs.source import find_source
+from larq_groupnet.weights.metadata import compare
 from larq_groupnet.weights.resolve import adopt, is_path
 
+_SAME_WEIGHTS = ("binary", "input_quantizer", "kernel_quantizer", "batch_norm_epsilon")
+"""Options that may differ, because what is trained adapts to them."""
 
-def with_start(recipe: Recipe, start_from: str | Path | None) -> Recipe:
+
+def with_start(
+    recipe: Recipe, start_from: str | Path | None, given: Collection[str] = ()
+) -> Recipe:
     """The recipe with what it starts from, and with the network that this needs.
 
     Args:
         recipe: A recipe.
         start_from: Instead of what the recipe says, or `None`.
+        given: Options of the network that the user gave, which stay as they are.
 
     Returns:
         The recipe. If it starts from a registered set, options of its network that it leaves at
@@ -33,10 +43,35 @@ def with_start(recipe: Recipe, start_from: str | Path | None) -> Recipe:
     if not recipe.start_from or path.is_dir() or is_path(recipe.start_from):
         return recipe
     try:
-        model = adopt(recipe.start_from, recipe.name, recipe.model, also=("input_shape",))
+        default = get_config(recipe.name)
+        chosen = {n for n in OPTIONS if getattr(recipe.model, n) != getattr(default, n)}
+        kept = {*chosen, *given, "input_shape"}
+        model = adopt(recipe.start_from, recipe.name, recipe.model, kept)
     except ValueError as error:
         raise RecipeError(_no_start(recipe, error)) from error
     return dataclasses.replace(recipe, model=model)
+
+
+def check_start(recipe: Recipe) -> None:
+    """Sees whether what training starts from is this network, before anything is built.
+
+    The head may be another.
+
+    Raises:
+        RecipeError: If it is another network; says where they differ.
+        UserError: If there is none.
+    """
+    path = Path(recipe.start_from)
+    if not recipe.start_from or not (path.is_dir() or is_path(recipe.start_from)):
+        return  # `with_start` has chosen the registered set that fits.
+    source = find_source(_weights_before(recipe) if path.is_dir() else path, recipe)
+    different, _ = compare(source.config, recipe.model)
+    if texts := [text for option, text in different.items() if option not in _SAME_WEIGHTS]:
+        raise RecipeError(
+            f"start_from: expected weights of the network that is trained. "
+            f"Received: {recipe.start_from}, of another: {'; '.join(texts)}. Give the options "
+            "of those weights with --set."
+        )
 
 
 def load_start(recipe: Recipe) -> tf.keras.Model | None:
@@ -47,19 +82,24 @@ def load_start(recipe: Recipe) -> tf.keras.Model | None:
     """
     if not recipe.start_from:
         return None
-    if Path(recipe.start_from).is_dir():
-        model = load_run(_weights_before(recipe), recipe)
-        if is_int8(model):
-            raise RecipeError(
-                "start_from: expected real weights, such as those of a phase before the integers, "
-                f"{recipe.start_from}/binary.h5. Received: {recipe.start_from}, which ends with "
-                "integers"
-            )
-        return model
+    path = Path(recipe.start_from)
     try:
-        return build(recipe.model, weights=recipe.start_from, name=recipe.name)
+        if path.is_dir():
+            model = load_run(_weights_before(recipe), recipe)
+        elif is_path(recipe.start_from):
+            # As the network that it was trained as: phases copy weights by name, of a twin too.
+            model = load_run(path, recipe)
+        else:
+            model = build(recipe.model, weights=recipe.start_from, name=recipe.name)
     except (OSError, ValueError) as error:
         raise RecipeError(_no_start(recipe, error)) from error
+    if is_int8(model):
+        raise RecipeError(
+            "start_from: expected real weights, such as those of a phase before the integers, "
+            f"{recipe.start_from}/binary.h5. Received: {recipe.start_from}, which ends with "
+            "integers"
+        )
+    return model
 
 
 def _weights_before(recipe: Recipe) -> Path:

@@ -1,4 +1,4 @@
-"""The frontier of accuracy against OPs, and what one network adds to it."""
+"""The frontier of accuracy against OPs, and the part of it that one network adds."""
 
 from __future__ import annotations
 
@@ -8,44 +8,48 @@ from typing import NamedTuple
 
 
 class Point(NamedTuple):
-    """What a network costs, and what it reaches.
+    """A network on the plane of a search.
 
     Attributes:
         ops: Real MACs + binary MACs / 64.
         value: Accuracy or mIoU, in [0, 1].
+        memory: Bytes of parameters, which decide between networks of equal OPs and value.
     """
 
     ops: float
     value: float
+    memory: float = 0.0
 
 
 def frontier(points: Sequence[Point]) -> list[int]:
-    """Indices of the points that no other beats in both, by rising OPs; of equals the first."""
+    """Indices of the points that no other beats, by rising OPs; of equals the cheapest, then first.
+
+    The last index is the best value; of several networks with this value, it is the cheapest.
+    """
+
+    def cost(index: int) -> tuple[float, float, float, int]:
+        point = points[index]
+        return point.ops, -point.value, point.memory, index
+
     found: list[int] = []
-    for index in sorted(range(len(points)), key=lambda i: (points[i].ops, -points[i].value, i)):
+    for index in sorted(range(len(points)), key=cost):
         if not found or points[index].value > points[found[-1]].value:
             found.append(index)
     return found
 
 
 def hypervolume(points: Sequence[Point], limit: float) -> float:
-    """Area under the frontier, over doublings of OPs, up to `limit` OPs.
-
-    Args:
-        points: In any order, none of more OPs than `limit`.
-        limit: Where the area ends.
-    """
+    """Area under the frontier, over doublings of OPs, up to `limit` OPs (no point has more)."""
     steps = [points[index] for index in frontier(points)]
     ends = [point.ops for point in steps[1:]] + [limit]
     return sum(p.value * math.log2(end / p.ops) for p, end in zip(steps, ends, strict=False))
 
 
 def gains(points: Sequence[Point]) -> list[float]:
-    """What every point adds to the frontier of the others: the scalar that an oracle sees.
+    """The score of every point for an oracle, which needs one number to maximise.
 
-    On the frontier, by how much the point enlarges the area under it (`hypervolume`, up to twice
-    the OPs of the largest). Behind it, less than nothing: by how much the point falls short of the
-    frontier at its own OPs.
+    A point on the frontier scores the area that it adds (`hypervolume` up to twice the OPs of the
+    largest). A point behind it scores minus the value that it lacks at its own OPs.
     """
     if not points:
         return []

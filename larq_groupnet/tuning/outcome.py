@@ -1,9 +1,9 @@
-"""What a search leaves: table, picture, and its winner as a file of `zoo/`."""
+"""The report of a search: table, picture, and its winners as files of `zoo/`."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,48 +11,75 @@ from larq_groupnet.files import replacing, write_json
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.report.search import draw_frontier
 from larq_groupnet.tuning.frontier import Point, frontier
-from larq_groupnet.tuning.oracles import SearchOracle
+from larq_groupnet.tuning.oracles import RandomOracle
 from larq_groupnet.tuning.space import SearchSpace, bases_text, costs
+from larq_groupnet.tuning.trial import read_trial, trial_folder
 from larq_groupnet.tuning.zoo_file import write_zoo_file
 
 Rows = list[dict[str, Any]]
 
 
-def trial_rows(oracle: SearchOracle, metric: str, folder: Path) -> Rows:
-    """One row per trial, in the order in which they began.
+def trial_rows(oracle: RandomOracle, metric: str, trials: Path) -> Rows:
+    """One row per trial, in the order of their numbers.
 
     Args:
         oracle: At the end of a search.
-        metric: What a trial has reported.
-        folder: Of the trials.
+        metric: The metric that a trial reports.
+        trials: Folder of the trials.
     """
     rows = []
-    for trial_id in oracle.start_order:
-        trial = oracle.trials[trial_id]
+    for trial_id, trial in sorted(oracle.trials.items(), key=lambda item: int(item[0])):
         values = trial.hyperparameters.values
-        recipe = oracle.space.candidate(values)
         done = trial.status == "COMPLETED"
-        reason = folder / f"trial_{trial_id}" / "failure.txt"
+        failure = "" if done else read_trial(trial_folder(trials, trial_id)).get("failure", "")
         rows.append(
             {
                 "trial": trial_id,
                 "status": trial.status.lower(),
                 "value": float(trial.metrics.get_best_value(metric)) if done else None,
                 "epochs": values.get("tuner/epochs", sum(oracle.space.trial_epochs)),
-                **describe(recipe),
-                "failure": "" if done or not reason.is_file() else reason.read_text().strip(),
+                **describe(oracle.space.candidate(values)),
+                "failure": failure,
                 **{key: values.get(key, "") for key in oracle.space.choices if key != "num_bases"},
+                "on_frontier": False,
+                "winner": False,
             }
         )
     best = [row for row in rows if row["value"] is not None]
-    front = frontier([Point(row["ops"], row["value"]) for row in best])
-    for row in rows:
-        row["on_frontier"] = row["winner"] = False
+    front = frontier([Point(row["ops"], row["value"], row["memory"]) for row in best])
     for index in front:
         best[index]["on_frontier"] = True
         # On a frontier every point is the answer to some budget.
         best[index]["winner"] = oracle.frontier or index == front[-1]
     return rows
+
+
+def compare_with_uniform(results: dict[str, Any]) -> list[str]:
+    """Gives the place of a winner to a uniform K that is as good and costs no more.
+
+    Args:
+        results: Gets `winner` in the rows of trials and uniform K.
+
+    Returns:
+        A remark for each winner that uniform K equals.
+    """
+    remarks = []
+    for row in (row for row in results["trials"] if row["winner"]):
+        equal = [other for other in results["uniform"] if other["value"] >= row["value"]]
+        if not equal:
+            continue
+        rival = min(equal, key=lambda other: other["ops"])
+        better = "equals" if rival["value"] == row["value"] else "is better than"
+        remark = (
+            f"Uniform K={_uniform_bases(rival)} ({rival['value']:.4f}, {rival['ops'] / 1e6:,.3f} M "
+            f"OPs) {better} trial {row['trial']} ({row['value']:.4f}, {row['ops'] / 1e6:,.3f} M "
+            "OPs)"
+        )
+        if rival["ops"] <= row["ops"]:
+            row["winner"], rival["winner"] = False, True
+            remark += " and costs no more: it is the recipe"
+        remarks.append(remark + ".")
+    return remarks
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:
@@ -74,7 +101,7 @@ def write_report(results: dict[str, Any], output_dir: Path) -> None:
             completed,
             sorted((row for row in completed if row["on_frontier"]), key=lambda row: row["ops"]),
             results["uniform"],
-            results["metric"],
+            results.get("label", results["metric"]),
             output_dir / "frontier.png",
             f"{results['name']} on {results['dataset']}: {results['tuner']} search, "
             f"{len(completed)} of {len(trials)} trials of {results['epochs']} epochs, seed "
@@ -83,16 +110,18 @@ def write_report(results: dict[str, Any], output_dir: Path) -> None:
         )
 
 
-def write_winners(results: dict[str, Any], oracle: SearchOracle, output_dir: Path) -> list[Path]:
+def write_winners(results: dict[str, Any], oracle: RandomOracle, output_dir: Path) -> list[Path]:
     """Writes a zoo file for each winner, by rising OPs; a single one is `NAME_tuned.py`."""
-    rows = [row for row in results["trials"] if row["winner"]]
+    rows = [row for row in (*results["trials"], *results["uniform"]) if row.get("winner")]
     rows.sort(key=lambda row: row["ops"])
     paths = []
     for number, row in enumerate(rows, 1):
         suffix = f"_{number}" if len(rows) > 1 else ""
         path = output_dir / f"{results['name']}_tuned{suffix}.py"
-        values = oracle.trials[row["trial"]].hyperparameters.values
-        recipe = oracle.space.candidate(values)
+        if "trial" in row:
+            recipe = oracle.space.candidate(oracle.trials[row["trial"]].hyperparameters.values)
+        else:
+            recipe = oracle.space.uniform(int(_uniform_bases(row)))
         write_zoo_file(path, recipe, *_docstring(results, row, oracle.space, path))
         paths.append(path)
     return paths
@@ -101,43 +130,53 @@ def write_winners(results: dict[str, Any], oracle: SearchOracle, output_dir: Pat
 def _docstring(
     results: dict[str, Any], row: dict[str, Any], space: SearchSpace, path: Path
 ) -> tuple[str, list[str]]:
-    limits = [f"{k} {v:,.0f}" for k, v in results["budget"].items() if v is not None]
-    failed = sum(trial["status"] == "failed" for trial in results["trials"])
-    chosen = ", ".join(
-        f"{key}={row[key]}" for key in space.choices if not key.startswith("num_bases") and row[key]
-    )
     title = f"{results['name']} with the structure that a search found on {results['dataset']}."
-    found = (
-        f"Found by: trial {row['trial']} of {len(results['trials'])} ({failed} failed) of a "
-        f"{results['tuner']} search for {_goal(results)}, {' and '.join(limits) or 'no limit'}, "
-        f"seed {results['seed']}. K by stage {row['num_bases']}"
-        + (f"; {chosen}." if chosen else ".")
-    )
-    # From zoo/; elsewhere train.py takes the path, which may be too long for a line.
-    usage = f"    python train.py --model {path.stem}"
     metric = results["metric"]
     measured = (
-        f"Expected: validation {metric} {row['value']:.4f} after {row['epochs']} epochs (measured, "
-        "the trial, chosen as the best of them and so a little lucky). The recipe below has "
-        f"{sum(phase.epochs for phase in space.recipe.phases)} epochs; test {metric} was not "
-        "measured."
+        f"Expected: validation {metric} {row['value']:.4f} after "
+        f"{row.get('epochs', results['epochs'])} epochs (measured, the best of the search and so a "
+        f"little lucky). The recipe below has {sum(phase.epochs for phase in space.recipe.phases)} "
+        f"epochs; test {metric} was not measured."
     )
     cost = (
         f"Cost for one image: {row['ops'] / 1e6:,.3f} M OPs, {row['binary_macs'] / 1e6:,.2f} M "
         f"binary MACs, {row['memory'] / 1024:,.1f} kB of parameters."
     )
-    return title, [found, measured, cost, *_beside(results["uniform"], metric), usage]
+    near = path.absolute().is_relative_to(Path.cwd())
+    where = path.absolute().relative_to(Path.cwd()) if near else path.absolute()
+    usage = f"    python train.py --model {shlex.quote(str(where))}"
+    found = _found(results, row, space)
+    return title, [found, *results["remarks"], measured, cost, *_beside(results, metric), usage]
+
+
+def _found(results: dict[str, Any], row: dict[str, Any], space: SearchSpace) -> str:
+    limits = [f"{k} {v:,.0f}" for k, v in results["budget"].items() if v is not None]
+    failed = sum(trial["status"] == "failed" for trial in results["trials"])
+    count = f"{len(results['trials'])} trials ({failed} failed)"
+    chosen = [
+        f"{key}={row[key]}"
+        for key in space.choices
+        if row.get(key) and not key.startswith("num_bases")
+    ]
+    who = f"trial {row['trial']} of" if "trial" in row else "uniform K beside"
+    return (
+        f"Found by: {who} {count} of a {results['tuner']} search for {_goal(results)}, "
+        f"{' and '.join(limits) or 'no limit'}, seed {results['seed']}. "
+        f"K by stage {'; '.join([row['num_bases'], *chosen])}."
+    )
 
 
 def _goal(results: dict[str, Any]) -> str:
     return "the frontier" if results["objective"] == "frontier" else f"the best {results['metric']}"
 
 
-def _beside(uniform: Sequence[dict[str, Any]], metric: str) -> list[str]:
-    if not uniform:
-        return []
+def _beside(results: dict[str, Any], metric: str) -> list[str]:
     each = ", ".join(
-        f"K={row['num_bases'].partition('-')[0]} {row['value']:.4f} ({row['ops'] / 1e6:,.3f} M OPs)"
-        for row in uniform
+        f"K={_uniform_bases(row)} {row['value']:.4f} ({row['ops'] / 1e6:,.3f} M OPs)"
+        for row in results["uniform"]
     )
-    return [f"Uniform K in the same epochs, validation {metric}: {each}."]
+    return [f"Uniform K in the same epochs, validation {metric}: {each}."] if each else []
+
+
+def _uniform_bases(row: dict[str, Any]) -> str:
+    return row["num_bases"].partition("-")[0]

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import filelock
-import tensorflow as tf
+import grpc
+import keras_tuner
 
+from larq_groupnet.errors import Interrupted, RecipeError, TrainingError
 from larq_groupnet.files import write_json
-from larq_groupnet.recipes.recipe import RecipeError
+from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.runs.guards import check_folder
 from larq_groupnet.tasks.task import task_of
-from larq_groupnet.training.callbacks import TrainingError
-from larq_groupnet.training.distribution import Runtime
-from larq_groupnet.training.run import check_recipe
-from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, SearchOracle, make_oracle
-from larq_groupnet.tuning.outcome import Rows, describe, trial_rows, write_report, write_winners
-from larq_groupnet.tuning.plan import Plan
-from larq_groupnet.tuning.space import SearchSpace
-from larq_groupnet.tuning.trial import GroupNetHyperModel, Trainer
-from larq_groupnet.tuning.tuner import TRIALS, SearchTuner, explained, role
+from larq_groupnet.training.distribution import Runtime, check_batch, open_strategy
+from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, RandomOracle, make_oracle
+from larq_groupnet.tuning.outcome import (
+    Rows,
+    compare_with_uniform,
+    describe,
+    trial_rows,
+    write_report,
+    write_winners,
+)
+from larq_groupnet.tuning.space import Plan, SearchSpace
+from larq_groupnet.tuning.trial import TRIALS, SearchTuner, Trainer
 from larq_groupnet.tuning.zoo_file import recipe_source
+
+ENVIRONMENT = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
 
 def search(
@@ -34,18 +42,18 @@ def search(
     output_dir: Path,
     runtime: Runtime | None = None,
 ) -> dict[str, Any] | None:
-    """Runs a search, or goes on with the one in the folder.
+    """Runs a search, or resumes the one in the folder.
 
     With keras-tuner's environment variables this process is its chief, which only hands out
     candidates, or one of its workers.
 
     Args:
-        space: What is searched.
-        plan: How.
+        space: The candidates.
+        plan: How to search them.
         data_dir: Where datasets are kept.
         output_dir: Takes `search.json`, `trials/`, `uniform/`, `trials.csv`, `frontier.png`,
             `results.json` and a zoo file for each winner.
-        runtime: On what, and how precisely, to compute.
+        runtime: Devices and precision.
 
     Returns:
         The content of `results.json`; `None` from a worker, which writes only its trials.
@@ -59,31 +67,25 @@ def search(
     runtime = runtime or Runtime()
     who = role()
     identity = _check(space, plan, data_dir, output_dir, runtime)
-    tf.config.experimental.enable_op_determinism()
-    tf.keras.backend.experimental.enable_tf_random_generator()
-    trainer = Trainer(space.recipe, data_dir, runtime)
     write_json(output_dir / "search.json", identity)
-    with explained(output_dir), _alone(output_dir, who):
-        metric = f"val_{task_of(space.recipe.model).headline}"
-        frontier = plan.objective == "frontier"
-        oracle = make_oracle(plan.tuner, space, metric, frontier, plan.max_trials)
+    metric = f"val_{task_of(space.recipe.model).headline}"
+    oracle = make_oracle(plan.tuner, space, metric, plan.objective == "frontier", plan.max_trials)
+    trainer = Trainer(data_dir, runtime)
+    with _explained(output_dir), _held(output_dir, who):
         print(f"Searching as {who} in {output_dir}", flush=True)
-        tuner = SearchTuner(oracle, GroupNetHyperModel(space, trainer), output_dir)
-        try:
-            tuner.search()
-        except RuntimeError as error:
-            if who != "chief":
-                raise
-            raise RecipeError(f"tune: the chief cannot listen. It says: {error}") from error
+        SearchTuner(oracle, space, trainer, output_dir, who == "alone").search()
         if who == "worker":
             return None
-        results = _results(oracle, plan, trial_rows(oracle, metric, output_dir / TRIALS))
-        if any(row["winner"] for row in results["trials"]):
+        trials = trial_rows(oracle, metric, output_dir / TRIALS)
+        results = _results(oracle, plan, trials)
+        if any(row["winner"] for row in trials):
             results["uniform"] = _uniform(space, plan, trainer, output_dir)
+            results["remarks"] = compare_with_uniform(results)
+            print("\n".join(results["remarks"]), flush=True)
             results["recipes"] = list(map(str, write_winners(results, oracle, output_dir)))
         write_report(results, output_dir)
     if not results["recipes"]:
-        first = next((row["failure"] for row in results["trials"]), "there was none")
+        first = next((row["failure"] for row in trials), "there was none")
         raise TrainingError(
             f"no trial of the search was completed; the first: {first or 'see its screen'}. "
             f"Everything is in {output_dir}"
@@ -91,10 +93,29 @@ def search(
     return results
 
 
+def role() -> str:
+    """`"alone"`, `"chief"` or `"worker"`, from keras-tuner's own environment variables.
+
+    Raises:
+        RecipeError: If only some of them are set, or the port is none.
+    """
+    given = {name: os.environ.get(name, "") for name in ENVIRONMENT}
+    if not any(given.values()):
+        return "alone"
+    port = given["KERASTUNER_ORACLE_PORT"]
+    if not all(given.values()) or not port.isdecimal() or not 0 < int(port) < 2**16:
+        received = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        raise RecipeError(
+            "tune: expected all three of a name such as chief or worker0, the chief's address and "
+            f"its port in the environment, or none of them. Received: {received}"
+        )
+    return "chief" if "chief" in given["KERASTUNER_TUNER_ID"] else "worker"
+
+
 def _check(
     space: SearchSpace, plan: Plan, data_dir: Path, output_dir: Path, runtime: Runtime
 ) -> dict[str, Any]:
-    """Everything that can be wrong, before anything is written; returns what the search is."""
+    """Finds what is wrong before anything is written; returns the identity of the search."""
     cluster = os.environ.get("TF_CONFIG", "")
     if runtime.strategy == "multi_worker" or cluster:
         raise RecipeError(
@@ -108,28 +129,38 @@ def _check(
             f"--set start_from= . Received: {space.recipe.start_from!r}"
         )
     asked = {"tuner": plan.tuner, "objective": plan.objective, "uniform": plan.uniform}
-    identity = {**space.describe(), **asked}
+    # Draws of the first format followed from keras-tuner's state.
+    identity = {**space.describe(), **asked, "format": 2}
     check_folder(identity, output_dir, "search")
+    check_batch(space.recipe.batch_size, open_strategy(runtime.strategy))
     check_recipe(space.recipe, data_dir)
     recipe_source(space.recipe)  # The winner will have to be written down.
     return identity
 
 
-def _results(oracle: SearchOracle, plan: Plan, trials: Rows) -> dict[str, Any]:
-    """What `results.json` says before uniform K is measured."""
+def _results(oracle: RandomOracle, plan: Plan, trials: Rows) -> dict[str, Any]:
+    """The content of `results.json` before uniform K is measured."""
     space = oracle.space
+    task = task_of(space.recipe.model)
+    ended = "all trials are done"
+    if oracle.failed_in_a_row() >= FAILURES_IN_A_ROW:
+        ended = f"{FAILURES_IN_A_ROW} trials in a row failed"
+    elif oracle.exhausted:
+        ended = "no further candidate was found within the budget"
     return {
         "name": space.recipe.name,
         "dataset": space.recipe.dataset,
-        "metric": task_of(space.recipe.model).headline,
+        "metric": task.headline,
+        "label": task.labels.get(task.headline, task.headline),
         "tuner": plan.tuner,
         "objective": plan.objective,
         "seed": space.recipe.seed,
         "epochs": sum(space.trial_epochs),
         "budget": dataclasses.asdict(space.budget),
-        "ended": _ended(oracle),
+        "ended": ended,
         "trials": trials,
         "uniform": [],
+        "remarks": [],
         "recipes": [],
     }
 
@@ -152,26 +183,46 @@ def _uniform(space: SearchSpace, plan: Plan, trainer: Trainer, output_dir: Path)
     return rows
 
 
-def _ended(oracle: SearchOracle) -> str:
-    if oracle.failed_in_a_row() >= FAILURES_IN_A_ROW:
-        return f"{FAILURES_IN_A_ROW} trials in a row failed"
-    if oracle.exhausted:
-        return "no further candidate was found within the budget"
-    return "all trials are done"
-
-
-def _alone(output_dir: Path, who: str) -> AbstractContextManager:
+@contextlib.contextmanager
+def _held(output_dir: Path, who: str) -> Iterator[None]:
     """Holds the folder, so that the same command twice does no damage; workers share it.
 
     Raises:
         RecipeError: If another process holds it.
     """
     if who == "worker":
-        return nullcontext()
+        yield
+        return
     try:
-        return filelock.FileLock(output_dir / "search.lock").acquire(timeout=0)
+        with filelock.FileLock(output_dir / "search.lock", timeout=0):
+            yield
     except filelock.Timeout as error:
         raise RecipeError(
             "output_dir: expected a folder where no other process searches. Received: "
             f"{output_dir}. Several can search together as chief and workers: see docs/search.md"
         ) from error
+
+
+@contextlib.contextmanager
+def _explained(output_dir: Path) -> Iterator[None]:
+    """Says in one line how a stopped search resumes."""
+    again = f"Resume with the same command and --output_dir {output_dir}"
+    try:
+        yield
+    except keras_tuner.errors.FatalError as error:
+        cause = error.__cause__
+        if not isinstance(cause, Interrupted):
+            raise (cause or error) from None
+        where = str(cause).partition(";")[0]
+        raise Interrupted(f"the search was {where}; it is saved. {again}", cause.signum) from error
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"the search was stopped; it is saved. {again}", 2) from error
+    except grpc.RpcError as error:
+        raise TrainingError(
+            f"the chief is gone, or cannot be reached: {error.details()}. Start it again, and this "
+            "worker after it"
+        ) from error
+    except RuntimeError as error:
+        if "address" not in str(error).lower():
+            raise
+        raise RecipeError(f"tune: the chief cannot listen. It says: {error}") from error

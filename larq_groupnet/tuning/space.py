@@ -1,7 +1,7 @@
-"""What is searched: which values each option may take, and what a candidate may cost.
+"""What is searched, and how: the choices of each option, the cost of a candidate, the plan.
 
-A value is a text, as `--set` takes it, and a candidate is what `override` makes of the chosen
-texts. Knows nothing of TensorFlow or keras-tuner.
+A value is a text, as `--set` takes it, and `override` makes a candidate of the chosen texts. Knows
+nothing of TensorFlow or keras-tuner.
 """
 
 from __future__ import annotations
@@ -12,20 +12,22 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from larq_groupnet.config import NUM_STAGES, ConfigError, GroupNetConfig
+from larq_groupnet.errors import ConfigError, RecipeError
 from larq_groupnet.network.complexity import Counts, complexity
+from larq_groupnet.network.config import GroupNetConfig, parents
+from larq_groupnet.network.layouts import NUM_STAGES
 from larq_groupnet.recipes.overrides import override
-from larq_groupnet.recipes.recipe import Phase, Recipe, RecipeError
+from larq_groupnet.recipes.recipe import Phase, Recipe, unknown
 
 STAGE_BASES = tuple(f"num_bases.stage{stage}" for stage in range(1, NUM_STAGES + 1))
 """K of each stage, where `num_bases` is searched stage by stage."""
 
-PARENTS = {
-    "gate": ("decomposition", "gated"),
-    "first_base_sums": ("decomposition", "gated"),
-    "blocks_per_group": ("decomposition", "group"),
-}
+PARENTS = parents()
 """Option -> the other option and its value without which it means nothing."""
+
+TUNERS = ("random", "hyperband", "bayesian")
+OBJECTIVES = ("accuracy", "frontier")
+DEFAULT_TRIALS = 20
 
 SEPARATOR = "|"
 """Between the choices of `--set key=a|b`."""
@@ -35,6 +37,37 @@ TRIED = 1000
 
 Values = Mapping[str, Any]
 """One value for each active dimension, by key."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a space is searched.
+
+    Attributes:
+        tuner: One of `TUNERS`.
+        objective: `"accuracy"` for the best validation metric (mIoU for masks) within the budget,
+            `"frontier"` for that metric against OPs.
+        max_trials: Trials after which to stop. `DEFAULT_TRIALS` by default, and with Hyperband one
+            sweep over all its brackets.
+        uniform: K of the networks of one K in all stages that are trained to compare with.
+    """
+
+    tuner: str = "random"
+    objective: str = "accuracy"
+    max_trials: int | None = None
+    uniform: tuple[int, ...] = (1, 2, 3, 5)
+
+    def __post_init__(self) -> None:
+        for field, names in (("tuner", TUNERS), ("objective", OBJECTIVES)):
+            if getattr(self, field) not in names:
+                raise RecipeError(unknown(field, getattr(self, field), names))
+        if self.max_trials is None and self.tuner != "hyperband":
+            object.__setattr__(self, "max_trials", DEFAULT_TRIALS)
+        if any(bases < 1 for bases in (*self.uniform, self.max_trials or 1)):
+            raise RecipeError(
+                "tune: expected max_trials and every K of uniform to be at least 1. "
+                f"Received: max_trials={self.max_trials}, uniform={self.uniform}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,8 +158,21 @@ class SearchSpace:
         )
         return dataclasses.replace(recipe, phases=phases)
 
+    def draw(self, generator: random.Random) -> Values:
+        """One of the choices of every option that the other choices make active."""
+        values: dict[str, str] = {}
+        for key, texts in self.choices.items():
+            parent, value = PARENTS.get(key, ("", ""))
+            if values.get(parent, value) == value:
+                values[key] = generator.choice(texts)
+        return values
+
+    def values_of(self, values: Values) -> Values:
+        """Those of the space's own options, without what keras-tuner notes beside them."""
+        return {key: value for key, value in values.items() if key in self.choices}
+
     def fault(self, values: Values) -> str | None:
-        """Why a candidate is not to be trained, or `None`; in a millisecond."""
+        """The reason not to train a candidate, or `None`; in a millisecond."""
         try:
             return self.budget.excess(self.candidate(values).model)
         except (ConfigError, RecipeError) as error:
@@ -189,21 +235,15 @@ def _check_budget(space: SearchSpace) -> None:
     Raises:
         RecipeError: If neither the first choices nor `TRIED` draws do.
     """
-    draw = random.Random(space.recipe.seed)
-    fault: str | None = None
-    for attempt in range(TRIED):
-        values: dict[str, str] = {}
-        for key, texts in space.choices.items():
-            parent, value = PARENTS.get(key, ("", ""))
-            if values.get(parent, value) == value:
-                values[key] = draw.choice(texts) if attempt else texts[0]
-        found = space.fault(values)
-        if found is None:
-            return
-        fault = fault or found
+    generator = random.Random(space.recipe.seed)
+    faults = [space.fault({key: texts[0] for key, texts in space.choices.items()})]
+    while faults[-1] is not None and len(faults) < TRIED:
+        faults.append(space.fault(space.draw(generator)))
+    if faults[-1] is None:
+        return
     raise RecipeError(
         f"tune: expected a budget that some candidate keeps to. Received: none of {TRIED} does; "
-        f"the one of the first choices: {fault}"
+        f"the one of the first choices: {faults[0]}"
     )
 
 
@@ -247,13 +287,11 @@ def _by_stage(choices: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ..
 
 
 def _squeeze(phase: Phase, epochs: int) -> Phase:
-    """The phase in other epochs: its warm-up and drops keep their share."""
+    """The phase in other epochs: its warm-up keeps its share."""
     if not epochs or epochs == phase.epochs:
         return dataclasses.replace(phase, epochs=epochs)
     factor = epochs / max(phase.epochs, 1)
-    drops = sorted({max(round(factor * drop), 1) for drop in phase.drops})
-    warmup = factor * phase.warmup_epochs
-    return dataclasses.replace(phase, epochs=epochs, warmup_epochs=warmup, drops=tuple(drops))
+    return dataclasses.replace(phase, epochs=epochs, warmup_epochs=factor * phase.warmup_epochs)
 
 
 def _text(value: Any) -> str:

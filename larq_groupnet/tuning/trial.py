@@ -1,159 +1,181 @@
-"""One training of a search: a recipe to the best validation metric of its last phase."""
+"""One trial of a search: a recipe trained to the best validation metric of its last phase."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import gc
 import json
 import shutil
-import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import keras_tuner
 import tensorflow as tf
 
-from larq_groupnet.data.pipeline import prepare
+from larq_groupnet.errors import Interrupted, TrainingError
 from larq_groupnet.files import write_json
-from larq_groupnet.network.build import build
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.tasks.task import task_of
-from larq_groupnet.training.distillation import load_teacher
-from larq_groupnet.training.distribution import Runtime, check_batch, open_strategy
-from larq_groupnet.training.fit import Session, compile_model
-from larq_groupnet.training.run import session_of, train_with_precision
-from larq_groupnet.tuning.space import PARENTS, SearchSpace
+from larq_groupnet.training.distribution import Runtime
+from larq_groupnet.training.run import train_weights
+from larq_groupnet.tuning.space import SearchSpace
+
+TRIALS = "trials"
+"""Folder of the trials, beside the report."""
+
+TRIAL = "trial.json"
+"""What is known of a trial, in its folder."""
+
+ORACLE = "oracle"
+"""Folder of keras-tuner's own state, beside them."""
+
+STARTS = 3
+"""Starts at one point after which a trial counts as failed. A process that is out of memory is
+killed without a word, and would be killed again."""
+
+IDLE_SECONDS = 0.5
+"""Pause of a worker between two questions to the chief."""
 
 
+@dataclasses.dataclass(frozen=True)
 class Trainer:
-    """Trains recipes on one dataset, each in a folder of its own, and goes on after a kill.
+    """Trains recipes, each in a folder of its own, and resumes after a kill.
 
-    Args:
-        recipe: One of those recipes, for its dataset.
+    Attributes:
         data_dir: Where datasets are kept.
-        runtime: On what, and how precisely, to compute.
-
-    Raises:
-        RecipeError: If there is no such device, or the batch cannot be shared out.
+        runtime: Devices and precision.
     """
 
-    def __init__(self, recipe: Recipe, data_dir: Path, runtime: Runtime | None = None) -> None:
-        self.runtime = runtime or Runtime()
-        self.strategy = open_strategy(self.runtime.strategy)
-        check_batch(recipe.batch_size, self.strategy)
-        self.builder = prepare(recipe.dataset, data_dir, recipe.on_bad_image)
-
-    def session(self, recipe: Recipe, folder: Path) -> Session:
-        """What the phases of a recipe share."""
-        with self.strategy.scope():
-            teacher = load_teacher(recipe) if recipe.teacher else None
-        return session_of(
-            recipe, self.builder, folder, self.strategy, self.runtime.jit_compile, teacher
-        )
+    data_dir: Path
+    runtime: Runtime = dataclasses.field(default_factory=Runtime)
 
     def measure(self, recipe: Recipe, folder: Path) -> float:
-        """Trains, unless the folder says that it is done.
+        """Trains a recipe, unless the folder says how that ended.
 
         Args:
             recipe: What to train.
-            folder: Takes what a run leaves before conversion, and `measured.json`.
+            folder: Takes `trial.json` and `run/`, the files of a run before conversion. A trial of
+                another recipe in it is removed.
 
         Returns:
             The best validation metric of the last phase.
 
         Raises:
-            TrainingError: If training diverges.
+            TrainingError: If the trial failed, now or before.
             Interrupted: After SIGINT or SIGTERM.
+            OSError: If the disk is full, or the like.
         """
-        done = folder / "measured.json"
-        if done.is_file():
-            return json.loads(done.read_text())["value"]
-        # What an earlier trial has left in memory goes, and nothing depends on the order of trials.
-        tf.keras.backend.clear_session()
-        gc.collect()
-        tf.keras.utils.set_random_seed(recipe.seed)
-        session = self.session(recipe, folder)
-        write_json(folder / "recipe.json", recipe.to_dict())
-        weights = train_with_precision(recipe, session, None, self.runtime.precision)
-        with (folder / "history.csv").open() as file:
-            rows = [row for row in csv.DictReader(file) if row["phase"] == weights.stem]
-        value = max(float(row[f"val_{session.task.headline}"]) for row in rows)
-        write_json(done, {"value": value, "metric": session.task.headline})
-        shutil.rmtree(folder / "snapshots", ignore_errors=True)
+        file, run = folder / TRIAL, folder / "run"
+        known = read_trial(folder)
+        plain = json.loads(json.dumps(recipe.to_dict()))
+        if known.get("recipe") != plain:
+            # As after a chief that lost its state.
+            shutil.rmtree(folder, ignore_errors=True)
+            known = {"recipe": plain, "starts": {}}
+        if "value" in known:
+            return float(known["value"])
+        if "failure" in known:
+            raise TrainingError(known["failure"])
+        try:
+            write_json(file, {**known, "starts": _one_more(known["starts"], run)})
+            value = self.train(recipe, run)
+        except (Interrupted, OSError):
+            write_json(file, known)  # Not the candidate's fault.
+            raise
+        except Exception as error:
+            failure = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            write_json(file, {**known, "failure": failure})
+            raise TrainingError(failure) from error
+        write_json(file, {**known, "value": value})
+        shutil.rmtree(run / "snapshots", ignore_errors=True)
         return value
 
+    def train(self, recipe: Recipe, folder: Path) -> float:
+        """Trains a recipe; returns the best validation metric of its last phase."""
+        # What an earlier trial left in memory goes, and no trial depends on those before it.
+        tf.keras.backend.clear_session()
+        gc.collect()
+        weights = train_weights(recipe, self.data_dir, folder, self.runtime)
+        assert weights is not None  # Only a TF_CONFIG worker has none, and that is refused.
+        with (folder / "history.csv").open() as file:
+            rows = [row for row in csv.DictReader(file) if row["phase"] == weights.stem]
+        return max(float(row[f"val_{task_of(recipe.model).headline}"]) for row in rows)
 
-class GroupNetHyperModel(keras_tuner.HyperModel):
-    """The networks of a search space, for any tuner of keras-tuner.
+
+class SearchTuner(keras_tuner.Tuner):
+    """Runs the trials of an oracle.
+
+    Alone, a search that starts again asks its oracle from the first trial on, and trials that have
+    ended are not trained again: so it ends as if it had never stopped. A chief relies on the state
+    that keras-tuner saves, because its trials lie on the workers' disks.
 
     Args:
-        space: What is searched.
-        trainer: Trains a candidate.
+        oracle: Chooses the candidates; any of keras-tuner's, over `oracles.hyperparameters(space)`.
+        space: Says what a candidate is.
+        trainer: Trains it.
+        output_dir: Folder of the search.
+        alone: False for a chief or a worker.
     """
 
-    def __init__(self, space: SearchSpace, trainer: Trainer):
-        super().__init__(name=space.recipe.name)
+    def __init__(
+        self,
+        oracle: keras_tuner.Oracle,
+        space: SearchSpace,
+        trainer: Trainer,
+        output_dir: Path,
+        alone: bool = True,
+    ) -> None:
         self.space = space
         self.trainer = trainer
+        self.trials = output_dir / TRIALS
+        self.alone = alone
+        super().__init__(oracle, directory=str(output_dir), project_name=ORACLE, overwrite=alone)
 
-    def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
-        """Every dimension of the space, as a choice among texts."""
-        declare(self.space, hp)
+    def pre_create_trial(self) -> None:
+        """Keeps a worker from asking again at once when there was nothing to do."""
+        if not self.alone:
+            time.sleep(IDLE_SECONDS)
 
-    def build(self, hp: keras_tuner.HyperParameters) -> tf.keras.Model:
-        """The network of the last phase, compiled as that phase trains it."""
-        recipe = self.recipe(hp)
-        phase = next(phase for phase in reversed(recipe.phases) if phase.epochs)
-        session = self.trainer.session(recipe, Path())
-        with session.strategy.scope():
-            model = build(recipe.model.replace(binary=phase.binary), name=recipe.name)
-        compile_model(model, session, phase)
-        return model
-
-    def fit(
-        self,
-        hp: keras_tuner.HyperParameters,
-        model: tf.keras.Model | None,
-        *args: Any,
-        folder: Path | None = None,
-        **kwargs: Any,
+    def run_trial(
+        self, trial: keras_tuner.engine.trial.Trial, *_: Any, **__: Any
     ) -> dict[str, float]:
-        """Trains all phases of a candidate in the epochs of a trial.
-
-        Args:
-            hp: The candidate.
-            model: Gets the best weights, if there is one; every phase builds its own network.
-            *args: Not used: the recipe says what to train on.
-            folder: Where to train, and to go on from; a temporary one by default.
-            **kwargs: Not used.
-
-        Returns:
-            The best validation metric of the last phase, by name.
-        """
-        recipe = self.recipe(hp)
-        with tempfile.TemporaryDirectory() as scratch:
-            where = folder or Path(scratch)
-            value = self.trainer.measure(recipe, where)
-            last = [phase.name for phase in recipe.phases if phase.epochs][-1]
-            if model is not None:
-                model.load_weights(where / f"{last}.h5")
-        return {f"val_{task_of(recipe.model).headline}": value}
-
-    def recipe(self, hp: keras_tuner.HyperParameters) -> Recipe:
-        """What a trial trains; Hyperband says in how many epochs."""
-        candidate = self.space.candidate(hp.values)
-        return self.space.trial(candidate, hp.values.get("tuner/epochs"))
+        """Trains one candidate; a failure is the trial's, a signal or a full disk the search's."""
+        values = trial.hyperparameters.values
+        recipe = self.space.trial(self.space.candidate(values), values.get("tuner/epochs"))
+        try:
+            value = self.trainer.measure(recipe, trial_folder(self.trials, trial.trial_id))
+        except TrainingError as error:
+            print(f"Trial {trial.trial_id} failed, and the search continues: {error}", flush=True)
+            raise keras_tuner.errors.FailedTrialError(str(error)) from error
+        except (Interrupted, OSError) as error:
+            raise keras_tuner.errors.FatalError(str(error)) from error
+        return {self.oracle.objective.name: value}
 
 
-def declare(space: SearchSpace, hp: keras_tuner.HyperParameters) -> None:
-    """Declares a space.
+def trial_folder(trials: Path, trial_id: str) -> Path:
+    """Folder of a trial; keras-tuner pads the number differently when `max_trials` grows."""
+    return trials / f"trial_{int(trial_id)}"
 
-    All choices are texts: keras-tuner sends numbers to its workers in 32 bits, after which they
-    are no choice any more.
+
+def read_trial(folder: Path) -> dict[str, Any]:
+    """`recipe`, `starts`, and `value` or `failure` of a trial, as far as known."""
+    file = folder / TRIAL
+    known: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    return known
+
+
+def _one_more(starts: dict[str, int], run: Path) -> dict[str, int]:
+    """Counts a start at the newest snapshot of a run.
+
+    Raises:
+        TrainingError: If there have been `STARTS` at this point.
     """
-    for key, texts in space.choices.items():
-        parent, value = PARENTS.get(key, ("", ""))
-        if parent in space.choices:
-            hp.Choice(key, list(texts), parent_name=parent, parent_values=[value])
-        else:
-            hp.Choice(key, list(texts))
+    last = max((p.name for p in (run / "snapshots").glob("[0-9]*")), default="the beginning")
+    count = starts.get(last, 0) + 1
+    if count > STARTS:
+        raise TrainingError(
+            f"the process ended {STARTS} times without getting beyond {last}; out of memory?"
+        )
+    return {last: count}

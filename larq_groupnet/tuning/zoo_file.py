@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from larq_groupnet.config import GroupNetConfig
+from larq_groupnet.errors import RecipeError
 from larq_groupnet.files import replacing
-from larq_groupnet.recipes.recipe import Phase, Recipe, RecipeError
+from larq_groupnet.network.config import GroupNetConfig
+from larq_groupnet.recipes.recipe import Phase, Recipe
 
 LINE = 100
 """Longest line, as everywhere in this project."""
@@ -30,8 +31,10 @@ def write_zoo_file(path: Path, recipe: Recipe, title: str, paragraphs: list[str]
     """
     recipe = dataclasses.replace(recipe, name=path.stem)
     body = "\n\n".join(map(_wrapped, [title, *paragraphs]))
+    # A command with a long path stays in one line, so that it can be copied.
+    long = "  # noqa: E501" if max(map(len, body.splitlines())) > LINE else ""
     source = (
-        f'"""{body}\n"""\n\n'
+        f'"""{body}\n"""{long}\n\n'
         "from larq_groupnet import GroupNetConfig\n"
         "from larq_groupnet.training import Phase, Recipe\n\n"
         f"RECIPE = {recipe_source(recipe)}\n\n"

@@ -7,15 +7,18 @@ from importlib import import_module
 from typing import Any
 
 _LAZY = {
-    "CheckpointError": "larq_groupnet.weights.checkpoint",
+    "CheckpointError": "larq_groupnet.weights.checkpoint_files",
     "DownloadError": "larq_groupnet.weights.download",
     "Entry": "larq_groupnet.weights.registry",
-    "FormatError": "larq_groupnet.weights.packed",
+    "FormatError": "larq_groupnet.weights.container",
     "Metric": "larq_groupnet.weights.metadata",
-    "MismatchError": "larq_groupnet.weights.packed",
+    "Metadata": "larq_groupnet.weights.metadata",
+    "MismatchError": "larq_groupnet.weights.by_name",
     "RegistryError": "larq_groupnet.weights.registry",
+    "copy_weights": "larq_groupnet.weights.by_name",
     "import_checkpoint": "larq_groupnet.weights.checkpoint",
     "list_weights": "larq_groupnet.weights.registry",
+    "metadata_of": "larq_groupnet.weights.described",
     "register": "larq_groupnet.weights.registry",
 }
 

@@ -1,44 +1,43 @@
-"""Weights into a model, each to the one of its name; those of another head are left out."""
+"""Weights into a model, each to the one of its name: the only matcher of the package."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import h5py
-from numpy.typing import NDArray
+from larq_groupnet.errors import WeightsError
+from larq_groupnet.network.config import GroupNetConfig
+from larq_groupnet.network.names import is_of_head
+from larq_groupnet.weights.metadata import compare
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-HEAD = ("head_", "logits/")
-"""How the names of a head's weights start."""
-
-_MAX_LISTED = 20
+_MAX_LISTED = 8
 
 Shape = tuple[int, ...]
 
 
-class MismatchError(ValueError):
-    """Weights of another network than the model. Lists the differences."""
+class MismatchError(WeightsError):
+    """Weights of another network than the model. Lists the differences, in one line."""
 
 
 def assign(
     model: tf.keras.Model,
     shapes: Mapping[str, Shape],
-    value: Callable[[str], NDArray],
+    value: Callable[[str], Any],
     source: str,
     other_head: bool,
 ) -> list[str]:
-    """Sets every weight of a model; the model is untouched if that fails.
+    """Sets every weight of a model; the model is untouched if the names or shapes do not fit.
 
     Args:
         model: A model that `larq_groupnet.build` gave.
-        shapes: Name -> shape of what there is.
-        value: Gives the weight of a name.
-        source: What to call the weights in an error.
+        shapes: Name -> shape of the weights that there are.
+        value: Gives the weight of a name: an array or a variable.
+        source: The name of the weights in an error.
         other_head: Leave out those of the head that do not fit, on either side.
 
     Returns:
@@ -49,46 +48,72 @@ def assign(
     """
     ours = shapes_of(model)
     left_out = {
-        name: f"{name}: {shapes.get(name, 'absent')} in the file, "
-        f"{ours.get(name, 'absent')} in the model"
+        name: f"{name}: {shapes.get(name, 'absent')} there, {ours.get(name, 'absent')} in the model"
         for name in sorted(ours.keys() | shapes.keys())
         if ours.get(name) != shapes.get(name)
     }
-    wrong = [name for name in left_out if not (other_head and name.startswith(HEAD))]
+    wrong = [name for name in left_out if not (other_head and is_of_head(name))]
     if wrong:
         raise mismatch(source, "weights", [left_out[name] for name in wrong])
-    for weight in model.weights:
-        if weight.name not in left_out:
-            weight.assign(value(weight.name))
+    wanted = [weight for weight in model.weights if weight.name not in left_out]
+    # Read before the first is set: a file may turn out to be damaged.
+    for weight, found in zip(wanted, [value(weight.name) for weight in wanted], strict=True):
+        weight.assign(found)
     return list(left_out.values())
 
 
-def load_h5(model: tf.keras.Model, path: Path) -> None:
-    """Loads what Keras' `save_weights` or `save` has written in HDF5.
+def copy_weights(
+    source: tf.keras.Model, target: tf.keras.Model, other_head: bool = False
+) -> list[str]:
+    """Copies every weight of `source` to the weight of the same name in `target`.
 
-    Such a file does not say what it was made for: whatever fits is loaded, and a warning lists the
-    weights of the head that do not.
+    Training phase 2 starts from phase 1 in this way: the tanh network and the binary one have the
+    same weight names.
+
+    Args:
+        source: A model that `larq_groupnet` has built.
+        target: Another one.
+        other_head: Leave out weights of the head that only one of them has, or in another shape.
+
+    Returns:
+        A text for each weight that was left out.
 
     Raises:
-        MismatchError: If another weight than those of the head does not fit; lists them.
-        OSError: If the file is damaged.
+        MismatchError: If the two models differ in a weight's name or shape; lists the differences.
     """
-    with h5py.File(path) as file:
-        stored: dict[str, h5py.Dataset] = {}
+    values = {weight.name: weight for weight in source.weights}
+    return assign(
+        target, shapes_of(source), values.__getitem__, f"model {source.name!r}", other_head
+    )
 
-        def note(name: str, item: h5py.Dataset | h5py.Group) -> None:
-            if isinstance(item, h5py.Dataset):
-                stored[name.partition("/")[2]] = item  # Less the name of the layer.
 
-        file.get("model_weights", file).visititems(note)
-        shapes = {name: tuple(item.shape) for name, item in stored.items()}
-        left_out = assign(model, shapes, lambda name: stored[name][()], str(path), True)
-    if left_out:
-        warn_left_out(path, left_out)
+def check_options(source: str, theirs: GroupNetConfig, ours: GroupNetConfig) -> list[str]:
+    """Compares the configuration of weights with that of a model.
+
+    Args:
+        source: The name of the weights in an error.
+        theirs: The configuration that they were made with.
+        ours: The configuration of the model.
+
+    Returns:
+        A note for each option with which they will compute something else than they were made for.
+
+    Raises:
+        MismatchError: If they belong to another network; lists the options that differ.
+    """
+    different, noted = compare(theirs, ours)
+    if different:
+        raise mismatch(source, "options", list(different.values()))
+    return list(noted.values())
+
+
+def has_other_head(theirs: GroupNetConfig, ours: GroupNetConfig) -> bool:
+    """True if the head, or its number of classes, differs."""
+    return (theirs.head, theirs.num_classes) != (ours.head, ours.num_classes)
 
 
 def warn_left_out(path: Path, left_out: Sequence[str]) -> None:
-    """Says what of a file was not loaded."""
+    """Says which weights of a file were not loaded."""
     warnings.warn(
         f"weights: {path}: left out, because the head is another: {'; '.join(left_out)}",
         UserWarning,
@@ -102,8 +127,8 @@ def mismatch(source: str, what: str, differences: Sequence[str]) -> MismatchErro
     if len(differences) > _MAX_LISTED:
         listed.append(f"and {len(differences) - _MAX_LISTED} more")
     return MismatchError(
-        f"weights: {source} has other {what} than the model; build the model with the options of "
-        "the file, or choose other weights:\n  " + "\n  ".join(listed)
+        f"weights: {source} has other {what} than the model ({'; '.join(listed)}). Build the model "
+        "with the options of the weights, or choose other weights"
     )
 
 

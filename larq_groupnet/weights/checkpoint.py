@@ -11,11 +11,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import pickle
 import re
 import tempfile
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,28 +21,30 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from larq_groupnet.config import DEPTHS, STAGE_CHANNELS, GroupNetConfig
-from larq_groupnet.files import replacing
+from larq_groupnet.files import replacing, write_json
 from larq_groupnet.network.build import build
-from larq_groupnet.weights import packed
+from larq_groupnet.network.config import GroupNetConfig
+from larq_groupnet.network.kinds import LAYOUTS
+from larq_groupnet.network.layouts import basic
+from larq_groupnet.weights import keras_files, packed
+from larq_groupnet.weights.checkpoint_files import CheckpointError, State, read_state
+from larq_groupnet.weights.metadata import Metadata
 from larq_groupnet.weights.registry import register
 
-State = Mapping[str, NDArray]
-
 LICENCE = (
-    "These weights come from a checkpoint of Group-Net's authors, who publish under the GNU "
-    "General Public License and for non-commercial use only. Their terms hold for the converted "
-    "weights too; the licence of larq-groupnet does not cover them."
+    "The terms of whoever trained these weights hold for the converted weights too; the licence of "
+    "larq-groupnet does not cover them. Group-Net's authors publish their own under the GNU "
+    "General Public License and for non-commercial use only{more}."
+)
+_MORE = (
+    "; the repository of their segmentation code says '2-clause BSD for academic use' and has no "
+    "licence file"
 )
 
-PREPROCESSING = {
-    "resize": 256,
-    "crop": 224,
-    "range": [0, 1],
-    "mean": [0.485, 0.456, 0.406],
-    "std": [0.229, 0.224, 0.225],
-}
-"""What the authors' released code does to test images: shorter side, centre, mean and deviation."""
+IMAGENET = {"normalisation": "imagenet", "central_crop": 224 / 256}
+"""What the authors' released code does to test images of ImageNet."""
+
+IMAGENET_CLASSES = 1000
 
 # What `block_gate` and `scales` in the keys say: variant, and options of our configuration.
 _VARIANTS: dict[tuple[bool, bool], tuple[str, dict[str, Any]]] = {
@@ -54,16 +54,18 @@ _VARIANTS: dict[tuple[bool, bool], tuple[str, dict[str, Any]]] = {
 }
 _BLOCK = re.compile(r"layer([1-4])\.(\d{1,3})\.(?:(?:conv1|conv2|bn1|bn2|scales)\.(\d{1,3})\b)?")
 _FIRST_GATE = "layer1.0.block_gate"
+_BACKBONE = "pretrained."
+"""How the keys of the network begin in a checkpoint of segmentation."""
+_HEAD = "head.conv5."
+"""How the keys of the FCN head begin: 0 convolution, 1 normalisation, 4 scores."""
+_NOT_NEEDED = ("auxlayer.", "pretrained.fc.")
+"""Keys of what a segmentation checkpoint has and does not use."""
 _BATCH_NORM = {
     "weight": "gamma",
     "bias": "beta",
     "running_mean": "moving_mean",
     "running_var": "moving_variance",
 }
-
-
-class CheckpointError(ValueError):
-    """A file that holds no Group-Net of the authors. Lists every key that does not fit."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,140 +82,131 @@ def import_checkpoint(
     path: str | Path,
     output: str | Path | None = None,
     *,
-    input_shape: tuple[int, int, int] = (224, 224, 3),
+    input_shape: tuple[int, int, int] | None = None,
+    atrous_rates: Any = None,
+    dataset: str | None = None,
+    classes: Sequence[str] = (),
+    normalisation: str | None = None,
+    central_crop: float | None = None,
 ) -> tf.keras.Model:
     """Turns a checkpoint of Group-Net's authors into a model that computes the same function.
 
-    Which of the three released classification variants it is, its depth, K, width and number of
-    classes are read from its keys. Prints the licence of the authors' weights.
+    Which released variant it is, its depth, K, width and number of classes are read from its keys.
+    Prints what is known of the licence.
 
     Args:
         path: A `.npz` of the state dict (keys with or without a prefix `param/`; int8 kernels
-            count hundredths), or what `torch.save` wrote (`.pth.tar`, `.pt`; needs PyTorch).
-        output: Where to save: `OUTPUT.h5` gets the weights, `OUTPUT.json` the configuration, the
-            origin and the licence. `build(GroupNetConfig.from_dict(values["config"]),
-            weights="OUTPUT.h5")` restores the model. `None` saves nothing.
-        input_shape: `(height, width, channels)` of the images, multiples of 32.
+            count hundredths), or what `torch.save` wrote (`.pth.tar`, `.pt`; needs PyTorch). Of
+            segmentation networks, those with an FCN head.
+        output: Where to save: `OUTPUT.h5` gets the weights, `OUTPUT.json` the description. Then
+            `weights="OUTPUT.h5"` restores the model. `None` saves nothing.
+        input_shape: `(height, width, channels)` of the images, multiples of the output stride;
+            `(224, 224, 3)` by default. A segmentation network needs it.
+        atrous_rates: Of a segmentation network, as for `GroupNetConfig`: the file does not say.
+        dataset: What the weights were trained on. A classifier of 1000 classes is taken for one of
+            ImageNet, of any other number it is not known.
+        classes: Their names, in order.
+        normalisation: What was done to the images; that of the authors for ImageNet.
+        central_crop: The same.
 
     Returns:
         The model: `(batch, height, width, channels) float32` to `(batch, classes) float32`
-        probabilities; the authors' logits are the output of its layer `"logits"`.
+        probabilities, or `(batch, height, width, classes)` logits. The authors' logits of a
+        classifier are the output of its layer `"logits"`.
 
     Raises:
         FileNotFoundError: If `path` names no file.
         ImportError: If the file needs PyTorch, which is not installed.
         CheckpointError: If the file cannot be read, or if keys are missing, unknown or of another
             shape than expected.
+        ConfigError: If the network does not take this size or these rates.
     """
-    path = Path(path)
-    state = read_state(path)
-    variant, config = describe(state, input_shape)
+    path = Path(path).expanduser()
+    state, unused = _without_prefix(read_state(path))
+    dense = any(key.startswith(_HEAD) for key in state)
+    if dense and (input_shape is None or atrous_rates is None):
+        raise CheckpointError(
+            "path: expected input_shape and atrous_rates beside a segmentation network, because "
+            "the file says neither. The authors train at 480 x 480; their plain backbone has the "
+            f"rates (1, 1, 2, 4). Received: {path}, input_shape={input_shape}, "
+            f"atrous_rates={atrous_rates}"
+        )
+    variant, config = describe(state, input_shape or (224, 224, 3))
+    if dense:
+        config = config.replace(head="fcn32s", output_stride=8, atrous_rates=atrous_rates)
     _check(state, variant, config)
     model = build(config)
     values = _weights(state, config)
     model.set_weights([values[weight.name] for weight in model.weights])
-    notes = _notes(state, config)
-    print("\n".join([*notes, LICENCE]))
+    notes = [*_notes(state, config), *unused]
+    reading: dict[str, Any] = {"size": list(config.input_shape[:2])}
+    if dataset is None and config.num_classes == IMAGENET_CLASSES:
+        dataset = "imagenet2012"
+        reading |= IMAGENET
+        notes.append("Its 1000 classes are taken for those of ImageNet.")
+    elif normalisation is None:
+        notes.append("The file does not say how images are normalised: state it to predict.")
+    given = {"normalisation": normalisation, "central_crop": central_crop}
+    reading |= {name: value for name, value in given.items() if value is not None}
+    licence = LICENCE.format(more=_MORE if dense else "")
+    print("\n".join([*notes, licence]))
     if output is not None:
+        metadata = Metadata(config, dataset or "", tuple(classes), reading, (), licence)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         origin = {"file": path.name, "sha256": digest, "variant": variant, "notes": notes}
-        _save(model, config, origin, output)
+        _save(model, metadata, origin, output)
     return model
 
 
-def main(path: str | Path, output: str | Path, name: str | None = None) -> None:
+def main(path: str | Path, output: str | Path, name: str | None = None, **about: Any) -> None:
     """Imports the checkpoint `path` to `OUTPUT.h5` and `OUTPUT.json`, and says what it was.
 
-    With a `name`, it is also registered on this machine: `weights=name` then finds it.
+    Args:
+        path: As for `import_checkpoint`.
+        output: The same.
+        name: Also register the weights on this machine: `weights=name` then finds them.
+        **about: The other arguments of `import_checkpoint`.
     """
-    model = import_checkpoint(path, output)
+    model = import_checkpoint(path, output, **about)
     weights, description = _outputs(output)
     values = json.loads(description.read_text())
-    origin = values["origin"]
+    origin = values.pop("origin")
     if name is not None:
-        print(_register(model, GroupNetConfig.from_dict(values["config"]), name))
+        print(_register(model, Metadata.from_dict(values), name))
     print(
         f"{path}: {origin['variant']}, {model.count_params():,} parameters -> "
         f"{weights}, {description}"
     )
 
 
-def _register(model: tf.keras.Model, config: GroupNetConfig, name: str) -> str:
+def _register(model: tf.keras.Model, metadata: Metadata, name: str) -> str:
+    config = metadata.config
+    about = {field.name: getattr(metadata, field.name) for field in dataclasses.fields(metadata)}
     with tempfile.TemporaryDirectory() as folder:
-        path = packed.save(
-            model,
-            config,
-            Path(folder) / "weights.safetensors",
-            dataset="imagenet2012",
-            classes=(),
-            preprocessing=PREPROCESSING,
-            metrics=(),
-            licence=LICENCE,
-        )
-        entry = register(path, name, f"groupnet_{config.layout}")
+        path = packed.save(model, path=Path(folder) / "weights.safetensors", **about)
+        of_task = "dsp" if config.head == "fcn32s" else config.layout
+        entry = register(path, name, f"groupnet_{of_task}")
     return f"Registered: weights={entry.name!r} for {entry.model}."
 
 
-def read_state(path: Path) -> State:
-    """The state dict in a file, by key without the prefixes `param/` and `module.`.
-
-    Args:
-        path: As for `import_checkpoint`.
-
-    Returns:
-        Key -> array, in PyTorch's layout; kernels that count hundredths are divided.
+def _without_prefix(state: State) -> tuple[State, list[str]]:
+    """A state dict with the keys of a classifier for the network, and notes on what is unused.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ImportError: If the file needs PyTorch, which is not installed.
-        CheckpointError: If the file holds no state dict.
+        CheckpointError: If it is a segmentation network of another head.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"path: expected a checkpoint. Received: {path} (no such file)")
-    state = _read_npz(path) if path.suffix == ".npz" else _read_torch(path)
-    return {key.removeprefix("module."): value for key, value in state.items()}
-
-
-def _read_npz(path: Path) -> State:
-    try:
-        # np.load would leave open a file that is no archive.
-        with path.open("rb") as stream, np.load(stream) as file:
-            prefix = "param/" if any(key.startswith("param/") for key in file) else ""
-            arrays = {key.removeprefix(prefix): file[key] for key in file if key.startswith(prefix)}
-        return {
-            key: value.astype("float32") / np.float32(100 if value.dtype == np.int8 else 1)
-            for key, value in arrays.items()
-        }
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    if not any(key.startswith(_BACKBONE) for key in state):
+        return state, []
+    unused = sorted(key for key in state if key.startswith(_NOT_NEEDED))
+    kept = {k.removeprefix(_BACKBONE): v for k, v in state.items() if k not in unused}
+    other = sorted(key for key in kept if key.startswith("head.") and not key.startswith(_HEAD))
+    if other:
         raise CheckpointError(
-            f"path: expected a .npz of numbers. Received: {path}: {error}"
-        ) from error
-
-
-def _read_torch(path: Path) -> State:
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(
-            f"Reading {path} needs PyTorch: pip install larq-groupnet[torch] (or save the state "
-            "dict as .npz)."
-        ) from error
-    try:
-        # weights_only: a checkpoint is a pickle, and must not run code of its own.
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, OSError, EOFError) as error:
-        raise CheckpointError(
-            "path: expected what torch.save wrote, readable with weights_only=True. "
-            f"Received: {path}: {error}"
-        ) from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(map(torch.is_tensor, content.values())):
-        raise CheckpointError(
-            f"path: expected a state dict, or one under 'state_dict'. Received: {path} with a "
-            f"{type(content).__name__}"
+            "path: expected a segmentation network with an FCN head (head.conv5). Received: "
+            f"{other[0]} and {len(other) - 1} more keys of another head. The authors' DeepLab head "
+            "has binary activations of 0 and 1, which no binary kernel of Larq Compute Engine takes"
         )
-    return {key: value.detach().float().numpy() for key, value in content.items()}
+    return kept, [f"{', '.join(unused)}: left out, not used to predict."] if unused else []
 
 
 def describe(state: State, input_shape: tuple[int, int, int]) -> tuple[str, GroupNetConfig]:
@@ -236,23 +229,27 @@ def describe(state: State, input_shape: tuple[int, int, int]) -> tuple[str, Grou
         stage = int(match[1]) - 1
         blocks[stage] = max(blocks[stage], int(match[2]) + 1)
     layouts: dict[Any, str] = {
-        counts: name for name, (kind, counts) in DEPTHS.items() if kind == "basic"
+        found.blocks: name for name, found in LAYOUTS.items() if found.convolutions is basic
     }
     layout = layouts.get(tuple(blocks))
     # Where a key is missing that says a size, the usual one is expected: _check will list it.
-    stem, dense = (np.shape(state.get(key, 0)) for key in ("conv1.weight", "fc.weight"))
+    scores = f"{_HEAD}4.weight" if f"{_HEAD}4.weight" in state else "fc.weight"
+    stem, dense = (np.shape(state.get(key, 0)) for key in ("conv1.weight", scores))
     config = GroupNetConfig(
         layout=layout or "resnet18",
         stage_blocks=None if layout else tuple(blocks),
         input_shape=input_shape,
         num_classes=dense[0] if dense else 1000,
         num_bases=1 + max((int(match[3]) for match in found if match[3]), default=0),
-        width=stem[0] / STAGE_CHANNELS[0] if stem else 1.0,
+        width=stem[0] / LAYOUTS["resnet18"].channels[0] if stem else 1.0,
         padding="torch",
         # The gradient that the authors' released code trains with.
         input_quantizer="approx_sign",
         **options,
     )
+    if scores != "fc.weight":
+        # The segmentation code has the stem of every variant without a bias.
+        config = config.replace(stem_bias="conv1.bias" in state)
     return variant, config
 
 
@@ -283,8 +280,8 @@ def _check(state: State, variant: str, config: GroupNetConfig) -> None:
         raise CheckpointError(
             f"path: expected the keys of the variant {variant!r} with {config.num_bases} bases, "
             f"blocks {config.blocks}, {config.stage_channels[0]} channels after the stem and "
-            f"{config.num_classes} classes. Received {len(problems)} differences:\n  "
-            + "\n  ".join(problems)
+            f"{config.num_classes} classes. Received {len(problems)} differences: "
+            + "; ".join(problems)
         )
 
 
@@ -344,7 +341,13 @@ def _shapes(config: GroupNetConfig) -> dict[str, tuple[int, ...]]:
     scales, gates = _scalars(config)
     shapes.update({key: (1,) for keys in scales.values() for key in keys})
     shapes.update({key: (1,) for key in gates.values()})
-    return {**shapes, "fc.weight": (config.num_classes, last), "fc.bias": (config.num_classes,)}
+    if config.head == "classifier":
+        return {**shapes, "fc.weight": (config.num_classes, last), "fc.bias": (config.num_classes,)}
+    middle = last // 4
+    shapes[f"{_HEAD}0.weight"] = (middle, last, 3, 3)
+    shapes.update({f"{_HEAD}1.{part}": (middle,) for part in _BATCH_NORM})
+    shapes[f"{_HEAD}4.weight"] = (config.num_classes, middle, 1, 1)
+    return {**shapes, f"{_HEAD}4.bias": (config.num_classes,)}
 
 
 def _weights(state: State, config: GroupNetConfig) -> dict[str, NDArray]:
@@ -352,9 +355,16 @@ def _weights(state: State, config: GroupNetConfig) -> dict[str, NDArray]:
     weights = {
         "stem_conv/kernel:0": state["conv1.weight"].transpose(2, 3, 1, 0),
         **_batch_norm(state, "bn1", "stem_bn", 1.0, config),
-        "logits/kernel:0": state["fc.weight"].T,
-        "logits/bias:0": state["fc.bias"],
     }
+    if config.head == "classifier":
+        weights |= {"logits/kernel:0": state["fc.weight"].T, "logits/bias:0": state["fc.bias"]}
+    else:
+        weights |= {
+            "head_conv1/kernel:0": state[f"{_HEAD}0.weight"].transpose(2, 3, 1, 0),
+            **_batch_norm(state, f"{_HEAD}1", "head_conv1_bn", 1.0, config),
+            "head_conv2/kernel:0": state[f"{_HEAD}4.weight"].transpose(2, 3, 1, 0),
+            "head_conv2/bias:0": state[f"{_HEAD}4.bias"],
+        }
     if config.stem_bias:
         weights["stem_conv/bias:0"] = state["conv1.bias"]
     for unit in _units(config):
@@ -405,16 +415,15 @@ def _notes(state: State, config: GroupNetConfig) -> list[str]:
 
 
 def _outputs(output: str | Path) -> tuple[Path, Path]:
-    name = str(output).removesuffix(".h5")
+    name = str(Path(output).expanduser()).removesuffix(".h5")
     return Path(f"{name}.h5"), Path(f"{name}.json")
 
 
 def _save(
-    model: tf.keras.Model, config: GroupNetConfig, origin: dict[str, Any], output: str | Path
+    model: tf.keras.Model, metadata: Metadata, origin: dict[str, Any], output: str | Path
 ) -> None:
     weights, description = _outputs(output)
-    values = {"licence": LICENCE, "origin": origin, "config": config.to_dict()}
     with replacing(weights) as temporary:
         model.save_weights(temporary)
-    with replacing(description) as temporary:
-        temporary.write_text(json.dumps(values, indent=2) + "\n")
+        keras_files.describe(temporary, metadata.to_dict())
+    write_json(description, {**metadata.to_dict(), "origin": origin})

@@ -18,6 +18,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from larq_groupnet.errors import MissingFileError, WeightsError
 from larq_groupnet.files import replacing
 
 FORMAT = "larq_groupnet"
@@ -47,7 +48,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 
-class FormatError(ValueError):
+class FormatError(WeightsError):
     """A file that is no release file of this package, or a damaged one, or a newer one."""
 
 
@@ -78,7 +79,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray]]:
         FormatError: If it is no release file, damaged, or of a newer format.
     """
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"weights: expected a .safetensors file. Received: {path} (no such file)"
         )
     if path.stat().st_size > MAX_FILE:

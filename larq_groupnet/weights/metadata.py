@@ -11,24 +11,18 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from larq_groupnet.config import GroupNetConfig
+from larq_groupnet.errors import WeightsError
+from larq_groupnet.network.config import OPTIONS, GroupNetConfig, fields_of_task
+from larq_groupnet.network.precision import function_of
 
-# Forward, these are all the sign; they differ in their gradient.
-_SIGNS = ("ste_sign", "approx_sign", "swish_sign")
 _QUANTIZERS = ("input_quantizer", "kernel_quantizer")
 
-# These change no weight, or only which weights the head has, which the loader sees by itself.
-_FREE = (
-    "head",
-    "num_classes",
-    "output_stride",
-    "atrous_rates",
-    "dropout",
-    "batch_norm_momentum",
-)
+
+NOT_STATED = "Not stated: ask whoever gave you these weights."
+"""Licence of weights of which nobody said it."""
 
 
-class MetadataError(ValueError):
+class MetadataError(WeightsError):
     """A description of weights that is incomplete, or not made of plain values."""
 
 
@@ -70,7 +64,7 @@ class Metadata:
 
     Attributes:
         config: The network.
-        dataset: What the weights were trained on.
+        dataset: What the weights were trained on; empty where it is not known.
         classes: Names of the classes, or empty where they are not known.
         preprocessing: What was done to the images, in plain values.
         metrics: Figures and where they come from.
@@ -93,8 +87,9 @@ class Metadata:
                     f"Received: {field}={quantizer!r}"
                 )
         for field in ("dataset", "licence"):
-            if not (isinstance(getattr(self, field), str) and getattr(self, field).strip()):
-                raise MetadataError(f"{field}: expected a text. Received: {getattr(self, field)!r}")
+            value = getattr(self, field)
+            if not isinstance(value, str) or (field == "licence" and not value.strip()):
+                raise MetadataError(f"{field}: expected a text. Received: {value!r}")
         if not all(isinstance(name, str) for name in self.classes):
             raise MetadataError(f"classes: expected names. Received: {self.classes!r}")
         if self.classes and len(self.classes) != self.config.num_classes:
@@ -151,21 +146,25 @@ def compare(theirs: GroupNetConfig, ours: GroupNetConfig) -> tuple[dict[str, str
             continue
         values = getattr(theirs, option), getattr(ours, option)
         text = f"{option}: {values[0]!r} in the file, {values[1]!r} in the model"
+        free = OPTIONS[option].affects == "arithmetic"
         # A stem of stride 1 has a 3x3 kernel; those of strides 2 and 4 are the same 7x7.
-        free = option == "padding" or (option == "stem_stride" and 1 not in values)
+        if option == "stem_stride" and 1 in values:
+            free = False
         (noted if free else different)[option] = text
     return different, noted
 
 
 def _comparable(config: GroupNetConfig) -> dict[str, Any]:
     """Option -> value, the same for two ways of writing the same network."""
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    for option in _FREE:
-        del values[option]
+    task = fields_of_task()
+    values = {
+        option: getattr(config, option)
+        for option, about in OPTIONS.items()
+        if about.affects == "weights" or (about.affects == "arithmetic" and option not in task)
+    }
     values["stage_blocks"] = config.blocks
     values["num_bases"] = config.bases_per_stage
     values["input_shape"] = config.input_shape[2]
     for option in _QUANTIZERS:
-        if isinstance(values[option], str) and values[option] in _SIGNS:
-            values[option] = "sign"
+        values[option] = function_of(values[option])
     return values

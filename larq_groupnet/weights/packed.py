@@ -22,18 +22,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from larq_groupnet.config import GroupNetConfig
 from larq_groupnet.network.complexity import complexity
+from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.weights import container
 from larq_groupnet.weights.by_name import (
     MismatchError,
     assign,
-    mismatch,
+    check_options,
+    has_other_head,
     shapes_of,
     warn_left_out,
 )
 from larq_groupnet.weights.container import FormatError
-from larq_groupnet.weights.metadata import Metadata, Metric, compare
+from larq_groupnet.weights.metadata import Metadata, Metric
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -121,6 +122,11 @@ def read(path: str | Path) -> tuple[Metadata, dict[str, NDArray[np.float32]]]:
     return metadata, {name: tensor.restore() for name, tensor in tensors.items()}
 
 
+def read_metadata(path: str | Path) -> Metadata:
+    """The description alone; errors as those of `read`."""
+    return _open(Path(path))[0]
+
+
 def load(model: tf.keras.Model, path: str | Path, config: GroupNetConfig | None = None) -> None:
     """Loads a release file into a model; the model is untouched if that fails.
 
@@ -138,37 +144,15 @@ def load(model: tf.keras.Model, path: str | Path, config: GroupNetConfig | None 
     """
     path = Path(path)
     metadata, tensors = _open(path)
-    notes, other_head = [], False
+    other_head = False
     if config is not None:
-        theirs = metadata.config
-        notes = check_options(str(path), theirs, config)
-        other_head = (theirs.head, theirs.num_classes) != (config.head, config.num_classes)
+        for note in check_options(str(path), metadata.config, config):
+            warnings.warn(f"weights: {path}: {note}", UserWarning, stacklevel=2)
+        other_head = has_other_head(metadata.config, config)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     left_out = assign(model, shapes, lambda name: tensors[name].restore(), str(path), other_head)
-    for note in notes:
-        warnings.warn(f"weights: {path}: {note}", UserWarning, stacklevel=2)
     if left_out:
         warn_left_out(path, left_out)
-
-
-def check_options(source: str, theirs: GroupNetConfig, ours: GroupNetConfig) -> list[str]:
-    """Whether weights fit a model, by the configurations alone.
-
-    Args:
-        source: What to call the weights in an error.
-        theirs: The configuration that they were made with.
-        ours: The configuration of the model.
-
-    Returns:
-        A note for each option with which they will compute something else than they were made for.
-
-    Raises:
-        MismatchError: If they belong to another network; lists the options that differ.
-    """
-    different, noted = compare(theirs, ours)
-    if different:
-        raise mismatch(source, "options", list(different.values()))
-    return list(noted.values())
 
 
 def _check_config(model: tf.keras.Model, config: GroupNetConfig) -> None:

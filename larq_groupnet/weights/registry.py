@@ -20,6 +20,7 @@ from typing import Any
 from filelock import FileLock
 from terminaltables import AsciiTable
 
+from larq_groupnet.errors import WeightsError
 from larq_groupnet.files import replacing
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.container import BROKEN
@@ -33,7 +34,7 @@ _PACKAGE = Path(__file__).parent
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
-class RegistryError(ValueError):
+class RegistryError(WeightsError):
     """A name without weights, or an entry that is none. Says what there is."""
 
 
@@ -213,7 +214,7 @@ def table(states: list[tuple[Entry, str]]) -> str:
                 entry.name,
                 entry.model,
                 str(metadata.config.num_bases),
-                metadata.dataset,
+                metadata.dataset or "not stated",
                 "\n".join(map(str, metadata.metrics)) or "none measured",
                 licence if len(licence) <= 24 else f"{licence[:21]}...",
                 f"{entry.size / 2**20:.2f}",

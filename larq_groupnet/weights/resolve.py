@@ -5,18 +5,25 @@ Nothing here imports TensorFlow, but for `load_into`.
 
 from __future__ import annotations
 
-import dataclasses
 import os
+import warnings
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import h5py
-
-from larq_groupnet.config import DEPTHS, GroupNetConfig
+from larq_groupnet.errors import MissingFileError
 from larq_groupnet.hints import did_you_mean
-from larq_groupnet.registry import get_config
-from larq_groupnet.weights import by_name, packed
+from larq_groupnet.network.config import (
+    OPTIONS,
+    GroupNetConfig,
+    fields_of_task,
+    unused_options,
+)
+from larq_groupnet.network.kinds import HEADS, LAYOUTS
+from larq_groupnet.network.layouts import basic
+from larq_groupnet.weights import keras_files, packed
+from larq_groupnet.weights.by_name import check_options, has_other_head, warn_left_out
+from larq_groupnet.weights.described import metadata_of
 from larq_groupnet.weights.metadata import compare
 from larq_groupnet.weights.registry import (
     Entry,
@@ -30,9 +37,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _SUFFIXES = (".h5", ".keras", ".safetensors")
-_OPTIONS = tuple(field.name for field in dataclasses.fields(GroupNetConfig))
+_OPTIONS = tuple(OPTIONS)
 # What a segmentation network does not take over from a classifier's weights, nor the reverse.
-_OF_THE_TASK = ("head", "num_classes", "input_shape", "output_stride", "atrous_rates", "dropout")
+_OF_THE_TASK = fields_of_task()
 
 
 def resolve(
@@ -53,27 +60,23 @@ def resolve(
     Raises:
         FileNotFoundError: If `weights` is a path to no file.
         RegistryError: If no registered set has this name; says how to get one.
-        packed.MismatchError: If those of this name belong to another network than `config`.
+        MismatchError: If the weights belong to another network than `config`.
         DownloadError: If the file could not be fetched.
     """
     if is_path(weights):
-        if not Path(weights).is_file():
-            raise FileNotFoundError(
-                f"weights: expected a file. Received: weights={str(weights)!r} (no such file)"
-            )
-        return Path(weights)
+        path = _file(weights)
+        known = metadata_of(path)
+        if known is not None:
+            check_options(str(path), known.config, config)
+        return path
     name = str(weights)
     entry = _nearest(_named(name, model, config), model, config, _OPTIONS)
-    packed.check_options(f"{name!r} ({entry.file})", entry.metadata.config, config)
+    check_options(f"{name!r} ({entry.file})", entry.metadata.config, config)
     return obtain(entry, base=base)
 
 
 def adopt(
-    weights: str | Path | None,
-    model: str,
-    config: GroupNetConfig,
-    given: Collection[str] | None = None,
-    also: Collection[str] = (),
+    weights: str | Path | None, model: str, config: GroupNetConfig, given: Collection[str]
 ) -> GroupNetConfig:
     """The configuration that a call means which gives weights, and few options beside them.
 
@@ -81,63 +84,103 @@ def adopt(
         weights: As for `resolve`, or `None`.
         model: Name of the model that wants them.
         config: The model's configuration without regard to the weights.
-        given: Options that the user gave: they stay as they are. `None` for those that differ from
-            `get_config(model)`, so that one given with its default value counts as not given.
-        also: Options that stay as they are beside these.
+        given: Options that the user gave, whatever their value: they stay as they are.
 
     Returns:
-        `config` with all other options as the registered weights were made with. Where they were
-        made for another model of the family (a classifier's for segmentation), image size, output
-        stride, rates and head stay too. `config` itself if `weights` is a path or `None`.
+        `config` with all other options as the weights were made with, as far as that is known.
+        Where they were made for another task (a classifier's for segmentation), image size, output
+        stride, rates and head stay too. A file never changes `layout` and `binary`: one of another
+        layout, or of the tanh twin, is refused when it is loaded.
 
     Raises:
+        FileNotFoundError: If `weights` is a path to no file.
         RegistryError: If no registered set has this name; says how to get one.
         ConfigError: If what the user gave and what the weights need describe no network together.
     """
-    if weights is None or is_path(weights):
+    if weights is None:
         return config
-    named = _named(str(weights), model, config)
-    family = [entry for entry in named if _family(entry.model) == _family(model)]
-    if not family:
-        raise _unknown(str(weights), model, config.layout)
-    if given is None:
-        default = get_config(model)
-        given = [name for name in _OPTIONS if getattr(config, name) != getattr(default, name)]
-    entry = _nearest(family, model, config, given)
-    kept = {*given, *also, *(() if entry.model == model else _OF_THE_TASK)}
-    theirs = entry.metadata.config
-    return config.replace(**{name: getattr(theirs, name) for name in _OPTIONS if name not in kept})
+    if is_path(weights):
+        known = metadata_of(_file(weights))
+        if known is None:
+            return config
+        theirs, same_task = known.config, _task(known.config) == _task(config)
+        kept = {*given, "layout", "binary"}
+    else:
+        named = _named(str(weights), model, config)
+        family = [entry for entry in named if _family(entry.model) == _family(model)]
+        if not family:
+            raise _unknown(str(weights), model, config.layout)
+        entry = _nearest(family, model, config, given)
+        theirs, same_task, kept = entry.metadata.config, entry.model == model, {*given}
+    if not same_task:
+        kept |= {*_OF_THE_TASK}
+    values = {n: getattr(config if n in kept else theirs, n) for n in _OPTIONS}
+    # What the network to be has no use for, and nobody asked for.
+    for name in unused_options(values["decomposition"], values["head"]) - {*given}:
+        values[name] = getattr(GroupNetConfig, name)
+    return config.replace(**values)
 
 
 def load_into(model: tf.keras.Model, config: GroupNetConfig, path: str | Path) -> None:
-    """Loads a file of weights, whatever its format.
+    """Loads a file of weights, whatever its format; the model is untouched if that fails.
 
     Args:
         model: A model that `larq_groupnet.build(config)` gave.
-        config: Its configuration.
-        path: A release file (`.safetensors`, see `packed.load`) or one that Keras wrote. Of a
-            classification model's file (HDF5), the weights of the head are left out.
+        config: Its configuration, compared with that of the weights where it is known (see
+            `described.metadata_of`). Options with which the weights will compute something else
+            are warned about, and so are weights of the head that do not fit and are left out.
+        path: A release file (`.safetensors`), or one that Keras wrote (`.h5`, `.weights.h5`,
+            `.keras`).
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If its weights are not those of this network.
+        FormatError: If it is damaged, or of another kind.
+        MismatchError: If its weights are those of another network, such as its tanh twin.
     """
-    if Path(path).suffix == ".safetensors":
+    path = Path(path).expanduser()
+    if path.suffix == ".safetensors":
         packed.load(model, path, config)
         return
-    if h5py.is_hdf5(path):
-        by_name.load_h5(model, Path(path))
-        return
-    from larq_groupnet.network.build import load_weights
+    known = metadata_of(path)
+    other_head = True  # Unless the file says what it was made for.
+    if known is not None:
+        for note in check_options(str(path), known.config, config):
+            warnings.warn(f"weights: {path}: {note}", UserWarning, stacklevel=2)
+        other_head = has_other_head(known.config, config)
+    left_out = keras_files.load(model, path, other_head)
+    if left_out:
+        warn_left_out(path, left_out)
 
-    load_weights(model, path)
+
+def load_weights(model: tf.keras.Model, path: str | Path) -> None:
+    """Loads a file that Keras wrote, whose network must be the very same; errors as `load_into`."""
+    keras_files.load(model, Path(path).expanduser(), other_head=False)
+
+
+def _file(weights: str | Path) -> Path:
+    """The file of a path.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        what = "a folder; give a file in it" if path.is_dir() else "no such file"
+        raise MissingFileError(
+            f"weights: expected a file. Received: weights={str(weights)!r} ({what})"
+        )
+    return path
 
 
 def is_path(weights: str | Path) -> bool:
     """Whether `weights` means a file, which need not exist, and not a registered set."""
     text = str(weights)
     looks_like_one = text.endswith(_SUFFIXES) or "/" in text or os.sep in text
-    return isinstance(weights, Path) or looks_like_one or Path(text).is_file()
+    return isinstance(weights, Path) or looks_like_one or Path(text).expanduser().is_file()
+
+
+def _task(config: GroupNetConfig) -> str | None:
+    return None if config.head is None else HEADS.find(config.head).task
 
 
 def _family(model: str) -> str:
@@ -192,7 +235,7 @@ def _ways(layout: str) -> list[str]:
         f"train them: python train.py --model groupnet_{layout} --dataset imagenet2012 "
         f"--output_dir runs/groupnet_{layout} (then weights='runs/groupnet_{layout}/binary.h5')"
     )
-    if DEPTHS[layout][0] != "basic":
+    if LAYOUTS[layout].convolutions is not basic:
         return [f"the authors published no checkpoint of {layout}; {train}"]
     return [
         "import the authors' checkpoint: "

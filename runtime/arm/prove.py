@@ -8,7 +8,8 @@ missing. Nothing else outside FOLDER is changed: packages of arm64 are unpacked 
 their own, and pip, run by the arm64 Python, installs the wheels that a Pi gets.
 
 What it shows: pip installs the wheel on aarch64; every network computes what LCE's interpreter
-computed on x86 (same.py); the command larq-groupnet-run gives the mask that it gives here; and how
+computed on x86, and random operations the same bits (same.py); the command larq-groupnet-run gives
+the mask that it gives here; the example in C compiles and runs on Debian's TensorFlow Lite; and how
 many instructions a network executes. Instructions are counted, not timed: qemu translates them, so
 a time would say nothing about a Pi.
 """
@@ -24,10 +25,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+from debian import run, unpack
+from PIL import Image
+
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent / "tests"
-ROOT = "root"
-PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6")
+PYTHON = ("python3-minimal", "libpython3-stdlib", "libstdc++6")
+TFLITE, TFLITE_SUITE = "libtensorflow-lite-dev", "forky"
+"""Headers and a library of TensorFlow Lite's C interface; older releases of Debian have none."""
+
 PLATFORMS = [f"manylinux_2_{minor}_aarch64" for minor in (17, 27, 28)]
 COUNTED = "large/groupnet_resnet18_k5.tflite"
 LCE_CONVOLUTIONS, LCE_WHOLE, FLOAT_WHOLE = 275, 371, 627
@@ -60,7 +67,11 @@ def main() -> int:
     print(machine.python("-c", "import platform; print(platform.platform())").stdout, end="")
     same = machine.python(str(TESTS / "same.py"), str(flags.networks.resolve()), check=False)
     print(same.stdout + same.stderr[-2000:] * bool(same.returncode), end="", flush=True)
-    right = [same.returncode == 0, command_gives_the_same(machine, flags.networks)]
+    right = [
+        same.returncode == 0,
+        command_gives_the_same(machine, flags.networks),
+        example_gives_the_same(machine, flags.networks),
+    ]
     counted = flags.networks / COUNTED
     if counted.exists():
         count(machine, counted.resolve())
@@ -76,17 +87,16 @@ class Machine:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.root = folder / ROOT
         self.site = folder / "site"
         folder.mkdir(parents=True, exist_ok=True)
         if shutil.which("qemu-aarch64") is None:
             install_qemu()
-        if not (folder / "root.done").exists():
-            self._unpack()
-            (folder / "root.done").touch()
+        self.root = unpack(folder / "debian", "arm64", PYTHON)
+        (self.root / "proc").mkdir(exist_ok=True)
+        (self.root / "proc/cpuinfo").write_text(CPUINFO)
         plugin = folder / "insn.so"
         if not plugin.exists():
-            run([*compiler(), "-O2", "-fPIC", "-shared", str(HERE / "insn.c"), "-o", str(plugin)])
+            run([*zig("cc"), "-O2", "-fPIC", "-shared", str(HERE / "insn.c"), "-o", str(plugin)])
         (interpreter,) = (self.root / "usr/bin").glob("python3.[0-9]*")
         self._interpreter = interpreter
         self.version = interpreter.name.removeprefix("python")
@@ -94,13 +104,16 @@ class Machine:
     def python(
         self, *arguments: str, counting: bool = False, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Runs the arm64 Python as on a Raspberry Pi 4."""
+        """Runs the arm64 Python on the processor of a Raspberry Pi 4."""
         plugin = ["-plugin", str(self.folder / "insn.so")] if counting else []
         own = {"PYTHONHOME": "/usr", "PYTHONPATH": str(self.site), "PYTHONDONTWRITEBYTECODE": "1"}
         own |= {"PYTHONHASHSEED": "0", "LD_LIBRARY_PATH": ""}
         settings = [part for name, value in own.items() for part in ("-E", f"{name}={value}")]
-        emulator = ["qemu-aarch64", "-cpu", "cortex-a72", "-L", str(self.root), *plugin, *settings]
-        return run([*emulator, str(self._interpreter), *arguments], check=check)
+        command = [*qemu(self.root), *plugin, *settings, str(self._interpreter), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if check and done.returncode:
+            sys.exit(f"{' '.join(command)} ended with status {done.returncode}:\n{done.stderr}")
+        return done
 
     def install(self, wheel: Path) -> None:
         """Installs a wheel and the newest ai-edge-litert with the arm64 pip, as on a Pi."""
@@ -125,37 +138,9 @@ class Machine:
         flags += ["--root-user-action", "ignore", "--target", str(self.site), "--upgrade"]
         self.python(f"{pip}/pip", "install", *flags, *arguments)
 
-    def _unpack(self) -> None:
-        """Downloads and unpacks the packages of arm64, without telling this machine's dpkg."""
-        apt = self.folder / "apt"
-        for name in ("lists/partial", "cache/archives/partial"):
-            (apt / name).mkdir(parents=True, exist_ok=True)
-        (apt / "status").touch()
-        settings = {
-            "APT::Architecture": "arm64",
-            "APT::Architectures": "arm64",
-            "APT::Install-Recommends": "0",
-            "APT::Sandbox::User": "root",
-            "Debug::NoLocking": "1",
-            "Dir::State": apt,
-            "Dir::State::lists": apt / "lists",
-            "Dir::State::status": apt / "status",
-            "Dir::Cache": apt / "cache",
-        }
-        get = ["apt-get", "-q", "-y"]
-        get += [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
-        run([*get, "update"])
-        run([*get, "install", "--download-only", *PACKAGES])
-        for package in sorted((apt / "cache/archives").glob("*.deb")):
-            run(["dpkg-deb", "-x", str(package), str(self.root)])
-        (self.root / "proc").mkdir(exist_ok=True)
-        (self.root / "proc/cpuinfo").write_text(CPUINFO)
-
 
 def command_gives_the_same(machine: Machine, networks: Path) -> bool:
     """Runs larq-groupnet-run there and here, and compares lines and masks."""
-    from PIL import Image
-
     folder = machine.folder / "command"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -168,13 +153,39 @@ def command_gives_the_same(machine: Machine, networks: Path) -> bool:
         command = str(machine.site / "bin" / "larq-groupnet-run")
         there = machine.python(command, *arguments, str(folder / "there")).stdout
         here = [sys.executable, "-m", "larq_groupnet_runtime.cli", *arguments]
-        here = run([*here, str(folder / "here")]).stdout
+        here = run([*here, str(folder / "here")])
         print(f"larq-groupnet-run {name}.tflite: {there.splitlines()[0].split(': ', 1)[1]}")
         right &= there.splitlines()[0] == here.splitlines()[0]
     right &= filecmp.cmp(
         folder / "there/masks/picture.png", folder / "here/masks/picture.png", False
     )
     print(f"lines and mask are {'the same as' if right else 'NOT those'} on {os.uname().machine}")
+    return right
+
+
+def example_gives_the_same(machine: Machine, networks: Path) -> bool:
+    """Compiles examples/predict.c for arm64, and runs it on Debian's TensorFlow Lite."""
+    root = unpack(machine.folder / "tflite", "arm64", [TFLITE], TFLITE_SUITE)
+    libraries = root / "usr/lib/aarch64-linux-gnu"
+    engine = machine.site / "larq_groupnet_runtime"
+    program = machine.folder / "predict"
+    source = HERE.parent / "examples" / "predict.c"
+    flags = ["-target", "aarch64-linux-gnu", "-O2", "-Wall", "-Wextra", "-Werror"]
+    flags += ["-I", str(HERE.parent / "src"), "-isystem", str(root / "usr/include")]
+    links = [f"-L{libraries}", "-ltensorflow-lite", f"-L{engine}", "-llarq_groupnet_runtime"]
+    run([*zig("cc"), *flags, str(source), *links, "-o", str(program)])
+    path = ["-E", f"LD_LIBRARY_PATH={libraries}:{engine}"]
+    right = True
+    for name in ("digits", "digit_scenes"):
+        data = np.load(networks / f"{name}.npz")
+        files = [machine.folder / "input.bin", machine.folder / "expected.bin"]
+        for file, key in zip(files, ("x", "expected")):
+            data[key].astype("<f4").tofile(file)
+        command = [*qemu(root), *path, program, networks / f"{name}.tflite", *files]
+        done = subprocess.run(command, capture_output=True, text=True)
+        said = (done.stdout + done.stderr).strip().splitlines() or ["nothing"]
+        print(f"examples/predict.c {name}.tflite: {said[-1]}")
+        right &= done.returncode == 0
     return right
 
 
@@ -211,19 +222,14 @@ def install_qemu() -> None:
     run(["apt-get", "-q", "-y", "install", "--no-install-recommends", "qemu-user"])
 
 
-def compiler() -> list[str]:
-    """A C compiler of this machine: the system's, or zig's."""
-    found = shutil.which("cc")
-    return [found] if found else [sys.executable, "-m", "ziglang", "cc"]
+def qemu(root: Path) -> list[str]:
+    """The emulator of a Raspberry Pi 4's processor, on a root of arm64."""
+    return ["qemu-aarch64", "-cpu", "cortex-a72", "-L", str(root)]
 
 
-def run(command: list[str], check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Runs a command, whose output is shown if it fails."""
-    done = subprocess.run(command, capture_output=True, text=True)
-    if check and done.returncode:
-        tail = (done.stdout + done.stderr)[-3000:]
-        sys.exit(f"prove.py: {' '.join(command)} ended with status {done.returncode}:\n{tail}")
-    return done
+def zig(command: str) -> list[str]:
+    """A compiler that pip installs."""
+    return [sys.executable, "-m", "ziglang", command]
 
 
 if __name__ == "__main__":

@@ -40,9 +40,13 @@ def load_library() -> ctypes.CDLL:
 
 def engine() -> str:
     """The version of the engine and the kernels that this machine can run, fastest first."""
-    library = load_library()
-    version = library.larq_groupnet_runtime_version().decode()
-    return f"{version} ({library.larq_groupnet_runtime_kernels().decode()})"
+    version = load_library().larq_groupnet_runtime_version().decode()
+    return f"{version} ({', '.join(available_kernels())})"
+
+
+def available_kernels() -> list[str]:
+    """The kernels that this machine can run, fastest first."""
+    return str(load_library().larq_groupnet_runtime_kernels().decode()).split(",")
 
 
 class Delegate:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from larq_groupnet_runtime import load_delegate
-from larq_groupnet_runtime._delegate import load_library
 from numpy.typing import NDArray
+
+from larq_groupnet_runtime import load_delegate
+from larq_groupnet_runtime._delegate import available_kernels
 
 Arrays = list[NDArray[Any]]
 
-KERNELS = load_library().larq_groupnet_runtime_kernels().decode().split(",")
+KERNELS = available_kernels()
 """Of this machine; CI of one machine proves its own."""
 
 EXHAUSTIVE = bool(int(os.environ.get("LARQ_GROUPNET_RUNTIME_EXHAUSTIVE", "0")))
@@ -36,7 +37,9 @@ class Engine:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         self.delegate = load_delegate(**options)
-        resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        resolver = (
+            OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        )
         self.interpreter = Interpreter(
             model_content=content,
             experimental_delegates=[self.delegate],

@@ -57,11 +57,11 @@ def main() -> int:
 
 
 def find_python(version: str) -> str | None:
-    """A Python of a version, from the path or pyenv."""
+    """A Python of a version: this one, pyenv's (whose commands on the path may not run), any."""
     if sys.version.startswith(f"{version}."):
         return sys.executable
     under_pyenv = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
-    return shutil.which(f"python{version}") or (str(under_pyenv[-1]) if under_pyenv else None)
+    return str(under_pyenv[-1]) if under_pyenv else shutil.which(f"python{version}")
 
 
 def runs_in(python: str, requirements: list[str], folder: Path, backend: str) -> bool:

@@ -49,7 +49,9 @@ class RandomFile:
         rng = self.rng
         batch, height, width = self.shape()
         groups = int(rng.choice([1, 1, 1, 1, 2, 3]))
-        channels = int(rng.integers(1, 131)) if groups == 1 else 32 * groups * int(rng.integers(1, 3))
+        channels = (
+            int(rng.integers(1, 131)) if groups == 1 else 32 * groups * int(rng.integers(1, 3))
+        )
         out = groups * int(rng.integers(1, 131 if groups == 1 else 50))
         kernel = [int(rng.integers(1, 6)), int(rng.integers(1, 6))]
         dilation = [int(d) for d in rng.choice([1, 1, 1, 2, 3], 2)]

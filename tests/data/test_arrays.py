@@ -23,9 +23,9 @@ def test_labels_come_as_they_went_in():
     ((images, labels),) = batches(builder, "test")
     np.testing.assert_allclose(images, IMAGES[20:] / 127.5 - 1, atol=1e-6)
     np.testing.assert_array_equal(labels, LABELS[20:])
-    assert len(batches(builder, "validation")[0][1]) == 2, "the last tenth of train"
-    images, labels = next(iter(Pipeline(builder, (6, 8), 18).train_batches(1)))
-    wanted = {IMAGES[n].tobytes(): LABELS[n] for n in range(18)}
+    assert sorted(batches(builder, "validation")[0][1]) == [0, 1, 2], "a tenth of each class"
+    images, labels = next(iter(Pipeline(builder, (6, 8), 17).train_batches(1)))
+    wanted = {IMAGES[n].tobytes(): LABELS[n] for n in range(20)}
     pixels = ((images.numpy() + 1) * 127.5).round().astype("u1")
     assert [wanted[x.tobytes()] for x in pixels] == labels.numpy().tolist()
 
@@ -40,7 +40,8 @@ def test_masks_keep_void():
 
 def test_a_list_of_grey_images_of_several_sizes():
     images = [IMAGES[0, ..., 0], IMAGES[1, :4, :4, 0]]
-    builder = from_arrays("sizes", (images, [0, 1]), test=(images, [0, 1]), class_names=["a", "b"])
+    two = (images, [0, 1])
+    builder = from_arrays("sizes", two, two, two, class_names=["a", "b"])
     ((found, labels),) = batches(builder, "test", (6, 8))
     assert found.shape == (2, 6, 8, 1)
     assert labels.tolist() == [0, 1]
@@ -78,3 +79,51 @@ def test_splits_must_be_of_one_kind():
         from_arrays("wrong", (IMAGES, LABELS), test=(IMAGES, MASKS), class_names=["a", "b", "c"])
     with pytest.raises(DatasetError, match=r"channels \[1, 3\]"):
         from_arrays("wrong", (IMAGES, LABELS), test=(IMAGES[..., :1], LABELS))
+
+
+def test_arrays_in_the_order_of_their_classes_are_divided_class_by_class():
+    labels = np.repeat(np.arange(3), 10)
+    builder = from_arrays("sorted", (IMAGES, labels))
+    assert dict(builder.sizes) == {"train": 24, "validation": 3, "test": 3}
+    seen = {role: [y for _, y in batches(builder, role)] for role in builder.sizes}
+    for role, each in (("train", 8), ("validation", 1), ("test", 1)):
+        assert np.bincount(np.concatenate(seen[role])).tolist() == [each] * 3
+    pixels = [x for role in builder.sizes for image, _ in batches(builder, role) for x in image]
+    assert len({x.tobytes() for x in pixels}) == 30
+    few = from_arrays("few", (IMAGES[:6], labels[:6] * 0 + np.arange(6) % 2), class_names="ab")
+    assert dict(few.sizes) == {"train": 2, "validation": 2, "test": 2}
+    with pytest.raises(DatasetError, match="arrays:two: expected images for validation"):
+        from_arrays("two", (IMAGES[:2], np.arange(2)))
+
+
+NAMES = np.array(["cat", "dog", "emu"])
+KINDS = {
+    "a column": LABELS[:, None],
+    "one-hot": np.eye(3)[LABELS],
+    "one-hot of truths": np.eye(3, dtype=bool)[LABELS],
+    "strings": NAMES[LABELS],
+    "a column of strings": NAMES[LABELS][:, None],
+    "a list of strings": NAMES[LABELS].tolist(),
+    "bytes": NAMES.astype("S")[LABELS],
+    "a list of integers": LABELS.tolist(),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("named", [True, False])
+def test_labels_of_every_form_are_understood(kind, named):
+    names = NAMES[::-1].tolist() if named else None
+    builder = from_arrays("forms", (IMAGES, KINDS[kind]), (IMAGES, KINDS[kind]), class_names=names)
+    ((first, labels), *_) = batches(builder, "validation")
+    text = "string" in kind or kind == "bytes"
+    assert builder.classes == tuple(names or (NAMES if text else ["class_0", "class_1", "class_2"]))
+    np.testing.assert_array_equal(labels, 2 - LABELS[:10] if text and named else LABELS[:10])
+
+
+def test_labels_of_no_form_are_refused():
+    rows = np.eye(3)[LABELS]
+    rows[4] = 0.5
+    with pytest.raises(DatasetError, match=r"with one 1 and zeros in each row. Received: .* at 4"):
+        from_arrays("soft", (IMAGES, rows))
+    with pytest.raises(DatasetError, match=r"labels among.*'dgo' at 1\. Did you mean 'dog'"):
+        from_arrays("typo", (IMAGES[:2], ["cat", "dgo"]), class_names=["cat", "dog"])

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_groupnet.data import augment, pipeline
+from larq_groupnet.data import augment, images
 
 ALL = {
     "none": augment.unchanged,
-    "colour": augment.colour(0.2),
+    "colour": augment.colour,
     "shift": augment.shift,
     "cifar": augment.cifar,
     "imagenet": augment.imagenet,
-    "segmentation": augment.segmentation(128.0),
+    "segmentation": augment.segmentation,
 }
 MASKS = ("none", "colour", "segmentation")
 
@@ -47,7 +47,9 @@ def test_image_and_mask_stay_together_and_padding_is_void(height):
     image, mask = example(height)
     found = set()
     for number in range(8):
-        out, classes = augment.segmentation(MEAN)(image, mask, (48, 48), seed(0, number))
+        out, classes = augment.segmentation.with_options(mean=MEAN)(
+            image, mask, (48, 48), seed(0, number)
+        )
         assert classes.shape == (48, 48, 1)
         assert classes.dtype == tf.int32
         classes, out = classes.numpy()[..., 0], out.numpy()
@@ -69,7 +71,11 @@ def test_the_longer_side_is_half_to_twice_the_base_size(base_size, longer):
     """The image holds the number of its columns, so the slope of a crop is the scale."""
     columns = np.broadcast_to(np.arange(256, dtype="float32")[:, None], (100, 256, 1))
     mask = tf.ones((100, 256, 1), tf.int32)
-    change, scales, flips = augment.segmentation(255.0, base_size), [], 0
+    change, scales, flips = (
+        augment.segmentation.with_options(mean=255.0, base_size=base_size),
+        [],
+        0,
+    )
     for number in range(60):
         out, classes = change(tf.constant(columns), mask, (480, 480), seed(1, number))
         row = out.numpy()[0, classes.numpy()[0, :, 0] == 1, 0]
@@ -85,10 +91,10 @@ def test_the_longer_side_is_half_to_twice_the_base_size(base_size, longer):
 @pytest.mark.parametrize("normalisation", ["symmetric", "imagenet"])
 def test_the_model_reads_padding_as_zero(normalisation):
     image, mask = example(20, 20)
-    mean = pipeline.mean_colour(normalisation)
-    change = augment.segmentation(mean, base_size=20)
+    mean = images.mean_colour(normalisation)
+    change = augment.segmentation.with_options(mean=mean, base_size=20)
     out, classes = change(image, mask, (48, 48), seed(0, 0))
-    read = pipeline.normalise(out, normalisation).numpy()
+    read = images.normalise(out, normalisation).numpy()
     void = classes.numpy()[..., 0] == augment.VOID
     assert 0.2 < void.mean() < 1
     np.testing.assert_allclose(read[void], 0, atol=1e-6)
@@ -126,7 +132,7 @@ def test_a_shift_moves_by_at_most_an_eighth(function):
 
 def test_the_central_crop_is_the_centre_of_the_shorter_side():
     rows, columns = np.mgrid[:60, :100].astype("float32")
-    crop = augment.central_crop(tf.stack([rows, columns], -1), 0.5).numpy()
+    crop = images.central_crop(tf.stack([rows, columns], -1), 0.5).numpy()
     assert crop.shape == (30, 30, 2)
     np.testing.assert_array_equal(crop[0, 0], (15, 35))
 
@@ -135,16 +141,14 @@ def test_a_part_of_a_jpeg_is_decoded_as_the_part_of_the_whole(tmp_path):
     """Also of a grey one, and of other files. Chroma differs a little at the border of the part."""
     from PIL import Image
 
-    from larq_groupnet.data.features import ImageFile, decode_part
-
     rows, columns = np.mgrid[:96, :128]
     pixels = np.stack([rows * 2, columns, 255 - rows - columns], -1).astype("u1")
     part = tf.constant([16, 24, 40, 50])
     for name, mode in (("a.jpg", "RGB"), ("b.jpg", "L"), ("c.jpg", "CMYK"), ("d.webp", "RGB")):
         path = str(tmp_path / name)
         Image.fromarray(pixels).convert(mode).save(path, quality=95)
-        whole = ImageFile().decode_example(tf.constant(path)).numpy()
-        found = decode_part(ImageFile(), tf.constant(path), lambda shape: part)
+        whole = images.read_image(path).numpy()
+        found = images.decode_part(tf.io.read_file(path), 3, lambda shape: part)
         assert found.shape == (40, 50, 3)
         difference = np.abs(found.numpy().astype(int) - whole[16:56, 24:74])
         assert difference.max() <= 8 and difference.mean() < 0.5, name
@@ -152,8 +156,8 @@ def test_a_part_of_a_jpeg_is_decoded_as_the_part_of_the_whole(tmp_path):
 
 def test_shrinking_is_antialiased_and_enlarging_smooth():
     stripes = np.tile([0.0, 255.0], 64)[None, :, None] * np.ones((128, 1, 3))
-    whole = augment.scaled_and_flipped(tf.constant(stripes, tf.float32), 0, (32, 32), seed(0, 0))
+    whole = augment.imagenet.change(tf.constant(stripes, tf.float32), 0, (32, 32), seed(0, 0))
     np.testing.assert_allclose(whole[0], 127.5, atol=1)
     ramp = np.arange(16.0)[None, :, None] * np.ones((16, 1, 1))
-    wide, _ = augment.scaled_and_flipped(tf.constant(ramp, tf.float32), 0, (64, 64), seed(0, 1))
+    wide, _ = augment.imagenet.change(tf.constant(ramp, tf.float32), 0, (64, 64), seed(0, 1))
     assert np.abs(np.diff(wide[0, :, 0])).max() < 0.3

@@ -1,16 +1,21 @@
 """Folders of images: layouts, odd formats, and what is wrong with files."""
 
-import hashlib
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_datasets as tfds
+from conftest import ROOT
 from PIL import Image
 
+from larq_groupnet.data import DatasetError, DatasetWarning, folders
 from larq_groupnet.data.folders import open_folder
 from larq_groupnet.data.layouts import FolderError
+from larq_groupnet.data.splits import name_hash
+from larq_groupnet.inference.predict import find_images
 
 COLOURS = {"cat": (200, 30, 30), "dog": (30, 200, 30), "emu": (30, 30, 200)}
 
@@ -55,8 +60,21 @@ def data_dir(tmp_path):
     return tmp_path / "data"
 
 
-def read(builder, split="train"):
-    return list(builder.as_dataset(split=split).as_numpy_iterator())
+def read(dataset, role="train"):
+    """Its examples in stored order, decoded."""
+    examples = dataset.examples(role)
+    data = (
+        examples.stored()
+        .map(examples.fetch)
+        .map(lambda image, target: (dataset.decode_image(image), dataset.decode_target(target)))
+    )
+    return [{"image": x, dataset.target: y} for x, y in data.as_numpy_iterator()]
+
+
+def paths(dataset, role="train"):
+    """Of its images, in stored order."""
+    examples = dataset.examples(role)
+    return [examples.fetch(n)[0].numpy().decode() for n in range(examples.count)]
 
 
 def test_class_folders_in_splits(tmp_path, data_dir):
@@ -65,96 +83,103 @@ def test_class_folders_in_splits(tmp_path, data_dir):
     picture(tmp_path / "set" / "train" / "emu" / "extra.JPEG", COLOURS["emu"])
     (tmp_path / "set" / "train" / ".DS_Store").write_bytes(b"x")
     (tmp_path / "set" / "train" / "__MACOSX").mkdir()
-    (tmp_path / "set" / "train" / "emu" / "notes.txt").write_text("x")
     builder = open_folder(tmp_path / "set", data_dir)
-    assert builder.info.features["label"].names == ["cat", "dog", "emu"]
-    sizes = {name: split.num_examples for name, split in builder.info.splits.items()}
+    assert list(builder.classes) == ["cat", "dog", "emu"]
+    sizes = dict(builder.sizes)
     assert sizes == {"train": 10, "validation": 9, "test": 9}
     for split, size in sizes.items():
         examples = read(builder, split)
         assert len(examples) == size
         for example in examples:
             assert example["image"].dtype == np.uint8
-            assert example["label"].dtype == np.int64
+            assert example["label"].dtype == np.int32
             colour = list(COLOURS.values())[example["label"]]
             np.testing.assert_allclose(
                 example["image"], np.broadcast_to(colour, (9, 12, 3)), atol=3
             )
 
 
-def test_without_splits_the_name_alone_decides(tmp_path, data_dir):
-    root = classes_in(tmp_path / "set", count=60)
-    names = {split: set() for split in ("train", "validation", "test")}
+def test_without_splits_classes_are_divided_exactly_and_another_photo_moves_few(tmp_path, data_dir):
+    root = classes_in(tmp_path / "set", count=61)
 
-    def paths(split):
-        data = open_folder(root, data_dir).as_dataset(
-            split=split, decoders={"image": tfds.decode.SkipDecoding()}
-        )
-        return {example["image"].decode() for example in data.as_numpy_iterator()}
+    def divided():
+        dataset = open_folder(root, data_dir)
+        assert dict(dataset.sizes)["validation"] == dict(dataset.sizes)["test"]
+        return {role: set(paths(dataset, role)) for role in dataset.sizes}
 
-    for split in names:
-        names[split] = paths(split)
-        for name in names[split]:
-            stem = name.rpartition("/")[2].removesuffix(".png")
-            tenth = int(hashlib.sha256(stem.encode()).hexdigest()[:16], 16) % 10
-            assert split == {8: "validation", 9: "test"}.get(tenth, "train")
-    assert sum(map(len, names.values())) == 180
-    assert 120 < len(names["train"]) < 170
+    before = divided()
+    assert [len(names) for names in before.values()] == [147, 18, 18]
+    for role, share in (("validation", 6), ("test", 6), ("train", 49)):
+        for name in COLOURS:
+            assert sum(f"/{name}/" in path for path in before[role]) == share
+    hashes = {r: [name_hash(p.rpartition("/")[2][:-4]) for p in before[r]] for r in before}
+    for name in COLOURS:
+        mine = {
+            r: [h for h, p in zip(hashes[r], before[r], strict=True) if name in p] for r in before
+        }
+        assert max(mine["validation"]) < min(mine["train"]) < max(mine["train"]) < min(mine["test"])
 
-    classes_in(root, count=80)
-    for split in names:
-        assert names[split] < paths(split)
+    picture(root / "cat" / "one more.png", COLOURS["cat"])
+    after = divided()
+    moved = {path for role in before for path in before[role] - after[role]}
+    assert len(moved) <= 2 and all("/cat/" in path for path in moved)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(2, (1, 1, 0)), (3, (1, 1, 1)), (14, (12, 1, 1))])
+def test_a_small_folder_has_images_to_train_and_to_validate(tmp_path, data_dir, count, expected):
+    """Hashes alone left a side empty, and training ended in a traceback."""
+    for root in (tmp_path / "set", tmp_path / "alone" / "train"):
+        classes_in(root, count=count)
+        dataset = open_folder(root if root.name == "set" else root.parent, data_dir)
+        found = [dataset.sizes.get(role, 0) for role in ("train", "validation", "test")]
+        assert found == [3 * share for share in expected]
+        assert len(read(dataset, "test")) == 3 * (expected[2] or expected[1])
+
+
+def test_training_and_test_images_alone_leave_the_test_alone(tmp_path, data_dir):
+    classes_in(tmp_path / "set" / "train", count=20)
+    classes_in(tmp_path / "set" / "Test", count=4)
+    dataset = open_folder(tmp_path / "set", data_dir)
+    assert dict(dataset.sizes) == {"train": 54, "validation": 6, "test": 12}
+    assert all("/Test/" in path for path in paths(dataset, "test"))
 
 
 @pytest.mark.parametrize("palette", [True, False])
 def test_masks_with_and_without_palette(tmp_path, data_dir, palette):
     truth = masks_in(tmp_path / "set", [f"train/{n}" for n in range(4)], palette=palette)
-    masks_in(tmp_path / "set", ["val/0", "val/1"], palette=palette)
+    masks_in(tmp_path / "set", ["Val/0", "Val/1"], palette=palette)
     builder = open_folder(tmp_path / "set", data_dir)
-    assert builder.info.features["mask"].names == ["class_0", "class_1", "class_2", "class_3"]
-    assert set(builder.info.splits) == {"train", "validation"}
+    assert list(builder.classes) == ["class_0", "class_1", "class_2", "class_3"]
+    assert set(builder.sizes) == {"train", "validation"}
     examples = read(builder)
     assert len(examples) == 4
     for example in examples:
         assert example["mask"].shape == (9, 12, 1)
-        assert example["mask"].dtype == np.uint8
+        assert example["mask"].dtype == np.int32
         expected = truth[tuple(example["image"][5, 5])]
         np.testing.assert_array_equal(example["mask"][..., 0], expected)
 
 
 def test_masks_without_splits_are_divided(tmp_path, data_dir):
     masks_in(tmp_path / "set", [str(n) for n in range(40)])
-    splits = open_folder(tmp_path / "set", data_dir).info.splits
-    assert sum(split.num_examples for split in splits.values()) == 40
-    assert set(splits) == {"train", "validation", "test"}
-
-
-def test_masks_of_two_colours_and_of_16_bits(tmp_path, data_dir):
-    root = tmp_path / "set"
-    labels = np.random.RandomState(0).randint(0, 2, (9, 12))
-    for name in "ab":
-        picture(root / "images" / "train" / f"{name}.png")
-    (root / "masks" / "train").mkdir(parents=True)
-    Image.fromarray(labels.astype(bool)).save(root / "masks" / "train" / "a.png")
-    Image.fromarray(labels.astype(np.uint16)).save(root / "masks" / "train" / "b.png")
-    for example in read(open_folder(root, data_dir)):
-        np.testing.assert_array_equal(example["mask"][..., 0], labels)
+    sizes = open_folder(tmp_path / "set", data_dir).sizes
+    assert dict(sizes) == {"train": 32, "validation": 4, "test": 4}
 
 
 def test_classes_txt_names_and_orders_the_classes(tmp_path, data_dir):
     root = classes_in(tmp_path / "set" / "train").parent
     (root / "classes.txt").write_text("emu\ncat\n dog \n\n")
     builder = open_folder(root, data_dir)
-    assert builder.info.features["label"].names == ["emu", "cat", "dog"]
+    assert list(builder.classes) == ["emu", "cat", "dog"]
     for example in read(builder):
-        name = builder.info.features["label"].int2str(example["label"])
+        name = builder.classes[example["label"]]
         assert tuple(example["image"][0, 0]) == COLOURS[name]
 
     root = tmp_path / "masks"
-    masks_in(root, ["train/0"], highest=2)
+    masks_in(root, ["0", "1"], highest=2)
     (root / "classes.txt").write_text("sky\nsea\nland\nice\n")
     builder = open_folder(root, data_dir)
-    assert builder.info.features["mask"].names == ["sky", "sea", "land", "ice"]
+    assert list(builder.classes) == ["sky", "sea", "land", "ice"]
 
 
 # As published by Cityscapes: label id, name, train id (255 for what is not judged).
@@ -180,8 +205,8 @@ def test_cityscapes(tmp_path, data_dir, kind):
         mask(tmp_path / "gtFine" / f"{name}_gtFine_color.png", labels)
     builder = open_folder(tmp_path, data_dir)
     expected = [row[1].replace("_", " ") for row in rows[:19]]
-    assert builder.info.features["mask"].names == expected
-    sizes = {name: split.num_examples for name, split in builder.info.splits.items()}
+    assert list(builder.classes) == expected
+    sizes = dict(builder.sizes)
     assert sizes == {"train": 2, "validation": 1}, "the test masks are all void"
     for example in read(builder):
         np.testing.assert_array_equal(example["mask"].ravel(), trained)
@@ -189,6 +214,7 @@ def test_cityscapes(tmp_path, data_dir, kind):
 
 def test_odd_formats_become_8_bit_rgb(tmp_path, data_dir):
     root = classes_in(tmp_path / "set" / "train").parent
+    classes_in(root / "val", count=1)
     cat, dog = root / "train" / "cat", root / "train" / "dog"
     shutil.rmtree(cat), shutil.rmtree(dog)
     blue = (40, 80, 160)
@@ -196,12 +222,13 @@ def test_odd_formats_become_8_bit_rgb(tmp_path, data_dir):
     picture(cat / "grey.jpg", grey, mode="L")
     picture(cat / "grey and alpha.png", grey, mode="LA")
     Image.new("RGB", (12, 9), grey).quantize().save(cat / "palette.png")
-    Image.fromarray(np.full((9, 12), 77 * 257, np.uint16)).save(cat / "16 bits.png")
+    for suffix in ("png", "tif"):
+        Image.fromarray(np.full((9, 12), 77 * 257, np.uint16)).save(cat / f"16 bits.{suffix}")
     picture(dog / "cmyk.jpg", blue, mode="CMYK")
     picture(dog / "alpha.png", blue, mode="RGBA")
     colour = np.broadcast_to(np.array(blue, np.uint16) * 257, (9, 12, 3))
     (dog / "16 bits.png").write_bytes(tf.io.encode_png(colour).numpy())
-    for suffix in ("bmp", "gif", "webp", "JPEG"):
+    for suffix in ("bmp", "gif", "webp", "JPEG", "tif", "TIFF", "jfif"):
         picture(dog / f"other.{suffix}", blue)
     shutil.copy(dog / "other.webp", dog / "says jpeg.jpg")
     (dog / "with ünicode.png").write_bytes((dog / "alpha.png").read_bytes())
@@ -210,18 +237,9 @@ def test_odd_formats_become_8_bit_rgb(tmp_path, data_dir):
     for example in read(builder):
         assert example["image"].shape == (9, 12, 3)
         found[example["label"]].append(example["image"])
-    assert [len(images) for images in found.values()] == [4, 9, 3]
-    np.testing.assert_allclose(found[0], np.broadcast_to(grey, (4, 9, 12, 3)), atol=2)
-    np.testing.assert_allclose(found[1], np.broadcast_to(blue, (9, 9, 12, 3)), atol=4)
-
-
-def test_the_orientation_in_exif_is_not_applied(tmp_path, data_dir):
-    root = classes_in(tmp_path / "set" / "train", count=1).parent
-    exif = Image.Exif()
-    exif[0x112] = 6  # Turned by a quarter.
-    Image.new("RGB", (20, 10)).save(root / "train" / "cat" / "turned.jpg", exif=exif)
-    shapes = [example["image"].shape for example in read(open_folder(root, data_dir))]
-    assert sorted(shapes)[-1] == (10, 20, 3)
+    assert [len(images) for images in found.values()] == [5, 12, 3]
+    np.testing.assert_allclose(found[0], np.broadcast_to(grey, (5, 9, 12, 3)), atol=2)
+    np.testing.assert_allclose(found[1], np.broadcast_to(blue, (12, 9, 12, 3)), atol=4)
 
 
 def break_image(root):
@@ -262,12 +280,12 @@ def wrong_label(root):
 
 def coloured_mask(root):
     picture(root / "masks" / "train" / "1.png")
-    return "masks/train/1.png: a mask is a palette or grey 8-bit PNG, not of mode 'RGB'"
+    return "masks/train/1.png: a mask is a palette or grey 8-bit PNG, not a PNG of mode 'RGB'"
 
 
 def too_high(root):
     Image.fromarray(np.full((9, 12), 300, np.uint16)).save(root / "masks" / "train" / "1.png")
-    return "masks/train/1.png: a mask is a palette or grey 8-bit PNG, not of mode 'I;16'"
+    return "masks/train/1.png: a mask is a palette or grey 8-bit PNG, not a PNG of mode 'I;16'"
 
 
 BAD_FILES = [
@@ -279,32 +297,28 @@ BAD_FILES = [
 @pytest.mark.parametrize("spoil", BAD_FILES)
 def test_a_bad_file_is_named_or_left_out(tmp_path, data_dir, spoil):
     root = tmp_path / "set"
-    masks_in(root, [f"train/{n}" for n in range(4)])
+    masks_in(root, [*(f"train/{n}" for n in range(4)), "val/0"])
     said = spoil(root)
-    with pytest.raises(FolderError, match=rf"1 bad files in .*set: {said}\. Mend"):
+    with pytest.raises(FolderError, match=rf"1 bad files in .*set: {said}.*\. Mend"):
         open_folder(root, data_dir)
-    with pytest.warns(UserWarning, match=rf"left out 1 bad files in .*: {said}\."):
+    with pytest.warns(DatasetWarning, match=rf"left out 1 bad files in .*: {said}.*\."):
         builder = open_folder(root, data_dir, on_bad_image="skip")
     assert list(builder.skipped) == [said.partition(":")[0]]
-    assert builder.info.splits["train"].num_examples == 3
-    data = builder.as_dataset(split="train")
-    assert len(data) == len(list(data)) == 3
+    assert builder.sizes["train"] == len(read(builder)) == 3
 
 
 def test_many_bad_files_are_counted_and_five_are_named(tmp_path, data_dir):
-    root = classes_in(tmp_path / "set" / "train", count=5).parent
+    root = classes_in(tmp_path / "set" / "train", count=6).parent
     for name in ("cat", "dog"):
-        for number in range(1, 5):
+        for number in range(2, 6):
             (root / "train" / name / f"{name}{number}.png").write_bytes(b"no image")
-    with pytest.raises(FolderError, match=r"8 bad files in .*cat/cat1.*; and 3 more\. Mend"):
+    with pytest.raises(FolderError, match=r"8 bad files in .*cat/cat2.*; and 3 more\. Mend"):
         open_folder(root, data_dir)
-    with pytest.warns(UserWarning, match="left out 8"):
+    with pytest.warns(DatasetWarning, match="left out 8"):
         assert len(open_folder(root, data_dir, "skip").skipped) == 8
-    (root / "train" / "cat" / "cat0.png").write_bytes(b"no image")
-    with (
-        pytest.warns(UserWarning, match="left out 9"),
-        pytest.raises(FolderError, match=r"every class in train.*no image of \['cat'\]"),
-    ):
+    for number in range(2):
+        (root / "train" / "cat" / f"cat{number}.png").write_bytes(b"no image")
+    with pytest.raises(FolderError, match=r"every class in train.*no image of \['cat'\]"):
         open_folder(root, data_dir, "skip")
 
 
@@ -313,75 +327,154 @@ def test_files_are_checked_once_and_again_when_they_change(tmp_path, data_dir, c
     masks_in(root, [f"train/{n}" for n in range(4)])
     open_folder(root, data_dir)
     assert "Checking set" in capfd.readouterr().err
-    assert open_folder(root, data_dir).info.features["mask"].num_classes == 4
+    assert len(open_folder(root, data_dir).classes) == 4
     assert "Checking" not in capfd.readouterr().err
-    mask(root / "masks" / "train" / "0.png", np.full((9, 12), 6))
-    assert open_folder(root, data_dir).info.features["mask"].num_classes == 7
+    mask(root / "masks" / "train" / "0.png", np.arange(108).reshape(9, 12) % 7)
+    assert len(open_folder(root, data_dir).classes) == 7
     (root / "classes.txt").write_text("a\nb\nc\nd\n")
     with pytest.raises(FolderError, match="label 6 is no class"):
         open_folder(root, data_dir)
 
 
+def test_another_process_looks_the_findings_up(tmp_path, data_dir, capfd):
+    """A digest of labels that hashed an address made every process decode every file again."""
+    root = classes_in(tmp_path / "set")
+    open_folder(root, data_dir)
+    code = (
+        f"from larq_groupnet.data.folders import *\nopen_folder({str(root)!r}, {str(data_dir)!r})"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    assert capfd.readouterr().err.count("Checking set: 100%") == 1
+
+
+def test_a_folder_is_listed_without_a_look_into_its_images(tmp_path, data_dir, monkeypatch):
+    root = classes_in(tmp_path / "set", count=4)
+    (root / "cat" / "cat0.png").write_bytes(b"no image")
+    listed = open_folder(root, data_dir, on_bad_image=None)
+    assert sum(listed.sizes.values()) == 12 and not data_dir.exists()
+    monkeypatch.setattr(folders, "CHECKED_UNASKED", 11)
+    assert sum(open_folder(root, data_dir).sizes.values()) == 12
+    with pytest.raises(FolderError, match="cat/cat0.png: it cannot be decoded"):
+        listed.check_files()
+    with pytest.warns(DatasetWarning, match="cat/cat0.png"):
+        assert sum(open_folder(root, data_dir, "skip").sizes.values()) == 11
+
+
 def test_a_file_that_vanishes_later_is_named(tmp_path, data_dir):
     root = classes_in(tmp_path / "set" / "train").parent
-    data = open_folder(root, data_dir).as_dataset(split="train")
-    (root / "train" / "dog" / "dog1.png").unlink()
-    with pytest.raises(tf.errors.NotFoundError, match="dog/dog1.png"):
-        list(data)
+    dataset = open_folder(root, data_dir)
+    gone = paths(dataset)[0]
+    (root / gone).unlink()
+    with pytest.raises(tf.errors.NotFoundError, match=gone):
+        read(dataset)
 
 
-def test_preparing_anew_does_not_delete_the_folder(tmp_path, data_dir):
+WHERE = {
+    "subfolder": "2023/may/a.png",
+    "capitals": "a.JPG",
+    "tiff": "a.tif",
+    "linked": "link/a.png",
+}
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_training_and_predict_count_the_same_files(tmp_path, data_dir, where):
+    root = classes_in(tmp_path / "set", count=3)
+    more = picture(tmp_path / "elsewhere" / "a.png")
+    if where == "linked":
+        (root / "cat" / "link").symlink_to(more.parent)
+        (root / "cat" / "again").symlink_to(root / "cat")
+    else:
+        picture(root / "cat" / WHERE[where])
+    dataset = open_folder(root, data_dir)
+    mine = {path for role in dataset.sizes for path in paths(dataset, role)}
+    assert str(root / "cat" / WHERE[where]) in mine and len(mine) == 10
+    assert mine == set(map(str, find_images(root, tmp_path / "results")))
+    assert dataset.left_out == ""
+
+
+def test_what_does_not_count_is_counted_and_named(tmp_path, data_dir):
     root = classes_in(tmp_path / "set" / "train").parent
-    builder = open_folder(root, data_dir)
-    anew = tfds.download.DownloadConfig(download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
-    builder.download_and_prepare(download_config=anew)
-    assert len(read(builder)) == 9
-
-
-def test_slices_shuffling_and_shards_are_those_of_tfds(tmp_path, data_dir):
-    root = classes_in(tmp_path / "set" / "train", count=10).parent
-    classes_in(root / "val", count=2)
-    builder = open_folder(root, data_dir)
-
-    def paths(split="train", **options):
-        skip = {"image": tfds.decode.SkipDecoding()}
-        data = builder.as_dataset(split=split, decoders=skip, **options)
-        return [example["image"] for example in data.as_numpy_iterator()]
-
-    whole = paths()
-    below = [path[len(str(root)) + 1 :] for path in whole]
-    assert below == sorted(below, key=lambda path: hashlib.sha256(path).digest())
-    assert paths("train[:20%]") == whole[:6]
-    assert paths("train[20%:]+validation") == whole[6:] + paths("validation")
-    assert builder.info.splits["train"].num_examples == 30
-
-    config = tfds.ReadConfig(shuffle_seed=1)
-    once, again = (paths(shuffle_files=True, read_config=config) for _ in range(2))
-    assert once == again != whole
-    assert sorted(once) == sorted(whole)
-
-    shards = [tfds.ReadConfig(input_context=tf.distribute.InputContext(2, i)) for i in (0, 1)]
-    parts = [paths(read_config=config) for config in shards]
-    assert sorted(parts[0] + parts[1]) == sorted(whole)
-    assert len(parts[0]) == 15
-
-
-def test_skipped_decoding_is_made_up_for_by_the_feature(tmp_path, data_dir):
-    root = tmp_path / "set"
-    masks_in(root, [f"train/{n}" for n in range(4)], palette=True)
-    builder = open_folder(root, data_dir)
-    skip = {"image": tfds.decode.SkipDecoding(), "mask": tfds.decode.SkipDecoding()}
-    features = builder.info.features
-    later = builder.as_dataset(split="train", decoders=skip).map(
-        lambda x: {name: features[name].decode_example(x[name]) for name in ("image", "mask")}
+    classes_in(root / "val")
+    junk = (
+        ".DS_Store",
+        "._cat0.png",
+        ".ipynb_checkpoints/cat0.png",
+        "__MACOSX/cat0.png",
+        "Thumbs.db",
     )
-    for a, b in zip(later.as_numpy_iterator(), read(builder), strict=True):
-        np.testing.assert_array_equal(a["image"], b["image"])
-        np.testing.assert_array_equal(a["mask"], b["mask"])
+    for name in junk:
+        path = root / "train" / "cat" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    dataset = open_folder(root, data_dir)
+    assert dataset.left_out.startswith("5 hidden or of the system (train/cat/.DS_Store, ")
+    (root / "train" / "emu" / "photo.heic").write_bytes(b"x")
+    for place in ("test/a.png", "extra/fox/a.png", "train/b.png"):
+        picture(root / place)
+    with pytest.warns(DatasetWarning) as said:
+        dataset = open_folder(root, data_dir)
+    assert len(said) == 1 and "\n" not in str(said[0].message)
+    for line in (
+        "1 folders that are no split (extra)",
+        "1 images beside the classes (train/b.png)",
+        "1 images without a class (test/a.png)",
+        "1 no images (train/emu/photo.heic)",
+    ):
+        assert line in str(said[0].message)
+    assert dict(dataset.sizes) == {"train": 9, "validation": 9}
+
+
+def test_a_class_may_be_called_train(tmp_path, data_dir):
+    classes = {"bus": (1, 2, 3), "train": (200, 0, 0), "test": (0, 200, 0)}
+    root = classes_in(tmp_path / "set", classes=classes)
+    assert open_folder(root, data_dir).classes == ("bus", "test", "train")
+    root = classes_in(tmp_path / "two", classes={"train": (1, 2, 3), "test": (4, 5, 6)})
+    with pytest.raises(FolderError, match="expected a folder of images for each class in .*train"):
+        open_folder(root, data_dir)
+    (root / "classes.txt").write_text("train\ntest\n")
+    assert open_folder(root, data_dir).classes == ("train", "test")
+
+
+def test_what_may_be_classes_or_splits_is_asked(tmp_path, data_dir):
+    root = classes_in(tmp_path / "set" / "train").parent
+    classes_in(root / "extra")
+    with pytest.raises(FolderError, match=r"train with folders in it, beside extra.*classes\.txt"):
+        open_folder(root, data_dir)
+    (root / "classes.txt").write_text("cat\ndog\nemu\n")
+    with pytest.warns(DatasetWarning, match=r"1 folders that are no split \(extra\)"):
+        assert sum(open_folder(root, data_dir).sizes.values()) == 9
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "straße\ncafé\nemu\n".encode("utf-8-sig"),
+        "straße\ncafé\nemu\n".encode("utf-16"),
+        "straße\r\ncafé\r\nemu".encode("cp1252"),
+    ],
+)
+def test_class_names_come_from_any_editor(tmp_path, data_dir, data):
+    colours = dict(zip(("straße", "café", "emu"), COLOURS.values(), strict=True))
+    root = classes_in(tmp_path / "set", classes=colours)
+    (root / "classes.txt").write_bytes(data)
+    assert open_folder(root, data_dir).classes == ("straße", "café", "emu")
+
+
+def test_a_name_that_is_no_text_is_read_and_printed(tmp_path, data_dir):
+    root = classes_in(tmp_path / "set", count=3)
+    strange = os.fsencode(root / "cat") + b"/\xff\xfe.png"
+    shutil.copy(os.fsencode(root / "cat" / "cat0.png"), strange)
+    dataset = open_folder(root, data_dir)
+    assert sum(len(read(dataset, role)) for role in dataset.sizes) == 10
+    with open(strange, "wb") as file:
+        file.write(b"no image")
+    with pytest.raises(FolderError, match=r"cat/\\udcff\\udcfe.png: it cannot"):
+        open_folder(root, data_dir)
 
 
 def no_folder(root):
-    return r"Expected a folder of images. Received: folder='.*set'"
+    return r"folder: expected a folder of images. Received: '.*set'"
 
 
 def nothing(root):
@@ -409,7 +502,7 @@ def class_only_in_val(root):
 def unlisted_class(root):
     classes_in(root / "train")
     (root / "classes.txt").write_text("cat\ndog\n")
-    return r"Expected one of \['cat', 'dog'\], as classes.txt says. Received: .*emu"
+    return r"expected one of \['cat', 'dog'\], as classes.txt says. Received: .*emu"
 
 
 def twice_listed_class(root):
@@ -420,13 +513,13 @@ def twice_listed_class(root):
 
 def no_train(root):
     classes_in(root / "test")
-    return r"Expected images for train.*Received: {'test': 9}"
+    return r"expected images for train.*Received: test 9"
 
 
 def too_few(root):
     picture(root / "cat" / "a.png")
     picture(root / "dog" / "a.png")
-    return "needs some dozens of images"
+    return "expected images for validation. Received: train 2.* need 2 images"
 
 
 def two_validations(root):
@@ -438,13 +531,13 @@ def two_validations(root):
 def no_mask(root):
     masks_in(root, ["train/0", "train/1"])
     (root / "masks" / "train" / "1.png").unlink()
-    return "Expected a mask for .*1.png. Received: no .*1.png"
+    return "expected a mask for .*1.png. Received: no .*1.png"
 
 
 def black_and_white_masks(root):
     picture(root / "images" / "train" / "0.png")
     mask(root / "masks" / "train" / "0.png", np.eye(9, 12) * 255)
-    return "255 stands for void, never for a class. Received: labels from 0 to 0"
+    return "255 stands for void, never for a class. Received: values \\[0\\]"
 
 
 BAD_FOLDERS = [
@@ -456,10 +549,12 @@ BAD_FOLDERS = [
 @pytest.mark.parametrize("make", BAD_FOLDERS)
 def test_a_folder_that_is_no_dataset_is_explained(tmp_path, data_dir, make):
     said = make(tmp_path / "set")
-    with pytest.raises(FolderError, match=said):
+    with pytest.raises(DatasetError, match=said):
         open_folder(tmp_path / "set", data_dir)
 
 
 def test_the_way_to_treat_bad_images_is_one_of_two(tmp_path, data_dir):
-    with pytest.raises(FolderError, match="Received: on_bad_image='ignore'"):
+    with pytest.raises(
+        FolderError, match="on_bad_image: expected 'error' or 'skip'. Received: 'ignore'"
+    ):
         open_folder(tmp_path, data_dir, on_bad_image="ignore")

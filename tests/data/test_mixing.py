@@ -9,7 +9,7 @@ from scipy.stats import beta, kstest
 from larq_groupnet.data.arrays import from_arrays
 from larq_groupnet.data.mixing import Mixing, mix
 from larq_groupnet.data.pipeline import Pipeline
-from larq_groupnet.tasks.task import Classification
+from larq_groupnet.tasks.classification import Classification
 from larq_groupnet.training import RecipeError, load_recipe, override
 
 SIZE = (8, 12)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from larq_groupnet.data.tfds_masks import SOURCES, MaskedDataset
+from larq_groupnet.data.records import RecordDataset
+from larq_groupnet.data.tfds_masks import SOURCES
 
 
 def written(source, stored):
@@ -45,31 +46,20 @@ STREET = (np.array([[7, 8, 33, 0, 6, 255]]), [0, 1, 18, 255, 255, 255], ["road",
 def test_masks_are_translated(tmp_path, source, content):
     stored, expected, names = content
     small = written(source, stored.astype(np.uint8))
-    builder = MaskedDataset(small(data_dir=str(tmp_path)))
-    assert not builder.data_path.exists()
-    builder.download_and_prepare()
-    again = MaskedDataset(small(data_dir=str(tmp_path)))
-    for each in (builder, again):
-        assert each.name == source
-        assert each.info.features["mask"].names[: len(names)] == names
-        assert set(each.info.features) == {"image", "mask"}
-        sizes = {name: split.num_examples for name, split in each.info.splits.items()}
-        assert sizes == {"train": 2, "test": 1}
-        data = each.as_dataset(split="train[1:]")
-        assert len(data) == 1
-        for example in data.as_numpy_iterator():
-            assert example["image"].shape[:2] == example["mask"].shape[:2]
-            found = example["mask"][0, :, 0]
-            np.testing.assert_array_equal(found, np.resize(expected, len(found)))
-
-
-def test_skipped_decoding_is_made_up_for_by_the_feature(tmp_path):
-    small = written("oxford_iiit_pet", PET[0].astype(np.uint8))
-    builder = MaskedDataset(small(data_dir=str(tmp_path)))
-    builder.download_and_prepare()
-    skip = {name: tfds.decode.SkipDecoding() for name in ("image", "mask")}
-    features = builder.info.features
-    for example in builder.as_dataset(split="test", decoders=skip):
-        mask = features["mask"].decode_example(example["mask"])
-        np.testing.assert_array_equal(mask[0, :, 0], PET[1])
-        assert features["image"].decode_example(example["image"]).shape == (1, 3, 3)
+    dataset = RecordDataset(small(data_dir=str(tmp_path)))
+    assert not dataset.sizes
+    dataset.builder.download_and_prepare()
+    again = RecordDataset(small(data_dir=str(tmp_path)))
+    for each in (dataset, again):
+        assert (each.name, each.target, each.channels) == (source, "mask", 3)
+        assert list(each.classes[: len(names)]) == names
+        assert dict(each.sizes) == {"train": 2, "validation": 0, "test": 1}
+        examples = each.examples("test")
+        data = (
+            examples.stored()
+            .map(examples.fetch)
+            .map(lambda x, y, each=each: (each.decode_image(x), each.decode_target(y)))
+        )
+        ((image, mask),) = data.as_numpy_iterator()
+        assert image.shape[:2] == mask.shape[:2]
+        np.testing.assert_array_equal(mask[0, :, 0], np.resize(expected, len(mask[0])))

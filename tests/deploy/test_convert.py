@@ -8,6 +8,7 @@ import larq_compute_engine as lce
 import numpy as np
 import pytest
 import tensorflow as tf
+from near_ties import assert_same_classes
 
 import larq_groupnet
 from larq_groupnet.deploy import (
@@ -213,3 +214,49 @@ def test_the_short_way_into_the_converter_gives_what_the_long_one_does():
     images = np.random.RandomState(0).randn(3, *model.input_shape[1:]).astype("float32")
     received, wanted = (load_interpreter(file).predict(images) for file in (content, expected))
     np.testing.assert_array_equal(received, wanted)
+
+
+def test_model_of_a_camera_reads_uint8(tmp_path):
+    tf.keras.utils.set_random_seed(0)
+    body = larq_groupnet.GroupNetResNet18(
+        input_shape=(16, 16, 3),
+        num_classes=4,
+        num_bases=2,
+        width=0.0625,
+        stage_blocks=(1, 1, 1, 1),
+    )
+    randomise_batch_norm(body)
+    inputs = tf.keras.Input((16, 16, 3), dtype="uint8")
+    model = tf.keras.Model(inputs, body(tf.keras.layers.Rescaling(1 / 127.5, -1)(inputs)))
+    images = np.random.RandomState(0).randint(0, 256, (4, 16, 16, 3)).astype("uint8")
+    path = convert(model, tmp_path / "camera.tflite", data=images)
+    alone = convert(body, tmp_path / "body.tflite")
+    assert count_ops(path)["LceBconv2d"] == count_ops(alone)["LceBconv2d"]
+    interpreter = load_interpreter(path)
+    assert_same_classes(interpreter.predict(images), model.predict(images, verbose=0))
+    with pytest.raises(ConversionError, match="expected images of type uint8"):
+        interpreter.predict(images.astype("f4"))
+    with pytest.raises(ConversionError, match="expected uint8"):
+        verify(model, path, images.astype("f4"))
+    # Floats of any precision are floats; bytes are not.
+    floats = load_interpreter(alone)
+    normalised = images / 127.5 - 1
+    np.testing.assert_array_equal(
+        floats.predict(normalised), floats.predict(normalised.astype("f4"))
+    )
+    with pytest.raises(ConversionError, match="after the normalisation"):
+        floats.predict(images)
+
+
+def test_fresh_networks_convert(tmp_path):
+    """Their streams are sums of a few integers, and many are exactly 0."""
+    for seed in range(2):
+        tf.keras.utils.set_random_seed(seed)
+        model = larq_groupnet.GroupNetResNet18(
+            input_shape=(32, 32, 3),
+            num_classes=10,
+            num_bases=2,
+            width=0.0625,
+            stage_blocks=(1, 1, 1, 1),
+        )
+        convert(model, tmp_path / "fresh.tflite")

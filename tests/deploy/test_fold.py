@@ -10,9 +10,10 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
+from near_ties import assert_same_classes
 from reference import random_images, randomise
 
-from larq_groupnet.config import BPAC_RATES, GroupNetConfig
+from larq_groupnet import BPAC_RATES, GroupNetConfig
 from larq_groupnet.deploy import convert, count_ops, load_interpreter
 from larq_groupnet.deploy.fold import fold
 from larq_groupnet.network.build import build
@@ -324,3 +325,34 @@ def test_a_model_without_a_graph_is_refused() -> None:
     for model in (Subclassed(name="mine"), tf.keras.Sequential([layers.ReLU()], name="mine")):
         with pytest.raises(ValueError, match="functional Keras model.*Received: .* 'mine'"):
             fold(model)
+
+
+def wrapped(body: tf.keras.Model, **call: Any) -> tf.keras.Model:
+    """A network inside another that normalises the bytes of a camera."""
+    inputs = tf.keras.Input(body.input_shape[1:], dtype="uint8")
+    return tf.keras.Model(inputs, body(layers.Rescaling(1 / 127.5, -1)(inputs), **call))
+
+
+def test_nested_model_is_folded_as_if_it_stood_outside() -> None:
+    body = tiny(head="classifier")
+    model = wrapped(body)
+    folded = fold(model)
+    images = np.random.RandomState(0).randint(0, 256, (2, 16, 16, 3)).astype("uint8")
+    expected = model(images).numpy()
+    # Folding rounds otherwise, and a sign near zero may flip: on the folded body's own terms.
+    np.testing.assert_allclose(folded(images).numpy(), fold(body)(images / 127.5 - 1).numpy(), 1e-3)
+    assert_same_classes(folded(images), expected)
+    assert not any(isinstance(layer, tf.keras.Model) for layer in folded.layers)
+    assert len(multiplications(folded)) == len(multiplications(fold(body))) + 1
+
+
+def test_nested_model_that_cannot_be_folded_says_why() -> None:
+    body = tiny(head="classifier")
+    with pytest.warns(UserWarning, match="training=True"):
+        fold(wrapped(body, training=True))
+    inputs = tf.keras.Input((16, 16, 3))
+    twin = tf.keras.models.clone_model(body)
+    twin._name = "twin"
+    with pytest.warns(UserWarning, match="other layers have the names of its own"):
+        folded = fold(tf.keras.Model(inputs, body(inputs) + twin(inputs)))
+    assert sum(isinstance(layer, tf.keras.Model) for layer in folded.layers) == 2

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import ROOT
+from near_ties import assert_same_classes, decided
 from PIL import Image
 
-from larq_groupnet.data.pipeline import normalise
+from larq_groupnet.data.images import normalise
 from larq_groupnet.deploy import ConversionError
 from larq_groupnet.deploy.description import NAME, read_description, with_description
 from larq_groupnet.deploy.int8 import convert_int8, quantize
@@ -67,7 +68,8 @@ def test_masks_hold_the_classes_at_the_size_of_the_image(dense_run, images, tmp_
     pixels = np.asarray(Image.open(images / "grey.png").convert("RGB"), "float32")
     mean, deviation = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
     logits = load_run(dense_run)((pixels[None] - mean) / deviation)[0].numpy()
-    np.testing.assert_array_equal(masks["grey.png"], logits.argmax(-1))
+    sure = decided(logits)
+    np.testing.assert_array_equal(masks["grey.png"][sure], logits.argmax(-1)[sure])
     assert len(np.unique(np.concatenate([m.ravel() for m in masks.values()]))) > 1
 
 
@@ -76,7 +78,7 @@ def test_a_converted_file_alone_says_the_same(dense_run, dense_file, images, tmp
     for name in ("large.png", "grey.png"):
         pixels = read_pixels(images / name, 3)
         np.testing.assert_allclose(lce(pixels), keras(pixels), atol=0.02)
-        assert np.mean(lce(pixels).argmax(-1) == keras(pixels).argmax(-1)) > 0.99
+        assert_same_classes(lce(pixels), keras(pixels))
     fields = [field.name for field in dataclasses.fields(keras) if field.name != "network"]
     assert [getattr(lce, f) for f in fields] == [getattr(keras, f) for f in fields]
     assert lce.classes == CLASSES and lce.normalisation == "imagenet"

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_groupnet.classification import GroupNetResNet18
-from larq_groupnet.config import BPAC_RATES, GroupNetConfig
+from larq_groupnet import BPAC_RATES, GroupNetConfig, GroupNetResNet18
 from larq_groupnet.network.build import build
 from larq_groupnet.network.complexity import Complexity, Counts, complexity, format_json, report
 
@@ -284,7 +283,7 @@ def test_a_model_of_the_public_function_and_its_clone():
 def test_a_configuration_needs_no_tensorflow():
     code = (
         "import sys\n"
-        "from larq_groupnet.config import GroupNetConfig\n"
+        "from larq_groupnet.network.config import GroupNetConfig\n"
         "from larq_groupnet.network.complexity import format_json, report\n"
         "report(GroupNetConfig()), format_json(GroupNetConfig(layout='resnet50'))\n"
         "sys.exit(', '.join({'tensorflow', 'larq'} & set(sys.modules)) or None)\n"

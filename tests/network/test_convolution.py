@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_groupnet import build, presets
+from larq_groupnet import build, get_config
 from larq_groupnet.network.convolution import OnePaddedConv2D
 
 BINARY = {
@@ -96,7 +96,7 @@ def test_at_inference_and_at_unknown_sizes_the_operations_are_larqs(size):
 
 
 def test_the_network_keeps_every_convolution_plain_to_larq():
-    config = presets.classifier("resnet18", (32, 32, 1), num_bases=2, width=0.0625)
+    config = get_config("groupnet_resnet18", input_shape=(32, 32, 1), num_bases=2, width=0.0625)
     model = build(config)
     found = [layer for layer in model.layers if isinstance(layer, lq.layers.QuantConv2D)]
     assert len(found) == 2 * (16 + 3)

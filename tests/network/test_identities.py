@@ -16,7 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from reference import assign, random_images, randomise
 
-from larq_groupnet.config import BPAC_RATES, EQUAL_RATES, GroupNetConfig
+from larq_groupnet import BPAC_RATES, EQUAL_RATES, GroupNetConfig
 from larq_groupnet.network.build import build
 
 Array = NDArray[np.float64]

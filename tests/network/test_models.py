@@ -14,8 +14,8 @@ import tensorflow as tf
 from conftest import ROOT
 
 import larq_groupnet
-from larq_groupnet import ConfigError, GroupNetConfig, build, complexity, presets
-from larq_groupnet.registry import get_config
+from larq_groupnet import ConfigError, GroupNetConfig, build, complexity
+from larq_groupnet.family import MODELS, Arguments, SegmentationArguments, get_config
 
 SMALL = {"input_shape": (32, 32, 3), "num_classes": 7, "num_bases": 1, "width": 0.0625}
 
@@ -58,7 +58,7 @@ def test_every_option_is_a_keyword_with_its_default(depth):
     defaults = {field.name: field.default for field in dataclasses.fields(GroupNetConfig)}
     del defaults["layout"]
     # The size of the images decides about the strides.
-    of_zoo = {"input_shape": None, "input_tensor": None, "weights": None, "include_top": True}
+    of_zoo = {"input_tensor": None, "weights": None, "include_top": True}
     expected = {**defaults, **of_zoo, "stem_stride": None, "output_stride": None}
     assert {argument.name: argument.default for argument in arguments} == expected
     for wrong in ("layout", "num_base"):
@@ -66,6 +66,16 @@ def test_every_option_is_a_keyword_with_its_default(depth):
             function(**{wrong: "resnet34"})
     with pytest.raises(TypeError, match="positional"):
         function((32, 32, 3))
+
+
+def test_typed_arguments_are_those_of_the_signatures():
+    """Type checkers read the TypedDicts, everybody else the signatures."""
+    named = set(SegmentationArguments.__annotations__)
+    assert named == set(inspect.signature(larq_groupnet.GroupNetDSP).parameters)
+    assert named - {"layout"} == set(Arguments.__annotations__)
+    for name in larq_groupnet.list_models():
+        assert set(MODELS[name].arguments) <= named
+        assert set(MODELS[name].arguments) | set(MODELS[name].fixed) == named
 
 
 @pytest.mark.parametrize("depth", [18, 34])
@@ -141,7 +151,7 @@ def test_the_summary_command_prints_counts():
         (["summary", "groupnet_resnet1"], "Did you mean 'groupnet_resnet18'"),
         (["summary", "groupnet_dsp", "--set=widht=1"], "Did you mean 'width'"),
         (["import-checkpoint", "nowhere.npz"], "nowhere.npz"),
-        (["sumary"], "expected one of: summary, convert"),
+        (["sumary"], "Did you mean 'summary'"),
     ],
 )
 def test_a_wrong_command_says_what_is_right(arguments, message):
@@ -151,10 +161,15 @@ def test_a_wrong_command_says_what_is_right(arguments, message):
     assert "Traceback" not in done.stderr
 
 
+def plain(layout, **options):
+    values = {"decomposition": "none", "num_bases": 1, "binary": False, **options}
+    return get_config(f"groupnet_{layout}", **values)
+
+
 def test_the_twin_predicts_in_a_graph_where_tensorflow_would_fuse_what_it_cannot():
-    config = presets.classifier(
-        "resnet50",
-        (16, 16, 1),
+    config = get_config(
+        "groupnet_resnet50",
+        input_shape=(16, 16, 1),
         num_classes=3,
         num_bases=2,
         width=0.0625,
@@ -171,7 +186,7 @@ def test_the_twin_predicts_in_a_graph_where_tensorflow_would_fuse_what_it_cannot
     [("resnet18", 11_689_512), ("resnet34", 21_797_672), ("resnet50", 25_557_032)],
 )
 def test_the_real_valued_resnet_has_the_parameters_that_everybody_counts(layout, parameters):
-    config = presets.resnet(layout)
+    config = plain(layout)
     assert complexity(config).total.params == {32: parameters}
     model = build(config)
     assert sum(math.prod(weight.shape) for weight in model.trainable_weights) == parameters
@@ -179,7 +194,9 @@ def test_the_real_valued_resnet_has_the_parameters_that_everybody_counts(layout,
 
 
 def test_binary_activations_with_real_kernels_are_counted_as_larq_does():
-    config = presets.classifier("resnet18", (32, 32, 3), num_bases=2, binary="activations")
+    config = get_config(
+        "groupnet_resnet18", input_shape=(32, 32, 3), num_bases=2, binary="activations"
+    )
     model = build(config.replace(width=0.25))
     assert complexity(model) == complexity(config.replace(width=0.25))
     layer = model.get_layer("stage1_block1_base1_conv1")
@@ -190,4 +207,39 @@ def test_binary_activations_with_real_kernels_are_counted_as_larq_does():
 @pytest.mark.parametrize("options", [{"num_bases": 2}, {"binary": True}, {"padding": "torch"}])
 def test_the_plain_resnet_has_no_bases(options):
     with pytest.raises(ConfigError, match="decomposition=?'none'"):
-        presets.resnet("resnet18", **options)
+        plain("resnet18", **options)
+
+
+def test_other_number_of_classes_beside_weights_gets_a_new_head_and_a_warning():
+    with pytest.warns(UserWarning, match="left out, because the head is another: .*head_conv2"):
+        model = larq_groupnet.GroupNetDSP(weights="digit_scenes", num_classes=21)
+    assert model.output_shape == (None, 96, 96, 21)
+    with pytest.raises(ValueError, match="(?s)digit_scenes.*width: 0.25 in the file, 1.0"):
+        larq_groupnet.GroupNetDSP(weights="digit_scenes", width=1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"), [("groupnet_resnet18", "probabilities"), ("groupnet_dsp", "logits")]
+)
+def test_probabilities_are_the_softmax_of_the_logits_of_the_same_weights(name, layer):
+    options = {**SMALL, "stage_blocks": (1, 1, 1, 1)}
+    assert get_config(name, **options).gives == layer
+    logits = larq_groupnet.get_model(name, output="logits", **options)
+    probabilities = larq_groupnet.get_model(name, output="probabilities", **options)
+    assert (logits.output_names, probabilities.output_names) == (["logits"], ["probabilities"])
+    probabilities.set_weights(logits.get_weights())
+    images = np.random.RandomState(0).normal(size=(2, 32, 32, 3)).astype("f4")
+    scores = logits(images).numpy().astype("f8")
+    expected = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    np.testing.assert_allclose(probabilities(images), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", larq_groupnet.list_models())
+def test_every_model_is_importable_and_summarised(model):
+    (function,) = [
+        getattr(larq_groupnet, name)
+        for name in larq_groupnet.__all__
+        if name.lower() == model.replace("_", "")
+    ]
+    assert function is MODELS[model].function
+    assert complexity(get_config(model)).total.total_memory > 0

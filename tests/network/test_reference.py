@@ -17,9 +17,10 @@ import tensorflow as tf
 from reference import random_images, randomise
 from reference.network import Network, Options, Place
 
-from larq_groupnet.config import BPAC_RATES, GroupNetConfig
-from larq_groupnet.network.blocks import Block, binary_conv
+from larq_groupnet import BPAC_RATES, GroupNetConfig
+from larq_groupnet.network.blocks import block
 from larq_groupnet.network.build import build
+from larq_groupnet.network.keras_ops import KerasOps
 from larq_groupnet.network.layers import Aggregate, SoftGate
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
@@ -105,9 +106,12 @@ def options_of(config: GroupNetConfig) -> Options:
         aggregation=config.aggregation,
         first_base_sums=config.first_base_sums,
         shortcut=config.shortcut,
+        projection=config.projection,
+        relu=config.relu,
         padding=config.padding,
         stem_stride=config.stem_stride,
         stem_bias=config.stem_bias,
+        stem_pool=config.stem_pool,
         head=config.head,
         output_stride=config.output_stride,
         pyramid=PYRAMIDS.get(config.output_stride, ()),
@@ -166,6 +170,22 @@ NETWORKS = {
         "output_stride": 32,
         "input_shape": (64, 32, 3),
         "padding": "torch",
+        **SHORT,
+    },
+    "real_projection_no_relu_zeros": {
+        "projection": "real",
+        "relu": False,
+        "padding": "zero",
+        "stem_stride": 4,
+        "stem_pool": "after_norm",
+        "output_stride": 32,
+        "input_shape": (32, 64, 3),
+        **SHORT,
+    },
+    "real_projection_layer_bottleneck": {
+        "layout": "resnet50",
+        "projection": "real",
+        "decomposition": "layer",
         **SHORT,
     },
     "real_twin": {"binary": False, "gate": "base", **SHORT},
@@ -283,7 +303,7 @@ def test_binary_conv(
 ) -> None:
     config = tiny(padding=padding, binary=binary)
     inputs = tf.keras.Input((*size, 3))
-    outputs = binary_conv(inputs, 5, kernel, config, "conv", stride, rate)
+    outputs = KerasOps(config).binary_conv(inputs, 5, kernel, "conv", stride=stride, rate=rate)
     model = tf.keras.Model(inputs, outputs)
     network = Network(randomise(model.weights), options_of(config))
     # Whole numbers, to meet sign(0).
@@ -330,8 +350,8 @@ def test_block(layout: str, shortcut: str, place: Place) -> None:
     width = 4 if layout == "resnet18" or place[:2] == (1, 1) else 16
     inputs = tf.keras.Input((8, 6, width))
     base = None if place.base is None else place.base - 1
-    block = Block(config, place.stage - 1, place.block - 1, base)
-    model = tf.keras.Model(inputs, block(inputs))
+    outputs = block(KerasOps(config), inputs, place.stage - 1, place.block - 1, base)
+    model = tf.keras.Model(inputs, outputs)
     params = Parameters(randomise(model.weights))
     network = Network(params, options_of(config))
     x = random_images(2, 8, 6, width)

@@ -20,8 +20,8 @@ from larq_groupnet import (
     GroupNetResNet18,
     complexity,
 )
+from larq_groupnet.family import arguments, get_config
 from larq_groupnet.recipes.overrides import parse_options
-from larq_groupnet.registry import arguments, get_config
 from larq_groupnet.weights import packed
 
 TINY: dict[str, Any] = {"stage_blocks": (1, 1, 1, 1), "width": 0.0625, "num_bases": 2}
@@ -38,17 +38,24 @@ def rates(config: GroupNetConfig) -> list[tuple[int, ...]]:
 def test_every_argument_is_a_keyword_with_its_default() -> None:
     parameters = inspect.signature(GroupNetDSP).parameters
     assert {p.kind for p in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    of_call = {"input_tensor": None, "weights": None, "include_top": True}
+    own = {"input_shape": (512, 512, 3), "num_classes": 21, "head": "fcn32s"}
+    own |= {"atrous_rates": "bpac", "output_stride": 8, "stem_stride": 4}
     defaults = {name: p.default for name, p in parameters.items()}
-    own = {"input_shape": None, "input_tensor": None, "weights": None, "num_classes": 21}
-    own |= {"backbone": "resnet18", "head": "fcn32s", "atrous": "bpac"}
-    own |= {"output_stride": 8, "stem_stride": 4}
-    of_config = GroupNetConfig().to_dict()
-    for name in ("layout", "atrous_rates", *own):
-        of_config.pop(name, None)
-    assert defaults == own | of_config
-    for wrong in ("layout", "atrous_rates", "include_top", "num_base"):
-        with pytest.raises(TypeError, match=f"unexpected keyword argument '{wrong}'"):
-            GroupNetDSP(**{wrong: 1})
+    assert defaults == GroupNetConfig().to_dict() | own | of_call
+    with pytest.raises(TypeError, match="unexpected keyword argument 'num_base'.*'num_bases'"):
+        GroupNetDSP(num_base=1)
+
+
+def test_old_names_of_arguments_are_taken_with_a_warning() -> None:
+    options: dict[str, Any] = {"backbone": "resnet34", "atrous": (1, 1, "1-3", "2-4")}
+    with pytest.warns(DeprecationWarning, match="now called (layout|atrous_rates)"):
+        config = get_config("groupnet_dsp", **options)
+    assert (config.layout, config.atrous_rates) == tuple(options.values())
+    with pytest.raises(ConfigError, match="atrous: expected atrous_rates alone"):
+        get_config("groupnet_dsp", atrous="bpac", atrous_rates="equal")
+    with pytest.raises(TypeError, match="expected layout. Received: backbone, its old name"):
+        GroupNetConfig().replace(backbone="resnet34")
 
 
 @pytest.mark.parametrize(
@@ -78,16 +85,16 @@ def test_every_head_scores_each_pixel_of_any_size(head: str, output_stride: int)
 def test_a_name_means_the_rates_of_the_stages_that_keep_their_size(
     atrous: Any, output_stride: int, third: Any, fourth: Any
 ) -> None:
-    config = get_config("groupnet_dsp", atrous=atrous, output_stride=output_stride)
+    config = get_config("groupnet_dsp", atrous_rates=atrous, output_stride=output_stride)
     assert rates(config) == [ONES, ONES, third, fourth]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backbone": "resnet19"}, "backbone: expected one of .* Did you mean 'resnet18'"),
-        ({"atrous": "bpca"}, "Received: atrous_rates='bpca'. Did you mean 'bpac'"),
-        ({"atrous": "bpac", "output_stride": 4}, "rates per stage where no stage strides"),
+        ({"layout": "resnet19"}, "layout: expected one of .* Did you mean 'resnet18'"),
+        ({"atrous_rates": "bpca"}, "Received: atrous_rates='bpca'. Did you mean 'bpac'"),
+        ({"atrous_rates": "bpac", "output_stride": 4}, "rates per stage where no stage strides"),
         ({"head": "fcn8s"}, "Did you mean 'fcn"),
         (
             {"head": "fcn16s", "decomposition": "group", "blocks_per_group": 8},
@@ -100,11 +107,13 @@ def test_what_describes_no_network_is_refused(options: dict[str, Any], message: 
         get_config("groupnet_dsp", **options)
 
 
-def test_the_command_line_takes_the_arguments_of_the_function() -> None:
-    texts = ["head=fcn16s", "backbone=resnet34", "atrous=equal", "num_bases=3"]
+@pytest.mark.parametrize("names", [("layout", "atrous_rates"), ("backbone", "atrous")])
+def test_the_command_line_takes_the_arguments_of_the_function(names: tuple[str, str]) -> None:
+    """By their names of today, and by those of earlier versions."""
+    texts = ["head=fcn16s", f"{names[0]}=resnet34", f"{names[1]}=equal", "num_bases=3"]
     options = parse_options(texts, arguments("groupnet_dsp"))
     assert get_config("groupnet_dsp", **options) == get_config(
-        "groupnet_dsp", head="fcn16s", backbone="resnet34", atrous="equal", num_bases=3
+        "groupnet_dsp", head="fcn16s", layout="resnet34", atrous_rates="equal", num_bases=3
     )
 
 
@@ -132,7 +141,7 @@ def test_the_gradient_of_each_base_has_the_footprint_of_its_rate() -> None:
 def test_bpac_costs_what_equal_rates_cost(head: str, num_bases: Any, output_stride: int) -> None:
     options = {"head": head, "num_bases": num_bases, "output_stride": output_stride}
     bpac, equal, none = (
-        complexity(get_config("groupnet_dsp", atrous=atrous, **options))
+        complexity(get_config("groupnet_dsp", atrous_rates=atrous, **options))
         for atrous in ("bpac", "equal", None)
     )
     for stage, counts in bpac.stages.items():
@@ -143,7 +152,7 @@ def test_bpac_costs_what_equal_rates_cost(head: str, num_bases: Any, output_stri
 
 def test_larq_counts_the_same_for_bpac_and_equal_rates() -> None:
     profiles = [
-        lq.models.ModelProfile(GroupNetDSP(input_shape=(64, 64, 3), atrous=atrous, **TINY))
+        lq.models.ModelProfile(GroupNetDSP(input_shape=(64, 64, 3), atrous_rates=atrous, **TINY))
         for atrous in ("bpac", "equal")
     ]
     for bits in (1, 32):

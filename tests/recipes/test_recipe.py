@@ -72,7 +72,8 @@ def test_options_that_are_valid_only_together_are_set_together():
         ("epochs", "0", "at least 1 in a phase"),
         ("binary.weights_from", "tahn", "an earlier phase that is trained, tanh"),
         ("binary.schedule", "cosin", "Did you mean 'cosine'"),
-        ("tanh.drops", "(1, 2)", "expected epochs with schedule='steps'"),
+        ("tanh.drops", "(0.5, 0.75)", "expected epochs with schedule='steps'"),
+        ("tanh.drops", "(1, 2)", "or epochs from 1 to 1"),
         ("tanh.drops", "3", "expected values in brackets"),
         ("tanh.average", "1.0", "in [0, 1)"),
         ("augmentation", "colours", "Did you mean 'colour'"),
@@ -98,7 +99,7 @@ def test_the_mean_colour_of_imagenet_is_for_colours():
 def test_values_of_a_phase_that_are_valid_only_together_are_set_together():
     changes = [("binary.schedule", "steps"), ("binary.drops", "(2, 4)")]
     for order in (changes, changes[::-1]):
-        assert override(RECIPE, order).phases[1].drops == (2, 4)
+        assert override(RECIPE, order).phases[1].drops == (0.2, 0.4)
 
 
 def test_bop_has_no_weight_decay():
@@ -122,13 +123,9 @@ def test_a_recipe_survives_json():
 def test_the_recipe_for_imagenet_is_the_authors_own():
     recipe = load_recipe("groupnet_resnet50", ROOT / "zoo", "imagenet2012")
     tanh, binary = recipe.phases
-    assert (tanh.optimizer, tanh.learning_rate, tanh.epochs, tanh.drops) == (
-        "sgd",
-        0.05,
-        40,
-        (25, 35),
-    )
-    assert (binary.optimizer, binary.learning_rate, binary.drops) == ("adam", 5e-4, (20, 30))
+    assert (tanh.optimizer, tanh.learning_rate, tanh.epochs) == ("sgd", 0.05, 40)
+    assert tanh.drops == (25 / 40, 35 / 40)
+    assert (binary.optimizer, binary.learning_rate, binary.drops) == ("adam", 5e-4, (0.5, 0.75))
     assert recipe.batch_size == 256
     assert (recipe.model.num_bases, recipe.model.input_shape) == (5, (224, 224, 3))
 

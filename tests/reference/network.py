@@ -34,9 +34,14 @@ class Options:
         aggregation: `"scales"` or `"mean"`.
         first_base_sums: Section 9's quirk: base 1 hands on the sum over all bases as its own.
         shortcut: Around every `"conv"` or around the `"block"`.
-        padding: `"same"` (TensorFlow's) or `"torch"` (symmetric).
+        projection: The shortcut where stride or width changes: a `"binary"` 1x1 convolution, or
+            the mean of each 2x2 and a `"real"` one.
+        relu: Between convolution and batch normalisation.
+        padding: `"same"` (TensorFlow's) or `"torch"` (symmetric), both with +1 around binary
+            convolutions; or `"zero"`, TensorFlow's with 0.
         stem_stride: 1 (3x3/1), 2 (7x7/2) or 4 (7x7/2 and max-pool 3x3/2).
         stem_bias: Whether the stem's convolution has a bias.
+        stem_pool: The max-pool stands `"before_norm"` or `"after_norm"`.
         head: `"classifier"`, `"fcn32s"`, `"fcn16s"`, `"deeplabv3"` or `None`.
         output_stride: What the dense head enlarges by.
         pyramid: Dilation of the 3x3 branches of `"deeplabv3"`.
@@ -55,9 +60,12 @@ class Options:
     aggregation: str = "scales"
     first_base_sums: bool = False
     shortcut: str = "conv"
+    projection: str = "binary"
+    relu: bool = True
     padding: str = "same"
     stem_stride: int = 4
     stem_bias: bool = False
+    stem_pool: str = "before_norm"
     head: str | None = "classifier"
     output_stride: int = 32
     pyramid: Sequence[int] = (3, 6, 9)
@@ -95,7 +103,7 @@ def taps(
     reach = rate * (size - 1)
     pads, outputs = [(0, 0)], []
     for length in x.shape[1:3]:
-        if padding == "same":
+        if padding != "torch":
             out = -(-length // stride)
             total = max((out - 1) * stride + reach + 1 - length, 0)
             pads.append((total // 2, total - total // 2))
@@ -216,18 +224,21 @@ class Network:
         x = conv2d(images, self.get("stem_conv/kernel"), options.padding, stride)
         if options.stem_bias:
             x = x + self.get("stem_conv/bias")
-        if options.stem_stride == 4:
-            x = max_pool(x, options.padding)
-        return self.batch_norm(x, "stem_bn")
+        if options.stem_stride < 4:
+            return self.batch_norm(x, "stem_bn")
+        if options.stem_pool == "after_norm":
+            return max_pool(self.batch_norm(x, "stem_bn"), options.padding)
+        return self.batch_norm(max_pool(x, options.padding), "stem_bn")
 
     def binary_conv(self, x: Array, name: str, stride: int = 1, rate: int = 1) -> Array:
-        """Convolution of signs with signs, padded with +1; or of tanh with real kernels."""
+        """Convolution of signs with signs, padded with +1 or 0; or of tanh with real kernels."""
         kernel = self.get(f"{name}/kernel")
         if self.options.binary:
             x, kernel = sign(x), sign(kernel)
         else:
             x = np.tanh(x)
-        return conv2d(x, kernel, self.options.padding, stride, rate, value=1.0)
+        value = 0.0 if self.options.padding == "zero" else 1.0
+        return conv2d(x, kernel, self.options.padding, stride, rate, value)
 
     def convolve(self, x: Array, place: Place, layer: str, stride: int, dilated: bool) -> Array:
         """One convolution of a block: of one base, or the aggregate of all (layer-wise)."""
@@ -245,7 +256,8 @@ class Network:
         self, x: Array, place: Place, layer: str, stride: int = 1, dilated: bool = False
     ) -> Array:
         """Convolution, ReLU, batch normalisation."""
-        x = np.maximum(self.convolve(x, place, layer, stride, dilated), 0)
+        x = self.convolve(x, place, layer, stride, dilated)
+        x = np.maximum(x, 0) if self.options.relu else x
         return self.batch_norm(x, f"{place.prefix}_{layer}_bn")
 
     def block(self, x: Array, place: Place) -> Array:
@@ -267,11 +279,15 @@ class Network:
         return self.unit(y, place, "conv3") + self.skip(x, place, "conv3", stride)
 
     def skip(self, x: Array, place: Place, last: str, stride: int) -> Array:
-        """The shortcut: `x`, or where stride or width changes a binary 1x1 and BN, no ReLU."""
+        """The shortcut: `x`, or where stride or width changes a 1x1 convolution and BN, no ReLU."""
         width = self.get(f"{place.name}_base{place.base or 1}_{last}/kernel").shape[-1]
         if stride == 1 and x.shape[-1] == width:
             return x
-        x = self.convolve(x, place, "shortcut", stride, dilated=False)
+        if self.options.projection == "binary":
+            x = self.convolve(x, place, "shortcut", stride, dilated=False)
+        else:
+            corners = [x[:, i::stride, j::stride] for i, j in np.ndindex(stride, stride)]
+            x = np.mean(corners, axis=0) @ self.get(f"{place.prefix}_shortcut/kernel")[0, 0]
         return self.batch_norm(x, f"{place.prefix}_shortcut_bn")
 
     def aggregate(self, tensors: Sequence[Array], name: str) -> Array:

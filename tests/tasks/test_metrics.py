@@ -11,7 +11,8 @@ from conftest import ROOT
 from scipy.spatial.distance import cdist
 from sklearn.metrics import confusion_matrix
 
-from larq_groupnet.tasks.metrics import BoundaryCounts, IntegerMeanIoU, SegmentationCounts
+from larq_groupnet.tasks.metrics import IntegerMeanIoU
+from larq_groupnet.tasks.tallies import BoundaryCounts, SegmentationCounts
 
 
 @pytest.fixture

@@ -8,20 +8,22 @@ import tensorflow as tf
 from conftest import ROOT
 from runs import read_weights, write_teacher
 
-from larq_groupnet import build, presets
+from larq_groupnet import build, get_config
 from larq_groupnet.data import VOID
-from larq_groupnet.data.imagenet import MEAN_RGB, STDDEV_RGB
-from larq_groupnet.data.pipeline import pixels_of
+from larq_groupnet.data.images import MEAN_RGB, STDDEV_RGB, pixels_of
 from larq_groupnet.recipes.recipe import Phase
-from larq_groupnet.tasks.task import Classification, Segmentation
+from larq_groupnet.tasks.classification import Classification
+from larq_groupnet.tasks.segmentation import Segmentation
 from larq_groupnet.training import RecipeError, load_recipe, override
 from larq_groupnet.training import distillation as kd
 from larq_groupnet.training.fit import Session, compile_model
 
 SHAPE, CLASSES = (16, 16, 3), 4
 SMALL = {"width": 0.0625, "stage_blocks": (1, 1, 1, 1)}
-STUDENT = presets.classifier("resnet18", SHAPE, num_classes=CLASSES, num_bases=2, **SMALL)
-TEACHER = presets.resnet("resnet18", SHAPE, num_classes=CLASSES, **SMALL)
+STUDENT = get_config(
+    "groupnet_resnet18", input_shape=SHAPE, num_classes=CLASSES, num_bases=2, **SMALL
+)
+TEACHER = get_config("resnet18", input_shape=SHAPE, num_classes=CLASSES, **SMALL)
 PHASE = Phase(
     "binary",
     epochs=1,
@@ -196,8 +198,14 @@ def test_a_model_of_larq_zoo_is_a_teacher(monkeypatch, tmp_path):
         return str(tmp_path / "weights.h5")
 
     monkeypatch.setattr(utils, "download_pretrained_model", fetched)
-    config = presets.classifier(
-        "resnet18", shape, num_classes=1000, num_bases=1, stem_stride=4, output_stride=32, **SMALL
+    config = get_config(
+        "groupnet_resnet18",
+        input_shape=shape,
+        num_classes=1000,
+        num_bases=1,
+        stem_stride=4,
+        output_stride=32,
+        **SMALL,
     )
     found = kd.load_teacher(dataclasses.replace(recipe("larq_zoo:BiRealNet"), model=config))
     assert found.normalisation == "imagenet"
@@ -222,7 +230,7 @@ def test_a_teacher_and_someone_to_teach_belong_together():
 
 
 def test_pixels_are_the_inverse_of_either_normalisation():
-    from larq_groupnet.data.pipeline import normalise
+    from larq_groupnet.data.images import normalise
 
     for name in ("symmetric", "imagenet"):
         found = pixels_of(normalise(tf.constant(IMAGES * 100 + 100), name), name)

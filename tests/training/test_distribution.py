@@ -99,7 +99,7 @@ def test_when_a_worker_dies_the_other_says_so_and_both_go_on(digits, tmp_path):
     again = start(digits, tmp_path / "run", *options, cluster=addresses())
     outputs = [process.communicate(timeout=300) for process in again]
     assert [process.returncode for process in again] == [0, 0], outputs
-    assert "Going on in epoch 2" in outputs[0][0]
+    assert "Resuming in epoch 2" in outputs[0][0]
     assert (tmp_path / "run/binary.h5").exists()
 
 

@@ -147,8 +147,8 @@ def test_a_later_phase_starts_from_the_phase_before_it(monkeypatch, tmp_path):
 
 
 def test_a_release_file_is_evaluated_as_it_was_trained(digits):
+    from larq_groupnet.inference.evaluate import evaluate_only
     from larq_groupnet.runs.saved import trained_recipe
-    from larq_groupnet.training.run import evaluate_only
 
     (file,) = (ROOT / "larq_groupnet/weights/files").glob("groupnet_resnet18-digits-*")
     other = override(RECIPE, [("input_shape", "(16, 16, 3)"), ("central_crop", "0.5")])
@@ -164,12 +164,12 @@ def test_three_phases_each_from_the_one_before(digits, tmp_path):
     zoo = tmp_path / "zoo"
     zoo.mkdir()
     (zoo / "three.py").write_text(
-        "from larq_groupnet.presets import classifier\n"
+        "from larq_groupnet.family import get_config\n"
         "from larq_groupnet.training import Phase, Recipe\n"
         "options = dict(num_classes=10, num_bases=1, width=0.0625, stage_blocks=(1, 1, 1, 1))\n"
         "phases = [('tanh', False, ''), ('half', 'activations', ''), ('binary', True, 'tanh')]\n"
         "RECIPES = (Recipe(\n"
-        "    'three', classifier('resnet18', (16, 16, 1), **options),\n"
+        "    'three', get_config('groupnet_resnet18', input_shape=(16, 16, 1), **options),\n"
         "    tuple(Phase(n, 1, 1e-30, b, warmup_epochs=0, weights_from=f) for n, b, f in phases),\n"
         "    'digits', steps_per_epoch=1, batch_size=4, rand_augment=(1, 5)),)\n"
     )

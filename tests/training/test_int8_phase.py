@@ -25,8 +25,8 @@ from larq_groupnet.training import (
     with_int8,
 )
 from larq_groupnet.training.optimizers import not_decayed
+from larq_groupnet.training.publish import PublishError, publish
 from larq_groupnet.training.start import load_start
-from larq_groupnet.weights.publish import PublishError, publish
 
 RECIPE = load_recipe("groupnet_resnet18", ROOT / "zoo")
 OPTIONS = (

@@ -6,12 +6,23 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_groupnet import build, presets
+from larq_groupnet import build, get_config
+from larq_groupnet.errors import RecipeError
 from larq_groupnet.recipes.recipe import Phase
-from larq_groupnet.training.optimizers import not_decayed, optimizer, schedule
+from larq_groupnet.training.optimizers import (
+    make_optimizer,
+    not_decayed,
+    optimizer,
+    schedule,
+)
 
-CONFIG = presets.classifier(
-    "resnet18", (16, 16, 1), num_classes=3, num_bases=2, width=0.0625, stage_blocks=(1, 1, 1, 1)
+CONFIG = get_config(
+    "groupnet_resnet18",
+    input_shape=(16, 16, 1),
+    num_classes=3,
+    num_bases=2,
+    width=0.0625,
+    stage_blocks=(1, 1, 1, 1),
 )
 
 
@@ -210,3 +221,60 @@ def test_the_average_is_exponential():
     np.testing.assert_allclose(kernel, values, rtol=1e-5)
     chosen.finalize_variable_values(model.trainable_weights)
     np.testing.assert_allclose(kernel, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_coupled_decay_is_that_of_pytorch(name):
+    """PyTorch's arithmetic in NumPy: decay joins the gradient before any moments are taken."""
+    model = build(CONFIG.replace(binary=False))
+    settings = phase(
+        optimizer=name, weight_decay=0.5, coupled_decay=True, schedule="constant", warmup_epochs=0
+    )
+    chosen = optimizer(settings, model, 5)
+    weights = {weight.name: weight.numpy().astype("f8") for weight in model.trainable_weights}
+    first, second = ({key: 0.0 for key in weights} for _ in range(2))
+    rng = np.random.RandomState(0)
+    for step in range(1, 5):
+        gradients = [rng.normal(5, size=w.shape).astype("f4") for w in model.trainable_weights]
+        chosen.apply_gradients(zip(gradients, model.trainable_weights, strict=True))
+        for key, gradient in zip(weights, gradients, strict=True):
+            gradient = gradient + 0.5 * weights[key] * key.endswith("kernel:0")
+            if name == "sgd":
+                first[key] = 0.9 * first[key] + gradient
+                weights[key] -= 0.1 * first[key]
+                continue
+            first[key] = 0.9 * first[key] + 0.1 * gradient
+            second[key] = 0.999 * second[key] + 0.001 * gradient**2
+            size = np.sqrt(second[key] / (1 - 0.999**step)) + 1e-7
+            weights[key] -= 0.1 * first[key] / (1 - 0.9**step) / size
+    for weight in model.trainable_weights:
+        np.testing.assert_allclose(weight, weights[weight.name], rtol=1e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": "RMSprob"}, "Did you mean 'RMSprop'"),
+        ({"optimizer": {"class_name": "RMSprop", "config": {"row": 0.5}}}, "arguments of RMSprop"),
+        ({"schedule": {"class_name": "cosine", "config": {"beta": 0.5}}}, "beta"),
+        ({"schedule": "CosineDekay"}, "Did you mean 'CosineDecay'"),
+    ],
+)
+def test_what_keras_does_not_know_is_refused(options, message):
+    with pytest.raises(RecipeError, match=message):
+        make_optimizer(phase(**options), 5)
+
+
+@pytest.mark.parametrize("options", [{"optimizer": 3}, {"loss": {"name": "focal"}}])
+def test_what_is_no_name_is_refused_without_tensorflow(options):
+    with pytest.raises(RecipeError, match="expected a name, or"):
+        phase(**options)
+
+
+def test_an_optimizer_and_a_schedule_of_keras_have_their_arguments():
+    spec = {"class_name": "RMSprop", "config": {"rho": 0.5}}
+    restarts = {"class_name": "CosineDecayRestarts", "config": {"first_decay_steps": 4}}
+    chosen = make_optimizer(phase(optimizer=spec, schedule=restarts, warmup_epochs=0), 5)
+    assert chosen.rho == 0.5
+    rate = chosen._learning_rate
+    np.testing.assert_allclose([rate(0), rate(2), rate(4)], [0.1, 0.05, 0.1], rtol=1e-6)

@@ -1,5 +1,6 @@
 """A run that is killed or stopped, several times over, ends where one that was not does."""
 
+import dataclasses
 import json
 import random
 import signal
@@ -92,20 +93,22 @@ def test_a_damaged_snapshot_is_named_and_the_one_before_it_used(model, tmp_path,
         snapshots.save(model, Position("tanh", epoch, best=0.5, history=f"row {epoch}\n"))
         if epoch == 2:
             expected = [value.numpy() for value in (*model.weights, *model.optimizer.variables)]
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["00002-000000", "00003-000000"]
-    damaged = next((tmp_path / "00003-000000").glob("state.data*"))
+    kinds = ("data-00000-of-00001", "index")
+    kept = {f"snapshot-{epoch}000000.{kind}" for epoch in (2, 3) for kind in kinds}
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "checkpoint"}
+    damaged = next(tmp_path.glob("snapshot-3000000.data*"))
     content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
 
     position, path = snapshots.last()
-    assert "00003-000000 is damaged (state.data" in capsys.readouterr().err
+    assert "snapshot-3000000 is damaged (" in capsys.readouterr().err
     assert position == Position("tanh", 2, best=0.5, history="row 2\n")
     snapshots.restore(model, path)
     for value, wanted in zip((*model.weights, *model.optimizer.variables), expected, strict=True):
         np.testing.assert_array_equal(value, wanted)
 
-    (tmp_path / "00002-000000/position.json").unlink()
+    (tmp_path / "snapshot-2000000.index").unlink()
     with pytest.raises(RecipeError, match="2 in .* all damaged"):
         snapshots.last()
 
@@ -132,9 +135,33 @@ def test_dropout_goes_on_with_the_random_numbers_that_come_next(tmp_path):
     assert not np.array_equal(again(images, training=True), expected)
 
 
+def test_a_snapshot_of_an_earlier_version_is_read(model, tmp_path):
+    """A folder with a checkpoint, the position and checksums, as it was before."""
+    import tensorflow as tf
+
+    model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
+    folder = tmp_path / "00003-000007"
+    folder.mkdir()
+    state = tf.train.Checkpoint(model=model, optimizer=model.optimizer, random={})
+    state.write(str(folder / "state"))
+    expected = [value.numpy() for value in (*model.weights, *model.optimizer.variables)]
+    position = Position("tanh", 3, 7, 0.5, "row", [[1.0, 2.0]])
+    (folder / "position.json").write_text(json.dumps(dataclasses.asdict(position)))
+    (folder / "sha256.json").write_text("{}")
+    model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
+    found, path = Snapshots(tmp_path).last()
+    assert found == position
+    Snapshots(tmp_path).restore(model, path)
+    for value, wanted in zip((*model.weights, *model.optimizer.variables), expected, strict=True):
+        np.testing.assert_array_equal(value, wanted)
+
+
 def test_a_snapshot_that_was_not_finished_does_not_count(model, tmp_path):
     Snapshots(tmp_path).save(model, Position("tanh", 1))
-    (tmp_path / ".00002-000000.partial").mkdir()
+    # What a kill leaves of a second one: its files are there, the list of snapshots is the old one.
+    before = (tmp_path / "checkpoint").read_bytes()
+    Snapshots(tmp_path).save(model, Position("tanh", 2))
+    (tmp_path / "checkpoint").write_bytes(before)
     assert Snapshots(tmp_path).last()[0].epoch == 1
     assert Snapshots(tmp_path / "new").last() is None
 

@@ -20,8 +20,9 @@ def test_nothing_beats_the_frontier_and_everything_else_is_beaten(points):
         assert beaten is (point not in found)
 
 
-def test_of_two_equal_points_the_first_is_kept():
+def test_of_equal_points_the_cheapest_is_kept_and_then_the_first():
     assert frontier([Point(2, 0.5), Point(1, 0.5), Point(1, 0.5), Point(3, 0.5)]) == [1]
+    assert frontier([Point(1, 0.5, 9), Point(1, 0.5, 8), Point(1, 0.4, 7)]) == [1]
     assert frontier([]) == []
 
 

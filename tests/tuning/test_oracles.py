@@ -1,26 +1,23 @@
 """The three oracles with trainings that take no time: budget, failures, kills, frontier."""
 
-import json
-import math
+import re
 from itertools import product
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_groupnet.network import complexity
-from larq_groupnet.presets import classifier
-from larq_groupnet.recipes.published import CLASSIFIER_SEARCH, digits
-from larq_groupnet.training import Interrupted, RecipeError
-from larq_groupnet.training.callbacks import TrainingError
-from larq_groupnet.tuning import oracles
+from larq_groupnet import complexity
+from larq_groupnet.errors import Interrupted, RecipeError, TrainingError
+from larq_groupnet.recipes import load_recipes
+from larq_groupnet.tuning import Budget, make_space, oracles, trial
 from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, make_oracle
-from larq_groupnet.tuning.outcome import trial_rows
-from larq_groupnet.tuning.space import Budget, make_space
-from larq_groupnet.tuning.trial import GroupNetHyperModel
-from larq_groupnet.tuning.tuner import ENVIRONMENT, STARTS, SearchTuner, explained, role
+from larq_groupnet.tuning.outcome import compare_with_uniform, trial_rows
+from larq_groupnet.tuning.search import ENVIRONMENT, _explained, role
+from larq_groupnet.tuning.trial import STARTS, SearchTuner
 
-RECIPE = digits("net", classifier("resnet18", (16, 16, 1), num_classes=10, width=0.25))
+ZOO = load_recipes("groupnet_resnet18")
+RECIPE = ZOO.find("digits")
 METRIC = "val_accuracy"
 
 
@@ -34,14 +31,14 @@ class Killed(BaseException):
     """As sudden as SIGKILL, as far as Python code can tell."""
 
 
-class Trainer:
+class Trainer(trial.Trainer):
     """Accuracy follows from the structure alone, and is best with many bases in stage 3."""
 
     def __init__(self, fails=lambda recipe, call: None):
-        self.fails = fails
-        self.trained = []
+        object.__setattr__(self, "fails", fails)
+        object.__setattr__(self, "trained", [])
 
-    def measure(self, recipe, folder):
+    def train(self, recipe, folder):
         self.trained.append(recipe)
         self.fails(recipe, len(self.trained))
         return accuracy(recipe)
@@ -54,7 +51,7 @@ def accuracy(recipe):
 
 
 def space(changes=(), **budget):
-    return make_space(RECIPE, CLASSIFIER_SEARCH["digits"], changes, "2,7", Budget(**budget))
+    return make_space(RECIPE, ZOO.search["digits"], changes, "2,7", Budget(**budget))
 
 
 def bases_only(choices, **budget):
@@ -64,7 +61,8 @@ def bases_only(choices, **budget):
 
 def run(where, folder, trainer, tuner="random", frontier=False, trials=None):
     oracle = make_oracle(tuner, where, METRIC, frontier, trials)
-    SearchTuner(oracle, GroupNetHyperModel(where, trainer), folder).search(verbose=0)
+    with _explained(folder):
+        SearchTuner(oracle, where, trainer, folder).search(verbose=0)
     return oracle
 
 
@@ -91,7 +89,7 @@ def test_nothing_over_budget_is_trained_and_nothing_twice(few_draws, tmp_path, t
         assert total.total_memory <= 6e5
         assert total.macs[1] <= 5e7
     assert len(set(trainer.trained)) == 9
-    rows = trial_rows(oracle, METRIC, tmp_path)
+    rows = trial_rows(oracle, METRIC, tmp_path / "trials")
     assert [row["value"] for row in rows] == [accuracy(recipe) for recipe in trainer.trained]
     values = [row["value"] for row in rows]
     winners = [row["value"] for row in rows if row["winner"]]
@@ -186,31 +184,53 @@ def test_a_killed_trial_is_run_again_and_the_end_is_the_same(few_draws, tmp_path
     assert {k: t.score for k, t in oracle.trials.items()} == scores[0]
 
 
-def test_a_kill_between_the_two_files_that_say_where_a_search_stands(tmp_path):
-    run(space(), tmp_path, Trainer(), trials=3)
-    oracle_file, trial_file = (
-        tmp_path / "trials" / n for n in ("oracle.json", "trial_2/trial.json")
-    )
-    # The oracle's own file is older: once before the third trial, once before its end.
-    whole = json.loads(oracle_file.read_text())
-    for ongoing, status in (({}, "RUNNING"), ({"tuner0": "2"}, "COMPLETED")):
-        order = whole["start_order"][: 3 if ongoing else 2]
-        stale = {**whole, "ongoing_trials": ongoing, "start_order": order}
-        oracle_file.write_text(json.dumps({**stale, "end_order": ["0", "1"]}))
-        trial = json.loads(trial_file.read_text())
-        trial_file.write_text(json.dumps({**trial, "status": status}))
-        trainer = Trainer()
-        oracle = run(space(), tmp_path, trainer, trials=4 if ongoing else 3)
-        assert len(trainer.trained) == 1
-        assert {t.status for t in oracle.trials.values()} == {"COMPLETED"}
-        assert oracle.start_order[:3] == oracle.end_order[:3] == ["0", "1", "2"]
-
-
 def test_more_trials_go_on_where_fewer_ended(tmp_path):
+    """keras-tuner numbers ten trials with two digits."""
     trainer = Trainer()
     run(space(), tmp_path, trainer, trials=3)
-    assert len(run(space(), tmp_path, trainer, trials=7).trials) == 7
-    assert len(set(trainer.trained)) == len(trainer.trained) == 7
+    assert len(run(space(), tmp_path, trainer, trials=12).trials) == 12
+    assert len(set(trainer.trained)) == len(trainer.trained) == 12
+
+
+def test_a_failed_trial_is_not_tried_again_by_a_search_that_resumes(tmp_path):
+    trainer = Trainer(fail(MemoryError("too much"), 2))
+    run(space(), tmp_path, trainer, trials=3)
+    rows = trial_rows(run(space(), tmp_path, trainer, trials=3), METRIC, tmp_path / "trials")
+    assert len(trainer.trained) == 3
+    assert [row["failure"] for row in rows] == ["", "MemoryError: too much", ""]
+
+
+def test_a_folder_with_a_trial_of_another_recipe_is_trained_anew(tmp_path):
+    """A chief that lost its state hands out other candidates under the same numbers."""
+    trainer = Trainer()
+    first, other = RECIPE, space().uniform(2)
+    for recipe in (first, first, other):
+        assert trainer.measure(recipe, tmp_path / "trial_0") == accuracy(recipe)
+    assert trainer.trained == [first, other]
+
+
+def row(ops, value, bases="1-1-1-1", **more):
+    return {"ops": ops, "value": value, "memory": 1, "num_bases": bases, **more}
+
+
+@pytest.mark.parametrize(
+    ("uniform", "winner", "remark"),
+    [
+        ([row(5e5, 0.9)], "uniform", "equals trial 0 .* it is the recipe"),
+        ([row(9e5, 0.9)], "trial", "equals trial 0"),
+        ([row(9e5, 0.9), row(7e5, 0.9)], "uniform", "0.700 M OPs.* it is the recipe"),
+        ([row(5e5, 0.95)], "uniform", "is better than trial 0"),
+        ([row(5e5, 0.89)], "trial", ""),
+        ([], "trial", ""),
+    ],
+)
+def test_uniform_k_that_ties_at_no_more_cost_is_the_recipe(uniform, winner, remark):
+    trial_row = row(7e5, 0.9, "2-1-3-1", trial="0", winner=True)
+    remarks = compare_with_uniform({"trials": [trial_row], "uniform": uniform})
+    assert trial_row["winner"] is (winner == "trial")
+    assert sum(each.get("winner", False) for each in uniform) == (winner == "uniform")
+    assert len(remarks) == bool(remark)
+    assert not remark or re.search(remark, remarks[0])
 
 
 def test_a_trial_that_always_kills_the_process_is_given_up(tmp_path):
@@ -236,7 +256,7 @@ def test_a_signal_is_no_failure_and_says_how_to_go_on(tmp_path):
     signal = Interrupted("stopped by SIGTERM at epoch 2, step 3; everything is saved", 15)
     trainer = Trainer(fail(signal, 2))
     message = "SIGTERM at epoch 2, step 3; it is saved"
-    with pytest.raises(Interrupted, match=message) as stopped, explained(tmp_path):
+    with pytest.raises(Interrupted, match=message) as stopped:
         run(space(), tmp_path, trainer, trials=3)
     assert f"--output_dir {tmp_path}" in str(stopped.value)
     assert stopped.value.signum == 15
@@ -247,12 +267,14 @@ def test_a_signal_is_no_failure_and_says_how_to_go_on(tmp_path):
 
 def test_on_a_frontier_a_trial_scores_what_it_adds(tmp_path):
     oracle = run(space(), tmp_path, Trainer(), frontier=True, trials=12)
-    rows = trial_rows(oracle, METRIC, tmp_path)
+    rows = trial_rows(oracle, METRIC, tmp_path / "trials")
     for row in rows:
         better = [r for r in rows if r["ops"] <= row["ops"] and r["value"] > row["value"]]
-        assert row["on_frontier"] is (not better)
-        assert (oracle.trials[row["trial"]].score > 0) is row["on_frontier"]
-        assert math.isfinite(oracle.trials[row["trial"]].score)
+        equal = [r for r in rows if r["ops"] <= row["ops"] and r["value"] == row["value"]]
+        score = oracle.trials[row["trial"]].score
+        assert score < 0 if better else score > 0 if len(equal) == 1 else score == 0
+        assert not (row["on_frontier"] and better)
+    assert any(row["on_frontier"] for row in rows)
 
 
 @pytest.mark.parametrize(

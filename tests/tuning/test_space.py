@@ -10,13 +10,13 @@ import pytest
 from conftest import ROOT
 
 from larq_groupnet import ConfigError, complexity
-from larq_groupnet.presets import classifier
-from larq_groupnet.recipes.published import CLASSIFIER_SEARCH, digits, imagenet
+from larq_groupnet.recipes import load_recipes
 from larq_groupnet.training import Phase, Recipe, RecipeError, load_recipe, load_search
 from larq_groupnet.tuning.space import Budget, make_space
 
-RECIPE = digits("net", classifier("resnet18", (16, 16, 1), num_classes=10, width=0.25))
-DECLARED = CLASSIFIER_SEARCH["digits"]
+ZOO = load_recipes("groupnet_resnet18")
+RECIPE = ZOO.find("digits")
+DECLARED = ZOO.search["digits"]
 
 
 def draw(space, seed):
@@ -134,11 +134,14 @@ def test_candidates_and_their_costs_need_no_tensorflow():
 
 
 def test_a_trial_squeezes_epochs_warm_up_and_drops():
-    recipe = imagenet("net", classifier("resnet18"))
-    space = make_space(recipe, CLASSIFIER_SEARCH["imagenet2012"], [], trial_epochs="4,8")
+    recipe = ZOO.find("imagenet2012")
+    space = make_space(recipe, ZOO.search["imagenet2012"], [], trial_epochs="4,8")
     candidate = space.candidate({"schedule": "steps"})
     trial = space.trial(candidate)
-    assert [(p.epochs, p.drops) for p in trial.phases] == [(4, (2, 4)), (8, (4, 6))]
+    assert [(p.epochs, p.drops) for p in trial.phases] == [
+        (4, (25 / 40, 35 / 40)),
+        (8, (0.5, 0.75)),
+    ]
     assert [p.epochs for p in space.trial(candidate, epochs=3).phases] == [1, 2]
     assert [p.epochs for p in space.trial(candidate, epochs=1).phases] == [1, 1]
     cosine = space.trial(space.candidate({"schedule": "cosine"}))

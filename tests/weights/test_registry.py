@@ -16,8 +16,8 @@ from conftest import ROOT
 
 import larq_groupnet
 from larq_groupnet import GroupNetConfig
+from larq_groupnet.family import get_config
 from larq_groupnet.network.build import build
-from larq_groupnet.registry import get_config
 from larq_groupnet.training import load_recipe
 from larq_groupnet.training.start import with_start
 from larq_groupnet.weights import import_checkpoint, packed, registry
@@ -27,7 +27,7 @@ from larq_groupnet.weights.metadata import Metric
 from larq_groupnet.weights.registry import Entry, RegistryError
 from larq_groupnet.weights.resolve import adopt, load_into, resolve
 from tests.reference import random_images, randomise
-from tests.test_checkpoint import VARIANTS, draw, save
+from tests.weights.test_checkpoint import VARIANTS, draw, save
 
 TINY = {"input_shape": (32, 32, 3), "stage_blocks": (1, 1, 1, 1), "width": 0.0625}
 ABOUT = {
@@ -102,7 +102,10 @@ def test_a_path_of_either_kind_and_format_is_a_path(tmp_path, files, kind, suffi
         trained.save_weights(path)
     found = resolve(kind(path), MODEL, config)
     assert found == path
-    assert adopt(kind(path), MODEL, config, ()) is config
+    if suffix == ".safetensors":
+        assert adopt(kind(path), MODEL, get_config(MODEL), ()) == config
+    else:
+        assert adopt(kind(path), MODEL, config, ()) is config
     model = build(config)
     load_into(model, config, found)
     images = random_images(2, 32, 32, 3).astype("float32")
@@ -210,8 +213,8 @@ def test_a_segmentation_network_takes_the_backbone_of_a_classifier(files):
     registry.register(path, "imagenet", MODEL)
     options = {"input_shape": (64, 64, 3), "num_classes": 3}
     before = get_config("groupnet_dsp", **options)
-    config = adopt("imagenet", "groupnet_dsp", before)
-    assert config == adopt("imagenet", "groupnet_dsp", before, options)
+    config = adopt("imagenet", "groupnet_dsp", before, options)
+    assert config == adopt(path, "groupnet_dsp", before, options)
     kept = ("head", "num_classes", "input_shape", "output_stride", "atrous_rates", "dropout")
     assert all(getattr(config, name) == getattr(before, name) for name in kept)
     assert config.replace(**{name: getattr(theirs, name) for name in kept}) == theirs
@@ -249,10 +252,11 @@ def test_another_network_is_refused_before_anything_is_fetched(files, tmp_path):
     other = files[1][2].replace(num_bases=3, shortcut="block")
     with pytest.raises(packed.MismatchError) as error:
         resolve("imagenet", MODEL, other, base="http://127.0.0.1:9/")
-    assert str(error.value).splitlines()[1:] == [
-        "  num_bases: 1 in the file, 3 in the model",
-        "  shortcut: 'conv' in the file, 'block' in the model",
-    ]
+    assert "\n" not in str(error.value)
+    assert (
+        "has other options than the model (num_bases: 1 in the file, 3 in the model; "
+        "shortcut: 'conv' in the file, 'block' in the model)"
+    ) in str(error.value)
 
 
 # Where files lie.

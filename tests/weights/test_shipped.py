@@ -9,9 +9,8 @@ from conftest import ROOT
 
 import larq_groupnet
 from larq_groupnet.data.pipeline import Pipeline, class_names, prepare
-from larq_groupnet.report.table import METRICS
+from larq_groupnet.inference.evaluate import evaluate
 from larq_groupnet.tasks.task import task_of
-from larq_groupnet.training.evaluate import evaluate
 from larq_groupnet.weights import registry
 
 LARGEST = 1_500_000
@@ -78,6 +77,6 @@ def test_weights_by_name_reach_what_their_card_says(name, data_dir):
     task = task_of(metadata.config)
     found, _ = evaluate(model, None, data.eval_batches("test"), task, metadata.classes)
     expected = {m.name: m.value for m in metadata.metrics if m.name.endswith(", Keras")}
-    measured = {f"{label}, Keras": found["keras"].get(key) for key, label in METRICS.items()}
+    measured = {f"{label}, Keras": found["keras"].get(key) for key, label in task.labels.items()}
     assert expected == pytest.approx({k: measured[k] for k in expected}, abs=TOLERANCE)
-    assert task.headline in found["keras"] and f"{METRICS[task.headline]}, Keras" in expected
+    assert task.headline in found["keras"] and f"{task.labels[task.headline]}, Keras" in expected

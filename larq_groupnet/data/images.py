@@ -1,0 +1,262 @@
+"""The one way from an image file to pixels, and from pixels to a network's input.
+
+Training, evaluation, `predict` and `preprocess_input` all read images here.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from PIL import Image, ImageOps
+
+from larq_groupnet.data.reading import MAX_PIXELS
+from larq_groupnet.errors import DatasetError
+from larq_groupnet.lazy import Lazy
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = Lazy("tensorflow")
+
+MEAN_RGB = (123.675, 116.28, 103.53)
+STDDEV_RGB = (58.395, 57.12, 57.375)
+"""Of the ImageNet training set, for pixels of 0 to 255 (0.485, ... and 0.229, ... times 255)."""
+
+Size = tuple[int, int]
+
+_ORIENTATION = 0x112
+"""The EXIF tag that says how the camera was held."""
+
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PN"
+# What follows the first header of a file that has no EXIF: quantisation tables, palette, pixels.
+_PLAIN_JPEG, _PLAIN_PNG = b"\xff\xdb", (b"IDAT", b"PLTE")
+
+
+def read_image(path: Path | str | bytes | tf.Tensor, channels: int = 3) -> tf.Tensor:
+    """The pixels of an image file, `(height, width, channels) uint8`; see `decode_image`."""
+    if not tf.is_tensor(path):
+        path = os.fsencode(path)
+    return decode_image(tf.io.read_file(path), channels)
+
+
+def decode_image(data: tf.Tensor, channels: int = 3, upright: bool = True) -> tf.Tensor:
+    """The pixels of an encoded image, `(height, width, channels) uint8`.
+
+    JPEG and PNG are decoded by TensorFlow, every other format (its first frame) by Pillow. Palette
+    and CMYK become RGB, 16 bits are cut to the upper 8, transparency is dropped. An image of more
+    than `MAX_PIXELS` is refused before it is decoded.
+
+    Args:
+        data: The content of a file, `() string`.
+        channels: 1 for grey, 3 for colour.
+        upright: Turn the image as the orientation in its EXIF says.
+
+    Raises:
+        tf.errors.OpError: If the image cannot be decoded, or is too large.
+    """
+    image = tf.cond(
+        _starts_with(data, _JPEG, _PNG),
+        lambda: _by_tensorflow(data, upright),
+        lambda: tf.numpy_function(_by_pillow, [data, upright], tf.uint8, stateful=False),
+    )
+    return _with_channels(tf.ensure_shape(image, (None, None, 3)), channels)
+
+
+def decode_part(
+    data: tf.Tensor, channels: int, part: Callable[[tf.Tensor], tf.Tensor], upright: bool = True
+) -> tf.Tensor:
+    """A part of an encoded image, which takes half the time of the whole for most JPEGs.
+
+    Args:
+        data: As for `decode_image`, and so are `channels` and `upright`.
+        channels: See `data`.
+        part: From the shape of the image, `(3,) int32`, to top, left, height and width.
+        upright: See `data`.
+
+    Returns:
+        `(height, width, channels) uint8`.
+    """
+
+    def of_the_whole() -> tf.Tensor:
+        image = decode_image(data, channels, upright)
+        return tf.image.crop_to_bounding_box(image, *tf.unstack(part(tf.shape(image))))
+
+    def of_jpeg() -> tf.Tensor:
+        shape = _checked(tf.io.extract_jpeg_shape(data))
+        return _with_channels(tf.io.decode_and_crop_jpeg(data, part(shape), channels=3), channels)
+
+    plain = _is_plain_jpeg(data) if upright else _starts_with(data, _JPEG)
+    return tf.ensure_shape(tf.cond(plain, of_jpeg, of_the_whole), (None, None, channels))
+
+
+def image_size(path: Path | str | bytes) -> Size:
+    """Height and width of an image file as `read_image` gives it; reads the header alone.
+
+    Raises:
+        DatasetError: If the image has more than `MAX_PIXELS`.
+        OSError: If there is no file, or it is no image.
+    """
+    try:
+        with Image.open(os.fsdecode(path)) as image:
+            width, height = image.size
+            turned = image.format != "TIFF" and _orientation(image) >= 5
+    except Image.DecompressionBombError as error:
+        raise DatasetError(f"expected at most {MAX_PIXELS} pixels. Received: {error}") from error
+    if width * height > MAX_PIXELS:
+        raise DatasetError(
+            f"expected at most {MAX_PIXELS} pixels. Received: {width} x {height} pixels"
+        )
+    return (width, height) if turned else (height, width)
+
+
+def as_float(pixels: ArrayLike | tf.Tensor) -> tf.Tensor:
+    """Pixels as a `float32` tensor."""
+    return tf.cast(tf.convert_to_tensor(pixels), tf.float32)
+
+
+def resize(image: tf.Tensor, size: Size) -> tf.Tensor:
+    """An image squeezed into a size: bilinear, antialiased."""
+    if tuple(image.shape[:2]) == tuple(size):
+        return image
+    return tf.image.resize(image, size, antialias=True)
+
+
+def resize_mask(mask: tf.Tensor, size: Size) -> tf.Tensor:
+    """A class map `(height, width, 1)` squeezed into a size, by nearest neighbour."""
+    if tuple(mask.shape[:2]) == tuple(size):
+        return mask
+    return tf.image.resize(mask, size, method="nearest")
+
+
+def central_crop(image: tf.Tensor, share: float) -> tf.Tensor:
+    """The central square whose side is `share` of the shorter side; the image itself for 1."""
+    if share == 1:
+        return image
+    height, width = tf.unstack(tf.shape(image)[:2])
+    side = tf.maximum(tf.cast(share * tf.cast(tf.minimum(height, width), tf.float32), tf.int32), 1)
+    return tf.image.crop_to_bounding_box(
+        image, (height - side) // 2, (width - side) // 2, side, side
+    )
+
+
+def normalise(image: tf.Tensor, normalisation: str) -> tf.Tensor:
+    """Pixels in [0, 255] to what the model reads: `"symmetric"` [-1, 1], or `"imagenet"`."""
+    image = tf.cast(image, tf.float32)
+    if normalisation == "symmetric":
+        return image / 127.5 - 1.0
+    # A row of them, because TensorFlow is slow to repeat three numbers.
+    row = tf.shape(image)[-2:]
+    mean, stddev = (tf.broadcast_to(tf.constant(each), row) for each in (MEAN_RGB, STDDEV_RGB))
+    return (image - mean) / stddev
+
+
+def pixels_of(image: Any, normalisation: str) -> Any:
+    """The inverse of `normalise`, of a tensor or an array."""
+    if normalisation == "symmetric":
+        return (image + 1.0) * 127.5
+    return image * STDDEV_RGB + MEAN_RGB
+
+
+def to_pixels(image: np.ndarray, normalisation: str) -> np.ndarray:
+    """The same, to look at: `uint8`."""
+    return pixels_of(image, normalisation).round().clip(0, 255).astype(np.uint8)
+
+
+def mean_colour(normalisation: str) -> float | tuple[float, ...]:
+    """The pixel value, or that of each channel, that `normalise` makes 0."""
+    return 127.5 if normalisation == "symmetric" else MEAN_RGB
+
+
+def _starts_with(data: tf.Tensor, *starts: bytes) -> tf.Tensor:
+    return tf.reduce_any(tf.equal(tf.strings.substr(data, 0, 3), starts))
+
+
+def _is_plain_jpeg(data: tf.Tensor) -> tf.Tensor:
+    """True for a JPEG whose header leaves no room for EXIF, as that of most files on the web."""
+    tables = tf.equal(tf.strings.substr(data, 20, 2), _PLAIN_JPEG)
+    return tf.logical_and(_starts_with(data, _JPEG), tables)
+
+
+def _by_tensorflow(data: tf.Tensor, upright: bool) -> tf.Tensor:
+    """Of a JPEG or PNG."""
+
+    def png_size() -> tf.Tensor:
+        size = tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False)
+        return size[::-1]
+
+    size = tf.cond(_starts_with(data, _JPEG), lambda: tf.io.extract_jpeg_shape(data)[:2], png_size)
+    with tf.control_dependencies([_checked(size)]):
+        image = tf.io.decode_image(tf.identity(data), channels=3, expand_animations=False)
+    image = tf.ensure_shape(image, (None, None, 3))
+    if not upright:
+        return image
+    png = tf.reduce_any(tf.equal(tf.strings.substr(data, 37, 4), _PLAIN_PNG))
+    return tf.cond(
+        tf.logical_or(_is_plain_jpeg(data), png), lambda: image, lambda: _turned(image, data)
+    )
+
+
+def _checked(shape: tf.Tensor) -> tf.Tensor:
+    """A shape, if an image of it may be decoded."""
+    pixels = tf.reduce_prod(tf.cast(shape[:2], tf.int64))
+    message = f"expected an image of at most {MAX_PIXELS} pixels. Received height and width:"
+    with tf.control_dependencies([tf.debugging.Assert(pixels <= MAX_PIXELS, [message, shape])]):
+        return tf.identity(shape)
+
+
+def _turned(image: tf.Tensor, data: tf.Tensor) -> tf.Tensor:
+    """Upright, by the EXIF of the encoded image."""
+    number = tf.numpy_function(_stored_orientation, [data], tf.int32, stateful=False)
+    image = tf.cond(number >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
+    for axis, mirrored in ((0, (3, 4, 7, 8)), (1, (2, 3, 6, 7))):
+        flip = tf.reduce_any(tf.equal(number, mirrored))
+        image = tf.cond(flip, lambda: tf.reverse(image, [axis]), lambda: image)  # noqa: B023
+    return image
+
+
+def _stored_orientation(data: Any) -> np.ndarray:
+    with Image.open(io.BytesIO(_bytes(data))) as image:
+        return np.array(_orientation(image), np.int32)
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8, as in EXIF; 1 for an upright image, and where EXIF says nonsense."""
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1  # Pillow would decode the whole file to look behind the pixels.
+    try:
+        number = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # EXIF is read by a dozen parsers that raise whatever they like.
+        return 1
+    return number if isinstance(number, int) and 1 <= number <= 8 else 1
+
+
+def _by_pillow(data: Any, upright: Any) -> np.ndarray:
+    with Image.open(io.BytesIO(_bytes(data))) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"expected at most {MAX_PIXELS} pixels. Received: {image.size}")
+        if image.mode in ("I", "F"):
+            raise ValueError(f"expected 8 or 16 bits a channel. Received: mode {image.mode}")
+        if upright:
+            image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I;16"):
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        return np.asarray(image.convert("RGB"))
+
+
+def _bytes(data: Any) -> bytes:
+    """TensorFlow hands a string over as bytes, or eagerly as an array."""
+    return data.item() if isinstance(data, np.ndarray) else data
+
+
+def _with_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
+    """RGB, or grey as Pillow's mode L has it."""
+    if channels == 3:
+        return image
+    weighted = tf.reduce_sum(tf.cast(image, tf.int32) * (19595, 38470, 7471), -1, keepdims=True)
+    return tf.cast((weighted + 2**15) // 2**16, tf.uint8)

@@ -1,0 +1,226 @@
+"""What the values in mask files mean, and the names of classes. Without TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from larq_groupnet.data import VOID
+from larq_groupnet.data.reading import MAX_PIXELS
+from larq_groupnet.errors import DatasetError
+
+NO_CLASS = -1
+"""In a `Meaning`: a value that no mask may hold."""
+
+LEVELS = "levels"
+"""The mapping that makes each value that occurs a class, in rising order."""
+
+MOST_UNNAMED = 64
+"""How many classes masks may have that nothing names; more are taken for soft edges."""
+
+_ROW = re.compile(
+    r"(?P<grey>\d+|\*)(?P<rest>[\s,;]+\d+[\s,;]+\d+(?=[\s,;]))?[\s,;:]+(?P<name>.*\S)"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Meaning:
+    """What the values in masks mean.
+
+    Attributes:
+        lookup: `(256,)` integers: the class of each value of a grey or palette mask, `VOID`, or
+            `NO_CLASS`.
+        colours: For masks of colours: `0xRRGGBB` to class or `VOID`; empty for grey ones.
+        other: What a colour means that is not in `colours`: `VOID` or `NO_CLASS`.
+        void: The values of grey masks that are void.
+    """
+
+    lookup: np.ndarray
+    colours: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    other: int = NO_CLASS
+    void: tuple[int, ...] = (VOID,)
+
+    def read(self, path: Path | str | bytes) -> np.ndarray:
+        """The classes of a mask file `(height, width, 1) int64`, `VOID` and `NO_CLASS` included.
+
+        Raises:
+            ValueError: If its pixels are no labels.
+        """
+        if not self.colours:
+            return self.lookup[read_labels(path)]
+        codes = _read_colours(path)
+        found, places = np.unique(codes, return_inverse=True)
+        classes = np.array([self.colours.get(int(code), self.other) for code in found])
+        return classes[places].reshape((*codes.shape, 1))
+
+    def key(self) -> str:
+        """Text that differs where anything else is meant."""
+        return f"{self.lookup.tolist()} {sorted(self.colours.items())} {self.other}"
+
+
+def index_labels(num_classes: int = VOID, void: Iterable[int] = (VOID,)) -> Meaning:
+    """Of masks whose values are the classes, those that are void left out of the count."""
+    lookup = np.full(256, NO_CLASS)
+    lookup[list(void)] = VOID
+    labels = np.flatnonzero(lookup == NO_CLASS)[: min(num_classes, VOID)]
+    lookup[labels] = np.arange(len(labels))
+    return Meaning(lookup, void=tuple(void))
+
+
+def only(values: Iterable[int], void: Iterable[int]) -> Meaning:
+    """Of masks in which each of these values is a class, in rising order."""
+    lookup = np.full(256, NO_CLASS)
+    lookup[list(void)] = VOID
+    classes = sorted(set(values) - set(void))
+    lookup[classes] = range(len(classes))
+    return Meaning(lookup, void=tuple(void))
+
+
+def parse_void(text: str | None) -> tuple[int, ...]:
+    """The values that are void: those that a user names, and 255 unless the text is `"none"`.
+
+    Raises:
+        DatasetError: If the text names no values of 0 to 255.
+    """
+    if text == "none":
+        return ()
+    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
+    if not all(part.isdecimal() and int(part) <= VOID for part in parts):
+        raise DatasetError(
+            f"void: expected values of 0 to 255, such as void=11 or void=0,255, or void=none. "
+            f"Received: void={text}"
+        )
+    return tuple(sorted({*map(int, parts), VOID}))
+
+
+def read_mapping(path: Path, void: Iterable[int]) -> tuple[list[str], Meaning]:
+    """Names of classes, and what the values in masks mean, from a text file.
+
+    Each line is `VALUE NAME` for grey and palette masks, or `RED GREEN BLUE NAME` for colours.
+    Values with one name are one class; classes are numbered as their names first appear. The name
+    `void` is void, and the value `*` stands for all values that are not listed.
+
+    Raises:
+        DatasetError: If a line is none of these, or there are less than two classes.
+    """
+    if not path.is_file():
+        raise DatasetError(f"mapping: expected a file, or mapping={LEVELS}. Received: {path}")
+    rows: dict[int | str, str] = {}
+    colours: set[bool] = set()
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        line = line.partition("#")[0].strip()
+        if not line:
+            continue
+        row = _ROW.fullmatch(line)
+        values = re.findall(r"\d+|\*", f"{row['grey']}{row['rest'] or ''}") if row else []
+        value = _code(values)
+        if row is None or value is None or rows.get(value, row["name"]) != row["name"]:
+            raise DatasetError(
+                f"mapping: expected a line `VALUE NAME` or `RED GREEN BLUE NAME` with values of 0 "
+                f"to 255, each once, or `* void`. Received: {line!r} in line {number} of {path}"
+            )
+        rows[value] = row["name"]
+        if value != "*":
+            colours.add(len(values) == 3)
+    names = list(dict.fromkeys(name for name in rows.values() if name != "void"))
+    if not 2 <= len(names) <= VOID or len(colours) != 1:
+        raise DatasetError(
+            f"mapping: expected 2 to {VOID} classes, and either grey values or colours, in {path}. "
+            f"Received: {names}"
+        )
+    classes = {v: VOID if name == "void" else names.index(name) for v, name in rows.items()}
+    other = classes.pop("*", NO_CLASS)
+    if colours == {True}:
+        return names, Meaning(np.full(256, NO_CLASS), classes, other)  # type: ignore[arg-type]
+    lookup = np.full(256, other)
+    lookup[list(void)] = VOID
+    for value, label in classes.items():
+        lookup[value] = label
+    return names, Meaning(lookup)
+
+
+def read_text(path: Path) -> str:
+    """A text file of any editor: UTF-8 and UTF-16 with or without a mark, or cp1252."""
+    data = path.read_bytes()
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", errors="replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
+
+
+def read_class_names(path: Path) -> list[str]:
+    """The names in a file, one a line; none if there is no file.
+
+    Raises:
+        DatasetError: If a name comes twice, or there are less than two.
+    """
+    if not path.is_file():
+        return []
+    names = [line.strip() for line in read_text(path).splitlines()]
+    names = [name for name in names if name]
+    if len(set(names)) != len(names) or not 2 <= len(names) <= VOID:
+        raise DatasetError(
+            f"{path}: expected 2 to {VOID} different class names, one a line. Received: {names}"
+        )
+    return names
+
+
+def read_labels(path: Path | str | bytes) -> np.ndarray:
+    """The stored labels of a mask file `(height, width, 1) uint8`.
+
+    Those of a palette image are the numbers of its colours, not the colours; those of a grey PNG of
+    2 or 4 bits are its 4 or 16 levels.
+
+    Raises:
+        ValueError: If its pixels are no labels.
+    """
+    with _opened(path) as image:
+        labels = np.asarray(image)
+        if labels.ndim != 2 or labels.max(initial=0) > VOID or image.format == "JPEG":
+            raise ValueError(
+                f"a mask is a palette or grey 8-bit PNG, not a {image.format} of mode "
+                f"{image.mode!r}; for colours see mapping"
+            )
+        if image.format == "PNG" and image.mode == "L":
+            labels = labels // _scale(path)
+        return labels.astype(np.uint8)[..., None]
+
+
+def _read_colours(path: Path | str | bytes) -> np.ndarray:
+    """`0xRRGGBB` of each pixel, `(height, width) int32`."""
+    with _opened(path) as image:
+        if image.format == "JPEG":
+            raise ValueError("a mask is stored without loss, as in a PNG, not as JPEG")
+        red, green, blue = np.moveaxis(np.asarray(image.convert("RGB"), np.int32), -1, 0)
+        return red << 16 | green << 8 | blue
+
+
+def _scale(path: Path | str | bytes) -> int:
+    """By what Pillow multiplies the levels of a grey PNG, to fill 8 bits."""
+    with open(os.fsdecode(path), "rb") as file:
+        depth = file.read(25)[24]
+    return 255 // (2**depth - 1) if depth < 8 else 1
+
+
+def _opened(path: Path | str | bytes) -> Image.Image:
+    image = Image.open(os.fsdecode(path))
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"expected at most {MAX_PIXELS} pixels. Received: {image.size}")
+    return image
+
+
+def _code(values: list[str]) -> int | str | None:
+    """One number for a grey value or a colour, or the star; `None` for anything else."""
+    if values == ["*"]:
+        return "*"
+    if "*" in values or len(values) not in (1, 3) or any(int(value) > VOID for value in values):
+        return None
+    return int.from_bytes(bytes(map(int, values)), "big")

@@ -1,0 +1,124 @@
+"""Which files of a folder count as images: one rule for training and `predict`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+SUFFIXES = (*(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),)
+"""Of the image files that are read, in lower case; capitals do as well."""
+
+_NAMED = 3
+"""How many files of a kind are named."""
+
+_JUNK = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "@eadir", "__pycache__"}
+
+
+@dataclasses.dataclass
+class LeftOut:
+    """What lies in a folder and does not count.
+
+    Attributes:
+        kinds: Why, in the plural -> the files or folders, as paths below the folder.
+        junk: What systems and tools leave in every folder: `.DS_Store`, `._*`, `__MACOSX`, ...
+    """
+
+    kinds: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    junk: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, kind: str, names: Iterable[str]) -> None:
+        """Counts more of a kind."""
+        names = list(names)
+        if names:
+            self.kinds.setdefault(kind, []).extend(names)
+
+    def line(self) -> str:
+        """How many of what, and the first of each by name; empty for nothing."""
+        parts = [_some(names, kind) for kind, names in sorted(self.kinds.items())]
+        parts += [_some(self.junk, "hidden or of the system")] if self.junk else []
+        return "; ".join(parts)
+
+
+def images_in(folder: Path, left_out: LeftOut | None = None, root: Path | None = None) -> list[str]:
+    """The images in a folder and in the folders in it, by name; links are followed.
+
+    Args:
+        folder: Where to look.
+        left_out: Takes the files that are no images.
+        root: What the names in `left_out` are below of; `folder` by default.
+
+    Returns:
+        Their paths: text, because a million `Path` objects take a gigabyte.
+    """
+    other = LeftOut() if left_out is None else left_out
+    found = []
+    for path in _files(folder, root or folder, other):
+        if is_image(path):
+            found.append(path)
+        else:
+            other.add("no images", [relative(path, root or folder)])
+    return sorted(found)
+
+
+def is_image(path: str) -> bool:
+    """True if a file's name has the suffix of an image."""
+    return os.path.splitext(path)[1].lower() in SUFFIXES
+
+
+def folders_in(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
+    """The folders straight in a folder, links included, but for hidden ones and junk."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not is_junk(path.name):
+            found.append(path)
+        elif path.is_dir() and left_out is not None:
+            left_out.junk.append(path.name)
+    return found
+
+
+def holds_images(folder: Path) -> bool:
+    """True if there is an image straight in a folder, or in the folders in it."""
+    return any(map(is_image, _files(folder, folder, LeftOut())))
+
+
+def loose(folder: Path) -> list[str]:
+    """The images straight in a folder."""
+    with os.scandir(folder) as entries:
+        return sorted(x.path for x in entries if is_image(x.name) and not is_junk(x.name))
+
+
+def is_junk(name: str) -> bool:
+    """True for hidden files, and for what systems and tools leave behind."""
+    return name.startswith(".") or name.lower() in _JUNK
+
+
+def relative(path: str, root: Path) -> str:
+    """A path below a folder, with what cannot be printed escaped."""
+    return printable(os.path.relpath(path, root).replace(os.sep, "/"))
+
+
+def printable(name: str) -> str:
+    """A file's name that any terminal and any JSON can take."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _files(folder: Path, root: Path, left_out: LeftOut) -> Iterator[str]:
+    """All files that are not junk; a folder that is linked into itself is read once."""
+    seen: set[tuple[int, int]] = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        state = os.stat(here)
+        if (state.st_dev, state.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        junk = sorted(name for name in (*folders, *names) if is_junk(name))
+        left_out.junk += [relative(os.path.join(here, name), root) for name in junk]
+        folders[:] = sorted(name for name in folders if not is_junk(name))
+        yield from (os.path.join(here, name) for name in names if not is_junk(name))
+
+
+def _some(names: list[str], kind: str) -> str:
+    shown = ", ".join(names[:_NAMED])
+    return f"{len(names)} {kind} ({shown}{', ...' if len(names) > _NAMED else ''})"

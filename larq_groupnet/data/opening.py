@@ -1,0 +1,77 @@
+"""From the name of a dataset to the dataset."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+from larq_groupnet.data import arrays, camvid, digit_scenes, digits, folders, voc  # noqa: F401
+from larq_groupnet.data import dataset as registered
+from larq_groupnet.data.base import Dataset
+from larq_groupnet.data.records import RecordDataset, open_records
+from larq_groupnet.errors import DatasetError
+from larq_groupnet.hints import did_you_mean
+
+
+def open_dataset(name: str, data_dir: str | Path, on_bad_image: str | None = None) -> Dataset:
+    """A dataset by its name, whether it is written or not.
+
+    Args:
+        name: A registered name, such as `folder:PATH` (see `folders.open_folder`), `arrays:NAME`
+            (see `arrays.from_arrays`) or `camvid`, or a name that TFDS knows. Options follow a
+            question mark: `folder:PATH?void=11&mapping=FILE`.
+        data_dir: Where datasets lie.
+        on_bad_image: For a folder: `"error"`, `"skip"` to leave bad images out, or `None` to look
+            into no file that need not be known.
+
+    Raises:
+        DatasetError: If there is no such dataset (names the nearest), or the folder holds none.
+    """
+    kind, place, options = parse_name(name)
+    opener = registered.get(kind)
+    if opener is None or isinstance(opener, type):  # A builder, which TFDS knows by its name.
+        if options:
+            raise DatasetError(
+                f"dataset: expected no options with {kind}, such as folder:PATH has. "
+                f"Received: {name}"
+            )
+        return open_records(name, Path(data_dir).expanduser())
+    takes = inspect.signature(opener).parameters
+    known = {"place": place, "data_dir": Path(data_dir).expanduser(), "on_bad_image": on_bad_image}
+    choices = [option for option in takes if option not in known]
+    for option in options:
+        if option not in choices:
+            raise DatasetError(
+                f"dataset: expected {'one of ' + ', '.join(choices) if choices else 'no option'} "
+                f"after the question mark. Received: {option} in {name}."
+                f"{did_you_mean(option, choices)}"
+            )
+    return opener(**{each: known[each] for each in takes if each in known}, **options)
+
+
+def prepare(name: str, data_dir: str | Path, on_bad_image: str | None = "error") -> Dataset:
+    """A dataset that can be read; written under `data_dir` on the first call where TFDS has to.
+
+    A folder is read where it lies, and so are arrays. Arguments and errors are those of
+    `open_dataset`.
+    """
+    dataset = open_dataset(name, data_dir, on_bad_image)
+    if isinstance(dataset, RecordDataset):
+        dataset.prepare()
+    return dataset
+
+
+def parse_name(name: str) -> tuple[str, str, dict[str, str]]:
+    """Kind, place and options: `folder:PATH?void=11` is `("folder", PATH, {"void": "11"})`."""
+    path = name.partition(":")[2]
+    whole, _, query = name.rpartition("?")
+    if not whole or (path and Path(path).expanduser().exists()):
+        whole, query = name, ""  # A question mark in the name of a folder.
+    kind, _, place = whole.partition(":")
+    try:
+        return kind, place, dict(parse_qsl(query, strict_parsing=bool(query)))
+    except ValueError as error:
+        raise DatasetError(
+            f"dataset: expected OPTION=VALUE after the question mark. Received: {name}"
+        ) from error

@@ -1,0 +1,129 @@
+"""`Reading`: how an image becomes a network's input, in plain values.
+
+A recipe, a weights file and a `.tflite` carry one, so that training, evaluation and `predict` read
+an image alike. The pixels themselves are the business of `larq_groupnet.data.images`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from larq_groupnet.errors import DatasetError
+from larq_groupnet.hints import did_you_mean
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from numpy.typing import ArrayLike
+
+NORMALISATIONS = ("symmetric", "imagenet")
+"""Pixels to [-1, 1], or less ImageNet's mean and over its standard deviation."""
+
+MAX_PIXELS = 2**27
+"""Pixels of the largest image that is decoded: 134 million, 1.6 GB as floats."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How an image becomes a network's input.
+
+    Attributes:
+        size: Height and width of the input; `None` if the network takes any.
+        normalisation: One of `NORMALISATIONS`.
+        central_crop: Side of the central square that a classifier sees, over the shorter side of
+            the image; 1 squeezes the whole image into the input.
+        scales: Factors on the image's own size at which a segmenter looks at it, by sliding
+            window; empty to squeeze the whole image into the input.
+        flip: True if a segmenter also looks at the mirror image.
+
+    Raises:
+        DatasetError: For a value that is none of these.
+    """
+
+    size: tuple[int, int] | None = None
+    normalisation: str = "symmetric"
+    central_crop: float = 1.0
+    scales: tuple[float, ...] = ()
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        for field in ("size", "scales"):
+            value = getattr(self, field)
+            if isinstance(value, list):
+                object.__setattr__(self, field, tuple(value))
+        right = {
+            "size": (_is_size(self.size), "height and width in pixels, or None"),
+            "normalisation": (
+                self.normalisation in NORMALISATIONS,
+                f"one of {', '.join(NORMALISATIONS)}",
+            ),
+            "central_crop": (
+                _is_positive(self.central_crop) and self.central_crop <= 1,
+                "a share in (0, 1]",
+            ),
+            "scales": (
+                isinstance(self.scales, tuple) and all(map(_is_positive, self.scales)),
+                "finite numbers above 0, such as (0.5, 1.0, 1.5)",
+            ),
+            "flip": (isinstance(self.flip, bool), "True or False"),
+        }
+        for field, (is_right, expected) in right.items():
+            if not is_right:
+                received = getattr(self, field)
+                raise DatasetError(
+                    f"{field}: expected {expected}. Received: {field}={received!r}."
+                    f"{did_you_mean(received, NORMALISATIONS) if field == 'normalisation' else ''}"
+                )
+
+    def __call__(self, pixels: ArrayLike | tf.Tensor) -> tf.Tensor:
+        """One image as a classifier's input: cropped, resized, normalised.
+
+        Args:
+            pixels: `(height, width, channels)` of 0 to 255, upright.
+
+        Returns:
+            `(*size, channels) float32`.
+        """
+        from larq_groupnet.data import images
+
+        pixels = images.central_crop(images.as_float(pixels), self.central_crop)
+        if self.size is not None:
+            pixels = images.resize(pixels, self.size)
+        return images.normalise(pixels, self.normalisation)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON; without `size` where it is `None`."""
+        values = dataclasses.asdict(self)
+        lists = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        return {name: value for name, value in lists.items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Reading:
+        """The inverse of `to_dict`, also after a trip through JSON.
+
+        Raises:
+            DatasetError: For a value that is not understood, or a field that this version does not
+                know and could not obey.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        strange = sorted(set(values) - known)
+        if strange:
+            raise DatasetError(
+                f"preprocessing: expected {', '.join(sorted(known))}. Received: "
+                f"{', '.join(strange)}. A newer version may have written this; install that one."
+            )
+        return cls(**values)
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _is_size(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and all(isinstance(side, int) and side > 0 for side in value)
+    )

@@ -1,0 +1,220 @@
+"""Datasets of TFDS, as they lie on disk."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from filelock import FileLock
+
+from larq_groupnet.data import dataset as registered
+from larq_groupnet.data.base import ROLES, Dataset, Examples, Part, crop, decoded
+from larq_groupnet.data.images import Size
+from larq_groupnet.data.masks import translate
+from larq_groupnet.data.order import Addressed, Records, block_for
+from larq_groupnet.data.tfds_masks import SOURCES
+from larq_groupnet.errors import DatasetError
+from larq_groupnet.hints import did_you_mean
+
+UNLABELLED = ("imagenet2012",)
+"""Datasets whose test split has no labels."""
+
+
+class RecordDataset(Dataset):
+    """A dataset of TFDS with `image` and `label`, or with `image` and a mask.
+
+    Args:
+        builder: Its builder, prepared or not.
+
+    Raises:
+        DatasetError: If it has no such features.
+    """
+
+    def __init__(self, builder: tfds.core.DatasetBuilder):
+        self.builder, self.name = builder, builder.name
+        features, source = builder.info.features, SOURCES.get(builder.name)
+        self._lookup: np.ndarray | None = None
+        if source is not None:
+            self._keys, self.target = (source.image, source.mask), "mask"
+            self.classes, self._lookup = source.names, source.lookup
+        else:
+            self._keys = ("image", _target(builder))
+            self.target = "label" if self._keys[1] == "label" else "mask"
+            self.classes = tuple(features[self._keys[1]].names or ())
+        self.channels = features[self._keys[0]].shape[-1]
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """See `Dataset`; empty as long as the dataset is not written."""
+        splits = self.builder.info.splits
+        found = {role: split_of(self.builder, role) for role in ROLES} if splits else {}
+        if found.get("test") == found.get("validation"):
+            found.pop("test", None)
+        return {role: splits[split].num_examples for role, split in found.items()}
+
+    def examples(self, role: str) -> Examples:
+        """See `Dataset`."""
+        split = self.builder.info.splits[split_of(self.builder, role)]
+        wanted = tfds.decode.PartialDecoding(dict.fromkeys(self._keys, True))
+        features = wanted.extract_features(self.builder.info.features)
+        decoders = {
+            key: tfds.decode.SkipDecoding()
+            for key in self._keys
+            if isinstance(features[key], tfds.features.Image)
+        }
+
+        def parse(record: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            example = features.deserialize_example(record, decoders=decoders)
+            return tuple(example[key] for key in self._keys)
+
+        if self.builder.info.file_format.value == "array_record":
+            return _addressed(self.builder, split_of(self.builder, role), parse)
+        files = [(each.filename, each.skip, each.take) for each in split.file_instructions]
+        files = [(path, skip, n) for path, skip, n in files if n]
+        whole = self.builder.info.splits[split.name.partition("[")[0]]
+        return Records(files, parse, block_for(whole.num_examples, whole.num_bytes))
+
+    def decode_image(self, image: tf.Tensor, part: Part | None = None) -> tf.Tensor:
+        """See `Dataset`. The masks of TFDS fit images as they are stored, whatever EXIF says."""
+        feature = self.builder.info.features[self._keys[0]]
+        if feature.np_dtype != np.uint8 or self.channels not in (1, 3):
+            return crop(feature.decode_example(image), part)
+        image = decoded(image, self.channels, part, upright=self.target == "label")
+        # Where the size is fixed, nothing need be resized.
+        return tf.ensure_shape(image, feature.shape) if part is None else image
+
+    def decode_target(self, target: tf.Tensor) -> tf.Tensor:
+        """See `Dataset`."""
+        if self.target == "mask":
+            target = self.builder.info.features[self._keys[1]].decode_example(target)
+            if self._lookup is not None:
+                target = translate(target, self._lookup)
+        return tf.cast(target, tf.int32)
+
+    def largest(self, count: int) -> Size | None:
+        """See `Dataset`; known of images of a fixed size before they are written."""
+        height, width, _ = self.builder.info.features[self._keys[0]].shape
+        return (height, width) if height and width else super().largest(count)
+
+    def prepare(self) -> None:
+        """Writes the dataset, once, if it is not written.
+
+        TFDS writes into a folder of another name and renames it when it is whole; what a killed run
+        left behind is removed here. A second process that asks for the same dataset waits.
+        """
+        folder = Path(self.builder.data_path)
+        if _is_written(folder):
+            return
+        root = Path(self.builder._data_dir_root)  # noqa: SLF001
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f".{self.name}.lock"):
+            if _is_written(folder):
+                self.builder = _builder(self.name, root)
+                return
+            for left_over in folder.parent.glob(f"incomplete.*_{folder.name}"):
+                shutil.rmtree(left_over)
+            config = tfds.download.DownloadConfig(try_download_gcs=False)
+            try:
+                self.builder.download_and_prepare(download_config=config)
+            except (AssertionError, tfds.download.DownloadError) as error:  # No archive or network.
+                raise DatasetError(
+                    f"dataset {self.name}: expected to write it to {root}. Received from TFDS: "
+                    f"{' '.join(str(error).split())}"
+                ) from error
+
+
+def open_records(name: str, data_dir: str | Path) -> RecordDataset:
+    """A dataset that TFDS knows or that lies on disk, of any version.
+
+    Args:
+        name: `NAME`, `NAME/CONFIG` or either with `:VERSION`. Without a version, the one that TFDS
+            would write if it lies there, else the newest that does.
+        data_dir: Where datasets lie.
+
+    Raises:
+        DatasetError: If there is no such dataset; names the nearest.
+    """
+    return RecordDataset(_builder(name, data_dir))
+
+
+def _builder(name: str, data_dir: str | Path) -> tfds.core.DatasetBuilder:
+    error: Exception
+    try:
+        builder = tfds.builder(name, data_dir=str(data_dir))
+        if _is_written(Path(builder.data_path)):
+            return builder
+    except (tfds.core.DatasetNotFoundError, AssertionError, ValueError) as received:
+        builder, error = None, received
+    on_disk = _versions(name, Path(data_dir))
+    if on_disk:
+        return tfds.builder_from_directory(str(on_disk[-1]))
+    if builder is not None:
+        return builder
+    near = did_you_mean(name, [*registered, *tfds.list_builders()])
+    raise DatasetError(
+        f"unknown dataset {name!r}.{near} Choices: {', '.join(registered.choices)}, every name "
+        f"that TFDS has, and every dataset of TFDS in {data_dir}"
+    ) from error
+
+
+def _versions(name: str, data_dir: Path) -> list[Path]:
+    """Folders of a dataset on disk, oldest version first."""
+    name, _, version = name.partition(":")
+    if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+        return []
+    found = [
+        path.parent
+        for path in (data_dir / name).glob(f"{version or '*'}/dataset_info.json")
+        if tfds.core.Version.is_valid(path.parent.name)
+    ]
+    return sorted(found, key=lambda path: tfds.core.Version(path.name))
+
+
+def _is_written(folder: Path) -> bool:
+    return (folder / "dataset_info.json").is_file()
+
+
+def _target(builder: tfds.core.DatasetBuilder) -> str:
+    features = builder.info.features
+    for name in ("mask", "segmentation_mask", "label"):
+        if name in features and "image" in features:
+            return name
+    raise DatasetError(
+        f"dataset: expected the features image and label, or image and mask. "
+        f"Received: {', '.join(features)} (in {builder.name})"
+    )
+
+
+def split_of(builder: tfds.core.DatasetBuilder, role: str) -> str:
+    """Where to read what serves as `"train"`, `"validation"` or `"test"`, in TFDS' notation.
+
+    Without a validation split, the last tenth of the training split is one. Without a test split
+    with labels (as in ImageNet), the validation split is the test split too, as in publications.
+    """
+    splits = builder.info.splits
+    if "validation" in splits:
+        unlabelled = builder.name in UNLABELLED
+        return role if role in splits and not (role == "test" and unlabelled) else "validation"
+    parts = {"train": "train[:90%]", "validation": "train[90%:]", "test": "test"}
+    if role == "test" and "test" not in splits:
+        return parts["validation"]
+    return parts[role]
+
+
+def _addressed(builder: tfds.core.DatasetBuilder, split: str, parse: Any) -> Addressed:
+    """Records that can be read in any order."""
+    source: Any = builder.as_data_source(split=split).data_source
+
+    def read(number: np.ndarray) -> bytes:
+        return source[int(number)]
+
+    def fetch(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        record = tf.numpy_function(read, [number], tf.string, stateful=False)
+        return parse(tf.ensure_shape(record, ()))
+
+    return Addressed(len(source), fetch)

@@ -1,0 +1,72 @@
+"""Training, validation and test images of what comes without splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from larq_groupnet.errors import DatasetError
+
+T = TypeVar("T")
+
+SHARE = 0.1
+"""Of the validation images, and of the test images."""
+
+
+def draw_splits(
+    examples: Iterable[T], stratum: Callable[[T], Hashable], key: Callable[[T], Any], test: bool
+) -> dict[str, list[T]]:
+    """Divides examples exactly: of each class a tenth to validate, and a tenth to test.
+
+    Each class has at least one example in each split, as far as it has that many: in train first,
+    in test last. The keys decide which: those of the lowest validate, those of the highest test.
+    So another example moves at most one of its class into or out of a split.
+
+    Args:
+        examples: All of them.
+        stratum: The class of an example.
+        key: What depends on nothing but the example, and is spread evenly.
+        test: Draw test examples as well.
+
+    Returns:
+        The examples of each split that has any, sorted by key.
+    """
+    classes: dict[Hashable, list[T]] = defaultdict(list)
+    for example in sorted(examples, key=key):
+        classes[stratum(example)].append(example)
+    found: dict[str, list[T]] = {"train": [], "validation": [], "test": []}
+    for members in classes.values():
+        share = max(round(SHARE * len(members)), 1)
+        low = share if len(members) > 1 else 0
+        high = len(members) - (share if test and len(members) > 2 else 0)
+        found["train"] += members[low:high]
+        found["validation"] += members[:low]
+        found["test"] += members[high:]
+    return {split: sorted(members, key=key) for split, members in found.items() if members}
+
+
+def check_sizes(where: str, sizes: dict[str, int]) -> None:
+    """Raises DatasetError if there is nothing to train on or nothing to validate with."""
+    for role in ("train", "validation"):
+        if not sizes.get(role):
+            counts = ", ".join(f"{split} {size}" for split, size in sizes.items()) or "none"
+            raise DatasetError(
+                f"{where}: expected images for {role}. Received: {counts}. Without splits of their "
+                "own, a class of labels, or all masks together, need 2 images, or 3 for a test too."
+            )
+
+
+def name_hash(name: str) -> int:
+    """64 bits that depend on nothing but the name."""
+    data = name.encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
+
+
+def number_keys(count: int) -> Sequence[int]:
+    """For examples without names: keys that follow from their place alone."""
+    keys: list[int] = np.random.RandomState(0).randint(0, 2**63 - 1, count).tolist()
+    return keys

@@ -1,0 +1,453 @@
+"""The named models: their arguments, their configurations, and building them with weights.
+
+A model is a function that `@model` registers, with the options in which it differs from
+`GroupNetConfig`. What a caller gives is obeyed or refused: an option counts as given because it was
+passed, whatever its value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from larq_groupnet.errors import UnknownOptionError
+from larq_groupnet.hints import did_you_mean
+from larq_groupnet.network.config import OPTIONS, RENAMED, GroupNetConfig, unused_options
+from larq_groupnet.network.options import fail
+from larq_groupnet.registries import Registry
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from typing_extensions import Unpack
+
+SMALL_IMAGE = 64
+"""Below this height or width a classifier's stem is a 3x3 convolution of stride 1, no pooling."""
+
+Shape = tuple[int | None, int | None, int]
+Rates = str | tuple[int | tuple[int, ...] | str, ...] | None
+
+
+class Arguments(TypedDict, total=False):
+    """What every named model takes: `weights` and the like, and the options of `GroupNetConfig`."""
+
+    input_shape: Shape | None
+    input_tensor: tf.Tensor | None
+    weights: str | Path | None
+    include_top: bool
+    num_classes: int
+    output: str | None
+    num_bases: int | tuple[int, ...]
+    stage_blocks: tuple[int, ...] | None
+    head: str
+    width: float
+    decomposition: str
+    blocks_per_group: int
+    gate: str
+    aggregation: str
+    first_base_sums: bool
+    shortcut: str
+    projection: str
+    relu: bool
+    stem_stride: int | None
+    stem_bias: bool
+    stem_pool: str
+    output_stride: int | None
+    atrous_rates: Rates
+    padding: str
+    binary: bool | str
+    input_quantizer: str | Mapping[str, Any] | Any
+    kernel_quantizer: str | Mapping[str, Any] | Any
+    dropout: float
+    batch_norm_epsilon: float
+    batch_norm_momentum: float
+
+
+class SegmentationArguments(Arguments, total=False):
+    """The same, for a model whose layout is an argument, too."""
+
+    layout: str
+
+
+_OF_THE_CALL = {"input_tensor": None, "weights": None, "include_top": True}
+_BY_SIZE = ("stem_stride", "output_stride")
+"""Options that are None for what the size of the images says."""
+
+_Function = Callable[..., "tf.keras.Model"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A named model.
+
+    Attributes:
+        function: The public function that builds it.
+        arguments: Argument -> its default.
+        fixed: Options that are no arguments, and their values.
+    """
+
+    function: _Function
+    arguments: Mapping[str, Any]
+    fixed: Mapping[str, Any]
+
+    @property
+    def __wrapped__(self) -> _Function:
+        return inspect.unwrap(self.function)
+
+
+MODELS: Registry[Model] = Registry("model")
+
+
+def model(
+    name: str, *, fixed: Mapping[str, Any], **defaults: Any
+) -> Callable[[_Function], _Function]:
+    """Registers a function as the model `name`.
+
+    Args:
+        name: What `get_model` finds it by.
+        fixed: Options of `GroupNetConfig` that this model does not take as arguments.
+        **defaults: Options whose default is not that of `GroupNetConfig`; `stem_stride` and
+            `output_stride` may be `None` for what the size of the images says.
+
+    Returns:
+        The decorator of a function of keyword arguments that returns `build_model(name, options)`.
+        It gets a signature with every argument and its default.
+    """
+    of_config = {name: getattr(GroupNetConfig, name) for name in OPTIONS}
+    arguments = _OF_THE_CALL | of_config | defaults
+    arguments = {option: value for option, value in arguments.items() if option not in fixed}
+
+    def register(function: _Function) -> _Function:
+        @functools.wraps(function)
+        def checked(**given: Any) -> tf.keras.Model:
+            return function(**_known(function.__name__, given, arguments))
+
+        parameters = [
+            inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=value)
+            for option, value in arguments.items()
+        ]
+        checked.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        MODELS.add(name, Model(checked, arguments, fixed))
+        return checked
+
+    return register
+
+
+@model("groupnet_resnet18", fixed={"layout": "resnet18"}, stem_stride=None, output_stride=None)
+def GroupNetResNet18(  # noqa: D417 (GroupNetConfig explains the others)
+    **options: Unpack[Arguments],
+) -> tf.keras.Model:
+    """Group-Net with the layout of ResNet-18 (Zhuang et al., CVPR 2019).
+
+    All arguments are keywords. Those not listed here are fields of `GroupNetConfig`, explained
+    there, with its defaults.
+
+    Args:
+        input_shape: `(height, width, channels)`, `None` for (224, 224, 3). Images smaller than
+            64 pixels get a 3x3 stride-1 stem without pooling and output stride 8, as is usual for
+            CIFAR; larger ones the ImageNet stem and output stride 32. The output stride must
+            divide height and width, unless they are `None`.
+        input_tensor: Keras tensor to read from; its shape then is the input shape.
+        weights: Name of a registered set (`larq_groupnet.list_weights()`), such as `"imagenet"`,
+            whose options the network then gets, except those given here; `str` or `Path` of a
+            `.safetensors`, `.h5` or `.keras` file of the same network; or `None` for random ones.
+            Given options that need other weights are refused, but for those of the head, which is
+            then left out with a warning.
+        include_top: Add the head, which is average pooling, the dense layer and softmax; `False`
+            gives the last aggregate.
+        num_classes: Length of the output, with `include_top`.
+        output: `"probabilities"` or `"logits"`; `None` for what the head gives by itself.
+        num_bases: K, the number of binary branches, or one per stage.
+        head: `"classifier"`, or another head of `GroupNetConfig`.
+        stem_stride: `None` for that of the size of the images, as above.
+        output_stride: `None` for that of the size of the images, as above.
+
+    Returns:
+        A `tf.keras.Model` from images `(batch, height, width, channels) float32` to probabilities
+        `(batch, num_classes) float32`, or to the last aggregate
+        `(batch, height / output_stride, width / output_stride, channels)`. The layer `logits` has
+        the scores before the softmax.
+
+    Raises:
+        ConfigError: If the options describe no network.
+        TypeError: If an argument is unknown.
+        FileNotFoundError: If `weights` names no file.
+        MismatchError: If the weights are those of another network; lists the differences.
+    """
+    return build_model("groupnet_resnet18", options)
+
+
+@model("groupnet_resnet34", fixed={"layout": "resnet34"}, stem_stride=None, output_stride=None)
+def GroupNetResNet34(**options: Unpack[Arguments]) -> tf.keras.Model:
+    """Group-Net with the layout of ResNet-34; arguments as `GroupNetResNet18`."""
+    return build_model("groupnet_resnet34", options)
+
+
+@model("groupnet_resnet50", fixed={"layout": "resnet50"}, stem_stride=None, output_stride=None)
+def GroupNetResNet50(**options: Unpack[Arguments]) -> tf.keras.Model:
+    """Group-Net with the bottleneck layout of ResNet-50; arguments as `GroupNetResNet18`.
+
+    The stride of a stage is on the 3x3 convolution of its first block. The authors published
+    numbers for this network and no code.
+    """
+    return build_model("groupnet_resnet50", options)
+
+
+@model(
+    "groupnet_dsp",
+    fixed={},
+    num_classes=21,
+    head="fcn32s",
+    output_stride=8,
+    atrous_rates="bpac",
+    input_shape=(512, 512, 3),
+)
+def GroupNetDSP(  # noqa: D417 (GroupNetResNet18 and GroupNetConfig explain the others)
+    **options: Unpack[SegmentationArguments],
+) -> tf.keras.Model:
+    """Group-Net with a dilated backbone and a head that scores each pixel.
+
+    Source: Zhuang et al., CVPR 2019, section on semantic segmentation. "DSP" is this project's
+    name for it. Arguments not listed here are those of `GroupNetResNet18`.
+
+    Args:
+        input_shape: `(height, width, channels)`; height and width must be multiples of the output
+            stride, or `None` for any such size.
+        weights: `None`; the name of a registered set such as `"imagenet"`; or the path of a
+            weights file (`.h5`, `.safetensors`). Those of a classification model of the same
+            layout are loaded by name, whatever the rates and the output stride here; a warning
+            lists the weights of the head, which are left out.
+        num_classes: Classes including background.
+        layout: The backbone: `"resnet18"`, `"resnet34"` or `"resnet50"`.
+        head: `"fcn32s"`, `"fcn16s"` or `"deeplabv3"` (`larq_groupnet.network.heads`).
+        atrous_rates: `"bpac"` for a rate of its own for each base (binary parallel atrous
+            convolution); `"equal"` for one rate for all bases of a stage; or a tuple with one entry
+            per stage: an int, a tuple of one int per base, or an interval such as `"2-6"` over
+            which to spread them; `None` for no dilation. Names are for the stages that keep stride
+            1: at output stride 8 the third (2 to 6, or 4) and the fourth (6 to 10, or 8); at 16 the
+            fourth alone (2 to 6, or 4); at 32 none.
+        output_stride: 8, 16 or 32: the size of the image over that of the last feature map.
+        stem_stride: 4, or 2 or 1 for a stem that keeps more (then the output stride may be
+            smaller, too).
+
+    Returns:
+        A `tf.keras.Model` from images `(batch, height, width, channels) float32` to logits
+        `(batch, height, width, num_classes) float32`, or to probabilities with
+        `output="probabilities"`.
+
+    Raises:
+        ConfigError: If the options describe no network.
+        TypeError: If an argument is unknown.
+        FileNotFoundError: If `weights` is a path to no file.
+        MismatchError: If the weights are those of another backbone; lists the differences.
+    """
+    return build_model("groupnet_dsp", options)
+
+
+@model(
+    "birealnet18",
+    fixed={"layout": "resnet18"},
+    num_bases=1,
+    decomposition="group",
+    aggregation="mean",
+    projection="real",
+    relu=False,
+    padding="zero",
+    stem_stride=None,
+    stem_pool="after_norm",
+    output_stride=None,
+    input_quantizer="approx_sign",
+    kernel_quantizer="magnitude_aware_sign",
+)
+def BiRealNet18(**options: Unpack[Arguments]) -> tf.keras.Model:
+    """Bi-Real Net with the layout of ResNet-18 (Liu et al., ECCV 2018).
+
+    One binary branch with a shortcut around every convolution; no ReLU; where the width changes, an
+    average pool and a real 1x1 convolution. Arguments as `GroupNetResNet18`.
+    """
+    return build_model("birealnet18", options)
+
+
+@model(
+    "resnet18",
+    fixed={
+        "layout": "resnet18",
+        "decomposition": "none",
+        "num_bases": 1,
+        "binary": False,
+        "input_quantizer": GroupNetConfig.input_quantizer,
+        "kernel_quantizer": GroupNetConfig.kernel_quantizer,
+        "padding": "same",
+        **{name: getattr(GroupNetConfig, name) for name in unused_options("none", "fcn32s")},
+    },
+    stem_stride=None,
+    output_stride=None,
+)
+def ResNet18(**options: Unpack[Arguments]) -> tf.keras.Model:
+    """The real-valued ResNet-18 that Group-Net approximates (He et al., CVPR 2016).
+
+    Arguments as `GroupNetResNet18`, but for those of the bases and of binary layers.
+    """
+    return build_model("resnet18", options)
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """The names that match a shell pattern, such as `"*resnet*"`."""
+    return fnmatch.filter(MODELS, pattern)
+
+
+def get_model(name: str, **options: Any) -> tf.keras.Model:
+    """Builds a model by name.
+
+    Args:
+        name: One of `list_models()`.
+        **options: Arguments of the model, such as `input_shape` or `num_bases`.
+
+    Returns:
+        A `tf.keras.Model`.
+
+    Raises:
+        UserError: If there is no such model; names the nearest.
+    """
+    return MODELS.find(name).function(**options)
+
+
+def arguments(name: str) -> list[str]:
+    """The arguments that `get_model(name)` and `get_config(name)` take."""
+    return list(MODELS.find(name).arguments)
+
+
+def get_config(name: str, **given: Any) -> GroupNetConfig:
+    """The configuration of `get_model(name, **given)`, without building it or TensorFlow.
+
+    With `weights`, the name of a registered set, options that are not given are those of the set.
+
+    Raises:
+        UserError: If there is no such model or no such set.
+        UnknownOptionError: If the model has no such argument.
+        ConfigError: If the options describe no network.
+    """
+    found = MODELS.find(name)
+    options = _known(name, given, found.arguments)
+    weights = options.get("weights")
+    options = _given_options(options, found)
+    defaults = {k: v for k, v in found.arguments.items() if k in OPTIONS}
+    config = _config({**defaults, **found.fixed, **options})
+    if weights is None:
+        return config
+    from larq_groupnet.weights import resolve
+
+    return resolve.adopt(weights, name, config, given=set(options))
+
+
+def build(
+    config: GroupNetConfig,
+    *,
+    input_tensor: tf.Tensor | None = None,
+    weights: str | Path | None = None,
+    name: str = "groupnet",
+) -> tf.keras.Model:
+    """Builds the network that `config` describes.
+
+    Args:
+        config: The network.
+        input_tensor: Keras tensor `(batch, height, width, channels)` to read from instead of a new
+            input.
+        weights: Name of a registered set, or path of a weights file of the same network; `None` for
+            random weights.
+        name: Name of the model.
+
+    Returns:
+        A functional `tf.keras.Model`, see `larq_groupnet.network.build.build`.
+
+    Raises:
+        FileNotFoundError: If `weights` names no file.
+        MismatchError: If the file's weights are not those of this network.
+    """
+    from larq_groupnet.network.build import build as build_network
+
+    if weights is None:
+        return build_network(config, input_tensor=input_tensor, name=name)
+    from larq_groupnet.weights import resolve
+
+    # Before the network is built, which takes seconds.
+    path = resolve.resolve(weights, name, config)
+    built = build_network(config, input_tensor=input_tensor, name=name)
+    resolve.load_into(built, config, path)
+    return built
+
+
+def build_model(name: str, given: Mapping[str, Any]) -> tf.keras.Model:
+    """What the function of a model returns: the network, with weights if they are given.
+
+    Args:
+        name: Name of the model.
+        given: The arguments that its function was given.
+    """
+    config = get_config(name, **given)
+    tensor, weights = given.get("input_tensor"), given.get("weights")
+    return build(config, input_tensor=tensor, weights=weights, name=name)
+
+
+def _known(caller: str, given: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given, by the names of today.
+
+    Raises:
+        UnknownOptionError: If there is no such argument; names the nearest.
+    """
+    known = {}
+    for name, value in given.items():
+        today = RENAMED.get(name, name)
+        if today not in arguments:
+            raise UnknownOptionError(
+                f"{caller}: unexpected keyword argument {name!r}."
+                f"{did_you_mean(name, arguments)} Arguments: {', '.join(arguments)}"
+            )
+        if today != name:
+            if today in given:
+                fail(name, f"{today} alone, of which it is the old name", value)
+            warnings.warn(
+                f"{caller}: {name} is now called {today}.", DeprecationWarning, stacklevel=3
+            )
+        known[today] = value
+    return known
+
+
+def _given_options(given: Mapping[str, Any], found: Model) -> dict[str, Any]:
+    """The options of `GroupNetConfig` that a call gives, in whatever words."""
+    chosen = ("input_shape", *_BY_SIZE)  # None leaves these to the model.
+    options = {
+        name: value
+        for name, value in given.items()
+        if name in OPTIONS and not (name in chosen and value is None)
+    }
+    if (tensor := given.get("input_tensor")) is not None:
+        shape = tuple(tensor.shape[1:])
+        if tuple(options.get("input_shape", shape)) != shape:
+            fail("input_shape", f"that of input_tensor, {shape}, or None", given["input_shape"])
+        options["input_shape"] = shape
+    if options.get("head", "") is None:
+        fail("head", "the name of a head (include_top=False builds none)", None)
+    if "include_top" in given:
+        if not given["include_top"] and "head" in options:
+            fail("head", "not to be given beside include_top=False", options["head"])
+        default = found.arguments["head"]
+        options["head"] = options.get("head", default) if given["include_top"] else None
+    return options
+
+
+def _config(options: Mapping[str, Any]) -> GroupNetConfig:
+    options = dict(options)
+    shape = options["input_shape"] = options["input_shape"] or GroupNetConfig.input_shape
+    small = isinstance(shape, tuple | list) and any(
+        isinstance(size, int) and size < SMALL_IMAGE for size in shape[:2]
+    )
+    for name, strides in zip(_BY_SIZE, ((4, 1), (32, 8)), strict=True):
+        if options[name] is None:
+            options[name] = strides[small]
+    return GroupNetConfig().replace(**options)

@@ -1,0 +1,130 @@
+"""Exact metrics of the Keras model and of the converted one on the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from larq_groupnet.data.pipeline import Pipeline, class_names, open_dataset, prepare
+from larq_groupnet.deploy.runtime import load_file
+from larq_groupnet.inference.full_image import FullImage
+from larq_groupnet.recipes.fitting import check_recipe
+from larq_groupnet.recipes.recipe import Recipe
+from larq_groupnet.runs.identity import check_classes
+from larq_groupnet.runs.saved import pipeline_of
+from larq_groupnet.runs.source import find_source
+from larq_groupnet.tasks.task import Task, task_of
+
+
+class Samples(NamedTuple):
+    """Some images and what the converted model says of them, one item an image."""
+
+    images: Sequence[np.ndarray]
+    """`(height, width, channels) float32`, as they are given to `evaluate`."""
+    truths: Sequence[np.ndarray]
+    """Labels `()` or maps `(height, width)`."""
+    scores: Sequence[np.ndarray]
+    """`(num_classes,)` or `(height, width, num_classes)`."""
+
+
+def evaluate(
+    model: tf.keras.Model,
+    tflite: Path | None,
+    batches: tf.data.Dataset,
+    task: Task,
+    class_names: Sequence[str],
+    num_samples: int = 0,
+    view: FullImage | None = None,
+) -> tuple[dict[str, Any], Samples]:
+    """Runs the Keras model, and the converted file if there is one, on the same images.
+
+    Args:
+        model: From images to scores, the classes on the last axis.
+        tflite: Its converted file, run as `load_file` does, or `None`.
+        batches: One pass over batches as the model reads them; with a `view`, over single images
+            (pixels of 0 to 255) and class maps, each of its own size, at which they are judged.
+        task: Says what is counted.
+        class_names: One per class.
+        num_samples: How many of the first images to return.
+        view: How the model looks at a full image.
+
+    Returns:
+        `keras` and, with a file, `lce` (see the task's tally) and `agreement`, the share of
+        predictions that both make; and the first images with the scores of the file.
+    """
+    runs = {"keras": model.predict_on_batch}
+    if tflite is not None:
+        runs["lce"] = load_file(tflite).predict
+    if view is not None:
+        runs = {name: partial(view.scores, network) for name, network in runs.items()}
+    tallies = {name: task.tally() for name in runs}
+    same, total = 0, 0
+    samples: list[tuple[np.ndarray, ...]] = []
+    unit = "batch" if view is None else "image"
+    progress = tqdm(batches.as_numpy_iterator(), "Testing", len(batches), unit=unit)
+    for images, truths in progress if view is None else view.groups(progress):
+        scores = {name: network(images) for name, network in runs.items()}
+        for name, tally in tallies.items():
+            task.add(tally, truths, scores[name])
+        last = scores[name]
+        for one, other in zip(scores["keras"], last, strict=True):
+            agreed = task.same(one, other)
+            same += int(np.sum(agreed))
+            total += np.size(agreed)
+        samples += list(zip(images, truths, last, strict=True))[: num_samples - len(samples)]
+    found: dict[str, Any] = {name: tally.to_dict(class_names) for name, tally in tallies.items()}
+    if tflite is not None:
+        found["agreement"] = same / total if total else float("nan")
+    return found, Samples(*zip(*samples, strict=True)) if samples else Samples((), (), ())
+
+
+def test_images(recipe: Recipe, data: Pipeline) -> tuple[tf.data.Dataset, FullImage | None]:
+    """The test set as `evaluate` takes it: batches, or full images and how to look at them."""
+    if not task_of(recipe.model).dense:
+        return data.eval_batches("test"), None
+    view = FullImage(data.size, recipe.normalisation, recipe.eval_scales, recipe.eval_flip)
+    return data.full_images("test"), view
+
+
+def evaluate_only(recipe: Recipe, data_dir: Path, weights: str | Path) -> dict[str, Any]:
+    """Test metrics of weights that exist, without training.
+
+    Args:
+        recipe: The one that they were trained with, see `saved.trained_recipe`; `eval_scales` and
+            `eval_flip` may differ.
+        data_dir: Where datasets are kept.
+        weights: As for `find_source`.
+
+    Raises:
+        RecipeError: If the recipe does not fit the dataset, or there are no such weights.
+        DatasetError: If the dataset has other classes than the weights.
+    """
+    source = find_source(weights, recipe).sized(recipe.model.input_shape[:2])
+    builder = open_dataset(recipe.dataset, data_dir, recipe.on_bad_image)
+    check_classes(source.classes, class_names(builder), str(weights), recipe.dataset)
+    check_recipe(recipe, data_dir)
+    model, task = source.load(), task_of(recipe.model)
+    data = pipeline_of(recipe, builder := prepare(recipe.dataset, data_dir, recipe.on_bad_image))
+    batches, view = test_images(recipe, data)
+    found, _ = evaluate(model, None, batches, task, class_names(builder), view=view)
+    return {**about(recipe, task), **found}
+
+
+def about(recipe: Recipe, task: Task) -> dict[str, Any]:
+    """What results are of, and how to read them."""
+    return {
+        "name": recipe.name,
+        "dataset": recipe.dataset,
+        "task": task.name,
+        "headline": task.headline,
+        "unit": task.unit,
+        "labels": {**task.labels},
+        "class_labels": {**task.class_labels},
+        "preprocessing": recipe.preprocessing(),
+    }

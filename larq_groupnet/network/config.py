@@ -1,0 +1,399 @@
+"""`GroupNetConfig`: one frozen value that says everything about a network.
+
+This module knows nothing of TensorFlow, so a configuration can be made, checked, compared and
+written to JSON in milliseconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from larq_groupnet.errors import UnknownOptionError
+from larq_groupnet.hints import did_you_mean
+from larq_groupnet.network import atrous
+from larq_groupnet.network.kinds import DECOMPOSITIONS, HEADS, LAYOUTS, Conv
+from larq_groupnet.network.options import (
+    Option,
+    as_tuple,
+    choice,
+    fail,
+    is_count,
+    is_number,
+    option,
+)
+from larq_groupnet.network.precision import QUANTIZERS
+
+ASPP_RATES = (12, 24, 36)
+"""Dilation in DeepLabv3's head at output stride 8 (Chen et al., 2017)."""
+
+RENAMED = {"backbone": "layout", "atrous": "atrous_rates"}
+"""Old name of an option -> its name."""
+
+_OUTPUTS = ("probabilities", "logits")
+
+_QUANTIZER: dict[str, Any] = {
+    "names": tuple(QUANTIZERS),
+    "expected": "a Larq quantizer, or one of " + ", ".join(QUANTIZERS),
+    "is_valid": lambda value: (
+        value in QUANTIZERS
+        if isinstance(value, str)
+        else callable(value) or isinstance(value, Mapping)
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupNetConfig:
+    """Everything that distinguishes one Group-Net from another.
+
+    Attributes:
+        layout: `"resnet18"`, `"resnet34"` or `"resnet50"`: kind and number of blocks.
+        stage_blocks: Blocks in each stage, four of them; `None` means the layout's own number.
+        input_shape: `(height, width, channels)`. Height and width may be `None` (any size that
+            `output_stride` divides), except with `padding="torch"`.
+        num_classes: Length of the last axis of the logits.
+        head: `"classifier"` (global average, dense), `"fcn32s"`, `"fcn16s"` or `"deeplabv3"`
+            (dense prediction, see `heads`) or `None` (the last aggregate).
+        output: `"probabilities"` or `"logits"`; `None` for what the head gives by itself:
+            `"classifier"` probabilities, the others logits.
+        num_bases: K, the number of parallel binary branches: an int, or one per stage.
+        width: Factor on the channels of every layer (64 to 512 at 1.0).
+        decomposition: How the K bases are wired: `"layer"` (LBD), `"group"` (GBD) or `"gated"`
+            (Group-Net). `"none"` is the plain real-valued ResNet, to compare with.
+        blocks_per_group: Blocks in one group of `decomposition="group"`: 1, 2 and the number of
+            blocks of the whole net are the paper's v1, v2 and v3 (as recalled).
+        gate: One learned gate per `"block"` (released code) or per `"base"` (paper, as recalled).
+        aggregation: `"scales"` (learned, conference paper) or `"mean"` (journal).
+        first_base_sums: Whether the first base's own output, as the next gate reads it, is the sum
+            over all bases (only imported weights of one released variant need it).
+        shortcut: Around every `"conv"` (Group-Net**) or around each `"block"` (Group-Net);
+            names of the paper's tables as recalled.
+        projection: Where stride or width changes, the shortcut is a `"binary"` 1x1 convolution
+            (Group-Net), or an average pool and a `"real"` one (Bi-Real Net).
+        relu: Whether a ReLU stands between convolution and normalisation (Bi-Real Net has none).
+        stem_stride: 4 is convolution 7x7/2 and max-pool 3x3/2; 2 the convolution 7x7/2 alone; 1 a
+            convolution 3x3/1.
+        stem_bias: Whether the first convolution has a bias (only imported weights need it).
+        stem_pool: Max-pool `"before_norm"` (Group-Net) or `"after_norm"` (Bi-Real Net).
+        output_stride: Input size over size of the last feature map. Stages that would exceed it
+            keep stride 1.
+        atrous_rates: Dilation of the 3x3 convolutions: `None` (1 everywhere); `"bpac"` or
+            `"equal"`, for the stages that keep stride 1 because of `output_stride` (see
+            `atrous.named`); or one entry per stage, each an int for all bases, one int per base,
+            or `"low-high"` to spread the bases evenly over an interval, whatever K is (as in
+            `BPAC_RATES`). The convolution that strides keeps rate 1.
+        padding: `"same"` (TensorFlow's, with +1 around binary convolutions), `"torch"` (symmetric
+            with +1, as the authors' weights need) or `"zero"` (TensorFlow's with 0, Bi-Real Net).
+        binary: `False` gives the twin of training phase 1: the same graph and weight names, real
+            kernels, tanh where sign will be. `"activations"` has binary activations and real
+            kernels.
+        input_quantizer: Larq quantizer of the activations.
+        kernel_quantizer: Larq quantizer of the kernels.
+        dropout: Rate before the last convolution of the segmentation head.
+        batch_norm_epsilon: Constant of every batch normalisation.
+        batch_norm_momentum: Weight of the old moving average (PyTorch's 0.1 is 0.9 here).
+    """
+
+    layout: str = option("resnet18", "weights", choices=lambda: list(LAYOUTS))
+    stage_blocks: tuple[int, ...] | None = option(None, "weights")
+    input_shape: tuple[int | None, int | None, int] = option(
+        (224, 224, 3),
+        "weights",  # The channels; the size fits any.
+        of_task=True,
+        expected="(height, width, channels) of positive integers",
+        is_valid=lambda shape: (
+            isinstance(shape, tuple)
+            and len(shape) == 3
+            and is_count(shape[2])
+            and all(size is None or is_count(size) for size in shape[:2])
+        ),
+    )
+    num_classes: int = option(
+        1000, "head", of_task=True, expected="an integer of at least 1", is_valid=is_count
+    )
+    head: str | None = option("classifier", "head", of_task=True, choices=lambda: [*HEADS, None])
+    output: str | None = choice(None, "arithmetic", *_OUTPUTS, None, of_task=True)
+    num_bases: int | tuple[int, ...] = option(5, "weights", search=tuple(range(1, 9)))
+    width: float = option(1.0, "weights")
+    decomposition: str = option(
+        "gated",
+        "weights",
+        choices=lambda: list(DECOMPOSITIONS),
+        search=("gated", "group", "layer"),
+    )
+    blocks_per_group: int = option(1, "weights", optional=True)
+    gate: str = choice("block", "weights", "block", "base", optional=True, search=("block", "base"))
+    aggregation: str = choice(
+        "scales", "weights", "scales", "mean", optional=True, search=("scales", "mean")
+    )
+    first_base_sums: bool = choice(False, "weights", False, True, optional=True)
+    shortcut: str = choice(
+        "conv", "weights", "conv", "block", optional=True, search=("conv", "block")
+    )
+    projection: str = choice("binary", "weights", "binary", "real", optional=True)
+    relu: bool = choice(True, "weights", True, False, optional=True)
+    stem_stride: int = choice(4, "arithmetic", 1, 2, 4)
+    stem_bias: bool = choice(False, "weights", False, True)
+    stem_pool: str = choice("before_norm", "weights", "before_norm", "after_norm")
+    output_stride: int = option(32, "arithmetic", of_task=True)
+    atrous_rates: str | tuple[int | tuple[int, ...] | str, ...] | None = option(
+        None, "arithmetic", of_task=True
+    )
+    padding: str = choice("same", "arithmetic", "same", "torch", "zero")
+    binary: bool | str = choice(True, "weights", True, False, "activations")
+    input_quantizer: str | Mapping | Any = option("ste_sign", "weights", **_QUANTIZER)
+    kernel_quantizer: str | Mapping | Any = option("ste_sign", "weights", **_QUANTIZER)
+    dropout: float = option(
+        0.1,
+        "training",
+        of_task=True,
+        optional=True,
+        expected="a rate in [0, 1)",
+        is_valid=lambda rate: is_number(rate, 0, 1),
+    )
+    batch_norm_epsilon: float = option(
+        1e-5,
+        "weights",
+        expected="a positive number",
+        is_valid=lambda value: is_number(value) and value > 0,
+    )
+    batch_norm_momentum: float = option(
+        0.9,
+        "training",
+        expected="a number in [0, 1)",
+        is_valid=lambda value: is_number(value, 0, 1),
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("stage_blocks", "input_shape", "num_bases", "atrous_rates"):
+            object.__setattr__(self, name, as_tuple(getattr(self, name)))
+        for name, about in OPTIONS.items():
+            about.check(name, getattr(self, name))
+        self._check_sizes()
+        self._check_bases()
+        self._check_optional()
+        self._check_strides()
+        if expected := atrous.expected(self.atrous_rates, self.bases_per_stage, self.stage_strides):
+            hint = did_you_mean(self.atrous_rates, atrous.NAMED)
+            fail("atrous_rates", expected, self.atrous_rates, hint)
+        if self.head is not None:
+            HEADS[self.head].check(self)
+
+    # Derived values, one place each.
+
+    @functools.cached_property
+    def blocks(self) -> tuple[int, ...]:
+        """Blocks in each stage."""
+        return self.stage_blocks or LAYOUTS[self.layout].blocks
+
+    @functools.cached_property
+    def bases_per_stage(self) -> tuple[int, ...]:
+        """K of each stage."""
+        if isinstance(self.num_bases, int):
+            return (self.num_bases,) * len(self.blocks)
+        return self.num_bases
+
+    @functools.cached_property
+    def stage_channels(self) -> tuple[int, ...]:
+        """Channels of each stage, as its layout multiplies them in a block."""
+        return tuple(int(round(c * self.width)) for c in LAYOUTS[self.layout].channels)
+
+    @functools.cached_property
+    def stage_strides(self) -> tuple[int, ...]:
+        """Stride of the first block of each stage."""
+        strides, total = [], self.stem_stride
+        for stage in range(len(self.blocks)):
+            natural = 2 if stage else 1
+            strides.append(natural if total * natural <= self.output_stride else 1)
+            total *= strides[-1]
+        return tuple(strides)
+
+    @property
+    def aspp_rates(self) -> tuple[int, ...]:
+        """Dilation in the branches of DeepLabv3's head: the same reach in pixels of the image."""
+        return tuple(max(rate * 8 // self.output_stride, 1) for rate in ASPP_RATES)
+
+    @property
+    def gives(self) -> str | None:
+        """What the network gives: `"probabilities"`, `"logits"`, ...; `None` without a head."""
+        if self.head is None:
+            return None
+        return self.output or HEADS[self.head].output
+
+    def convolutions(self, stage: int, index: int) -> tuple[Conv, ...]:
+        """The convolutions of a block, by stage and place in it (both counted from 0)."""
+        return self._convolutions[stage][index > 0]
+
+    @functools.cached_property
+    def _convolutions(self) -> list[list[tuple[Conv, ...]]]:
+        """Of each stage: those of the first block, and of the others."""
+        block = LAYOUTS[self.layout].convolutions
+        sizes = zip(self.stage_channels, self.stage_strides, strict=True)
+        return [[tuple(block(filters, s)) for s in (stride, 1)] for filters, stride in sizes]
+
+    @functools.cached_property
+    def rates(self) -> tuple[tuple[int, ...], ...]:
+        """Dilation of the 3x3 convolutions, of each base of each stage."""
+        given = self.atrous_rates
+        if given is None:
+            given = (1,) * len(self.blocks)
+        if isinstance(given, str):
+            given = atrous.named(given, self.stage_strides)
+        return tuple(
+            tuple(atrous.rate_of(entry, base, bases) for base in range(bases))
+            for entry, bases in zip(given, self.bases_per_stage, strict=True)
+        )
+
+    def rate(self, stage: int, base: int) -> int:
+        """Dilation of the 3x3 convolutions of `base` in `stage` (both counted from 0)."""
+        return self.rates[stage][base]
+
+    def replace(self, **changes: Any) -> GroupNetConfig:
+        """A copy with other values, checked like a new one."""
+        for name in changes:
+            if name in RENAMED:
+                raise UnknownOptionError(
+                    f"GroupNetConfig: expected {RENAMED[name]}. Received: {name}, its old name."
+                )
+        unknown = sorted(set(changes) - set(OPTIONS))
+        if unknown:
+            raise UnknownOptionError(
+                f"GroupNetConfig has no option {', '.join(unknown)}. Options: " + ", ".join(OPTIONS)
+            )
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> GroupNetConfig:
+        """The inverse of `to_dict`, also after a trip through JSON.
+
+        Values of earlier versions are read, too: options by their old names, and without those
+        that their network has no use for, which were not refused then.
+        """
+        values = {RENAMED.get(name, name): value for name, value in values.items()}
+        unused = unused_options(
+            values.get("decomposition", cls.decomposition), values.get("head", cls.head)
+        )
+        return cls().replace(**{k: v for k, v in values.items() if k not in unused})
+
+    def _check_sizes(self) -> None:
+        blocks, stages = self.stage_blocks, len(LAYOUTS[self.layout].blocks)
+        blocks_ok = isinstance(blocks, tuple) and len(blocks) == stages
+        if blocks is not None and not (blocks_ok and all(map(is_count, blocks))):
+            fail("stage_blocks", f"None or {stages} integers of at least 1", blocks)
+        if self.padding == "torch" and None in self.input_shape:
+            fail("input_shape", "a fixed height and width with padding='torch'", self.input_shape)
+        channels = LAYOUTS[self.layout].channels[0]
+        if not is_number(self.width) or self.width <= 0 or min(self.stage_channels) < 1:
+            fail("width", f"a number that leaves a channel of {channels}", self.width)
+
+    def _check_bases(self) -> None:
+        bases, stages = self.num_bases, len(self.blocks)
+        per_stage = bases if isinstance(bases, tuple) else (bases,) * stages
+        if len(per_stage) != stages or not all(map(is_count, per_stage)):
+            fail("num_bases", f"an integer of at least 1, or {stages} of them", bases)
+        real = not DECOMPOSITIONS[self.decomposition].binary
+        if real and (set(per_stage) != {1} or self.binary is not False):
+            fail(
+                "decomposition",
+                f"one that has bases, or num_bases=1 and binary=False beside "
+                f"{self.decomposition!r}, which is the plain real-valued network "
+                f"(num_bases={bases}, binary={self.binary})",
+                self.decomposition,
+            )
+        if real and self.padding != "same":
+            fail("padding", f"'same' with decomposition={self.decomposition!r}", self.padding)
+        total = sum(self.blocks)
+        if not is_count(self.blocks_per_group) or self.blocks_per_group > total:
+            fail("blocks_per_group", f"an integer from 1 to {total}", self.blocks_per_group)
+        if len(set(per_stage)) > 1 and self.blocks_per_group > 1:
+            fail(
+                "num_bases",
+                "one K for all stages with blocks_per_group > 1 (a chain of blocks cannot change "
+                "its number of bases half-way)",
+                bases,
+            )
+
+    def _check_optional(self) -> None:
+        for name in unused_options(self.decomposition, self.head):
+            default = getattr(type(self), name)
+            if getattr(self, name) != default:
+                fail(
+                    name,
+                    f"{default!r} with decomposition={self.decomposition!r} and "
+                    f"head={self.head!r} (used by {_users(name)} only)",
+                    getattr(self, name),
+                )
+        classifies = self.head is not None and HEADS[self.head].output in _OUTPUTS
+        if self.output is not None and not classifies:
+            fail("output", f"None with head={self.head!r}, which scores no classes", self.output)
+
+    def _check_strides(self) -> None:
+        strides = [self.stem_stride * 2**i for i in range(len(self.blocks))]
+        if type(self.output_stride) is not int or self.output_stride not in strides:
+            fail(
+                "output_stride",
+                f"one of {strides} with stem_stride={self.stem_stride}",
+                self.output_stride,
+            )
+        for size in self.input_shape[:2]:
+            if size is not None and size % self.output_stride:
+                below = size // self.output_stride * self.output_stride
+                sizes = [s for s in (below, below + self.output_stride) if s]
+                fail(
+                    "input_shape",
+                    f"sizes that the output stride {self.output_stride} divides (nearest to "
+                    f"{size}: {' or '.join(map(str, sizes))})",
+                    self.input_shape,
+                )
+
+
+OPTIONS: dict[str, Option] = {
+    field.name: field.metadata["option"] for field in dataclasses.fields(GroupNetConfig)
+}
+"""Every option of a network, and what it says about itself."""
+
+
+def fields_affecting(*kinds: str) -> tuple[str, ...]:
+    """The options that affect one of `kinds`, see `options.AFFECTS`."""
+    return tuple(name for name, about in OPTIONS.items() if about.affects in kinds)
+
+
+def fields_of_task() -> tuple[str, ...]:
+    """The options that go with the task, not with the weights of another task."""
+    return tuple(name for name, about in OPTIONS.items() if about.of_task)
+
+
+def search_values() -> dict[str, tuple[Any, ...]]:
+    """Option -> the values that are worth a search."""
+    return {name: about.search for name, about in OPTIONS.items() if about.search}
+
+
+def unused_options(decomposition: str, head: str | None) -> set[str]:
+    """The options that mean nothing with a decomposition and a head."""
+    used = DECOMPOSITIONS.find(decomposition).uses
+    if head is not None:
+        used = used | HEADS.find(head).uses
+    return {name for name, about in OPTIONS.items() if about.optional and name not in used}
+
+
+def parents() -> dict[str, tuple[str, str]]:
+    """Option -> the option and its value without which it means nothing, where there is but one."""
+    found = {}
+    for name in (name for name, about in OPTIONS.items() if about.optional):
+        wirings = [value for value, known in DECOMPOSITIONS.items() if name in known.uses]
+        if len(wirings) == 1:
+            found[name] = ("decomposition", wirings[0])
+    return found
+
+
+def _users(name: str) -> str:
+    """The decompositions and heads that have a use for an option."""
+    kinds: list[tuple[str, Any]] = [*DECOMPOSITIONS.items(), *HEADS.items()]
+    return ", ".join(repr(user) for user, found in kinds if name in found.uses)

@@ -1,0 +1,178 @@
+"""The structure as Keras layers: plain `larq.layers.QuantConv2D`, which Larq and LCE understand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import larq as lq
+import tensorflow as tf
+
+from larq_groupnet.network import names
+from larq_groupnet.network.convolution import OnePaddedConv2D
+from larq_groupnet.network.layers import Aggregate, Broadcast, ConstantPad2D, SoftGate
+from larq_groupnet.network.ops import Ops
+from larq_groupnet.network.quantizers import of_clipped_kernels, of_inputs
+from larq_groupnet.network.synchronized import SynchronizedNorm
+
+layers = tf.keras.layers
+
+_VERY_SMALL = -65504.0  # The least float16, so that max-pooling never picks it at any precision.
+
+
+class KerasOps(Ops):
+    """Makes a layer of each operation; the methods say what each does in `Ops`."""
+
+    def channels(self, x: tf.Tensor) -> int:
+        channels: int = x.shape[-1]
+        return channels
+
+    def conv(
+        self,
+        x: tf.Tensor,
+        filters: int,
+        kernel: int,
+        name: str,
+        *,
+        stride: int = 1,
+        rate: int = 1,
+        bias: bool = False,
+        padding: str = "same",
+        initializer: str = "glorot_uniform",
+    ) -> tf.Tensor:
+        if padding == "torch":
+            x = symmetric_pad(x, kernel, stride, 0.0, f"{name}_pad")
+        return layers.Conv2D(
+            filters,
+            kernel,
+            strides=stride,
+            dilation_rate=rate,
+            padding="valid" if padding == "torch" else padding,
+            use_bias=bias,
+            kernel_initializer=initializer,
+            name=name,
+        )(x)
+
+    def binary_conv(
+        self,
+        x: tf.Tensor,
+        filters: int,
+        kernel: int,
+        name: str,
+        *,
+        stride: int = 1,
+        rate: int = 1,
+    ) -> tf.Tensor:
+        config = self.config
+        quantizers: dict[str, Any] = {}
+        if config.binary:
+            kernels = of_clipped_kernels(config.kernel_quantizer)
+            quantizers = {
+                "input_quantizer": of_inputs(config.input_quantizer),
+                "kernel_quantizer": kernels if config.binary is True else None,
+                "kernel_constraint": "weight_clip",
+            }
+        else:
+            x = layers.Activation("tanh", name=f"{name}_tanh")(x)
+        # At stride 1 "same" is symmetric already.
+        torch = config.padding == "torch" and stride > 1
+        if torch:
+            x = symmetric_pad(x, kernel, stride, 1.0, f"{name}_pad")
+        ones = config.padding != "zero"
+        # Where it pads and does not dilate, this one trains in less time.
+        faster = ones and not torch and kernel > 1 and rate == 1
+        return (OnePaddedConv2D if faster else lq.layers.QuantConv2D)(
+            filters,
+            kernel,
+            strides=stride,
+            dilation_rate=rate,
+            padding="valid" if torch else "same",
+            pad_values=1.0 if ones else 0.0,
+            use_bias=False,
+            name=name,
+            **quantizers,
+        )(x)
+
+    def norm(self, x: tf.Tensor, name: str) -> tf.Tensor:
+        """Within a strategy of several replicas its moments are those of the whole batch."""
+        several = tf.distribute.get_strategy().num_replicas_in_sync > 1
+        # TensorFlow merges convolution, fused normalisation and tanh into an operation that it does
+        # not have ("Fusion is not implemented: [FusedBatchNorm,Tanh]").
+        meets_tanh = (
+            name == names.STEM_NORM and self.config.binary is False and self.config.stem_stride < 4
+        )
+        options: dict[str, Any] = {
+            "epsilon": self.config.batch_norm_epsilon,
+            "momentum": self.config.batch_norm_momentum,
+            "name": name,
+        }
+        if several and not meets_tanh:
+            return SynchronizedNorm(**options)(x)
+        if several:
+            options["synchronized"] = True
+        elif meets_tanh:
+            options["fused"] = False
+        return layers.BatchNormalization(**options)(x)
+
+    def relu(self, x: tf.Tensor, name: str) -> tf.Tensor:
+        return layers.ReLU(name=name)(x)
+
+    def add(self, tensors: Sequence[tf.Tensor], name: str) -> tf.Tensor:
+        return layers.Add(name=name)(list(tensors))
+
+    def concatenate(self, tensors: Sequence[tf.Tensor], name: str) -> tf.Tensor:
+        return layers.Concatenate(name=name)(list(tensors))
+
+    def gate(self, x: tf.Tensor, own: Sequence[tf.Tensor], name: str) -> list[tf.Tensor]:
+        outputs: list[tf.Tensor] = SoftGate(self.config.gate == "base", name=name)([x, *own])
+        return outputs
+
+    def aggregate(self, tensors: Sequence[tf.Tensor], name: str) -> tf.Tensor:
+        return Aggregate(self.config.aggregation == "scales", name=name)(list(tensors))
+
+    def max_pool(
+        self, x: tf.Tensor, size: int, stride: int, name: str, *, padding: str = "same"
+    ) -> tf.Tensor:
+        if padding == "torch":
+            x = symmetric_pad(x, size, stride, _VERY_SMALL, f"{name}_pad")
+        padding = "valid" if padding == "torch" else padding
+        return layers.MaxPool2D(size, stride, padding, name=name)(x)
+
+    def average_pool(self, x: tf.Tensor, size: int, name: str) -> tf.Tensor:
+        return layers.AveragePooling2D(size, padding="same", name=name)(x)
+
+    def global_pool(self, x: tf.Tensor, name: str, *, keepdims: bool = False) -> tf.Tensor:
+        return layers.GlobalAveragePooling2D(keepdims=keepdims, name=name)(x)
+
+    def broadcast(self, pixel: tf.Tensor, like: tf.Tensor, name: str) -> tf.Tensor:
+        return Broadcast(name=name)([pixel, like])
+
+    def resize(self, x: tf.Tensor, factor: int, name: str, *, final: bool = False) -> tf.Tensor:
+        dtype = "float32" if final else None
+        return layers.UpSampling2D(factor, interpolation="bilinear", dtype=dtype, name=name)(x)
+
+    def dense(self, x: tf.Tensor, units: int, name: str, *, final: bool = False) -> tf.Tensor:
+        return layers.Dense(units, dtype="float32" if final else None, name=name)(x)
+
+    def dropout(self, x: tf.Tensor, name: str) -> tf.Tensor:
+        return layers.Dropout(self.config.dropout, name=name)(x)
+
+    def softmax(self, x: tf.Tensor, name: str) -> tf.Tensor:
+        return layers.Activation("softmax", dtype="float32", name=name)(x)
+
+
+def symmetric_pad(x: tf.Tensor, kernel: int, stride: int, value: float, name: str) -> tf.Tensor:
+    """Pads as PyTorch's `padding=kernel // 2` does, less the rows that a stride never reads.
+
+    Unread rows must go because the converter takes a symmetric pad before a strided convolution
+    for TensorFlow's "same", which pads the other side. For a 7x7/2 convolution on an even size
+    this gives ((3, 2), (3, 2)), for 3x3/2 ((1, 0), (1, 0)), for 1x1 nothing.
+    """
+    before = kernel // 2
+    padding = []
+    for size in x.shape[1:3]:
+        outputs = (size + 2 * before - kernel) // stride + 1
+        padding.append((before, max((outputs - 1) * stride + kernel - size - before, 0)))
+    if not any(map(any, padding)):
+        return x
+    return ConstantPad2D(padding, value, name=name)(x)

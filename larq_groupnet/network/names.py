@@ -1,0 +1,64 @@
+"""The names of layers: a contract. Weights, snapshots, checkpoints and reports find layers by them.
+
+    stem_conv, stem_pool, stem_bn                       the real-valued first layers
+    stage2_block1_base3_conv1[_relu, _bn, _add]         one convolution of one base, and after it
+    stage2_block1_base3_shortcut[_bn]                   where stride or width changes
+    stage2_block1_gate, stage2_block1_aggregate         what connects the bases
+    head_..., logits, probabilities                     the head
+
+Stages, blocks, bases and convolutions count from 1 in a name and from 0 in the code. Without a base
+(`decomposition="layer"` after its convolutions, `"none"`) that part is left out. A weight is
+called `LAYER/kernel:0`.
+"""
+
+from __future__ import annotations
+
+IMAGE = "image"
+STEM_CONV = "stem_conv"
+STEM_NORM = "stem_bn"
+LOGITS = "logits"
+PROBABILITIES = "probabilities"
+
+HEAD = ("head_", f"{LOGITS}/")
+"""How the names of a head's weights start."""
+
+
+def block(stage: int, index: int) -> str:
+    """Of a block, by stage and place in it."""
+    return f"stage{stage + 1}_block{index + 1}"
+
+
+def base(block: str, number: int) -> str:
+    """Of one base of a block (or of a part of a head)."""
+    return f"{block}_base{number + 1}"
+
+
+def aggregate(place: str) -> str:
+    """Of the aggregate of the bases at a place."""
+    return f"{place}_aggregate"
+
+
+def gate(block: str) -> str:
+    """Of the gate before a block."""
+    return f"{block}_gate"
+
+
+def norm(convolution: str) -> str:
+    """Of the batch normalisation after a convolution."""
+    return f"{convolution}_bn"
+
+
+def part(layer: str) -> str:
+    """`"stem"`, `"stage1"`, `"stage2"` ... or `"head"`: where a layer belongs."""
+    first = layer.partition("_")[0]
+    return first if first == "stem" or first.startswith("stage") else "head"
+
+
+def is_extra_base(layer: str) -> bool:
+    """True if a layer belongs to a base other than the first."""
+    return "_base" in layer and "_base1_" not in layer
+
+
+def is_of_head(weight: str) -> bool:
+    """True if a weight belongs to the head."""
+    return weight.startswith(HEAD)

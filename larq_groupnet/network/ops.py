@@ -1,0 +1,115 @@
+"""The operations that a network is made of: what its structure is written against.
+
+`KerasOps` makes a layer of each, `CountOps` counts what it costs. A decomposition or a head that
+keeps to these is built, counted, folded and converted without a word more.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from larq_groupnet.network.config import GroupNetConfig
+
+Tensor = Any
+"""`(batch, height, width, channels)`: a Keras tensor, or what `CountOps` knows of one."""
+
+
+class Ops(ABC):
+    """One interpreter of the structure. Every operation takes the name of its layer.
+
+    Args:
+        config: The network.
+    """
+
+    def __init__(self, config: GroupNetConfig):
+        self.config = config
+
+    @abstractmethod
+    def channels(self, x: Tensor) -> int:
+        """Length of the last axis."""
+
+    @abstractmethod
+    def conv(
+        self,
+        x: Tensor,
+        filters: int,
+        kernel: int,
+        name: str,
+        *,
+        stride: int = 1,
+        rate: int = 1,
+        bias: bool = False,
+        padding: str = "same",
+        initializer: str = "glorot_uniform",
+    ) -> Tensor:
+        """A real convolution; zeros pad it: `"same"`, `"torch"` (on both sides) or `"valid"`."""
+
+    @abstractmethod
+    def binary_conv(
+        self, x: Tensor, filters: int, kernel: int, name: str, *, stride: int = 1, rate: int = 1
+    ) -> Tensor:
+        """A binary convolution of the signs of `x`, padded as `config.padding` says.
+
+        With `config.binary=False` it is its real twin, on the tanh of `x`; with `"activations"`
+        the kernel stays real.
+        """
+
+    @abstractmethod
+    def norm(self, x: Tensor, name: str) -> Tensor:
+        """Batch normalisation over the last axis, with the constants of `config`."""
+
+    @abstractmethod
+    def relu(self, x: Tensor, name: str) -> Tensor:
+        """`max(x, 0)`."""
+
+    @abstractmethod
+    def add(self, tensors: Sequence[Tensor], name: str) -> Tensor:
+        """The sum of tensors of one shape."""
+
+    @abstractmethod
+    def concatenate(self, tensors: Sequence[Tensor], name: str) -> Tensor:
+        """Tensors side by side along the last axis."""
+
+    @abstractmethod
+    def gate(self, x: Tensor, own: Sequence[Tensor], name: str) -> list[Tensor]:
+        """For each base, a learned mixture of what it gave itself and the aggregate `x`."""
+
+    @abstractmethod
+    def aggregate(self, tensors: Sequence[Tensor], name: str) -> Tensor:
+        """The sum of the bases with learned scales, or their mean: `config.aggregation`."""
+
+    @abstractmethod
+    def max_pool(
+        self, x: Tensor, size: int, stride: int, name: str, *, padding: str = "same"
+    ) -> Tensor:
+        """The maximum of each window."""
+
+    @abstractmethod
+    def average_pool(self, x: Tensor, size: int, name: str) -> Tensor:
+        """The mean of each window of `size` x `size`, which do not overlap."""
+
+    @abstractmethod
+    def global_pool(self, x: Tensor, name: str, *, keepdims: bool = False) -> Tensor:
+        """The mean over height and width: `(batch, channels)`, or `(batch, 1, 1, channels)`."""
+
+    @abstractmethod
+    def broadcast(self, pixel: Tensor, like: Tensor, name: str) -> Tensor:
+        """One pixel, repeated over a map of the size of `like`."""
+
+    @abstractmethod
+    def resize(self, x: Tensor, factor: int, name: str, *, final: bool = False) -> Tensor:
+        """Height and width times `factor`, bilinear; `final` is float32 under any policy."""
+
+    @abstractmethod
+    def dense(self, x: Tensor, units: int, name: str, *, final: bool = False) -> Tensor:
+        """A real dense layer with bias, of `(batch, channels)`."""
+
+    @abstractmethod
+    def dropout(self, x: Tensor, name: str) -> Tensor:
+        """Dropout of `config.dropout`."""
+
+    @abstractmethod
+    def softmax(self, x: Tensor, name: str) -> Tensor:
+        """Softmax over the last axis, float32 under any policy."""

@@ -1,0 +1,41 @@
+"""Batch normalisation over several replicas that equals Keras' own on one device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+
+@tf.keras.utils.register_keras_serializable("larq_groupnet")
+class SynchronizedNorm(tf.keras.layers.BatchNormalization):
+    """Keras' synchronized batch normalisation, with the moving variance of one device.
+
+    On one device TensorFlow's fused operation moves towards the unbiased variance, `n / (n - 1)`
+    times that by which it divides. Keras' synchronized layer moves towards the biased one, which
+    on small maps is visible in every validation.
+    """
+
+    def __init__(self, **options: Any):
+        super().__init__(synchronized=True, **options)
+
+    def get_config(self) -> dict[str, Any]:
+        """Without the option that is always on."""
+        config = super().get_config()
+        config.pop("synchronized", None)
+        return config
+
+    def call(self, inputs: tf.Tensor, training: Any = None, mask: Any = None) -> tf.Tensor:
+        """Normalises; remembers over how many values for what follows in the same call."""
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        values = tf.cast(tf.size(inputs) // inputs.shape[-1] * replicas, tf.float32)
+        self._correction = values / tf.maximum(values - 1, 1)
+        return super().call(inputs, training, mask)
+
+    def _assign_moving_average(
+        self, variable: tf.Variable, value: tf.Tensor, momentum: float, inputs_size: Any
+    ) -> Any:
+        """Private in Keras, and the only place where the two moments are told apart."""
+        if variable is self.moving_variance and value.dtype != tf.float64:  # Never fused.
+            value = value * tf.cast(self._correction, value.dtype)
+        return super()._assign_moving_average(variable, value, momentum, inputs_size)

@@ -1,0 +1,168 @@
+"""From what a command line says to one recipe, and to what its user should know about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from larq_groupnet.errors import RecipeError
+from larq_groupnet.family import SMALL_IMAGE
+from larq_groupnet.recipes.load import ZooFile, load_recipes
+from larq_groupnet.recipes.overrides import INPUT_SIZE, check_trained, only_phase, override
+from larq_groupnet.recipes.overrides import with_int8 as add_int8
+from larq_groupnet.recipes.recipe import Recipe
+
+if TYPE_CHECKING:
+    from larq_groupnet.data.base import Dataset
+
+LOOKED_AT = 16
+"""How many images of a folder are looked at to learn how large they are."""
+
+_SIZE = (INPUT_SIZE, "input_shape")
+_STEM = ("stem_stride", "output_stride")
+
+Changes = Sequence[tuple[str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """A recipe, and how it was chosen.
+
+    Attributes:
+        recipe: What to train.
+        notes: Lines for the user: which recipe it is, and what was adapted.
+        given: Keys that the user gave.
+    """
+
+    recipe: Recipe
+    notes: tuple[str, ...]
+    given: frozenset[str]
+
+
+def choose(
+    model: str,
+    data_dir: Path,
+    *,
+    dataset: str | None = None,
+    recipe: str | None = None,
+    changes: Changes = (),
+    phase: str | None = None,
+    int8_epochs: int = 0,
+) -> Choice:
+    """The recipe that a command line means.
+
+    Args:
+        model: As for `load_recipes`.
+        data_dir: Where datasets are kept.
+        dataset: What to train on; that of the recipe by default.
+        recipe: Which recipe of the file, by its dataset; the one for `dataset` by default.
+        changes: Keys and texts for `override`.
+        phase: Train only this phase.
+        int8_epochs: Epochs of a last phase with 8-bit integers.
+
+    Raises:
+        RecipeError: For an unknown name, a value that does not fit, or a dataset without a recipe
+            whose images are larger than the default recipe's input, unless the size is given.
+        DatasetError: If the dataset has no recipe and cannot be opened.
+    """
+    file = load_recipes(model)
+    chosen, notes = adapted(*_find(file, recipe, dataset), data_dir, changes)
+    integers = [change for change in changes if int8_epochs and change[0].startswith("int8.")]
+    chosen = override(chosen, [change for change in changes if change not in integers])
+    if int8_epochs:
+        chosen = override(add_int8(chosen, int8_epochs), integers)
+    if phase:
+        _check_one_phase(chosen, changes, phase)
+        chosen = only_phase(chosen, phase)
+        check_trained(chosen, (key for key, _ in changes))
+    return Choice(chosen, (f"Recipe: {file.path}", *notes), frozenset(key for key, _ in changes))
+
+
+def _find(file: ZooFile, recipe: str | None, dataset: str | None) -> tuple[Recipe, str]:
+    """A recipe of the file, and the dataset to train it on."""
+    if recipe is not None:
+        found = file.find(recipe)
+        return found, dataset or found.dataset
+    for found in file.recipes if dataset else ():
+        if found.dataset == _plain_name(dataset or ""):
+            return found, dataset or found.dataset
+    return file.recipes[0], dataset or file.recipes[0].dataset
+
+
+def _plain_name(dataset: str) -> str:
+    """`imagenet2012` of `imagenet2012:5.1.0` and `imagenet2012/subset`."""
+    named = re.fullmatch(r"(\w+)(/[\w.+-]+)?(:[\d.*]+)?", dataset)
+    return named[1] if named else dataset
+
+
+def adapted(
+    recipe: Recipe, dataset: str, data_dir: Path, changes: Changes = ()
+) -> tuple[Recipe, tuple[str, ...]]:
+    """A recipe on a dataset that it may not be for, and a line that says what was adapted.
+
+    Classes, channels and, where the size of the images is given, the stem are those of the
+    dataset.
+
+    Args:
+        recipe: Any recipe.
+        dataset: What to train it on.
+        data_dir: Where datasets are kept.
+        changes: What the user sets besides; without a size, images may not be larger than those
+            that the recipe is for.
+
+    Raises:
+        RecipeError: If they are; asks for the size.
+        DatasetError: If the dataset cannot be opened.
+    """
+    if _plain_name(dataset) == recipe.dataset:
+        return dataclasses.replace(recipe, dataset=dataset), ()
+    from larq_groupnet.data.pipeline import class_names, open_dataset
+
+    given = dict(changes)
+    builder = open_dataset(dataset, data_dir, given.get("on_bad_image", recipe.on_bad_image))
+    names = class_names(builder)
+    channels = builder.channels
+    if not any(key in given for key in _SIZE):
+        _check_size(recipe, dataset, builder)
+    shape = override(recipe, [(k, v) for k, v in changes if k in _SIZE]).model.input_shape
+    height, width, _ = shape
+    options: dict[str, Any] = {
+        "num_classes": len(names),
+        "input_shape": (height, width, channels),
+    }
+    smallest = min(size or SMALL_IMAGE for size in shape[:2])
+    toy = recipe.model.head == "classifier" and recipe.model.stem_stride == 1
+    if toy and smallest >= SMALL_IMAGE and not any(key in given for key in _STEM):
+        options |= {"stem_stride": 4, "output_stride": 32}
+    note = (
+        f"No recipe is for {dataset}: this is the one for {recipe.dataset}, with {len(names)} "
+        f"classes and images of {height} x {width} pixels. --recipe names another."
+    )
+    model = recipe.model.replace(**options)
+    return dataclasses.replace(recipe, dataset=dataset, model=model, eval_scales=()), (note,)
+
+
+def _check_size(recipe: Recipe, dataset: str, builder: Dataset) -> None:
+    height, width, _ = recipe.model.input_shape
+    largest = builder.largest(LOOKED_AT)
+    if largest and largest[0] <= (height or 0) and largest[1] <= (width or 0):
+        return
+    said = f"has images of up to {largest[0]} x {largest[1]} pixels" if largest else "is unknown"
+    raise RecipeError(
+        f"{INPUT_SIZE}: expected the size to train at, because no recipe is for {dataset} and the "
+        f"one for {recipe.dataset} reads {height} x {width} pixels. Received: no size, and a "
+        f"dataset that {said}. Give --{INPUT_SIZE} HEIGHT,WIDTH, such as 224,224, or --recipe."
+    )
+
+
+def _check_one_phase(recipe: Recipe, changes: Changes, phase: str) -> None:
+    for key, text in changes:
+        each = key in {field.name for field in dataclasses.fields(recipe.phases[0])}
+        if each and "," in text and not text.startswith("("):
+            raise RecipeError(
+                f"{key}: expected one value beside --phase {phase}, which trains nothing else. "
+                f"Received: {text!r}"
+            )

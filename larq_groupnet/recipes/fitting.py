@@ -1,0 +1,69 @@
+"""A recipe and a dataset: whether they fit, and the recipe that does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from larq_groupnet.data.pipeline import class_names, open_dataset
+from larq_groupnet.deploy import audit
+from larq_groupnet.network.build import build
+from larq_groupnet.network.kinds import of_task
+from larq_groupnet.network.precision import NOT_BINARY_QUANTIZERS
+from larq_groupnet.recipes.recipe import Recipe, RecipeError
+from larq_groupnet.tasks.task import kind_of, task
+
+
+def check_recipe(recipe: Recipe, data_dir: Path) -> int:
+    """Sees whether the recipe fits the dataset.
+
+    Returns:
+        The number of its network's parameters.
+
+    Raises:
+        RecipeError: If it does not, or the network cannot be built, trained or converted.
+        DatasetError: If there is no such dataset.
+    """
+    config = recipe.model
+    if None in config.input_shape:
+        raise RecipeError(
+            "input_shape: expected a fixed height and width to train and convert. "
+            f"Received: {config.input_shape}"
+        )
+    for option in ("input_quantizer", "kernel_quantizer"):
+        if config.binary and getattr(config, option) in NOT_BINARY_QUANTIZERS:
+            raise RecipeError(
+                f"{option}: expected a quantizer that LCE has binary kernels for, such as "
+                f"'ste_sign' or 'approx_sign'. Received: {getattr(config, option)!r}"
+            )
+    _check_dataset(recipe, data_dir)
+    last = [phase for phase in recipe.phases if phase.epochs][-1]
+    try:
+        model = build(config.replace(binary=last.binary))
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"model: this network cannot be built. Keras says: {error}") from error
+    for finding in audit(model):
+        if finding.severity == "wrong":
+            raise RecipeError(
+                f"model: expected a network that Larq Compute Engine runs. Received: {finding}"
+            )
+    return int(model.count_params())
+
+
+def _check_dataset(recipe: Recipe, data_dir: Path) -> None:
+    """Classes, channels and kind of truth."""
+    config, builder = recipe.model, open_dataset(recipe.dataset, data_dir, recipe.on_bad_image)
+    kind_of(config.head)
+    fitting = [name for name, kind in task.items() if builder.target in kind.targets]
+    heads = tuple(head for name in fitting for head in of_task(name))
+    wanted: dict[str, tuple[Any, tuple[Any, ...]]] = {
+        "num_classes": (config.num_classes, (len(class_names(builder)),)),
+        "input_shape channels": (config.input_shape[2], (builder.channels,)),
+        "head": (config.head, heads),
+    }
+    for option, (received, expected) in wanted.items():
+        if received not in expected:
+            raise RecipeError(
+                f"{option}: expected {' or '.join(map(repr, expected))} for the dataset "
+                f"{recipe.dataset}. Received: {received!r}"
+            )

@@ -1,0 +1,90 @@
+"""`Registry`: things of one kind by name, registered where they are defined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
+
+from larq_groupnet.errors import UserError
+from larq_groupnet.hints import did_you_mean
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T]):
+    """Things of one kind by name, in the order in which they were registered.
+
+    The registry is the decorator: with `head = Registry("head")`, `@head("fcn32s")` above a
+    function registers it and leaves it as it is. Code outside the package registers in the same
+    way. A `Registry` is a mapping, so `head["fcn32s"]`, `name in head`, `list(head)` and
+    `len(head)` work; `find` is for a name that a user typed.
+
+    Args:
+        kind: What the things are called in messages: the option that names them.
+        error: Raised for an unknown name and for a name that is taken.
+    """
+
+    def __init__(self, kind: str, error: type[UserError] = UserError):
+        self.kind = kind
+        self._error = error
+        self._things: dict[str, T] = {}
+
+    def __call__(self, name: str) -> Callable[[T], T]:
+        """The decorator that registers a thing under `name`."""
+        return lambda thing: self.add(name, thing)
+
+    def add(self, name: str, thing: T) -> T:
+        """Registers `thing` under `name` and returns it.
+
+        The same definition may come again, as when a cell of a notebook is run twice: the newer
+        one counts.
+
+        Raises:
+            UserError: If something else has this name.
+        """
+        taken = self._things.get(name)
+        if taken is not None and taken != thing and _definition(taken) != _definition(thing):
+            raise self._error(
+                f"{self.kind}: expected a new name. Received: {name!r}, which is registered for "
+                f"{_definition(taken)}. Choose another name."
+            )
+        self._things[name] = thing
+        return thing
+
+    def find(self, name: object) -> T:
+        """What is registered under a name that a user gave.
+
+        Raises:
+            UserError: If nothing is; lists the choices and names the nearest.
+        """
+        if isinstance(name, str) and name in self._things:
+            return self._things[name]
+        raise self._error(
+            f"{self.kind}: expected one of {', '.join(map(repr, self.choices)) or 'none yet'}. "
+            f"Received: {self.kind}={name!r}.{did_you_mean(name, self._things)}"
+        )
+
+    @property
+    def choices(self) -> list[str]:
+        """All names, sorted."""
+        return sorted(self._things)
+
+    def remove(self, name: str) -> None:
+        """Forgets a name, for tests."""
+        del self._things[name]
+
+    def __getitem__(self, name: str) -> T:
+        return self._things[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._things)
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+
+def _definition(thing: object) -> str:
+    """Where a function or a class was defined; for another thing, what it wraps or what it is."""
+    thing = getattr(thing, "__wrapped__", thing)
+    name = getattr(thing, "__qualname__", "<lambda>")
+    return repr(thing) if "<lambda>" in name else f"{thing.__module__}.{name}"

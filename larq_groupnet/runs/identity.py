@@ -1,0 +1,81 @@
+"""What a run is beside its recipe: the names of its classes, in the order of their labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from larq_groupnet.errors import DatasetError
+from larq_groupnet.files import write_json
+from larq_groupnet.recipes.recipe import Recipe
+from larq_groupnet.weights.metadata import NOT_STATED, Metadata, MetadataError
+
+FILE = "run.json"
+
+
+def read_classes(folder: Path) -> tuple[str, ...]:
+    """The classes of a run; of one of an older version, from its results. Empty if not known."""
+    for name in (FILE, "results.json"):
+        file = folder / name
+        if not file.is_file():
+            continue
+        try:
+            values = json.loads(file.read_text())
+            if name == FILE:
+                return tuple(values["classes"])
+            keras = values["keras"]
+            return tuple(keras["iou"] if "iou" in keras else keras["recall"])
+        except (LookupError, TypeError, ValueError):
+            continue
+    return ()
+
+
+def record_classes(folder: Path, classes: Sequence[str], version: str) -> None:
+    """Writes which classes a run learns."""
+    write_json(folder / FILE, {"classes": list(classes), "version": version})
+
+
+def describe_recipe(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
+    """What the weights files of a run say of themselves: plain values of `Metadata`.
+
+    Empty where that cannot be said in a file, as of a quantizer that is an object.
+    """
+    height, width, _ = recipe.model.input_shape
+    reading = {"size": [height, width], **recipe.preprocessing()}
+    try:
+        known = Metadata(recipe.model, recipe.dataset, tuple(classes), reading, (), NOT_STATED)
+    except MetadataError:
+        return {}
+    return known.to_dict()
+
+
+def check_classes(known: Sequence[str], received: Sequence[str], whose: str, dataset: str) -> None:
+    """Sees whether a dataset has the classes that a network has learned, in the same order.
+
+    Args:
+        known: Of the network; empty if they are not known, as for `received`.
+        received: Of the dataset.
+        whose: What to call the network in an error.
+        dataset: What to call the dataset.
+
+    Raises:
+        DatasetError: If they differ; names the first difference.
+    """
+    if not known or not received or list(known) == list(received):
+        return
+    if len(known) != len(received):
+        expected, given = f"{len(known)}: {_few(known)}", f"{len(received)}: {_few(received)}"
+    else:
+        label = next(i for i, (a, b) in enumerate(zip(known, received, strict=True)) if a != b)
+        expected, given = f"{known[label]!r} as class {label}", f"{received[label]!r}"
+    raise DatasetError(
+        f"classes: expected those of {whose}, {expected}. Received: {given} in {dataset}. "
+        "Classes are compared by name and order; rename or add the folders, or write classes.txt."
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:8])
+    return f"{shown}, ..." if len(names) > 8 else shown

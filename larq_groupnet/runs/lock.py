@@ -1,0 +1,81 @@
+"""One process at a time in a run's folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from larq_groupnet.errors import RecipeError
+
+NAME = ".lock"
+_HOLDER = ".holder.json"
+
+
+@contextlib.contextmanager
+def holding(folder: Path) -> Iterator[None]:
+    """Holds a folder, which is made if need be.
+
+    The system drops the lock when its process ends, however it ends, so that none is ever stale.
+
+    Raises:
+        RecipeError: If another process holds it; says which.
+    """
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(folder / NAME).acquire(timeout=0)
+    except Timeout as error:
+        raise RecipeError(
+            f"output_dir: expected a folder that no other process writes to. Received: {folder}, "
+            f"held by {_holder(folder)}. Wait for it, or name another folder."
+        ) from error
+    with lock:
+        (folder / _HOLDER).write_text(
+            json.dumps(
+                {
+                    "pid": os.getpid(),
+                    "host": socket.gethostname(),
+                    "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+                }
+            )
+        )
+        try:
+            yield
+        finally:
+            (folder / _HOLDER).unlink(missing_ok=True)
+            if made and is_new(folder):  # Nothing came of it.
+                (folder / NAME).unlink()
+                folder.rmdir()
+
+
+def check_free(folder: Path) -> None:
+    """Sees whether a folder is free, and writes nothing.
+
+    Raises:
+        RecipeError: If another process holds it; says which.
+    """
+    if (folder / NAME).exists():
+        with holding(folder):
+            pass
+
+
+def is_new(folder: Path) -> bool:
+    """True if a folder does not exist or holds nothing but a lock."""
+    if not folder.exists():
+        return True
+    return folder.is_dir() and {file.name for file in folder.iterdir()} <= {NAME, _HOLDER}
+
+
+def _holder(folder: Path) -> str:
+    try:
+        holder = json.loads((folder / _HOLDER).read_text())
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, LookupError):
+        return "another process"

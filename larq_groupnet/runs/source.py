@@ -1,0 +1,209 @@
+"""A trained network by whatever names it: a run, a weights file, a release file, a name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from larq_groupnet.errors import MissingFileError, RecipeError
+from larq_groupnet.hints import did_you_mean
+from larq_groupnet.network.config import GroupNetConfig
+from larq_groupnet.recipes.recipe import Recipe
+from larq_groupnet.runs.identity import read_classes
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+RELEASE = ".safetensors"
+"""Ending of a release file."""
+
+LAST = "-last"
+"""Behind the name of a phase: the file with the weights of its last epoch."""
+
+_EXPECTED = (
+    "expected a run's folder, a weights file with its recipe.json or FILE.json beside it, "
+    "a .safetensors file or registered weights"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A trained network, not built yet.
+
+    Attributes:
+        weights: The file of its weights.
+        config: The network.
+        name: The model, such as `groupnet_resnet18`.
+        classes: Names in the order of their labels; empty where they are not known.
+        dataset: What it was trained on, or `""`.
+        preprocessing: What was done to its test images, see `Recipe.preprocessing`.
+        recipe: What it was trained by, where that is known.
+        integers: The network that a phase of integers started from, if it is one.
+    """
+
+    weights: Path
+    config: GroupNetConfig
+    name: str
+    classes: tuple[str, ...] = ()
+    dataset: str = ""
+    preprocessing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    recipe: Recipe | None = None
+    integers: Path | None = None
+
+    def sized(self, size: tuple[int | None, int | None] | None) -> Source:
+        """The same for images of another height and width; `None` for its own.
+
+        Raises:
+            RecipeError: If it is one of integers, whose ranges hold for one size.
+        """
+        if size in (None, self.config.input_shape[:2]):
+            return self
+        if self.integers is not None:
+            raise RecipeError(
+                f"input_size: expected {self.config.input_shape[:2]}, at which the ranges of the "
+                f"integers in {self.weights} were measured. Received: {size}. Take the weights of "
+                "an earlier phase, which fit any."
+            )
+        shape = (*size, self.config.input_shape[2])  # type: ignore[misc]
+        return dataclasses.replace(self, config=self.config.replace(input_shape=shape))
+
+    def load(self) -> tf.keras.Model:
+        """Builds the network with its weights.
+
+        Raises:
+            WeightsError: If the file holds others.
+        """
+        from larq_groupnet.family import build
+        from larq_groupnet.runs.saved import load_model
+        from larq_groupnet.weights.resolve import load_weights
+
+        if self.weights.suffix == RELEASE:
+            return build(self.config, weights=self.weights, name=self.name)
+        if self.integers is None:
+            model = build(self.config, name=self.name)
+        else:
+            model = load_model(self.integers)
+        load_weights(model, self.weights)
+        return model
+
+
+def find_source(source: str | Path, recipe: Recipe | None = None) -> Source:
+    """Finds out what a user means.
+
+    Args:
+        source: Folder of a run, for the best weights of its last phase that has any; a weights
+            file; a release file; or registered weights: `NAME`, or `MODEL:NAME`.
+        recipe: Describes an `.h5` that has no description beside it.
+
+    Raises:
+        MissingFileError: If it is a path to nothing, and no registered name.
+        RecipeError: If it is something else, or has no weights.
+        WeightsError: If a release file is damaged, or several models have the name.
+    """
+    path = Path(source).expanduser()
+    if path.suffix == ".tflite":
+        raise RecipeError(f"{source}: {_EXPECTED}. Received: a converted file.")
+    if path.is_dir():
+        return _of_run(path)
+    if not path.is_file():
+        path = _registered(str(source))
+    found = None if path.suffix == RELEASE else _of_run_file(path)
+    found = found or _described(path)
+    if found is None and recipe is not None:
+        found = Source(path, recipe.model, recipe.name, recipe=recipe)
+    if found is None:
+        raise RecipeError(f"{source}: {_EXPECTED}. Received: a file that nothing describes.")
+    return found
+
+
+def read_recipe(folder: Path) -> Recipe | None:
+    """The recipe of a run; `None` if the folder has none.
+
+    Raises:
+        RecipeError: If it cannot be read.
+    """
+    file = folder / "recipe.json"
+    if not file.is_file():
+        return None
+    try:
+        return Recipe.from_dict(json.loads(file.read_text()))
+    except (LookupError, TypeError, ValueError) as error:
+        raise RecipeError(
+            f"run: expected a recipe that this version can read. Received: {file}: {error}"
+        ) from error
+
+
+def _of_run(folder: Path) -> Source:
+    recipe = read_recipe(folder)
+    if recipe is None:
+        raise RecipeError(f"{folder}: {_EXPECTED}. Received: a folder without recipe.json.")
+    files = [folder / f"{phase.name}.h5" for phase in recipe.phases if phase.epochs]
+    found = next((file for file in reversed(files) if file.is_file()), None)
+    if found is None:
+        raise RecipeError(
+            f"weights: expected {' or '.join(file.name for file in files)} in {folder}. "
+            "Received: none. The run has not finished an epoch: resume it."
+        )
+    source = _of_run_file(found)
+    assert source is not None
+    return source
+
+
+def _of_run_file(path: Path) -> Source | None:
+    """The weights of a phase, in the folder of its run."""
+    recipe = read_recipe(path.parent)
+    if recipe is None:
+        return None
+    phases = {phase.name: phase for phase in recipe.phases}
+    phase = phases.get(path.name.removesuffix(".h5").removesuffix(LAST))
+    if phase is None:
+        return None
+    return Source(
+        path,
+        recipe.model.replace(binary=phase.binary),
+        recipe.name,
+        read_classes(path.parent),
+        recipe.dataset,
+        recipe.preprocessing(),
+        recipe,
+        path.parent / f"{phase.name}.keras" if phase.int8 else None,
+    )
+
+
+def _described(path: Path) -> Source | None:
+    """A release file, or weights that say what they are, inside or beside them."""
+    from larq_groupnet.weights.described import metadata_of
+
+    known = metadata_of(path)
+    if known is None:
+        return None
+    config, size = known.config, known.preprocessing.get("size")
+    if None in config.input_shape and size:
+        config = config.replace(input_shape=(*size, config.input_shape[2]))
+    dense = config.head not in ("classifier", None)
+    name = "groupnet_dsp" if dense else f"groupnet_{config.layout}"
+    return Source(path, config, name, known.classes, known.dataset, known.preprocessing)
+
+
+def _registered(name: str) -> Path:
+    """The file of registered weights, fetched if need be."""
+    from larq_groupnet.weights.registry import RegistryError, list_weights, obtain
+
+    entries = list_weights()
+    found = [entry for entry in entries if name in (entry.name, f"{entry.model}:{entry.name}")]
+    models = sorted({entry.model for entry in found})
+    if len(models) == 1:
+        return obtain(found[0])
+    choices = ", ".join(f"{entry.model}:{entry.name}" for entry in found or entries) or "none"
+    if models:
+        raise RegistryError(
+            f"weights: expected the model too, as several have a set of this name. "
+            f"Received: {name}. Choices: {choices}"
+        )
+    raise MissingFileError(
+        f"{name}: {_EXPECTED} ({choices}). Received: {name}, which is none of these."
+        f"{did_you_mean(name, [entry.name for entry in entries])}"
+    )

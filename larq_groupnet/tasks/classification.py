@@ -1,0 +1,61 @@
+"""Classification: one label for an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from larq_groupnet.tasks.task import Task, Thresholds, task
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from larq_groupnet.tasks.tallies import LabelCounts
+
+
+@task("classification")
+class Classification(Task):
+    """Images to scores `(batch, num_classes)`; labels `(batch,) int32`."""
+
+    targets = ("label",)
+    mixes = True
+    dense = False
+    headline = "accuracy"
+    labels = {"accuracy": "accuracy (top-1)", "top5": "accuracy (top-5)"}
+    class_labels = {"recall": "recall"}
+    unit = "images"
+    loss_title = "Cross-entropy per image"
+    gives_logits = False
+    # A sign that rounding flips may change the whole of an image's answer.
+    thresholds = Thresholds(agreement=0.98, gap=0.01)
+    num_pictures = 40
+
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
+        """Top-1 accuracy, and top-5 where there are more than five classes."""
+        from larq_groupnet.tasks import metrics
+
+        found = [metrics.accuracy()]
+        return [*found, metrics.top5()] if self.num_classes > 5 else found
+
+    def tally(self) -> LabelCounts:
+        """Counts of images."""
+        from larq_groupnet.tasks.tallies import LabelCounts
+
+        return LabelCounts(self.num_classes)
+
+    def draw(
+        self,
+        images: Sequence[np.ndarray],
+        truths: Sequence[np.ndarray],
+        scores: Sequence[np.ndarray],
+        class_names: Sequence[str],
+        path: Path,
+        title: str,
+    ) -> None:
+        """Each image under its predicted class and probability."""
+        from larq_groupnet.report.pictures import draw_labels
+
+        draw_labels(images, truths, scores, class_names, path, title)

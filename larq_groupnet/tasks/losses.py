@@ -1,0 +1,59 @@
+"""Losses by name: what a prediction costs, pixel by pixel or image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from larq_groupnet.errors import RecipeError
+from larq_groupnet.registries import Registry
+
+if TYPE_CHECKING:
+    from larq_groupnet.tasks.task import Task
+
+Loss = Callable[..., tf.Tensor]
+"""`(task, target, scores, **options)` to one value per prediction.
+
+`target` and `scores` are those of `Task.target` and of the network; the task leaves void out and
+takes the mean, over all replicas. `options` are what `{"class_name": ..., "config": options}` gives
+in a recipe.
+"""
+
+Spec = str | Mapping[str, Any]
+"""A name, or `{"class_name": NAME, "config": {...}}` as Keras serialises it."""
+
+loss: Registry[Loss] = Registry("loss", RecipeError)
+
+
+def call(spec: Spec) -> Callable[[Task, tf.Tensor, tf.Tensor], tf.Tensor]:
+    """The loss of a name, with the options beside it.
+
+    Raises:
+        RecipeError: If there is no such loss; names the nearest.
+    """
+    if isinstance(spec, str):
+        spec = {"class_name": spec}
+    function, options = loss.find(spec["class_name"]), spec.get("config") or {}
+    return lambda task, target, scores: function(task, target, scores, **options)
+
+
+@loss("cross_entropy")
+def cross_entropy(task: Task, target: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy with the share of each class."""
+    return tf.keras.losses.categorical_crossentropy(target, scores, from_logits=task.from_logits)
+
+
+@loss("focal")
+def focal(task: Task, target: tf.Tensor, scores: tf.Tensor, gamma: float = 2.0) -> tf.Tensor:
+    """Cross-entropy that counts a prediction less the surer it is (Lin et al., ICCV 2017).
+
+    Args:
+        task: Says what the scores are.
+        target: Share of each class, on the last axis.
+        scores: Of the same shape.
+        gamma: 0 is `cross_entropy`.
+    """
+    logs = task.log_probabilities(scores)
+    return -tf.reduce_sum(target * (1 - tf.exp(logs)) ** gamma * logs, -1)

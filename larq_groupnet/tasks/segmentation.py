@@ -1,0 +1,75 @@
+"""Segmentation: one label for a pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from larq_groupnet.data import VOID
+from larq_groupnet.tasks.task import Task, Thresholds, task
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from larq_groupnet.tasks.tallies import SegmentationCounts
+
+
+@task("segmentation")
+class Segmentation(Task):
+    """Images to scores `(batch, height, width, num_classes)`; class maps without the last axis."""
+
+    targets = ("mask", "segmentation_mask")
+    headline = "miou"
+    labels = {
+        "miou": "mIoU",
+        "pixel_accuracy": "pixel accuracy",
+        "mean_accuracy": "mean accuracy",
+        "frequency_weighted_iou": "frequency-weighted IoU",
+        "mean_boundary_f_score": "boundary F-score",
+    }
+    class_labels = {
+        "iou": "IoU",
+        "class_accuracy": "accuracy",
+        "boundary_f_score": "boundary F-score",
+    }
+    loss_title = "Cross-entropy per pixel"
+    void = VOID
+    # A sign that rounding flips changes a few pixels of a map.
+    thresholds = Thresholds(agreement=0.998, gap=0.002)
+
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
+        """Mean IoU, void left out."""
+        from larq_groupnet.tasks.metrics import IntegerMeanIoU
+
+        return [IntegerMeanIoU(self.num_classes, ignore=VOID, name="miou")]
+
+    def tally(self) -> SegmentationCounts:
+        """Counts of pixels, and of boundary pixels."""
+        from larq_groupnet.tasks.tallies import BOUNDARY_TOLERANCE, SegmentationCounts
+
+        return SegmentationCounts(self.num_classes, VOID, BOUNDARY_TOLERANCE)
+
+    @staticmethod
+    def add(
+        tally: SegmentationCounts, truth: Iterable[np.ndarray], scores: Iterable[np.ndarray]
+    ) -> None:
+        """Adds class maps `(height, width)`, each of its own size, and their scores."""
+        for classes, values in zip(truth, scores, strict=True):
+            tally.add(classes, values.argmax(-1))
+
+    def draw(
+        self,
+        images: Sequence[np.ndarray],
+        truths: Sequence[np.ndarray],
+        scores: Sequence[np.ndarray],
+        class_names: Sequence[str],
+        path: Path,
+        title: str,
+    ) -> None:
+        """Image, truth, prediction and error, side by side."""
+        from larq_groupnet.report.pictures import draw_predictions
+
+        draw_predictions(images, truths, scores, class_names, path, title, VOID)

@@ -1,0 +1,292 @@
+"""From the folder of a finished run to a release file, its registry entry and its model card."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from larq_groupnet.data.pipeline import open_dataset
+from larq_groupnet.data.records import RecordDataset
+from larq_groupnet.errors import WeightsError
+from larq_groupnet.family import list_models
+from larq_groupnet.files import replacing
+from larq_groupnet.network.config import GroupNetConfig
+from larq_groupnet.recipes.overrides import override
+from larq_groupnet.runs.saved import load_run
+from larq_groupnet.tasks.judgement import disagreement
+from larq_groupnet.tasks.task import kind_in
+from larq_groupnet.training import Phase, Recipe, load_recipe
+from larq_groupnet.weights import packed
+from larq_groupnet.weights.metadata import Metric
+from larq_groupnet.weights.registry import Entry, register
+
+RUNTIMES = {"keras": "Keras", "lce": "LCE"}
+"""Who computed a figure: key in `results.json` -> how it is called in the name of a metric."""
+
+PICTURES = {"predictions": "What the converted file says", "curves": "Training"}
+"""Pictures that a card shows: name of the file in a run -> heading."""
+
+_RESULTS = ("headline", "unit", *RUNTIMES, "agreement", "parameters", "macs")
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+# A class may be called anything, and must not end its cell.
+_TEMPLATES.filters["cell"] = lambda text: " ".join(str(text).replace("|", "\\|").split())
+_TEMPLATES.filters["mib"] = lambda size: f"{size / 2**20:.2f} MiB"
+
+
+class PublishError(WeightsError):
+    """A run that cannot be published. Says what is missing and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What is in the folder of a finished run."""
+
+    folder: Path
+    recipe: Recipe
+    results: dict[str, Any]
+
+    @property
+    def phase(self) -> Phase:
+        """The last one, whose weights are those of the results."""
+        return _last_phase(self.recipe)
+
+    @property
+    def config(self) -> GroupNetConfig:
+        """The network of that phase."""
+        return self.recipe.model.replace(binary=self.phase.binary)
+
+
+def publish(
+    run: str | Path,
+    name: str,
+    output_dir: str | Path,
+    *,
+    licence: str,
+    command: str | None = None,
+    zoo: str | Path = "zoo",
+) -> Entry:
+    """Writes the release file of a finished run, its registry entry, its card and two pictures.
+
+    The folder can serve as it is: with `LARQ_GROUPNET_CACHE=OUTPUT_DIR`, `weights=NAME` finds it.
+    A set of the same name, model and configuration that lies there is replaced.
+
+    Args:
+        run: Folder that `train.py` has written.
+        name: What to give as `weights`.
+        output_dir: Takes the release file, `MODEL-NAME.md`, `MODEL-NAME-predictions.png` and
+            `-curves.png`; the entry is added to its `registry.json`.
+        licence: Terms of these weights.
+        command: The command that made the run and measured its results. `None` for the one that
+            follows from its recipe; give it if the run had options that no recipe holds, such as
+            `--start_from` or `--mixed_precision`.
+        zoo: Folder with the recipe that the run's is compared with, to say the command.
+
+    Returns:
+        The entry.
+
+    Raises:
+        PublishError: If the run is not finished or not readable, or if the command is needed.
+        MetadataError: If the licence is empty.
+        RegistryError: If the name is none, or a `registry.json` there cannot be read.
+        OSError: If `output_dir` cannot be written.
+    """
+    output_dir = Path(output_dir)
+    found = _read_run(Path(run))
+    recipe = found.recipe
+    command = command or _command(recipe, Path(zoo))
+    height, width, _ = recipe.model.input_shape
+    with tempfile.TemporaryDirectory() as folder:
+        path = packed.save(
+            load_run(found.folder / f"{found.phase.name}.h5"),
+            found.config,
+            Path(folder) / "weights.safetensors",
+            dataset=recipe.dataset,
+            classes=_per_class(found.results)["keras"],
+            preprocessing={"size": [height, width], **recipe.preprocessing()},
+            metrics=_metrics(found.results, command),
+            licence=licence,
+        )
+        entry = Entry.of(path, name, recipe.name)
+        card = _card(entry, found, command)
+        stem = card_stem(entry)
+        for picture in PICTURES:
+            with replacing(output_dir / f"{stem}-{picture}.png") as temporary:
+                shutil.copyfile(found.folder / f"{picture}.png", temporary)
+        with replacing(output_dir / f"{stem}.md") as temporary:
+            temporary.write_text(card)
+        # Last, so that nothing is registered that has no card.
+        return register(path, name, recipe.name, output_dir)
+
+
+def card_stem(entry: Entry) -> str:
+    """`MODEL-NAME`: how the names of an entry's card and pictures begin."""
+    return f"{entry.model}-{entry.name}"
+
+
+def _read_run(folder: Path) -> _Run:
+    if not (folder / "recipe.json").is_file():
+        raise PublishError(
+            f"run: expected the folder of a run of train.py. Received: {folder} (no recipe.json)"
+        )
+    try:
+        recipe = Recipe.from_dict(_read_json(folder / "recipe.json"))
+        phase = _last_phase(recipe)
+        weights = f"{phase.name}.h5"
+        needed = (weights, "results.json", *(f"{picture}.png" for picture in PICTURES))
+        missing = [file for file in needed if not (folder / file).is_file()]
+        results = {} if missing else _read_json(folder / "results.json")
+    except (LookupError, TypeError, ValueError) as error:
+        raise PublishError(
+            f"run: expected recipe.json and results.json as train.py writes them in {folder}. "
+            f"Received: {type(error).__name__}: {error}"
+        ) from error
+    if phase.int8:
+        raise PublishError(
+            "run: expected one whose last phase is not int8, because a release file holds real "
+            f"weights. Received: {folder}"
+        )
+    if missing:
+        raise PublishError(
+            f"run: expected a finished run. Received: {folder}, which has no "
+            f"{', '.join(missing)}. Go on with it: python train.py --model {recipe.name} "
+            f"--dataset {recipe.dataset} --output_dir {folder} (and the options that it was "
+            "started with)"
+        )
+    absent = [key for key in _RESULTS if key not in results]
+    if absent:
+        raise PublishError(
+            f"run: expected {', '.join(_RESULTS)} in {folder / 'results.json'}. Received none of: "
+            f"{', '.join(absent)}. Train again with this version"
+        )
+    return _Run(folder, recipe, results)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(path.read_text())
+    return values
+
+
+def _last_phase(recipe: Recipe) -> Phase:
+    return [phase for phase in recipe.phases if phase.epochs][-1]
+
+
+def _metrics(results: dict[str, Any], command: str) -> list[Metric]:
+    """The metrics of the table that ends a run, of Keras and of the converted file."""
+    return [
+        Metric(f"{label}, {runtime}", results[key][metric], command)
+        for metric, label in kind_in(results).labels.items()
+        for key, runtime in RUNTIMES.items()
+        if metric in results[key]
+    ]
+
+
+def _per_class(results: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """`keras`, `lce` -> class name -> recall or IoU; the names are in the order of their labels."""
+    kind = _kind(results)
+    return {
+        key: {n: math.nan if v is None else v for n, v in results[key][kind].items()}
+        for key in RUNTIMES
+    }
+
+
+def _kind(results: dict[str, Any]) -> str:
+    return next(iter(kind_in(results).class_labels))
+
+
+def _command(recipe: Recipe, zoo: Path) -> str:
+    """The `train.py` that has this recipe, by what differs from the one in `zoo`.
+
+    Raises:
+        PublishError: If there is no such recipe, or the difference cannot be said in options.
+    """
+    words = ["python", "train.py", "--model", recipe.name]
+    if not (zoo / f"{recipe.name}.py").is_file():
+        raise PublishError(
+            "command: expected the command that made the run, because there is no "
+            f"{zoo / recipe.name}.py to take it from. Give publish() the command, or work in the "
+            "folder that has the recipe. Received: None"
+        )
+    base = load_recipe(recipe.name, zoo, recipe.dataset)
+    changes = dict(_changes(base, recipe))
+    if override(base, changes.items()) != recipe:
+        raise PublishError(
+            f"command: expected the command that made the run, because {zoo / recipe.name}.py has "
+            "other phases by now. Give publish() the command. Received: None"
+        )
+    if recipe.dataset != load_recipe(recipe.name, zoo).dataset:
+        words += ["--dataset", recipe.dataset]
+    changes.pop("dataset", None)
+    words += [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+    return shlex.join(words)
+
+
+def _changes(base: Recipe, recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """What `override` needs to make `recipe` of `base`, as far as options can say it."""
+    pairs: list[tuple[str, Any, Any]] = [("", base, recipe), ("", base.model, recipe.model)]
+    pairs += [
+        (f"{old.name}.", old, new)
+        for old, new in zip(base.phases, recipe.phases, strict=False)
+        if old.name == new.name
+    ]
+    for prefix, old, new in pairs:
+        for field in dataclasses.fields(new):
+            value = getattr(new, field.name)
+            chosen = field.name not in ("name", "model", "phases") and not (
+                prefix and field.name == "binary"
+            )
+            if chosen and value != getattr(old, field.name):
+                yield f"{prefix}{field.name}", str(value)
+
+
+def _card(entry: Entry, run: _Run, command: str) -> str:
+    per_class = _per_class(run.results)
+    known = {name: value for name, value in per_class["keras"].items() if math.isfinite(value)}
+    return _TEMPLATES.get_template("card.md.jinja").render(
+        entry=entry,
+        config=entry.metadata.config,
+        recipe=run.recipe,
+        results=run.results,
+        phases=[phase for phase in run.recipe.phases if phase.epochs],
+        data=_data(run.recipe),
+        command=command,
+        figures={
+            label: key
+            for key, label in kind_in(run.results).labels.items()
+            if key in run.results["keras"]
+        },
+        kind=kind_in(run.results).class_labels[_kind(run.results)],
+        per_class=per_class,
+        weakest=min(known, key=known.__getitem__),
+        warning=disagreement(run.results),
+        by_name=entry.model in list_models(),
+        stem=card_stem(entry),
+        pictures=PICTURES,
+    )
+
+
+def _data(recipe: Recipe) -> str:
+    """What the dataset says of itself; that of a folder is the publisher's to say."""
+    if recipe.dataset.startswith("folder:"):
+        return "Images in a folder of whoever published these weights."
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = open_dataset(recipe.dataset, folder)
+    if not isinstance(dataset, RecordDataset):
+        return "Not described: whoever published these weights knows."
+    info = dataset.builder.info
+    return " ".join(f"{info.description} {info.homepage}".split())

@@ -1,0 +1,132 @@
+"""State dicts from files: NumPy's `.npz`, and what `torch.save` wrote."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from larq_groupnet.errors import MissingFileError, MissingPackageError, WeightsError
+from larq_groupnet.weights.container import MAX_FILE
+
+State = Mapping[str, NDArray]
+"""Key -> array, in PyTorch's layout."""
+
+_EXPANSION = 100
+"""Times that an archive may grow: weights hardly shrink, and a bomb must not fill the memory."""
+
+
+class CheckpointError(WeightsError):
+    """A file that holds no Group-Net of the authors. Says every key that does not fit."""
+
+
+def read_state(path: Path) -> State:
+    """The state dict in a file, by key without the prefixes `param/` and `module.`.
+
+    Args:
+        path: As for `import_checkpoint`.
+
+    Returns:
+        Key -> array, in PyTorch's layout; kernels that count hundredths are divided.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If the file needs PyTorch, which is not installed.
+        CheckpointError: If the file holds no state dict.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"path: expected a checkpoint. Received: {path} (no such file)")
+    state = _read_npz(path) if path.suffix == ".npz" else _read_torch(path)
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def _read_npz(path: Path) -> State:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > min(MAX_FILE, _EXPANSION * path.stat().st_size):
+            raise ValueError(f"it would unpack to {size} bytes")
+        # np.load would leave open a file that is no archive.
+        with path.open("rb") as stream, np.load(stream) as file:
+            prefix = "param/" if any(key.startswith("param/") for key in file) else ""
+            arrays = {key.removeprefix(prefix): file[key] for key in file if key.startswith(prefix)}
+        return {
+            key: value.astype("float32") / np.float32(100 if value.dtype == np.int8 else 1)
+            for key, value in arrays.items()
+        }
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"path: expected a .npz of numbers. Received: {path}: {error}"
+        ) from error
+
+
+def _read_torch(path: Path) -> State:
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingPackageError(
+            f"Reading {path} needs PyTorch: pip install larq-groupnet[torch] (or save the state "
+            "dict as .npz)."
+        ) from error
+    try:
+        # weights_only: a checkpoint is a pickle, and must not run code of its own.
+        with _numpy_allowed(torch):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        pickle.UnpicklingError,
+        AttributeError,
+        EOFError,
+        ImportError,
+        LookupError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        # PyTorch advises over many lines; the reason is the first with something to say.
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = next((line for line in lines if "Unsupported" in line), " ".join(lines[:1]))
+        raise CheckpointError(
+            "path: expected what torch.save wrote, tensors and plain values alone (it is read with "
+            f"weights_only=True). Received: {path}: {reason[:300]}. Save its state_dict alone"
+        ) from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"path: expected a state dict, or one under 'state_dict'. Received: {path} with a "
+            f"{type(content).__name__}"
+        )
+    state = {}
+    for key, value in content.items():
+        if torch.is_tensor(value):
+            value = value.detach().float().numpy()
+        if not isinstance(value, np.ndarray | np.generic | int | float):
+            raise CheckpointError(
+                f"path: expected a state dict of tensors, or one under 'state_dict'. "
+                f"Received: {path} with a {type(value).__name__} at {key!r}"
+            )
+        state[str(key)] = np.asarray(value, "float32")
+    return state
+
+
+def _numpy_allowed(torch: Any) -> contextlib.AbstractContextManager[None]:
+    """Lets NumPy's numbers through `weights_only`: training loops keep their best score as one.
+
+    They are plain data, made by one function of NumPy that older versions keep in another module.
+    """
+    if not hasattr(getattr(torch, "serialization", None), "safe_globals"):  # Before PyTorch 2.5.
+        return contextlib.nullcontext()
+    scalar = np.float64(0).__reduce__()[0]
+    types = {type(np.dtype(kind)) for kind in np.sctypeDict.values()}
+    places = [(scalar, f"{module}.multiarray.scalar") for module in ("numpy.core", "numpy._core")]
+    context: contextlib.AbstractContextManager[None] = torch.serialization.safe_globals(
+        [*places, np.dtype, *types]
+    )
+    return context

@@ -1,0 +1,103 @@
+"""What is known of the weights in a file: from the file itself, or from the files beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from larq_groupnet.errors import MissingFileError
+from larq_groupnet.network.config import GroupNetConfig
+from larq_groupnet.weights import keras_files, packed
+from larq_groupnet.weights.container import BROKEN, FormatError
+from larq_groupnet.weights.metadata import NOT_STATED, Metadata
+
+_LAST = "-last"
+"""Behind the name of a phase, in the name of the file with the weights of its last epoch."""
+
+
+def metadata_of(path: str | Path) -> Metadata | None:
+    """What is known of the weights in a file.
+
+    A release file says it. A file of Keras' has it inside, or in the `NAME.json` beside it, which
+    `import-checkpoint` writes, or in the `recipe.json` and `run.json` of its run.
+
+    Args:
+        path: A weights file.
+
+    Returns:
+        The description; `None` if nothing is known.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        FormatError: If the file, or one beside it, cannot be read.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise MissingFileError(f"weights: expected a file. Received: {path} (no such file)")
+    if path.suffix == ".safetensors":
+        return packed.read_metadata(path)
+    inside = keras_files.read_description(path)
+    own = path.with_name(f"{_stem(path)}.json")
+    recipe = path.with_name("recipe.json")
+    try:
+        if inside is not None:
+            return Metadata.from_dict(inside)
+        if own.is_file():
+            return _of_import(_read(own))
+        if recipe.is_file():
+            beside = [path.with_name(name) for name in ("run.json", "results.json")]
+            run, results = (_read(file) if file.is_file() else {} for file in beside)
+            return _of_run(_stem(path), _read(recipe), run, results)
+    except BROKEN as error:
+        raise FormatError(
+            f"weights: expected a description that larq_groupnet has written in {path} or beside "
+            f"it. Received: {' '.join(str(error).split())[:200]}"
+        ) from error
+    return None
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(path.suffix).removesuffix(".weights")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    size = path.stat().st_size
+    if size > keras_files.MAX_DESCRIPTION:
+        raise ValueError(f"{path.name} has {size} bytes, more than {keras_files.MAX_DESCRIPTION}")
+    values = json.loads(path.read_text())
+    if not isinstance(values, dict):
+        raise ValueError(f"{path.name} has no names and values")
+    return values
+
+
+def _of_import(values: Mapping[str, Any]) -> Metadata:
+    if "dataset" in values:
+        return Metadata.from_dict({k: v for k, v in values.items() if k != "origin"})
+    # Before 2.0 an import said its configuration and licence alone.
+    config = GroupNetConfig.from_dict(values["config"])
+    return Metadata(config, "", (), {}, (), values["licence"])
+
+
+def _of_run(
+    stem: str, recipe: Mapping[str, Any], run: Mapping[str, Any], results: Mapping[str, Any]
+) -> Metadata:
+    config = GroupNetConfig.from_dict(recipe["model"])
+    phases = {phase["name"]: phase for phase in recipe["phases"]}
+    phase = phases.get(stem.removesuffix(_LAST))
+    if phase is not None:
+        config = config.replace(binary=phase["binary"])
+    found = results.get("keras", {})  # Of runs before 2.0, which had no run.json.
+    classes = tuple(run.get("classes") or found.get("iou", found.get("recall", ())))
+    height, width, _ = config.input_shape
+    reading = {
+        "size": [height, width],
+        "normalisation": recipe.get("normalisation"),
+        "central_crop": recipe.get("central_crop"),
+        "scales": recipe.get("eval_scales"),
+        "flip": recipe.get("eval_flip"),
+    }
+    reading = {name: value for name, value in reading.items() if value is not None}
+    known = len(classes) == config.num_classes
+    return Metadata(config, recipe["dataset"], classes if known else (), reading, (), NOT_STATED)

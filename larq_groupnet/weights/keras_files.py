@@ -1,0 +1,157 @@
+"""Weights files that Keras writes: HDF5 by layer name, HDF5 by layer order, and `.keras`.
+
+`save_weights("x.h5")` and `save("x.h5")` write the first, `save_weights("x.weights.h5")` the
+second, and `save("x.keras")` an archive with the second inside. All become the same mapping from
+the name of a weight to an HDF5 dataset, so that shapes are known before any value is read.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from larq_groupnet.errors import MissingFileError, WeightsError
+from larq_groupnet.weights.by_name import assign
+from larq_groupnet.weights.container import BROKEN, MAX_FILE, FormatError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_DESCRIPTION = "larq_groupnet"
+"""Dataset of an HDF5 file, beside Keras' groups, with the description of the weights as JSON."""
+
+MAX_DESCRIPTION = 2**25
+"""Bytes of a description: fifty times that of a run with 1000 classes."""
+
+_IN_ARCHIVE = "model.weights.h5"
+
+_EXPANSION = 100
+"""Times that an archive may grow: weights hardly shrink, and a bomb must not fill the disk."""
+
+
+def load(model: tf.keras.Model, path: Path, other_head: bool) -> list[str]:
+    """Loads a file of Keras' into a model; the model is untouched if that fails.
+
+    Args:
+        model: A model that `larq_groupnet.build` gave.
+        path: A file of one of the three kinds.
+        other_head: Leave out weights of the head that do not fit.
+
+    Returns:
+        A text for each weight that was left out.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        FormatError: If it is none of the three kinds, or damaged.
+        MismatchError: If it holds the weights of another network.
+    """
+    with _opened(path) as file:
+        stored = _by_order(model, file) if "layers" in file else _by_name(file)
+        shapes = {name: tuple(item.shape) for name, item in stored.items()}
+        return assign(model, shapes, lambda name: stored[name][()], str(path), other_head)
+
+
+def describe(path: Path, description: Mapping[str, Any]) -> None:
+    """Writes a description into an HDF5 file of weights; Keras loads it as before."""
+    with h5py.File(path, "a") as file:
+        file.pop(_DESCRIPTION, None)
+        # Bytes, not a text: HDF5 keeps texts in a heap, and hangs when that is damaged.
+        content = json.dumps(description, allow_nan=False).encode()
+        file[_DESCRIPTION] = np.frombuffer(content, np.uint8)
+
+
+def read_description(path: Path) -> dict[str, Any] | None:
+    """The description in a file, or `None` where it has none.
+
+    Raises:
+        FormatError: If the file is damaged.
+    """
+    if not h5py.is_hdf5(path):
+        return None
+    with _opened(path) as file:
+        if _DESCRIPTION not in file:
+            return None
+        stored = file[_DESCRIPTION]
+        if stored.dtype != np.uint8 or stored.size > MAX_DESCRIPTION:
+            raise ValueError(f"a description of {stored.size} values of type {stored.dtype}")
+        values: dict[str, Any] = json.loads(stored[()].tobytes())
+        return values
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """The HDF5 file of a path; all that a damaged one raises becomes a `FormatError`."""
+    if not path.is_file():
+        raise MissingFileError(f"weights: expected a file. Received: {path} (no such file)")
+    try:
+        with contextlib.ExitStack() as stack:
+            if zipfile.is_zipfile(path):
+                path = _extracted(path, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+            with h5py.File(path) as file:
+                yield file
+    except WeightsError:
+        raise
+    except (*BROKEN, OSError, RuntimeError, zipfile.BadZipFile) as error:
+        raise FormatError(
+            "weights: expected a whole .h5, .weights.h5 or .keras file of Keras. "
+            f"Received: {path}: {' '.join(str(error).split())[:200]}"
+        ) from error
+
+
+def _extracted(path: Path, folder: Path) -> Path:
+    """The HDF5 file of a `.keras` archive, unless it would grow out of all proportion."""
+    with zipfile.ZipFile(path) as archive:
+        size = archive.getinfo(_IN_ARCHIVE).file_size
+        if size > min(MAX_FILE, _EXPANSION * path.stat().st_size):
+            raise ValueError(f"its weights would unpack to {size} bytes")
+        return Path(archive.extract(_IN_ARCHIVE, folder))
+
+
+def _by_name(file: h5py.File) -> dict[str, h5py.Dataset]:
+    """Datasets of the format that has a group for each layer, `LAYER/LAYER/kernel:0`."""
+    stored: dict[str, h5py.Dataset] = {}
+
+    def note(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        if isinstance(item, h5py.Dataset) and name != _DESCRIPTION:
+            stored[name.partition("/")[2]] = item
+
+    weights = file.get("model_weights", file)
+    weights.visititems(note)
+    return stored
+
+
+def _by_order(model: tf.keras.Model, file: h5py.File) -> dict[str, h5py.Dataset]:
+    """Datasets of the format that counts the layers of each class, `layers/conv2d_3/vars/0`."""
+    groups = {}
+    for name, group in file["layers"].items():
+        variables = group.get("vars", {})
+        groups[name] = [variables[index] for index in sorted(variables, key=int)]
+    stored: dict[str, h5py.Dataset] = {}
+    seen: collections.Counter[str] = collections.Counter()
+    for layer in model.layers:
+        kind = _snake_case(type(layer).__name__)
+        key = f"{kind}_{seen[kind]}" if seen[kind] else kind
+        seen[kind] += 1
+        found = groups.pop(key, [])
+        stored.update({weight.name: item for weight, item in zip(layer.weights, found)})  # noqa: B905
+        stored.update({f"{key}/{i}": item for i, item in enumerate(found[len(layer.weights) :])})
+    left_over = {
+        f"{key}/{i}": item for key, group in groups.items() for i, item in enumerate(group)
+    }
+    return stored | left_over
+
+
+def _snake_case(name: str) -> str:
+    """As Keras names the groups of a class."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()

@@ -1,0 +1,104 @@
+/* A network on TensorFlow Lite's C interface, with this engine.
+ *
+ *   predict MODEL.tflite INPUT.bin [EXPECTED.bin]
+ *
+ * INPUT.bin holds samples as raw float32, as larq_groupnet.deploy.verify writes them. Prints the
+ * class of each; with EXPECTED.bin, ends with status 1 if one has another class there.
+ *
+ *   cc predict.c -I ../src -llarq_groupnet_runtime -ltensorflow-lite -o predict
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "larq_groupnet_runtime.h"
+#include "tensorflow/lite/c/c_api.h"
+
+static void fail(const char* message, const char* subject) {
+  fprintf(stderr, "predict: %s%s\n", message, subject);
+  exit(2);
+}
+
+static void report(const char* message) { fprintf(stderr, "predict: %s\n", message); }
+
+/* The floats of a file; the caller frees them. */
+static float* read_floats(const char* path, size_t* count) {
+  FILE* file = fopen(path, "rb");
+  if (!file) fail("cannot read ", path);
+  if (fseek(file, 0, SEEK_END)) fail("cannot seek in ", path);
+  long size = ftell(file);
+  rewind(file);
+  *count = size > 0 ? (size_t)size / sizeof(float) : 0;
+  float* values = malloc(*count * sizeof(float) + 1);
+  if (!values || fread(values, sizeof(float), *count, file) != *count) fail("cannot read ", path);
+  fclose(file);
+  return values;
+}
+
+static size_t largest(const float* values, size_t count) {
+  size_t best = 0;
+  for (size_t i = 1; i < count; i++) {
+    if (values[i] > values[best]) best = i;
+  }
+  return best;
+}
+
+int main(int argc, char** argv) {
+  if (argc < 3) fail("expected MODEL.tflite INPUT.bin [EXPECTED.bin]", "");
+  TfLiteModel* model = TfLiteModelCreateFromFile(argv[1]);
+  if (!model) fail("cannot read ", argv[1]);
+
+  const char* keys[] = {"num_threads"};
+  const char* values[] = {"2"};
+  TfLiteDelegate* engine = tflite_plugin_create_delegate(keys, values, 1, report);
+  if (!engine) return 2;
+  TfLiteInterpreterOptions* options = TfLiteInterpreterOptionsCreate();
+  TfLiteInterpreterOptionsSetNumThreads(options, 2); /* Of the operations that stay there. */
+  TfLiteInterpreterOptionsAddDelegate(options, engine);
+  TfLiteInterpreter* interpreter = TfLiteInterpreterCreate(model, options);
+  if (!interpreter || TfLiteInterpreterAllocateTensors(interpreter) != kTfLiteOk) {
+    fail("the interpreter does not load ", argv[1]);
+  }
+
+  TfLiteTensor* in = TfLiteInterpreterGetInputTensor(interpreter, 0);
+  const TfLiteTensor* out = TfLiteInterpreterGetOutputTensor(interpreter, 0);
+  if (TfLiteTensorType(in) != kTfLiteFloat32 || TfLiteTensorType(out) != kTfLiteFloat32) {
+    fail("expected floats in and out of ", argv[1]);
+  }
+  size_t in_size = TfLiteTensorByteSize(in) / sizeof(float);
+  size_t out_size = TfLiteTensorByteSize(out) / sizeof(float);
+  size_t classes = (size_t)TfLiteTensorDim(out, TfLiteTensorNumDims(out) - 1);
+
+  size_t count, expected_count = 0, wrong = 0;
+  float* samples = read_floats(argv[2], &count);
+  float* expected = argc > 3 ? read_floats(argv[3], &expected_count) : NULL;
+  if (!count || count % in_size || (expected && expected_count != count / in_size * out_size)) {
+    fail("expected samples of this file in ", argv[2]);
+  }
+  float* result = malloc(out_size * sizeof(float));
+  if (!result) fail("expected more memory", "");
+  for (size_t sample = 0; sample < count / in_size; sample++) {
+    if (TfLiteTensorCopyFromBuffer(in, samples + sample * in_size, in_size * sizeof(float)) ||
+        TfLiteInterpreterInvoke(interpreter) ||
+        TfLiteTensorCopyToBuffer(out, result, out_size * sizeof(float))) {
+      fail("the interpreter does not run ", argv[1]);
+    }
+    for (size_t i = 0; i < out_size; i += classes) {
+      size_t found = largest(result + i, classes);
+      if (expected) wrong += found != largest(expected + sample * out_size + i, classes);
+      if (out_size == classes) printf("sample %zu: class %zu\n", sample, found);
+    }
+  }
+  if (expected) {
+    printf("%zu of %zu positions have another class\n", wrong, expected_count / classes);
+  }
+
+  free(result);
+  free(expected);
+  free(samples);
+  TfLiteInterpreterDelete(interpreter); /* Before its delegate. */
+  TfLiteInterpreterOptionsDelete(options);
+  TfLiteModelDelete(model);
+  tflite_plugin_destroy_delegate(engine);
+  return wrong > 0;
+}

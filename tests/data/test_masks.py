@@ -1,0 +1,233 @@
+"""What the values in masks mean: greys, colours, void, soft edges, odd depths."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from larq_groupnet.data import DatasetError, DatasetWarning
+from larq_groupnet.data.arrays import from_arrays
+from larq_groupnet.data.folders import open_folder
+from larq_groupnet.data.labels import read_labels
+from larq_groupnet.data.layouts import FolderError
+from larq_groupnet.data.opening import open_dataset, parse_name, prepare
+from larq_groupnet.data.pipeline import Pipeline
+
+
+def masked(root, labels, count=4, colour=None):
+    """A folder of images whose masks hold labels, or colours of labels."""
+    for part in ("images", "masks"):
+        (root / part).mkdir(parents=True, exist_ok=True)
+    labels = np.asarray(labels, np.uint8)
+    for number in range(count):
+        Image.new("RGB", labels.shape[1::-1]).save(root / "images" / f"{number}.png")
+        Image.fromarray(labels).save(root / "masks" / f"{number}.png")
+    return root
+
+
+def classes_of(dataset):
+    """The class map of the first example, as the pipeline gives it."""
+    size = next(iter(Pipeline(dataset, (8, 8), 1).full_images("train")))[1].shape
+    return next(iter(Pipeline(dataset, tuple(size), 1).eval_batches("train")))[1][0].numpy()
+
+
+def halves(low, high, size=(6, 8)):
+    labels = np.full(size, low)
+    labels[:, 4:] = high
+    return labels
+
+
+def test_drawn_greys_are_refused_with_the_remedy_and_mapped_by_it(tmp_path):
+    root = masked(tmp_path / "set", halves(0, 128))
+    with pytest.raises(FolderError, match=r"2 values between 0 and 128 .*\?mapping=levels"):
+        open_dataset(f"folder:{root}", tmp_path)
+    dataset = open_dataset(f"folder:{root}?mapping=levels", tmp_path)
+    assert dataset.classes == ("level_0", "level_128")
+    np.testing.assert_array_equal(classes_of(dataset), halves(0, 1))
+    (root / "classes.txt").write_text("ground\npart\n")
+    assert open_dataset(f"folder:{root}?mapping=levels", tmp_path).classes == ("ground", "part")
+
+
+def test_black_and_white_masks_are_two_classes_when_white_is_not_void(tmp_path):
+    root = masked(tmp_path / "set", halves(0, 255))
+    with pytest.raises(FolderError, match=r"void=none&mapping=levels"):
+        open_folder(root, tmp_path)
+    dataset = open_dataset(f"folder:{root}?void=none&mapping=levels", tmp_path)
+    assert dataset.classes == ("level_0", "level_255")
+    np.testing.assert_array_equal(classes_of(dataset), halves(0, 1))
+
+
+def test_soft_edges_are_refused_with_the_remedy_and_void_by_it(tmp_path):
+    soft = np.tile(np.arange(0, 256, 2), (4, 1))
+    root = masked(tmp_path / "set", soft)
+    with pytest.raises(FolderError, match=r"128 values between 0 and 254 .*If edges are soft"):
+        open_folder(root, tmp_path)
+    (root / "map.txt").write_text("0 ground\n254: part  # the pencil\n* void\n")
+    dataset = open_dataset(f"folder:{root}?mapping=map.txt", tmp_path)
+    assert dataset.classes == ("ground", "part")
+    expected = np.where(soft == 0, 0, np.where(soft == 254, 1, 255))
+    np.testing.assert_array_equal(classes_of(dataset), expected)
+
+
+def test_a_class_that_no_mask_holds_is_said(tmp_path):
+    root = masked(tmp_path / "set", halves(0, 2))
+    with pytest.warns(DatasetWarning, match="no mask holds class_1"):
+        assert len(open_folder(root, tmp_path).classes) == 3
+
+
+def test_void_may_be_another_label(tmp_path):
+    root = masked(tmp_path / "set", halves(1, 11))
+    names = [f"name{n}" for n in range(11)]
+    (root / "classes.txt").write_text("\n".join(names))
+    with pytest.raises(
+        FolderError, match=r"4 bad files.*label 11 is no class.*folder:PATH\?void=11"
+    ):
+        open_folder(root, tmp_path)
+    dataset = open_dataset(f"folder:{root}?void=11", tmp_path)
+    assert dataset.classes == tuple(names)
+    np.testing.assert_array_equal(classes_of(dataset), halves(1, 255))
+
+
+def test_void_may_come_first(tmp_path):
+    labels = halves(0, 1)
+    labels[0] = 2
+    root = masked(tmp_path / "set", labels)
+    (root / "classes.txt").write_text("a\nb\n")
+    expected = halves(255, 0)
+    expected[0] = 1
+    np.testing.assert_array_equal(classes_of(open_folder(root, tmp_path, void="0")), expected)
+
+
+COLOURS = {(128, 0, 0): "roof", (0, 64, 128): "wall", (10, 10, 10): "roof", (0, 0, 0): "void"}
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "RGBA"])
+def test_colours_are_classes_by_a_file(tmp_path, mode):
+    pixels = np.array([[*COLOURS, (9, 9, 9)]], np.uint8)
+    root = masked(tmp_path / "set", np.zeros((1, 5)))
+    for file in (root / "masks").iterdir():
+        image = Image.fromarray(pixels)
+        (image.quantize(8) if mode == "P" else image.convert(mode)).save(file)
+    lines = "\n".join(f"{r} {g} {b}\t{name}" for (r, g, b), name in COLOURS.items())
+    (root / "label_colors.txt").write_text(lines)
+    with pytest.raises(FolderError, match="colour is no class"):
+        prepare(f"folder:{root}?mapping=label_colors.txt", tmp_path)
+    (root / "label_colors.txt").write_text(lines + "\n* void")
+    dataset = open_dataset(f"folder:{root}?mapping=label_colors.txt", tmp_path)
+    assert dataset.classes == ("roof", "wall")
+    np.testing.assert_array_equal(classes_of(dataset), [[0, 1, 0, 255, 255]])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0 a\n0 b\n", "Received: '0 b' in line 2"),
+        ("0 a\n300 b\n", "Received: '300 b' in line 2"),
+        ("0 a\nb\n", "Received: 'b' in line 2"),
+        ("0 a\n1 a\n", r"2 to 255 classes.*Received: \['a'\]"),
+        ("0 a\n1 2 3 b\n", "either grey values or colours"),
+    ],
+)
+def test_a_wrong_mapping_is_named(tmp_path, text, message):
+    (tmp_path / "map.txt").write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        open_folder(
+            masked(tmp_path / "set", halves(0, 1)), tmp_path, mapping=str(tmp_path / "map.txt")
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("folder:{}?vod=1", r"one of void, mapping.*Received: vod.*Did you mean 'void'"),
+        ("folder:{}?void=x", "values of 0 to 255.*Received: void=x"),
+        ("folder:{}?mapping=none.txt", r"expected a file.*Received: none\.txt"),
+        ("digits?void=1", "no options with digits"),
+        ("folder:{}?void", "expected OPTION=VALUE"),
+    ],
+)
+def test_a_wrong_option_is_named(tmp_path, name, message):
+    root = masked(tmp_path / "set", halves(0, 1))
+    with pytest.raises(DatasetError, match=message):
+        open_dataset(name.format(root), tmp_path)
+
+
+def test_a_question_mark_in_the_name_of_a_folder_is_no_option(tmp_path):
+    root = masked(tmp_path / "why?void=1", halves(0, 1))
+    assert parse_name(f"folder:{root}") == ("folder", str(root), {})
+    assert open_dataset(f"folder:{root}", tmp_path).classes == ("class_0", "class_1")
+    assert parse_name("folder:~/x?void=11&mapping=a b") == (
+        "folder",
+        "~/x",
+        {"void": "11", "mapping": "a b"},
+    )
+
+
+def grey_png(labels, depth):
+    """A grey PNG of 1, 2 or 4 bits, which Pillow does not write."""
+    rows = np.asarray(labels, np.uint8)
+    bits = np.unpackbits(rows[..., None], -1)[..., 8 - depth :].reshape(len(rows), -1)
+    data = b"".join(b"\0" + np.packbits(row).tobytes() for row in bits)
+    header = struct.pack(">IIBBBBB", rows.shape[1], len(rows), depth, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
+    packed = [
+        struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_levels_of_few_bits_are_not_scaled(tmp_path, depth):
+    labels = np.random.RandomState(0).randint(0, 2**depth, (6, 8))
+    root = masked(tmp_path / "set", labels)
+    for file in (root / "masks").iterdir():
+        file.write_bytes(grey_png(labels, depth))
+        np.testing.assert_array_equal(read_labels(file)[..., 0], labels)
+    np.testing.assert_array_equal(classes_of(open_folder(root, tmp_path)), labels)
+
+
+@pytest.mark.parametrize("kind", ["two colours", "16 bits", "bmp", "tif"])
+def test_other_files_of_labels_are_read(tmp_path, kind):
+    labels = np.random.RandomState(0).randint(0, 2, (6, 8))
+    root = masked(tmp_path / "set", labels)
+    for file in list((root / "masks").iterdir()):
+        if kind == "two colours":
+            Image.fromarray(labels.astype(bool)).save(file)
+        elif kind == "16 bits":
+            Image.fromarray(labels.astype(np.uint16)).save(file)
+        else:
+            file.unlink()
+            Image.fromarray(labels.astype("u1")).save(file.with_suffix(f".{kind}"))
+    np.testing.assert_array_equal(classes_of(open_folder(root, tmp_path)), labels)
+
+
+def test_masks_of_jpeg_and_turned_photos_are_refused_with_the_reason(tmp_path):
+    root = masked(tmp_path / "set", halves(0, 1))
+    exif = Image.Exif()
+    exif[0x112] = 6
+    for number in range(4):
+        Image.new("RGB", (8, 6)).save(root / "images" / f"{number}.png", exif=exif)
+    with pytest.raises(FolderError, match="EXIF turns the photo, and the mask fits"):
+        open_folder(root, tmp_path)
+    file = io.BytesIO()
+    Image.new("L", (8, 6)).save(file, "JPEG")
+    for path in (root / "masks").iterdir():
+        path.write_bytes(file.getvalue())
+    with pytest.raises(FolderError, match="not a JPEG"):
+        open_folder(root, tmp_path)
+
+
+def test_a_loop_of_ones_own_learns_from_masks_with_void():
+    masks = np.zeros((8, 8, 8), "u1")
+    masks[:, :4] = 1
+    masks[:, 0] = 255
+    arrays = from_arrays("void", (np.repeat(masks[..., None], 3, -1), masks))
+    model = tf.keras.Sequential([tf.keras.layers.Conv2D(2, 1, input_shape=(8, 8, 3))])
+    loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255)
+    model.compile("sgd", loss)
+    history = model.fit(Pipeline(arrays, (8, 8), 2).train_batches(2), steps_per_epoch=2, verbose=0)
+    assert np.isfinite(history.history["loss"][0])

@@ -1,0 +1,103 @@
+"""Random networks: no false alarm, and every fault that is built in is found.
+
+`FUZZ_NETWORKS=1000 pytest tests/deploy/test_verify_fuzz.py` goes further than every run does.
+"""
+
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from random_networks import random_config
+
+from larq_groupnet.deploy import VerificationError, fold, verify
+from larq_groupnet.deploy.export import to_tflite
+from larq_groupnet.network.build import build
+from larq_groupnet.network.layers import SoftGate
+
+NETWORKS = int(os.environ.get("FUZZ_NETWORKS", 3))
+
+
+def images_for(model, rng, count=3):
+    return rng.randn(count, *model.input_shape[1:]).astype("f4")
+
+
+def train(model, rng, steps):
+    """A few steps on noise, so that statistics, gates and scales are no longer round numbers."""
+    optimizer = tf.keras.optimizers.legacy.Adam(1e-2)
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            output = model(images_for(model, rng, 4), training=True)
+            target = rng.standard_normal(output.shape).astype("f4")
+            loss = tf.reduce_mean(tf.square(output - target))
+        gradients = tape.gradient(loss, model.trainable_weights)
+        optimizer.apply_gradients(
+            (g, w) for g, w in zip(gradients, model.trainable_weights, strict=True) if g is not None
+        )
+
+
+def binary_layers(model):
+    return [x for x in model.layers if getattr(x, "kernel_quantizer", None) is not None]
+
+
+def flipped_kernel(model, rng):
+    """One output channel of one binary kernel has the opposite signs."""
+    layer = binary_layers(model)[rng.randint(len(binary_layers(model)))]
+    kernel = layer.kernel.numpy()
+    kernel[..., rng.randint(kernel.shape[-1])] *= -1
+    layer.kernel.assign(kernel)
+
+
+def shifted_stem(model, rng):
+    """The first normalisation adds half a standard deviation."""
+    norm = model.get_layer("stem_bn")
+    norm.beta.assign_add(0.5 * tf.ones_like(norm.beta))
+
+
+def scaled_output(model, rng):
+    """Every weight of the last layer that has any is 1.1 times as large."""
+    layer = [x for x in model.layers if x.weights and "_base" not in x.name][-1]
+    layer.set_weights([1.1 * value for value in layer.get_weights()])
+
+
+def opened_gate(model, rng):
+    """A gate lets through another share."""
+    gates = [layer for layer in model.layers if isinstance(layer, SoftGate)]
+    gates[0].set_weights([value + 3.0 for value in gates[0].get_weights()])
+
+
+FAULTS = (flipped_kernel, shifted_stem, scaled_output, opened_gate)
+
+
+def has(fault, model):
+    if fault is flipped_kernel:
+        return bool(binary_layers(model))
+    if fault is opened_gate:
+        return any(isinstance(layer, SoftGate) for layer in model.layers)
+    return True
+
+
+def with_fault(model, fault, rng):
+    twin = tf.keras.models.clone_model(model)
+    twin.set_weights(model.get_weights())
+    fault(twin, rng)
+    return twin
+
+
+@pytest.mark.parametrize("seed", range(NETWORKS))
+def test_random_network_is_verified_and_its_faults_are_found(seed):
+    rng = np.random.RandomState(seed)
+    tf.keras.utils.set_random_seed(seed)
+    config = random_config(rng)
+    model = build(config)
+    train(model, rng, steps=seed % 3)
+    content = to_tflite(fold(model))
+    images = images_for(model, rng)
+    assert verify(model, content, images).verdict in ("equal", "rounding"), config
+    faults = [fault for fault in FAULTS if has(fault, model)]
+    for fault in faults:
+        twin = with_fault(model, fault, rng)
+        if np.allclose(twin(images), model(images), rtol=1e-2, atol=1e-3):
+            continue  # Hidden: behind a dead ReLU or a saturated softmax it changes nothing.
+        with pytest.raises(VerificationError):
+            verify(twin, content, images)

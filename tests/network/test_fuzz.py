@@ -1,0 +1,117 @@
+"""Random configurations: what is counted is what is built, and no name is there twice.
+
+`LARQ_GROUPNET_FUZZ=200` tries 200 of them, `LARQ_GROUPNET_FUZZ_SEED` others.
+"""
+
+import os
+import random
+import subprocess
+import sys
+
+import larq as lq
+import pytest
+import tensorflow as tf
+
+from larq_groupnet import ConfigError, GroupNetConfig
+from larq_groupnet.network import names
+from larq_groupnet.network.build import build
+from larq_groupnet.network.complexity import complexity
+from larq_groupnet.network.kinds import DECOMPOSITIONS, HEADS, LAYOUTS
+
+COUNT = int(os.environ.get("LARQ_GROUPNET_FUZZ", "16"))
+SEED = int(os.environ.get("LARQ_GROUPNET_FUZZ_SEED", "0"))
+
+MOST_CALLS = 6000
+
+SPACE = {
+    "layout": ["resnet18", "resnet34", "resnet50"],
+    "stage_blocks": [(1, 1, 1, 1), (1, 1, 1, 1), (2, 1, 1, 1), (1, 1, 2, 1)],
+    "input_shape": [(32, 32, 3), (32, 64, 1)],
+    "num_classes": [2, 7],
+    "head": [*HEADS, None],
+    "output": [None, None, "logits", "probabilities"],
+    "num_bases": [1, 1, 2, 3, (1, 2, 3, 2), (3, 1, 2, 2)],
+    "width": [0.0625, 0.03125],
+    "decomposition": [*DECOMPOSITIONS, "gated"],
+    "blocks_per_group": [1, 1, 2, 4],
+    "gate": ["block", "base"],
+    "aggregation": ["scales", "mean"],
+    "first_base_sums": [False, True],
+    "shortcut": ["conv", "block"],
+    "projection": ["binary", "binary", "real"],
+    "relu": [True, True, False],
+    "stem_stride": [1, 2, 4],
+    "stem_bias": [False, True],
+    "stem_pool": ["before_norm", "after_norm"],
+    "output_stride": [4, 8, 16, 32],
+    "atrous_rates": [None, None, "bpac", "equal", (1, 1, "1-3", 2)],
+    "padding": ["same", "torch", "zero"],
+    "binary": [True, True, False, "activations"],
+    "input_quantizer": ["ste_sign", "approx_sign", "dorefa_quantizer"],
+    "kernel_quantizer": ["ste_sign", "ste_tern", "magnitude_aware_sign"],
+    "dropout": [0.1, 0.3],
+}
+
+
+def draw(generator):
+    """A random configuration; most draws describe no network."""
+    while True:
+        options = {name: generator.choice(values) for name, values in SPACE.items()}
+        if options["decomposition"] == "none":
+            options |= {"num_bases": 1, "binary": False, "padding": "same"}
+        try:
+            # As a run's JSON is read: without options that the network has no use for.
+            return GroupNetConfig.from_dict(options)
+        except ConfigError:
+            continue
+
+
+@pytest.mark.parametrize("number", range(COUNT))
+def test_counts_of_a_random_network_are_those_of_larq(number):
+    config = draw(random.Random(f"{SEED}/{number}"))
+    model = build(config)
+    counted = complexity(config)
+    assert counted == complexity(model), config
+    total, profile = counted.total, lq.models.ModelProfile(model)
+    bits = profile.unique_param_bidtwidths
+    assert total.params == {b: profile.weight_count(b) for b in bits}, config
+    assert total.macs == {b: profile.op_count("mac", b) for b in profile.unique_op_precisions}
+    assert total.total_memory == profile.memory / 8
+    weights = [weight.name for weight in model.weights]
+    assert len(weights) == len(set(weights))
+    parts = {names.part(name) for name in weights}
+    assert parts <= {"stem", "stage1", "stage2", "stage3", "stage4", "head"}
+    in_head = {name for name in weights if names.is_of_head(name)}
+    assert {name for name in weights if names.part(name) == "head"} == in_head
+    if config.head is not None:
+        assert model.output_names == [config.gives]
+    tf.keras.backend.clear_session()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_counting_takes_few_calls(layout):
+    """5,500 calls of Python functions took 1.6 ms where 2 ms are allowed (ResNet-50, K=5)."""
+    config, calls = GroupNetConfig(layout=layout), 0
+
+    def note(frame, event, argument):
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(note)
+    try:
+        complexity(config)
+    finally:
+        sys.setprofile(None)
+    assert calls <= MOST_CALLS
+
+
+def test_counting_and_named_configurations_load_no_tensorflow():
+    code = (
+        "import sys, larq_groupnet\n"
+        "for name in larq_groupnet.list_models():\n"
+        "    str(larq_groupnet.complexity(larq_groupnet.get_config(name)))\n"
+        "loaded = {'tensorflow', 'larq', 'keras', 'tf_keras'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(loaded)) or None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,137 @@
+"""Which recipe a command line means, on which dataset, and what is said about it."""
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from larq_groupnet.recipes import RecipeError, load_recipes, override
+from larq_groupnet.recipes.choose import choose
+from larq_groupnet.recipes.load import zoo_folders
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two classes of photos, 20 x 40 pixels."""
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = np.random.RandomState(number).randint(0, 256, (20, 40, 3), "u1")
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+    return f"folder:{tmp_path / 'photos'}"
+
+
+@pytest.mark.parametrize("dataset", ["imagenet2012:5.1.0", "imagenet2012", "imagenet2012/x:1.0.0"])
+def test_a_dataset_with_version_or_config_has_the_recipe_of_its_name(dataset, tmp_path):
+    recipe = choose("groupnet_resnet18", tmp_path, dataset=dataset).recipe
+    assert (recipe.dataset, recipe.model.input_shape) == (dataset, (224, 224, 3))
+    assert recipe.batch_size == 256
+
+
+def test_a_dataset_without_a_recipe_asks_for_the_size(photos, tmp_path):
+    with pytest.raises(RecipeError, match=r"input_size: .*16 x 16.*up to 20 x 40 pixels"):
+        choose("groupnet_resnet18", tmp_path, dataset=photos)
+    choice = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=[("input_size", "16")])
+    assert choice.recipe.model.input_shape == (16, 16, 3)
+    assert choice.recipe.model.num_classes == 2
+    assert "2 classes and images of 16 x 16 pixels" in choice.notes[1]
+
+
+def test_large_images_get_the_stem_for_large_images(photos, tmp_path):
+    def stem(*changes):
+        found = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=changes).recipe.model
+        return found.stem_stride, found.output_stride
+
+    assert stem(("input_size", "224")) == (4, 32)
+    assert stem(("input_shape", "(32, 32, 3)")) == (1, 8)
+    assert stem(("input_size", "224"), ("stem_stride", "2"), ("output_stride", "16")) == (2, 16)
+
+
+def test_a_recipe_is_named_apart_from_its_dataset(photos, tmp_path):
+    recipe = choose("groupnet_resnet18", tmp_path, recipe="imagenet2012", dataset=photos).recipe
+    assert (recipe.dataset, recipe.batch_size) == (photos, 256)
+    assert recipe.model.input_shape == (224, 224, 3)
+    with pytest.raises(RecipeError, match="Did you mean 'imagenet2012'"):
+        choose("groupnet_resnet18", tmp_path, recipe="imagenet")
+
+
+def test_bad_images_are_left_out_where_the_dataset_has_no_recipe(photos, tmp_path):
+    (tmp_path / "photos/cat/bad.png").write_bytes(b"no image")
+    changes = [("input_size", "16"), ("on_bad_image", "skip")]
+    with pytest.warns(UserWarning, match="left out 1 bad file"):
+        recipe = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=changes).recipe
+    assert recipe.on_bad_image == "skip"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ([("epochs", "2,12")], "epochs: expected one value beside --phase binary"),
+        ([("tanh.epochs", "2"), ("tanh.seed", "2")], "unknown key"),
+        ([("tanh.learning_rate", "2")], "phase tanh, which has no epochs"),
+    ],
+)
+def test_options_of_other_phases_are_refused_beside_phase(changes, message, tmp_path):
+    with pytest.raises(RecipeError, match=message):
+        choose("groupnet_resnet18", tmp_path, changes=changes, phase="binary")
+
+
+def test_the_zoo_of_the_working_folder_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_recipes("resnet18").path == ROOT / "zoo/resnet18.py"
+    (tmp_path / "zoo").mkdir()
+    source = (ROOT / "zoo/resnet18.py").read_text()
+    (tmp_path / "zoo/resnet18.py").write_text(source.replace("batch_size=32", "batch_size=31"))
+    choice = choose("resnet18", tmp_path)
+    assert choice.recipe.batch_size == 31
+    assert choice.notes == ("Recipe: zoo/resnet18.py",)
+    assert load_recipes("groupnet_dsp").path.is_relative_to(ROOT)  # Only elsewhere.
+    assert len(zoo_folders()) == 3
+
+
+@pytest.mark.parametrize("source", ["RECIPES = ()", "x = 1", "RECIPES = (1,)", "1 / 0", "import ("])
+def test_a_file_without_recipes_is_one_line(source, tmp_path):
+    (tmp_path / "mine.py").write_text(source)
+    with pytest.raises(RecipeError, match="expected a Python file with RECIPES") as error:
+        load_recipes(str(tmp_path / "mine.py"))
+    assert "\n" not in str(error.value)
+
+
+def test_the_imagenet_recipes_differ_in_the_network_alone():
+    """They are written out in every file, and must not drift apart."""
+    names = ("groupnet_resnet18", "groupnet_resnet34", "groupnet_resnet50", "birealnet18")
+    recipes = [load_recipes(name).find("imagenet2012").to_dict() for name in names]
+    for recipe in recipes:
+        del recipe["name"], recipe["model"]
+        assert recipe == recipes[0]
+    searches = [load_recipes(name).search for name in names[:3]]
+    assert searches[0] == searches[1] == searches[2]
+
+
+def test_a_zoo_file_trains_the_model_of_its_name():
+    """Its networks are written out, and must not drift from those that `get_model` builds."""
+    from larq_groupnet.family import get_config, list_models
+
+    names = [path.stem for path in (ROOT / "zoo").glob("*.py")]
+    assert set(names) <= {*list_models()}
+    for name in names:
+        for recipe in load_recipes(name).recipes:
+            config = recipe.model
+            # birealnet18 pads small maps with ones, as LCE needs it.
+            free = {"num_bases", "width", "atrous_rates", "input_quantizer", "padding"}
+            same = {key: getattr(config, key) for key in ("input_shape", "num_classes")}
+            named = get_config(name, **same)
+            different = {
+                key for key, value in named.to_dict().items() if config.to_dict()[key] != value
+            }
+            assert different <= free, (name, recipe.dataset)
+
+
+def test_a_network_that_would_not_convert_is_refused_before_training(tmp_path):
+    from larq_groupnet.recipes.fitting import check_recipe
+
+    changes = [("width", "0.0625"), ("padding", "zero"), ("epochs", "0,1")]
+    recipe = choose("birealnet18", tmp_path, changes=changes).recipe
+    with pytest.raises(RecipeError, match="zero padding of a map of 2 x 2"):
+        check_recipe(recipe, tmp_path)
+    assert check_recipe(override(recipe, [("padding", "same")]), tmp_path) > 10_000

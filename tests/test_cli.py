@@ -1,0 +1,170 @@
+"""The command line, without a process: which flags it has, what it calls, what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from larq_groupnet import cli, commands
+from larq_groupnet.recipes import load_recipe, override
+
+SMALL = [("width", "0.0625"), ("stage_blocks", "(1,1,1,1)"), ("num_bases", "1")]
+
+OTHER = {
+    "model": "groupnet_resnet34",
+    "dataset": "imagenet2012",
+    "recipe": "imagenet2012",
+    "input_size": "32,32",
+    "set": "width=0.5",
+    "data_dir": "elsewhere",
+    "output_dir": "taken",
+    "start_from": "there",
+    "phase": "binary",
+    "int8_epochs": "3",
+    "on_bad_image": "skip",
+    "epochs": "7",
+    "batch_size": "9",
+    "seed": "5",
+    "learning_rate": "0.5",
+    "strategy": "one_device",
+    "mixed_precision": "mixed_bfloat16",
+    "jit_compile": "true",
+    "tuner": "bayesian",
+    "objective": "frontier",
+    "max_trials": "4",
+    "uniform": "1,2",
+    "trial_epochs": "2",
+    "max_ops": "1e9",
+    "max_memory": "1e9",
+    "max_binary_macs": "1e9",
+}
+"""A value other than the default of every flag of `train` but those that choose the mode."""
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """What `train` leaves, as far as it is read before a network is built."""
+    recipe = override(load_recipe("groupnet_resnet18"), SMALL)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "recipe.json").write_text(json.dumps(recipe.to_dict()))
+    (folder / "binary.h5").touch()
+    return folder
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What the command line calls, recorded in place of being done."""
+    from larq_groupnet.inference import evaluate
+    from larq_groupnet.training import run
+    from larq_groupnet.tuning import search
+
+    made = []
+
+    def record(*arguments, **named):
+        made.append(repr((arguments, sorted(named.items()))))
+        raise commands.RecipeError("recorded")
+
+    monkeypatch.setattr(run, "run", record)
+    monkeypatch.setattr(evaluate, "evaluate_only", record)
+    monkeypatch.setattr(search, "search", record)
+    monkeypatch.setattr("larq_groupnet.runs.folders.new_folder", lambda name: Path("new") / name)
+    return made
+
+
+def modes(folder):
+    model = ["--model=groupnet_resnet18"]
+    return {
+        "train": model,
+        "tune": [*model, "--tune"],
+        "evaluate": [f"--evaluate={folder}"],
+        "resume": [f"--resume={folder}"],
+    }
+
+
+@pytest.mark.parametrize("mode", commands.MODES)
+def test_every_flag_of_train_is_obeyed_or_refused(mode, calls, run_folder, capsys, monkeypatch):
+    assert {*OTHER, "help", "h", "tune", "evaluate", "resume"} == set(cli.COMMANDS["train"].flags())
+    base = modes(run_folder)[mode]
+    ignored = []
+    for flag, value in OTHER.items():
+        before = [word for word in base if not word.startswith(f"--{flag}=")]
+        calls.clear()
+        assert cli.main(["train", *base]) == 2
+        assert capsys.readouterr().err == "larq-groupnet: recorded\n"
+        assert cli.main(["train", *before, f"--{flag}={value}"]) == 2
+        said = capsys.readouterr().err
+        refused = "recorded" not in said
+        if refused:
+            assert flag in said or value.split("=")[-1] in said, said
+        elif calls[0] == calls[1]:
+            ignored.append(flag)
+    # The output folder of an evaluation takes its result, after the call.
+    assert ignored == (["output_dir"] if mode == "evaluate" else [])
+
+
+def test_only_its_own_flags_are_in_the_help_of_a_command(capsys):
+    assert cli.main(["convert", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "--int8" in out and "--input_size" in out
+    assert "--learning_rate" not in out and "--tuner" not in out
+    assert cli.main(["train", "--help"]) == 0
+    assert "--learning_rate" in capsys.readouterr().out
+    assert cli.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {name} " in out for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sumary"], "Did you mean 'summary'"),
+        ([], ""),
+        (["convert"], "expected RUN_OR_FILE_OR_NAME"),
+        (["convert", "run", "--learning_rate=1"], "Unknown command line flag 'learning_rate'"),
+        (["convert", "run", "--input_size=wide"], "expected height,width in pixels"),
+        (["audit", "model.tflite", "--input_size=4,4"], "expected none for a converted file"),
+        (["benchmark"], "expected FILE.tflite..."),
+        (["train"], "expected --model NAME"),
+        (["train", "--model=groupnet_dsp", "--tuner=random"], "Received: --tuner"),
+        (["train", "--model=groupnet_dsp", "--tune", "--phase=tanh"], "Received: --phase"),
+        (["train", "--resume=nowhere"], "with recipe.json"),
+        (["train", "--evaluate=file.tflite"], "Received: a converted file"),
+        (["train", "--evaluate=nowhere"], "Received: nowhere, which is none of these"),
+        (["weights", "list", "of", "them"], "expected list, fetch NAME MODEL"),
+    ],
+)
+def test_a_wrong_command_is_one_line_and_status_2(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == (2 if words else 0)
+    said = capsys.readouterr()
+    assert message in said.err
+    assert len(said.err.splitlines()) == bool(words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bare_resume_is_the_newest_run_of_the_model(calls, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "--resume", "--model=groupnet_resnet18"]) == 2
+    assert "runs/groupnet_resnet18-TIME" in capsys.readouterr().err
+    for name in ("20260101-120000", "20260102-120000-7"):
+        (tmp_path / "runs" / f"groupnet_resnet18-{name}").parent.mkdir(exist_ok=True)
+        (tmp_path / "runs" / f"groupnet_resnet18-{name}").touch()
+    assert cli.main(["train", "--model=groupnet_resnet18", "--resume"]) == 2
+    assert "groupnet_resnet18-20260102-120000-7" in calls[0]
+
+
+def test_home_is_expanded_in_every_path(calls, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = ["--data_dir=~/d", "--output_dir=~/o", "--start_from=~/s", "--set=teacher=~/t"]
+    words += ["--set=binary.soft_targets=0.5"]
+    cli.main(["train", "--model=groupnet_resnet18", *words])
+    for name in "dost":
+        assert f"{tmp_path}/{name}" in calls[0]
+    assert "~" not in calls[0]
+
+
+def test_train_py_and_the_module_are_the_same_command():
+    assert 'main(["train", *sys.argv[1:]])' in (ROOT / "train.py").read_text()
+    assert "sys.exit(main())" in (ROOT / "larq_groupnet/__main__.py").read_text()

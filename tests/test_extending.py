@@ -1,0 +1,118 @@
+"""What a user adds from outside: the files of `tests/extending/`, which docs/extending.md shows.
+
+Each file is short, touches nothing of the package, and is everything that there is to do.
+"""
+
+import runpy
+import subprocess
+import sys
+
+import larq as lq
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT
+from reference import random_images
+
+from larq_groupnet import ConfigError, GroupNetConfig, build, complexity, get_config, get_model
+from larq_groupnet.deploy import convert
+from larq_groupnet.deploy.audit import audit
+from larq_groupnet.family import MODELS, list_models
+from larq_groupnet.network.kinds import DECOMPOSITIONS, HEADS, LAYOUTS
+
+FOLDER = ROOT / "tests" / "extending"
+MOST_LINES = 40
+TINY = {"width": 0.0625, "stage_blocks": (2, 1, 1, 1), "num_bases": 2}
+REGISTRIES = [DECOMPOSITIONS, HEADS, LAYOUTS, MODELS]
+
+
+@pytest.fixture
+def extension(request):
+    """Runs a file of `tests/extending/`; afterwards, all is as it was."""
+    before = [set(registry) for registry in REGISTRIES]
+    yield runpy.run_path(str(FOLDER / f"{request.param}.py"))
+    for registry, names in zip(REGISTRIES, before, strict=True):
+        for name in set(registry) - names:
+            registry.remove(name)
+
+
+def adds(name):
+    return pytest.mark.parametrize("extension", [name], indirect=True)
+
+
+def check_network(model, config, tmp_path):
+    """Counted as Larq counts it, trained for two steps, converted with nothing to complain of."""
+    counted, profile = complexity(config), lq.models.ModelProfile(model)
+    assert counted == complexity(model)
+    total = counted.total
+    assert total.params == {b: profile.weight_count(b) for b in profile.unique_param_bidtwidths}
+    assert total.macs == {b: profile.op_count("mac", b) for b in profile.unique_op_precisions}
+    images = random_images(4, *config.input_shape).astype("float32")
+    targets = np.zeros((4, *model.output_shape[1:]), "float32")
+    model.compile(tf.keras.optimizers.Adam(1e-3), "mse")
+    before = [weight.numpy() for weight in model.trainable_weights]
+    model.fit(images, targets, batch_size=2, epochs=1, verbose=0)
+    moved = [np.any(w.numpy() != b) for w, b in zip(model.trainable_weights, before, strict=True)]
+    assert all(moved)
+    file = convert(model, tmp_path / "model.tflite", data=images)
+    assert audit(model, file) == []
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
+def test_extension_is_short(path):
+    assert len(path.read_text().splitlines()) <= MOST_LINES
+
+
+def test_code_outside_a_process_that_has_the_extension_knows_nothing_of_it():
+    done = subprocess.run(
+        [sys.executable, "-c", "import larq_groupnet as g; print(g.list_models())"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert "resnet20" not in done.stdout
+
+
+# A decomposition.
+
+
+@adds("decomposition")
+def test_decomposition(extension, tmp_path):
+    config = GroupNetConfig(decomposition="ring", input_shape=(64, 64, 3), **TINY)
+    check_network(build(config), config, tmp_path)
+    with pytest.raises(ConfigError, match="Did you mean 'ring'"):
+        GroupNetConfig(decomposition="rinq")
+    with pytest.raises(ConfigError, match="gate: expected 'block' with decomposition='ring'"):
+        config.replace(gate="base")
+
+
+# A head.
+
+
+@adds("head")
+def test_head(extension, tmp_path):
+    options = {**TINY, "input_shape": (64, 64, 3), "num_classes": 3, "output_stride": 16}
+    config = get_config("groupnet_dsp", head="fcn4s", **options)
+    model = get_model("groupnet_dsp", head="fcn4s", **options)
+    assert model.output_shape == (None, 64, 64, 3)
+    assert model.output_names == ["logits"]
+    check_network(model, config, tmp_path)
+    with pytest.raises(ConfigError, match="Did you mean 'fcn4s'"):
+        get_config("groupnet_dsp", head="fcn4")
+
+
+# A layout, and a model of it.
+
+
+@adds("layout")
+def test_layout_and_model(extension, tmp_path):
+    assert "groupnet_resnet20" in list_models()
+    options = {"width": 0.25, "stage_blocks": (1, 2, 1), "num_bases": (1, 2, 2)}
+    config = get_config("groupnet_resnet20", **options)
+    assert (config.stage_channels, config.stage_strides) == ((4, 8, 16), (1, 2, 2))
+    model = extension["GroupNetResNet20"](**options)
+    assert model.output_shape == (None, 10)
+    assert list(complexity(config).stages) == ["stem", "stage1", "stage2", "stage3", "head"]
+    check_network(model, config, tmp_path)
+    with pytest.raises(TypeError, match="GroupNetResNet20: unexpected keyword argument 'layout'"):
+        extension["GroupNetResNet20"](layout="resnet18")

@@ -1,0 +1,269 @@
+"""A run's folder: who holds it, what it is a run of, and what any command makes of what it left."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from larq_groupnet.errors import DatasetError, MissingFileError, RecipeError, UserError
+from larq_groupnet.recipes import load_recipe, only_phase, override
+from larq_groupnet.runs.folders import new_folder, recipe_to_resume
+from larq_groupnet.runs.guards import check_folder
+from larq_groupnet.runs.identity import (
+    check_classes,
+    describe_recipe,
+    read_classes,
+    record_classes,
+)
+from larq_groupnet.runs.judging import recipe_to_judge
+from larq_groupnet.runs.lock import check_free, holding
+from larq_groupnet.runs.source import find_source
+from larq_groupnet.weights.metadata import Metadata
+
+RECIPE = override(
+    load_recipe("groupnet_resnet18"),
+    [("width", "0.0625"), ("stage_blocks", "(1,1,1,1)"), ("num_bases", "1")],
+)
+
+HOLDER = """
+import sys, pathlib
+from larq_groupnet.runs.lock import holding
+with holding(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def write_run(folder, recipe=RECIPE, *weights):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.json").write_text(json.dumps(recipe.to_dict()))
+    for name in weights:
+        (folder / name).touch()
+    return folder
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the folder `run`."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "run")]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_folder_in_use_names_its_holder_and_a_dead_one_is_taken_over(holder, tmp_path):
+    folder = tmp_path / "run"
+    for check in (check_free, lambda path: holding(path).__enter__()):
+        with pytest.raises(RecipeError, match=rf"held by process {holder.pid} on .* since "):
+            check(folder)
+    assert json.loads((folder / ".holder.json").read_text())["pid"] == holder.pid
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    check_free(folder)
+    with holding(folder):
+        assert json.loads((folder / ".holder.json").read_text())["pid"] == os.getpid()
+
+
+def test_a_folder_in_which_nothing_came_to_be_is_gone(tmp_path):
+    with holding(tmp_path / "new"):
+        assert check_folder(RECIPE.to_dict(), tmp_path / "new") == []
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "mine").mkdir()
+    with holding(tmp_path / "mine"):
+        pass
+    assert (tmp_path / "mine").is_dir()
+    check_free(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_runs_that_start_in_the_same_second_have_folders_of_their_own():
+    script = "from larq_groupnet.runs.folders import new_folder; print(new_folder('x'))"
+    other = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert other.stdout.strip().rpartition("-")[2] != str(new_folder("x")).rpartition("-")[2]
+
+
+def test_the_last_phase_may_get_more_epochs_and_nothing_else(tmp_path):
+    write_run(tmp_path)
+    more = override(RECIPE, [("binary.epochs", "20")])
+    (note,) = check_folder(more.to_dict(), tmp_path)
+    assert "phases.binary.epochs was 15 and is 20" in note
+    assert recipe_to_resume(tmp_path, [("epochs", "5,20")]) == more
+    for changes in (
+        [("binary.epochs", "14")],
+        [("tanh.epochs", "6")],
+        [("binary.epochs", "20"), ("seed", "1")],
+    ):
+        with pytest.raises(RecipeError, match="holds a run of another recipe"):
+            check_folder(override(RECIPE, changes).to_dict(), tmp_path)
+    alone = only_phase(RECIPE, "tanh")
+    write_run(tmp_path / "tanh", alone)
+    assert check_folder(override(alone, [("tanh.epochs", "6")]).to_dict(), tmp_path / "tanh")
+
+
+def test_a_folder_without_a_run_is_not_resumed(tmp_path):
+    with pytest.raises(RecipeError, match="with recipe.json"):
+        recipe_to_resume(tmp_path, [])
+    (tmp_path / "search.json").touch()
+    with pytest.raises(RecipeError, match="It holds a search"):
+        recipe_to_resume(tmp_path, [])
+
+
+def test_classes_are_compared_by_name_and_order():
+    check_classes(("cat", "dog"), ["cat", "dog"], "RUN", "DATA")
+    check_classes((), ["cat"], "RUN", "DATA")  # Not known.
+    with pytest.raises(DatasetError, match=r"RUN, 'cat' as class 0\. Received: 'dog' in DATA"):
+        check_classes(("cat", "dog"), ["dog", "cat"], "RUN", "DATA")
+    with pytest.raises(DatasetError, match=r"2: cat, dog\. Received: 1: cat in DATA"):
+        check_classes(("cat", "dog"), ["cat"], "RUN", "DATA")
+
+
+def test_the_classes_of_a_run_are_known_from_its_first_step(tmp_path):
+    assert read_classes(tmp_path) == ()
+    (tmp_path / "results.json").write_text('{"keras": {"recall": {"b": 1, "a": 0}}}')
+    assert read_classes(tmp_path) == ("b", "a")  # Of an older version.
+    record_classes(tmp_path, ["c", "d"], "1")
+    assert read_classes(tmp_path) == ("c", "d")
+    (tmp_path / "run.json").write_text("{")
+    assert read_classes(tmp_path) == ("b", "a")
+
+
+def test_a_run_is_its_last_phase_that_has_weights(tmp_path):
+    write_run(tmp_path)
+    with pytest.raises(RecipeError, match="tanh.h5 or binary.h5 in .*has not finished an epoch"):
+        find_source(tmp_path)
+    (tmp_path / "tanh.h5").touch()
+    assert find_source(tmp_path).config == RECIPE.model.replace(binary=False)
+    for name in ("binary.h5", "binary-last.h5"):
+        (tmp_path / name).touch()
+        source = find_source(tmp_path / name)
+        assert (source.config, source.recipe) == (RECIPE.model, RECIPE)
+    assert find_source(tmp_path).weights == tmp_path / "binary.h5"
+    sized = find_source(tmp_path).sized((32, 24))
+    assert sized.config.input_shape == (32, 24, 1)
+    with pytest.raises(RecipeError, match=r"input_size: expected \(16, 16\)"):
+        dataclasses.replace(source, integers=tmp_path).sized((32, 32))
+
+
+@pytest.mark.parametrize("name", ["weights.h5", "weights.weights.h5"])
+def test_weights_with_a_description_beside_them_say_what_they_are(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(RecipeError, match="a file that nothing describes"):
+        find_source(tmp_path / name)
+    config = RECIPE.model.replace(input_shape=(16, 16, 3))
+    reading = {"normalisation": "imagenet", "central_crop": 0.875, "size": [16, 16]}
+    known = Metadata(config, "", tuple("0123456789"), reading, (), "none")
+    (tmp_path / "weights.json").write_text(json.dumps(known.to_dict()))
+    source = find_source(tmp_path / name)
+    assert (source.config, source.classes[1]) == (config, "1")
+    recipe = recipe_to_judge(tmp_path / name, None, "digits", [("batch_size", "7")])
+    assert (recipe.normalisation, recipe.central_crop) == ("imagenet", 0.875)
+    assert (recipe.dataset, recipe.batch_size) == ("digits", 7)
+    with pytest.raises(RecipeError, match="Give --dataset"):
+        recipe_to_judge(tmp_path / name, None)
+    (tmp_path / "weights.json").write_text("{}")
+    with pytest.raises(UserError, match="expected a description that larq_groupnet has written"):
+        find_source(tmp_path / name)
+
+
+def test_a_weights_file_says_what_it_is_wherever_it_lies(tmp_path):
+    import h5py
+
+    from larq_groupnet.weights.keras_files import describe
+
+    with h5py.File(tmp_path / "moved.h5", "w"):
+        pass
+    describe(tmp_path / "moved.h5", describe_recipe(RECIPE, list("abcdefghij")))
+    source = find_source(tmp_path / "moved.h5")
+    assert source.config == RECIPE.model
+    assert source.classes == tuple("abcdefghij")
+    recipe = recipe_to_judge(tmp_path / "moved.h5", None)
+    assert (recipe.dataset, recipe.normalisation) == ("digits", "symmetric")
+
+
+def test_registered_weights_go_by_name():
+    for name in ("digits", "groupnet_resnet18:digits"):
+        source = find_source(name)
+        assert source.classes[9] == "9"
+        assert source.preprocessing["normalisation"] == "symmetric"
+    assert recipe_to_judge("digits", None).dataset == "digits"
+    with pytest.raises(MissingFileError, match="Did you mean 'digits'"):
+        find_source("digit")
+
+
+def test_weights_that_nothing_describes_are_described_by_a_recipe(tmp_path):
+    (tmp_path / "mine.h5").touch()
+    recipe = recipe_to_judge(tmp_path / "mine.h5", RECIPE, None, [("num_bases", "2")])
+    assert recipe.model.num_bases == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ([("num_bases", "2")], "num_bases is 1, not 2"),
+        ([("seed", "2")], "seed is 0, not 2"),
+        ([("binary.learning_rate", "2")], "binary.learning_rate is 0.003, not 2"),
+    ],
+)
+def test_what_changes_nothing_in_an_evaluation_is_refused(changes, message, tmp_path):
+    folder = write_run(tmp_path / "run", RECIPE, "binary.h5")
+    with pytest.raises(RecipeError, match=message):
+        recipe_to_judge(folder, None, None, changes)
+    same = [("num_bases", "1"), ("seed", "0"), ("epochs", "5,15")]
+    reading = [("batch_size", "3"), ("central_crop", "0.5"), ("input_size", "24")]
+    recipe = recipe_to_judge(folder, None, None, [*same, *reading])
+    assert (recipe.batch_size, recipe.model.input_shape) == (3, (24, 24, 1))
+    with pytest.raises(RecipeError, match="model: expected groupnet_resnet18"):
+        recipe_to_judge(folder, load_recipe("resnet18"))
+
+
+def test_weights_of_another_network_are_refused_before_anything_is_built(tmp_path):
+    from larq_groupnet.training.start import check_start
+
+    folder = write_run(tmp_path / "run", RECIPE, "binary.h5", "tanh.h5")
+    start = dataclasses.replace(RECIPE, start_from=str(folder))
+    check_start(start)
+    check_start(override(start, [("binary", "false"), ("num_classes", "3")]))
+    with pytest.raises(RecipeError, match="num_bases: 1 in the file, 2 in the model"):
+        check_start(override(start, [("num_bases", "2")]))
+
+
+def test_what_a_run_left_is_loaded_at_any_size(tmp_path):
+    import tensorflow as tf
+
+    from larq_groupnet import build
+    from larq_groupnet.runs.saved import load_run
+
+    folder = write_run(tmp_path / "run")
+    tf.keras.utils.set_random_seed(0)
+    model = build(RECIPE.model)
+    model.save_weights(folder / "binary.h5")
+    model.save_weights(tmp_path / "copy.weights.h5")
+    known = {"config": RECIPE.model.to_dict(), "licence": "none"}  # As before version 2.
+    (tmp_path / "copy.json").write_text(json.dumps(known))
+    images = np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype("f4")
+    expected = model.predict_on_batch(images)
+    for source in (folder, folder / "binary.h5", tmp_path / "copy.weights.h5"):
+        np.testing.assert_array_equal(load_run(source).predict_on_batch(images), expected)
+    assert load_run(folder, size=(24, 32)).input_shape == (None, 24, 32, 1)
+
+
+def test_options_beside_registered_weights_are_kept_or_refused():
+    """Also one given at its default; the shipped set has width 0.25."""
+    from larq_groupnet.training.start import with_start
+
+    whole = load_recipe("groupnet_resnet18")
+    taken = with_start(override(whole, [("width", "1.0")]), "digits")
+    assert taken.model.width == 0.25  # At its default and not said to be given.
+    kept = with_start(override(whole, [("width", "1.0")]), "digits", {"width"})
+    assert kept.model.width == 1.0

@@ -1,0 +1,106 @@
+"""Several replicas train what one does: two devices, two processes, and both at once.
+
+In float64, where a difference of rounding flips no sign, so that binary phases can be compared:
+what is left is the order of sums. After 16 steps that is 4e-13 (measured), and 1e-8 with a teacher,
+whose losses are float32. A step moves a weight by 1e-3, so an error of meaning is far above 1e-7.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from runs import read_weights
+
+DISTILLED = {"soft_targets": 0.5, "attention": 1.0, "attention_blocks": ["stage2_block1"]}
+AVERAGED = {"average": 0.5, "head_factor": 10.0, "weight_decay": 0.1, "clip_norm": 1.0}
+
+
+def start(*workers):
+    """A process for each list of runs; several are the workers of one cluster."""
+    cluster = addresses(len(workers)) if len(workers) > 1 else None
+    processes = []
+    for index, runs in enumerate(workers):
+        environment = {k: v for k, v in os.environ.items() if k != "TF_CONFIG"}
+        if cluster:
+            task = {"type": "worker", "index": index}
+            environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": cluster}, "task": task})
+        command = [sys.executable, "tests/training/replicas.py", json.dumps(runs)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        processes.append(subprocess.Popen(command, cwd=ROOT, env=environment, **pipes))
+    return processes
+
+
+def addresses(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    found = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
+    for s in sockets:
+        s.close()
+    return found
+
+
+def finished(processes):
+    """What they have printed."""
+    outputs = [process.communicate(timeout=900) for process in processes]
+    for process, (_, errors) in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, errors
+    return [printed for printed, _ in outputs]
+
+
+def assert_same(one, other, *phases, atol=1e-7):
+    for phase in phases:
+        first, second = (read_weights(each / f"{phase}-last.h5") for each in (one, other))
+        assert first.keys() == second.keys() and len(first) > 40
+        for key, value in first.items():
+            np.testing.assert_allclose(second[key], value, rtol=0, atol=atol, err_msg=key)
+    rows = [
+        np.genfromtxt(each / "history.csv", delimiter=",", names=True, dtype=None, encoding="utf8")
+        for each in (one, other)
+    ]
+    assert rows[0].dtype == rows[1].dtype
+    for name in rows[0].dtype.names:
+        if name == "phase":
+            assert list(rows[0][name]) == list(rows[1][name])
+        elif "loss" in name:
+            np.testing.assert_allclose(rows[1][name], rows[0][name], rtol=2e-6, err_msg=name)
+        else:  # Counts of pixels and images.
+            np.testing.assert_allclose(rows[1][name], rows[0][name], rtol=1e-12, err_msg=name)
+
+
+@pytest.mark.slow
+def test_two_devices_train_what_one_does(tmp_path):
+    """Segmentation, with unequal shares of void; classification, with mixup and a teacher."""
+    runs = {
+        "segmentation": {"phase": AVERAGED},
+        "classification": {"mixup": 0.4, "taught": True, "phase": DISTILLED, "epochs": [0, 2]},
+    }
+    wanted = []
+    for task, options in runs.items():
+        for devices in (1, 2):
+            folder = str(tmp_path / f"{task}{devices}")
+            wanted.append({"folder": folder, "task": task, "devices": devices, **options})
+    # The second run of two devices is stopped in the middle of an epoch, and resumed.
+    wanted[3:] = [{**wanted[3], "stop": 6}, wanted[3]]
+    (printed,) = finished(start(wanted))
+    assert "stopped by SIGTERM at epoch 2, step 2" in printed
+    assert "Resuming in epoch 2, step 3" in printed
+    folders = {name: tmp_path / name for name in (f"{t}{d}" for t in runs for d in (1, 2))}
+    assert_same(folders["segmentation1"], folders["segmentation2"], "tanh", "binary")
+    assert_same(folders["classification1"], folders["classification2"], "binary")
+
+
+@pytest.mark.slow
+def test_two_processes_of_two_devices_train_what_one_does_and_stop_together(tmp_path):
+    """A signal to one worker in the middle of an epoch stops both there, and both resume."""
+    run = {"task": "segmentation", "steps": 10, "epochs": [0, 2], "phase": {"average": 0.5}}
+    finished(start([{**run, "folder": str(tmp_path / "one")}]))
+    several = {**run, "devices": 2, "folder": str(tmp_path / "four")}
+    for printed in finished(start([several], [{**several, "stop": 3}])):
+        assert "stopped by SIGTERM at epoch 1, step 8" in printed
+    for printed in finished(start([several], [several])):
+        assert "Resuming in epoch 1, step 9" in printed
+    assert_same(tmp_path / "one", tmp_path / "four", "binary")
