@@ -30,7 +30,7 @@ ELSEWHERE = {
     "python3": "makes an environment; .ci/run does",
     ".venv/bin/": "needs the environment of `make venv`, in which this test runs",
     "tensorboard": "serves until it is stopped",
-    "python benchmarks/": "takes minutes to hours; tests of the benchmarks run them on small inputs",
+    "python benchmarks/": "takes minutes to hours",
     "bazelisk": "needs Bazel and LCE's sources",
     "scp ": "needs a Raspberry Pi",
     "ssh ": "needs a Raspberry Pi",

@@ -79,7 +79,7 @@ def evaluate(
             same += int(np.sum(agreed))
             total += np.size(agreed)
         samples += list(zip(images, truths, last, strict=True))[: num_samples - len(samples)]
-    found = {name: tally.to_dict(class_names) for name, tally in tallies.items()}
+    found: dict[str, Any] = {name: tally.to_dict(class_names) for name, tally in tallies.items()}
     if tflite is not None:
         found["agreement"] = same / total if total else float("nan")
     return found, Samples(*zip(*samples, strict=True)) if samples else Samples((), (), ())

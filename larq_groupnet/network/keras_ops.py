@@ -108,7 +108,10 @@ class KerasOps(Ops):
         }
         if several and not meets_tanh:
             return SynchronizedNorm(**options)(x)
-        options |= {"synchronized": True} if several else {"fused": False if meets_tanh else None}
+        if several:
+            options["synchronized"] = True
+        elif meets_tanh:
+            options["fused"] = False
         return layers.BatchNormalization(**options)(x)
 
     def relu(self, x: tf.Tensor, name: str) -> tf.Tensor:

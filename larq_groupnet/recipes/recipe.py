@@ -336,11 +336,11 @@ def _check_spec(option: str, spec: Any, names: tuple[str, ...] | None) -> None:
         names: The names of this package; classes of Keras begin with a capital or `PACKAGE>`.
     """
     name = spec.get("class_name") if isinstance(spec, Mapping) else spec
-    right = isinstance(name, str)
+    right = True
     if isinstance(spec, Mapping):
         config = spec.get("config") or {}
-        right = right and {*spec} <= {"class_name", "config"} and isinstance(config, Mapping)
-    if not right:
+        right = {*spec} <= {"class_name", "config"} and isinstance(config, Mapping)
+    if not right or not isinstance(name, str):
         raise RecipeError(
             f"{option}: expected a name, or {{'class_name': NAME, 'config': {{...}}}}. "
             f"Received: {spec!r}"

@@ -53,7 +53,7 @@ class Source:
     recipe: Recipe | None = None
     integers: Path | None = None
 
-    def sized(self, size: tuple[int, int] | None) -> Source:
+    def sized(self, size: tuple[int | None, int | None] | None) -> Source:
         """The same for images of another height and width; `None` for its own.
 
         Raises:

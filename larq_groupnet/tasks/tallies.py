@@ -309,9 +309,11 @@ def _same_classes(own: np.ndarray, other: np.ndarray) -> np.ndarray:
     return other
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def _ratio(part: ArrayLike, whole: ArrayLike) -> np.ndarray:
     """`part / whole`, NaN where `whole` is 0."""
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole != 0)
+    return np.divide(
+        part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) != 0
+    )
 
 
 def _mean(values: np.ndarray) -> float:

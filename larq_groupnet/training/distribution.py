@@ -6,14 +6,14 @@ import dataclasses
 import functools
 import json
 import os
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import tensorflow as tf
 
 from larq_groupnet.recipes.recipe import RecipeError, unknown
 from larq_groupnet.runs.saved import EvalData
 
-InputContext = tf.distribute.InputContext
+InputContext: TypeAlias = tf.distribute.InputContext
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")

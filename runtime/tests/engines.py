@@ -37,7 +37,9 @@ class Engine:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         self.delegate = load_delegate(**options)
-        resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        resolver = (
+            OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        )
         self.interpreter = Interpreter(
             model_content=content,
             experimental_delegates=[self.delegate],

@@ -92,7 +92,9 @@ class RandomGraph:
 
     def per_channel(self) -> int:
         shape = [(self.channels,), (1, 1, 1, self.channels)][int(self.rng.integers(2))]
-        return self.with_constant(self.builder.constant(self.rng.normal(size=shape).astype(np.float32)))
+        return self.with_constant(
+            self.builder.constant(self.rng.normal(size=shape).astype(np.float32))
+        )
 
     def with_constant(self, constant: int) -> int:
         operands = [self.one(), constant]

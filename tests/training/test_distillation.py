@@ -12,7 +12,8 @@ from larq_groupnet import build, get_config
 from larq_groupnet.data import VOID
 from larq_groupnet.data.images import MEAN_RGB, STDDEV_RGB, pixels_of
 from larq_groupnet.recipes.recipe import Phase
-from larq_groupnet.tasks.task import Classification, Segmentation
+from larq_groupnet.tasks.classification import Classification
+from larq_groupnet.tasks.segmentation import Segmentation
 from larq_groupnet.training import RecipeError, load_recipe, override
 from larq_groupnet.training import distillation as kd
 from larq_groupnet.training.fit import Session, compile_model
