@@ -87,7 +87,7 @@ def test_a_registered_backbone_brings_its_options_and_its_weights(cache, tmp_pat
 def test_a_path_to_nothing_is_refused(given):
     recipe = with_start(RECIPE, given)
     assert recipe == dataclasses.replace(RECIPE, start_from=given)
-    with pytest.raises(RecipeError, match="which is none of these"):
+    with pytest.raises(RecipeError, match="no such file"):
         load_start(recipe)
 
 
@@ -102,7 +102,9 @@ def test_another_head_is_left_out_only_if_that_is_asked_for():
     source, target = build(config.replace(head="classifier")), build(config)
     before = {weight.name: weight.numpy() for weight in target.weights}
     values = randomise(source.weights)
-    with pytest.raises(ValueError, match="than the model .head_conv1/kernel:0: absent there"):
+    with pytest.raises(
+        ValueError, match="other weights than the model .head_conv1/kernel:0: absent there"
+    ):
         copy_weights(source, target)
     assert all(np.array_equal(weight, before[weight.name]) for weight in target.weights)
     left_out = copy_weights(source, target, other_head=True)
