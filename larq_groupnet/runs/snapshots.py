@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import shutil
 import signal
 import sys
 import threading
@@ -79,7 +80,7 @@ class Snapshots:
             manager.save(number)
         except tf.errors.OpError as error:  # A full disk, for one.
             for left in self.folder.glob(f"{_NAME}-{number}*"):
-                left.unlink(missing_ok=True)
+                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
             path = self.folder / f"{_NAME}-{number}"
             raise OSError(f"the snapshot {path} cannot be written: {error.message}") from error
 
