@@ -50,7 +50,8 @@ ELSEWHERE = {
 
 def blocks(page: Path) -> list[tuple[str, str]]:
     """Language and text of each fenced block."""
-    return re.findall(r"^```(\w+)[^\n]*\n(.*?)^```", page.read_text(), re.S | re.M)
+    found = re.findall(r"^```(\w+)[^\n]*\n(.*?)^```", page.read_text(), re.S | re.M)
+    return [block for block in found if "--8<--" not in block[1]]  # A file that has its own test.
 
 
 def commands(text: str) -> list[str]:
