@@ -40,6 +40,8 @@ setup(
         "tensorflow-datasets>=4.9.4,<5",
         "absl-py>=2.1,<3",
         "numpy>=1.26.4,<2; python_version < '3.13'",
+        # Comes with tensorflow-datasets. Newer ones need numpy 2 without saying so.
+        "pyarrow>=14.0.2,<22; python_version < '3.13'",
         "scipy>=1.11.4",
         "scikit-learn>=1.3.2",
         "matplotlib>=3.8.4",
