@@ -18,21 +18,33 @@ define NEW_VENV
 	"$(PYTHON)" -m venv --clear $(@D)
 endef
 
-.PHONY: venv demo test smoke lint types docs clean
+.PHONY: venv demo test test-runtime test-arm wheels smoke lint types docs clean
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.installed $(VENV)/.runtime
 	$(BIN)/python train.py --model groupnet_dsp
 
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-dev $(VENV)/.runtime
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # The main paths with the oldest packages that setup.py allows.
 smoke: $(VENV)-oldest/.installed
 	$(VENV)-oldest/bin/python -m pytest tests/smoke
 
+# The engine: its tests, and the same files in every small TFLite interpreter that pip has.
+test-runtime: build/networks/.done runtime/dist/.done
+	cd runtime && ../$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python runtime/tests/matrix.py runtime/dist/*x86_64.whl build/networks
+
+# The aarch64 wheel in an arm64 Python under qemu-user. The first time it downloads 150 MB.
+test-arm: build/networks/.done runtime/dist/.done
+	$(BIN)/python runtime/arm/prove.py runtime/dist/*aarch64.whl build/networks --build build/arm
+
+wheels: runtime/dist/.done
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
@@ -61,4 +73,19 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 $(VENV)-oldest/.installed: requirements-oldest.txt
 	$(NEW_VENV)
 	$(PIP) -r requirements-oldest.txt $(shell grep ^pytest== requirements-dev.txt)
+	@touch $@
+
+# The stamp goes with the environment when that is made anew.
+RUNTIME := $(wildcard runtime/CMakeLists.txt runtime/src/* runtime/src/kernels/* \
+  runtime/larq_groupnet_runtime/*.py)
+$(VENV)/.runtime: $(RUNTIME) | $(VENV)/.installed
+	$(PIP) --force-reinstall --no-deps ./runtime
+	@touch $@
+
+runtime/dist/.done: $(RUNTIME) | $(VENV)/.installed-dev
+	$(BIN)/python runtime/build_wheels.py runtime/dist
+	@touch $@
+
+build/networks/.done: runtime/tests/networks.py | $(VENV)/.installed-dev $(VENV)/.runtime
+	$(BIN)/python runtime/tests/networks.py build/networks --large
 	@touch $@

@@ -225,7 +225,9 @@ _SEARCH = (
 _RUNTIME = (
     _text("strategy", "auto", "auto, one_device, mirrored, multi_worker (TF_CONFIG) or tpu."),
     _text("mixed_precision", "float32", "float32, mixed_bfloat16 or mixed_float16."),
-    _bool("jit_compile", "Compile the training step with XLA."),
+    _bool("jit_compile", "Compile the training step with XLA; its bits differ from run to run."),
+    _bool("nondeterministic", "Allow operations whose bits differ from run to run."),
+    _int("steps_per_execution", 1, "Steps that TensorFlow runs before it returns to Python."),
 )
 _TRAIN = (
     _text("model", None, "Name of a file in zoo/, or path of one elsewhere."),

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from larq_groupnet.deploy.flatbuffer import ConversionError, File, Runner, read
+from larq_groupnet.deploy.runtime import second_opinion
 from larq_groupnet.deploy.signs import MOST_FLIPS, MOST_ROUNDED, NEAR, SIGN_TOLERANCE, SignsOfFile
 from larq_groupnet.files import replacing
 
@@ -50,6 +51,8 @@ class Verification:
         first_flip: The layer at which the first sign flips; the first wrong flip if there is one.
         verdict: `"equal"` (no sign flips), `"rounding"` or `"wrong"`.
         explanation: What was found.
+        runtime: Share of positions to which larq-groupnet-runtime gives the class that LCE's
+            interpreter gives; `None` if it is not installed.
     """
 
     agreement: float
@@ -59,6 +62,7 @@ class Verification:
     first_flip: str | None
     verdict: str
     explanation: str
+    runtime: float | None = None
 
     def __str__(self) -> str:
         return (
@@ -111,6 +115,9 @@ def verify(
             found.append(output[:count])
     expected, received, on_signs = (np.concatenate(found) for found in results)
     verification = _judge(expected, received, on_signs, on_signs_of_file)
+    second = second_opinion(content, data)
+    if second is not None:
+        verification = _compared(verification, received, second)
     if verification.verdict == "wrong":
         raise VerificationError(verification)
     if output_dir is not None:
@@ -174,6 +181,20 @@ def _judge(expected: Array, received: Array, on_signs: Array, run: SignsOfFile) 
         verdict=verdict,
         explanation=text,
     )
+
+
+def _compared(verification: Verification, received: Array, second: Array) -> Verification:
+    """With what the second engine computes: signs that flip there may differ, the rest may not."""
+    same = float(np.mean(second.argmax(-1) == received.argmax(-1)))
+    difference = float(np.median(np.abs(second - received)) / (np.abs(received).max() or 1.0))
+    found = replace(verification, runtime=same)
+    if verification.verdict == "wrong" or difference <= OUTPUT_TOLERANCE:
+        return found
+    text = (
+        f"half of the outputs of larq-groupnet-runtime differ by {difference:.2g} of the largest "
+        "or more from those of LCE's interpreter"
+    )
+    return replace(found, verdict="wrong", explanation=text)
 
 
 def _wrong_signs(name: str, run: SignsOfFile) -> str:

@@ -12,8 +12,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from larq_groupnet.data.pipeline import Pipeline, class_names, open_dataset, prepare
-from larq_groupnet.deploy import load_interpreter
-from larq_groupnet.deploy.int8 import predict
+from larq_groupnet.deploy.runtime import load_file
 from larq_groupnet.inference.full_image import FullImage
 from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.recipes.recipe import Recipe
@@ -47,7 +46,7 @@ def evaluate(
 
     Args:
         model: From images to scores, the classes on the last axis.
-        tflite: Its converted file, run by LCE's interpreter, or `None`.
+        tflite: Its converted file, run as `load_file` does, or `None`.
         batches: One pass over batches as the model reads them; with a `view`, over single images
             (pixels of 0 to 255) and class maps, each of its own size, at which they are judged.
         task: Says what is counted.
@@ -61,7 +60,7 @@ def evaluate(
     """
     runs = {"keras": model.predict_on_batch}
     if tflite is not None:
-        runs["lce"] = partial(predict, load_interpreter(tflite))
+        runs["lce"] = load_file(tflite).predict
     if view is not None:
         runs = {name: partial(view.scores, network) for name, network in runs.items()}
     tallies = {name: task.tally() for name in runs}
@@ -89,7 +88,13 @@ def test_images(recipe: Recipe, data: Pipeline) -> tuple[tf.data.Dataset, FullIm
     """The test set as `evaluate` takes it: batches, or full images and how to look at them."""
     if not task_of(recipe.model).dense:
         return data.eval_batches("test"), None
-    view = FullImage(data.size, recipe.normalisation, recipe.eval_scales, recipe.eval_flip)
+    view = FullImage(
+        data.size,
+        recipe.normalisation,
+        recipe.eval_scales,
+        recipe.eval_flip,
+        logits=recipe.model.gives == "logits",
+    )
     return data.full_images("test"), view
 
 

@@ -17,8 +17,8 @@ from larq_groupnet_runtime.errors import InputError, one_line
 from larq_groupnet_runtime.images import NORMALISATIONS
 
 NAME = "larq_groupnet.json"
-MOST_BYTES = 4 * 2**20
-"""Of the unpacked description: 20,000 classes with long names need less."""
+MOST_BYTES = 2**20
+"""Of the unpacked description, as larq-groupnet reads it."""
 
 MOST_SCALES, LARGEST_SCALE = 16, 8.0
 

@@ -15,7 +15,7 @@ from typing import BinaryIO, Union
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from larq_groupnet_runtime.errors import InputError, one_line
 
@@ -31,7 +31,20 @@ MEAN_RGB = (123.675, 116.28, 103.53)
 STDDEV_RGB = (58.395, 57.12, 57.375)
 """Of the ImageNet training set, for pixels of 0 to 255."""
 
-_16_BIT = ("I;16", "I;16B", "I")
+MAX_PIXELS = 2**27
+"""Of an image, as in training; a larger one is refused before it is decoded."""
+
+_ORIENTATION = 0x112
+"""The EXIF tag that says how the camera was held."""
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def read_image(image: ImageLike, channels: int = 3) -> Pixels:
@@ -47,7 +60,7 @@ def read_image(image: ImageLike, channels: int = 3) -> Pixels:
         dropped, 16 bits are cut to the upper 8; of an animation this is the first frame.
 
     Raises:
-        InputError: If it cannot be decoded, or is larger than Pillow's limit of 179 megapixels.
+        InputError: If it cannot be decoded, or has more than `MAX_PIXELS`.
         OSError: If the file cannot be opened.
     """
     if isinstance(image, np.ndarray):
@@ -78,7 +91,7 @@ def read_image(image: ImageLike, channels: int = 3) -> Pixels:
 def central_crop(pixels: Pixels, share: float) -> Pixels:
     """The central square whose side is `share` of the shorter side."""
     height, width = pixels.shape[:2]
-    side = int(np.float32(share) * np.float32(min(height, width)))
+    side = max(int(np.float32(share) * np.float32(min(height, width))), 1)
     top, left = (height - side) // 2, (width - side) // 2
     return pixels[top : top + side, left : left + side]
 
@@ -129,10 +142,26 @@ def _squeeze(pixels: np.ndarray, length: int) -> Array:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(image)
-    if image.mode in _16_BIT:
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}")
+    if image.mode in ("I", "F") and image.format != "PNG":
+        raise ValueError(f"mode {image.mode} instead of 8 or 16 bits a channel")
+    turned = _UPRIGHT.get(_orientation(image))  # Before pixels are decoded.
+    if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image.convert("RGB")
+    image = image.convert("RGB")
+    return image if turned is None else image.transpose(turned)
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8, as in EXIF; 1 where EXIF says nothing or nonsense."""
+    # Pillow turns a TIFF itself, and would decode a whole PNG to look behind its pixels.
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return 1
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # EXIF is read by a dozen parsers that raise what they like.
+        return 1
 
 
 def _pixels_of_array(array: np.ndarray) -> Image.Image:

@@ -51,11 +51,11 @@ def test_resize_is_tensorflow_s_antialiased_bilinear(before, after, channels):
 
 @pytest.mark.parametrize("share", [0.3, 0.75, 0.875, 0.99])
 def test_central_crop_is_that_of_training(share):
-    from larq_groupnet.data import augment
+    from larq_groupnet.data import images as training
 
     for shape in [(97, 64, 3), (64, 97, 3), (50, 50, 3)]:
         pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        expected = augment.central_crop(tf.constant(pixels), share).numpy()
+        expected = training.central_crop(tf.constant(pixels), share).numpy()
         np.testing.assert_array_equal(images.central_crop(pixels, share), expected)
 
 
@@ -106,6 +106,22 @@ def test_read_image_turns_a_photo_upright(orientation):
     exif[ORIENTATION] = orientation
     data = encoded(np.ascontiguousarray(stored), "PNG", exif=exif)
     np.testing.assert_array_equal(images.read_image(data), upright)
+    jpeg = encoded(np.ascontiguousarray(stored), "JPEG", exif=exif)
+    from larq_groupnet.data.images import decode_image
+
+    # By default TensorFlow decodes a JPEG by its fast transform.
+    np.testing.assert_allclose(images.read_image(jpeg), decode_image(jpeg), atol=6)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_read_image_ignores_nonsense_in_exif(orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    pixels = photo(24, 40)
+    data = encoded(pixels, "PNG", exif=exif)
+    np.testing.assert_array_equal(images.read_image(data), pixels)
+    broken = encoded(pixels, "PNG", exif=b"Exif\0\0 no header")
+    np.testing.assert_array_equal(images.read_image(broken), pixels)
 
 
 def test_read_image_takes_paths_files_images_and_arrays(tmp_path):
@@ -139,7 +155,7 @@ def test_read_image_refuses_an_image_bomb_before_it_decodes():
     import binascii
 
     data[29:33] = binascii.crc32(bytes(data[12:29])).to_bytes(4, "big")
-    with pytest.raises(InputError, match="exceeds limit of 178956970 pixels"):
+    with pytest.raises(InputError, match="50000 x 50000 pixels|exceeds limit of"):
         images.read_image(bytes(data))
 
 
@@ -211,6 +227,12 @@ def test_windows_scales_and_flip_are_those_of_predict(shape, scales, flip):
 def test_softmax_is_tensorflow_s():
     logits = np.random.default_rng(0).normal(0, 50, (4, 5, 6)).astype(np.float32)
     np.testing.assert_allclose(softmax(logits), tf.nn.softmax(logits), atol=1e-6)
+
+
+def test_limit_of_pixels_is_that_of_training():
+    from larq_groupnet.data.reading import MAX_PIXELS
+
+    assert images.MAX_PIXELS == MAX_PIXELS
 
 
 def test_colours_are_those_of_the_main_package():

@@ -78,11 +78,12 @@ def test_a_snapshot_that_does_not_fit_leaves_those_before(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))  # As if the disk were full.
     try:
-        with pytest.raises(OSError, match="snapshot .*00002-000000 cannot be written"):
+        with pytest.raises(OSError, match="snapshot .*snapshot-2000000 cannot be written"):
             snapshots.save(model, Position("tanh", 2))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert [path.name for path in tmp_path.iterdir()] == ["00001-000000"]
+    kept = {"checkpoint", "snapshot-1000000.index", "snapshot-1000000.data-00000-of-00001"}
+    assert {path.name for path in tmp_path.iterdir()} == kept
     assert snapshots.last()[0].epoch == 1
 
 
@@ -122,7 +123,7 @@ def test_a_file_that_goes_bad_while_training_is_named(tmp_path, spoil):
 def test_a_signal_outside_training_ends_the_run_with_a_line(tmp_path, signum):
     before = signal.getsignal(signum)
     with (
-        pytest.raises(Interrupted, match=f"Go on with.*--output_dir {tmp_path}") as error,
+        pytest.raises(Interrupted, match=f"Resume with.*--output_dir {tmp_path}") as error,
         StopSignal(tmp_path).at_once(),
     ):
         signal.raise_signal(signum)

@@ -21,19 +21,26 @@ struct Block {
 
   LGR_INLINE void transform(const Transform& t, const int32_t* counts, const int32_t* correction,
                             int channel) {
-    for (int i = 0; i < 8; i++) {
-      const auto load = [](const int32_t* p) {
-        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-      };
-      __m256i x = _mm256_slli_epi32(load(counts + 8 * i), 1);
-      const int c = channel + 8 * i;
-      if (correction) x = _mm256_add_epi32(x, load(correction + c));
-      if (t.clamps) {
-        x = _mm256_max_epi32(_mm256_min_epi32(x, _mm256_set1_epi32(t.clamp_max)),
-                             _mm256_set1_epi32(t.clamp_min));
+    const float* multiplier = t.multiplier + channel;
+    const float* bias = t.bias + channel;
+    const auto integers = [](const int32_t* p) {
+      return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    };
+    __m256i x[8];
+    for (int i = 0; i < 8; i++) x[i] = _mm256_slli_epi32(integers(counts + 8 * i), 1);
+    if (correction) {
+      for (int i = 0; i < 8; i++) {
+        x[i] = _mm256_add_epi32(x[i], integers(correction + channel + 8 * i));
       }
-      const __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(x), _mm256_loadu_ps(t.multiplier + c));
-      v[i] = _mm256_add_ps(product, _mm256_loadu_ps(t.bias + c));
+    }
+    if (t.clamps) {
+      const __m256i low = _mm256_set1_epi32(t.clamp_min), high = _mm256_set1_epi32(t.clamp_max);
+      for (int i = 0; i < 8; i++) x[i] = _mm256_max_epi32(_mm256_min_epi32(x[i], high), low);
+    }
+    for (int i = 0; i < 8; i++) {
+      const __m256 product =
+          _mm256_mul_ps(_mm256_cvtepi32_ps(x[i]), _mm256_loadu_ps(multiplier + 8 * i));
+      v[i] = _mm256_add_ps(product, _mm256_loadu_ps(bias + 8 * i));
     }
   }
   LGR_INLINE void load(const float* p) {

@@ -23,16 +23,25 @@ struct Block {
 
   LGR_INLINE void transform(const Transform& t, const int32_t* counts, const int32_t* correction,
                             int channel) {
+    const float* multiplier = t.multiplier + channel;
+    const float* bias = t.bias + channel;
+    __m512i x[4];
     for (int i = 0; i < 4; i++) {
-      __m512i x = _mm512_slli_epi32(_mm512_loadu_si512(counts + kLanes * i), 1);
-      const int c = channel + kLanes * i;
-      if (correction) x = _mm512_add_epi32(x, _mm512_loadu_si512(correction + c));
-      if (t.clamps) {
-        x = _mm512_max_epi32(_mm512_min_epi32(x, _mm512_set1_epi32(t.clamp_max)),
-                             _mm512_set1_epi32(t.clamp_min));
+      x[i] = _mm512_slli_epi32(_mm512_loadu_si512(counts + kLanes * i), 1);
+    }
+    if (correction) {
+      for (int i = 0; i < 4; i++) {
+        x[i] = _mm512_add_epi32(x[i], _mm512_loadu_si512(correction + channel + kLanes * i));
       }
-      const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(x), _mm512_loadu_ps(t.multiplier + c));
-      v[i] = _mm512_add_ps(product, _mm512_loadu_ps(t.bias + c));
+    }
+    if (t.clamps) {
+      const __m512i low = _mm512_set1_epi32(t.clamp_min), high = _mm512_set1_epi32(t.clamp_max);
+      for (int i = 0; i < 4; i++) x[i] = _mm512_max_epi32(_mm512_min_epi32(x[i], high), low);
+    }
+    for (int i = 0; i < 4; i++) {
+      const __m512 product =
+          _mm512_mul_ps(_mm512_cvtepi32_ps(x[i]), _mm512_loadu_ps(multiplier + kLanes * i));
+      v[i] = _mm512_add_ps(product, _mm512_loadu_ps(bias + kLanes * i));
     }
   }
   LGR_INLINE void load(const float* p) {

@@ -23,15 +23,20 @@ struct Block {
 
   LGR_INLINE void transform(const Transform& t, const int32_t* counts, const int32_t* correction,
                             int channel) {
+    const float* multiplier = t.multiplier + channel;
+    const float* bias = t.bias + channel;
+    int32x4_t x[16];
+    for (int i = 0; i < 16; i++) x[i] = vshlq_n_s32(vld1q_s32(counts + 4 * i), 1);
+    if (correction) {
+      for (int i = 0; i < 16; i++) x[i] = vaddq_s32(x[i], vld1q_s32(correction + channel + 4 * i));
+    }
+    if (t.clamps) {
+      const int32x4_t low = vdupq_n_s32(t.clamp_min), high = vdupq_n_s32(t.clamp_max);
+      for (int i = 0; i < 16; i++) x[i] = vmaxq_s32(vminq_s32(x[i], high), low);
+    }
     for (int i = 0; i < 16; i++) {
-      int32x4_t x = vshlq_n_s32(vld1q_s32(counts + 4 * i), 1);
-      const int c = channel + 4 * i;
-      if (correction) x = vaddq_s32(x, vld1q_s32(correction + c));
-      if (t.clamps) {
-        x = vmaxq_s32(vminq_s32(x, vdupq_n_s32(t.clamp_max)), vdupq_n_s32(t.clamp_min));
-      }
-      const float32x4_t product = vmulq_f32(vcvtq_f32_s32(x), vld1q_f32(t.multiplier + c));
-      v[i] = vaddq_f32(product, vld1q_f32(t.bias + c));
+      const float32x4_t product = vmulq_f32(vcvtq_f32_s32(x[i]), vld1q_f32(multiplier + 4 * i));
+      v[i] = vaddq_f32(product, vld1q_f32(bias + 4 * i));
     }
   }
   LGR_INLINE void load(const float* p) {
@@ -97,30 +102,51 @@ void pack_filter(const uint32_t* filter, int channels, int depth, uint32_t* pack
   }
 }
 
-// [4 pixels][word][pixel]; the pixels that fill the last tile keep what was there.
+// Interleaves `words` words of 4 rows that lie `step` words apart; returns the end.
+LGR_INLINE uint32_t* interleave(const uint32_t* rows, ptrdiff_t step, int words, uint32_t* out) {
+  int k = 0;
+  for (; k + 4 <= words; k += 4, out += 16) {
+    uint32x4x4_t four;
+    for (int i = 0; i < 4; i++) four.val[i] = vld1q_u32(rows + i * step + k);
+    vst4q_u32(out, four);
+  }
+  if (words & 2) {
+    uint32x2x4_t two;
+    for (int i = 0; i < 4; i++) two.val[i] = vld1_u32(rows + i * step + k);
+    vst4_u32(out, two);
+    k += 2;
+    out += 8;
+  }
+  if (words & 1) {
+    for (int i = 0; i < 4; i++) *out++ = rows[i * step + k];
+  }
+  return out;
+}
+
+// [4 pixels][word][pixel]; the pixels that fill the last tile are 0.
 void pack_panel(const ConvGeometry& geometry, const uint32_t* image, int first, int pixels,
                 uint32_t* panel) {
   const int depth = geometry.depth();
-  uint32_t* rows = panel + static_cast<size_t>(tiles(pixels)) * kTilePixels * depth;
+  uint32_t* gathered = panel + static_cast<size_t>(tiles(pixels)) * kTilePixels * depth;
   PatchReader patches(geometry, image, first);
   for (int p = 0; p < pixels; p += kTilePixels) {
+    const uint32_t* window =
+        p + kTilePixels <= pixels ? patches.next_inside(kTilePixels) : nullptr;
+    if (window) {
+      for (int ky = 0; ky < patches.rows(); ky++, window += patches.row_step()) {
+        panel = interleave(window, patches.pixel_step(), patches.row_words(), panel);
+      }
+      continue;
+    }
     for (int i = 0; i < kTilePixels; i++) {
-      uint32_t* row = rows + static_cast<size_t>(i) * depth;
+      uint32_t* patch = gathered + static_cast<size_t>(i) * depth;
       if (p + i < pixels) {
-        patches.next(row);
+        patches.next(patch);
       } else {
-        zero_words(row, depth);
+        zero_words(patch, depth);
       }
     }
-    int k = 0;
-    for (; k + 4 <= depth; k += 4, panel += 16) {
-      uint32x4x4_t words;
-      for (int i = 0; i < 4; i++) words.val[i] = vld1q_u32(rows + static_cast<size_t>(i) * depth + k);
-      vst4q_u32(panel, words);
-    }
-    for (; k < depth; k++) {
-      for (int i = 0; i < 4; i++) *panel++ = rows[static_cast<size_t>(i) * depth + k];
-    }
+    panel = interleave(gathered, depth, depth, panel);
   }
 }
 

@@ -60,6 +60,33 @@ class PatchReader {
     }
   }
 
+  // The first window of the next `pixels` pixels, if they stand in one row of the output, their
+  // windows lie inside the image and taps next to each other are adjacent in memory; then passes
+  // over them. Otherwise null.
+  const uint32_t* next_inside(int pixels) {
+    const int left = x_ * g_.stride_width - g_.pad_left;
+    const int right = (x_ + pixels - 1) * g_.stride_width - g_.pad_left + g_.filter_width;
+    const int top = y_ * g_.stride_height - g_.pad_top;
+    const int bottom = top + (g_.filter_height - 1) * g_.dilation_height;
+    if (!adjacent_ || x_ + pixels > g_.out_width || left < 0 || right > g_.in_width || top < 0 ||
+        bottom >= g_.in_height) {
+      return nullptr;
+    }
+    x_ += pixels;
+    if (x_ == g_.out_width) {
+      x_ = 0;
+      y_++;
+    }
+    return pixel(top, left);
+  }
+
+  int rows() const { return g_.filter_height; }
+  int row_words() const { return row_words_; }  // of one row of a window
+  ptrdiff_t row_step() const { return step_; }  // from one row of a window to the next
+  ptrdiff_t pixel_step() const {                // from one window to the next
+    return static_cast<ptrdiff_t>(g_.stride_width) * g_.pixel_words;
+  }
+
  private:
   const uint32_t* pixel(int y, int x) const {
     return image_ + (static_cast<ptrdiff_t>(y) * g_.in_width + x) * g_.pixel_words;
