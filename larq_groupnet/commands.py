@@ -185,6 +185,8 @@ def _tune(o: _Options) -> None:
 
 
 def _integers(text: str) -> tuple[int, ...]:
+    if not text:
+        return ()
     if not all(part.strip().isdecimal() for part in text.split(",")):
         raise RecipeError(f"uniform: expected integers, such as 1,2,3. Received: {text}")
     return tuple(map(int, text.split(",")))

@@ -17,6 +17,7 @@ import tensorflow as tf
 from larq_groupnet.errors import Interrupted, TrainingError
 from larq_groupnet.files import write_json
 from larq_groupnet.recipes.recipe import Recipe
+from larq_groupnet.runs.snapshots import Snapshots
 from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training.distribution import Runtime
 from larq_groupnet.training.run import train_weights
@@ -172,7 +173,8 @@ def _one_more(starts: dict[str, int], run: Path) -> dict[str, int]:
     Raises:
         TrainingError: If there have been `STARTS` at this point.
     """
-    last = max((p.name for p in (run / "snapshots").glob("[0-9]*")), default="the beginning")
+    found = Snapshots(run / "snapshots").last() if run.is_dir() else None
+    last = f"epoch {found[0].epoch}, step {found[0].step}" if found else "the beginning"
     count = starts.get(last, 0) + 1
     if count > STARTS:
         raise TrainingError(

@@ -51,9 +51,9 @@ def finish(*arguments, **environment):
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
-def wait_for(path, process, seconds=120):
+def wait_for(folder, pattern, process, seconds=300):
     end = time.monotonic() + seconds
-    while not path.exists():
+    while not list(folder.glob(pattern)):
         assert process.poll() is None and time.monotonic() < end, process.communicate()
         time.sleep(0.02)
 
@@ -65,7 +65,7 @@ def killed(digits, tmp_path_factory):
     command = [*FAILING, "--uniform=1", f"--data_dir={digits}", f"--output_dir={folder}"]
     process = start(*command)
     trial = folder / "trials" / "trial_0"
-    wait_for(trial / "run" / "snapshots" / "00001-000000", process)
+    wait_for(trial / "run" / "snapshots", "*.index", process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
@@ -232,14 +232,14 @@ def test_any_oracle_of_keras_tuner_searches_the_space(digits, tmp_path):
         (["--tune", "--max_ops=much"], "max_ops"),
         (["--tune", "--max_ops=-1"], "expected a finite number above 0"),
         (["--tune", "--max_ops=10"], "none of 1000 does"),
-        (["--tune", "--uniform=1,two"], "--uniform: expected integers"),
+        (["--tune", "--uniform=1,two"], "uniform: expected integers"),
         (["--tune", "--uniform=0"], "every K of uniform"),
         (["--tune", "--trial_epochs=0,0"], "epochs: expected at least 1"),
         (["--tune", "--set=gate=base|bloc"], "Did you mean 'block'"),
         (["--tune", "--evaluate=runs/x"], "Received: --evaluate"),
         (["--tune", "--strategy=multi_worker"], "keras-tuner's chief and workers"),
         (["--tune", "--set=start_from=runs/x"], "weights are of one structure"),
-        (["--max_ops=1e6"], "expected --tune"),
+        (["--max_ops=1e6"], "no flag that it ignores. Received: --max_ops"),
     ],
 )
 def test_a_wrong_command_is_one_line_status_2_and_writes_nothing(tmp_path, arguments, message):
