@@ -7,6 +7,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from importlib import metadata
 from types import ModuleType
 from typing import Any
 
+import absl.logging
 import wrapt
 
 MINORS = range(16, 22)
@@ -86,14 +88,16 @@ def _tune_legacy_keras(config: ModuleType) -> None:
 
 
 def quiet() -> None:
-    """Keeps TensorFlow's remarks off the screen, unless the user has set TF_CPP_MIN_LOG_LEVEL.
+    """Keeps remarks of TensorFlow, Keras and TFDS to their developers off the screen.
 
-    A command line calls this before TensorFlow is imported. A library must not: it would hide the
-    errors of other people's code.
+    Does nothing if the user has set TF_CPP_MIN_LOG_LEVEL. A command line calls this before
+    TensorFlow is imported. A library must not: it would hide the errors of other people's code.
     """
     if "TF_CPP_MIN_LOG_LEVEL" not in os.environ and "tensorflow" not in sys.modules:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         sys.meta_path.insert(0, _QuietImport())
+        absl.logging.set_verbosity(absl.logging.ERROR)
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 class _QuietImport(importlib.abc.MetaPathFinder):

@@ -225,7 +225,9 @@ _SEARCH = (
 _RUNTIME = (
     _text("strategy", "auto", "auto, one_device, mirrored, multi_worker (TF_CONFIG) or tpu."),
     _text("mixed_precision", "float32", "float32, mixed_bfloat16 or mixed_float16."),
-    _bool("jit_compile", "Compile the training step with XLA."),
+    _bool("jit_compile", "Compile the training step with XLA; its bits differ from run to run."),
+    _bool("nondeterministic", "Allow operations whose bits differ from run to run."),
+    _int("steps_per_execution", 1, "Steps that TensorFlow runs before it returns to Python."),
 )
 _TRAIN = (
     _text("model", None, "Name of a file in zoo/, or path of one elsewhere."),
@@ -368,14 +370,30 @@ def _weights(f: Flags, *words: str) -> int:
         _path("output", "weights", "OUTPUT.h5 and OUTPUT.json are written."),
         _text("as", None, "Also register the weights on this machine as weights='NAME'."),
         _size("Height,width of the images that it is to read; 224,224 by default."),
+        _text("dataset", None, "What it was trained on; imagenet2012 if it has 1000 classes."),
+        _path("classes", None, "A file with the names of its classes, one a line."),
+        _text("normalisation", None, "How its images were normalised: symmetric or imagenet."),
+        _float("central_crop", "Side of the central square that it sees, over the shorter side."),
+        _text("atrous_rates", None, "Of a segmentation network, such as (1,1,2,4) or bpac."),
     ),
 )
 def _import_checkpoint(f: Flags, file: str) -> None:
     """Turn a checkpoint of Group-Net's authors into weights of this package."""
+    from larq_groupnet.recipes.overrides import parse_options
     from larq_groupnet.weights.checkpoint import main as import_checkpoint
 
-    size = f.input_size or (224, 224)
-    import_checkpoint(Path(file).expanduser(), f.output, f["as"].value, input_shape=(*size, 3))
+    rates = f.atrous_rates and parse_options([f"atrous_rates={f.atrous_rates}"])
+    import_checkpoint(
+        file,
+        f.output,
+        f["as"].value,
+        classes_file=f.classes,
+        input_shape=f.input_size and (*f.input_size, 3),
+        dataset=f.dataset,
+        normalisation=f.normalisation,
+        central_crop=f.central_crop,
+        **(rates or {}),
+    )
 
 
 def _values(f: Flags) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from larq_groupnet.errors import RecipeError
 
 _AS_CHANGES = ("epochs", "batch_size", "seed", "learning_rate", "on_bad_image", "input_size")
 
-_RUNTIME = ("strategy", "mixed_precision", "jit_compile")
+_RUNTIME = (
+    "strategy", "mixed_precision", "jit_compile", "nondeterministic", "steps_per_execution",
+)  # fmt: skip
 _SEARCH = ("tuner", "objective", "max_trials", "uniform")
 _BUDGET = ("max_ops", "max_memory", "max_binary_macs")
 _COMMON = ("data_dir", "output_dir", "set", *_AS_CHANGES)

@@ -31,7 +31,7 @@ class _Factory(ModelFactory):
     Attributes:
         model_name: Name of the model in `get_model`.
         weights: Name of a registered set, `str` or `Path` of a weights file, or `None`.
-        input_tensor: Keras tensor to read from; larq-zoo's own type of it knows none of Keras 2.15.
+        input_tensor: Keras tensor to read from; larq-zoo's own type of it knows none of tf_keras.
     """
 
     model_name: str

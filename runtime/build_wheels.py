@@ -20,8 +20,8 @@ def main(folder: Path) -> None:
     """Writes the wheels into the folder and prints what is there."""
     for machine in MACHINES:
         environment = {**os.environ, "LARQ_GROUPNET_RUNTIME_TARGET": machine}
-        pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(HERE)]
-        subprocess.run(pip, check=True, env=environment)
+        wheel = ["-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(HERE)]
+        subprocess.run([sys.executable, *wheel], check=True, env=environment)
     print(*sorted(str(wheel) for wheel in folder.glob("*.whl")), sep="\n")
 
 

@@ -31,10 +31,9 @@ ELSEWHERE = {
     ".venv/bin/": "needs the environment of `make venv`, in which this test runs",
     "tensorboard": "serves until it is stopped",
     "python benchmarks/": "takes minutes to hours",
-    "bazelisk": "needs Bazel and LCE's sources",
     "scp ": "needs a Raspberry Pi",
-    "ssh ": "needs a Raspberry Pi",
-    "adb ": "needs an Android phone",
+    "env/bin/larq-groupnet-run": "needs a Raspberry Pi; make test-arm runs it under emulation",
+    "cmake -S runtime": "needs Android's NDK",
     "nvidia-smi": "needs a GPU",
     "--strategy": "tests/training runs it on several replicas",
     "TF_CONFIG": "tests/training runs two workers",
@@ -50,7 +49,8 @@ ELSEWHERE = {
 
 def blocks(page: Path) -> list[tuple[str, str]]:
     """Language and text of each fenced block."""
-    return re.findall(r"^```(\w+)[^\n]*\n(.*?)^```", page.read_text(), re.S | re.M)
+    found = re.findall(r"^```(\w+)[^\n]*\n(.*?)^```", page.read_text(), re.S | re.M)
+    return [block for block in found if "--8<--" not in block[1]]  # A file that has its own test.
 
 
 def commands(text: str) -> list[str]:
@@ -69,6 +69,10 @@ def run_command(command: str) -> None:
     if command.startswith(("pip", "python -m pip")):
         return
     words = shlex.split(command)
+    if words[0] == "larq-groupnet-run":
+        run = [sys.executable, "-m", "larq_groupnet_runtime.cli", *words[1:]]
+        subprocess.run(run, check=True)
+        return
     for start in (["python", "train.py"], ["python", "-m", "larq_groupnet"], ["larq-groupnet"]):
         if words[: len(start)] == start:
             words = words[len(start) :]

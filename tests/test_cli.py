@@ -30,6 +30,8 @@ OTHER = {
     "strategy": "one_device",
     "mixed_precision": "mixed_bfloat16",
     "jit_compile": "true",
+    "nondeterministic": "true",
+    "steps_per_execution": "5",
     "tuner": "bayesian",
     "objective": "frontier",
     "max_trials": "4",

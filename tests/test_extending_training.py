@@ -19,6 +19,7 @@ from larq_groupnet.tasks.judgement import disagreement
 from larq_groupnet.tasks.losses import loss
 from larq_groupnet.tasks.segmentation import Segmentation
 from larq_groupnet.tasks.task import task, task_of
+from larq_groupnet.training.distribution import Runtime
 from larq_groupnet.training.fit import Session, train
 from larq_groupnet.training.optimizers import make_optimizer
 from larq_groupnet.training.run import check_phases
@@ -116,7 +117,7 @@ def test_a_loss_has_arguments(extension, tmp_path):
     each = (each / np.array([0.8, 0.2])[np.minimum(labels, 1)])[labels < 255]
     assert row["val_loss"] == pytest.approx(each.mean(), rel=1e-4)
     with pytest.raises(RecipeError, match="Did you mean 'balanced'"):
-        check_phases(override(recipe, [("loss", "balance")]))
+        check_phases(override(recipe, [("loss", "balance")]), Runtime())
 
 
 @adds("optimizer")
@@ -124,7 +125,7 @@ def test_an_optimizer_has_arguments(extension, tmp_path):
     config = GroupNetConfig(num_classes=3, output_stride=8, **TINY)
     changes = [("optimizer", "mine>SignSGD"), ("binary.optimizer.share", "0.25")]
     recipe = override(recipe_of(config, schedule="constant", head_factor=10.0), changes)
-    check_phases(recipe)
+    check_phases(recipe, Runtime())
     chosen = make_optimizer(recipe.phases[0], 5)
     head, other = (tf.Variable([2.0, -4.0], name=name) for name in ("logits/kernel", "stem/kernel"))
     chosen.build([head, other])

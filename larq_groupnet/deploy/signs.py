@@ -163,7 +163,7 @@ class SignsOfFile:
                 return tf.convert_to_tensor(own)
             flips = self.flips.setdefault(name, Flips())
             _compare(flips, quantizer, inputs, own, file)
-            if numbers is not None:
+            if numbers is not None and numbers.dtype == np.float32:  # Not the codes of integers.
                 _explain(flips, quantizer, inputs, own, file, numbers)
             return tf.convert_to_tensor(file)
 

@@ -88,7 +88,13 @@ def test_images(recipe: Recipe, data: Pipeline) -> tuple[tf.data.Dataset, FullIm
     """The test set as `evaluate` takes it: batches, or full images and how to look at them."""
     if not task_of(recipe.model).dense:
         return data.eval_batches("test"), None
-    view = FullImage(data.size, recipe.normalisation, recipe.eval_scales, recipe.eval_flip)
+    view = FullImage(
+        data.size,
+        recipe.normalisation,
+        recipe.eval_scales,
+        recipe.eval_flip,
+        logits=recipe.model.gives == "logits",
+    )
     return data.full_images("test"), view
 
 

@@ -13,7 +13,7 @@ from larq_groupnet.data.images import normalise
 
 Array = NDArray[np.float32]
 Predict = Callable[[Array], Array]
-"""From images `(batch, height, width, channels)`, preprocessed, to logits
+"""From images `(batch, height, width, channels)`, preprocessed, to scores
 `(batch, height, width, classes)`, of the network's size."""
 
 BATCH_SIZE = 16
@@ -35,12 +35,14 @@ class FullImage:
         scales: Factors on the image's own size, each looked at; empty to squeeze the whole image
             into the network's input.
         flip: Whether the mirror image is looked at as well.
+        logits: True if the network gives logits, which are averaged as probabilities.
     """
 
     size: tuple[int, int]
     normalisation: str = "symmetric"
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
+    logits: bool = True
 
     def scores(self, predict: Predict, images: Sequence[Array]) -> list[Array]:
         """Probabilities `(height, width, classes)` of images, each of its own size.
@@ -58,7 +60,7 @@ class FullImage:
             for view in _flat(views)
             for top, left in self._corners(view.shape)
         ]
-        found = iter(_predicted(predict, windows))
+        found = iter(self._predicted(predict, windows))
         results = []
         for image, own in zip(images, views, strict=True):
             total: Array | float = 0.0
@@ -112,6 +114,12 @@ class FullImage:
             starts.append([min(start, last) for start in range(0, last + step, step)])
         return [(top, left) for top in starts[0] for left in starts[1]]
 
+    def _predicted(self, predict: Predict, windows: Sequence[Array]) -> Iterator[Array]:
+        """What is averaged, of each window."""
+        for start in range(0, len(windows), BATCH_SIZE):
+            scores = predict(np.stack(windows[start : start + BATCH_SIZE]))
+            yield from tf.nn.softmax(scores).numpy() if self.logits else scores
+
     def _joined(self, shape: Sequence[int], found: Iterator[Array]) -> Array:
         """The weighted mean of the next windows of `found` over a view of this shape."""
         ramps = [np.minimum(np.arange(side), np.arange(side)[::-1]) + 1.0 for side in self.size]
@@ -126,13 +134,6 @@ class FullImage:
             weights[part] += weight
         joined: Array = total / weights
         return joined
-
-
-def _predicted(predict: Predict, windows: Sequence[Array]) -> Iterator[Array]:
-    """Probabilities of each window."""
-    for start in range(0, len(windows), BATCH_SIZE):
-        logits = predict(np.stack(windows[start : start + BATCH_SIZE]))
-        yield from tf.nn.softmax(logits).numpy()
 
 
 def _resized(array: Array, size: Sequence[int]) -> Array:

@@ -28,25 +28,21 @@ class Predictor:
     """A network, and what has to be done to an image before.
 
     Attributes:
-        network: From preprocessed images to probabilities `(batch, classes)`, or to logits
+        network: From preprocessed images to scores `(batch, classes)`, or
             `(batch, height, width, classes)`.
         input_shape: `(height, width, channels)` that it reads.
         classes: Names in the order of their labels.
         dense: Whether it classifies pixels.
-        normalisation: See `larq_groupnet.data.reading.Reading`.
-        central_crop: As in `Recipe`, where each pixel is not classified.
-        scales: As `Recipe.eval_scales`.
-        flip: As `Recipe.eval_flip`.
+        reading: How an image becomes its input.
+        logits: True if its scores are logits, not probabilities.
     """
 
     network: Predict
     input_shape: tuple[int, int, int]
     classes: tuple[str, ...]
     dense: bool
-    normalisation: str
-    central_crop: float = 1.0
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
+    reading: Reading
+    logits: bool
 
     def __call__(self, pixels: np.ndarray) -> Array:
         """Probabilities of one image.
@@ -57,12 +53,14 @@ class Predictor:
         Returns:
             `(height, width, classes) float32` of the image's own size, or `(classes,) float32`.
         """
-        size = self.input_shape[:2]
+        read = self.reading
         if self.dense:
-            view = FullImage(size, self.normalisation, self.scales, self.flip)
+            view = FullImage(
+                self.input_shape[:2], read.normalisation, read.scales, read.flip, self.logits
+            )
             return view.scores(self.network, [pixels])[0]
-        read = Reading(size, self.normalisation, self.central_crop)
-        return self.network(read(pixels).numpy()[None])[0]
+        scores = self.network(read(pixels).numpy()[None])[0]
+        return tf.nn.softmax(scores).numpy() if self.logits else scores
 
 
 def load_predictor(
@@ -104,18 +102,16 @@ def load_predictor(
             f"{source}: expected a network of a fixed input size that predicts labels or class "
             f"maps. Received: input_shape={input_shape}, output_shape={output_shape}"
         )
-    fields = {name: value for name, value in known.items() if name != "size"}
-    reading = Reading.from_dict({"scales": (1.0,), **fields})
-    names = tuple(description.get("classes", ()))
+    names, dense = tuple(description.get("classes", ())), len(output_shape) == 4
+    fields = {"scales": (1.0,), **known, "size": tuple(input_shape[:2])}
     return Predictor(
         network,
         (input_shape[0], input_shape[1], input_shape[2]),
         names or tuple(f"class_{label}" for label in range(output_shape[-1])),
-        dense=len(output_shape) == 4,
-        normalisation=reading.normalisation,
-        central_crop=reading.central_crop,
-        scales=reading.scales,
-        flip=reading.flip,
+        dense,
+        Reading.from_dict(fields),
+        # A file of an earlier version does not say, and there was no choice.
+        logits=description.get("output", "logits" if dense else "probabilities") == "logits",
     )
 
 

@@ -8,7 +8,9 @@ from terminaltables import AsciiTable
 
 
 def results_table(results: dict[str, Any]) -> str:
-    """Keras beside LCE, from the `results.json` of a run."""
+    """Keras beside LCE, from the `results.json` of a run; Keras alone if nothing was converted."""
+    if "lce" not in results:
+        return metrics_table(results)
     keras, lce, ops = results["keras"], results["lce"], results["ops"]
     macs = {bits: count for bits, count in results["macs"].items() if count}
     rows = [

@@ -139,7 +139,11 @@ def describe(source: Source, data_dir: str | Path) -> dict[str, Any]:
     if not names and source.recipe is not None:
         recipe = source.recipe
         names = class_names(open_dataset(recipe.dataset, data_dir, recipe.on_bad_image))
-    return {"classes": names, "preprocessing": dict(source.preprocessing)}
+    return {
+        "classes": names,
+        "preprocessing": dict(source.preprocessing),
+        "output": source.config.gives,
+    }
 
 
 def describe_run(path: str | Path, data_dir: str | Path) -> dict[str, Any]:

@@ -22,7 +22,6 @@ KEPT = 2
 """Snapshots kept: the last one and, should that be damaged, the one before it."""
 
 _NAME = "snapshot"
-_POSITION = "position/.ATTRIBUTES/VARIABLE_VALUE"
 _AGREE_EVERY = 8
 """Steps after which the workers of a run ask each other for signals."""
 
@@ -70,7 +69,7 @@ class Snapshots:
         Raises:
             OSError: If it cannot be written; the snapshots before are still there.
         """
-        content = tf.Variable(json.dumps(dataclasses.asdict(position)), trainable=False)
+        content = _Text(json.dumps(dataclasses.asdict(position)))
         checkpoint = tf.train.Checkpoint(position=content, **_state(model))
         manager = tf.train.CheckpointManager(
             checkpoint, str(self.folder), max_to_keep=KEPT, checkpoint_name=_NAME
@@ -140,7 +139,25 @@ def _read(path: Path) -> Position:
         reader.get_tensor(name)
     if path.is_dir():
         return Position(**json.loads((path / "position.json").read_text()))
-    return Position(**json.loads(reader.get_tensor(_POSITION)))
+    content = _Text()
+    tf.train.Checkpoint(position=content).read(_prefix(path)).expect_partial()
+    return Position(**json.loads(content.text))
+
+
+class _Text(tf.train.experimental.PythonState):
+    """A text in a checkpoint. A variable would be sent to all replicas, which texts cannot be."""
+
+    def __init__(self, text: str = ""):
+        super().__init__()
+        self.text = text
+
+    def serialize(self) -> str:
+        """As TensorFlow writes it."""
+        return self.text
+
+    def deserialize(self, string_value: str) -> None:
+        """As TensorFlow has read it."""
+        self.text = string_value
 
 
 class SnapshotCallback(tf.keras.callbacks.Callback):
@@ -229,7 +246,7 @@ class _Workers:
         spec = resolver.cluster_spec().as_dict() if resolver is not None else {}
         self.several = len(spec.get("worker", ())) > 1
         self.first = not self.several or resolver.task_id == 0
-        self._total = tf.function(self._sum)
+        self._total = tf.function(self._sum, autograph=False)
 
     def any(self, stop: StopSignal) -> bool:
         """True if a signal has come to any of them; all must ask at the same time."""
@@ -240,7 +257,7 @@ class _Workers:
         return True
 
     def _sum(self, value: tf.Tensor) -> tf.Tensor:
-        each = self.strategy.run(lambda own: own, args=(value,))
+        each = self.strategy.run(tf.identity, args=(value,))
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None)
 
     def assign_sum(self, variable: tf.Variable, value: Any) -> None:

@@ -82,10 +82,11 @@ class Source:
 
         if self.weights.suffix == RELEASE:
             return build(self.config, weights=self.weights, name=self.name)
-        if self.integers is None:
-            model = build(self.config, name=self.name)
-        else:
+        if self.integers is not None:
             model = load_model(self.integers)
+            model.load_weights(self.weights)  # In order: a .keras file keeps no names of weights.
+            return model
+        model = build(self.config, name=self.name)
         load_weights(model, self.weights)
         return model
 

@@ -58,4 +58,5 @@ class Classification(Task):
         """Each image under its predicted class and probability."""
         from larq_groupnet.report.pictures import draw_labels
 
-        draw_labels(images, truths, scores, class_names, path, title)
+        shares = [np.exp(self.log_probabilities(values)) for values in scores]
+        draw_labels(images, truths, shares, class_names, path, title)

@@ -14,11 +14,13 @@ an mIoU of 0.702 for 0.699 (`convert_int8` compares layer by layer)."""
 
 
 def disagreement(results: Mapping[str, Any]) -> str | None:
-    """One line on how the converted file differs from Keras; `None` if it may be used.
+    """One line on how the converted file differs from Keras; `None` if it may be used, or is none.
 
     Args:
         results: Content of a `results.json`.
     """
+    if "lce" not in results:
+        return None
     headline, unit = results["headline"], results["unit"]
     gap = abs(results["keras"][headline] - results["lce"][headline])
     allowed = INT8 if results["macs"].get("8", 0) > 0 else kind_in(results).thresholds

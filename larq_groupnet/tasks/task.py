@@ -221,7 +221,7 @@ def task_of(config: GroupNetConfig) -> Task:
     Raises:
         ConfigError: If the network has no head, or one of a task that is not registered.
     """
-    return kind_of(config.head)(config.num_classes, config.gives != "probabilities")
+    return kind_of(config.head)(config.num_classes, config.gives == "logits")
 
 
 def kind_of(head: str | None) -> type[Task]:

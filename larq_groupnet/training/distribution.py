@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import os
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import tensorflow as tf
 
@@ -45,16 +45,35 @@ class Runtime:
         precision: One of `PRECISIONS`. Products of +1 and -1 are exact in 16 bits and are summed
             in 32, so that mixed precision only rounds what leaves a convolution.
         jit_compile: Compile the training step with XLA.
+        nondeterministic: Allow operations whose bits differ from run to run. `jit_compile` does,
+            because XLA has no other gradient of max-pooling.
+        steps_per_execution: Steps that TensorFlow runs before it returns to Python. A signal, and
+            a loss that is not finite, is noticed after them.
     """
 
     strategy: str = "auto"
     precision: str = "float32"
     jit_compile: bool = False
+    nondeterministic: bool = False
+    steps_per_execution: int = 1
 
     def __post_init__(self) -> None:
         for field, names in (("strategy", STRATEGIES), ("precision", PRECISIONS)):
             if getattr(self, field) not in names:
                 raise RecipeError(unknown(field, getattr(self, field), names))
+        if self.steps_per_execution < 1:
+            raise RecipeError(
+                f"steps_per_execution: expected at least 1. Received: {self.steps_per_execution}"
+            )
+
+    @property
+    def deterministic(self) -> bool:
+        """True if the same run gives the same bits."""
+        return not (self.nondeterministic or self.jit_compile)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as they stand beside a run."""
+        return {**dataclasses.asdict(self), "deterministic": self.deterministic}
 
 
 def open_strategy(name: str) -> tf.distribute.Strategy:

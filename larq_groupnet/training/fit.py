@@ -32,6 +32,7 @@ from larq_groupnet.training.callbacks import (
 )
 from larq_groupnet.training.distillation import Teacher, distilled
 from larq_groupnet.training.distribution import (
+    Runtime,
     TrainingData,
     count_batches,
     test_step,
@@ -57,7 +58,7 @@ class Session:
             `PHASE-last.h5` and `snapshots/`, and is where a run goes on from.
         task: Loss and metrics.
         strategy: Where to compute.
-        jit_compile: Compile the training step with XLA.
+        runtime: How to compute.
         teacher: Whom the phases that distil learn from.
         normalisation: That of the images.
         scratch_dir: Takes what this process has to write if it is not the chief.
@@ -71,7 +72,7 @@ class Session:
     output_dir: Path
     task: Task
     strategy: tf.distribute.Strategy = dataclasses.field(default_factory=tf.distribute.get_strategy)
-    jit_compile: bool = False
+    runtime: Runtime = dataclasses.field(default_factory=Runtime)
     teacher: Teacher | None = None
     normalisation: str = "symmetric"
     scratch_dir: Path | None = None
@@ -264,5 +265,6 @@ def compile_model(model: tf.keras.Model, session: Session, phase: Phase) -> None
             optimizer=optimizer(phase, model, session.steps_per_epoch),
             loss=session.task.loss(phase.label_smoothing, phase.loss),
             metrics=session.task.metrics(),
-            jit_compile=session.jit_compile,
+            jit_compile=session.runtime.jit_compile,
+            steps_per_execution=session.runtime.steps_per_execution,
         )

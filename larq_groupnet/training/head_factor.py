@@ -38,7 +38,7 @@ class _HeadFactor:
             super().update_step(gradient, variable)  # type: ignore[misc]
 
     def _apply_weight_decay(self, variables: list[tf.Variable]) -> None:
-        """Decay goes with the learning rate, too. Private in Keras 2.15, which is pinned."""
+        """Decay goes with the learning rate, too. Private in Keras 2."""
         for factor, head in ((1.0, False), (self.head_factor, True)):
             with self._at(factor):
                 super()._apply_weight_decay(  # type: ignore[misc]

@@ -281,12 +281,11 @@ def _card(entry: Entry, run: _Run, command: str) -> str:
 
 
 def _data(recipe: Recipe) -> str:
-    """What the dataset says of itself; that of a folder is the publisher's to say."""
-    if recipe.dataset.startswith("folder:"):
-        return "Images in a folder of whoever published these weights."
+    """What TFDS says of a dataset; of others, its publisher has to say it."""
     with tempfile.TemporaryDirectory() as folder:
-        dataset = open_dataset(recipe.dataset, folder)
+        own = recipe.dataset.startswith(("folder:", "arrays:"))
+        dataset = None if own else open_dataset(recipe.dataset, folder)
     if not isinstance(dataset, RecordDataset):
-        return "Not described: whoever published these weights knows."
+        return "Images of whoever published these weights."
     info = dataset.builder.info
     return " ".join(f"{info.description} {info.homepage}".split())

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from larq_groupnet.data.base import Dataset
 from larq_groupnet.data.pipeline import class_names, prepare
+from larq_groupnet.files import write_json
 from larq_groupnet.inference.judge import judge
 from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
@@ -96,18 +97,7 @@ def train_weights(
         check_free(output_dir)
     check_start(recipe)
     parameters = check_recipe(recipe, data_dir)
-    check_phases(recipe)
-    if runtime.precision != "float32" and any(p.int8 and p.epochs for p in recipe.phases):
-        raise RecipeError(
-            "mixed_precision: expected float32 with an int8 phase, which rounds by itself; train "
-            f"that phase alone with --phase. Received: {runtime.precision}"
-        )
-    first = next(phase for phase in recipe.phases if phase.epochs)
-    if first.int8 and not recipe.start_from:
-        raise RecipeError(
-            f"start_from: expected trained weights for phase {first.name} alone, as "
-            "--start_from RUN. Received: none"
-        )
+    check_phases(recipe, runtime)
     # Before the folder is claimed: an archive may be missing, or the network to fetch it.
     builder = prepare(recipe.dataset, data_dir, recipe.on_bad_image)
     names = class_names(builder)
@@ -121,22 +111,26 @@ def train_weights(
     own = contextlib.ExitStack()
     if is_chief(strategy):
         (held or own).enter_context(claimed(recipe, output_dir, names, parameters))
+        write_json(output_dir / "runtime.json", runtime.to_dict())
         print(*notes, sep="\n", end="\n" if notes else "", flush=True)
-    tf.keras.utils.set_random_seed(recipe.seed)
-    tf.config.experimental.enable_op_determinism()
-    # Dropout then keeps its state in a variable, which a snapshot can hold.
-    tf.keras.backend.experimental.enable_tf_random_generator()
-
+    _seed(recipe, runtime)
     with own as stack:
         scratch = None
         if not is_chief(strategy):
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        session = session_of(
-            recipe, builder, output_dir, strategy, runtime.jit_compile, teacher, scratch
-        )
+        session = session_of(recipe, builder, output_dir, strategy, runtime, teacher, scratch)
         with naming_bad_files(builder):
             weights = train_with_precision(recipe, session, start, runtime.precision)
     return None if scratch else weights
+
+
+def _seed(recipe: Recipe, runtime: Runtime) -> None:
+    """What TensorFlow has to know before the first network."""
+    tf.keras.utils.set_random_seed(recipe.seed)
+    if runtime.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    # Dropout then keeps its state in a variable, which a snapshot can hold.
+    tf.keras.backend.experimental.enable_tf_random_generator()
 
 
 def session_of(
@@ -144,7 +138,7 @@ def session_of(
     builder: Dataset,
     output_dir: Path,
     strategy: tf.distribute.Strategy,
-    jit_compile: bool,
+    runtime: Runtime,
     teacher: Teacher | None,
     scratch_dir: Path | None = None,
 ) -> Session:
@@ -158,7 +152,7 @@ def session_of(
         output_dir,
         task_of(recipe.model),
         strategy,
-        jit_compile,
+        runtime,
         teacher,
         recipe.normalisation,
         scratch_dir,
@@ -188,12 +182,24 @@ def train_with_precision(
         tf.keras.mixed_precision.set_global_policy("float32")
 
 
-def check_phases(recipe: Recipe) -> None:
-    """Optimizers, schedules and losses, before anything is written.
+def check_phases(recipe: Recipe, runtime: Runtime) -> None:
+    """Optimizers, schedules, losses and integers, before anything is written.
 
     Raises:
-        RecipeError: If there is none of a name, or it does not take an argument.
+        RecipeError: If there is none of a name, if it does not take an argument, or if a phase of
+            integers cannot be trained.
     """
+    if runtime.precision != "float32" and any(p.int8 and p.epochs for p in recipe.phases):
+        raise RecipeError(
+            "mixed_precision: expected float32 with an int8 phase, which rounds by itself; train "
+            f"that phase alone with --phase. Received: {runtime.precision}"
+        )
+    first = next(phase for phase in recipe.phases if phase.epochs)
+    if first.int8 and not recipe.start_from:
+        raise RecipeError(
+            f"start_from: expected trained weights for phase {first.name} alone, as "
+            "--start_from RUN. Received: none"
+        )
     for phase in recipe.phases:
         make_optimizer(phase, 1)
         task_of(recipe.model).loss(phase.label_smoothing, phase.loss)

@@ -30,7 +30,7 @@ def assign(
     value: Callable[[str], Any],
     source: str,
     other_head: bool,
-) -> list[str]:
+) -> dict[str, str]:
     """Sets every weight of a model; the model is untouched if the names or shapes do not fit.
 
     Args:
@@ -41,7 +41,7 @@ def assign(
         other_head: Leave out those of the head that do not fit, on either side.
 
     Returns:
-        A text for each weight that was left out.
+        Name of each weight that was left out -> a text that says why.
 
     Raises:
         MismatchError: If another weight is missing, left over or of another shape.
@@ -59,7 +59,7 @@ def assign(
     # Read before the first is set: a file may turn out to be damaged.
     for weight, found in zip(wanted, [value(weight.name) for weight in wanted], strict=True):
         weight.assign(found)
-    return list(left_out.values())
+    return left_out
 
 
 def copy_weights(
@@ -76,15 +76,14 @@ def copy_weights(
         other_head: Leave out weights of the head that only one of them has, or in another shape.
 
     Returns:
-        A text for each weight that was left out.
+        The names of the weights that were left out.
 
     Raises:
         MismatchError: If the two models differ in a weight's name or shape; lists the differences.
     """
     values = {weight.name: weight for weight in source.weights}
-    return assign(
-        target, shapes_of(source), values.__getitem__, f"model {source.name!r}", other_head
-    )
+    name = f"model {source.name!r}"
+    return list(assign(target, shapes_of(source), values.__getitem__, name, other_head))
 
 
 def check_options(source: str, theirs: GroupNetConfig, ours: GroupNetConfig) -> list[str]:
@@ -112,10 +111,10 @@ def has_other_head(theirs: GroupNetConfig, ours: GroupNetConfig) -> bool:
     return (theirs.head, theirs.num_classes) != (ours.head, ours.num_classes)
 
 
-def warn_left_out(path: Path, left_out: Sequence[str]) -> None:
+def warn_left_out(path: Path, left_out: Mapping[str, str]) -> None:
     """Says which weights of a file were not loaded."""
     warnings.warn(
-        f"weights: {path}: left out, because the head is another: {'; '.join(left_out)}",
+        f"weights: {path}: left out, because the head is another: {'; '.join(left_out.values())}",
         UserWarning,
         stacklevel=3,
     )

@@ -39,7 +39,7 @@ _EXPANSION = 100
 """Times that an archive may grow: weights hardly shrink, and a bomb must not fill the disk."""
 
 
-def load(model: tf.keras.Model, path: Path, other_head: bool) -> list[str]:
+def load(model: tf.keras.Model, path: Path, other_head: bool) -> dict[str, str]:
     """Loads a file of Keras' into a model; the model is untouched if that fails.
 
     Args:
@@ -48,7 +48,7 @@ def load(model: tf.keras.Model, path: Path, other_head: bool) -> list[str]:
         other_head: Leave out weights of the head that do not fit.
 
     Returns:
-        A text for each weight that was left out.
+        Name of each weight that was left out -> a text that says why.
 
     Raises:
         FileNotFoundError: If there is no such file.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Union
@@ -97,11 +98,14 @@ class Interpreter:
         self._content = content  # The interpreter reads constants from it.
         try:
             self.delegate = load_delegate(num_threads=threads, **options)
-            self.interpreter = found.interpreter(
-                model_content=content,
-                num_threads=threads,
-                experimental_delegates=[self.delegate],
-            )
+            with warnings.catch_warnings():
+                # TensorFlow tells that ai-edge-litert will replace its interpreter.
+                warnings.simplefilter("ignore", UserWarning)
+                self.interpreter = found.interpreter(
+                    model_content=content,
+                    num_threads=threads,
+                    experimental_delegates=[self.delegate],
+                )
             self.interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise InputError(

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -112,7 +113,9 @@ def test_file_without_lce_operations_runs_as_without_this_package(plain):
     import tensorflow as tf
 
     x = noise(3, 8, 8, 3)
-    stock = tf.lite.Interpreter(str(plain))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Of the deletion of tf.lite.
+        stock = tf.lite.Interpreter(str(plain))
     stock.allocate_tensors()
     expected = []
     for one in x:

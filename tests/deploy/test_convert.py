@@ -43,10 +43,19 @@ def randomise_batch_norm(model, seed=0):
 @pytest.mark.parametrize(
     ("options", "bases", "in_head"),
     [
-        ({"num_bases": 2, "atrous": (1, 1, "1-2", "2-3")}, 2, 0),
+        ({"num_bases": 2, "atrous_rates": (1, 1, "1-2", "2-3")}, 2, 0),
         ({"num_bases": 1, "padding": "torch", "head": "fcn16s"}, 1, 0),
         # Of one rate and reading one tensor, as the bases of the pyramid's branches are.
-        ({"num_bases": 2, "atrous": "equal", "decomposition": "group", "head": "deeplabv3"}, 2, 6),
+        (
+            {
+                "num_bases": 2,
+                "atrous_rates": "equal",
+                "decomposition": "group",
+                "head": "deeplabv3",
+            },
+            2,
+            6,
+        ),
     ],
 )
 def test_the_file_computes_what_the_model_computes(tmp_path, options, bases, in_head):

@@ -84,7 +84,7 @@ def network(head="fcn32s"):
         width=0.25,
         stage_blocks=(1, 1, 1, 1),
         num_bases=2,
-        atrous=(1, 1, 1, 2),
+        atrous_rates=(1, 1, 1, 2),
         head=head,
         batch_norm_momentum=0.0,
     )

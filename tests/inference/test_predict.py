@@ -204,7 +204,8 @@ def test_a_file_that_does_not_say_how_images_are_read_is_refused(dense_file, tmp
     with pytest.raises(SourceError, match="--normalisation"):
         load_predictor(path)
     predictor = load_predictor(path, normalisation="symmetric", scales=(0.5,), flip=True)
-    assert (predictor.normalisation, predictor.scales, predictor.flip) == (
+    reading = predictor.reading
+    assert (reading.normalisation, reading.scales, reading.flip) == (
         "symmetric",
         (0.5,),
         True,

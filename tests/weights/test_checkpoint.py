@@ -22,7 +22,8 @@ from larq_groupnet.weights import (
     list_weights,
     metadata_of,
 )
-from larq_groupnet.weights.checkpoint import describe, main
+from larq_groupnet.weights.checkpoint import main
+from larq_groupnet.weights.checkpoint_keys import describe
 from larq_groupnet.weights.resolve import load_into
 from tests.reference import random_images
 from tests.reference.network import Network, Options

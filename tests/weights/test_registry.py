@@ -21,7 +21,9 @@ from larq_groupnet.network.build import build
 from larq_groupnet.training import load_recipe
 from larq_groupnet.training.start import with_start
 from larq_groupnet.weights import import_checkpoint, packed, registry
-from larq_groupnet.weights.checkpoint import LICENCE, describe, read_state
+from larq_groupnet.weights.checkpoint import LICENCE
+from larq_groupnet.weights.checkpoint_files import read_state
+from larq_groupnet.weights.checkpoint_keys import describe
 from larq_groupnet.weights.download import DownloadError, sha256
 from larq_groupnet.weights.metadata import Metric
 from larq_groupnet.weights.registry import Entry, RegistryError
