@@ -65,9 +65,7 @@ def make(folder: Path, name: str) -> Path:
 def load(path: Path, num_threads: int = 1, **options: object) -> Callable[[], None]:
     """A run of a file, by the engine if there are options."""
     delegates = [load_delegate(num_threads=num_threads, **options)] if options else None
-    interpreter = Interpreter(
-        str(path), num_threads=num_threads, experimental_delegates=delegates
-    )
+    interpreter = Interpreter(str(path), num_threads=num_threads, experimental_delegates=delegates)
     interpreter.allocate_tensors()
     (detail,) = interpreter.get_input_details()
     noise = np.random.default_rng(0).standard_normal(detail["shape"]).astype(np.float32)
@@ -93,6 +91,7 @@ def ratio(
 
 
 def main() -> None:
+    """Prints a line for each ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=Path, default=Path("build/benchmarks"))
     parser.add_argument("--rounds", type=int, default=20)
