@@ -31,8 +31,9 @@ smoke: $(VENV)-oldest/.installed
 	$(VENV)-oldest/bin/python -m pytest tests/smoke
 
 # The engine: its tests, and the same files in every small TFLite interpreter that pip has.
-test-runtime: build/networks/.done runtime/dist/.done
-	cd runtime && ../$(BIN)/python -m pytest -n auto --dist loadfile
+test-runtime: build/networks/.done runtime/dist/.done build/sanitized/.done
+	cd runtime && LARQ_GROUPNET_RUNTIME_SANITIZED=$$(cat ../build/sanitized/.done) \
+	  ../$(BIN)/python -m pytest -n auto --dist loadfile
 	$(BIN)/python runtime/tests/matrix.py runtime/dist/*x86_64.whl build/networks
 
 # The aarch64 wheel in an arm64 Python under qemu-user. The first time it downloads 150 MB.
@@ -81,6 +82,16 @@ RUNTIME := $(wildcard runtime/CMakeLists.txt runtime/src/* runtime/src/kernels/*
 $(VENV)/.runtime: $(RUNTIME) | $(VENV)/.installed
 	$(PIP) --force-reinstall --no-deps ./runtime
 	@touch $@
+
+# The engine under AddressSanitizer and UndefinedBehaviorSanitizer, for its test of faulty files.
+# They come with g++ and not with ziglang; without g++ that test runs on the plain build.
+build/sanitized/.done: $(RUNTIME) | $(VENV)/.installed-dev
+	@mkdir -p $(@D)
+	@if command -v g++ >/dev/null; then $(PIP) cmake ninja && \
+	  $(BIN)/cmake -S runtime -B $(@D) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
+	    -DCMAKE_CXX_COMPILER=g++ -DLARQ_GROUPNET_RUNTIME_SANITIZE=ON >/dev/null && \
+	  $(BIN)/cmake --build $(@D) && echo $(CURDIR)/$(@D)/liblarq_groupnet_runtime.so > $@; \
+	else : > $@; fi
 
 runtime/dist/.done: $(RUNTIME) | $(VENV)/.installed-dev
 	$(BIN)/python runtime/build_wheels.py runtime/dist

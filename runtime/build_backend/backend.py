@@ -17,11 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from scikit_build_core import build as _scikit
-from scikit_build_core.build import (  # noqa: F401
-    build_sdist,
-    get_requires_for_build_sdist,
-    prepare_metadata_for_build_wheel,
-)
+from scikit_build_core.build import build_sdist, get_requires_for_build_sdist  # noqa: F401
 
 _TARGET = "LARQ_GROUPNET_RUNTIME_TARGET"
 _GLIBC = "2.17"
@@ -31,6 +27,12 @@ def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
     """What a build needs from PyPI: ziglang too, unless the machine's own compiler does it."""
     requires = list(_scikit.get_requires_for_build_wheel(config_settings))
     return requires if _own_compiler() else [*requires, "ziglang"]
+
+
+def prepare_metadata_for_build_wheel(metadata_directory: str, config_settings: Any = None) -> str:
+    """Writes the wheel's metadata, with the same tag as the wheel."""
+    with _compiler():
+        return str(_scikit.prepare_metadata_for_build_wheel(metadata_directory, config_settings))
 
 
 def build_wheel(

@@ -57,8 +57,7 @@ class Fuser {
       step.ops.push_back({PostOpKind::kBits, node.output});
       missing_.erase(node.output);
       return step;
-    } else if (!((node.kind == OpKind::kConv || node.kind == OpKind::kMaxPool) &&
-                 type(node.output) == kTfLiteFloat32)) {
+    } else if (node.kind != OpKind::kConv || type(node.output) != kTfLiteFloat32) {
       missing_.erase(node.output);
       return step;
     }

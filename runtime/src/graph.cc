@@ -47,19 +47,6 @@ bool runs_elementwise(const TfLiteTensor* tensors, const Node& node, int activat
   return (a_full && b_full) || (a_full && broadcasts(b, out)) || (b_full && broadcasts(a, out));
 }
 
-bool runs_max_pool(const TfLiteTensor* tensors, const Node& node, const TfLitePoolParams& params) {
-  const TfLiteTensor& in = tensors[node.inputs[0]];
-  return params.activation == kNoActivation && is_float(in) && is_float(tensors[node.output]) &&
-         in.dims && in.dims->size == 4 && params.stride_height >= 1 && params.stride_width >= 1 &&
-         params.filter_height >= 1 && params.filter_width >= 1 &&
-         (params.padding == kTfLitePaddingSame || params.padding == kTfLitePaddingValid);
-}
-
-PoolOptions pool_options(const TfLitePoolParams& params) {
-  return {params.filter_height, params.filter_width, params.stride_height, params.stride_width,
-          params.padding == kTfLitePaddingSame ? Padding::kSame : Padding::kValid};
-}
-
 }  // namespace
 
 const char* op_name(OpKind kind) {
@@ -70,7 +57,6 @@ const char* op_name(OpKind kind) {
     case OpKind::kBitMaxPool: return "LceBMaxPool2d";
     case OpKind::kAdd: return "ADD";
     case OpKind::kMul: return "MUL";
-    case OpKind::kMaxPool: return "MAX_POOL_2D";
   }
   return "";
 }
@@ -106,10 +92,9 @@ std::optional<Node> read_node(TfLiteContext* context, const TfLiteNode* source,
     return node;
   }
   const int code = registration->builtin_code;
-  const size_t wanted = code == kTfLiteBuiltinMaxPool2d ? 1 : 2;
-  if (!fuse || !source->builtin_data || node.inputs.size() != wanted) return std::nullopt;
-  for (int input : node.inputs) {
-    if (input < 0) return std::nullopt;
+  if (!fuse || !source->builtin_data || node.inputs.size() != 2 || node.inputs[0] < 0 ||
+      node.inputs[1] < 0) {
+    return std::nullopt;
   }
   bool runs = false;
   if (code == kTfLiteBuiltinAdd) {
@@ -120,11 +105,6 @@ std::optional<Node> read_node(TfLiteContext* context, const TfLiteNode* source,
     node.kind = OpKind::kMul;
     runs = runs_elementwise(context->tensors, node,
                             static_cast<const TfLiteMulParams*>(source->builtin_data)->activation);
-  } else if (code == kTfLiteBuiltinMaxPool2d) {
-    node.kind = OpKind::kMaxPool;
-    const auto& params = *static_cast<const TfLitePoolParams*>(source->builtin_data);
-    runs = runs_max_pool(context->tensors, node, params);
-    if (runs) node.pool = pool_options(params);
   }
   return runs ? std::optional<Node>(node) : std::nullopt;
 }

@@ -8,21 +8,14 @@
 
 #include "flexbuffer.h"
 #include "tfl_abi.h"
-#include "window.h"
 
 namespace lgr {
 
-enum class OpKind { kQuantize, kConv, kDequantize, kBitMaxPool, kAdd, kMul, kMaxPool };
+enum class OpKind { kQuantize, kConv, kDequantize, kBitMaxPool, kAdd, kMul };
 
 const char* op_name(OpKind kind);
 
 inline bool is_elementwise(OpKind kind) { return kind == OpKind::kAdd || kind == OpKind::kMul; }
-
-struct PoolOptions {
-  int filter_height, filter_width;
-  int stride_height, stride_width;
-  Padding padding;
-};
 
 // A copy: the interpreter moves its own nodes when it hands them over.
 struct Node {
@@ -30,11 +23,10 @@ struct Node {
   std::vector<int> inputs;  // tensors; -1 for one that is left out
   int output;
   CustomOptions options;  // of LCE's operations
-  PoolOptions pool;       // of kMaxPool
 };
 
 // The node, if it is one that this library can run. Without `fuse` that is LCE's operations; with
-// it also the float operations around them: additions, multiplications and pools.
+// it also the float additions and multiplications around them.
 std::optional<Node> read_node(TfLiteContext* context, const TfLiteNode* node,
                               const TfLiteRegistration* registration, bool fuse);
 

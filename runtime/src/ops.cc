@@ -18,33 +18,6 @@ void pack(const T* in, size_t rows, int channels, uint32_t* out, const IsOne& is
   }
 }
 
-float larger(float a, float b) { return a < b ? b : a; }
-uint32_t larger(uint32_t a, uint32_t b) { return a & b; }
-
-template <class T>
-void pool_row(const PoolGeometry& g, const T* image, int y, T* out) {
-  const size_t channels = static_cast<size_t>(g.channels);
-  const int64_t top = int64_t{y} * g.stride_height - g.pad_top;
-  const int64_t first_y = std::max<int64_t>(top, 0);
-  const int64_t last_y = std::min<int64_t>(top + g.filter_height, g.in_height);
-  for (int x = 0; x < g.out_width; x++, out += channels) {
-    const int64_t left = int64_t{x} * g.stride_width - g.pad_left;
-    const int64_t first_x = std::max<int64_t>(left, 0);
-    const int64_t last_x = std::min<int64_t>(left + g.filter_width, g.in_width);
-    bool first = true;
-    for (int64_t in_y = first_y; in_y < last_y; in_y++) {
-      for (int64_t in_x = first_x; in_x < last_x; in_x++, first = false) {
-        const T* pixel = image + static_cast<size_t>(in_y * g.in_width + in_x) * channels;
-        if (first) {
-          std::copy(pixel, pixel + channels, out);
-        } else {
-          for (size_t c = 0; c < channels; c++) out[c] = larger(out[c], pixel[c]);
-        }
-      }
-    }
-  }
-}
-
 }  // namespace
 
 void pack_int8(const int8_t* in, size_t rows, int channels, int32_t zero_point, uint32_t* out) {
@@ -55,12 +28,22 @@ void pack_bool(const uint8_t* in, size_t rows, int channels, uint32_t* out) {
   pack(in, rows, channels, out, [](uint8_t value) { return value == 0; });
 }
 
-void max_pool_row(const PoolGeometry& geometry, const float* image, int y, float* out) {
-  pool_row(geometry, image, y, out);
-}
-
-void max_pool_row(const PoolGeometry& geometry, const uint32_t* image, int y, uint32_t* out) {
-  pool_row(geometry, image, y, out);
+void max_pool_row(const PoolGeometry& g, const uint32_t* image, int y, uint32_t* out) {
+  const int64_t top = int64_t{y} * g.stride_height - g.pad_top;
+  const int64_t first_y = std::max<int64_t>(top, 0);
+  const int64_t last_y = std::min<int64_t>(top + g.filter_height, g.in_height);
+  for (int x = 0; x < g.out_width; x++, out += g.words) {
+    const int64_t left = int64_t{x} * g.stride_width - g.pad_left;
+    const int64_t first_x = std::max<int64_t>(left, 0);
+    const int64_t last_x = std::min<int64_t>(left + g.filter_width, g.in_width);
+    std::fill(out, out + g.words, ~uint32_t{0});
+    for (int64_t in_y = first_y; in_y < last_y; in_y++) {
+      const uint32_t* pixel = image + (in_y * g.in_width + first_x) * g.words;
+      for (int64_t in_x = first_x; in_x < last_x; in_x++, pixel += g.words) {
+        for (int i = 0; i < g.words; i++) out[i] &= pixel[i];
+      }
+    }
+  }
 }
 
 }  // namespace lgr

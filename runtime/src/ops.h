@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "window.h"
+
 namespace lgr {
 
 inline int words_for(int channels) { return channels / 32 + (channels % 32 != 0); }
@@ -22,18 +24,23 @@ void unpack(const uint32_t* in, size_t rows, int channels, T zero, T one, T* out
   }
 }
 
+struct PoolOptions {
+  int filter_height, filter_width;
+  int stride_height, stride_width;
+  Padding padding;
+};
+
 struct PoolGeometry {
   int in_height, in_width;
-  int channels;  // values or words of a pixel
+  int words;  // of a pixel
   int filter_height, filter_width;
   int stride_height, stride_width;
   int pad_top, pad_left;
   int out_height, out_width;
 };
 
-// One row of the output of a pool: the largest value of each window, or of packed bits their
-// conjunction (a bit is 1 where the value is negative). Padding is left out.
-void max_pool_row(const PoolGeometry& geometry, const float* image, int y, float* out);
+// One row of the output of a pool: the conjunction of the packed bits of each window, that is its
+// largest value, since a bit is 1 where the value is negative. Padding is left out.
 void max_pool_row(const PoolGeometry& geometry, const uint32_t* image, int y, uint32_t* out);
 
 }  // namespace lgr

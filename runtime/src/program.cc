@@ -117,7 +117,7 @@ ConvWeights read_weights(const TfLiteContext* context, const Node& node) {
   return weights;
 }
 
-PoolOptions bit_pool_options(const CustomOptions& options) {
+PoolOptions pool_options(const CustomOptions& options) {
   constexpr int most = std::numeric_limits<int>::max();
   return {options.get("filter_height", 1, most), options.get("filter_width", 1, most),
           options.get("stride_height", 1, most), options.get("stride_width", 1, most),
@@ -155,8 +155,7 @@ Program::Program(TfLiteContext* context, const TfLiteDelegateParams& params,
     : settings_(settings),
       inputs_(to_vector(*params.input_tensors)),
       outputs_(to_vector(*params.output_tensors)),
-      scratch_(static_cast<size_t>(settings.num_threads)),
-      rows_(static_cast<size_t>(settings.num_threads)) {
+      scratch_(static_cast<size_t>(settings.num_threads)) {
   std::vector<Node> nodes;
   for (int i = 0; i < params.nodes_to_replace->size; i++) {
     TfLiteNode* source = nullptr;
@@ -171,13 +170,14 @@ Program::Program(TfLiteContext* context, const TfLiteDelegateParams& params,
     nodes.push_back(*node);
   }
   for (Step& step : lgr::fuse(context, nodes, outputs_, settings_.fuse)) {
-    Work work{std::move(step), nullptr, {}};
+    Work work;
+    work.step = std::move(step);
     if (work.step.node.kind == OpKind::kConv) {
       const Node& node = work.step.node;
       work.conv = std::make_unique<Conv>(ConvOptions(node.options), read_weights(context, node),
                                          *settings_.kernels);
     } else if (work.step.node.kind == OpKind::kBitMaxPool) {
-      work.step.node.pool = bit_pool_options(work.step.node.options);
+      work.pool_options = pool_options(work.step.node.options);
     }
     work_.push_back(std::move(work));
   }
@@ -233,8 +233,7 @@ Program::Shape Program::shape_node(const TfLiteContext* context, Work& work) {
     case OpKind::kQuantize: return packed(in);
     case OpKind::kDequantize: return shape_dequantize(context, node);
     case OpKind::kConv: return shape_conv(context, work);
-    case OpKind::kBitMaxPool:
-    case OpKind::kMaxPool: return shape_pool(work);
+    case OpKind::kBitMaxPool: return shape_pool(work);
     default: return in;
   }
 }
@@ -268,7 +267,7 @@ Program::Shape Program::shape_pool(Work& work) {
   const char* name = op_name(node.kind);
   const Shape& in = shape(node.inputs[0]);
   expect(in.size() == 4, name, ": expected an input of 4 dimensions. Received: ", to_text(in), ".");
-  const PoolOptions& options = node.pool;
+  const PoolOptions& options = work.pool_options;
   const Window rows =
       place_window(name, in[1], options.filter_height, options.stride_height, 1, options.padding);
   const Window columns =
@@ -280,7 +279,7 @@ Program::Shape Program::shape_pool(Work& work) {
   pool.stride_width = options.stride_width;
   pool.in_height = in[1];
   pool.in_width = in[2];
-  pool.channels = in[3];
+  pool.words = in[3];
   pool.pad_top = rows.before;
   pool.pad_left = columns.before;
   pool.out_height = rows.out;
@@ -349,11 +348,6 @@ void Program::plan_memory(const TfLiteContext* context) {
   }
   for (const Work& work : work_) {
     if (work.conv) work.conv->reserve(scratch_);
-    if (work.step.node.kind == OpKind::kMaxPool) {
-      for (Buffer<float>& row : rows_) {
-        row.grow(static_cast<size_t>(work.pool.out_width) * work.pool.channels);
-      }
-    }
   }
 }
 
@@ -418,7 +412,6 @@ void Program::run_step(const TfLiteContext* context, const Work& work, ThreadPoo
     case OpKind::kAdd:
     case OpKind::kMul: return run_elementwise(context, work, pool);
     case OpKind::kDequantize: return run_dequantize(context, work);
-    case OpKind::kMaxPool: return run_float_pool(context, work, pool);
     case OpKind::kBitMaxPool: return run_bit_pool(context, work, pool);
   }
 }
@@ -456,45 +449,13 @@ void Program::run_elementwise(const TfLiteContext* context, const Work& work, Th
   });
 }
 
-void Program::run_float_pool(const TfLiteContext* context, const Work& work, ThreadPool& pool) {
-  const PoolGeometry& g = work.pool;
-  const Node& node = work.step.node;
-  const float* in = data<const float>(context, node.inputs[0]);
-  const std::vector<PostOp> ops = resolve(context, work.step.ops);
-  const size_t image = static_cast<size_t>(g.in_height) * g.in_width * g.channels;
-  const int batch = shape(node.inputs[0])[0];
-  pool.for_each(batch * g.out_height, [&](int item, int worker) {
-    float* row = rows_[static_cast<size_t>(worker)].data();
-    max_pool_row(g, in + static_cast<size_t>(item / g.out_height) * image, item % g.out_height, row);
-    // The operations see this row alone: what they read and write begins at its first pixel.
-    const size_t first = static_cast<size_t>(item) * g.out_width;
-    std::vector<PostOp> of_row{{PostOpKind::kLoad, {row}}};
-    for (PostOp op : ops) {
-      switch (op.kind) {
-        case PostOpKind::kBits: op.bits += first * words_for(g.channels); break;
-        case PostOpKind::kStore: op.out += first * g.channels; break;
-        case PostOpKind::kAdd:
-        case PostOpKind::kMul:
-        case PostOpKind::kLoad: op.in += first * g.channels; break;
-        default: break;
-      }
-      of_row.push_back(op);
-    }
-    Part part{0, g.out_width, 0, 0, g.channels};
-    for (; part.channel < g.channels; part.channel += kChannelBlock) {
-      part.channels = std::min(kChannelBlock, g.channels - part.channel);
-      settings_.kernels->post_ops(part, of_row.data(), static_cast<int>(of_row.size()));
-    }
-  });
-}
-
 void Program::run_bit_pool(const TfLiteContext* context, const Work& work, ThreadPool& pool) {
   const PoolGeometry& g = work.pool;
   const Node& node = work.step.node;
   const uint32_t* in = data<const uint32_t>(context, node.inputs[0]);
   uint32_t* out = data<uint32_t>(context, node.output);
-  const size_t image = static_cast<size_t>(g.in_height) * g.in_width * g.channels;
-  const size_t row = static_cast<size_t>(g.out_width) * g.channels;
+  const size_t image = static_cast<size_t>(g.in_height) * g.in_width * g.words;
+  const size_t row = static_cast<size_t>(g.out_width) * g.words;
   pool.for_each(shape(node.inputs[0])[0] * g.out_height, [&](int item, int) {
     max_pool_row(g, in + static_cast<size_t>(item / g.out_height) * image, item % g.out_height,
                  out + static_cast<size_t>(item) * row);

@@ -45,6 +45,7 @@ class Program {
   struct Work {  // a step with what its shapes determine
     Step step;
     std::unique_ptr<Conv> conv;
+    PoolOptions pool_options{};
     PoolGeometry pool{};
   };
 
@@ -67,7 +68,6 @@ class Program {
   void run_step(const TfLiteContext* context, const Work& work, ThreadPool& pool);
   void run_conv(const TfLiteContext* context, const Work& work, ThreadPool& pool);
   void run_elementwise(const TfLiteContext* context, const Work& work, ThreadPool& pool);
-  void run_float_pool(const TfLiteContext* context, const Work& work, ThreadPool& pool);
   void run_bit_pool(const TfLiteContext* context, const Work& work, ThreadPool& pool);
   void run_quantize(const TfLiteContext* context, const Work& work);
   void run_dequantize(const TfLiteContext* context, const Work& work);
@@ -81,7 +81,6 @@ class Program {
   std::map<int, size_t> offsets_;  // in arena_, of the tensors that stay inside
   Buffer<uint8_t> arena_;
   std::vector<ConvScratch> scratch_;  // of each thread
-  std::vector<Buffer<float>> rows_;   // of each thread: a row of a pool
   std::vector<Profile> profile_;
 };
 

@@ -19,10 +19,13 @@ constexpr int kNibbles = 8;  // of a word
 struct Block {
   __m256 v[kChannelBlock / 8];
 
-  LGR_INLINE void transform(const Transform& t, const int32_t* counts, const int32_t* correction,
-                            int channel) {
-    const float* multiplier = t.multiplier + channel;
-    const float* bias = t.bias + channel;
+  using Channels = TailBlock::Channels;
+
+  LGR_INLINE void transform(const Channels& channels, const int32_t* counts,
+                            const int32_t* correction) {
+    const Transform& t = channels.transform;
+    const float* multiplier = t.multiplier + channels.first;
+    const float* bias = t.bias + channels.first;
     const auto integers = [](const int32_t* p) {
       return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     };
@@ -30,7 +33,7 @@ struct Block {
     for (int i = 0; i < 8; i++) x[i] = _mm256_slli_epi32(integers(counts + 8 * i), 1);
     if (correction) {
       for (int i = 0; i < 8; i++) {
-        x[i] = _mm256_add_epi32(x[i], integers(correction + channel + 8 * i));
+        x[i] = _mm256_add_epi32(x[i], integers(correction + channels.first + 8 * i));
       }
     }
     if (t.clamps) {

@@ -21,27 +21,45 @@ constexpr int kTilePixels = 2;
 struct Block {
   __m512 v[kChannelBlock / kLanes];
 
-  LGR_INLINE void transform(const Transform& t, const int32_t* counts, const int32_t* correction,
-                            int channel) {
-    const float* multiplier = t.multiplier + channel;
-    const float* bias = t.bias + channel;
+  // There are registers to keep these over all rows.
+  struct Channels {
+    __m512 multiplier[4], bias[4];
+    __m512i low, high;
+    const bool clamps;
+    const int first;
+
+    LGR_INLINE Channels(const Transform& t, int first)
+        : low(_mm512_set1_epi32(t.clamp_min)),
+          high(_mm512_set1_epi32(t.clamp_max)),
+          clamps(t.clamps),
+          first(first) {
+      for (int i = 0; i < 4; i++) {
+        multiplier[i] = _mm512_loadu_ps(t.multiplier + first + kLanes * i);
+        bias[i] = _mm512_loadu_ps(t.bias + first + kLanes * i);
+      }
+    }
+  };
+
+  LGR_INLINE void transform(const Channels& channels, const int32_t* counts,
+                            const int32_t* correction) {
     __m512i x[4];
     for (int i = 0; i < 4; i++) {
       x[i] = _mm512_slli_epi32(_mm512_loadu_si512(counts + kLanes * i), 1);
     }
     if (correction) {
       for (int i = 0; i < 4; i++) {
-        x[i] = _mm512_add_epi32(x[i], _mm512_loadu_si512(correction + channel + kLanes * i));
+        x[i] = _mm512_add_epi32(x[i],
+                                _mm512_loadu_si512(correction + channels.first + kLanes * i));
       }
     }
-    if (t.clamps) {
-      const __m512i low = _mm512_set1_epi32(t.clamp_min), high = _mm512_set1_epi32(t.clamp_max);
-      for (int i = 0; i < 4; i++) x[i] = _mm512_max_epi32(_mm512_min_epi32(x[i], high), low);
+    if (channels.clamps) {
+      for (int i = 0; i < 4; i++) {
+        x[i] = _mm512_max_epi32(_mm512_min_epi32(x[i], channels.high), channels.low);
+      }
     }
     for (int i = 0; i < 4; i++) {
-      const __m512 product =
-          _mm512_mul_ps(_mm512_cvtepi32_ps(x[i]), _mm512_loadu_ps(multiplier + kLanes * i));
-      v[i] = _mm512_add_ps(product, _mm512_loadu_ps(bias + kLanes * i));
+      v[i] = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(x[i]), channels.multiplier[i]),
+                           channels.bias[i]);
     }
   }
   LGR_INLINE void load(const float* p) {

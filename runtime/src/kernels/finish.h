@@ -31,9 +31,17 @@ struct TailBlock {
   int n;
   float v[kChannelBlock];
 
-  void transform(const Transform& t, const int32_t* counts, const int32_t* correction,
-                 int channel) {
-    for (int i = 0; i < n; i++) v[i] = transformed(t, counts[i], correction, channel + i);
+  // What the transform of all rows needs of the part's channels.
+  struct Channels {
+    Channels(const Transform& transform, int first) : transform(transform), first(first) {}
+    const Transform& transform;
+    const int first;
+  };
+
+  void transform(const Channels& channels, const int32_t* counts, const int32_t* correction) {
+    for (int i = 0; i < n; i++) {
+      v[i] = transformed(channels.transform, counts[i], correction, channels.first + i);
+    }
   }
   void load(const float* p) { std::copy(p, p + n, v); }
   void store(float* p) const { std::copy(v, v + n, p); }
@@ -90,8 +98,9 @@ template <class Block>
 LGR_INLINE void finish_float_rows(Block& value, const int32_t* counts, size_t stride,
                                   const Part& part, const Transform& transform, const PostOp* ops,
                                   int num_ops) {
+  const typename Block::Channels channels(transform, part.channel);
   for (int r = 0; r < part.rows; r++) {
-    value.transform(transform, counts + r * stride, transform.correction(r), part.channel);
+    value.transform(channels, counts + r * stride, transform.correction(r));
     run_ops(value, part, part.row + r, ops, num_ops);
   }
 }

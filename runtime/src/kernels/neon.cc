@@ -21,14 +21,17 @@ constexpr int kTileChannels = 16;
 struct Block {
   float32x4_t v[kChannelBlock / 4];
 
-  LGR_INLINE void transform(const Transform& t, const int32_t* counts, const int32_t* correction,
-                            int channel) {
-    const float* multiplier = t.multiplier + channel;
-    const float* bias = t.bias + channel;
+  using Channels = TailBlock::Channels;
+
+  LGR_INLINE void transform(const Channels& channels, const int32_t* counts,
+                            const int32_t* correction) {
+    const Transform& t = channels.transform;
+    const float* multiplier = t.multiplier + channels.first;
+    const float* bias = t.bias + channels.first;
     int32x4_t x[16];
     for (int i = 0; i < 16; i++) x[i] = vshlq_n_s32(vld1q_s32(counts + 4 * i), 1);
     if (correction) {
-      for (int i = 0; i < 16; i++) x[i] = vaddq_s32(x[i], vld1q_s32(correction + channel + 4 * i));
+      for (int i = 0; i < 16; i++) x[i] = vaddq_s32(x[i], vld1q_s32(correction + channels.first + 4 * i));
     }
     if (t.clamps) {
       const int32x4_t low = vdupq_n_s32(t.clamp_min), high = vdupq_n_s32(t.clamp_max);
