@@ -86,10 +86,10 @@ def load_start(recipe: Recipe) -> tf.keras.Model | None:
     try:
         if path.is_dir():
             model = load_run(_weights_before(recipe), recipe)
-        elif is_path(recipe.start_from):
+        elif is_path(recipe.start_from) and find_source(path, recipe).recipe is not recipe:
             # As the network that it was trained as: phases copy weights by name, of a twin too.
             model = load_run(path, recipe)
-        else:
+        else:  # A registered set, or a file that nothing describes: all but another head.
             model = build(recipe.model, weights=recipe.start_from, name=recipe.name)
     except (OSError, ValueError) as error:
         raise RecipeError(_no_start(recipe, error)) from error
