@@ -66,6 +66,8 @@ class RandomFile:
         pad_values = int(rng.integers(2)) if channels % 2 == 0 else 1
         x = self.read(random_bits(rng, batch, height, width, channels=channels))
         filters = random_bits(rng, out, *kernel, channels=channels // groups)
+        if rng.random() < 0.1:  # as no converter writes them: bits above the last channel
+            filters = rng.integers(-(2**31), 2**31, filters.shape).astype(np.int32)
         stride = [int(rng.integers(1, 4)), int(rng.integers(1, 4))]
         size = [
             -(-n // s) if padding == SAME else (n - (k - 1) * d - 1) // s + 1
