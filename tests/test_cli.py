@@ -137,7 +137,7 @@ def test_only_its_own_flags_are_in_the_help_of_a_command(capsys):
         (["weights", "list", "of", "them"], "expected list, fetch NAME MODEL"),
     ],
 )
-def test_a_wrong_command_is_one_line_and_status_2(words, message, capsys, tmp_path, monkeypatch):
+def test_wrong_command_is_one_line_and_status_2(words, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(words) == (2 if words else 0)
     said = capsys.readouterr()
@@ -146,7 +146,7 @@ def test_a_wrong_command_is_one_line_and_status_2(words, message, capsys, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_a_bare_resume_is_the_newest_run_of_the_model(calls, tmp_path, monkeypatch, capsys):
+def test_bare_resume_is_the_newest_run_of_the_model(calls, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["train", "--resume", "--model=groupnet_resnet18"]) == 2
     assert "runs/groupnet_resnet18-TIME" in capsys.readouterr().err

@@ -18,7 +18,7 @@ MEANS = {
 }
 
 
-def test_the_verdicts_are_those_of_the_t_test(tmp_path):
+def test_verdicts_are_those_of_the_t_test(tmp_path):
     columns = ("experiment", "miou", "command")
     rows = []
     for name, (mean, options) in MEANS.items():

@@ -36,7 +36,7 @@ def extended():
 
 
 @pytest.mark.usefixtures("extended")
-def test_a_dataset_and_an_augmentation_from_outside_train(tmp_path):
+def test_dataset_and_an_augmentation_from_outside_train(tmp_path):
     name = "shapes?side=24"
     recipe, _ = adapted(load_recipe("groupnet_resnet18"), name, tmp_path, [SIZE])
     changes = [
@@ -64,7 +64,7 @@ def test_a_dataset_and_an_augmentation_from_outside_train(tmp_path):
     assert tf.reduce_mean(images) < tf.reduce_mean(plain), "it is darker at night"
 
 
-def test_what_is_not_registered_is_refused(tmp_path):
+def test_unregistered_weights_are_refused(tmp_path):
     with pytest.raises(DatasetError, match="unknown dataset 'shapes'"):
         prepare("shapes", tmp_path)
     with pytest.raises(RecipeError, match="augmentation"):

@@ -75,7 +75,7 @@ def recipe_of(config, **phase):
 
 
 @adds("task")
-def test_a_task_of_depth_is_trained_counted_converted_and_judged(extension, tmp_path):
+def test_task_of_depth_is_trained_counted_converted_and_judged(extension, tmp_path):
     config = GroupNetConfig(head="depth", num_classes=1, output_stride=8, **TINY)
     truth = np.random.RandomState(1).uniform(1, 9, (4, 16, 16)).astype("f4")
     truth[:, :8] = 0
@@ -103,7 +103,7 @@ def test_a_task_of_depth_is_trained_counted_converted_and_judged(extension, tmp_
 
 
 @adds("loss")
-def test_a_loss_has_arguments(extension, tmp_path):
+def test_loss_has_arguments(extension, tmp_path):
     config = GroupNetConfig(head="fcn32s", num_classes=2, output_stride=8, **TINY)
     recipe = override(recipe_of(config), [("loss", "balanced"), ("loss.shares", "(0.8, 0.2)")])
     assert Recipe.from_dict(recipe.to_dict()) == recipe
@@ -121,7 +121,7 @@ def test_a_loss_has_arguments(extension, tmp_path):
 
 
 @adds("optimizer")
-def test_an_optimizer_has_arguments(extension, tmp_path):
+def test_optimizer_has_arguments(extension, tmp_path):
     config = GroupNetConfig(num_classes=3, output_stride=8, **TINY)
     changes = [("optimizer", "mine>SignSGD"), ("binary.optimizer.share", "0.25")]
     recipe = override(recipe_of(config, schedule="constant", head_factor=10.0), changes)
@@ -137,7 +137,7 @@ def test_an_optimizer_has_arguments(extension, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["loss", "optimizer", "task"])
-def test_an_extension_is_short(name):
+def test_extension_is_short(name):
     assert len((FOLDER / f"{name}.py").read_text().splitlines()) <= 40
 
 

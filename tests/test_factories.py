@@ -142,7 +142,7 @@ def config_of(build, *args, **options):
         ("groupnet_dsp", QUANTIZED),
     ],
 )
-def test_a_task_builds_the_model_of_the_same_options(name, options):
+def test_task_builds_the_model_of_the_same_options(name, options):
     conf = {f"model.{option}": value for option, value in options.items()}
     built = config_of(model_of, {"model": FACTORIES[name](), **conf})
     assert built == config_of(get_model, name, num_classes=Noise.num_classes, **options)
@@ -158,7 +158,7 @@ def test_every_argument_of_the_model_is_a_field_with_its_default(name):
         assert getattr(model_factory, option) == arguments[option].default
 
 
-def test_a_factory_takes_what_the_models_of_larq_zoo_take(tmp_path):
+def test_factory_takes_what_the_models_of_larq_zoo_take(tmp_path):
     images = tf.keras.layers.Input((32, 32, 3))
     options = {option: SMALL[option] for option in ("stage_blocks", "num_bases", "width")}
     model_factory = factories.GroupNetResNet18Factory
@@ -175,7 +175,7 @@ def test_a_factory_takes_what_the_models_of_larq_zoo_take(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_value_of_another_type_is_refused():
+def test_value_of_another_type_is_refused():
     with pytest.raises(TypeError, match="width.*float.*'wide'"):
         model_of({"model.width": "wide"})
     with pytest.raises(ValueError, match="'layout' does not correspond to any field"):
@@ -194,7 +194,7 @@ def eager():
 # TensorFlow says that input pipelines stay graphs; TrainLarqZooModel saves in the old format.
 @pytest.mark.filterwarnings("ignore:Even though the `tf.config.*:UserWarning")
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning")
-def test_a_task_trains_from_its_command_line(tmp_path):
+def test_task_trains_from_its_command_line(tmp_path):
     conf = {f"model.{option}": value for option, value in SMALL.items()}
     conf |= {"output_folder": tmp_path, "model.num_bases": 2}
     arguments = [f"{key}={value}" for key, value in conf.items()]

@@ -37,14 +37,14 @@ def test_nothing_large_is_imported(code):
     assert found.stdout.splitlines()[-1] == "set()"
 
 
-def test_the_import_takes_a_fraction_of_tensorflows():
+def test_import_takes_a_fraction_of_tensorflows():
     code = "import time; t = time.process_time(); import {}; print(time.process_time() - t)"
     theirs = float(run_python(code.format("tensorflow")).stdout)
     ours = min(float(run_python(code.format("larq_groupnet")).stdout) for _ in range(3))
     assert ours < 0.1 * theirs
 
 
-def test_a_command_builds_a_model_without_chatter():
+def test_command_builds_a_model_without_chatter():
     found = run_python(
         "import larq_groupnet as g\nfrom larq_groupnet import _stack\n_stack.quiet()\n"
         "g.GroupNetDSP(input_shape=(32, 32, 3), num_bases=1, width=0.0625, num_classes=2)"
@@ -52,7 +52,7 @@ def test_a_command_builds_a_model_without_chatter():
     assert (found.stdout, found.stderr) == ("", "")
 
 
-def test_a_failing_import_of_tensorflow_shows_what_it_said(tmp_path):
+def test_failing_import_of_tensorflow_shows_what_it_said(tmp_path):
     broken = tmp_path / "tensorflow.py"
     broken.write_text("import os\nos.write(2, b'said before')\nraise ImportError('broken')\n")
     found = run_python(
@@ -74,7 +74,7 @@ def test_tfds_knows_our_datasets_whichever_is_imported_first(order):
     )
 
 
-def test_a_stock_tuner_of_keras_tuner_takes_a_model_of_tf_keras(tmp_path):
+def test_stock_tuner_of_keras_tuner_takes_a_model_of_tf_keras(tmp_path):
     import keras_tuner
     import numpy as np
     import tensorflow as tf
@@ -105,7 +105,7 @@ def test_tensorflow_with_legacy_keras_may_come_first():
     assert found.stdout.startswith("tf_keras.")
 
 
-def test_a_user_who_has_chosen_keras_3_is_told():
+def test_user_who_has_chosen_keras_3_is_told():
     code = "try: import larq_groupnet\nexcept ImportError as error: print(error)"
     found = run_python(code, TF_USE_LEGACY_KERAS="0")
     assert "Received: TF_USE_LEGACY_KERAS=0. Unset it." in found.stdout
@@ -119,7 +119,7 @@ def test_a_user_who_has_chosen_keras_3_is_told():
         {"tensorflow": "2.21.0", "tf_keras": "2.20.1"},
     ],
 )
-def test_a_stack_that_is_not_supported_is_named(monkeypatch, versions):
+def test_stack_that_is_not_supported_is_named(monkeypatch, versions):
     monkeypatch.setattr(metadata, "version", versions.__getitem__)
     with pytest.raises(
         ImportError, match=r"Received: tensorflow [\d.]+ with tf_keras [\d.]+\. Run"
@@ -144,7 +144,7 @@ def test_train_py_says_it_in_one_line(tmp_path):
     assert "expected TensorFlow 2.16 to 2.21 with the tf_keras of the same" in done.stderr
 
 
-def test_a_tensorflow_under_another_name_is_left_to_its_import(monkeypatch):
+def test_tensorflow_under_another_name_is_left_to_its_import(monkeypatch):
     def version(name):
         raise metadata.PackageNotFoundError(name)
 
@@ -152,7 +152,7 @@ def test_a_tensorflow_under_another_name_is_left_to_its_import(monkeypatch):
     _stack.use_legacy_keras()
 
 
-def test_the_import_changes_only_the_choice_of_keras():
+def test_import_changes_only_the_choice_of_keras():
     """No log level, no seed: others in the process have their own."""
     found = run_python(
         "import os, random\nbefore, state = dict(os.environ), random.getstate()\n"

@@ -60,7 +60,7 @@ def holder(tmp_path):
         process.kill()
 
 
-def test_a_folder_in_use_names_its_holder_and_a_dead_one_is_taken_over(holder, tmp_path):
+def test_folder_in_use_names_its_holder_and_a_dead_one_is_taken_over(holder, tmp_path):
     folder = tmp_path / "run"
     for check in (check_free, lambda path: holding(path).__enter__()):
         with pytest.raises(RecipeError, match=rf"held by process {holder.pid} on .* since "):
@@ -73,7 +73,7 @@ def test_a_folder_in_use_names_its_holder_and_a_dead_one_is_taken_over(holder, t
         assert json.loads((folder / ".holder.json").read_text())["pid"] == os.getpid()
 
 
-def test_a_folder_in_which_nothing_came_to_be_is_gone(tmp_path):
+def test_folder_in_which_nothing_came_to_be_is_gone(tmp_path):
     with holding(tmp_path / "new"):
         assert check_folder(RECIPE.to_dict(), tmp_path / "new") == []
     assert not list(tmp_path.iterdir())
@@ -93,7 +93,7 @@ def test_runs_that_start_in_the_same_second_have_folders_of_their_own():
     assert other.stdout.strip().rpartition("-")[2] != str(new_folder("x")).rpartition("-")[2]
 
 
-def test_the_last_phase_may_get_more_epochs_and_nothing_else(tmp_path):
+def test_last_phase_may_get_more_epochs_and_nothing_else(tmp_path):
     write_run(tmp_path)
     more = override(RECIPE, [("binary.epochs", "20")])
     (note,) = check_folder(more.to_dict(), tmp_path)
@@ -111,7 +111,7 @@ def test_the_last_phase_may_get_more_epochs_and_nothing_else(tmp_path):
     assert check_folder(override(alone, [("tanh.epochs", "6")]).to_dict(), tmp_path / "tanh")
 
 
-def test_a_folder_without_a_run_is_not_resumed(tmp_path):
+def test_folder_without_a_run_is_not_resumed(tmp_path):
     with pytest.raises(RecipeError, match="with recipe.json"):
         recipe_to_resume(tmp_path, [])
     (tmp_path / "search.json").touch()
@@ -128,7 +128,7 @@ def test_classes_are_compared_by_name_and_order():
         check_classes(("cat", "dog"), ["cat"], "RUN", "DATA")
 
 
-def test_the_classes_of_a_run_are_known_from_its_first_step(tmp_path):
+def test_classes_of_a_run_are_known_from_its_first_step(tmp_path):
     assert read_classes(tmp_path) == ()
     (tmp_path / "results.json").write_text('{"keras": {"recall": {"b": 1, "a": 0}}}')
     assert read_classes(tmp_path) == ("b", "a")  # Of an older version.
@@ -138,7 +138,7 @@ def test_the_classes_of_a_run_are_known_from_its_first_step(tmp_path):
     assert read_classes(tmp_path) == ("b", "a")
 
 
-def test_a_run_is_its_last_phase_that_has_weights(tmp_path):
+def test_run_is_its_last_phase_that_has_weights(tmp_path):
     write_run(tmp_path)
     with pytest.raises(RecipeError, match="tanh.h5 or binary.h5 in .*has not finished an epoch"):
         find_source(tmp_path)
@@ -176,7 +176,7 @@ def test_weights_with_a_description_beside_them_say_what_they_are(tmp_path, name
         find_source(tmp_path / name)
 
 
-def test_a_weights_file_says_what_it_is_wherever_it_lies(tmp_path):
+def test_weights_file_says_what_it_is_wherever_it_lies(tmp_path):
     import h5py
 
     from larq_groupnet.weights.keras_files import describe
@@ -215,7 +215,7 @@ def test_weights_that_nothing_describes_are_described_by_a_recipe(tmp_path):
         ([("binary.learning_rate", "2")], "binary.learning_rate is 0.003, not 2"),
     ],
 )
-def test_what_changes_nothing_in_an_evaluation_is_refused(changes, message, tmp_path):
+def test_evaluation_refuses_an_option_that_changes_nothing(changes, message, tmp_path):
     folder = write_run(tmp_path / "run", RECIPE, "binary.h5")
     with pytest.raises(RecipeError, match=message):
         recipe_to_judge(folder, None, None, changes)
@@ -238,7 +238,7 @@ def test_weights_of_another_network_are_refused_before_anything_is_built(tmp_pat
         check_start(override(start, [("num_bases", "2")]))
 
 
-def test_what_a_run_left_is_loaded_at_any_size(tmp_path):
+def test_run_is_loaded_at_any_size(tmp_path):
     import tensorflow as tf
 
     from larq_groupnet import build

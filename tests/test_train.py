@@ -39,7 +39,7 @@ def runs(data_dir, tmp_path_factory):
     return folders
 
 
-def test_a_run_leaves_every_artefact_and_nothing_half_written(runs):
+def test_run_leaves_every_artefact_and_nothing_half_written(runs):
     assert {path.name for path in runs[0].iterdir()} == {
         "recipe.json", "history.csv", "logs", "tanh.h5", "binary.h5", "tanh-last.h5",
         "binary-last.h5",
@@ -58,7 +58,7 @@ def test_a_run_leaves_every_artefact_and_nothing_half_written(runs):
         assert pixels.std() > 0.05
 
 
-def test_the_table_and_the_results_say_the_same(runs):
+def test_table_and_the_results_say_the_same(runs):
     results = json.loads((runs[0] / "results.json").read_text())
     table = runs[0].with_suffix(".out").read_text()
     for where in ("keras", "lce"):
@@ -77,7 +77,7 @@ def test_the_table_and_the_results_say_the_same(runs):
     assert "Everything is in" in table
 
 
-def test_the_screen_shows_progress_and_no_chatter(runs):
+def test_screen_shows_progress_and_no_chatter(runs):
     out, err = (runs[0].with_suffix(end).read_text() for end in (".out", ".err"))
     assert "val_miou" in out
     assert "Phase tanh" in out
@@ -94,7 +94,7 @@ def test_the_screen_shows_progress_and_no_chatter(runs):
         assert chatter not in out + err
 
 
-def test_the_same_seed_gives_the_same_history(runs):
+def test_same_seed_gives_the_same_history(runs):
     texts = [(run / "history.csv").read_text() for run in runs]
     histories = [list(csv.DictReader(text.splitlines())) for text in texts]
     assert histories[0] == histories[1]
@@ -102,7 +102,7 @@ def test_the_same_seed_gives_the_same_history(runs):
     assert {"loss", "val_loss", "miou", "val_miou"} <= set(histories[0][0])
 
 
-def test_a_run_can_be_loaded_as_the_documentation_says(runs):
+def test_run_can_be_loaded_as_the_documentation_says(runs):
     recipe = json.loads((runs[0] / "recipe.json").read_text())
     config = GroupNetConfig.from_dict(recipe["model"])
     model = build(config, weights=runs[0] / "binary.h5")
@@ -113,7 +113,7 @@ def test_a_run_can_be_loaded_as_the_documentation_says(runs):
     build(config.replace(input_shape=(192, 192, 3)), weights=runs[0] / "binary.h5")
 
 
-def test_the_file_of_a_run_is_binary_and_runs(runs):
+def test_file_of_a_run_is_binary_and_runs(runs):
     assert count_ops(runs[0] / "model.tflite")["CONV_2D"] == 3
     logits = load_interpreter(runs[0] / "model.tflite").predict(np.zeros((1, 96, 96, 3), "f4"))
     assert logits.shape == (1, 96, 96, 11)
@@ -133,7 +133,7 @@ def test_evaluating_again_says_the_same(runs, data_dir):
     assert f"{again['iou']['background']:.4f}" in done.stdout
 
 
-def test_a_run_is_converted_audited_and_verified_by_command(runs, data_dir, tmp_path):
+def test_run_is_converted_audited_and_verified_by_command(runs, data_dir, tmp_path):
     def command(*words):
         return subprocess.run(
             [sys.executable, "-m", "larq_groupnet", *words, f"--data_dir={data_dir}"],
@@ -175,7 +175,7 @@ def test_a_run_is_converted_audited_and_verified_by_command(runs, data_dir, tmp_
         (0.7110, 0.9995, 1, True),
     ],
 )
-def test_a_file_that_disagrees_is_reported(lce, agreement, integers, bad):
+def test_file_that_disagrees_is_reported(lce, agreement, integers, bad):
     results = {"keras": {"miou": 0.7}, "lce": {"miou": lce}, "agreement": agreement}
     results |= {"headline": "miou", "unit": "pixels", "macs": {"8": integers}}
     assert bool(disagreement(results)) is bad
@@ -201,7 +201,7 @@ def test_a_file_that_disagrees_is_reported(lce, agreement, integers, bad):
         ([], "--model"),
     ],
 )
-def test_a_wrong_command_is_one_line_status_2_and_writes_nothing(tmp_path, arguments, message):
+def test_wrong_command_is_one_line_status_2_and_writes_nothing(tmp_path, arguments, message):
     done = train(*arguments, f"--data_dir={tmp_path / 'data'}", f"--output_dir={tmp_path / 'run'}")
     assert done.returncode == 2
     assert message in done.stderr
@@ -210,7 +210,7 @@ def test_a_wrong_command_is_one_line_status_2_and_writes_nothing(tmp_path, argum
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_in_use_is_not_touched(tmp_path):
+def test_folder_in_use_is_not_touched(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     done = train("--model=groupnet_dsp", f"--output_dir={tmp_path}", "--data_dir=unused")
     assert done.returncode == 2

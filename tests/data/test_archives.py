@@ -63,7 +63,7 @@ def test_every_kind_comes_out_whole(tmp_path, out, kind):
     assert left_in(out) == [".a.lock", "a"]
 
 
-def test_a_folder_that_is_there_is_kept_and_a_killed_run_is_cleared(tmp_path, out):
+def test_folder_that_is_there_is_kept_and_a_killed_run_is_cleared(tmp_path, out):
     archive = write(tmp_path / "a.tar")
     (out / ".a.partial" / "old").mkdir(parents=True)
     unpack(archive, out / "a")
@@ -119,7 +119,7 @@ def tar_with(path, name, kind=tarfile.REGTYPE, link=""):
         ("pipe", tarfile.FIFOTYPE, ""),
     ],
 )
-def test_a_tar_cannot_reach_out(tmp_path, out, name, kind, link):
+def test_tar_cannot_reach_out(tmp_path, out, name, kind, link):
     (tmp_path / "secret").write_text("secret")
     tar_with(tmp_path / "a.tar", name, kind, link)
     with pytest.raises(ArchiveError, match=r"Expected only files and folders .*Received: ") as info:
@@ -130,14 +130,14 @@ def test_a_tar_cannot_reach_out(tmp_path, out, name, kind, link):
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/tmp/escaped", "..\\escaped", "C:/escaped"])
-def test_a_zip_cannot_reach_out(tmp_path, out, name):
+def test_zip_cannot_reach_out(tmp_path, out, name):
     write(tmp_path / "a.zip", {**CONTENT, name: b""})
     with pytest.raises(ArchiveError, match="Received: member="):
         unpack(tmp_path / "a.zip", out / "a")
     assert left_in(out) == [".a.lock"]
 
 
-def test_a_zip_cannot_hold_a_link(tmp_path, out):
+def test_zip_cannot_hold_a_link(tmp_path, out):
     write(tmp_path / "a.zip")
     with zipfile.ZipFile(tmp_path / "a.zip", "a") as file:
         link = zipfile.ZipInfo("link")
@@ -150,7 +150,7 @@ def test_a_zip_cannot_hold_a_link(tmp_path, out):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_cut_archive_is_never_taken_for_a_whole_one(tmp_path, out, kind):
+def test_cut_archive_is_never_taken_for_a_whole_one(tmp_path, out, kind):
     whole = write(tmp_path / f"a.{kind}").read_bytes()
     archive = tmp_path / "cut"
     # The zeros after the end mark of a tar, its first block of zeros, are needed by nobody.
@@ -173,7 +173,7 @@ def test_a_cut_archive_is_never_taken_for_a_whole_one(tmp_path, out, kind):
         ("tar.gz", -6),  # The checksum.
     ],
 )
-def test_a_damaged_archive_is_one_clear_error(tmp_path, out, kind, place):
+def test_damaged_archive_is_one_clear_error(tmp_path, out, kind, place):
     archive = write(tmp_path / f"a.{kind}")
     data = bytearray(archive.read_bytes())
     data[place] ^= 0xFF
@@ -184,14 +184,14 @@ def test_a_damaged_archive_is_one_clear_error(tmp_path, out, kind, place):
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>404</html>", b"PK\3\4 and nothing else"])
-def test_what_is_no_archive_is_said(tmp_path, out, data):
+def test_file_that_is_no_archive_is_refused(tmp_path, out, data):
     (tmp_path / "a.tar").write_bytes(data)
     with pytest.raises(ArchiveError, match="not a whole archive"):
         unpack(tmp_path / "a.tar", out / "a")
     assert left_in(out) == [".a.lock"]
 
 
-def test_a_full_disk_is_not_blamed_on_the_archive(tmp_path, out, monkeypatch):
+def test_full_disk_is_not_blamed_on_the_archive(tmp_path, out, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -202,7 +202,7 @@ def test_a_full_disk_is_not_blamed_on_the_archive(tmp_path, out, monkeypatch):
     assert left_in(out) == [".a.lock"]
 
 
-def test_an_absent_archive_is_named(tmp_path, out):
+def test_absent_archive_is_named(tmp_path, out):
     with pytest.raises(FileNotFoundError, match=r"a\.tar"):
         unpack(tmp_path / "a.tar", out / "a")
     assert left_in(out) == [".a.lock"]

@@ -38,7 +38,7 @@ def test_masks_keep_void():
     np.testing.assert_array_equal(truth, masks)
 
 
-def test_a_list_of_grey_images_of_several_sizes():
+def test_list_of_grey_images_of_several_sizes():
     images = [IMAGES[0, ..., 0], IMAGES[1, :4, :4, 0]]
     two = (images, [0, 1])
     builder = from_arrays("sizes", two, two, two, class_names=["a", "b"])
@@ -47,7 +47,7 @@ def test_a_list_of_grey_images_of_several_sizes():
     assert labels.tolist() == [0, 1]
 
 
-def test_a_recipe_finds_them_by_name(tmp_path):
+def test_recipe_finds_them_by_name(tmp_path):
     builder = from_arrays("named", (IMAGES, LABELS))
     assert prepare("arrays:named", tmp_path) is builder
     assert open_dataset("arrays:named", tmp_path) is builder
@@ -69,7 +69,7 @@ def test_a_recipe_finds_them_by_name(tmp_path):
         ((IMAGES, MASKS + 3), r"and 255 for void. Received: uint8 3 at 0"),
     ],
 )
-def test_the_first_thing_that_is_wrong_is_named(train, message):
+def test_first_thing_that_is_wrong_is_named(train, message):
     with pytest.raises(DatasetError, match=message):
         from_arrays("wrong", train, class_names=["a", "b", "c"])
 

@@ -29,7 +29,7 @@ def example(height=40, width=56):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_seed_says_everything_and_another_changes_it(name):
+def test_seed_says_everything_and_another_changes_it(name):
     image, mask = example()
     image += tf.random.stateless_uniform(image.shape, seed(0, 0), 0, 20)
     target = mask if name in MASKS else tf.constant(1)
@@ -67,7 +67,7 @@ def test_image_and_mask_stay_together_and_padding_is_void(height):
 
 
 @pytest.mark.parametrize(("base_size", "longer"), [(520, 520), (0, 480)])
-def test_the_longer_side_is_half_to_twice_the_base_size(base_size, longer):
+def test_longer_side_is_half_to_twice_the_base_size(base_size, longer):
     """The image holds the number of its columns, so the slope of a crop is the scale."""
     columns = np.broadcast_to(np.arange(256, dtype="float32")[:, None], (100, 256, 1))
     mask = tf.ones((100, 256, 1), tf.int32)
@@ -89,7 +89,7 @@ def test_the_longer_side_is_half_to_twice_the_base_size(base_size, longer):
 
 
 @pytest.mark.parametrize("normalisation", ["symmetric", "imagenet"])
-def test_the_model_reads_padding_as_zero(normalisation):
+def test_model_reads_padding_as_zero(normalisation):
     image, mask = example(20, 20)
     mean = images.mean_colour(normalisation)
     change = augment.segmentation.with_options(mean=mean, base_size=20)
@@ -100,7 +100,7 @@ def test_the_model_reads_padding_as_zero(normalisation):
     np.testing.assert_allclose(read[void], 0, atol=1e-6)
 
 
-def test_the_crop_for_imagenet_covers_a_stated_share_of_the_area():
+def test_crop_for_imagenet_covers_a_stated_share_of_the_area():
     """The image holds its own coordinates, so a crop shows where it was taken."""
     rows, columns = np.mgrid[:100, :100].astype("float32")
     image = tf.stack([rows, columns, 0 * rows], -1)
@@ -118,7 +118,7 @@ def test_the_crop_for_imagenet_covers_a_stated_share_of_the_area():
 
 
 @pytest.mark.parametrize("function", [augment.shift, augment.cifar])
-def test_a_shift_moves_by_at_most_an_eighth(function):
+def test_shift_moves_by_at_most_an_eighth(function):
     image = np.full((32, 32, 1), 128.0, "float32")
     image[16, 16] = 255
     places = []
@@ -130,14 +130,14 @@ def test_a_shift_moves_by_at_most_an_eighth(function):
     assert (low <= 13).all() and (high >= 18).all()
 
 
-def test_the_central_crop_is_the_centre_of_the_shorter_side():
+def test_central_crop_is_the_centre_of_the_shorter_side():
     rows, columns = np.mgrid[:60, :100].astype("float32")
     crop = images.central_crop(tf.stack([rows, columns], -1), 0.5).numpy()
     assert crop.shape == (30, 30, 2)
     np.testing.assert_array_equal(crop[0, 0], (15, 35))
 
 
-def test_a_part_of_a_jpeg_is_decoded_as_the_part_of_the_whole(tmp_path):
+def test_part_of_a_jpeg_is_decoded_as_the_part_of_the_whole(tmp_path):
     """Also of a grey one, and of other files. Chroma differs a little at the border of the part."""
     from PIL import Image
 

@@ -34,7 +34,7 @@ def data_dir(request, tmp_path):
     return tmp_path
 
 
-def test_the_lists_say_what_counts_and_11_is_void(data_dir):
+def test_lists_say_what_counts_and_11_is_void(data_dir):
     dataset = prepare("camvid", data_dir)
     assert dataset.classes == CLASS_NAMES and len(CLASS_NAMES) == 11
     assert dict(dataset.sizes) == {"train": 5, "validation": 2, "test": 3}
@@ -47,7 +47,7 @@ def test_the_lists_say_what_counts_and_11_is_void(data_dir):
     assert dict(prepare(f"camvid:{elsewhere}", data_dir).sizes) == dict(dataset.sizes)
 
 
-def test_what_is_missing_is_named(data_dir):
+def test_missing_files_are_named(data_dir):
     root = data_dir / "downloads" / "manual" / "CamVid"
     (root / "valannot" / "val_1.png").unlink()
     with pytest.raises(DatasetError, match=r"camvid: expected .*val_1.png, which .*val.txt lists"):

@@ -17,13 +17,13 @@ from larq_groupnet.data.digit_scenes import SPLITS
 from larq_groupnet.data.pipeline import Pipeline, prepare
 
 
-def test_the_handwriting_of_the_splits_is_disjoint_and_complete():
+def test_handwriting_of_the_splits_is_disjoint_and_complete():
     parts = [{ink.tobytes() for ink in scenes.split_digits(split)[0]} for split in SPLITS]
     assert [len(part) for part in parts] == [1078, 360, 359]
     assert set.union(*parts) == {(ink / 16.0).tobytes() for ink in load_digits().images}
 
 
-def test_a_scene_is_the_same_on_every_machine():
+def test_scene_is_the_same_on_every_machine():
     digest = hashlib.sha256()
     means = []
     for image, mask in scenes.draw_scenes("train", 5, seed=1):
@@ -41,7 +41,7 @@ def test_a_scene_is_the_same_on_every_machine():
     np.testing.assert_allclose(means, expected, atol=0.02)
 
 
-def test_a_mask_bears_the_digits_that_were_drawn():
+def test_mask_bears_the_digits_that_were_drawn():
     ink, labels = np.ones((1, 8, 8)), np.array([7])
     image, mask = scenes.draw_scene(np.random.RandomState(0), ink, labels)
     assert image.shape == (96, 96, 3)
@@ -89,7 +89,7 @@ def start_writer(folder):
     )
 
 
-def test_a_killed_writer_leaves_nothing_that_is_taken_for_data(tmp_path, monkeypatch):
+def test_killed_writer_leaves_nothing_that_is_taken_for_data(tmp_path, monkeypatch):
     writer = start_writer(tmp_path)
     folder = tmp_path / "digit_scenes"
     deadline = time.monotonic() + 120
@@ -127,7 +127,7 @@ def first_batches(builder, seed, size=(96, 96)):
     return [tuple(map(np.asarray, batch)) for batch in data.take(3)]
 
 
-def test_the_same_seed_gives_the_same_batches_and_another_seed_others(builder):
+def test_same_seed_gives_the_same_batches_and_another_seed_others(builder):
     once, twice, other = (first_batches(builder, seed) for seed in (0, 0, 1))
     for a, b in zip(once, twice, strict=True):
         np.testing.assert_array_equal(a[0], b[0])

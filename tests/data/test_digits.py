@@ -24,7 +24,7 @@ def splits(folder):
     }
 
 
-def test_the_splits_are_disjoint_and_hold_every_digit_with_its_label(splits):
+def test_splits_are_disjoint_and_hold_every_digit_with_its_label(splits):
     source = load_digits()
     truth = {
         image.tobytes(): label for image, label in zip(source.images, source.target, strict=True)

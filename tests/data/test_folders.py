@@ -126,7 +126,7 @@ def test_without_splits_classes_are_divided_exactly_and_another_photo_moves_few(
 
 
 @pytest.mark.parametrize(("count", "expected"), [(2, (1, 1, 0)), (3, (1, 1, 1)), (14, (12, 1, 1))])
-def test_a_small_folder_has_images_to_train_and_to_validate(tmp_path, data_dir, count, expected):
+def test_small_folder_has_images_to_train_and_to_validate(tmp_path, data_dir, count, expected):
     """Hashes alone left a side empty, and training ended in a traceback."""
     for root in (tmp_path / "set", tmp_path / "alone" / "train"):
         classes_in(root, count=count)
@@ -295,7 +295,7 @@ BAD_FILES = [
 
 
 @pytest.mark.parametrize("spoil", BAD_FILES)
-def test_a_bad_file_is_named_or_left_out(tmp_path, data_dir, spoil):
+def test_bad_file_is_named_or_left_out(tmp_path, data_dir, spoil):
     root = tmp_path / "set"
     masks_in(root, [*(f"train/{n}" for n in range(4)), "val/0"])
     said = spoil(root)
@@ -347,7 +347,7 @@ def test_another_process_looks_the_findings_up(tmp_path, data_dir, capfd):
     assert capfd.readouterr().err.count("Checking set: 100%") == 1
 
 
-def test_a_folder_is_listed_without_a_look_into_its_images(tmp_path, data_dir, monkeypatch):
+def test_folder_is_listed_without_a_look_into_its_images(tmp_path, data_dir, monkeypatch):
     root = classes_in(tmp_path / "set", count=4)
     (root / "cat" / "cat0.png").write_bytes(b"no image")
     listed = open_folder(root, data_dir, on_bad_image=None)
@@ -360,7 +360,7 @@ def test_a_folder_is_listed_without_a_look_into_its_images(tmp_path, data_dir, m
         assert sum(open_folder(root, data_dir, "skip").sizes.values()) == 11
 
 
-def test_a_file_that_vanishes_later_is_named(tmp_path, data_dir):
+def test_file_that_vanishes_later_is_named(tmp_path, data_dir):
     root = classes_in(tmp_path / "set" / "train").parent
     dataset = open_folder(root, data_dir)
     gone = paths(dataset)[0]
@@ -393,7 +393,7 @@ def test_training_and_predict_count_the_same_files(tmp_path, data_dir, where):
     assert dataset.left_out == ""
 
 
-def test_what_does_not_count_is_counted_and_named(tmp_path, data_dir):
+def test_left_out_files_are_counted_and_named(tmp_path, data_dir):
     root = classes_in(tmp_path / "set" / "train").parent
     classes_in(root / "val")
     junk = (
@@ -425,7 +425,7 @@ def test_what_does_not_count_is_counted_and_named(tmp_path, data_dir):
     assert dict(dataset.sizes) == {"train": 9, "validation": 9}
 
 
-def test_a_class_may_be_called_train(tmp_path, data_dir):
+def test_class_may_be_called_train(tmp_path, data_dir):
     classes = {"bus": (1, 2, 3), "train": (200, 0, 0), "test": (0, 200, 0)}
     root = classes_in(tmp_path / "set", classes=classes)
     assert open_folder(root, data_dir).classes == ("bus", "test", "train")
@@ -436,7 +436,7 @@ def test_a_class_may_be_called_train(tmp_path, data_dir):
     assert open_folder(root, data_dir).classes == ("train", "test")
 
 
-def test_what_may_be_classes_or_splits_is_asked(tmp_path, data_dir):
+def test_ambiguous_splits_are_refused_with_the_remedy(tmp_path, data_dir):
     root = classes_in(tmp_path / "set" / "train").parent
     classes_in(root / "extra")
     with pytest.raises(FolderError, match=r"train with folders in it, beside extra.*classes\.txt"):
@@ -461,7 +461,7 @@ def test_class_names_come_from_any_editor(tmp_path, data_dir, data):
     assert open_folder(root, data_dir).classes == ("straße", "café", "emu")
 
 
-def test_a_name_that_is_no_text_is_read_and_printed(tmp_path, data_dir):
+def test_name_that_is_no_text_is_read_and_printed(tmp_path, data_dir):
     root = classes_in(tmp_path / "set", count=3)
     strange = os.fsencode(root / "cat") + b"/\xff\xfe.png"
     shutil.copy(os.fsencode(root / "cat" / "cat0.png"), strange)
@@ -547,13 +547,13 @@ BAD_FOLDERS = [
 
 
 @pytest.mark.parametrize("make", BAD_FOLDERS)
-def test_a_folder_that_is_no_dataset_is_explained(tmp_path, data_dir, make):
+def test_folder_that_is_no_dataset_is_explained(tmp_path, data_dir, make):
     said = make(tmp_path / "set")
     with pytest.raises(DatasetError, match=said):
         open_folder(tmp_path / "set", data_dir)
 
 
-def test_the_way_to_treat_bad_images_is_one_of_two(tmp_path, data_dir):
+def test_way_to_treat_bad_images_is_one_of_two(tmp_path, data_dir):
     with pytest.raises(
         FolderError, match="on_bad_image: expected 'error' or 'skip'. Received: 'ignore'"
     ):

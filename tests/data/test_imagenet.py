@@ -46,7 +46,7 @@ def test_preprocessing_is_close_to_that_of_larq_zoo(size):
     assert np.abs(difference[2:-2, 2:-2]).max() < 0.03
 
 
-def test_what_is_left_of_256_pixels_is_its_middle():
+def test_crop_of_256_pixels_is_its_middle():
     image = random_image(256, 300, 3)
     expected = image[16:240, 38:262] / 255.0
     expected = (expected - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
@@ -87,7 +87,7 @@ def class_index(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", [np.asarray, tf.constant, np.ndarray.tolist])
 @pytest.mark.usefixtures("class_index")
-def test_the_likeliest_classes_are_named(kind):
+def test_likeliest_classes_are_named(kind):
     scores = np.full((2, 1000), 0.0001)
     scores[0, [7, 999, 0]] = 0.5, 0.3, 0.2
     scores[1, [2, 3]] = 0.25, 0.75

@@ -38,7 +38,7 @@ def upright(path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
-def test_an_image_is_read_upright(tmp_path, suffix, orientation):
+def test_image_is_read_upright(tmp_path, suffix, orientation):
     path = saved(tmp_path / f"a.{suffix}", orientation)
     expected = upright(path)
     assert expected.shape == ((64, 40, 3) if orientation >= 5 else (40, 64, 3))
@@ -81,7 +81,7 @@ def test_training_evaluation_and_predict_read_a_photo_alike(tmp_path):
         np.testing.assert_allclose(read, np.repeat(seen, len(read), 0), atol=1e-6)
 
 
-def test_a_grey_network_reads_colours_as_pillow_does(tmp_path):
+def test_grey_network_reads_colours_as_pillow_does(tmp_path):
     path = saved(tmp_path / "a.png")
     grey = np.asarray(Image.fromarray(PIXELS).convert("L"))[..., None]
     np.testing.assert_array_equal(images.read_image(path, channels=1), grey)
@@ -89,7 +89,7 @@ def test_a_grey_network_reads_colours_as_pillow_does(tmp_path):
     np.testing.assert_array_equal(part, grey[1:4, 2:6])
 
 
-def test_the_reading_is_crop_resize_normalise():
+def test_reading_is_crop_resize_normalise():
     reading = Reading((20, 30), "imagenet", central_crop=0.5)
     crop = tf.constant(PIXELS[10:30, 22:42], tf.float32)
     expected = tf.image.resize(crop, (20, 30), antialias=True).numpy()
@@ -112,7 +112,7 @@ def test_the_reading_is_crop_resize_normalise():
         ({"letterbox": True}, "Received: letterbox. A newer version"),
     ],
 )
-def test_a_reading_that_is_not_understood_is_refused(values, message):
+def test_reading_that_is_not_understood_is_refused(values, message):
     with pytest.raises(DatasetError, match=message):
         Reading.from_dict(values)
 
@@ -137,7 +137,7 @@ def bomb(kind):
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "bmp"])
-def test_an_image_bomb_is_refused_before_it_is_decoded(tmp_path, kind):
+def test_image_bomb_is_refused_before_it_is_decoded(tmp_path, kind):
     path = tmp_path / "set" / "a" / f"bomb.{kind}"
     for name in ("a/0.png", "a/1.png", "b/0.png", "b/1.png"):
         saved(tmp_path / "set" / name)

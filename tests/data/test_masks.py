@@ -73,7 +73,7 @@ def test_soft_edges_are_refused_with_the_remedy_and_void_by_it(tmp_path):
     np.testing.assert_array_equal(classes_of(dataset), expected)
 
 
-def test_a_class_that_no_mask_holds_is_said(tmp_path):
+def test_class_that_no_mask_holds_is_said(tmp_path):
     root = masked(tmp_path / "set", halves(0, 2))
     with pytest.warns(DatasetWarning, match="no mask holds class_1"):
         assert len(open_folder(root, tmp_path).classes) == 3
@@ -132,7 +132,7 @@ def test_colours_are_classes_by_a_file(tmp_path, mode):
         ("0 a\n1 2 3 b\n", "either grey values or colours"),
     ],
 )
-def test_a_wrong_mapping_is_named(tmp_path, text, message):
+def test_wrong_mapping_is_named(tmp_path, text, message):
     (tmp_path / "map.txt").write_text(text)
     with pytest.raises(DatasetError, match=message):
         open_folder(
@@ -150,13 +150,13 @@ def test_a_wrong_mapping_is_named(tmp_path, text, message):
         ("folder:{}?void", "expected OPTION=VALUE"),
     ],
 )
-def test_a_wrong_option_is_named(tmp_path, name, message):
+def test_wrong_option_is_named(tmp_path, name, message):
     root = masked(tmp_path / "set", halves(0, 1))
     with pytest.raises(DatasetError, match=message):
         open_dataset(name.format(root), tmp_path)
 
 
-def test_a_question_mark_in_the_name_of_a_folder_is_no_option(tmp_path):
+def test_question_mark_in_the_name_of_a_folder_is_no_option(tmp_path):
     root = masked(tmp_path / "why?void=1", halves(0, 1))
     assert parse_name(f"folder:{root}") == ("folder", str(root), {})
     assert open_dataset(f"folder:{root}", tmp_path).classes == ("class_0", "class_1")
@@ -221,7 +221,7 @@ def test_masks_of_jpeg_and_turned_photos_are_refused_with_the_reason(tmp_path):
         open_folder(root, tmp_path)
 
 
-def test_a_loop_of_ones_own_learns_from_masks_with_void():
+def test_loop_of_ones_own_learns_from_masks_with_void():
     masks = np.zeros((8, 8, 8), "u1")
     masks[:, :4] = 1
     masks[:, 0] = 255

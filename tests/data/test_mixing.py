@@ -25,7 +25,7 @@ def owns(mixing, count):
 
 
 @pytest.mark.parametrize("parameter", [0.2, 1.0])
-def test_the_shares_of_mixup_are_those_of_a_beta_distribution(parameter):
+def test_shares_of_mixup_are_those_of_a_beta_distribution(parameter):
     found = owns(Mixing(mixup=parameter), 600)
     assert np.ptp(found.reshape(600, -1), axis=1).max() == 0
     assert kstest(found[:, 0, 0, 0], beta(parameter, parameter).cdf).pvalue > 0.01
@@ -59,7 +59,7 @@ def test_labels_have_the_shares_of_the_pixels():
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_loss_of_mixed_labels_is_the_mixed_loss(smoothing):
+def test_loss_of_mixed_labels_is_the_mixed_loss(smoothing):
     rng = np.random.RandomState(0)
     scores = rng.dirichlet(np.ones(6), 4).astype("f4")
     one, two, share = rng.randint(0, 6, 4), rng.randint(0, 6, 4), rng.uniform(size=(4, 1))
@@ -109,6 +109,6 @@ def test_workers_and_resuming_change_nothing():
         ("resnet18", "mixup", "-1.0", "mixup: expected at least 0"),
     ],
 )
-def test_what_would_make_labels_wrong_is_refused(model, key, value, message):
+def test_mixing_that_breaks_labels_is_refused(model, key, value, message):
     with pytest.raises(RecipeError, match=message):
         override(load_recipe(model, ROOT / "zoo"), [(key, value)])

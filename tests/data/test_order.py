@@ -102,7 +102,7 @@ def test_batches_are_the_examples_in_this_order_whatever_an_epoch_is(dataset):
         np.testing.assert_allclose((pixels + 1) * 127.5, labels, atol=1e-3)
 
 
-def test_a_pass_is_a_uniform_permutation():
+def test_pass_is_a_uniform_permutation():
     """Where an example comes over 100 passes; the bound is five standard deviations."""
     values = tf.range(COUNT, dtype=tf.int64)
     addressed = order.columns(values, values)
@@ -125,7 +125,7 @@ def test_files_and_blocks_are_mixed(records):
     assert np.std(table[:, :30].mean(1)) > 5, "each pass begins with other files"
 
 
-def test_a_version_that_tfds_would_not_write_is_read(tmp_path):
+def test_version_that_tfds_would_not_write_is_read(tmp_path):
     """cifar10 of another version, or of another program, lies on disk without a class for it."""
     written(tmp_path)
     (tmp_path / "numbers" / "1.0.0").rename(tmp_path / "numbers" / "0.9.0")
@@ -138,7 +138,7 @@ def test_a_version_that_tfds_would_not_write_is_read(tmp_path):
     assert str(open_records("numbers", tmp_path).builder.version) == "1.0.0"
 
 
-def test_a_folder_of_data_that_cannot_be_written_is_read(tmp_path):
+def test_folder_of_data_that_cannot_be_written_is_read(tmp_path):
     """By a user who may not write there, for root may everywhere."""
     images = np.zeros((30, 4, 4), "u1")
     from PIL import Image

@@ -35,7 +35,7 @@ PILLOW = {
 
 
 @pytest.mark.parametrize(("change", "sign"), PILLOW)
-def test_a_change_is_pillows(change, sign):
+def test_change_is_pillows(change, sign):
     for picture in PICTURES:
         image = tf.constant(picture, tf.float32)
         found = ra.CHANGES[change](image, tf.constant(1.0), tf.constant(float(sign)))
@@ -45,7 +45,7 @@ def test_a_change_is_pillows(change, sign):
         assert np.mean(difference <= 2.0) > (0.9 if change == "rotate" else 0.999)
 
 
-def test_a_shear_leaves_the_centre_and_moves_the_rest():
+def test_shear_leaves_the_centre_and_moves_the_rest():
     image = np.zeros((21, 21, 1), "f4")
     image[[10, 0], 10] = 255
     sheared = ra.CHANGES["shear_x"](tf.constant(image), tf.constant(1.0), tf.constant(1.0))[..., 0]
@@ -62,7 +62,7 @@ def test_one_channel_is_changed_as_three_are():
         np.testing.assert_allclose(tf.repeat(one, 3, -1), all_three, atol=2, err_msg=name)
 
 
-def test_a_seed_says_everything_and_each_change_is_drawn():
+def test_seed_says_everything_and_each_change_is_drawn():
     plain = tf.constant(PICTURES[0], tf.float32)
     function = tf.function(ra.rand_augment(augment.unchanged, 1, 9))
 

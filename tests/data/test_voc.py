@@ -177,7 +177,7 @@ def test_voc_aug_trains_on_no_image_that_voc_validates_on(manual, tmp_path):
         np.testing.assert_array_equal(mask, voc_labels(name) if from_voc else sbd_labels(name))
 
 
-def test_an_unpacked_folder_does_as_well_and_is_left_alone(manual, tmp_path):
+def test_unpacked_folder_does_as_well_and_is_left_alone(manual, tmp_path):
     with tarfile.open(manual / "VOCtrainval_11-May-2012.tar") as file:
         file.extractall(manual, filter="data")
     (manual / "VOCtrainval_11-May-2012.tar").unlink()
@@ -186,7 +186,7 @@ def test_an_unpacked_folder_does_as_well_and_is_left_alone(manual, tmp_path):
     assert sorted(manual.rglob("*")) == before
 
 
-def test_the_archives_are_unpacked_once_for_both(manual, tmp_path, capfd):
+def test_archives_are_unpacked_once_for_both(manual, tmp_path, capfd):
     prepared("voc2012", tmp_path)
     assert "Unpacking VOCtrainval" in capfd.readouterr().err
     prepared("voc2012_aug", tmp_path)
@@ -195,7 +195,7 @@ def test_the_archives_are_unpacked_once_for_both(manual, tmp_path, capfd):
     assert "Unpacking VOCtrainval" not in said
 
 
-def test_a_missing_archive_is_named_with_its_place_and_page(manual, tmp_path):
+def test_missing_archive_is_named_with_its_place_and_page(manual, tmp_path):
     (manual / "benchmark.tgz").unlink()
     with pytest.raises(DatasetError) as info:
         prepared("voc2012_aug", tmp_path)
@@ -218,7 +218,7 @@ def test_without_any_archive_the_folder_is_named(tmp_path, name):
     assert not (tmp_path / name / "1.0.0").exists()
 
 
-def test_a_truncated_archive_leaves_nothing(manual, tmp_path):
+def test_truncated_archive_leaves_nothing(manual, tmp_path):
     archive = manual / "VOCtrainval_11-May-2012.tar"
     archive.write_bytes(archive.read_bytes()[:5120])
     with pytest.raises(DatasetError, match="VOCtrainval_11-May-2012.tar is not a whole archive"):
@@ -252,7 +252,7 @@ def test_another_archive_under_the_name_is_told(manual, tmp_path):
         ),
     ],
 )
-def test_what_an_archive_lacks_or_has_wrong_is_named(manual, tmp_path, file, data, said):
+def test_archive_with_missing_or_wrong_parts_is_refused_by_name(manual, tmp_path, file, data, said):
     files = voc_files()
     name = f"VOCdevkit/VOC2012/{file}"
     del files[name]
@@ -264,7 +264,7 @@ def test_what_an_archive_lacks_or_has_wrong_is_named(manual, tmp_path, file, dat
     assert not (tmp_path / "voc2012" / "1.0.0").exists()
 
 
-def test_the_class_names_are_those_of_voc():
+def test_class_names_are_those_of_voc():
     """The order is that of VOC's devkit, alphabetical after background."""
     assert len(set(voc.CLASS_NAMES)) == 21
     assert voc.CLASS_NAMES[0] == "background"
@@ -272,7 +272,7 @@ def test_the_class_names_are_those_of_voc():
 
 
 @pytest.mark.slow
-def test_the_papers_recipe_trains_evaluates_and_converts(manual, tmp_path):
+def test_papers_recipe_trains_evaluates_and_converts(manual, tmp_path):
     """From a classifier's weights, in a process, as `zoo/groupnet_dsp.py` says; smaller."""
     small = ["num_bases=2", "width=0.0625", "stage_blocks=(1, 1, 1, 1)"]
     backbone = tmp_path / "backbone.h5"

@@ -103,7 +103,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("trap", WRONG)
-def test_what_is_silently_wrong(trap):
+def test_audit_finds_silent_errors(trap):
     build, cause = WRONG[trap]
     model = build()
     content = to_tflite(model)
@@ -145,7 +145,7 @@ RIGHT = {
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_what_is_right_has_no_findings(name):
+def test_audit_finds_nothing_in_right_networks(name):
     model = RIGHT[name]()
     content = to_tflite(model)
     assert error_of(model, content) < 1e-5
@@ -153,7 +153,7 @@ def test_what_is_right_has_no_findings(name):
     assert audit(model, content) == []
 
 
-def test_the_file_overrules_what_the_model_suggests():
+def test_file_overrules_what_the_model_suggests():
     """The converter merges the two activations, then their paddings, and so keeps the padding."""
     model = network(
         lambda x: (
@@ -208,7 +208,7 @@ SLOW = {
 
 @pytest.mark.parametrize("trap", SLOW)
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_what_is_right_but_slow(trap):
+def test_audit_finds_slow_layers(trap):
     build, cause = SLOW[trap]
     model = build()
     content = to_tflite(model)
@@ -231,12 +231,12 @@ def test_zero_padding_is_not_fused():
         assert brief(findings) == [("conv", "slow", "zero padding")]
 
 
-def test_a_small_map_is_seen_in_the_file_alone():
+def test_small_map_is_seen_in_the_file_alone():
     (finding,) = audit(to_tflite(network(conv(pad_values=0.0), layers.ReLU(), size=2)))
     assert finding.severity == "wrong" and "2 x 2" in finding.cause
 
 
-def test_a_grouped_convolution_does_not_load():
+def test_grouped_convolution_does_not_load():
     model = network(conv(filters=64, groups=2), layers.ReLU(), channels=64)
     content = to_tflite(model)
     with pytest.raises(RuntimeError):
@@ -256,7 +256,7 @@ def test_a_grouped_convolution_does_not_load():
     ],
     ids=["raw sign", "sign, then pool", "sign that an addition reads"],
 )
-def test_what_only_the_file_shows(parts, layer, readers):
+def test_audit_of_a_file_finds_facts(parts, layer, readers):
     model = network(lambda x: parts[1]([x, parts[0](x)])) if readers else network(*parts)
     content = to_tflite(model)
     assert audit(model) == []
@@ -265,7 +265,7 @@ def test_what_only_the_file_shows(parts, layer, readers):
     assert (readers or "CONV_2D") in finding.cause
 
 
-def test_a_dynamic_size():
+def test_dynamic_size():
     (finding,) = audit(network(conv(), size=None))
     assert (finding.layer, finding.severity) == ("net", "wrong")
     assert finding.cause.startswith("dynamic size") and "input_shape=" in finding.remedy
@@ -281,7 +281,7 @@ def test_mixed_precision():
     assert finding.severity == "wrong" and finding.cause.startswith("mixed precision")
 
 
-def test_a_finding_reads_as_a_sentence():
+def test_finding_reads_as_a_sentence():
     (finding,) = audit(network(conv(pad_values=-1.0)))
     assert str(finding) == (
         "conv (slow): padding with -1.0: a binary kernel pads with +1. Use pad_values=1.0."
@@ -297,7 +297,7 @@ def test_models_of_larq_zoo():
     assert severities == ["wrong"] * 3 + ["slow"] * 13
 
 
-def test_a_file_that_is_none(tmp_path):
+def test_file_that_is_none(tmp_path):
     path = tmp_path / "weights.h5"
     path.write_bytes(b"\x89HDF\r\n\x1a\n")
     with pytest.raises(ValueError, match="expected a .tflite file.*weights.h5"):

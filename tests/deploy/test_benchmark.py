@@ -192,7 +192,7 @@ def test_bad_files_are_named(files, tmp_path):
         benchmark([tmp_path / "absent.tflite"], 1)
 
 
-def test_a_crash_is_an_error(files):
+def test_crash_is_an_error(files):
     with module._Worker("run", files["binary"], 1, "default") as process:
         process.ask()
         process._process.kill()
@@ -222,7 +222,7 @@ def test_output_says_what_it_is(files, monkeypatch, capsys):
     assert "not optimised" not in capsys.readouterr().out
 
 
-def test_a_busy_machine_is_named(files, monkeypatch, capsys):
+def test_busy_machine_is_named(files, monkeypatch, capsys):
     (measured,) = benchmark([files["real"]], 1)
     for cpu, busy in ((2.0, False), (1.0, True)):
         found = [dataclasses.replace(measured, seconds=(2.0,), cpu=(cpu,))]

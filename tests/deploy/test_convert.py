@@ -58,7 +58,7 @@ def randomise_batch_norm(model, seed=0):
         ),
     ],
 )
-def test_the_file_computes_what_the_model_computes(tmp_path, options, bases, in_head):
+def test_file_computes_what_the_model_computes(tmp_path, options, bases, in_head):
     tf.keras.utils.set_random_seed(0)
     model = larq_groupnet.GroupNetDSP(
         input_shape=(64, 64, 3),
@@ -136,7 +136,7 @@ def test_size_and_batch_are_fixed_at_conversion(tmp_path, shape, batch, options)
         ((8, 8, 32), {"batch_size": 0}, "batch_size=0"),
     ],
 )
-def test_a_size_that_is_unknown_or_does_not_fit_is_refused(tmp_path, shape, options, message):
+def test_size_that_is_unknown_or_does_not_fit_is_refused(tmp_path, shape, options, message):
     with pytest.raises(ConversionError, match=message):
         convert(binary(shape=shape), tmp_path / "model.tflite", **options)
     assert not list(tmp_path.iterdir())
@@ -149,7 +149,7 @@ def test_several_outputs_are_refused(tmp_path):
         convert(two, tmp_path / "model.tflite")
 
 
-def test_what_would_be_silently_wrong_is_refused(tmp_path):
+def test_convert_refuses_silent_errors(tmp_path):
     model = binary(tf.keras.layers.ZeroPadding2D(1), tf.keras.layers.Conv2D(32, 3, 2, name="stem"))
     path = tmp_path / "model.tflite"
     path.write_bytes(b"of an earlier run")
@@ -159,14 +159,14 @@ def test_what_would_be_silently_wrong_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_would_be_slow_is_a_warning(tmp_path):
+def test_convert_warns_of_slow_layers(tmp_path):
     model = binary(kernel_quantizer="ste_tern")
     with pytest.warns(ConversionWarning, match=r"conv \(slow\): quantizer LCE does not know"):
         path = convert(model, tmp_path / "model.tflite")
     assert count_ops(path)["CONV_2D"] == 1
 
 
-def test_what_the_audit_misses_is_found_by_verification(tmp_path, monkeypatch):
+def test_verify_finds_errors_that_audit_misses(tmp_path, monkeypatch):
     model = binary(tf.keras.layers.ZeroPadding2D(1), tf.keras.layers.Conv2D(32, 3, 2))
     # The package's attribute of that name is the function.
     module = importlib.import_module("larq_groupnet.deploy.convert")
@@ -176,7 +176,7 @@ def test_what_the_audit_misses_is_found_by_verification(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_folded_network_is_converted_and_compared_with_the_one_given(tmp_path, monkeypatch):
+def test_folded_network_is_converted_and_compared_with_the_one_given(tmp_path, monkeypatch):
     def spoil(model):
         twin = tf.keras.models.clone_model(model)
         twin.set_weights([-weight for weight in model.get_weights()])
@@ -188,7 +188,7 @@ def test_the_folded_network_is_converted_and_compared_with_the_one_given(tmp_pat
         convert(binary(), tmp_path / "model.tflite")
 
 
-def test_what_lce_cannot_convert_is_said_with_the_cause(tmp_path):
+def test_convert_names_the_cause_of_a_failure_in_lce(tmp_path):
     tf.keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         model = binary()
@@ -198,7 +198,7 @@ def test_what_lce_cannot_convert_is_said_with_the_cause(tmp_path):
         tf.keras.mixed_precision.set_global_policy("float32")
 
 
-def test_the_samples_given_are_the_ones_that_are_run(tmp_path):
+def test_samples_given_are_the_ones_that_are_run(tmp_path):
     with pytest.raises(ConversionError, match=r"data: expected .*\(n, 8, 8, 32\)"):
         convert(binary(), tmp_path / "model.tflite", data=np.zeros((1, 9, 9, 32)))
 
@@ -210,7 +210,7 @@ def test_progress_names_its_steps(tmp_path, capsys):
     assert "4/4" in shown
 
 
-def test_the_short_way_into_the_converter_gives_what_the_long_one_does():
+def test_short_way_into_the_converter_gives_what_the_long_one_does():
     model = binary()
     with warnings.catch_warnings():
         warnings.simplefilter(

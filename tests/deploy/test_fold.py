@@ -135,7 +135,7 @@ def test_every_network_keeps_its_function(changes: dict[str, Any], most: int) ->
 
 
 @pytest.mark.usefixtures("float64")
-def test_the_real_twin_keeps_its_function() -> None:
+def test_real_twin_keeps_its_function() -> None:
     model = tiny(binary=False)
     assert_same(model, fold(model))
 
@@ -162,7 +162,7 @@ def test_gates_that_are_open_or_shut_leave_nothing_to_multiply() -> None:
         assert not multiplications(folded)
 
 
-def test_a_scale_that_float32_cannot_hold_starts_again() -> None:
+def test_scale_that_float32_cannot_hold_starts_again() -> None:
     """Two gates of 4e-18 in one stage would make it 6e34."""
     model = tiny(stage_blocks=(1, 1, 3, 1))
     set_all(model, "theta:0", -40)
@@ -194,7 +194,7 @@ def test_tiny_variances_in_float32() -> None:
 
 
 @pytest.mark.slow
-def test_what_remains_to_multiply_in_resnet18() -> None:
+def test_fold_leaves_few_multiplications_in_resnet18() -> None:
     model = build(GroupNetConfig(num_bases=5, width=1 / 64))
     randomise(model.weights)
     counts: Counter[str] = Counter()
@@ -209,7 +209,7 @@ def test_what_remains_to_multiply_in_resnet18() -> None:
 
 
 @pytest.mark.slow
-def test_the_converted_file(tmp_path) -> None:
+def test_converted_file(tmp_path) -> None:
     """All binary, one quantisation per tensor, no product but those of the aggregates."""
     bases = 2
     blocks = {"stage_blocks": (1, 1, 1, 1), "num_bases": bases, "padding": "torch"}
@@ -246,7 +246,7 @@ def test_every_layer_may_be_an_output() -> None:
         np.testing.assert_allclose(y, x, rtol=0, atol=atol, err_msg=name)
 
 
-def test_a_folded_network_saves_and_folds() -> None:
+def test_folded_network_saves_and_folds() -> None:
     folded = fold(tiny(num_bases=1, head="fcn32s"))
     twin = tf.keras.Model.from_config(folded.get_config())
     twin.set_weights(folded.get_weights())
@@ -318,7 +318,7 @@ def test_other_models_come_back_equal() -> None:
     assert folded.output_names == model.output_names
 
 
-def test_a_model_without_a_graph_is_refused() -> None:
+def test_model_without_a_graph_is_refused() -> None:
     class Subclassed(tf.keras.Model):
         pass
 

@@ -120,7 +120,7 @@ def test_kernels_are_rounded_to_127_levels_of_the_largest_of_their_channel():
 
 
 @pytest.mark.parametrize("pool_pad", [-65504.0, None])
-def test_but_for_rounding_the_quantized_model_is_the_network(pool_pad):
+def test_quantized_model_is_the_network_up_to_rounding(pool_pad):
     model = classifier(pool_pad)
     data = images((16, 16, 3))
     expected = model(data, training=False).numpy()
@@ -129,7 +129,7 @@ def test_but_for_rounding_the_quantized_model_is_the_network(pool_pad):
     assert np.ptp(expected, 0).max() > 0.01
 
 
-def test_the_ranges_hold_the_values_of_the_calibration_images(quantized):
+def test_ranges_hold_the_values_of_the_calibration_images(quantized):
     model, int8 = quantized
     data = images((32, 32, 3))
     stem = int8.get_layer("stem_conv")
@@ -142,14 +142,14 @@ def test_the_ranges_hold_the_values_of_the_calibration_images(quantized):
     assert all(lower <= 0 <= upper and lower < upper for lower, upper in ranges)
 
 
-def test_what_pads_is_within_the_range():
+def test_int8_range_includes_the_padding():
     int8 = quantize(classifier(-65504.0), images((16, 16, 3)))
     lower = int8.get_layer("stem_int8").get_weights()[0][0]
     pads = [layer for layer in int8.layers if isinstance(layer, ConstantPad2D)]
     assert [pad.value for pad in pads] == pytest.approx([lower, 1.0])
 
 
-def test_a_tensor_with_two_readers_is_rounded_before_both():
+def test_tensor_with_two_readers_is_rounded_before_both():
     inputs = tf.keras.Input((8, 8, 3))
     x = layers.Conv2D(4, 1, name="real")(inputs)
     outputs = layers.Add()([x, layers.ReLU(name="relu")(x)])
@@ -158,7 +158,7 @@ def test_a_tensor_with_two_readers_is_rounded_before_both():
 
 
 @pytest.mark.slow
-def test_the_file_has_integers_between_its_binary_kernels(quantized, tmp_path):
+def test_file_has_integers_between_its_binary_kernels(quantized, tmp_path):
     _, int8 = quantized
     data = images((32, 32, 3), 6)
     path = convert_int8(int8, tmp_path / "int8.tflite", data=data[:2])
@@ -195,7 +195,7 @@ def test_every_head_is_integers(tmp_path, head, binary, real):
 
 
 @pytest.mark.slow
-def test_a_classifier_is_trained_further_saved_and_converted(tmp_path):
+def test_classifier_is_trained_further_saved_and_converted(tmp_path):
     model = classifier()
     data = images((16, 16, 3), 16)
     int8 = quantize(model, data)
@@ -232,12 +232,12 @@ def test_a_classifier_is_trained_further_saved_and_converted(tmp_path):
         ([layers.Conv2D(32, 1), conv(kernel_quantizer="ste_tern")], "quantizer LCE does not know"),
     ],
 )
-def test_what_cannot_be_int8_is_refused_with_the_reason(parts, message):
+def test_int8_refuses_unsupported_layers_with_the_reason(parts, message):
     with pytest.raises(ConversionError, match=message):
         quantize(model_of(*parts), images((8, 8, 3)))
 
 
-def test_a_layer_that_is_called_twice_is_refused():
+def test_layer_that_is_called_twice_is_refused():
     conv = layers.Conv2D(3, 1, name="shared")
     with pytest.raises(ConversionError, match="shared cannot be int8: expected a layer .* once"):
         quantize(model_of(conv, conv), images((8, 8, 3)))
@@ -251,7 +251,7 @@ def test_images_that_do_not_fit_are_refused(data):
         quantize(model_of(layers.Conv2D(4, 1)), np.full((4, 8, 8, 3), np.nan))
 
 
-def test_a_model_that_is_not_functional_is_refused():
+def test_model_that_is_not_functional_is_refused():
     with pytest.raises(ValueError, match="expected a functional Keras model"):
         quantize(tf.keras.Model(), images((8, 8, 3)))
 
@@ -263,7 +263,7 @@ def test_floats_in_the_file_are_named(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_computes_something_else_is_refused(tmp_path, monkeypatch):
+def test_file_that_computes_something_else_is_refused(tmp_path, monkeypatch):
     module = importlib.import_module("larq_groupnet.deploy.int8")
     model = model_of(layers.Conv2D(4, 1))
     data = images((8, 8, 3))
@@ -292,7 +292,7 @@ def implied_bytes(model, int8):
 
 
 @pytest.mark.slow
-def test_the_files_are_as_large_as_their_parameters_imply(tmp_path):
+def test_files_are_as_large_as_their_parameters_imply(tmp_path):
     tf.keras.utils.set_random_seed(0)
     model = larq_groupnet.GroupNetResNet18(
         input_shape=(32, 32, 3),

@@ -26,7 +26,7 @@ def large_scene(size):
 @pytest.mark.parametrize(
     ("size", "head", "in_head"), [(256, "fcn32s", 0), (512, "fcn32s", 0), (256, "deeplabv3", 18)]
 )
-def test_a_segmenter_with_trained_weights_passes_audit_and_verify(tmp_path, size, head, in_head):
+def test_segmenter_with_trained_weights_passes_audit_and_verify(tmp_path, size, head, in_head):
     images, mask = large_scene(size)
     model = larq_groupnet.GroupNetDSP(
         input_shape=(size, size, 3), weights="digit_scenes", head=head

@@ -85,7 +85,7 @@ def copy_of(model, **changes):
     return twin
 
 
-def test_a_right_file():
+def test_right_file():
     model, content = healthy()
     result = verify(model, content, IMAGES)
     assert (result.verdict, result.first_flip, result.samples) == ("equal", None, 3)
@@ -95,7 +95,7 @@ def test_a_right_file():
     assert str(result).startswith("equal: no sign flips. On 3 samples: same arg-max in 100.000%")
 
 
-def test_the_model_comes_back_as_it_was():
+def test_model_comes_back_as_it_was():
     model, content = healthy()
     before = [dict(vars(layer)) for layer in model.layers]
     output = model(IMAGES).numpy()
@@ -156,7 +156,7 @@ def test_flips_at_zero_are_rounding_however_far_they_spread():
         ("head", 0, lambda kernel: kernel * 1.1, None),
     ],
 )
-def test_an_error_is_found_and_placed(layer, index, change, first):
+def test_error_is_found_and_placed(layer, index, change, first):
     model, content = healthy()
     with pytest.raises(VerificationError) as error:
         verify(with_weight(model, layer, index, change), content, IMAGES)
@@ -165,7 +165,7 @@ def test_an_error_is_found_and_placed(layer, index, change, first):
     assert "Do not deploy it" in str(error.value)
 
 
-def test_a_systematic_flip_of_exact_zeros_is_wrong():
+def test_systematic_flip_of_exact_zeros_is_wrong():
     """Half of the values are 0 after a ReLU: a file that takes them for -1 is not rounding."""
     model = network(layers.ReLU())
     content = to_tflite(model)
@@ -193,7 +193,7 @@ TRAPS = {
 
 
 @pytest.mark.parametrize("trap", TRAPS)
-def test_what_lce_converts_wrongly(trap):
+def test_verify_finds_conversion_errors_of_lce(trap):
     parts, first = TRAPS[trap]
     model = network(*(part() for part in parts))
     with pytest.raises(VerificationError) as error:
@@ -238,7 +238,7 @@ def _third_is_wrong(model):
     )
 
 
-def test_what_a_device_is_checked_with(tmp_path):
+def test_verify_writes_the_files_for_a_device(tmp_path):
     model, content = healthy()
     verify(model, content, IMAGES, tmp_path / "check")
     description = json.loads((tmp_path / "check/verify.json").read_text())
@@ -273,7 +273,7 @@ def test_samples_that_do_not_fit(data):
         verify(model, to_tflite(model), data)
 
 
-def test_a_file_that_does_not_load():
+def test_file_that_does_not_load():
     model = sequence(conv("conv", 64, groups=2), size=(8, 8, 64))
     with pytest.raises(ConversionError, match="does not load the file"):
         verify(model, to_tflite(model), np.zeros((1, 8, 8, 64)))

@@ -34,7 +34,7 @@ def test_counts_over_batches_equal_scikit_learn():
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_loss_is_the_mean_cross_entropy_of_what_is_not_void(smoothing):
+def test_loss_is_the_mean_cross_entropy_of_what_is_not_void(smoothing):
     rng = np.random.RandomState(0)
     logits = rng.normal(size=(2, 3, 4, 5)).astype("float32")
     truth = rng.randint(0, 5, (2, 3, 4))
@@ -52,7 +52,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_what_is_not_void(smoothing):
     )
 
 
-def test_a_batch_of_void_alone_has_no_loss():
+def test_batch_of_void_alone_has_no_loss():
     loss = Segmentation(3).loss(0.0)(np.full((1, 2, 2), VOID), np.zeros((1, 2, 2, 3), "f4"))
     assert loss == 0
 
@@ -152,6 +152,6 @@ def test_every_metric_is_reported_and_scales_and_flip_change_them(scenes, judged
 
 
 @pytest.mark.parametrize("scales", [(0.0,), (-1.0,), (float("nan"),), ("1",), (True,)])
-def test_a_scale_is_a_number_above_0(scenes, scales):
+def test_scale_is_a_number_above_0(scenes, scales):
     with pytest.raises(RecipeError, match="eval_scales: expected finite numbers above 0"):
         dataclasses.replace(scenes[0], eval_scales=scales)

@@ -81,7 +81,7 @@ def test_scales_are_averaged_at_the_size_of_the_image():
     assert np.abs(single[0] - single[2]).max() > 0.01
 
 
-def test_a_scale_shows_the_network_the_image_at_that_scale():
+def test_scale_shows_the_network_the_image_at_that_scale():
     image = image_of(6, 4)
     seen = []
 

@@ -47,13 +47,13 @@ def test_everyone_can_tell_the_colours_apart(name):
     assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) >= 16
 
 
-def test_the_measure_of_colours_knows_black_and_white():
+def test_measure_of_colours_knows_black_and_white():
     black, white = cielab(np.array([[0.0] * 3, [1.0] * 3]), np.eye(3))
     np.testing.assert_allclose(black, [0, 0, 0], atol=1e-6)
     np.testing.assert_allclose(white, [100, 0, 0], atol=1e-6)
 
 
-def test_an_index_image_keeps_the_classes_through_a_file(tmp_path):
+def test_index_image_keeps_the_classes_through_a_file(tmp_path):
     classes = np.random.RandomState(0).randint(0, 21, (9, 14))
     names = ["background", *map(str, range(20))]
     index_image(classes, names).save(tmp_path / "mask.png")
@@ -64,7 +64,7 @@ def test_an_index_image_keeps_the_classes_through_a_file(tmp_path):
     assert len(np.unique(palette_of(names), axis=0)) == 21
 
 
-def test_an_overlay_tints_all_but_the_background_and_has_a_legend():
+def test_overlay_tints_all_but_the_background_and_has_a_legend():
     image = np.full((40, 60, 3), (200, 100, 50), np.uint8)
     classes = np.zeros((40, 60), int)
     classes[:, 30:] = 2
@@ -85,7 +85,7 @@ def test_an_overlay_tints_all_but_the_background_and_has_a_legend():
     assert [tuple(colour) in in_legend for colour in palette_of(names)] == [True, False, True]
 
 
-def test_a_first_class_that_is_no_background_is_tinted_and_grey_images_are_drawn():
+def test_first_class_that_is_no_background_is_tinted_and_grey_images_are_drawn():
     image = np.full((10, 500, 1), 100, np.uint8)
     drawn = np.asarray(draw_overlay(image, np.zeros((10, 500), int), ["road", "car"]))
     expected = (1 - OPACITY) * 100 + OPACITY * palette_of(["road", "car"])[0].astype(float)

@@ -73,7 +73,7 @@ def test_masks_hold_the_classes_at_the_size_of_the_image(dense_run, images, tmp_
     assert len(np.unique(np.concatenate([m.ravel() for m in masks.values()]))) > 1
 
 
-def test_a_converted_file_alone_says_the_same(dense_run, dense_file, images, tmp_path):
+def test_converted_file_alone_says_the_same(dense_run, dense_file, images, tmp_path):
     keras, lce = load_predictor(dense_run), load_predictor(shutil.copy(dense_file, tmp_path))
     for name in ("large.png", "grey.png"):
         pixels = read_pixels(images / name, 3)
@@ -85,7 +85,7 @@ def test_a_converted_file_alone_says_the_same(dense_run, dense_file, images, tmp
 
 
 @pytest.mark.slow
-def test_a_file_of_integers_says_what_the_network_with_integers_says(dense_run, images, tmp_path):
+def test_file_of_integers_says_what_the_network_with_integers_says(dense_run, images, tmp_path):
     names = ["large.png", "grey.png", "sub/small.jpg"]
     pixels = [read_pixels(images / name, 3) for name in names]
     squares = tf.stack([tf.image.resize(image, (32, 32)) for image in pixels])
@@ -105,9 +105,7 @@ def test_a_file_of_integers_says_what_the_network_with_integers_says(dense_run, 
     )
 
 
-def test_a_release_file_and_a_registered_name_say_the_same(
-    dense_run, images, tmp_path, monkeypatch
-):
+def test_release_file_and_a_registered_name_say_the_same(dense_run, images, tmp_path, monkeypatch):
     monkeypatch.setenv("LARQ_GROUPNET_CACHE", str(tmp_path / "cache"))
     model = load_run(dense_run)
     config = Recipe.from_dict(json.loads((dense_run / "recipe.json").read_text())).model
@@ -153,7 +151,7 @@ def test_classes_go_to_a_table_with_the_five_likeliest_or_all(label_run, tmp_pat
     assert f"a.png: {CLASSES[order[0]]} {found[0]:.1%}" in capsys.readouterr().out
 
 
-def test_a_bad_file_is_named_and_passed_over(dense_file, images, tmp_path):
+def test_bad_file_is_named_and_passed_over(dense_file, images, tmp_path):
     (images / "broken.png").write_bytes((images / "large.png").read_bytes()[:80])
     (images / "empty.jpg").write_bytes(b"")
     words = ["predict", str(dense_file), str(images), f"--output={images / 'out'}"]
@@ -169,7 +167,7 @@ def test_a_bad_file_is_named_and_passed_over(dense_file, images, tmp_path):
     assert len(find_images(images, images / "out")) == 5, "results are no images to predict"
 
 
-def test_what_is_left_of_a_name_tells_two_images_apart(dense_file, tmp_path):
+def test_prediction_names_tell_two_images_apart(dense_file, tmp_path):
     picture(tmp_path / "in" / "a.png", (32, 32))
     picture(tmp_path / "in" / "a.jpg", (40, 30))
     predict_files(load_predictor(dense_file), tmp_path / "in", tmp_path / "out")
@@ -177,7 +175,7 @@ def test_what_is_left_of_a_name_tells_two_images_apart(dense_file, tmp_path):
     assert shapes == {"a.png.png": (32, 32), "a.jpg.png": (30, 40)}
 
 
-def test_a_photo_is_turned_upright_and_grey_is_what_grey_networks_read(tmp_path):
+def test_photo_is_turned_upright_and_grey_is_what_grey_networks_read(tmp_path):
     half = np.zeros((10, 20, 3), np.uint8)
     half[:, :10] = 200
     exif = Image.Exif()
@@ -198,7 +196,7 @@ def test_one_image_and_nothing_to_do(dense_run, images, tmp_path):
         find_images(tmp_path / "nothing", tmp_path)
 
 
-def test_a_file_that_does_not_say_how_images_are_read_is_refused(dense_file, tmp_path):
+def test_file_that_does_not_say_how_images_are_read_is_refused(dense_file, tmp_path):
     path = tmp_path / "bare.tflite"
     path.write_bytes(without_description(dense_file))
     with pytest.raises(SourceError, match="--normalisation"):
@@ -218,7 +216,7 @@ def without_description(file):
     return content[: content.index(b"PK\x03\x04")]
 
 
-def test_a_description_follows_the_bytes_that_were_verified(dense_file):
+def test_description_follows_the_bytes_that_were_verified(dense_file):
     content, bare = dense_file.read_bytes(), without_description(dense_file)
     description = read_description(content)
     assert description["classes"] == list(CLASSES)

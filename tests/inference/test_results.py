@@ -33,7 +33,7 @@ def test_results_are_json_without_nan_and_matrices_lie_beside_them(tmp_path):
     assert "nan" in classes_table({**table, "keras": read["keras"]})
 
 
-def test_a_thousand_classes_take_little_room(tmp_path):
+def test_thousand_classes_take_little_room(tmp_path):
     tally = LabelCounts(1000)
     rng = np.random.RandomState(0)
     tally.matrix += rng.poisson(0.05, (1000, 1000)) + 40 * np.eye(1000, dtype=int)

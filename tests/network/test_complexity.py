@@ -102,7 +102,7 @@ def built(name):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_configuration_and_its_layers_cost_the_same(name):
+def test_configuration_and_its_layers_cost_the_same(name):
     config, model = built(name)
     expected, counted = complexity(config), complexity(model)
     assert list(expected.stages) == ["stem", "stage1", "stage2", "stage3", "stage4", "head"]
@@ -138,7 +138,7 @@ def test_element_wise_work_is_what_the_graph_does(name):
 
 
 @pytest.mark.parametrize("layout", PUBLISHED)
-def test_the_table_of_the_specification(layout):
+def test_table_of_the_specification(layout):
     real, *published = PUBLISHED[layout]
     totals = [complexity(GroupNetConfig(layout=layout, num_bases=k)).total for k in KS]
     assert [t.ops / 1e6 for t in totals] == pytest.approx(published, rel=0.0005)
@@ -156,7 +156,7 @@ def test_resnet18_exactly(bases):
     assert counted.total.ops == 118_525_952 + bases * binary / 64
 
 
-def test_the_twin_is_the_plain_resnet():
+def test_twin_is_the_plain_resnet():
     """Torchvision's ResNet-18 has 11,689,512 parameters, 9,600 of them of normalisation."""
     config = GroupNetConfig()
     total = complexity(config).total
@@ -193,7 +193,7 @@ def test_known_receptive_fields(layout, pixels):
     ],
     ids=["cifar", "rates", "bottleneck", "chains"],
 )
-def test_the_receptive_field_is_where_the_gradient_is(changes):
+def test_receptive_field_is_where_the_gradient_is(changes):
     """Positive weights and images: no path to the middle pixel cancels another."""
     values = {"input_shape": (160, 160, 1), "num_bases": 2, "binary": False, "head": None, **CIFAR}
     values |= {"stage_blocks": (1, 1, 1, 1), "width": 1 / 64, "decomposition": "gated"}
@@ -258,7 +258,7 @@ def test_only_one_bit_is_cheap():
 
 
 @pytest.mark.parametrize("shape", [(None, 64, 3), (None, None, 3)])
-def test_an_unknown_size_is_refused(shape):
+def test_unknown_size_is_refused(shape):
     config = tiny(input_shape=shape, stage_blocks=(1, 1, 1, 1), num_bases=1)
     for target in (config, build(config)):
         with pytest.raises(ValueError, match=r"fixed height and width.*Received: .*None"):
@@ -271,7 +271,7 @@ def test_other_things_are_refused(target):
         complexity(target)
 
 
-def test_a_model_of_the_public_function_and_its_clone():
+def test_model_of_the_public_function_and_its_clone():
     model = GroupNetResNet18(input_shape=(32, 32, 3), num_bases=2, width=0.125, num_classes=10)
     config = GroupNetConfig(
         input_shape=(32, 32, 3), num_bases=2, width=0.125, num_classes=10, **CIFAR
@@ -280,7 +280,7 @@ def test_a_model_of_the_public_function_and_its_clone():
     assert complexity(tf.keras.models.clone_model(model)) == complexity(config)
 
 
-def test_a_configuration_needs_no_tensorflow():
+def test_configuration_needs_no_tensorflow():
     code = (
         "import sys\n"
         "from larq_groupnet.network.config import GroupNetConfig\n"

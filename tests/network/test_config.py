@@ -71,12 +71,12 @@ def test_invalid_values_raise_with_what_was_expected_and_received(changes, expec
     ("field", "value", "near"),
     [("decomposition", "gate", "gated"), ("kernel_quantizer", "ste_sgn", "ste_sign")],
 )
-def test_the_nearest_valid_value_is_named(field, value, near):
+def test_nearest_valid_value_is_named(field, value, near):
     with pytest.raises(ConfigError, match=f"Did you mean '{near}'"):
         GroupNetConfig(**{field: value})
 
 
-def test_an_unknown_option_is_named():
+def test_unknown_option_is_named():
     with pytest.raises(TypeError, match="no option bases"):
         GroupNetConfig().replace(bases=3)
 
@@ -113,7 +113,7 @@ def test_stages_past_the_output_stride_keep_stride_1(stem, output, strides):
     assert GroupNetConfig(stem_stride=stem, output_stride=output).stage_strides == strides
 
 
-def test_a_config_survives_json():
+def test_config_survives_json():
     config = GroupNetConfig(
         num_bases=(1, 2, 3, 4), output_stride=8, atrous_rates=(1, 1, (1, 2, 3), "2-4")
     )

@@ -83,7 +83,7 @@ def test_binary_values_are_the_same_bits_in_training_and_at_inference():
 
 
 @pytest.mark.parametrize("size", [(4, 4), (None, None)])
-def test_at_inference_and_at_unknown_sizes_the_operations_are_larqs(size):
+def test_convolution_is_larqs_at_inference_and_at_unknown_sizes(size):
     spec = tf.TensorSpec((2, *size, 5))
     theirs, ours = pair((4, 4), 1, 1, **BINARY)
 
@@ -95,7 +95,7 @@ def test_at_inference_and_at_unknown_sizes_the_operations_are_larqs(size):
     assert operations(ours, **training) == operations(theirs)
 
 
-def test_the_network_keeps_every_convolution_plain_to_larq():
+def test_network_keeps_every_convolution_plain_to_larq():
     config = get_config("groupnet_resnet18", input_shape=(32, 32, 1), num_bases=2, width=0.0625)
     model = build(config)
     found = [layer for layer in model.layers if isinstance(layer, lq.layers.QuantConv2D)]

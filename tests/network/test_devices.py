@@ -42,7 +42,7 @@ def step():
 
 
 @pytest.mark.parametrize("accelerator", ["GPU", "TPU"])
-def test_an_accelerator_gets_plain_operations_of_the_same_values(monkeypatch, accelerator):
+def test_accelerator_gets_plain_operations_of_the_same_values(monkeypatch, accelerator):
     tuned, expected = step()
     devices = [Device("CPU"), Device(accelerator)]
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda: devices)
@@ -53,7 +53,7 @@ def test_an_accelerator_gets_plain_operations_of_the_same_values(monkeypatch, ac
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
-def test_a_gpu_that_is_hidden_does_not_count(monkeypatch):
+def test_gpu_that_is_hidden_does_not_count(monkeypatch):
     assert only_cpus()
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda: [Device("CPU"), Device("GPU")])
     assert not only_cpus()

@@ -118,7 +118,7 @@ def policy() -> Iterator[Callable[[str], None]]:
 
 
 class TestFamily:
-    def test_a_training_step_moves_every_weight(self, model: tf.keras.Model) -> None:
+    def test_training_step_moves_every_weight(self, model: tf.keras.Model) -> None:
         weights = model.trainable_weights
         images = images_for(model)
         target = random_images(2, *model.output_shape[1:], seed=1).astype("float32")

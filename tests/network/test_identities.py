@@ -102,7 +102,7 @@ def test_scales_of_one_over_k_are_the_mean(decomposition: str) -> None:
 
 
 @pytest.mark.parametrize("gate", ["block", "base"])
-def test_a_gate_does_nothing_to_a_single_base(gate: str) -> None:
+def test_gate_does_nothing_to_a_single_base(gate: str) -> None:
     gated, grouped = tiny(num_bases=1, gate=gate), tiny(num_bases=1, decomposition="group")
     params = set_all(randomise(gated.weights), "scales:0", 1.0)
     assert_same(run(gated, params), run(grouped, params))
@@ -133,7 +133,7 @@ SWAPPED = {
 
 
 @pytest.mark.parametrize(("changes", "rates"), SWAPPED.values(), ids=SWAPPED.keys())
-def test_the_order_of_the_bases_is_free(changes: dict[str, Any], rates: Any) -> None:
+def test_order_of_the_bases_is_free(changes: dict[str, Any], rates: Any) -> None:
     model = tiny(num_bases=3, **changes)
     params = randomise(model.weights)
     before = run(model)

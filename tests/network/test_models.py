@@ -20,7 +20,7 @@ from larq_groupnet.family import MODELS, Arguments, SegmentationArguments, get_c
 SMALL = {"input_shape": (32, 32, 3), "num_classes": 7, "num_bases": 1, "width": 0.0625}
 
 
-def test_a_classifier_gives_probabilities_and_keeps_its_scores():
+def test_classifier_gives_probabilities_and_keeps_its_scores():
     tf.keras.utils.set_random_seed(0)
     model = larq_groupnet.GroupNetResNet18(**SMALL)
     images = np.random.RandomState(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
@@ -99,7 +99,7 @@ def test_weights_are_read_from_a_path_of_either_kind(tmp_path, kind):
         larq_groupnet.GroupNetDSP(**{**SMALL, "width": 0.125}, weights=tmp_path / "weights.h5")
 
 
-def test_a_model_reads_a_given_tensor():
+def test_model_reads_a_given_tensor():
     images = tf.keras.layers.Input((64, 64, 3))
     model = larq_groupnet.GroupNetDSP(input_tensor=images * 2.0, num_bases=1, width=0.0625)
     assert model.input is images
@@ -115,7 +115,7 @@ def test_any_size_that_the_stride_divides_is_segmented():
 @pytest.mark.parametrize(
     "options", [{"output_stride": 16}, {"stem_stride": 2, "output_stride": 8}, {"num_bases": 2}]
 )
-def test_the_default_rates_go_with_every_stride(options):
+def test_default_rates_go_with_every_stride(options):
     model = larq_groupnet.GroupNetDSP(**{**SMALL, **options})
     assert model.output_shape == (None, 32, 32, 7)
 
@@ -137,7 +137,7 @@ def run_module(*arguments):
     )
 
 
-def test_the_summary_command_prints_counts():
+def test_summary_command_prints_counts():
     done = run_module("summary", "groupnet_resnet18", "--set=num_bases=4", "--json")
     assert done.returncode == 0, done.stderr
     # OPs of ResNet-18 with K=4 at 224 x 224, counted independently.
@@ -154,7 +154,7 @@ def test_the_summary_command_prints_counts():
         (["sumary"], "Did you mean 'summary'"),
     ],
 )
-def test_a_wrong_command_says_what_is_right(arguments, message):
+def test_wrong_command_says_what_is_right(arguments, message):
     done = run_module(*arguments)
     assert done.returncode == 2
     assert message in done.stdout + done.stderr
@@ -166,7 +166,7 @@ def plain(layout, **options):
     return get_config(f"groupnet_{layout}", **values)
 
 
-def test_the_twin_predicts_in_a_graph_where_tensorflow_would_fuse_what_it_cannot():
+def test_twin_predicts_in_a_graph_where_tensorflow_would_fuse_what_it_cannot():
     config = get_config(
         "groupnet_resnet50",
         input_shape=(16, 16, 1),
@@ -185,7 +185,7 @@ def test_the_twin_predicts_in_a_graph_where_tensorflow_would_fuse_what_it_cannot
     ("layout", "parameters"),
     [("resnet18", 11_689_512), ("resnet34", 21_797_672), ("resnet50", 25_557_032)],
 )
-def test_the_real_valued_resnet_has_the_parameters_that_everybody_counts(layout, parameters):
+def test_real_valued_resnet_has_the_parameters_that_everybody_counts(layout, parameters):
     config = plain(layout)
     assert complexity(config).total.params == {32: parameters}
     model = build(config)
@@ -205,7 +205,7 @@ def test_binary_activations_with_real_kernels_are_counted_as_larq_does():
 
 
 @pytest.mark.parametrize("options", [{"num_bases": 2}, {"binary": True}, {"padding": "torch"}])
-def test_the_plain_resnet_has_no_bases(options):
+def test_plain_resnet_has_no_bases(options):
     with pytest.raises(ConfigError, match="decomposition=?'none'"):
         plain("resnet18", **options)
 

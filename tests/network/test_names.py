@@ -53,6 +53,6 @@ def test_layers_and_weights_are_those_of_earlier_versions(recorded):
         ("probabilities", "head", False),
     ],
 )
-def test_a_name_says_where_its_layer_belongs(layer, part, extra):
+def test_name_says_where_its_layer_belongs(layer, part, extra):
     assert (names.part(layer), names.is_extra_base(layer)) == (part, extra)
     assert names.is_of_head(f"{layer}/kernel:0") == (part == "head" and layer != "probabilities")

@@ -82,7 +82,7 @@ def test_every_head_scores_each_pixel_of_any_size(head: str, output_stride: int)
         ((1, 1, (5, 4, 3, 2, 1), "3-7"), 8, (5, 4, 3, 2, 1), (3, 4, 5, 6, 7)),
     ],
 )
-def test_a_name_means_the_rates_of_the_stages_that_keep_their_size(
+def test_name_means_the_rates_of_the_stages_that_keep_their_size(
     atrous: Any, output_stride: int, third: Any, fourth: Any
 ) -> None:
     config = get_config("groupnet_dsp", atrous_rates=atrous, output_stride=output_stride)
@@ -102,13 +102,13 @@ def test_a_name_means_the_rates_of_the_stages_that_keep_their_size(
         ),
     ],
 )
-def test_what_describes_no_network_is_refused(options: dict[str, Any], message: str) -> None:
+def test_config_of_no_network_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         get_config("groupnet_dsp", **options)
 
 
 @pytest.mark.parametrize("names", [("layout", "atrous_rates"), ("backbone", "atrous")])
-def test_the_command_line_takes_the_arguments_of_the_function(names: tuple[str, str]) -> None:
+def test_command_line_takes_the_arguments_of_the_function(names: tuple[str, str]) -> None:
     """By their names of today, and by those of earlier versions."""
     texts = ["head=fcn16s", f"{names[0]}=resnet34", f"{names[1]}=equal", "num_bases=3"]
     options = parse_options(texts, arguments("groupnet_dsp"))
@@ -117,7 +117,7 @@ def test_the_command_line_takes_the_arguments_of_the_function(names: tuple[str, 
     )
 
 
-def test_the_gradient_of_each_base_has_the_footprint_of_its_rate() -> None:
+def test_gradient_of_each_base_has_the_footprint_of_its_rate() -> None:
     """What one output pixel depends on is exactly a 3x3 square with the base's own gaps."""
     expected_rates = {1: ONES, 3: (2, 3, 4, 5, 6), 4: (6, 7, 8, 9, 10)}
     model = GroupNetDSP(input_shape=(32, 32, 3), **{**TINY, "num_bases": 5})
@@ -184,7 +184,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any]
 @pytest.mark.parametrize(
     ("ending", "head"), [("h5", "fcn32s"), ("safetensors", "fcn16s"), ("h5", "deeplabv3")]
 )
-def test_a_backbone_is_loaded_by_name_and_the_rest_is_listed(
+def test_backbone_is_loaded_by_name_and_the_rest_is_listed(
     classifier: tuple[dict[str, Any], dict[str, Any]], ending: str, head: str
 ) -> None:
     files, values = classifier

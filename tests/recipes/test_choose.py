@@ -22,13 +22,13 @@ def photos(tmp_path):
 
 
 @pytest.mark.parametrize("dataset", ["imagenet2012:5.1.0", "imagenet2012", "imagenet2012/x:1.0.0"])
-def test_a_dataset_with_version_or_config_has_the_recipe_of_its_name(dataset, tmp_path):
+def test_dataset_with_version_or_config_has_the_recipe_of_its_name(dataset, tmp_path):
     recipe = choose("groupnet_resnet18", tmp_path, dataset=dataset).recipe
     assert (recipe.dataset, recipe.model.input_shape) == (dataset, (224, 224, 3))
     assert recipe.batch_size == 256
 
 
-def test_a_dataset_without_a_recipe_asks_for_the_size(photos, tmp_path):
+def test_dataset_without_a_recipe_asks_for_the_size(photos, tmp_path):
     with pytest.raises(RecipeError, match=r"input_size: .*16 x 16.*up to 20 x 40 pixels"):
         choose("groupnet_resnet18", tmp_path, dataset=photos)
     choice = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=[("input_size", "16")])
@@ -47,7 +47,7 @@ def test_large_images_get_the_stem_for_large_images(photos, tmp_path):
     assert stem(("input_size", "224"), ("stem_stride", "2"), ("output_stride", "16")) == (2, 16)
 
 
-def test_a_recipe_is_named_apart_from_its_dataset(photos, tmp_path):
+def test_recipe_is_named_apart_from_its_dataset(photos, tmp_path):
     recipe = choose("groupnet_resnet18", tmp_path, recipe="imagenet2012", dataset=photos).recipe
     assert (recipe.dataset, recipe.batch_size) == (photos, 256)
     assert recipe.model.input_shape == (224, 224, 3)
@@ -76,7 +76,7 @@ def test_options_of_other_phases_are_refused_beside_phase(changes, message, tmp_
         choose("groupnet_resnet18", tmp_path, changes=changes, phase="binary")
 
 
-def test_the_zoo_of_the_working_folder_comes_first(tmp_path, monkeypatch):
+def test_zoo_of_the_working_folder_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_recipes("resnet18").path == ROOT / "zoo/resnet18.py"
     (tmp_path / "zoo").mkdir()
@@ -90,14 +90,14 @@ def test_the_zoo_of_the_working_folder_comes_first(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("source", ["RECIPES = ()", "x = 1", "RECIPES = (1,)", "1 / 0", "import ("])
-def test_a_file_without_recipes_is_one_line(source, tmp_path):
+def test_file_without_recipes_is_one_line(source, tmp_path):
     (tmp_path / "mine.py").write_text(source)
     with pytest.raises(RecipeError, match="expected a Python file with RECIPES") as error:
         load_recipes(str(tmp_path / "mine.py"))
     assert "\n" not in str(error.value)
 
 
-def test_the_imagenet_recipes_differ_in_the_network_alone():
+def test_imagenet_recipes_differ_in_the_network_alone():
     """They are written out in every file, and must not drift apart."""
     names = ("groupnet_resnet18", "groupnet_resnet34", "groupnet_resnet50", "birealnet18")
     recipes = [load_recipes(name).find("imagenet2012").to_dict() for name in names]
@@ -108,7 +108,7 @@ def test_the_imagenet_recipes_differ_in_the_network_alone():
     assert searches[0] == searches[1] == searches[2]
 
 
-def test_a_zoo_file_trains_the_model_of_its_name():
+def test_zoo_file_trains_the_model_of_its_name():
     """Its networks are written out, and must not drift from those that `get_model` builds."""
     from larq_groupnet.family import get_config, list_models
 
@@ -127,7 +127,7 @@ def test_a_zoo_file_trains_the_model_of_its_name():
             assert different <= free, (name, recipe.dataset)
 
 
-def test_a_network_that_would_not_convert_is_refused_before_training(tmp_path):
+def test_network_that_would_not_convert_is_refused_before_training(tmp_path):
     from larq_groupnet.recipes.fitting import check_recipe
 
     changes = [("width", "0.0625"), ("padding", "zero"), ("epochs", "0,1")]

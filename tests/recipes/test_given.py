@@ -37,7 +37,7 @@ def fields(kind, *without):
     return {field.name for field in dataclasses.fields(kind)} - {*without}
 
 
-def test_the_table_has_every_field():
+def test_table_has_every_field():
     missing = {
         *fields(Recipe, "name", "model", "phases"),
         *fields(Phase, "name", "binary", "int8"),
@@ -79,7 +79,7 @@ def test_drops_move_with_the_epochs(epochs):
     assert [drop * epochs for drop in tanh.drops] == [epochs * 5 / 8, epochs * 7 / 8]
 
 
-def test_the_learning_rate_drops_where_the_authors_drop_it():
+def test_learning_rate_drops_where_the_authors_drop_it():
     from larq_groupnet.training.optimizers import schedule
 
     tanh = load_recipe("groupnet_resnet18", dataset="imagenet2012").phases[0]
@@ -88,7 +88,7 @@ def test_the_learning_rate_drops_where_the_authors_drop_it():
         assert float(rate(step)) == pytest.approx(0.05 * 0.1**drops)
 
 
-def test_a_run_of_an_older_version_has_its_drops_in_epochs():
+def test_run_of_an_older_version_has_its_drops_in_epochs():
     recipe = load_recipe("groupnet_resnet18", dataset="imagenet2012")
     values = json.loads(json.dumps(recipe.to_dict()))
     values["phases"][0]["drops"], values["phases"][1]["drops"] = [25, 35], [20, 30]
@@ -110,12 +110,12 @@ def test_a_run_of_an_older_version_has_its_drops_in_epochs():
         ([("input_size", "1,2,3")], "expected height,width in pixels"),
     ],
 )
-def test_what_contradicts_itself_is_refused(changes, message):
+def test_contradictions_are_refused(changes, message):
     with pytest.raises(RecipeError, match=message):
         override(RECIPE, changes)
 
 
-def test_a_phase_alone_comes_before_all_of_them():
+def test_phase_alone_comes_before_all_of_them():
     changes = [("tanh.epochs", "3"), ("epochs", "9")]
     for order in (changes, changes[::-1]):
         assert [phase.epochs for phase in override(RECIPE, order).phases] == [3, 9]
@@ -127,7 +127,7 @@ def test_one_word_for_the_size_of_images():
     assert override(RECIPE, [("input_size", "16,32")]).model.input_shape == (16, 32, 1)
 
 
-def test_a_text_that_looks_like_a_number_is_a_text():
+def test_text_that_looks_like_a_number_is_a_text():
     assert override(RECIPE, [("start_from", "2026")]).start_from == "2026"
 
 

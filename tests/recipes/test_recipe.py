@@ -36,14 +36,14 @@ def test_every_file_of_the_zoo_is_a_recipe_of_its_own_name():
         ("weight_decay", "1e-4", lambda r: [p.weight_decay for p in r.phases] == [1e-4] * 2),
     ],
 )
-def test_an_override_sets_its_value_and_nothing_else(key, text, read):
+def test_override_sets_its_value_and_nothing_else(key, text, read):
     changed = override(RECIPE, [(key, text)])
     assert read(changed)
     assert changed != RECIPE
     assert changed.name == RECIPE.name
 
 
-def test_the_real_valued_twin_is_real_in_every_phase():
+def test_real_valued_twin_is_real_in_every_phase():
     changed = override(RECIPE, [("binary", "false")])
     assert [phase.binary for phase in changed.phases] == [False, False]
 
@@ -83,14 +83,14 @@ def test_options_that_are_valid_only_together_are_set_together():
         ("num_bases", "none", "an integer of at least 1"),
     ],
 )
-def test_a_wrong_override_says_what_is_right(key, text, message):
+def test_wrong_override_says_what_is_right(key, text, message):
     with pytest.raises((RecipeError, ConfigError)) as error:
         override(RECIPE, [(key, text)])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_the_mean_colour_of_imagenet_is_for_colours():
+def test_mean_colour_of_imagenet_is_for_colours():
     changes = [("input_shape", "(96, 96, 1)"), ("normalisation", "imagenet")]
     with pytest.raises(RecipeError, match="normalisation: expected 'symmetric'"):
         override(RECIPE, changes)
@@ -114,13 +114,13 @@ def test_one_phase_alone():
         only_phase(RECIPE, "binry")
 
 
-def test_a_recipe_survives_json():
+def test_recipe_survives_json():
     for path in (ROOT / "zoo").glob("*.py"):
         for recipe in runpy.run_path(str(path))["RECIPES"]:
             assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
 
 
-def test_the_recipe_for_imagenet_is_the_authors_own():
+def test_recipe_for_imagenet_is_the_authors_own():
     recipe = load_recipe("groupnet_resnet50", ROOT / "zoo", "imagenet2012")
     tanh, binary = recipe.phases
     assert (tanh.optimizer, tanh.learning_rate, tanh.epochs) == ("sgd", 0.05, 40)
@@ -130,6 +130,6 @@ def test_the_recipe_for_imagenet_is_the_authors_own():
     assert (recipe.model.num_bases, recipe.model.input_shape) == (5, (224, 224, 3))
 
 
-def test_an_unknown_model_names_the_nearest():
+def test_unknown_model_names_the_nearest():
     with pytest.raises(RecipeError, match="Did you mean 'groupnet_dsp'"):
         load_recipe("groupnet_dps", ROOT / "zoo")

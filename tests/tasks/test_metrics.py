@@ -30,7 +30,7 @@ def counts_of(truth, predicted, **options):
     return counts
 
 
-def test_the_matrix_is_that_of_scikit_learn_without_void(maps):
+def test_matrix_is_that_of_scikit_learn_without_void(maps):
     truth, predicted = maps
     judged = truth != 255
     expected = confusion_matrix(truth[judged], predicted[judged], labels=range(5))
@@ -40,7 +40,7 @@ def test_the_matrix_is_that_of_scikit_learn_without_void(maps):
     assert 0 < counts.matrix.sum() < truth.size
 
 
-def test_the_scores_are_those_of_a_loop_over_pixels(maps):
+def test_scores_are_those_of_a_loop_over_pixels(maps):
     truth, predicted = maps
     counts = counts_of(truth, predicted)
     pairs = [(t, p) for t, p in zip(truth.ravel(), predicted.ravel(), strict=True) if t != 255]
@@ -63,7 +63,7 @@ def test_the_scores_are_those_of_a_loop_over_pixels(maps):
     assert counts.pixel_accuracy == sum(t == p for t, p in pairs) / len(pairs)
 
 
-def test_a_class_predicted_but_never_true_lowers_miou_and_not_mean_accuracy():
+def test_class_predicted_but_never_true_lowers_miou_and_not_mean_accuracy():
     counts = counts_of(np.array([[0, 0, 1, 1]]), np.array([[0, 2, 1, 1]]))
     assert counts.miou == np.mean([1 / 2, 1, 0])
     assert counts.mean_accuracy == np.mean([1 / 2, 1])
@@ -114,7 +114,7 @@ def test_labels_that_are_no_classes_are_refused(truth, predicted, said):
 
 
 @pytest.mark.parametrize("kind", [SegmentationCounts, BoundaryCounts, IntegerMeanIoU])
-def test_a_class_cannot_be_ignored(kind):
+def test_class_cannot_be_ignored(kind):
     with pytest.raises(ValueError, match="Received: ignore=255, num_classes=256"):
         kind(256)
     kind(256, ignore=None)
@@ -177,7 +177,7 @@ def test_boundaries_are_those_of_a_loop_over_pixels(tolerance, reach):
     assert 0 < counts.mean_f_score < 1
 
 
-def test_a_square_moved_by_its_tolerance_matches_and_one_further_does_not():
+def test_square_moved_by_its_tolerance_matches_and_one_further_does_not():
     truth = np.zeros((40, 40), int)
     truth[10:20, 10:20] = 1
     for moved, expected in ((0, 1.0), (3, 1.0), (15, 0.0)):
@@ -186,14 +186,14 @@ def test_a_square_moved_by_its_tolerance_matches_and_one_further_does_not():
         np.testing.assert_array_equal(counts.f_score, [expected, expected])
 
 
-def test_the_edge_of_the_image_is_no_boundary():
+def test_edge_of_the_image_is_no_boundary():
     counts = BoundaryCounts(2)
     counts.add(np.ones((20, 20), int), np.ones((20, 20), int))
     assert not counts.total.any()
     assert np.isnan(counts.f_score).all()
 
 
-def test_a_boundary_missed_or_invented_scores_nothing():
+def test_boundary_missed_or_invented_scores_nothing():
     square = np.zeros((20, 20), int)
     square[5:15, 5:15] = 1
     for truth, predicted in ((square, 0 * square), (0 * square, square)):
@@ -202,7 +202,7 @@ def test_a_boundary_missed_or_invented_scores_nothing():
         np.testing.assert_array_equal(counts.f_score, [0, 0, np.nan])
 
 
-def test_a_strip_of_void_around_an_object_costs_nothing_and_its_depth_is_not_judged():
+def test_strip_of_void_around_an_object_costs_nothing_and_its_depth_is_not_judged():
     full = np.zeros((60, 60), int)
     full[20:40, 20:40] = 1
     strip = full.copy()
@@ -220,7 +220,7 @@ def test_a_strip_of_void_around_an_object_costs_nothing_and_its_depth_is_not_jud
 
 
 @pytest.mark.parametrize("tolerance", [0, -1, float("nan")])
-def test_a_tolerance_is_positive(tolerance):
+def test_tolerance_is_positive(tolerance):
     with pytest.raises(ValueError, match="Received: tolerance="):
         BoundaryCounts(2, tolerance)
 
@@ -229,7 +229,7 @@ def scores_for(predicted, classes):
     return np.eye(classes, dtype=np.float32)[predicted]
 
 
-def test_the_keras_metric_is_exact_under_void(maps):
+def test_keras_metric_is_exact_under_void(maps):
     truth, predicted = maps
     metric = IntegerMeanIoU(5)
     keras = tf.keras.metrics.MeanIoU(5, ignore_class=255, sparse_y_pred=False)
@@ -245,7 +245,7 @@ def test_the_keras_metric_is_exact_under_void(maps):
     assert not metric.matrix.numpy().any()
 
 
-def test_the_keras_metric_counts_where_float32_stops():
+def test_keras_metric_counts_where_float32_stops():
     keras, metric = tf.keras.metrics.MeanIoU(2, sparse_y_pred=False), IntegerMeanIoU(2)
     keras.total_cm.assign([[2.0**24, 0], [0, 1]])
     metric.matrix.assign([[2**24, 0], [0, 1]])
@@ -256,7 +256,7 @@ def test_the_keras_metric_counts_where_float32_stops():
     assert int(metric.matrix[0, 0]) == 2**24 + 3
 
 
-def test_the_keras_metric_works_in_fit_and_is_saved(maps, tmp_path):
+def test_keras_metric_works_in_fit_and_is_saved(maps, tmp_path):
     truth, predicted = maps
     inputs = tf.keras.Input((9, 8, 5))
     model = tf.keras.Model(inputs, tf.keras.layers.Activation("linear")(inputs))
@@ -275,7 +275,7 @@ def test_the_keras_metric_works_in_fit_and_is_saved(maps, tmp_path):
     assert (config["num_classes"], config["ignore"]) == (5, 7)
 
 
-def test_the_keras_metric_refuses_what_it_cannot_count():
+def test_keras_metric_refuses_what_it_cannot_count():
     with pytest.raises(tf.errors.InvalidArgumentError):
         IntegerMeanIoU(2).update_state([2], [[1.0, 0.0]])
     with pytest.raises(ValueError, match="takes no sample_weight"):
@@ -301,7 +301,7 @@ print(metric.matrix.numpy().tolist(), float(metric.result()))
 """
 
 
-def test_the_keras_metric_is_summed_over_replicas():
+def test_keras_metric_is_summed_over_replicas():
     """One of two replicas takes class 1 for class 0."""
     done = subprocess.run(
         [sys.executable, "-c", ON_TWO_REPLICAS], cwd=ROOT, capture_output=True, text=True

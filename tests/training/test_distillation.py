@@ -79,7 +79,7 @@ def outputs(model, names, images, training):
     return [x.numpy() for x in tf.keras.Model(model.inputs, tensors)(images, training=training)]
 
 
-def test_the_loss_of_a_step_is_the_sum_that_the_papers_give(student, teacher):
+def test_loss_of_a_step_is_the_sum_that_the_papers_give(student, teacher):
     pixels = (IMAGES + 1) * 127.5
     names = ("logits", "stage1_block1_aggregate", "stage3_block1_aggregate")
     ours = outputs(student, names, IMAGES, training=True)
@@ -97,7 +97,7 @@ def test_the_loss_of_a_step_is_the_sum_that_the_papers_give(student, teacher):
     np.testing.assert_allclose(found, 0.7 * hard + 0.3 * soft + 20 * sum(maps), rtol=1e-4)
 
 
-def test_the_soft_loss_leaves_void_out():
+def test_soft_loss_leaves_void_out():
     ours, theirs = RNG.normal(size=(2, 2, 3, 4, CLASSES)).astype("f4")
     truth = RNG.randint(0, CLASSES, (2, 3, 4))
     truth[0, 1:] = VOID
@@ -106,7 +106,7 @@ def test_the_soft_loss_leaves_void_out():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_a_student_that_agrees_has_nothing_to_learn():
+def test_student_that_agrees_has_nothing_to_learn():
     scores = tf.nn.softmax(RNG.normal(size=(5, CLASSES)) * 100).numpy()
     maps = RNG.normal(size=(5, 3, 3, 8))
     assert abs(kd.soft_loss(Classification(CLASSES), LABELS[:5], scores, scores, 4.0)) < 1e-6
@@ -136,7 +136,7 @@ def test_only_the_student_learns_and_is_saved(teacher, tmp_path, policy):
     build(STUDENT, weights=tmp_path / "distilled.h5")
 
 
-def test_a_validation_knows_nothing_of_the_teacher(student, teacher):
+def test_validation_knows_nothing_of_the_teacher(student, teacher):
     expected = Classification(CLASSES).loss(0.0)(LABELS, student(IMAGES, training=False))
     found = compiled(student, teacher).test_on_batch(IMAGES, LABELS)[0]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -153,7 +153,7 @@ def test_a_validation_knows_nothing_of_the_teacher(student, teacher):
         ("stage1_block1=stage2_block1", r"a map of \(16, 16\) .* Received: \(8, 8\)"),
     ],
 )
-def test_a_block_that_does_not_fit_is_named(student, teacher, block, message):
+def test_block_that_does_not_fit_is_named(student, teacher, block, message):
     phase = dataclasses.replace(PHASE, attention_blocks=(block,))
     with pytest.raises(RecipeError, match=message):
         kd.distilled(student, teacher, phase, Classification(CLASSES), "symmetric")
@@ -164,7 +164,7 @@ def recipe(teacher, *changes):
     return override(load_recipe("groupnet_resnet18", ROOT / "zoo"), changes)
 
 
-def test_a_run_is_a_teacher_with_its_own_preprocessing(tmp_path):
+def test_run_is_a_teacher_with_its_own_preprocessing(tmp_path):
     colour = ("input_shape", "(16, 16, 3)")
     run = write_teacher(tmp_path / "run", colour, ("normalisation", "imagenet"))
     found = kd.load_teacher(recipe(run, colour))
@@ -175,7 +175,7 @@ def test_a_run_is_a_teacher_with_its_own_preprocessing(tmp_path):
         np.testing.assert_array_equal(value, wanted)
 
 
-def test_a_teacher_that_does_not_fit_is_explained(tmp_path):
+def test_teacher_that_does_not_fit_is_explained(tmp_path):
     with pytest.raises(RecipeError, match="expected 10 classes.*Received: 9 in"):
         kd.load_teacher(recipe(write_teacher(tmp_path / "run", ("num_classes", "9"))))
     with pytest.raises(RecipeError, match="teacher: .*Received: .*nowhere"):
@@ -184,7 +184,7 @@ def test_a_teacher_that_does_not_fit_is_explained(tmp_path):
         kd.load_teacher(recipe("larq_zoo:QuikNet"))
 
 
-def test_a_model_of_larq_zoo_is_a_teacher(monkeypatch, tmp_path):
+def test_model_of_larq_zoo_is_a_teacher(monkeypatch, tmp_path):
     """Bi-Real Net itself, with random weights in place of those that it would fetch."""
     from larq_zoo import literature
     from larq_zoo.core import utils
@@ -220,7 +220,7 @@ def test_a_model_of_larq_zoo_is_a_teacher(monkeypatch, tmp_path):
     assert scores.shape == (2, 1000) and maps.shape == (2, 2, 2, 512)
 
 
-def test_a_teacher_and_someone_to_teach_belong_together():
+def test_teacher_and_someone_to_teach_belong_together():
     plain = load_recipe("groupnet_resnet18", ROOT / "zoo")
     for key, value in (("teacher", "x"), ("binary.soft_targets", "0.5")):
         with pytest.raises(RecipeError, match="teacher: expected one with soft_targets"):

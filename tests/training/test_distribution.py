@@ -83,7 +83,7 @@ def test_two_workers_train_what_one_process_trains(digits, tmp_path):
 
 
 @pytest.mark.slow
-def test_when_a_worker_dies_the_other_says_so_and_both_go_on(digits, tmp_path):
+def test_worker_that_dies_is_named_and_both_resume(digits, tmp_path):
     options = ["--epochs=2,1", "--set=steps_per_epoch=20"]
     options += [f"--set=teacher={write_teacher(tmp_path / 'teacher')}"]
     chief, other = start(digits, tmp_path / "run", *options, cluster=addresses())
@@ -103,7 +103,7 @@ def test_when_a_worker_dies_the_other_says_so_and_both_go_on(digits, tmp_path):
     assert (tmp_path / "run/binary.h5").exists()
 
 
-def test_the_shares_of_two_workers_are_the_batch_of_one(digits):
+def test_shares_of_two_workers_are_the_batch_of_one(digits):
     import tensorflow as tf
 
     data = Pipeline(prepare("digits", digits), (16, 16), 8, seed=1)
@@ -122,7 +122,7 @@ def test_the_shares_of_two_workers_are_the_batch_of_one(digits):
     ("options", "message"),
     [({"strategy": "multiworker"}, "Did you mean 'multi_worker'"), ({"precision": "f16"}, "mixed")],
 )
-def test_a_wrong_runtime_says_what_is_right(options, message):
+def test_wrong_runtime_says_what_is_right(options, message):
     with pytest.raises(RecipeError, match=message):
         Runtime(**options)
 
@@ -130,7 +130,7 @@ def test_a_wrong_runtime_says_what_is_right(options, message):
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}']
 )
-def test_a_wrong_cluster_says_what_is_right(monkeypatch, text):
+def test_wrong_cluster_says_what_is_right(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(RecipeError, match='"worker": \\["a:2222", "b:2222"\\]'):
         open_strategy("multi_worker")

@@ -54,7 +54,7 @@ def test_each_phase_starts_from_the_best_weights_of_the_one_before(tmp_path):
         np.testing.assert_array_equal(values[0][name], values[1][name])
 
 
-def test_the_training_step_is_traced_once(tmp_path):
+def test_training_step_is_traced_once(tmp_path):
     model = build(RECIPE.model)
     compile_model(model, session(tmp_path), RECIPE.phases[-1])
     traces = []
@@ -64,7 +64,7 @@ def test_the_training_step_is_traced_once(tmp_path):
     assert len(traces) == 1
 
 
-def test_a_loss_that_is_not_a_number_stops_the_run_and_saves_nothing(tmp_path):
+def test_loss_that_is_not_a_number_stops_the_run_and_saves_nothing(tmp_path):
     with pytest.raises(
         TrainingError, match=r"phase 'tanh': .* epoch 1, step \d+; first in layer '"
     ) as e:
@@ -106,7 +106,7 @@ def test_tensorboard_shows_gates_scales_and_what_flipped(tmp_path):
     assert kinds == {"gates", "scales", "flip_ratio", "flip_ratios"}
 
 
-def test_the_first_layer_that_is_not_finite_is_found():
+def test_first_layer_that_is_not_finite_is_found():
     model = build(RECIPE.model)
     assert first_non_finite(model, IMAGES) == "loss"
     layer = model.get_layer("stage2_block1_base1_conv2_bn")
@@ -121,7 +121,7 @@ def test_weights_of_another_network_are_not_copied():
 
 
 @pytest.mark.parametrize("text", [None, "not weights"])
-def test_a_bad_weights_file_is_named(tmp_path, text):
+def test_bad_weights_file_is_named(tmp_path, text):
     path = tmp_path / "weights.h5"
     if text:
         path.write_text(text)

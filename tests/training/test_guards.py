@@ -25,7 +25,7 @@ from larq_groupnet.training import Interrupted, RecipeError, load_recipe, only_p
 RECIPE = load_recipe("groupnet_resnet18", ROOT / "zoo")
 
 
-def test_a_disk_that_will_be_full_is_known_before(tmp_path, monkeypatch):
+def test_disk_that_will_be_full_is_known_before(tmp_path, monkeypatch):
     """A disk of a known size cannot be mounted everywhere, so what it says of itself is made up."""
     usage = shutil.disk_usage(tmp_path)
     asked = []
@@ -48,20 +48,20 @@ def test_a_disk_that_will_be_full_is_known_before(tmp_path, monkeypatch):
     check_room(RECIPE, tmp_path / "run", parameters=20 * 10**6)
 
 
-def test_a_folder_that_cannot_be_written_is_known_before(tmp_path):
+def test_folder_that_cannot_be_written_is_known_before(tmp_path):
     """Root may write anywhere, but nobody into a file."""
     (tmp_path / "file").write_text("x")
     with pytest.raises(RecipeError, match=r"expected a folder that can be written.*file/run"):
         check_room(RECIPE, tmp_path / "file" / "run", parameters=10)
 
 
-def test_a_folder_of_a_run_that_cannot_be_read_is_left_alone(tmp_path):
+def test_folder_of_a_run_that_cannot_be_read_is_left_alone(tmp_path):
     (tmp_path / "recipe.json").write_text('{"name": ')
     with pytest.raises(RecipeError, match="which it cannot read"):
         check_folder(RECIPE.to_dict(), tmp_path)
 
 
-def test_a_run_of_an_older_version_can_be_gone_on_with(tmp_path):
+def test_run_of_an_older_version_can_be_gone_on_with(tmp_path):
     values = json.loads(json.dumps(RECIPE.to_dict()))
     del values["mixup"], values["phases"][0]["soft_targets"]
     (tmp_path / "recipe.json").write_text(json.dumps(values))
@@ -70,7 +70,7 @@ def test_a_run_of_an_older_version_can_be_gone_on_with(tmp_path):
         check_folder(dataclasses.replace(RECIPE, mixup=0.2).to_dict(), tmp_path)
 
 
-def test_a_snapshot_that_does_not_fit_leaves_those_before(tmp_path):
+def test_snapshot_that_does_not_fit_leaves_those_before(tmp_path):
     model = tf.keras.Sequential([tf.keras.layers.Dense(200, input_shape=(300,), name="dense")])
     model.compile("adam", "mse")
     snapshots = Snapshots(tmp_path)
@@ -98,7 +98,7 @@ def cut(file):
 
 
 @pytest.mark.parametrize("spoil", [delete, cut])
-def test_a_file_that_goes_bad_while_training_is_named(tmp_path, spoil):
+def test_file_that_goes_bad_while_training_is_named(tmp_path, spoil):
     root = tmp_path / "set"
     for name in ("cat", "dog"):
         (root / "train" / name).mkdir(parents=True)
@@ -120,7 +120,7 @@ def test_a_file_that_goes_bad_while_training_is_named(tmp_path, spoil):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_outside_training_ends_the_run_with_a_line(tmp_path, signum):
+def test_signal_outside_training_ends_the_run_with_a_line(tmp_path, signum):
     before = signal.getsignal(signum)
     with (
         pytest.raises(Interrupted, match=f"Resume with.*--output_dir {tmp_path}") as error,
@@ -131,7 +131,7 @@ def test_a_signal_outside_training_ends_the_run_with_a_line(tmp_path, signum):
     assert signal.getsignal(signum) is before
 
 
-def test_a_later_phase_starts_from_the_phase_before_it(monkeypatch, tmp_path):
+def test_later_phase_starts_from_the_phase_before_it(monkeypatch, tmp_path):
     from larq_groupnet.training import start
 
     taken = []
@@ -147,7 +147,7 @@ def test_a_later_phase_starts_from_the_phase_before_it(monkeypatch, tmp_path):
     assert taken == [tmp_path / "tanh.h5", tmp_path, tmp_path]
 
 
-def test_a_release_file_is_evaluated_as_it_was_trained(digits):
+def test_release_file_is_evaluated_as_it_was_trained(digits):
     from larq_groupnet.inference.evaluate import evaluate_only
     from larq_groupnet.runs.saved import trained_recipe
 

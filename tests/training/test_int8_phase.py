@@ -58,7 +58,7 @@ def run(digits, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_file_is_of_integers_and_computes_what_was_trained(run):
+def test_file_is_of_integers_and_computes_what_was_trained(run):
     file = run / "model.tflite"
     assert float_operations(file) == []
     model = load_run(run)
@@ -79,7 +79,7 @@ def test_the_file_is_of_integers_and_computes_what_was_trained(run):
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_in_the_phase_ends_bit_for_bit_where_another_does(
+def test_run_that_was_killed_in_the_phase_ends_bit_for_bit_where_another_does(
     run, digits, tmp_path
 ):
     process = train("tests/train_only.py", digits, tmp_path / "stopped")
@@ -95,7 +95,7 @@ def test_a_run_that_was_killed_in_the_phase_ends_bit_for_bit_where_another_does(
 
 
 @pytest.mark.slow
-def test_what_needs_floats_says_so(run, digits):
+def test_file_of_integers_is_refused_where_floats_are_needed(run, digits):
     with pytest.raises(ConversionError, match="expected a file that reads float32"):
         verify(load_run(run), run / "model.tflite", np.zeros((1, 16, 16, 1), "f4"))
     with pytest.raises(ConversionError, match="expected one image at a time"):
@@ -106,7 +106,7 @@ def test_what_needs_floats_says_so(run, digits):
 
 
 @pytest.mark.slow
-def test_a_run_is_loaded_without_any_other_import(run):
+def test_run_is_loaded_without_any_other_import(run):
     code = f"from larq_groupnet.runs.saved import load_run; load_run({str(run)!r})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -121,7 +121,7 @@ def test_weight_decay_takes_the_real_kernels_alone(run):
 
 
 @pytest.mark.slow
-def test_what_takes_a_run_takes_this_one_or_says_why_not(run, digits, tmp_path):
+def test_int8_run_is_taken_or_refused_with_the_reason(run, digits, tmp_path):
     with pytest.raises(PublishError, match="last phase is not int8"):
         publish(run, "mine", tmp_path, licence="-")
     with pytest.raises(RecipeError, match=r"size: expected \(16, 16\)"):
@@ -138,7 +138,7 @@ def test_what_takes_a_run_takes_this_one_or_says_why_not(run, digits, tmp_path):
     assert output.read_bytes() == (run / "model.tflite").read_bytes()
 
 
-def test_the_phase_is_the_last_one_of_a_binary_network():
+def test_phase_is_the_last_one_of_a_binary_network():
     recipe = with_int8(RECIPE, 3)
     assert [phase.name for phase in recipe.phases] == ["tanh", "binary", "int8"]
     assert recipe.phases[-1].epochs == 3 and recipe.phases[:-1] == RECIPE.phases
@@ -166,7 +166,7 @@ def test_the_phase_is_the_last_one_of_a_binary_network():
         (["--tune"], "expected nothing of a single run beside --tune. Received: --int8_epochs"),
     ],
 )
-def test_what_does_not_go_together_is_said_at_once(digits, tmp_path, more, message):
+def test_int8_options_that_exclude_each_other_are_refused_at_once(digits, tmp_path, more, message):
     process = train("train.py", digits, tmp_path / "run", *more)
     errors = process.communicate()[1]
     assert process.returncode == 2

@@ -51,7 +51,7 @@ def cosine(step, steps, warmup):
         ),
     ],
 )
-def test_a_schedule_is_what_it_says(options, expected):
+def test_schedule_is_what_it_says(options, expected):
     rate = schedule(phase(**options), steps_per_epoch=5)
     for step in range(51):
         np.testing.assert_allclose(rate(tf.constant(step)), expected(step), rtol=2e-5, atol=1e-7)
@@ -153,7 +153,7 @@ def test_bop_flips_binary_kernels_and_keeps_them_binary():
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
-def test_the_head_moves_as_with_a_learning_rate_of_its_own(name):
+def test_head_moves_as_with_a_learning_rate_of_its_own(name):
     """Each weight as Keras' own optimizer moves it at the rate that it should have."""
     model = build(CONFIG)
     weights = model.trainable_weights
@@ -179,7 +179,7 @@ def test_the_head_moves_as_with_a_learning_rate_of_its_own(name):
         assert not np.allclose(fast[weight], slow[weight])
 
 
-def test_a_snapshot_does_not_depend_on_the_factor(tmp_path):
+def test_snapshot_does_not_depend_on_the_factor(tmp_path):
     model = build(CONFIG)
     weights = model.trainable_weights
     with_factor, without = (optimizer(phase(head_factor=f), model, 5) for f in (10.0, 1.0))
@@ -206,7 +206,7 @@ def test_clipping_bounds_the_norm_of_all_gradients():
     np.testing.assert_allclose(kernel, np.arange(6.0).reshape(3, 2) - step, rtol=1e-5)
 
 
-def test_the_average_is_exponential():
+def test_average_is_exponential():
     model, (kernel,) = dense()
     plain = {"optimizer": "sgd", "schedule": "constant", "warmup_epochs": 0}
     chosen = optimizer(phase(average=0.75, **plain), model, 5)
@@ -260,18 +260,18 @@ def test_coupled_decay_is_that_of_pytorch(name):
         ({"schedule": "CosineDekay"}, "Did you mean 'CosineDecay'"),
     ],
 )
-def test_what_keras_does_not_know_is_refused(options, message):
+def test_optimizer_unknown_to_keras_is_refused(options, message):
     with pytest.raises(RecipeError, match=message):
         make_optimizer(phase(**options), 5)
 
 
 @pytest.mark.parametrize("options", [{"optimizer": 3}, {"loss": {"name": "focal"}}])
-def test_what_is_no_name_is_refused_without_tensorflow(options):
+def test_optimizer_that_is_no_name_is_refused_without_tensorflow(options):
     with pytest.raises(RecipeError, match="expected a name, or"):
         phase(**options)
 
 
-def test_an_optimizer_and_a_schedule_of_keras_have_their_arguments():
+def test_optimizer_and_a_schedule_of_keras_have_their_arguments():
     spec = {"class_name": "RMSprop", "config": {"rho": 0.5}}
     restarts = {"class_name": "CosineDecayRestarts", "config": {"first_decay_steps": 4}}
     chosen = make_optimizer(phase(optimizer=spec, schedule=restarts, warmup_epochs=0), 5)

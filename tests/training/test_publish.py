@@ -107,7 +107,7 @@ def test_all_of_it_is_written(published):
     ]
 
 
-def test_the_entry_is_that_of_the_run(published):
+def test_entry_is_that_of_the_run(published):
     folder, entry = published
     metadata = entry.metadata
     assert (entry.name, entry.model) == ("tiny", "groupnet_resnet18")
@@ -130,14 +130,14 @@ def test_the_entry_is_that_of_the_run(published):
     }
 
 
-def test_the_folder_serves_as_a_cache(published, finished, monkeypatch):
+def test_folder_serves_as_a_cache(published, finished, monkeypatch):
     monkeypatch.setenv("LARQ_GROUPNET_CACHE", str(published[0]))
     model = get_model("groupnet_resnet18", weights="tiny")
     images = random_images(2, 16, 16, 1).astype("float32")
     np.testing.assert_array_equal(model(images), finished[1](images))
 
 
-def test_the_card_says_everything(published):
+def test_card_says_everything(published):
     folder, entry = published
     card = (folder / "groupnet_resnet18-tiny.md").read_text()
     rows = re.findall(r"^\| (.+?) \| (.+) \|$", card, re.MULTILINE)
@@ -193,7 +193,7 @@ def test_publishing_again_replaces_and_another_name_is_added(published, run, tmp
     assert "| 0.7500 | 0.7500 |" in card and "disagrees" not in card
 
 
-def test_a_run_that_ends_real_valued_is_published_as_such(run, tmp_path):
+def test_run_that_ends_real_valued_is_published_as_such(run, tmp_path):
     phases = (PHASES[0], dataclasses.replace(PHASES[1], epochs=0))
     recipe = dataclasses.replace(RECIPE, name="my_network", phases=phases)
     (run / "recipe.json").write_text(json.dumps(recipe.to_dict()))
@@ -210,7 +210,7 @@ def test_a_run_that_ends_real_valued_is_published_as_such(run, tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["results.json", "binary.h5", "predictions.png", "curves.png"])
-def test_an_unfinished_run_says_what_is_missing_and_how_to_go_on(run, tmp_path, missing):
+def test_unfinished_run_says_what_is_missing_and_how_to_go_on(run, tmp_path, missing):
     (run / missing).unlink()
     (run / "tanh.h5").touch()  # An earlier phase is no substitute.
     with pytest.raises(PublishError, match=f"expected a finished run.*has no {missing}") as error:
@@ -220,7 +220,7 @@ def test_an_unfinished_run_says_what_is_missing_and_how_to_go_on(run, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_no_run_is_refused(tmp_path):
+def test_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(PublishError, match="expected the folder of a run.*no recipe.json"):
         publish(tmp_path, "tiny", tmp_path / "out", licence="CC0")
 
@@ -245,7 +245,7 @@ def test_files_of_another_kind_are_named(run, tmp_path, file, text, expected):
 @pytest.mark.parametrize(
     ("arguments", "error"), [({"name": "A b"}, RegistryError), ({"licence": " "}, ValueError)]
 )
-def test_a_wrong_name_or_licence_writes_nothing(run, tmp_path, arguments, error):
+def test_wrong_name_or_licence_writes_nothing(run, tmp_path, arguments, error):
     arguments = {"name": "tiny", "licence": "CC0", "command": "x", **arguments}
     with pytest.raises(error, match="small letters|licence: expected a text"):
         publish(run, output_dir=tmp_path / "out", **arguments)
@@ -277,7 +277,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("dataset", ["digits", "imagenet2012"])
-def test_the_command_has_the_recipe(changes, dataset):
+def test_command_has_the_recipe(changes, dataset):
     base = load_recipe("groupnet_resnet18", ROOT / "zoo", dataset)
     recipe = override(base, changes)
     words = shlex.split(_command(recipe, ROOT / "zoo"))
@@ -289,7 +289,7 @@ def test_the_command_has_the_recipe(changes, dataset):
     assert override(base, map(split_option, values)) == recipe
 
 
-def test_a_recipe_that_no_options_make_needs_the_command(tmp_path):
+def test_recipe_that_no_options_make_needs_the_command(tmp_path):
     recipe = load_recipe("groupnet_resnet18", ROOT / "zoo")
     phases = (*recipe.phases, Phase("third", 1, 0.1, True))
     with pytest.raises(PublishError, match="groupnet_resnet18.py has other phases by now"):
@@ -298,7 +298,7 @@ def test_a_recipe_that_no_options_make_needs_the_command(tmp_path):
         _command(recipe, tmp_path)
 
 
-def test_the_command_line_publishes(run, tmp_path):
+def test_command_line_publishes(run, tmp_path):
     run = run.rename(tmp_path / "a run")
     (tmp_path / "zoo").mkdir()
     (tmp_path / "zoo" / "groupnet_resnet18.py").write_text(

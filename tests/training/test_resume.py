@@ -32,7 +32,7 @@ def start(data_dir, output_dir, *more, screen=subprocess.PIPE):
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_ends_bit_for_bit_where_another_does(digits, tmp_path):
+def test_run_that_was_killed_ends_bit_for_bit_where_another_does(digits, tmp_path):
     taught = f"--set=teacher={write_teacher(tmp_path / 'teacher')}"
     whole = start(digits, tmp_path / "whole", taught, screen=subprocess.DEVNULL)
     rng = random.Random()
@@ -86,7 +86,7 @@ def model():
     return model
 
 
-def test_a_damaged_snapshot_is_named_and_the_one_before_it_used(model, tmp_path, capsys):
+def test_damaged_snapshot_is_named_and_the_one_before_it_used(model, tmp_path, capsys):
     snapshots = Snapshots(tmp_path)
     for epoch in (1, 2, 3):
         model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
@@ -135,7 +135,7 @@ def test_dropout_goes_on_with_the_random_numbers_that_come_next(tmp_path):
     assert not np.array_equal(again(images, training=True), expected)
 
 
-def test_a_snapshot_of_an_earlier_version_is_read(model, tmp_path):
+def test_snapshot_of_an_earlier_version_is_read(model, tmp_path):
     """A folder with a checkpoint, the position and checksums, as it was before."""
     import tensorflow as tf
 
@@ -156,7 +156,7 @@ def test_a_snapshot_of_an_earlier_version_is_read(model, tmp_path):
         np.testing.assert_array_equal(value, wanted)
 
 
-def test_a_snapshot_that_was_not_finished_does_not_count(model, tmp_path):
+def test_snapshot_that_was_not_finished_does_not_count(model, tmp_path):
     Snapshots(tmp_path).save(model, Position("tanh", 1))
     # What a kill leaves of a second one: its files are there, the list of snapshots is the old one.
     before = (tmp_path / "checkpoint").read_bytes()
@@ -166,7 +166,7 @@ def test_a_snapshot_that_was_not_finished_does_not_count(model, tmp_path):
     assert Snapshots(tmp_path / "new").last() is None
 
 
-def test_what_an_epoch_holds_depends_on_its_number_alone(digits):
+def test_epoch_depends_on_its_number_alone(digits):
     from larq_groupnet.data import augment
     from larq_groupnet.data.pipeline import Pipeline, prepare
 

@@ -50,7 +50,7 @@ def write_classifier(path):
     return values
 
 
-def test_what_nobody_has_registered_is_refused_with_the_ways_to_get_it():
+def test_unregistered_weights_are_refused_with_the_ways_to_get_them():
     with pytest.raises(RecipeError) as error:
         with_start(RECIPE, None)
     for way in (
@@ -63,7 +63,7 @@ def test_what_nobody_has_registered_is_refused_with_the_ways_to_get_it():
         assert way in str(error.value)
 
 
-def test_a_registered_backbone_brings_its_options_and_its_weights(cache, tmp_path):
+def test_registered_backbone_brings_its_options_and_its_weights(cache, tmp_path):
     values = write_classifier(tmp_path / "weights.safetensors")
     register(tmp_path / "weights.safetensors", "imagenet", "groupnet_resnet18", cache)
     recipe = with_start(RECIPE, None)
@@ -84,7 +84,7 @@ def test_a_registered_backbone_brings_its_options_and_its_weights(cache, tmp_pat
 
 
 @pytest.mark.parametrize("given", ["nowhere.h5", "nowhere/weights.h5"])
-def test_a_path_to_nothing_is_refused(given):
+def test_path_to_nothing_is_refused(given):
     recipe = with_start(RECIPE, given)
     assert recipe == dataclasses.replace(RECIPE, start_from=given)
     with pytest.raises(RecipeError, match="no such file"):
@@ -119,7 +119,7 @@ def test_another_head_is_left_out_only_if_that_is_asked_for():
 
 
 @pytest.mark.parametrize("dataset", ["voc2012_aug", "voc2012"])
-def test_the_recipe_of_the_paper(dataset):
+def test_recipe_of_the_paper(dataset):
     recipe = load_recipe("groupnet_dsp", ROOT / "zoo", dataset)
     assert load_recipe("groupnet_dsp", ROOT / "zoo").dataset == "digit_scenes"
     (phase,) = recipe.phases

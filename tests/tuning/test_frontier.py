@@ -20,13 +20,13 @@ def test_nothing_beats_the_frontier_and_everything_else_is_beaten(points):
         assert beaten is (point not in found)
 
 
-def test_of_equal_points_the_cheapest_is_kept_and_then_the_first():
+def test_frontier_keeps_the_cheapest_of_equal_points():
     assert frontier([Point(2, 0.5), Point(1, 0.5), Point(1, 0.5), Point(3, 0.5)]) == [1]
     assert frontier([Point(1, 0.5, 9), Point(1, 0.5, 8), Point(1, 0.4, 7)]) == [1]
     assert frontier([]) == []
 
 
-def test_the_hypervolume_is_the_share_of_random_points_that_are_beaten(points):
+def test_hypervolume_is_the_share_of_random_points_that_are_beaten(points):
     random = np.random.RandomState(1)
     limit = 32.0
     ops, value = 2.0 ** random.uniform(0, 5, 200_000), random.uniform(0, 1, 200_000)
@@ -36,7 +36,7 @@ def test_the_hypervolume_is_the_share_of_random_points_that_are_beaten(points):
     assert hypervolume(points, limit) == pytest.approx(5 * beaten.mean(), abs=0.02)
 
 
-def test_a_gain_is_positive_on_the_frontier_alone(points):
+def test_gain_is_positive_on_the_frontier_alone(points):
     best = frontier(points)
     found = gains(points)
     for index, gain in enumerate(found):

@@ -131,7 +131,7 @@ def test_hyperband_gives_many_few_epochs_and_the_best_of_them_more(tmp_path):
         ("bayesian", MemoryError("too much")),
     ],
 )
-def test_a_failed_trial_is_recorded_and_the_search_goes_on(few_draws, tmp_path, tuner, error):
+def test_failed_trial_is_recorded_and_the_search_goes_on(few_draws, tmp_path, tuner, error):
     trainer = Trainer(fail(error, 2, 5))
     oracle = run(space(), tmp_path, trainer, tuner, trials=7)
     rows = trial_rows(oracle, METRIC, tmp_path / "trials")
@@ -144,14 +144,14 @@ def test_a_failed_trial_is_recorded_and_the_search_goes_on(few_draws, tmp_path, 
         assert (str(error) or "x").splitlines()[0] in row["failure"]
 
 
-def test_a_search_ends_when_nothing_works(tmp_path):
+def test_search_ends_when_nothing_works(tmp_path):
     trainer = Trainer(fail(MemoryError("too much"), *range(2, 100)))
     oracle = run(space(), tmp_path, trainer, trials=50)
     assert len(trainer.trained) == 1 + FAILURES_IN_A_ROW
     assert oracle.failed_in_a_row() == FAILURES_IN_A_ROW
 
 
-def test_a_space_that_is_used_up_ends_the_search(tmp_path):
+def test_space_that_is_used_up_ends_the_search(tmp_path):
     limit = 150_000
     trainer = Trainer()
     oracle = run(bases_only((1, 2), max_memory=limit), tmp_path, trainer, trials=50)
@@ -165,7 +165,7 @@ def test_a_space_that_is_used_up_ends_the_search(tmp_path):
 @pytest.mark.parametrize(
     ("tuner", "call"), [("random", 1), ("random", 5), ("hyperband", 5), ("bayesian", 5)]
 )
-def test_a_killed_trial_is_run_again_and_the_end_is_the_same(few_draws, tmp_path, tuner, call):
+def test_killed_trial_is_run_again_and_the_end_is_the_same(few_draws, tmp_path, tuner, call):
     trainer = Trainer(fail(Killed(), call))
     with pytest.raises(Killed):
         run(space(max_ops=1e6), tmp_path / "killed", trainer, tuner, trials=6)
@@ -192,7 +192,7 @@ def test_more_trials_go_on_where_fewer_ended(tmp_path):
     assert len(set(trainer.trained)) == len(trainer.trained) == 12
 
 
-def test_a_failed_trial_is_not_tried_again_by_a_search_that_resumes(tmp_path):
+def test_failed_trial_is_not_tried_again_by_a_search_that_resumes(tmp_path):
     trainer = Trainer(fail(MemoryError("too much"), 2))
     run(space(), tmp_path, trainer, trials=3)
     rows = trial_rows(run(space(), tmp_path, trainer, trials=3), METRIC, tmp_path / "trials")
@@ -200,7 +200,7 @@ def test_a_failed_trial_is_not_tried_again_by_a_search_that_resumes(tmp_path):
     assert [row["failure"] for row in rows] == ["", "MemoryError: too much", ""]
 
 
-def test_a_folder_with_a_trial_of_another_recipe_is_trained_anew(tmp_path):
+def test_folder_with_a_trial_of_another_recipe_is_trained_anew(tmp_path):
     """A chief that lost its state hands out other candidates under the same numbers."""
     trainer = Trainer()
     first, other = RECIPE, space().uniform(2)
@@ -233,7 +233,7 @@ def test_uniform_k_that_ties_at_no_more_cost_is_the_recipe(uniform, winner, rema
     assert not remark or re.search(remark, remarks[0])
 
 
-def test_a_trial_that_always_kills_the_process_is_given_up(tmp_path):
+def test_trial_that_always_kills_the_process_is_given_up(tmp_path):
     """As the kernel does to a process that is out of memory."""
     trainer = Trainer(fail(Killed(), *range(2, 2 + STARTS)))
     for _ in range(STARTS):
@@ -244,7 +244,7 @@ def test_a_trial_that_always_kills_the_process_is_given_up(tmp_path):
     assert f"ended {STARTS} times without getting beyond the beginning" in rows[1]["failure"]
 
 
-def test_a_full_disk_is_no_fault_of_the_candidate(tmp_path):
+def test_full_disk_is_no_fault_of_the_candidate(tmp_path):
     trainer = Trainer(fail(OSError(28, "No space left on device"), 2))
     with pytest.raises(OSError, match="No space"):
         run(space(), tmp_path, trainer, trials=3)
@@ -252,7 +252,7 @@ def test_a_full_disk_is_no_fault_of_the_candidate(tmp_path):
     assert [t.status for t in oracle.trials.values()] == ["COMPLETED"] * 3
 
 
-def test_a_signal_is_no_failure_and_says_how_to_go_on(tmp_path):
+def test_signal_is_no_failure_and_says_how_to_go_on(tmp_path):
     signal = Interrupted("stopped by SIGTERM at epoch 2, step 3; everything is saved", 15)
     trainer = Trainer(fail(signal, 2))
     message = "SIGTERM at epoch 2, step 3; it is saved"
@@ -265,7 +265,7 @@ def test_a_signal_is_no_failure_and_says_how_to_go_on(tmp_path):
     assert trainer.trained[1] == trainer.trained[2]
 
 
-def test_on_a_frontier_a_trial_scores_what_it_adds(tmp_path):
+def test_frontier_scores_a_trial_by_its_addition(tmp_path):
     oracle = run(space(), tmp_path, Trainer(), frontier=True, trials=12)
     rows = trial_rows(oracle, METRIC, tmp_path / "trials")
     for row in rows:
@@ -285,7 +285,7 @@ def test_on_a_frontier_a_trial_scores_what_it_adds(tmp_path):
         (("worker0", "127.0.0.1", "8000"), "worker"),
     ],
 )
-def test_the_environment_says_who_one_is(monkeypatch, values, expected):
+def test_environment_says_who_one_is(monkeypatch, values, expected):
     for name, value in zip(ENVIRONMENT, values, strict=True):
         monkeypatch.setenv(name, value)
     assert role() == expected

@@ -77,7 +77,7 @@ def killed(digits, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_killed_search_goes_on_within_the_trial(killed):
+def test_killed_search_goes_on_within_the_trial(killed):
     folder, _ = killed
     screen = folder.with_suffix(".out").read_text()
     assert "Resuming in epoch 2, step 1" in screen
@@ -92,7 +92,7 @@ def test_a_killed_search_goes_on_within_the_trial(killed):
 
 
 @pytest.mark.slow
-def test_a_trial_that_diverged_is_recorded_and_the_search_went_on(killed):
+def test_trial_that_diverged_is_recorded_and_the_search_went_on(killed):
     folder, _ = killed
     with (folder / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -105,7 +105,7 @@ def test_a_trial_that_diverged_is_recorded_and_the_search_went_on(killed):
 
 
 @pytest.mark.slow
-def test_the_report_holds_the_winner_and_uniform_k(killed):
+def test_report_holds_the_winner_and_uniform_k(killed):
     folder, _ = killed
     results = json.loads((folder / "results.json").read_text())
     (uniform,) = results["uniform"]
@@ -130,7 +130,7 @@ def test_the_report_holds_the_winner_and_uniform_k(killed):
 
 
 @pytest.mark.slow
-def test_the_winner_is_trained_and_converted_by_command(killed, digits, tmp_path):
+def test_winner_is_trained_and_converted_by_command(killed, digits, tmp_path):
     folder, _ = killed
     recipe = folder / "groupnet_resnet18_tuned.py"
     for check in (["check"], ["format", "--check"]):
@@ -172,7 +172,7 @@ def test_another_search_in_the_same_folder_is_refused(killed, digits):
 
 
 @pytest.mark.slow
-def test_a_chief_and_two_workers_share_a_search(digits, tmp_path):
+def test_chief_and_two_workers_share_a_search(digits, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -242,7 +242,7 @@ def test_any_oracle_of_keras_tuner_searches_the_space(digits, tmp_path):
         (["--max_ops=1e6"], "no flag that it ignores. Received: --max_ops"),
     ],
 )
-def test_a_wrong_command_is_one_line_status_2_and_writes_nothing(tmp_path, arguments, message):
+def test_wrong_command_is_one_line_status_2_and_writes_nothing(tmp_path, arguments, message):
     done = finish(
         "--model=groupnet_resnet18",
         *arguments,

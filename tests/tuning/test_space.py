@@ -28,7 +28,7 @@ def draw(space, seed):
     return values
 
 
-def test_a_candidate_is_the_recipe_with_the_chosen_values():
+def test_candidate_is_the_recipe_with_the_chosen_values():
     space = make_space(RECIPE, DECLARED, [("batch_size", "64")])
     values = {
         "num_bases.stage1": "1", "num_bases.stage2": "2", "num_bases.stage3": "8",
@@ -70,7 +70,7 @@ def test_set_fixes_narrows_and_widens():
     assert not any(key.startswith("num_bases") for key in fixed.choices)
 
 
-def test_a_gate_is_searched_only_where_there_are_gates():
+def test_gate_is_searched_only_where_there_are_gates():
     choices = make_space(RECIPE, DECLARED, []).choices
     assert list(choices).index("decomposition") < list(choices).index("gate")
     assert "gate" in make_space(RECIPE, DECLARED, [("decomposition", "gated")]).choices
@@ -88,14 +88,14 @@ def test_every_declared_space_holds_networks():
                 assert space.fault(draw(space, seed)) is None
 
 
-def test_the_space_of_another_dataset_is_the_first_one():
+def test_space_of_another_dataset_is_the_first_one():
     find = partial(load_search, "groupnet_resnet18", ROOT / "zoo")
     assert find("cifar10") == find("digits") != find("imagenet2012")
     assert load_search("resnet18", ROOT / "zoo", "digits") == {}
 
 
 @pytest.mark.parametrize("limit", ["max_ops", "max_memory", "max_binary_macs"])
-def test_a_candidate_over_budget_is_seen_from_its_configuration(limit):
+def test_candidate_over_budget_is_seen_from_its_configuration(limit):
     def cost(config):
         total = complexity(config).total
         memory = sum(bits * count / 8 for bits, count in total.params.items())
@@ -113,7 +113,7 @@ def test_a_candidate_over_budget_is_seen_from_its_configuration(limit):
         assert fault is None or limit[4:] in fault
 
 
-def test_a_budget_that_nothing_keeps_to_is_refused():
+def test_budget_that_nothing_keeps_to_is_refused():
     make_space(RECIPE, DECLARED, [], budget=Budget(max_ops=60_000))
     with pytest.raises(RecipeError, match=r"none of 1000 does; .*ops [\d,]+ > 100"):
         make_space(RECIPE, DECLARED, [], budget=Budget(max_ops=100))
@@ -133,7 +133,7 @@ def test_candidates_and_their_costs_need_no_tensorflow():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_a_trial_squeezes_epochs_warm_up_and_drops():
+def test_trial_squeezes_epochs_warm_up_and_drops():
     recipe = ZOO.find("imagenet2012")
     space = make_space(recipe, ZOO.search["imagenet2012"], [], trial_epochs="4,8")
     candidate = space.candidate({"schedule": "steps"})
@@ -165,12 +165,12 @@ def test_a_trial_squeezes_epochs_warm_up_and_drops():
         ([(key, str(values[0])) for key, values in DECLARED.items()], RecipeError, "several choi"),
     ],
 )
-def test_a_wrong_choice_is_named(changes, error, message):
+def test_wrong_choice_is_named(changes, error, message):
     with pytest.raises(error, match=message):
         make_space(RECIPE, DECLARED, changes)
 
 
-def test_a_limit_is_a_positive_number():
+def test_limit_is_a_positive_number():
     with pytest.raises(RecipeError, match="max_ops: expected a finite number above 0"):
         Budget(max_ops=0)
     with pytest.raises(RecipeError, match="max_memory"):

@@ -22,7 +22,7 @@ RECIPES = [
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
-def test_the_recipe_that_is_written_is_the_one_that_is_read(tmp_path, recipe):
+def test_recipe_that_is_written_is_the_one_that_is_read(tmp_path, recipe):
     recipe = dataclasses.replace(recipe, model=recipe.model.replace(stage_blocks=(1, 2, 1, 1)))
     path = tmp_path / "found.py"
     long = "A word that is repeated until the line is too long for the project. " * 3
@@ -35,12 +35,12 @@ def test_the_recipe_that_is_written_is_the_one_that_is_read(tmp_path, recipe):
         )
 
 
-def test_a_quantizer_that_is_an_object_cannot_be_written():
+def test_quantizer_that_is_an_object_cannot_be_written():
     model = RECIPES[0].model.replace(kernel_quantizer=lq.quantizers.SteSign(clip_value=None))
     with pytest.raises(RecipeError, match="expected a recipe of plain values"):
         recipe_source(dataclasses.replace(RECIPES[0], model=model))
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(RecipeError, match="unknown model"):
         load_recipe(str(tmp_path / "found.py"), ROOT / "zoo")

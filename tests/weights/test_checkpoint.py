@@ -161,7 +161,7 @@ def outputs_of(model, *names):
 @pytest.mark.parametrize(
     ("variant", "bases"), [("gates only", 1), *((variant, 3) for variant in VARIANTS)]
 )
-def test_the_model_computes_what_the_reference_does(tmp_path, variant, bases):
+def test_model_computes_what_the_reference_does(tmp_path, variant, bases):
     blocks = (2, 1, 2, 1)
     state = draw(variant, bases=bases, blocks=blocks)
     images = random_images(2, *SIZE)
@@ -254,7 +254,7 @@ def test_every_key_that_does_not_fit_is_named_in_one_error(tmp_path):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_stem_bias_belongs_to_the_variants_with_scales(tmp_path, variant):
+def test_stem_bias_belongs_to_the_variants_with_scales(tmp_path, variant):
     state = draw(variant)
     found = "missing" if state.pop("conv1.bias", None) is not None else "not expected"
     if found == "not expected":
@@ -263,7 +263,7 @@ def test_a_stem_bias_belongs_to_the_variants_with_scales(tmp_path, variant):
         import_checkpoint(save(tmp_path / "state.npz", state), input_shape=SIZE)
 
 
-def test_a_gate_of_the_first_block_alone_makes_no_gated_network(tmp_path):
+def test_gate_of_the_first_block_alone_makes_no_gated_network(tmp_path):
     state = draw("scales only") | {"layer1.0.block_gate": np.ones(1, "float32")}
     with pytest.raises(
         CheckpointError, match=r"'scales only'.*: not expected: layer1.0.block_gate \(1,\)$"
@@ -296,7 +296,7 @@ def test_prefixes_and_hundredths_of_a_npz(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_result_is_saved_with_its_origin_and_licence(tmp_path, capsys):
+def test_result_is_saved_with_its_origin_and_licence(tmp_path, capsys):
     state = draw("gates only")
     state["layer1.0.block_gate"] = np.ones(1, "float32")
     state["layer1.0.conv1.0.weight"][0, 0, 0, :2] = 0
@@ -431,7 +431,7 @@ def test_numpy_scalars_beside_the_state_dict_are_allowed(tmp_path, monkeypatch):
         import_checkpoint(path, input_shape=SIZE)
 
 
-def test_an_archive_that_would_fill_the_memory_is_refused(tmp_path):
+def test_archive_that_would_fill_the_memory_is_refused(tmp_path):
     np.savez_compressed(tmp_path / "bomb.npz", a=np.zeros(2**24, "float32"))
     with pytest.raises(CheckpointError, match="it would unpack to 67108"):
         import_checkpoint(tmp_path / "bomb.npz")
@@ -450,7 +450,7 @@ def segmentation(state, classes=3):
     return found
 
 
-def test_a_segmentation_checkpoint_becomes_a_groupnet_dsp(tmp_path, capsys):
+def test_segmentation_checkpoint_becomes_a_groupnet_dsp(tmp_path, capsys):
     state = draw("scales and gates")
     path = save(tmp_path / "seg.npz", segmentation(state))
     rates = (1, 1, 2, (4, 3))
@@ -471,7 +471,7 @@ def test_a_segmentation_checkpoint_becomes_a_groupnet_dsp(tmp_path, capsys):
     assert model.get_layer("stage4_block1_base2_conv2").dilation_rate == (3, 3)
 
 
-def test_a_segmentation_checkpoint_needs_its_size_and_rates_and_an_fcn_head(tmp_path):
+def test_segmentation_checkpoint_needs_its_size_and_rates_and_an_fcn_head(tmp_path):
     state = segmentation(draw("scales and gates"))
     path = save(tmp_path / "seg.npz", state)
     for given in ({}, {"input_shape": (64, 64, 3)}, {"atrous_rates": (1, 1, 2, 4)}):
@@ -495,7 +495,7 @@ def test_a_segmentation_checkpoint_needs_its_size_and_rates_and_an_fcn_head(tmp_
         (1000, {"dataset": "mine"}, "mine", {}),
     ],
 )
-def test_an_import_says_what_it_knows_of_its_data(
+def test_import_says_what_it_knows_of_its_data(
     tmp_path, monkeypatch, classes, given, dataset, reading
 ):
     monkeypatch.setenv("LARQ_GROUPNET_CACHE", str(tmp_path / "cache"))
@@ -516,7 +516,7 @@ class Malicious:
         return (print, ("code of the file ran",))
 
 
-def test_what_pytorch_wrote(tmp_path, capsys):
+def test_checkpoint_of_pytorch_is_read(tmp_path, capsys):
     torch = pytest.importorskip("torch", reason="PyTorch is an optional extra")
     state = draw("scales and gates")
     expected = import_checkpoint(save(tmp_path / "state.npz", state), input_shape=SIZE)
@@ -554,7 +554,7 @@ def test_importing_the_package_does_not_import_tensorflow():
         ({"first_base_sums": True, "decomposition": "group"}, "only 'gated'"),
     ],
 )
-def test_the_options_of_imported_models_are_checked(changes, expected):
+def test_options_of_imported_models_are_checked(changes, expected):
     with pytest.raises(ConfigError, match=expected):
         GroupNetConfig(**changes)
 
@@ -587,7 +587,7 @@ def run_converted(model, images, folder):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("variant", ["scales only"])  # The one in which LCE merges shortcuts.
-def test_the_converted_model_agrees(tmp_path, variant):
+def test_converted_model_agrees(tmp_path, variant):
     model = import_checkpoint(save(tmp_path / "s.npz", draw(variant, width=16)), input_shape=SIZE)
     logits = outputs_of(model, "logits")
     images = random_images(4, *SIZE).astype("float32")

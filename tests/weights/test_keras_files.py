@@ -95,7 +95,7 @@ def test_every_format_leaves_out_another_head(model, files):
 
 
 @pytest.mark.parametrize("name", FORMATS[:3])
-def test_a_mutated_file_is_one_line_or_loads_and_never_by_half(files, other, tmp_path, name):
+def test_mutated_file_is_one_line_or_loads_and_never_by_half(files, other, tmp_path, name):
     content = (files / name).read_bytes()
     before = other.get_weights()
     rng = random.Random(4)
@@ -119,14 +119,14 @@ def test_a_mutated_file_is_one_line_or_loads_and_never_by_half(files, other, tmp
     assert refused > 15
 
 
-def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path, other):
+def test_archive_that_would_fill_the_disk_is_refused(tmp_path, other):
     with zipfile.ZipFile(tmp_path / "bomb.keras", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("model.weights.h5", bytes(2**26))
     with pytest.raises(FormatError, match="would unpack to 67108864 bytes"):
         load_into(other, CONFIG, tmp_path / "bomb.keras")
 
 
-def test_a_description_inside_is_read_wherever_the_file_goes(model, files, tmp_path):
+def test_description_inside_is_read_wherever_the_file_goes(model, files, tmp_path):
     path = tmp_path / "described.h5"
     shutil.copyfile(files / "a.h5", path)
     classes = tuple(f"class {i}" for i in range(5))
@@ -160,7 +160,7 @@ def run(files, tmp_path):
     return tmp_path
 
 
-def test_the_weights_of_a_run_are_described_by_its_files(run, model):
+def test_weights_of_a_run_are_described_by_its_files(run, model):
     known = metadata_of(run / "binary-last.h5")
     assert (known.config, known.dataset, known.classes) == (CONFIG, "digits", ())
     assert known.preprocessing["central_crop"] == 0.5 and known.preprocessing["size"] == [32, 32]
@@ -179,14 +179,14 @@ def test_tanh_weights_do_not_load_into_a_binary_network(run):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"model": 3}', "\0", '{"model": {"width": 1e999}}'])
-def test_a_description_that_cannot_be_read_is_named(run, text):
+def test_description_that_cannot_be_read_is_named(run, text):
     (run / "recipe.json").write_text(text)
     with pytest.raises(FormatError, match="expected a description that larq_groupnet") as error:
         metadata_of(run / "binary.h5")
     assert "\n" not in str(error.value)
 
 
-def test_the_home_folder_is_expanded(files, monkeypatch):
+def test_home_folder_is_expanded(files, monkeypatch):
     monkeypatch.setenv("HOME", str(files))
     model = larq_groupnet.GroupNetResNet18(weights="~/a.h5", **TINY)
     assert isinstance(model, tf.keras.Model)

@@ -104,7 +104,7 @@ NOT_PACKED = ("scaled signs", "ternary", "twin")
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_the_same_bits_come_out(tmp_path, network):
+def test_same_bits_come_out(tmp_path, network):
     path = tmp_path / "a.safetensors"
     model, config = write(path, **NETWORKS[network])
     again = build(config)
@@ -120,7 +120,7 @@ def test_the_same_bits_come_out(tmp_path, network):
     )
 
 
-def test_a_bit_is_a_sign_and_the_rest_is_float32(release):
+def test_bit_is_a_sign_and_the_rest_is_float32(release):
     path, model, config = release
     stored = safetensors.numpy.load_file(path)
     metadata, values = packed.read(path)
@@ -157,7 +157,7 @@ def test_half_precision_is_half_the_size_and_the_same_signs(tmp_path):
             np.testing.assert_allclose(value, latent, rtol=2**-11)
 
 
-def test_a_release_file_has_one_bit_per_binary_weight(release):
+def test_release_file_has_one_bit_per_binary_weight(release):
     """So ResNet-18 with five bases is below 10 MB."""
     path, model, config = release
     counted = complexity(config).total.params
@@ -188,7 +188,7 @@ def test_a_release_file_has_one_bit_per_binary_weight(release):
         ({}, {"preprocessing": [1]}, "preprocessing: expected names and values"),
     ],
 )
-def test_what_a_file_cannot_say_is_refused(tmp_path, release, changes, about, text):
+def test_metadata_that_no_file_can_hold_is_refused(tmp_path, release, changes, about, text):
     with pytest.raises(ValueError, match=text):
         packed.save(
             release[1], TINY.replace(**changes), tmp_path / "a.safetensors", **{**ABOUT, **about}
@@ -213,7 +213,7 @@ def test_weights_that_a_file_cannot_hold_are_refused(tmp_path, weight, value, ha
     assert not list(tmp_path.iterdir())
 
 
-def test_a_figure_says_who_measured_it():
+def test_figure_says_who_measured_it():
     assert str(Metric("top-1", 0.648, paper="Table 2")) == "top-1 0.648 (paper)"
     assert str(Metric("top-1", 0.5, command="python train.py")) == "top-1 0.5 (measured)"
     for wrong in ({}, {"command": "x", "paper": "y"}, {"command": 3}):
@@ -280,7 +280,7 @@ def test_two_ways_of_writing_a_network_are_the_same():
     assert compare(GroupNetConfig(), written) == ({}, {})
 
 
-def test_a_quantizer_of_another_gradient_computes_the_same(release):
+def test_quantizer_of_another_gradient_computes_the_same(release):
     path, trained, config = release
     config = config.replace(input_quantizer="approx_sign", kernel_quantizer="approx_sign")
     model = build(config)
@@ -335,7 +335,7 @@ def test_another_head_loads_the_rest_and_says_what_was_left_out(release, changes
     np.testing.assert_array_equal(*aggregates)
 
 
-def test_a_segmentation_head_keeps_what_fits_another_number_of_classes(tmp_path):
+def test_segmentation_head_keeps_what_fits_another_number_of_classes(tmp_path):
     path = tmp_path / "a.safetensors"
     trained, config = write(path, head="fcn32s")
     model = build(config.replace(num_classes=3))
@@ -484,7 +484,7 @@ SEALED = {
 
 
 @pytest.mark.parametrize(("craft", "text"), SEALED.values(), ids=SEALED)
-def test_a_crafted_file_with_the_right_digest_is_refused(tmp_path, release, untouched, craft, text):
+def test_crafted_file_with_the_right_digest_is_refused(tmp_path, release, untouched, craft, text):
     path, *_ = release
     header, data = parts(path)
     assert seal(header, data) == assemble(parts(path)[0], data)
@@ -543,7 +543,7 @@ RAW = {
 
 
 @pytest.mark.parametrize("craft", RAW.values(), ids=RAW)
-def test_a_broken_file_is_refused(tmp_path, release, untouched, craft):
+def test_broken_file_is_refused(tmp_path, release, untouched, craft):
     path, *_ = release
     model, config = untouched
     bad = tmp_path / "bad.safetensors"
@@ -553,7 +553,7 @@ def test_a_broken_file_is_refused(tmp_path, release, untouched, craft):
             load()
 
 
-def test_an_absent_file_is_named(tmp_path):
+def test_absent_file_is_named(tmp_path):
     for path in (tmp_path / "absent.safetensors", tmp_path):
         with pytest.raises(FileNotFoundError, match=f"{path} \\(no such file\\)"):
             packed.read(path)
@@ -583,7 +583,7 @@ def mutate(content, rng):
     return content[:at] + rng.choice(b"0123456789-").to_bytes(1, "big") + content[at + 1 :]
 
 
-def test_a_mutated_file_is_an_error_or_the_same_file(tmp_path):
+def test_mutated_file_is_an_error_or_the_same_file(tmp_path):
     small = {"num_bases": 1, "width": 1 / 64, "aggregation": "mean"}
     _, config = write(tmp_path / "good.safetensors", **small)
     content = (tmp_path / "good.safetensors").read_bytes()
@@ -626,7 +626,7 @@ def junk(value, rng):
     return rng.choice(JUNK)
 
 
-def test_a_crafted_description_is_an_error_or_loads_as_a_whole(tmp_path):
+def test_crafted_description_is_an_error_or_loads_as_a_whole(tmp_path):
     small = {"num_bases": 1, "width": 1 / 64, "aggregation": "mean"}
     _, config = write(tmp_path / "good.safetensors", **small)
     _, values = packed.read(tmp_path / "good.safetensors")

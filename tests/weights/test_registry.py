@@ -79,7 +79,7 @@ def publish(folder, path, name="imagenet", model=MODEL):
     return entry
 
 
-def test_the_shipped_registry_is_honest(monkeypatch):
+def test_shipped_registry_is_honest(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setenv("LARQ_GROUPNET_CACHE", "/nowhere")
     for entry in registry.list_weights():
@@ -97,7 +97,7 @@ def test_the_shipped_registry_is_honest(monkeypatch):
 
 @pytest.mark.parametrize("kind", [str, lambda path: path])
 @pytest.mark.parametrize("suffix", [".safetensors", ".h5"])
-def test_a_path_of_either_kind_and_format_is_a_path(tmp_path, files, kind, suffix):
+def test_path_of_either_kind_and_format_is_a_path(tmp_path, files, kind, suffix):
     path, trained, config = files[2]
     if suffix == ".h5":
         path = tmp_path / "weights.h5"
@@ -114,14 +114,14 @@ def test_a_path_of_either_kind_and_format_is_a_path(tmp_path, files, kind, suffi
     np.testing.assert_array_equal(model(images), trained(images))
 
 
-def test_a_str_that_names_a_file_is_a_path(tmp_path, monkeypatch):
+def test_str_that_names_a_file_is_a_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "imagenet").write_text("")
     assert resolve("imagenet", MODEL, GroupNetConfig()).samefile(tmp_path / "imagenet")
 
 
 @pytest.mark.parametrize("path", ["absent.h5", "absent.keras", "runs/absent", "a.safetensors"])
-def test_a_path_to_nothing_is_named(path):
+def test_path_to_nothing_is_named(path):
     with pytest.raises(FileNotFoundError, match=rf"weights='{path}' \(no such file\)"):
         resolve(path, MODEL, GroupNetConfig())
 
@@ -147,7 +147,7 @@ def test_missing_weights_say_the_two_ways_to_get_them(cache):
         ]
 
 
-def test_a_layout_without_a_checkpoint_says_so():
+def test_layout_without_a_checkpoint_says_so():
     with pytest.raises(RegistryError, match="authors published no checkpoint of resnet50") as error:
         resolve("imagenet", "groupnet_resnet50", get_config("groupnet_resnet50"))
     assert len(commands(error)) == 1
@@ -161,14 +161,14 @@ def test_another_name_is_hinted_at(files):
     assert commands(error) == []
 
 
-def test_a_name_that_exists_is_not_taken_for_a_slip(files):
+def test_name_that_exists_is_not_taken_for_a_slip(files):
     registry.register(files[1][0], "digit_scenes", MODEL)
     with pytest.raises(RegistryError) as error:
         resolve("imagenet", "groupnet_resnet34", get_config("groupnet_resnet34"))
     assert "Did you mean" not in str(error.value)
 
 
-def test_an_image_size_that_is_the_default_counts_as_given(files):
+def test_image_size_that_is_the_default_counts_as_given(files):
     """Weights of a convolutional network fit every size, so that a given one is always kept."""
     path, _, theirs = files[1]
     registry.register(path, "imagenet", MODEL)
@@ -184,7 +184,7 @@ def test_an_image_size_that_is_the_default_counts_as_given(files):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_an_imported_checkpoint_serves_the_same_call(tmp_path, variant):
+def test_imported_checkpoint_serves_the_same_call(tmp_path, variant):
     """What `import-checkpoint --as imagenet` does, and then `weights="imagenet"`."""
     call = {"num_bases": 2, "input_shape": (64, 32, 3), "num_classes": 5}
     given = {"layout", "head", *call}
@@ -210,7 +210,7 @@ def test_an_imported_checkpoint_serves_the_same_call(tmp_path, variant):
     assert entry.metadata.licence == LICENCE and entry.metadata.metrics == ()
 
 
-def test_a_segmentation_network_takes_the_backbone_of_a_classifier(files):
+def test_segmentation_network_takes_the_backbone_of_a_classifier(files):
     path, trained, theirs = files[2]
     registry.register(path, "imagenet", MODEL)
     options = {"input_shape": (64, 64, 3), "num_classes": 3}
@@ -231,13 +231,13 @@ def test_a_segmentation_network_takes_the_backbone_of_a_classifier(files):
         np.testing.assert_array_equal(weight.numpy(), stored[weight.name])
 
 
-def test_a_network_of_another_family_is_not_turned_into_this_one(files):
+def test_network_of_another_family_is_not_turned_into_this_one(files):
     registry.register(files[1][0], "imagenet", MODEL)
     with pytest.raises(RegistryError, match="weights='imagenet' for birealnet18"):
         adopt("imagenet", "birealnet18", files[1][2], ())
 
 
-def test_what_the_user_gives_wins_and_the_nearest_set_is_taken(files):
+def test_given_options_win_and_the_nearest_set_is_taken(files):
     for bases in (1, 2):
         registry.register(files[bases][0], "imagenet", MODEL)
     for bases in (1, 2):
@@ -283,7 +283,7 @@ def test_package_then_cache_then_release_base(files, tmp_path, monkeypatch, cach
     assert resolve("imagenet", MODEL, config) == shipped
 
 
-def test_a_damaged_file_is_fetched_anew_or_said_to_be_damaged(files, tmp_path, monkeypatch):
+def test_damaged_file_is_fetched_anew_or_said_to_be_damaged(files, tmp_path, monkeypatch):
     path, _, config = files[1]
     publish(tmp_path / "base", path)
     monkeypatch.setenv("LARQ_GROUPNET_WEIGHTS", (tmp_path / "base").as_uri())
@@ -328,7 +328,7 @@ def test_registered_sets_are_listed_with_all_that_is_known_of_them(files):
     assert "and more" not in table
 
 
-def test_a_set_replaces_the_one_of_the_same_name_and_configuration(files, tmp_path, cache):
+def test_set_replaces_the_one_of_the_same_name_and_configuration(files, tmp_path, cache):
     path, model, config = files[1]
     first = registry.register(path, "imagenet", MODEL)
     other = packed.save(model, config, tmp_path / "a.safetensors", **{**ABOUT, "dataset": "new"})
@@ -377,7 +377,7 @@ def test_registering_at_once_loses_no_entry(files, monkeypatch):
     ],
     ids=str,
 )
-def test_a_registry_that_cannot_be_read_is_named(files, cache, change, text):
+def test_registry_that_cannot_be_read_is_named(files, cache, change, text):
     entry = registry.register(files[1][0], "imagenet", MODEL)
     values = {**entry.to_dict(), **change}
     (cache / "registry.json").write_text(json.dumps([values]))
@@ -387,14 +387,14 @@ def test_a_registry_that_cannot_be_read_is_named(files, cache, change, text):
 
 
 @pytest.mark.parametrize("text", ["", "{", "3", "[3]", '{"a": 1}', "[" * 100_000], ids=len)
-def test_a_registry_of_another_kind_is_named(cache, text):
+def test_registry_of_another_kind_is_named(cache, text):
     cache.mkdir()
     (cache / "registry.json").write_text(text)
     with pytest.raises(RegistryError, match="expected a list of entries in"):
         registry.list_weights()
 
 
-def test_an_entry_survives_json(files):
+def test_entry_survives_json(files):
     entry = registry.register(files[1][0], "imagenet", MODEL)
     assert Entry.from_dict(json.loads(json.dumps(entry.to_dict()))) == entry
 
@@ -414,7 +414,7 @@ def test_tensorflow_is_not_needed_to_find_weights(files):
     assert done.stdout.splitlines()[-1] == "False"
 
 
-def test_the_cache_is_in_the_home_folder(monkeypatch, tmp_path):
+def test_cache_is_in_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("LARQ_GROUPNET_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert registry.cache_folder() == tmp_path / ".cache" / "larq_groupnet"

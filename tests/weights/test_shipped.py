@@ -47,7 +47,7 @@ def test_these_are_shipped_and_each_is_small():
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_card_says_what_the_registry_says(name):
+def test_card_says_what_the_registry_says(name):
     entry = entry_of(name)
     stem = ROOT / "docs" / "cards" / f"{entry.model}-{name}"
     card = stem.with_suffix(".md").read_text()
