@@ -6,6 +6,7 @@
 // packed filters hold the four bits of 64 channels in 64 bytes.
 #include <immintrin.h>
 
+#include "cpu_x86.h"
 #include "finish.h"
 #include "kernels.h"
 #include "patches.h"
@@ -75,11 +76,6 @@ struct Block {
     }
   }
 };
-
-bool supported() {
-  __builtin_cpu_init();
-  return __builtin_cpu_supports("avx2");
-}
 
 // Channels of a packed block: one or two vectors of 32.
 int padded(int channels) { return channels > 32 ? 64 : 32; }
@@ -257,7 +253,7 @@ void multiply(const uint32_t* panel, const uint32_t* packed, int pixels, int cha
 }  // namespace
 
 const Kernels kAvx2Kernels = {
-    "avx2",     supported, kTilePixels,         packed_words, panel_words, pack_filter,
+    "avx2",     cpu_has_avx2, kTilePixels,         packed_words, panel_words, pack_filter,
     pack_panel, multiply,  finish_float<Block>, finish_int8,  finish_bits, run_post_ops<Block>,
 };
 

@@ -8,6 +8,7 @@
 // words where xor, count and add would be 6.
 #include <immintrin.h>
 
+#include "cpu_x86.h"
 #include "finish.h"
 #include "kernels.h"
 #include "patches.h"
@@ -88,12 +89,6 @@ struct Block {
     }
   }
 };
-
-bool supported() {
-  __builtin_cpu_init();
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vpopcntdq");
-}
 
 int even(int depth) { return depth + depth % 2; }
 
@@ -204,7 +199,7 @@ void multiply(const uint32_t* panel, const uint32_t* packed, int pixels, int cha
 }  // namespace
 
 const Kernels kAvx512Kernels = {
-    "avx512",   supported, kTilePixels,         packed_words, panel_words, pack_filter,
+    "avx512",   cpu_has_avx512_vpopcntdq, kTilePixels,         packed_words, panel_words, pack_filter,
     pack_panel, multiply,  finish_float<Block>, finish_int8,  finish_bits, run_post_ops<Block>,
 };
 
