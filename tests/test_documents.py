@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,11 +16,11 @@ NAMES = {page: page.relative_to(ROOT).as_posix() for page in PAGES}
 
 
 def run(folder, *words):
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    commands = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return subprocess.run(
         [sys.executable, *words],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "PATH": commands},
         capture_output=True,
         text=True,
     )
