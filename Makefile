@@ -98,5 +98,5 @@ runtime/dist/.done: $(RUNTIME) | $(VENV)/.installed-dev
 	@touch $@
 
 build/networks/.done: runtime/tests/networks.py | $(VENV)/.installed-dev $(VENV)/.runtime
-	$(BIN)/python runtime/tests/networks.py build/networks --large
+	PYTHONPATH=. $(BIN)/python runtime/tests/networks.py build/networks --large
 	@touch $@
