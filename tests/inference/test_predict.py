@@ -81,7 +81,7 @@ def test_converted_file_alone_says_the_same(dense_run, dense_file, images, tmp_p
         assert_same_classes(lce(pixels), keras(pixels))
     fields = [field.name for field in dataclasses.fields(keras) if field.name != "network"]
     assert [getattr(lce, f) for f in fields] == [getattr(keras, f) for f in fields]
-    assert lce.classes == CLASSES and lce.normalisation == "imagenet"
+    assert lce.classes == CLASSES and lce.reading.normalisation == "imagenet"
 
 
 @pytest.mark.slow
