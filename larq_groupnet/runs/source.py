@@ -205,6 +205,6 @@ def _registered(name: str) -> Path:
             f"Received: {name}. Choices: {choices}"
         )
     raise MissingFileError(
-        f"{name}: {_EXPECTED} ({choices}). Received: {name}, which is none of these."
+        f"{name}: {_EXPECTED} ({choices}). Received: no such file, and no registered set."
         f"{did_you_mean(name, [entry.name for entry in entries])}"
     )

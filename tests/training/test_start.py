@@ -87,7 +87,7 @@ def test_registered_backbone_brings_its_options_and_its_weights(cache, tmp_path)
 def test_path_to_nothing_is_refused(given):
     recipe = with_start(RECIPE, given)
     assert recipe == dataclasses.replace(RECIPE, start_from=given)
-    with pytest.raises(RecipeError, match="no such file"):
+    with pytest.raises(RecipeError, match="no such file, and no registered set"):
         load_start(recipe)
 
 

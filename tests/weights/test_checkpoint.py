@@ -551,7 +551,7 @@ def test_importing_the_package_does_not_import_tensorflow():
         ({"stage_blocks": (2, 2, 0, 2)}, "None or 4 integers of at least 1"),
         ({"stage_blocks": 2}, "None or 4 integers of at least 1"),
         ({"first_base_sums": 1}, "False, True"),
-        ({"first_base_sums": True, "decomposition": "group"}, "only 'gated'"),
+        ({"first_base_sums": True, "decomposition": "group"}, "'gated' only"),
     ],
 )
 def test_options_of_imported_models_are_checked(changes, expected):

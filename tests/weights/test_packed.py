@@ -167,7 +167,7 @@ def test_release_file_has_one_bit_per_binary_weight(release):
     # A kernel ends with a whole byte.
     assert 0 <= path.stat().st_size - header - least < len(model.weights)
     paper = complexity(GroupNetConfig()).total.params
-    assert paper[1] / 8 + 4 * paper[32] < 9e6
+    assert paper[1] / 8 + 4 * paper[32] < 10e6
 
 
 # What cannot be saved.
