@@ -133,7 +133,7 @@ def test_only_its_own_flags_are_in_the_help_of_a_command(capsys):
         (["train", "--model=groupnet_dsp", "--tune", "--phase=tanh"], "Received: --phase"),
         (["train", "--resume=nowhere"], "with recipe.json"),
         (["train", "--evaluate=file.tflite"], "Received: a converted file"),
-        (["train", "--evaluate=nowhere"], "Received: nowhere, which is none of these"),
+        (["train", "--evaluate=nowhere"], "nowhere: expected a run's folder"),
         (["weights", "list", "of", "them"], "expected list, fetch NAME MODEL"),
     ],
 )
