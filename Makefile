@@ -18,13 +18,17 @@ define NEW_VENV
 	"$(PYTHON)" -m venv --clear $(@D)
 endef
 
-.PHONY: venv demo test test-runtime test-arm wheels smoke lint types docs clean
+.PHONY: venv demo test quick test-runtime test-arm wheels smoke lint types docs clean
 
 demo: $(VENV)/.installed $(VENV)/.runtime
 	$(BIN)/python train.py --model groupnet_dsp
 
 test: $(VENV)/.installed-dev $(VENV)/.runtime
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+# A minute and a half: the unit tests, and one test of each module that has none.
+quick: $(VENV)/.installed-dev $(VENV)/.runtime
+	$(BIN)/python -m pytest -n auto -q -m "unit or quick"
 
 # The main paths with the oldest packages that setup.py allows.
 smoke: $(VENV)-oldest/.installed

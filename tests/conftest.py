@@ -12,6 +12,42 @@ import larq_groupnet  # noqa: F401 (before TensorFlow: it chooses legacy Keras)
 
 ROOT = Path(__file__).resolve().parent.parent
 
+KINDS = {
+    "process": (
+        "smoke/", "legacy/", "test_documents.py", "test_train.py", "data/test_voc.py",
+        "training/test_distribution.py", "training/test_guards.py", "training/test_int8_phase.py",
+        "training/test_replicas.py", "training/test_resume.py", "tuning/test_search.py",
+    ),
+    "unit": (
+        "recipes/", "tasks/", "tuning/", "test_registries.py", "data/test_augment.py",
+        "data/test_images.py", "data/test_masks.py", "data/test_mixing.py", "network/test_config.py",
+        "network/test_given.py", "network/test_names.py", "weights/test_download.py",
+        "deploy/test_audit.py", "inference/test_results.py",
+    ),
+}  # fmt: skip
+"""Marker -> where its tests lie, by the start of the path; "network" is everything else."""
+
+QUICK = (
+    "deploy/test_verify.py::test_right_file",
+    "deploy/test_fold.py::test_nested_model_is_folded_as_if_it_stood_outside",
+    "deploy/test_hostile.py::test_flatbuffer_with_any_byte_changed_is_audited_or_refused",
+    "inference/test_full_image.py",
+    "network/test_identities.py::test_order_of_the_bases_is_free",
+    "training/test_fit.py::test_first_layer_that_is_not_finite_is_found",
+    "weights/test_packed.py::test_release_file_has_one_bit_per_binary_weight",
+)
+"""One test of each module that has no unit tests."""
+
+
+def pytest_collection_modifyitems(items):
+    """Marks each test by its file."""
+    for item in items:
+        path = item.nodeid.removeprefix("tests/")
+        kinds = [kind for kind, starts in KINDS.items() if path.startswith(starts)]
+        item.add_marker((kinds or ["network"])[0])
+        if path.startswith(QUICK):
+            item.add_marker("quick")
+
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
