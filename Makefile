@@ -91,7 +91,7 @@ $(VENV)/.runtime: $(RUNTIME) | $(VENV)/.installed
 # They come with g++ and not with ziglang; without g++ that test runs on the plain build.
 build/sanitized/.done: $(RUNTIME) | $(VENV)/.installed-dev
 	@mkdir -p $(@D)
-	@if command -v g++ >/dev/null; then $(PIP) cmake ninja && \
+	@if command -v g++ >/dev/null; then $(BIN)/python -m pip install -q cmake ninja && \
 	  $(BIN)/cmake -S runtime -B $(@D) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
 	    -DCMAKE_CXX_COMPILER=g++ -DLARQ_GROUPNET_RUNTIME_SANITIZE=ON >/dev/null && \
 	  $(BIN)/cmake --build $(@D) && echo $(CURDIR)/$(@D)/liblarq_groupnet_runtime.so > $@; \
