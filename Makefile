@@ -36,8 +36,8 @@ smoke: $(VENV)-oldest/.installed
 
 # The engine: its tests, and the same files in every small TFLite interpreter that pip has.
 test-runtime: build/networks/.done runtime/dist/.done build/sanitized/.done
-	cd runtime && LARQ_GROUPNET_RUNTIME_SANITIZED=$$(cat ../build/sanitized/.done) \
-	  ../$(BIN)/python -m pytest -n auto --dist loadfile
+	LARQ_GROUPNET_RUNTIME_SANITIZED=$$(cat build/sanitized/.done) $(BIN)/python -m pytest \
+	  -n auto --dist loadfile -c runtime/pyproject.toml --rootdir runtime runtime/tests
 	$(BIN)/python runtime/tests/matrix.py runtime/dist/*x86_64.whl build/networks
 
 # The aarch64 wheel in an arm64 Python under qemu-user. The first time it downloads 150 MB.
