@@ -20,8 +20,8 @@ KINDS = {
     ),
     "unit": (
         "recipes/", "tasks/", "tuning/", "test_registries.py", "data/test_augment.py",
-        "data/test_images.py", "data/test_masks.py", "data/test_mixing.py", "network/test_config.py",
-        "network/test_given.py", "network/test_names.py", "weights/test_download.py",
+        "data/test_images.py", "data/test_masks.py", "data/test_mixing.py",
+        "network/test_config.py", "network/test_given.py", "network/test_names.py", "weights/test_download.py",
         "deploy/test_audit.py", "inference/test_results.py",
     ),
 }  # fmt: skip
