@@ -21,8 +21,8 @@ KINDS = {
     "unit": (
         "recipes/", "tasks/", "tuning/", "test_registries.py", "data/test_augment.py",
         "data/test_images.py", "data/test_masks.py", "data/test_mixing.py",
-        "network/test_config.py", "network/test_given.py", "network/test_names.py", "weights/test_download.py",
-        "deploy/test_audit.py", "inference/test_results.py",
+        "network/test_config.py", "network/test_given.py", "network/test_names.py",
+        "weights/test_download.py", "deploy/test_audit.py", "inference/test_results.py",
     ),
 }  # fmt: skip
 """Marker -> where its tests lie, by the start of the path; "network" is everything else."""
