@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 KINDS = {
     "process": (
-        "smoke/", "legacy/", "test_documents.py", "test_train.py", "data/test_voc.py",
+        "smoke/", "legacy/", "test_train.py", "data/test_voc.py",
         "training/test_distribution.py", "training/test_guards.py", "training/test_int8_phase.py",
         "training/test_replicas.py", "training/test_resume.py", "tuning/test_search.py",
     ),
