@@ -180,11 +180,6 @@ def class_names(dataset: Dataset) -> list[str]:
     return list(dataset.classes)
 
 
-def target_name(dataset: Dataset) -> str:
-    """`"label"` or `"mask"`."""  # TODO(lead): drop
-    return dataset.target
-
-
 def _plain(target: tf.Tensor) -> tf.Tensor:
     """A class map without its last axis, or a label."""
     return target[..., 0] if target.shape.rank else target
