@@ -191,7 +191,7 @@ def test_file_that_disagrees_is_reported(lce, agreement, integers, bad):
         (["--model=groupnet_dsp", "--dataset=digits"], "head: expected 'classifier'"),
         (["--model=groupnet_dsp", "--phase=binry"], "Did you mean 'binary'"),
         (["--model=groupnet_dsp", "--start_from=nowhere"], "Received: nowhere"),
-        (["--model=groupnet_dsp", "--evaluate=nowhere"], "Received: nowhere"),
+        (["--model=groupnet_dsp", "--evaluate=nowhere"], "nowhere: expected a run's folder"),
         (["--model=groupnet_dsp", "--set=numbases=1"], "Did you mean 'num_bases'"),
         (["--model=groupnet_dsp", "--set=num_bases"], "expected key=value"),
         (["--model=groupnet_dsp", "--batch_size=many"], "expected an integer"),

@@ -65,7 +65,7 @@ def test_run_that_was_killed_ends_bit_for_bit_where_another_does(digits, tmp_pat
 def test_options_of_another_run_are_listed(digits, tmp_path):
     (tmp_path / "run").mkdir()
     process = start(digits, tmp_path / "run", "--evaluate=nowhere", "--set=teacher=x")
-    assert "Received: nowhere" in process.communicate()[1]
+    assert "nowhere: expected a run's folder" in process.communicate()[1]
     recipe = override(
         load_recipe("groupnet_resnet18", ROOT / "zoo"), [("width", "0.5"), ("epochs", "7,2")]
     )
