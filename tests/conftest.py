@@ -1,5 +1,6 @@
 """Shared fixtures."""
 
+import gc
 import os
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -47,6 +48,13 @@ def pytest_collection_modifyitems(items):
         item.add_marker((kinds or ["network"])[0])
         if path.startswith(QUICK):
             item.add_marker("quick")
+
+
+def pytest_collection_finish():
+    """Collects garbage more seldom, and never looks at the half million objects of TensorFlow."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(7_000, 10, 10)
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,30 @@
 """What tests of whole runs share: a process that is watched, and the weights that it left."""
 
+import contextlib
+import io
 import json
 import re
+import subprocess
+import warnings
 
 import h5py
 import numpy as np
 from conftest import ROOT
 
+from larq_groupnet.cli import main
 from larq_groupnet.training import load_recipe, override
+
+
+def command(*words):
+    """`larq-groupnet WORDS` in this process, which has TensorFlow already; gives what one would."""
+    out, err = io.StringIO(), io.StringIO()
+    shown = warnings.formatwarning
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = main(list(map(str, words)))
+        finally:
+            warnings.formatwarning = shown
+    return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 
 
 def wait_for(process, pattern):

@@ -210,7 +210,7 @@ class CountOps(Ops):
                 yield node
 
     def _condensed(self, start: int, output: int) -> list[Sequence]:
-        """The costs of the nodes from `start` on: the end of a `Node`, one for each kind of cost."""
+        """The costs of the nodes from `start` on, summed: the end of a `Node` for each kind."""
         sums: dict[tuple, list[int]] = {}
         for node in self._needed(output, start):
             _, _, _, params, bits, macs, mac_bits, products, additions, in_twin = node

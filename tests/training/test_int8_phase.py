@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
-from runs import assert_same_run, read_weights, wait_for
+from runs import assert_same_run, command, read_weights, wait_for
 
 from larq_groupnet.deploy import ConversionError, convert, verify
 from larq_groupnet.deploy.int8 import float_operations, is_int8, predict_int8
@@ -127,13 +127,7 @@ def test_int8_run_is_taken_or_refused_with_the_reason(run, digits, tmp_path):
     with pytest.raises(RecipeError, match=r"size: expected \(16, 16\)"):
         load_run(run, size=(32, 32))
     output = tmp_path / "again.tflite"
-    done = subprocess.run(
-        [sys.executable, "-m", "larq_groupnet", "convert", run, "--int8"]
-        + [f"--output={output}", f"--data_dir={digits}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    done = command("convert", run, "--int8", f"--output={output}", f"--data_dir={digits}")
     assert done.returncode == 0, done.stderr
     assert output.read_bytes() == (run / "model.tflite").read_bytes()
 
@@ -167,8 +161,8 @@ def test_phase_is_the_last_one_of_a_binary_network():
     ],
 )
 def test_int8_options_that_exclude_each_other_are_refused_at_once(digits, tmp_path, more, message):
-    process = train("train.py", digits, tmp_path / "run", *more)
-    errors = process.communicate()[1]
-    assert process.returncode == 2
-    assert message in errors and "Traceback" not in errors
+    folders = [f"--data_dir={digits}", f"--output_dir={tmp_path / 'run'}"]
+    done = command("train", *OPTIONS, *folders, *more)
+    assert done.returncode == 2
+    assert message in done.stderr
     assert not (tmp_path / "run").exists()

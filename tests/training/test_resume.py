@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
-from runs import assert_same_run, wait_for, write_teacher
+from runs import assert_same_run, command, wait_for, write_teacher
 
 from larq_groupnet.runs.snapshots import Position, Snapshots
 from larq_groupnet.training import RecipeError, load_recipe, override
@@ -64,17 +64,19 @@ def test_run_that_was_killed_ends_bit_for_bit_where_another_does(digits, tmp_pat
 
 def test_options_of_another_run_are_listed(digits, tmp_path):
     (tmp_path / "run").mkdir()
-    process = start(digits, tmp_path / "run", "--evaluate=nowhere", "--set=teacher=x")
-    assert "nowhere: expected a run's folder" in process.communicate()[1]
+    words = [*COMMAND[1:], f"--data_dir={digits}", f"--output_dir={tmp_path / 'run'}"]
+    words += ["--set=teacher=x"]
+    assert (
+        "nowhere: expected a run's folder" in command("train", *words, "--evaluate=nowhere").stderr
+    )
     recipe = override(
         load_recipe("groupnet_resnet18", ROOT / "zoo"), [("width", "0.5"), ("epochs", "7,2")]
     )
     (tmp_path / "run/recipe.json").write_text(json.dumps(recipe.to_dict()))
-    process = start(digits, tmp_path / "run", "--set=teacher=x")
-    errors = process.communicate()[1]
-    assert process.returncode == 2
-    assert "model.width was 0.5, is 0.0625" in errors
-    assert "phases.tanh.epochs was 7, is 2" in errors
+    done = command("train", *words)
+    assert done.returncode == 2
+    assert "model.width was 0.5, is 0.0625" in done.stderr
+    assert "phases.tanh.epochs was 7, is 2" in done.stderr
 
 
 @pytest.fixture
