@@ -47,7 +47,7 @@ def test_run_leaves_every_artefact_and_nothing_half_written(runs):
         "recipe.json", "history.csv", "logs", "tanh.h5", "binary.h5", "tanh-last.h5",
         "binary-last.h5",
         "model.tflite", "results.json", "results-confusion.npz", "curves.png", "predictions.png",
-        "snapshots", "run.json", "runtime.json", ".lock",
+        "snapshots", "run.json", "runtime.json",
     }  # fmt: skip
     recipe = json.loads((runs[0] / "recipe.json").read_text())
     assert recipe["model"]["num_bases"] == 2

@@ -16,9 +16,10 @@ import tensorflow as tf
 from larq_groupnet.deploy.flatbuffer import File, Graph, Operation
 from larq_groupnet.deploy.matching import layers_with_kernels, match, quantizer_before
 from larq_groupnet.deploy.padding import shifted_paddings
+from larq_groupnet.network.quantizers import CLASSES
 
-_SIGNS = (lq.quantizers.SteSign, lq.quantizers.ApproxSign, lq.quantizers.SwishSign)
-_KERNEL_SIGNS = (*_SIGNS, lq.quantizers.MagnitudeAwareSign)
+_SIGNS = tuple(kind for kind, facts in CLASSES.items() if facts.signs)
+_KERNEL_SIGNS = tuple(kind for kind, facts in CLASSES.items() if facts.engine)
 
 
 @dataclass(frozen=True)

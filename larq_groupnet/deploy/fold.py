@@ -21,23 +21,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import larq as lq
 import numpy as np
 import tensorflow as tf
 
 from larq_groupnet.errors import ConversionError
 from larq_groupnet.network.layers import Aggregate, Broadcast, ConstantPad2D, SoftGate
-from larq_groupnet.network.quantizers import FastSteSign
+from larq_groupnet.network.quantizers import CLASSES
 
 layers = tf.keras.layers
 
-_SIGNS = (
-    FastSteSign,
-    lq.quantizers.SteSign,
-    lq.quantizers.ApproxSign,
-    lq.quantizers.SwishSign,
-    lq.quantizers.SteHeaviside,
-)
+_SCALE_FREE = {kind for kind, facts in CLASSES.items() if facts.scale_free}
 """Quantizers that give the same for x and for every positive multiple of x."""
 
 
@@ -198,7 +191,7 @@ def _rule(node: Any) -> _Rule | None:
     layer = node.layer
     if len(tf.nest.flatten((node.call_args, node.call_kwargs))) != len(node.keras_inputs):
         return None  # Called with more than tensors of the model: dropout that stays on.
-    if type(getattr(layer, "input_quantizer", layer)) in _SIGNS:
+    if type(getattr(layer, "input_quantizer", layer)) in _SCALE_FREE:
         return _sign
     if isinstance(layer, layers.ReLU) and (layer.max_value is not None or layer.threshold):
         return None

@@ -8,6 +8,7 @@ import larq as lq
 import tensorflow as tf
 
 from larq_groupnet.network.devices import only_cpus
+from larq_groupnet.network.precision import QUANTIZERS
 
 
 @lq.utils.register_keras_custom_object  # HDF5 files have the name alone.
@@ -35,8 +36,14 @@ class FastSteSign(lq.quantizers.SteSign):
         return super(lq.quantizers.SteSign, self).call(sign(inputs))
 
 
+CLASSES = {type(lq.quantizers.get(name)): facts for name, facts in QUANTIZERS.items()}
+"""Class of a quantizer -> its facts."""
+
+CLASSES[FastSteSign] = QUANTIZERS["ste_sign"]
+
+
 def has_latent_kernel(layer: tf.keras.layers.Layer) -> bool:
-    """Whether of the kernel of a layer only signs, or a few levels, are used: not so with int8."""
+    """True if the layer quantises its kernel to a few levels. int8 layers do not."""
     quantizer = getattr(layer, "kernel_quantizer", None)
     return quantizer is not None and getattr(quantizer, "precision", 1) != 8
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
+from PIL import Image
 
 from larq_groupnet.files import replacing
 
@@ -129,6 +131,18 @@ def draw_predictions(
     handles = [Patch(facecolor=c, edgecolor="#666666", label=n) for n, c in pairs]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     _save(figure, path, dpi=100)
+
+
+def draw_values(values: np.ndarray) -> Image.Image:
+    """Values `(height, width)` as colours, beside a bar that says what each colour means."""
+    height, width = values.shape
+    figure = Figure(figsize=(6, max(5 * height / width, 1.5)), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    axes.set_axis_off()
+    figure.colorbar(axes.imshow(values, interpolation="nearest"), ax=axes)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
 def draw_labels(

@@ -27,6 +27,20 @@ class Tally(Protocol):
         """The metrics by name; those of each class by class name."""
 
 
+class Prediction(NamedTuple):
+    """What a network says of one image, for people.
+
+    Attributes:
+        line: A line of text.
+        files: Folder -> a PIL image, or an array.
+        rows: Classes and their probabilities, the likeliest first.
+    """
+
+    line: str
+    files: Mapping[str, Any] = {}
+    rows: Sequence[tuple[str, float]] = ()
+
+
 class Thresholds(NamedTuple):
     """How far a converted file may differ from Keras on the test set."""
 
@@ -188,6 +202,24 @@ class Task:
     def same(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Where two scores of one image mean the same prediction, one truth value each."""
         return one.argmax(-1) == other.argmax(-1)
+
+    def prediction(
+        self, pixels: np.ndarray, scores: np.ndarray, class_names: Sequence[str]
+    ) -> Prediction:
+        """What `predict` writes and prints of one image: values and a picture of them here.
+
+        Args:
+            pixels: `(height, width, channels) uint8`.
+            scores: `(height, width, values)` or `(values,)`; probabilities, if the head classifies.
+            class_names: One per class or value.
+        """
+        from larq_groupnet.report.pictures import draw_values
+
+        line = f"{scores.min():.4g} to {scores.max():.4g}, mean {scores.mean():.4g}"
+        files = {"values": scores}
+        if scores.ndim == 3:
+            files["pictures"] = draw_values(scores[..., 0])
+        return Prediction(line, files)
 
     def draw(
         self,

@@ -69,6 +69,7 @@ class Metadata:
         preprocessing: What was done to the images, in plain values.
         metrics: Figures and where they come from.
         licence: Terms of these weights.
+        model_name: Name of the model, such as `groupnet_resnet18`; empty where it is not known.
     """
 
     config: GroupNetConfig
@@ -77,6 +78,7 @@ class Metadata:
     preprocessing: Mapping[str, Any]
     metrics: tuple[Metric, ...]
     licence: str
+    model_name: str = ""
 
     def __post_init__(self) -> None:
         for field in _QUANTIZERS:
@@ -86,7 +88,7 @@ class Metadata:
                     f"{field}: expected a name, because a file cannot hold an object. "
                     f"Received: {field}={quantizer!r}"
                 )
-        for field in ("dataset", "licence"):
+        for field in ("dataset", "licence", "model_name"):
             value = getattr(self, field)
             if not isinstance(value, str) or (field == "licence" and not value.strip()):
                 raise MetadataError(f"{field}: expected a text. Received: {value!r}")
@@ -110,7 +112,10 @@ class Metadata:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
-        return {**dataclasses.asdict(self), "config": self.config.to_dict()}
+        values = {**dataclasses.asdict(self), "config": self.config.to_dict()}
+        if not self.model_name:
+            del values["model_name"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Metadata:

@@ -69,6 +69,7 @@ def save(
     preprocessing: Mapping[str, Any],
     metrics: Iterable[Metric],
     licence: str,
+    model_name: str = "",
     half: bool = False,
 ) -> Path:
     """Writes a release file; nothing is written if that fails.
@@ -82,6 +83,7 @@ def save(
         preprocessing: What was done to the images, in plain values.
         metrics: What was measured with these weights, or is the paper's figure for them.
         licence: Terms of these weights.
+        model_name: Name of the model, such as `groupnet_resnet18`.
         half: Store float16 instead of float32. Outputs then are no longer bit-identical.
 
     Returns:
@@ -93,7 +95,8 @@ def save(
         FormatError: If a weight cannot be stored: not finite, not float32, or out of the range of
             float16 with `half`.
     """
-    metadata = Metadata(config, dataset, tuple(classes), preprocessing, tuple(metrics), licence)
+    about = preprocessing, tuple(metrics), licence, model_name
+    metadata = Metadata(config, dataset, tuple(classes), *about)
     _check_config(model, config)
     signs = _signs(model)
     tensors = {
