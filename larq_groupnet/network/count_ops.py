@@ -62,7 +62,7 @@ class Tally:
 
 
 class CountOps(Ops):
-    """Notes what each operation costs; the methods say what each does in `Ops`.
+    """Counts what each operation costs. `Ops` says what the operations do.
 
     Like Keras, `tallies` leaves out what the output of the network does not depend on.
     """
@@ -77,7 +77,7 @@ class CountOps(Ops):
             self._bits = kernel, max(kernel, inputs)
 
     def tallies(self, output: Map) -> dict[str, Tally]:
-        """Part of the network, as `names.part` gives it -> the sums of what `output` needs."""
+        """The costs of every part of the network that `output` needs, by `names.part`."""
         tallies: dict[str, Tally] = defaultdict(Tally)
         by_start: dict[str, Tally] = {}
         for node in self._needed(output.node, 1):
@@ -198,7 +198,7 @@ class CountOps(Ops):
         return x
 
     def _needed(self, output: int, start: int) -> Iterator[Node]:
-        """The nodes from `start` on that the node `output` depends on, from the last."""
+        """The nodes from `start` on that the node `output` depends on, last first."""
         needed = bytearray(output + 1)
         needed[output] = True
         # Each node stands behind its inputs.
@@ -251,7 +251,7 @@ class CountOps(Ops):
         return Map(height, width, filters, len(self._nodes) - 1, field, step * stride)
 
     def _vector(self, x: Map, length: int, name: str) -> Map:
-        """Real parameters that the twin has too: a bias, or the two of a normalisation."""
+        """Counts a bias or a normalisation. The twin has these parameters too."""
         height, width, channels, node, field, step = x
         self._nodes.append((name, (node,), field, length, 32, 0, 32, 0, 0, True))
         return Map(height, width, channels, len(self._nodes) - 1, field, step)
@@ -264,7 +264,7 @@ class CountOps(Ops):
         multiplications: int = 0,
         additions: int = 0,
     ) -> Map:
-        """Of tensors of one size; the work is per element."""
+        """Joins tensors of one size; counts work per element."""
         height, width, channels, _, _, step = tensors[0]
         elements = height * width * channels
         field = max([x.field for x in tensors])

@@ -51,6 +51,6 @@ def bits_of(quantizer: Any) -> int:
 
 
 def function_of(quantizer: Any) -> Any:
-    """The quantizer, or `"sign"` for one of those that differ in their gradient alone."""
+    """The quantizer, or `"sign"` if it is a sign, whatever its gradient."""
     known = QUANTIZERS.get(quantizer) if isinstance(quantizer, str) else None
     return "sign" if known is not None and known.signs else quantizer

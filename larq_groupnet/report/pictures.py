@@ -37,12 +37,12 @@ _PHASE_COLOURS = ("#999999", "#0072b2", "#d55e00")
 
 
 def class_colours(count: int) -> list[str]:
-    """Colours of so many classes; beyond `CLASS_COLOURS` they repeat."""
+    """Colours of `count` classes; beyond `CLASS_COLOURS` they repeat."""
     return list(islice(cycle(CLASS_COLOURS), count))
 
 
 def capital(label: str) -> str:
-    """The label with a capital at its start, unless it has one of its own, as mIoU has."""
+    """Capitalises a label, unless it has a capital already, as mIoU does."""
     return label if label != label.lower() else label[:1].upper() + label[1:]
 
 

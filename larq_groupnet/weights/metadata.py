@@ -1,4 +1,4 @@
-"""What is known of a set of weights, and whether they are those that a network needs.
+"""What is known of a set of weights, and a check that they fit a network.
 
 Knows nothing of TensorFlow or of files.
 """
@@ -19,16 +19,16 @@ _QUANTIZERS = ("input_quantizer", "kernel_quantizer")
 
 
 NOT_STATED = "Not stated: ask whoever gave you these weights."
-"""Licence of weights of which nobody said it."""
+"""Licence of weights that do not state one."""
 
 
 class MetadataError(WeightsError):
-    """A description of weights that is incomplete, or not made of plain values."""
+    """The description of weights is incomplete, or not made of plain values."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """A figure, and either the command that measured it or the paper that it was read in.
+    """A figure, with the command that measured it or the paper that prints it.
 
     Attributes:
         name: Such as `"top-1"` or `"mIoU"`, on the dataset of the weights.
@@ -131,7 +131,7 @@ class Metadata:
 
 
 def compare(theirs: GroupNetConfig, ours: GroupNetConfig) -> tuple[dict[str, str], dict[str, str]]:
-    """Whether weights made with one configuration can be used with another.
+    """Compares the configuration of weights with that of a model.
 
     Args:
         theirs: The configuration that the weights were made with.
@@ -160,7 +160,7 @@ def compare(theirs: GroupNetConfig, ours: GroupNetConfig) -> tuple[dict[str, str
 
 
 def _comparable(config: GroupNetConfig) -> dict[str, Any]:
-    """Option -> value, the same for two ways of writing the same network."""
+    """Option -> value, equal for two spellings of one network."""
     task = fields_of_task()
     values = {
         option: getattr(config, option)

@@ -45,7 +45,7 @@ MAX_VALUES = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class _Tensor:
-    """A weight as it is stored, and the shape that it will have."""
+    """A weight as stored, and its shape once restored."""
 
     stored: NDArray
     shape: tuple[int, ...]
@@ -159,7 +159,7 @@ def load(model: tf.keras.Model, path: str | Path, config: GroupNetConfig | None 
 
 
 def _check_config(model: tf.keras.Model, config: GroupNetConfig) -> None:
-    """A configuration of another network would make the file useless, and nobody would notice."""
+    """Raises if `config` does not describe the model."""
     side = 8 * config.output_stride  # Parameters do not depend on the size.
     counted = config.replace(input_shape=(side, side, config.input_shape[2]))
     expected = sum(complexity(counted).total.params.values())
@@ -175,7 +175,7 @@ def _check_config(model: tf.keras.Model, config: GroupNetConfig) -> None:
 
 
 def _signs(model: tf.keras.Model) -> dict[str, NDArray]:
-    """Name -> quantized value, of each kernel whose quantizer gives +1 and -1 alone."""
+    """The quantized value of each kernel of +1 and -1, by name."""
     signs = {}
     for layer in model.submodules:
         quantizer = getattr(layer, "kernel_quantizer", None)

@@ -118,6 +118,14 @@ def test_bases_of_one_rate_are_counted_once():
     assert calls_to_count(eight) < 1.5 * calls_to_count(two)
 
 
+def test_field_is_that_of_the_base_that_reaches_farthest():
+    def field(*rates):
+        config = GroupNetConfig(num_bases=3, output_stride=8, atrous_rates=(1, 1, 1, rates))
+        return complexity(config).stages["stage4"].receptive_field
+
+    assert field(1, 2, 5) == field(1, 5, 2) == field(5, 1, 2) == field(5, 5, 5) > field(1, 2, 2)
+
+
 def test_counting_and_named_configurations_load_no_tensorflow():
     code = (
         "import sys, larq_groupnet\n"

@@ -35,25 +35,17 @@ OPTIONS = (
 ).split()
 
 
-def train(script, data_dir, output_dir, *more):
-    command = [sys.executable, script, *OPTIONS, f"--data_dir={data_dir}"]
-    return subprocess.Popen(
-        [*command, f"--output_dir={output_dir}", *more],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def options(data_dir, output_dir):
+    return [*OPTIONS, f"--data_dir={data_dir}", f"--output_dir={output_dir}"]
 
 
 @pytest.fixture(scope="module")
 def run(digits, tmp_path_factory):
     """The folder of a finished run."""
     folder = tmp_path_factory.mktemp("int8") / "run"
-    process = train("train.py", digits, folder)
-    output, errors = process.communicate()
-    assert process.returncode == 0, errors
-    assert "MACs, 8-bit" in output and "MACs, 32-bit" not in output
+    done = command("train", *options(digits, folder))
+    assert done.returncode == 0, done.stderr
+    assert "MACs, 8-bit" in done.stdout and "MACs, 32-bit" not in done.stdout
     return folder
 
 
@@ -82,15 +74,18 @@ def test_file_is_of_integers_and_computes_what_was_trained(run):
 def test_run_that_was_killed_in_the_phase_ends_bit_for_bit_where_another_does(
     run, digits, tmp_path
 ):
-    process = train("tests/train_only.py", digits, tmp_path / "stopped")
+    words = options(digits, tmp_path / "stopped")
+    process = subprocess.Popen(
+        [sys.executable, "tests/train_only.py", *words],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     wait_for(process, "Phase int8")
     wait_for(process, r"\b[12]\d/40")
     process.send_signal(signal.SIGTERM)
     assert f"--output_dir {tmp_path / 'stopped'}" in process.communicate(timeout=60)[1]
-    process = train("tests/train_only.py", digits, tmp_path / "stopped")
-    output, errors = process.communicate()
-    assert process.returncode == 0, errors
-    assert "Phase binary" not in output
+    done = command("train", *words, judge=False)
+    assert done.returncode == 0, done.stderr
+    assert "Phase binary" not in done.stdout
     assert_same_run(run, tmp_path / "stopped", "int8")
 
 
@@ -161,8 +156,7 @@ def test_phase_is_the_last_one_of_a_binary_network():
     ],
 )
 def test_int8_options_that_exclude_each_other_are_refused_at_once(digits, tmp_path, more, message):
-    folders = [f"--data_dir={digits}", f"--output_dir={tmp_path / 'run'}"]
-    done = command("train", *OPTIONS, *folders, *more)
+    done = command("train", *options(digits, tmp_path / "run"), *more)
     assert done.returncode == 2
     assert message in done.stderr
     assert not (tmp_path / "run").exists()

@@ -45,12 +45,6 @@ def start(*arguments, **environment):
     )
 
 
-def finish(*arguments, **environment):
-    process = start(*arguments, **environment)
-    out, err = process.communicate()
-    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
-
-
 def wait_for(folder, pattern, process, seconds=300):
     end = time.monotonic() + seconds
     while not list(folder.glob(pattern)):
@@ -70,7 +64,7 @@ def killed(digits, tmp_path_factory):
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert "value" not in json.loads((trial / "trial.json").read_text())
-    done = finish(*words)
+    done = command("train", *words)
     assert done.returncode == 0, done.stderr
     folder.with_suffix(".out").write_text(done.stdout)
     return folder
