@@ -43,8 +43,11 @@ def train(options: Mapping[str, Any], given: Collection[str]) -> None:
             f"{', '.join(f'--{name}' for name in wrong)}. Leave it out."
         )
     o = _Options(options, given)
-    if not o.model and mode in ("train", "tune"):
-        raise RecipeError("model: expected --model NAME, a file of zoo/. Received: none.")
+    if not o.model and not (o.dataset and mode == "train") and mode in ("train", "tune"):
+        raise RecipeError(
+            "model: expected --model NAME, a file of zoo/, or --dataset folder:PATH for images of "
+            "one's own. Received: none."
+        )
     if o.recipe and not o.model:
         raise RecipeError("recipe: expected --model beside --recipe. Received: --recipe alone.")
     {"tune": _tune, "evaluate": _evaluate, "resume": _resume, "train": _train}[mode](o)

@@ -94,6 +94,7 @@ def test_images(recipe: Recipe, data: Pipeline) -> tuple[tf.data.Dataset, FullIm
         recipe.eval_scales,
         recipe.eval_flip,
         logits=recipe.model.gives == "logits",
+        letterbox=recipe.letterbox,
     )
     return data.full_images("test"), view
 

@@ -56,7 +56,12 @@ class Predictor:
         read = self.reading
         if self.dense:
             view = FullImage(
-                self.input_shape[:2], read.normalisation, read.scales, read.flip, self.logits
+                self.input_shape[:2],
+                read.normalisation,
+                read.scales,
+                read.flip,
+                self.logits,
+                read.letterbox,
             )
             return view.scores(self.network, [pixels])[0]
         scores = self.network(read(pixels).numpy()[None])[0]

@@ -67,7 +67,7 @@ def trained_recipe(path: str | Path, recipe: Recipe) -> Recipe:
     if source.recipe is not None:
         return source.recipe
     names = {"normalisation": "normalisation", "central_crop": "central_crop"}
-    names |= {"scales": "eval_scales", "flip": "eval_flip"}
+    names |= {"scales": "eval_scales", "flip": "eval_flip", "letterbox": "letterbox"}
     known = {names[k]: v for k, v in source.preprocessing.items() if k in names}
     return dataclasses.replace(
         recipe, model=source.config, dataset=source.dataset or recipe.dataset, **known
@@ -98,6 +98,7 @@ def data_of(source: Source, data_dir: Path) -> Pipeline:
         source.recipe.batch_size if source.recipe else 1,
         normalisation=normalisation,
         central_crop=source.preprocessing.get("central_crop", 1.0),
+        letterbox=source.preprocessing.get("letterbox", False),
     )
 
 
@@ -162,6 +163,7 @@ def pipeline_of(recipe: Recipe, builder: Dataset) -> Pipeline:
         augmentation=_augmentation(recipe),
         normalisation=recipe.normalisation,
         central_crop=recipe.central_crop,
+        letterbox=recipe.letterbox,
         mixing=Mixing(recipe.mixup, recipe.cutmix),
     )
 
