@@ -63,7 +63,7 @@ def make_photo(random: np.random.Generator, kind: str) -> tuple[Image.Image, Ima
     dark = np.roll(np.asarray(shadow, np.float32), drop, (0, 1))[..., None] / 255
     metal = _metal(random, kind, (width, height), centre, side, angle)
     pixels = table * (1 - 0.5 * dark) * (1 - inside) + metal * inside
-    rows, columns = np.mgrid[0:1:height * 1j, 0:1:width * 1j]
+    rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     slope = random.uniform(-0.3, 0.3, 2)
     light = random.uniform(0.75, 1.15) + slope[0] * (rows - 0.5) + slope[1] * (columns - 0.5)
     pixels = pixels * light[..., None] + random.normal(0, random.uniform(2, 8), pixels.shape)

@@ -176,6 +176,10 @@ def _bool(name: str, help: str, default: bool | None = False) -> Define:
     return lambda values: flags.DEFINE_bool(name, default, help, values)
 
 
+def _choice(name: str, default: str, choices: Sequence[str], help: str) -> Define:
+    return lambda values: flags.DEFINE_enum(name, default, choices, help, values)
+
+
 def _int(name: str, default: int | None, help: str, least: int = 1) -> Define:
     return lambda values: flags.DEFINE_integer(name, default, help, least, flag_values=values)
 
@@ -279,6 +283,25 @@ def _predict(f: Flags, source: str, images: str) -> int:
 
     asked = {"flip": f.flip, "normalisation": f.normalisation}
     return commands.predict(source, images, f.output, f.data_dir, f.scales, asked)
+
+
+@_command(
+    "evaluate",
+    "RUN_OR_FILE_OR_NAME",
+    "[DATASET]",
+    flags_of=(
+        _DATA_DIR,
+        _choice("split", "test", ("test", "validation", "train", "all"), "Which images; all that "
+                "there are for a folder that no training has seen."),
+        _path("output", "evaluation", "The folder to write: JSON, confusion and predictions."),
+        _choice("on_bad_image", "error", ("error", "skip"), "Of a folder."),
+    ),
+)  # fmt: skip
+def _evaluate(f: Flags, source: str, dataset: str | None = None) -> None:
+    """Judge a run, weights or a .tflite on a dataset: metrics, interval, confusion."""
+    from larq_groupnet import commands
+
+    commands.evaluate(source, dataset, f.data_dir, f.split, f.output, f.on_bad_image)
 
 
 @_command(

@@ -226,6 +226,23 @@ def _scales(text: str) -> tuple[float, ...]:
     return scales
 
 
+def evaluate(
+    source: str,
+    dataset: str | None,
+    data_dir: Path,
+    split: str,
+    output: Path | None,
+    on_bad_image: str,
+) -> None:
+    """The command `evaluate`."""
+    from larq_groupnet.inference.judge_file import judge_file
+    from larq_groupnet.report.table import metrics_table
+
+    print(metrics_table(judge_file(source, dataset, data_dir, split, output, on_bad_image)))
+    if output is not None:
+        print(f"{output} has evaluation.json, confusion.png and predictions.png.")
+
+
 def convert(
     source: str,
     output: Path,
@@ -243,6 +260,10 @@ def convert(
 
         path = convert_run(source, output, data_dir, samples=samples or 64, size=size)
         print(f"{path}: verified")
+        if size in (None, find_source(source).config.input_shape[:2]):
+            from larq_groupnet.inference.judge_file import cost_of_integers
+
+            print(cost_of_integers(source, path, data_dir))
         return
     from larq_groupnet import deploy
     from larq_groupnet.runs.saved import data_of, describe, first_images

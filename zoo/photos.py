@@ -18,8 +18,8 @@ from larq_groupnet import GroupNetConfig
 from larq_groupnet.recipes import Phase, Recipe
 
 PHASES = (
-    Phase("tanh", epochs=3, learning_rate=3e-3, binary=False),
-    Phase("binary", epochs=12, learning_rate=3e-3, binary=True),
+    Phase("tanh", epochs=2, learning_rate=3e-3, binary=False),
+    Phase("binary", epochs=10, learning_rate=3e-3, binary=True),
 )
 
 LABELS = Recipe(
@@ -30,7 +30,7 @@ LABELS = Recipe(
         input_shape=(128, 128, 3),
         num_classes=2,
         num_bases=3,
-        width=0.5,
+        width=0.25,
         stem_stride=4,
         output_stride=32,
     ),

@@ -70,7 +70,8 @@ def with_copies(dataset: Dataset, longest: int) -> Dataset:
     return Copies(dataset, longest) if small and dataset.target in ("label", "mask") else dataset
 
 
-def _smaller(image: tf.Tensor, size: tf.Tensor, resize: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+def _smaller(
+    image: tf.Tensor, size: tf.Tensor, resize: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 ) -> tf.Tensor:
     """An image of a size, unless it is smaller."""
     shape = image.shape

@@ -51,9 +51,7 @@ class Pipeline:
         mixing: Mixing | None = None,
     ):
         self.dataset = dataset if isinstance(dataset, Dataset) else RecordDataset(dataset)
-        self.reading = Reading(
-            (size[0], size[1]), normalisation, central_crop, letterbox=letterbox
-        )
+        self.reading = Reading((size[0], size[1]), normalisation, central_crop, letterbox=letterbox)
         self.batch_size = batch_size
         self.seed = seed
         self.augmentation = augmentation
@@ -72,7 +70,7 @@ class Pipeline:
 
     @functools.cached_property
     def _training(self) -> Dataset:
-        """Where training examples are read from: small copies, if the augmentation needs no more."""
+        """Where training examples are read from: small copies, where those are enough."""
         detail = getattr(self.augmentation, "detail", 0)
         return with_copies(self.dataset, int(detail * max(self.size))) if detail else self.dataset
 

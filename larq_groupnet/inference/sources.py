@@ -35,6 +35,7 @@ class Predictor:
         dense: Whether it classifies pixels.
         reading: How an image becomes its input.
         logits: True if its scores are logits, not probabilities.
+        named: True if it says itself what its classes are called.
     """
 
     network: Predict
@@ -43,6 +44,22 @@ class Predictor:
     dense: bool
     reading: Reading
     logits: bool
+    named: bool = True
+
+    @property
+    def view(self) -> FullImage | None:
+        """How it looks at a whole image, if it classifies pixels."""
+        read = self.reading
+        if not self.dense:
+            return None
+        return FullImage(
+            self.input_shape[:2],
+            read.normalisation,
+            read.scales,
+            read.flip,
+            self.logits,
+            read.letterbox,
+        )
 
     def __call__(self, pixels: np.ndarray) -> Array:
         """Probabilities of one image.
@@ -53,18 +70,9 @@ class Predictor:
         Returns:
             `(height, width, classes) float32` of the image's own size, or `(classes,) float32`.
         """
-        read = self.reading
-        if self.dense:
-            view = FullImage(
-                self.input_shape[:2],
-                read.normalisation,
-                read.scales,
-                read.flip,
-                self.logits,
-                read.letterbox,
-            )
-            return view.scores(self.network, [pixels])[0]
-        scores = self.network(read(pixels).numpy()[None])[0]
+        if self.view is not None:
+            return self.view.scores(self.network, [pixels])[0]
+        scores = self.network(self.reading(pixels).numpy()[None])[0]
         return tf.nn.softmax(scores).numpy() if self.logits else scores
 
 
@@ -117,6 +125,7 @@ def load_predictor(
         Reading.from_dict(fields),
         # A file of an earlier version does not say, and there was no choice.
         logits=description.get("output", "logits" if dense else "probabilities") == "logits",
+        named=bool(names),
     )
 
 
