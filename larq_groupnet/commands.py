@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -252,8 +252,16 @@ def convert(
     int8: bool,
 ) -> None:
     """The command `convert`. Images are read only for integers, or if `samples` are asked for."""
+    from larq_groupnet.runs.saved import is_whole_model, load_whole_model
     from larq_groupnet.runs.source import find_source
 
+    if not int8 and is_whole_model(source):
+        from larq_groupnet import deploy
+
+        shape = (*size, 3) if size else None
+        path = deploy.convert(load_whole_model(source), output, input_shape=shape)
+        print(f"{path}: verified on noise; it does not say its classes or how to read an image")
+        return
     found = find_source(source).sized(size)
     if int8:
         from larq_groupnet.training.int8 import convert_run
@@ -277,12 +285,15 @@ def convert(
 def audit(source: str, size: tuple[int, int] | None) -> int:
     """The command `audit`; 1 if something is wrong."""
     from larq_groupnet import deploy
+    from larq_groupnet.runs.saved import is_whole_model, load_whole_model
     from larq_groupnet.runs.source import find_source
 
     if Path(source).suffix == ".tflite":
         if size is not None:
             raise RecipeError(f"input_size: expected none for a converted file. Received: {size}")
         findings = deploy.audit(Path(source).expanduser())
+    elif is_whole_model(source):
+        findings = deploy.audit(load_whole_model(source))
     else:
         findings = deploy.audit(find_source(source).sized(size).load())
     print("\n".join(map(str, findings)) or f"{source}: nothing found")
@@ -307,32 +318,45 @@ def verify(
     print(deploy.verify(found.load(), Path(file).expanduser(), images, output))
 
 
-def summary(source: str, options: Mapping[str, Any], as_json: bool) -> None:
-    """The command `summary`: of a run's network, of a recipe's, or of a model by name."""
+def summary(source: str, options: Mapping[str, Any], as_json: bool, given: Collection[str]) -> None:
+    """The command `summary`: of a run, of what `train` trains, or of a model by name."""
     from larq_groupnet.network.complexity import format_json, report
 
-    config = _config(source, options)
-    print(format_json(config) if as_json else report(config))
+    config, notes = _config(source, options, given)
+    print(format_json(config) if as_json else "\n".join([*notes, report(config)]))
 
 
-def _config(source: str, options: Mapping[str, Any]) -> Any:
+def _config(
+    source: str, options: Mapping[str, Any], given: Collection[str]
+) -> tuple[Any, Sequence[str]]:
+    """The network, and lines about its training."""
     from larq_groupnet.family import arguments, get_config, list_models
+    from larq_groupnet.recipes.announce import training_line
     from larq_groupnet.recipes.choose import choose
     from larq_groupnet.recipes.overrides import parse_options, split_option
     from larq_groupnet.runs.folders import recipe_to_resume
 
-    size = [f"input_size={options['input_size']}"] if options["input_size"] else []
-    texts = [*size, *options["set"]]
+    texts = [f"{name}={options[name]}" for name in _AS_CHANGES if name in given]
+    texts += options["set"]
     if Path(source).expanduser().is_dir():
-        if options["dataset"] or options["recipe"]:
-            raise RecipeError("summary: expected no --dataset and no --recipe beside a run.")
-        return recipe_to_resume(Path(source).expanduser(), list(map(split_option, texts))).model
-    named = not source.endswith(".py") and not options["dataset"] and not options["recipe"]
-    if named and source in list_models():
-        return get_config(source, **parse_options(texts, arguments(source)))
+        if wrong := {"dataset", "recipe", "phase", "int8_epochs"} & {*given}:
+            raise RecipeError(
+                "summary: expected no flag that it ignores beside a run. "
+                f"Received: {', '.join(f'--{name}' for name in sorted(wrong))}"
+            )
+        recipe = recipe_to_resume(Path(source).expanduser(), list(map(split_option, texts)))
+        return recipe.model, [training_line(recipe)]
+    trains = {"dataset", "recipe", "phase", "int8_epochs", *_AS_CHANGES} - {"input_size"}
+    if source in list_models() and not trains & {*given}:
+        config = get_config(source, **parse_options(texts, arguments(source)))
+        return config, [
+            f"The model {source} as get_model builds it; --recipe or --dataset counts what train "
+            "trains."
+        ]
     changes = list(map(split_option, texts))
-    which = {name: options[name] for name in ("dataset", "recipe")}
-    return choose(source, options["data_dir"], changes=changes, **which).recipe.model
+    which = {name: options[name] for name in ("dataset", "recipe", "phase", "int8_epochs")}
+    choice = choose(source, options["data_dir"], changes=changes, **which)
+    return choice.recipe.model, [*choice.notes, training_line(choice.recipe)]
 
 
 def weights(words: Collection[str], output: Path) -> int:

@@ -207,7 +207,7 @@ TURN, ZOOM, MOVE = 0.26, 1.4, 0.15
 """Of `photo`: radians, a factor, and a share of each side."""
 
 
-@augmentation("photo", targets=("label", "mask"), detail=1.5)
+@augmentation("photo", targets=("label", "mask"), detail=1.25)
 def photo(
     image: tf.Tensor,
     target: tf.Tensor,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from larq_groupnet.data.base import ROLES
+from larq_groupnet.data.base import ROLES, Dataset
 from larq_groupnet.data.pipeline import Pipeline, class_names, prepare, to_pixels
 from larq_groupnet.deploy.runtime import load_file
 from larq_groupnet.errors import DatasetError, RecipeError
@@ -63,7 +63,7 @@ def judge_file(
     names = class_names(builder)
     if predictor.named:
         check_classes(predictor.classes, names, source, dataset)
-    kind = _task(predictor, builder.target, len(names), source, dataset)
+    kind = _task(predictor, builder, source, dataset)
     data = _pipeline(predictor, builder)
     roles = [role for role in ROLES if builder.sizes.get(role)] if split == ALL else [split]
     batches = _images(data, roles, kind.dense)
@@ -96,7 +96,7 @@ def cost_of_integers(source: str, file: Path, data_dir: Path) -> str:
     predictor = load_predictor(source, data_dir)
     builder = prepare(_trained_on(source), data_dir)
     names = class_names(builder)
-    kind = _task(predictor, builder.target, len(names), source, builder.name)
+    kind = _task(predictor, builder, source, builder.name)
     batches = _images(_pipeline(predictor, builder), ["validation"], kind.dense, MOST_COMPARED)
     runs = {"keras": predictor.network, "lce": load_file(file).predict}
     found, _ = compare(runs, batches, kind, names, view=predictor.view)
@@ -119,7 +119,8 @@ def _trained_on(source: str) -> str:
     return known
 
 
-def _task(predictor: Predictor, target: str, classes: int, source: str, dataset: str) -> Task:
+def _task(predictor: Predictor, builder: Dataset, source: str, dataset: str) -> Task:
+    target, classes, channels = builder.target, len(builder.classes), builder.channels
     fitting = (k for k in task.values() if target in k.targets and k.dense == predictor.dense)
     kind = next(fitting, None)
     if kind is None or len(predictor.classes) != classes:
@@ -128,10 +129,15 @@ def _task(predictor: Predictor, target: str, classes: int, source: str, dataset:
             f"dataset: expected one for {source}, which predicts {len(predictor.classes)} {does}. "
             f"Received: {dataset} with {classes} classes, {target}s"
         )
+    if channels != predictor.input_shape[2]:
+        raise DatasetError(
+            f"dataset: expected images of {predictor.input_shape[2]} channels for {source}. "
+            f"Received: {dataset}, whose images have {channels}"
+        )
     return kind(classes, predictor.logits)
 
 
-def _pipeline(predictor: Predictor, builder: Any) -> Pipeline:
+def _pipeline(predictor: Predictor, builder: Dataset) -> Pipeline:
     read = predictor.reading
     return Pipeline(
         builder,

@@ -33,7 +33,7 @@ def announce(recipe: Recipe, dataset: Dataset, output_dir: Path) -> list[str]:
     return [
         *_data(dataset),
         _network(recipe),
-        *_training(recipe, dataset.sizes["train"]),
+        training_line(recipe, dataset.sizes["train"]),
         f"Writes: {output_dir} takes snapshots, weights of each phase, model.tflite, results.json, "
         "curves.png and predictions.png.",
     ]
@@ -77,12 +77,22 @@ def _network(recipe: Recipe) -> str:
     )
 
 
-def _training(recipe: Recipe, images: int) -> list[str]:
-    steps = recipe.steps_per_epoch or max(images // recipe.batch_size, 1)
+def training_line(recipe: Recipe, images: int = 0) -> str:
+    """Phases, steps or epochs, and batches.
+
+    Args:
+        recipe: What is to be trained.
+        images: Training images; 0 where they are not known.
+    """
     phases = [phase for phase in recipe.phases if phase.epochs]
+    epochs, batch = sum(phase.epochs for phase in phases), recipe.batch_size
+    steps = recipe.steps_per_epoch or (images and max(images // batch, 1))
+    if not steps:
+        each = ", ".join(f"{phase.name} {phase.epochs}" for phase in phases)
+        return f"Training: {epochs} epochs ({each}) in batches of {batch} images."
     each = ", ".join(f"{phase.name} {phase.epochs * steps:,}" for phase in phases)
-    total = steps * sum(phase.epochs for phase in phases)
-    return [
-        f"Training: {total:,} steps ({each}) of {recipe.batch_size} images, "
-        f"{total * recipe.batch_size / images:,.1f} passes; validated every {steps:,} steps."
-    ]
+    passes = f", {epochs * steps * batch / images:,.1f} passes" if images else ""
+    return (
+        f"Training: {epochs * steps:,} steps ({each}) of {batch} images{passes}; validated every "
+        f"{steps:,} steps."
+    )

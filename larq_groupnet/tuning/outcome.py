@@ -144,7 +144,7 @@ def _docstring(
     )
     near = path.absolute().is_relative_to(Path.cwd())
     where = path.absolute().relative_to(Path.cwd()) if near else path.absolute()
-    usage = f"    python train.py --model {shlex.quote(str(where))}"
+    usage = f"    larq-groupnet train --model {shlex.quote(str(where))}"
     found = _found(results, row, space)
     return title, [found, *results["remarks"], measured, cost, *_beside(results, metric), usage]
 
