@@ -78,7 +78,8 @@ class _Options:
         """Keys and texts for `override`."""
         from larq_groupnet.recipes.overrides import split_option
 
-        flags = [(name, str(self._options[name])) for name in _AS_CHANGES if name in self.given]
+        names = (*_AS_CHANGES, "start_from")
+        flags = [(name, str(self._options[name])) for name in names if name in self.given]
         return flags + [split_option(text) for text in self.set]
 
     def folder(self, name: str) -> Path:
@@ -292,10 +293,10 @@ def audit(source: str, size: tuple[int, int] | None) -> int:
         if size is not None:
             raise RecipeError(f"input_size: expected none for a converted file. Received: {size}")
         findings = deploy.audit(Path(source).expanduser())
-    elif is_whole_model(source):
-        findings = deploy.audit(load_whole_model(source))
     else:
-        findings = deploy.audit(find_source(source).sized(size).load())
+        whole = is_whole_model(source)
+        model = load_whole_model(source) if whole else find_source(source).sized(size).load()
+        findings = [*deploy.audit(model), *deploy.advise(model)]
     print("\n".join(map(str, findings)) or f"{source}: nothing found")
     return 1 if any(finding.severity == "wrong" for finding in findings) else 0
 

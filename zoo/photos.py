@@ -17,11 +17,6 @@ An epoch is 100 steps, whatever the number of photos, so that a run takes the sa
 from larq_groupnet import GroupNetConfig
 from larq_groupnet.recipes import Phase, Recipe
 
-PHASES = (
-    Phase("tanh", epochs=2, learning_rate=3e-3, binary=False),
-    Phase("binary", epochs=10, learning_rate=3e-3, binary=True),
-)
-
 LABELS = Recipe(
     name="groupnet_resnet18",
     dataset="folder:photos",
@@ -34,7 +29,10 @@ LABELS = Recipe(
         stem_stride=4,
         output_stride=32,
     ),
-    phases=PHASES,
+    phases=(
+        Phase("tanh", epochs=3, learning_rate=3e-3, binary=False),
+        Phase("binary", epochs=15, learning_rate=3e-3, binary=True),
+    ),
     batch_size=16,
     steps_per_epoch=100,
     augmentation="photo",
@@ -55,7 +53,10 @@ MASKS = Recipe(
         # 2-6 and 6-10 are meant for a feature map of 60 x 60; here it has 20 x 20.
         atrous_rates=(1, 1, "1-3", "2-4"),
     ),
-    phases=PHASES,
+    phases=(
+        Phase("tanh", epochs=2, learning_rate=3e-3, binary=False),
+        Phase("binary", epochs=10, learning_rate=3e-3, binary=True),
+    ),
     batch_size=8,
     steps_per_epoch=100,
     augmentation="photo",

@@ -15,6 +15,10 @@ MOST_BYTES = 2**30
 """Of all copies together; a larger set is read anew in every pass."""
 
 
+_TARGETS = ("label", "mask", "segmentation_mask")
+"""Truths that are integers."""
+
+
 class Copies(Dataset):
     """The training examples of a dataset, their images no longer than `longest` pixels.
 
@@ -36,7 +40,6 @@ class Copies(Dataset):
             pixels = tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
             return tf.io.serialize_tensor(pixels), tf.io.serialize_tensor(tf.cast(target, tf.int32))
 
-        self._rank = 3 if dataset.target == "mask" else 0
         found = source.stored().map(small, tf.data.AUTOTUNE, deterministic=True)
         progress = tqdm(found, "Reading photos", source.count, unit="photo")
         kept, targets = zip(*progress, strict=True)
@@ -59,15 +62,15 @@ class Copies(Dataset):
 
     def decode_target(self, target: tf.Tensor) -> tf.Tensor:
         """See `Dataset`."""
-        shape = (None, None, 1) if self._rank else ()
+        shape = () if self.target == "label" else (None, None, 1)
         return tf.ensure_shape(tf.io.parse_tensor(target, tf.int32), shape)
 
 
 def with_copies(dataset: Dataset, longest: int) -> Dataset:
     """`Copies` of a dataset; the dataset itself if they would take more than `MOST_BYTES`."""
-    bytes_each = longest**2 * (dataset.channels + (4 if dataset.target == "mask" else 0))
+    bytes_each = longest**2 * (dataset.channels + (0 if dataset.target == "label" else 4))
     small = dataset.sizes["train"] * bytes_each <= MOST_BYTES
-    return Copies(dataset, longest) if small and dataset.target in ("label", "mask") else dataset
+    return Copies(dataset, longest) if small and dataset.target in _TARGETS else dataset
 
 
 def _smaller(

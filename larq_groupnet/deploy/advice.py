@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import larq as lq
 import numpy as np
 import tensorflow as tf
 
+from larq_groupnet.deploy.audit import Finding
 from larq_groupnet.deploy.matching import layers_with_kernels
 
 layers = tf.keras.layers
@@ -22,35 +23,38 @@ _KEEPS_RANGE = (
 _JOINS = ("Add", "Average", "Concatenate", "Maximum", "Minimum")
 
 
-class Advice(NamedTuple):
-    """Layer, cause and remedy, as in a `Finding`."""
-
-    layer: str
-    cause: str
-    remedy: str
-
-
-def advise(model: tf.keras.Model) -> Iterator[Advice]:
+def advise(model: tf.keras.Model) -> list[Finding]:
     """Names what a sign should not read, channels that never change, and ends made binary.
 
     Args:
         model: A built functional or sequential Larq model. Where a layer of it is opaque, nothing
             is said about what lies behind it.
+
+    Returns:
+        Findings of severity `"weak"`.
     """
+    return list(_advice(model))
+
+
+def _weak(layer: Any, cause: str, remedy: str) -> Finding:
+    return Finding(layer.name, "weak", cause, remedy)
+
+
+def _advice(model: tf.keras.Model) -> Iterator[Finding]:
     kernels = [layer for layer in layers_with_kernels(model) if layer.inbound_nodes]
     for layer in kernels:
         if getattr(layer, "input_quantizer", None) is not None:
             yield from _before_sign(layer)
         if _kernel_is_binary(layer):
             if _reaches(layer, model, forwards=False):
-                yield Advice(
-                    layer.name,
+                yield _weak(
+                    layer,
                     "the first layer is binary: its sign leaves one bit of each pixel",
                     "Use layers.Conv2D or Dense here, and begin with signs after its normalisation",
                 )
             if _reaches(layer, model, forwards=True):
-                yield Advice(
-                    layer.name,
+                yield _weak(
+                    layer,
                     "the last layer is binary: scores are whole numbers with no scale",
                     "Use layers.Dense or Conv2D here, which costs little",
                 )
@@ -59,17 +63,17 @@ def advise(model: tf.keras.Model) -> Iterator[Advice]:
             yield from _before_sign(layer)
 
 
-def _before_sign(layer: Any) -> Iterator[Advice]:
+def _before_sign(layer: Any) -> Iterator[Finding]:
     before = _parents(layer)
     if before and all(map(_is_non_negative, before)):
-        yield Advice(
-            layer.name,
+        yield _weak(
+            layer,
             f"its sign reads {before[0].name}, which is never negative, so that every sign is +1",
             "Normalise between the two, or move the ReLU before the batch normalisation",
         )
     elif before and not any(map(_is_normalised, before)):
-        yield Advice(
-            layer.name,
+        yield _weak(
+            layer,
             f"its sign reads {before[0].name}, which nothing normalises, so that signs hardly "
             "change",
             "Put a BatchNormalization before the sign",
@@ -77,8 +81,8 @@ def _before_sign(layer: Any) -> Iterator[Advice]:
     for parent in before:
         constant, total = _constant_channels(parent)
         if constant:
-            yield Advice(
-                parent.name,
+            yield _weak(
+                parent,
                 f"{constant} of its {total} channels never change sign before {layer.name}: their "
                 "bias is larger than anything that is added to it",
                 "Leave them out, start with a smaller bias, or train at a lower rate",

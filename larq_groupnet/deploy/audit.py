@@ -13,13 +13,11 @@ from typing import Any
 import larq as lq
 import tensorflow as tf
 
-from larq_groupnet.deploy.advice import advise
 from larq_groupnet.deploy.flatbuffer import File, Graph, Operation
 from larq_groupnet.deploy.matching import layers_with_kernels, match, quantizer_before
 from larq_groupnet.deploy.padding import shifted_paddings
 
 _SIGNS = (lq.quantizers.SteSign, lq.quantizers.ApproxSign, lq.quantizers.SwishSign)
-_SEVERITIES = ("wrong", "slow", "weak")
 _KERNEL_SIGNS = (*_SIGNS, lq.quantizers.MagnitudeAwareSign)
 
 
@@ -30,8 +28,8 @@ class Finding:
     Attributes:
         layer: Name of the Keras layer, or the nearest that the file tells.
         severity: `"wrong"` if the file would not convert, not load, or compute something else;
-            `"slow"` if it would compute the same with float operations; `"weak"` if it converts
-            and learns badly, see `advice`.
+            `"slow"` if it would compute the same with float operations; `"weak"` if it would, and
+            learns badly, which `advise` finds.
         cause: Why.
         remedy: What to change in the model.
     """
@@ -54,21 +52,16 @@ def audit(model_or_file: tf.keras.Model | File, file: File | None = None) -> lis
         file: The converted file of the model, if there is one: findings then are facts.
 
     Returns:
-        The findings, wrong ones first and weak ones, of a model alone, last; an empty list if every
-        binary convolution is one `LceBconv2d`, with its activation and batch normalisation fused,
-        and no `LceDequantize` is left.
+        The findings, wrong ones first; an empty list if every binary convolution is one
+        `LceBconv2d`, with its activation and batch normalisation fused, and no `LceDequantize`
+        is left.
     """
     if not isinstance(model_or_file, tf.keras.Model):
         findings = list(_audit_file(Graph(model_or_file)))
     else:
         graph = None if file is None else Graph(file)
         findings = list(_audit_model(model_or_file, graph))
-        if file is None:
-            findings += [
-                Finding(layer, "weak", cause, remedy)
-                for layer, cause, remedy in advise(model_or_file)
-            ]
-    return sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity))
+    return sorted(findings, key=lambda finding: finding.severity != "wrong")
 
 
 def _audit_model(model: tf.keras.Model, graph: Graph | None) -> Iterator[Finding]:

@@ -91,8 +91,7 @@ def _file(model: str | None, dataset: str | None, data_dir: Path, changes: Chang
     """The recipes of a model; without one, of the model for what the dataset has."""
     if model is None or Path(model).stem == own.RECIPES:
         dataset = dataset or load_recipes(own.RECIPES).recipes[0].dataset
-        target = _open(dataset, data_dir, changes).target
-        model = own.MODELS.get(target, own.MODELS["label"])
+        model = own.model_for(_open(dataset, data_dir, changes).target)
     return load_recipes(model)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,10 @@ from larq_groupnet.errors import RecipeError
 from larq_groupnet.family import SMALL_IMAGE
 from larq_groupnet.network.config import OPTIONS, GroupNetConfig, unused_options
 from larq_groupnet.recipes.load import load_recipes
-from larq_groupnet.recipes.overrides import INPUT_SIZE, override
+from larq_groupnet.recipes.overrides import INPUT_SIZE, override, parse_size
 from larq_groupnet.recipes.recipe import Phase, Recipe
 from larq_groupnet.tasks.task import kind_of
+from larq_groupnet.weights.metadata import compare
 from larq_groupnet.weights.registry import list_weights
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 RECIPES = "photos"
 """The file of zoo/ with the recipes, one for each kind of truth."""
-
-MODELS = {"label": "groupnet_resnet18", "mask": "groupnet_dsp"}
-"""Truth of a dataset -> the model that is trained where none is named."""
 
 START_FROM = "cifar10"
 """Registered weights of photographs that training starts from, where this machine has them."""
@@ -74,14 +72,13 @@ def own_recipe(
         recipe, name=model.name, dataset=dataset, model=network, phases=phases
     )
     notes = [f"No recipe is for {dataset}: this is {RECIPES}.py, for images of one's own."]
-    shape, said = _input_shape(recipe, builder, given)
+    shape, said = _input_shape(recipe, builder, dict(changes))
     notes += said
-    options: dict[str, Any] = {"num_classes": len(builder.classes), "input_shape": shape}
-    wanted = override(recipe, [(k, v) for k, v in changes if k in (INPUT_SIZE, "input_shape")])
-    size = wanted.model.input_shape if wanted.model != recipe.model else shape
-    if not kind_of(recipe.model.head).dense and min(size[0] or 0, size[1] or 0) < SMALL_IMAGE:
+    options: dict[str, Any] = {"num_classes": len(builder.classes)}
+    if not kind_of(recipe.model.head).dense and min(shape[:2]) < SMALL_IMAGE:
         options |= {"stem_stride": 1, "output_stride": 8}
-    recipe = dataclasses.replace(recipe, model=recipe.model.replace(**options))
+    network = recipe.model.replace(**options, input_shape=shape)
+    recipe = dataclasses.replace(recipe, model=network)
     bases = override(recipe, [(k, v) for k, v in changes if k == "num_bases"]).model.bases_per_stage
     recipe = dataclasses.replace(recipe, **_strength(max(bases), kind_of(recipe.model.head).mixes))
     recipe, said = _budget(recipe, builder)
@@ -90,9 +87,16 @@ def own_recipe(
         recipe, said = _weighted(recipe, builder)
         notes += said
     if "start_from" not in given:
-        recipe, said = _started(recipe)
+        recipe, said = _started(recipe, given)
         notes += said
     return recipe, notes
+
+
+def model_for(target: str) -> str:
+    """The model that is trained where none is named, for a truth of a dataset."""
+    recipes = load_recipes(RECIPES).recipes
+    fitting = (each for each in recipes if target in kind_of(each.model.head).targets)
+    return next(fitting, recipes[0]).name
 
 
 def _for_truth(builder: Dataset, model: Recipe, path: Path) -> Recipe:
@@ -134,13 +138,16 @@ def _real(phases: Sequence[Phase]) -> Phase:
 
 
 def _input_shape(
-    recipe: Recipe, builder: Dataset, given: Collection[str]
+    recipe: Recipe, builder: Dataset, changes: Mapping[str, str]
 ) -> tuple[tuple[int, int, int], list[str]]:
     """Height and width as large as the recipe's in pixels, of the aspect that all images share."""
     height, width, _ = recipe.model.input_shape
+    if given := changes.get(INPUT_SIZE):
+        return (*parse_size(given), builder.channels), []
+    if given := changes.get("input_shape"):
+        height, width = parse_size(",".join(given.strip("()[] ").split(",")[:2]))
+        return (height, width, builder.channels), []
     shapes = builder.shapes(LOOKED_AT)
-    if given & {INPUT_SIZE, "input_shape"}:
-        return (height or 0, width or 0, builder.channels), []
     if not shapes:
         return (height or 0, width or 0, builder.channels), [
             f"The size of its images is unknown: they are read at {height} x {width} pixels; "
@@ -212,21 +219,24 @@ def _weighted(recipe: Recipe, builder: Dataset) -> tuple[Recipe, list[str]]:
     ]
 
 
-def _started(recipe: Recipe) -> tuple[Recipe, list[str]]:
-    """Weights of photographs to start from, if there are any for this layout."""
-    there = [entry.metadata.config for entry in list_weights(START_FROM)]
-    fits = any(
-        config.layout == recipe.model.layout
-        and config.decomposition == recipe.model.decomposition
-        and config.input_shape[2] == recipe.model.input_shape[2]
-        for config in there
-    )
-    if not fits:
+def _started(recipe: Recipe, given: Collection[str]) -> tuple[Recipe, list[str]]:
+    """Weights of photographs to start from, if there are any that fit, in the network of those."""
+    for entry in list_weights(START_FROM):
+        theirs = entry.metadata.config
+        values = {
+            name: getattr(theirs, name)
+            for name, about in OPTIONS.items()
+            if about.affects == "weights" and not about.of_task and name not in {*given, "binary"}
+        }
+        model = recipe.model.replace(**values)
+        if compare(theirs, model)[0]:
+            continue
+        recipe = dataclasses.replace(recipe, model=model, start_from=START_FROM)
         return recipe, [
-            f"It starts from random weights: this machine has no {START_FROM!r} weights of "
-            f"photographs for {recipe.name}. --start_from RUN_OR_FILE_OR_NAME names others."
+            f"It starts from the {START_FROM!r} weights, all but the head; --start_from none "
+            "starts from random ones."
         ]
-    return dataclasses.replace(recipe, start_from=START_FROM), [
-        f"It starts from the {START_FROM!r} weights, all but the head; --start_from none starts "
-        "from random ones."
+    return recipe, [
+        f"It starts from random weights: this machine has no {START_FROM!r} weights of "
+        f"photographs for {recipe.name}. --start_from RUN_OR_FILE_OR_NAME names others."
     ]

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from larq_groupnet import GroupNetConfig, build
 from larq_groupnet.commands import audit as audit_command
-from larq_groupnet.deploy import audit
+from larq_groupnet.deploy import advise, audit
 
 layers = tf.keras.layers
 
@@ -76,7 +76,7 @@ WEAK = {
 @pytest.mark.parametrize("cause", WEAK)
 def test_weak_network_is_named_with_a_remedy(cause):
     layer, make = WEAK[cause]
-    found = [finding for finding in audit(make()) if cause in finding.cause]
+    found = [finding for finding in advise(make()) if cause in finding.cause]
     assert [(finding.layer, finding.severity) for finding in found] == [(layer, "weak")]
     assert found[0].remedy
 
@@ -87,7 +87,8 @@ def test_networks_of_this_package_get_no_advice(decomposition):
         input_shape=(32, 32, 3), num_classes=3, num_bases=2, width=0.0625,
         decomposition=decomposition, stage_blocks=(1, 1, 1, 1),
     )  # fmt: skip
-    assert audit(build(config)) == []
+    model = build(config)
+    assert audit(model) == advise(model) == []
 
 
 @pytest.mark.parametrize("name", ["net.keras", "net.h5", "net"])

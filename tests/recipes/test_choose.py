@@ -34,11 +34,11 @@ def test_dataset_without_a_recipe_gets_the_one_for_photos(photos, tmp_path):
     assert (recipe.name, config.layout) == ("groupnet_resnet34", "resnet34")
     assert (recipe.augmentation, recipe.letterbox, recipe.steps_per_epoch) == ("photo", True, 100)
     # As large as the images, of their aspect, in whole cells of the last feature map.
-    assert config.input_shape == (16, 40, 3)
+    assert config.input_shape == (24, 40, 3)
     assert (config.num_classes, config.num_bases, config.stem_stride) == (2, 3, 1)
     notes = "\n".join(choice.notes)
-    assert "Images of 20 x 40 pixels (height x width) are read at 16 x 40" in notes
-    assert "--input_size 32,80" in notes and "random weights" in notes
+    assert "Images of 20 x 40 pixels (height x width) are read at 24 x 40" in notes
+    assert "--input_size 48,80" in notes and "random weights" in notes
 
 
 def test_without_a_model_the_truth_of_the_dataset_chooses(photos, tmp_path):
@@ -83,6 +83,37 @@ def test_real_network_for_photos_has_one_phase_of_all_epochs(photos, tmp_path):
     assert phase.epochs == sum(each.epochs for each in binary.phases)
     assert real.model.decomposition == "none" and phase.binary is False
     assert real.model.input_shape == binary.model.input_shape
+    bireal = choose("birealnet18", tmp_path, dataset=photos).recipe
+    assert (bireal.model.num_bases, bireal.model.projection) == (1, "real")
+
+
+def test_photos_start_from_weights_of_photographs_in_their_network(photos, tmp_path, monkeypatch):
+    from larq_groupnet import GroupNetConfig, build
+    from larq_groupnet.training.start import load_start, with_start
+    from larq_groupnet.weights import packed, registry
+
+    monkeypatch.setenv("LARQ_GROUPNET_CACHE", str(tmp_path / "cache"))
+    theirs = GroupNetConfig(
+        input_shape=(32, 32, 3), num_classes=7, num_bases=2, width=0.0625,
+        stage_blocks=(1, 1, 1, 1), stem_stride=1, output_stride=8,
+    )  # fmt: skip
+    net = build(theirs)
+    about = {"dataset": "cifar10", "preprocessing": {"normalisation": "symmetric"}, "licence": "x"}
+    file = packed.save(net, theirs, tmp_path / "net.safetensors", **about)
+    registry.register(file, "cifar10", "groupnet_resnet18")
+    choice = choose("groupnet_resnet18", tmp_path, dataset=photos)
+    recipe = with_start(choice.recipe, None, choice.given)
+    assert recipe.start_from == "cifar10" and "'cifar10' weights" in choice.notes[-1]
+    assert (recipe.model.num_bases, recipe.model.width) == (2, 0.0625)
+    started = {weight.name: weight for weight in load_start(recipe).weights}
+    kept = [w for w in net.weights if w.name.startswith("stage2_block1_base1_conv1")]
+    for weight in kept:
+        np.testing.assert_array_equal(np.sign(started[weight.name]), np.sign(weight))
+    assert kept
+    # Not where they do not fit, or nobody wants them.
+    for change in (("width", "0.125"), ("input_size", "224"), ("start_from", "none")):
+        recipe = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=[change]).recipe
+        assert with_start(recipe, None).start_from == ""
 
 
 def test_large_images_get_the_stem_for_large_images(photos, tmp_path):
