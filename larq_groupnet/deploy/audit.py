@@ -29,7 +29,8 @@ class Finding:
     Attributes:
         layer: Name of the Keras layer, or the nearest that the file tells.
         severity: `"wrong"` if the file would not convert, not load, or compute something else;
-            `"slow"` if it would compute the same with float operations.
+            `"slow"` if it would compute the same with float operations; `"weak"` if it would, and
+            learns badly, which `advise` finds.
         cause: Why.
         remedy: What to change in the model.
     """

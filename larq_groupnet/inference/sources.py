@@ -37,6 +37,7 @@ class Predictor:
         reading: How an image becomes its input.
         logits: True if its scores are logits, not probabilities.
         task: What it predicts.
+        named: True if it says itself what its classes are called.
     """
 
     network: Predict
@@ -46,6 +47,22 @@ class Predictor:
     reading: Reading
     logits: bool
     task: type[Task]
+    named: bool = True
+
+    @property
+    def view(self) -> FullImage | None:
+        """How it looks at a whole image, if it classifies pixels."""
+        read = self.reading
+        if not self.dense:
+            return None
+        return FullImage(
+            self.input_shape[:2],
+            read.normalisation,
+            read.scales,
+            read.flip,
+            self.logits,
+            read.letterbox,
+        )
 
     def __call__(self, pixels: np.ndarray) -> Array:
         """Probabilities of one image.
@@ -56,13 +73,9 @@ class Predictor:
         Returns:
             `(height, width, classes) float32` of the image's own size, or `(classes,) float32`.
         """
-        read = self.reading
-        if self.dense:
-            view = FullImage(
-                self.input_shape[:2], read.normalisation, read.scales, read.flip, self.logits
-            )
-            return view.scores(self.network, [pixels])[0]
-        scores = self.network(read(pixels).numpy()[None])[0]
+        if self.view is not None:
+            return self.view.scores(self.network, [pixels])[0]
+        scores = self.network(self.reading(pixels).numpy()[None])[0]
         return tf.nn.softmax(scores).numpy() if self.logits else scores
 
 
@@ -116,6 +129,7 @@ def load_predictor(
         # A file of an earlier version does not say, and there was no choice.
         logits=description.get("output", "logits" if dense else "probabilities") == "logits",
         task=_task(description, dense),
+        named=bool(names),
     )
 
 

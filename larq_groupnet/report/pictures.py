@@ -180,6 +180,38 @@ def draw_labels(
     _save(figure, path, dpi=100)
 
 
+def draw_confusion(
+    matrix: np.ndarray, class_names: Sequence[str], path: Path, title: str, unit: str
+) -> None:
+    """A confusion matrix: each row a true class, its predictions as shares of the row.
+
+    Args:
+        matrix: `(classes, classes)` counts, rows are true classes.
+        class_names: One per class.
+        path: PNG to write.
+        title: Line above the picture.
+        unit: What is counted, in the plural.
+    """
+    totals = matrix.sum(1, keepdims=True)
+    shares = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
+    count = len(class_names)
+    side = min(max(0.55 * count + 2.5, 4.5), 16)
+    figure = Figure(figsize=(side + 1.2, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    size = min(10, 300 / count)
+    ticks = {"fontsize": size} if size > 3 else {"fontsize": 3}
+    axes.set_xticks(range(count), class_names, rotation=45, ha="right", **ticks)
+    axes.set_yticks(range(count), class_names, **ticks)
+    axes.set(xlabel="predicted", ylabel="true", title=f"{title}\n{unit}, shares of each row")
+    for row, column in np.argwhere(matrix > 0) if count <= 25 else ():
+        share, number = shares[row, column], matrix[row, column]
+        text = f"{number}" if number < 10_000 else f"{100 * share:.1f} %"
+        colour = "white" if share > 0.5 else "black"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
+    _save(figure, path, dpi=110)
+
+
 def _show_classes(axes: Axes, classes: np.ndarray, colours: Sequence[str], void: int) -> None:
     axes.imshow(
         np.ma.masked_equal(classes, void),

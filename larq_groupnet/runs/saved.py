@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any, Protocol
 
+import h5py
 import numpy as np
 import tensorflow as tf
 
@@ -54,6 +56,41 @@ def load_model(file: str | Path) -> tf.keras.Model:
     return tf.keras.models.load_model(file, custom_objects=parts, compile=False)
 
 
+def is_whole_model(source: str | Path) -> bool:
+    """True for a model that Keras has saved whole, and that is nothing of this package."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return (path / "saved_model.pb").is_file()
+    if path.suffix not in (".keras", ".h5", ".hdf5") or not path.is_file():
+        return False
+    try:
+        find_source(path)
+    except RecipeError:
+        return path.suffix == ".keras" or _has_architecture(path)
+    return False
+
+
+def load_whole_model(source: str | Path) -> tf.keras.Model:
+    """A model that Keras has saved whole, as `.keras`, `.h5` or a SavedModel.
+
+    Raises:
+        RecipeError: If Keras does not load it; says why.
+    """
+    try:
+        return load_model(Path(source).expanduser())
+    except Exception as error:  # Keras raises whatever its layers do.
+        raise RecipeError(
+            f"{source}: expected a model that Keras 2 (tf_keras) has saved whole, with layers of "
+            f"Keras and Larq. Received: {type(error).__name__}: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _has_architecture(path: Path) -> bool:
+    with contextlib.suppress(OSError), h5py.File(path) as file:
+        return "model_config" in file.attrs
+    return False
+
+
 def trained_recipe(path: str | Path, recipe: Recipe) -> Recipe:
     """The recipe that weights were trained with, as far as they say.
 
@@ -68,7 +105,7 @@ def trained_recipe(path: str | Path, recipe: Recipe) -> Recipe:
     if source.recipe is not None:
         return source.recipe
     names = {"normalisation": "normalisation", "central_crop": "central_crop"}
-    names |= {"scales": "eval_scales", "flip": "eval_flip"}
+    names |= {"scales": "eval_scales", "flip": "eval_flip", "letterbox": "letterbox"}
     known = {names[k]: v for k, v in source.preprocessing.items() if k in names}
     return dataclasses.replace(
         recipe, model=source.config, dataset=source.dataset or recipe.dataset, **known
@@ -99,6 +136,7 @@ def data_of(source: Source, data_dir: Path) -> Pipeline:
         source.recipe.batch_size if source.recipe else 1,
         normalisation=normalisation,
         central_crop=source.preprocessing.get("central_crop", 1.0),
+        letterbox=source.preprocessing.get("letterbox", False),
     )
 
 
@@ -164,6 +202,7 @@ def pipeline_of(recipe: Recipe, builder: Dataset) -> Pipeline:
         augmentation=_augmentation(recipe),
         normalisation=recipe.normalisation,
         central_crop=recipe.central_crop,
+        letterbox=recipe.letterbox,
         mixing=Mixing(recipe.mixup, recipe.cutmix),
     )
 
