@@ -200,8 +200,3 @@ def class_names(dataset: Dataset) -> list[str]:
 def _plain(target: tf.Tensor) -> tf.Tensor:
     """A class map without its last axis, or a label."""
     return target[..., 0] if target.shape.rank else target
-
-
-# TODO(lead): drop these, which are in `images`.
-normalise, pixels_of = images.normalise, images.pixels_of
-to_pixels, mean_colour = images.to_pixels, images.mean_colour

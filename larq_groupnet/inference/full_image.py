@@ -31,7 +31,7 @@ class FullImage:
 
     Attributes:
         size: Height and width of the network's input.
-        normalisation: See `larq_groupnet.data.pipeline.normalise`.
+        normalisation: See `larq_groupnet.data.images.normalise`.
         scales: Factors on the image's own size, each looked at; empty to squeeze the whole image
             into the network's input.
         flip: Whether the mirror image is looked at as well.

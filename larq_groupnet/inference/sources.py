@@ -17,6 +17,7 @@ from larq_groupnet.errors import ConversionError, UserError
 from larq_groupnet.inference.full_image import Array, FullImage, Predict
 from larq_groupnet.runs.saved import describe
 from larq_groupnet.runs.source import Source, find_source
+from larq_groupnet.tasks.task import Task, task
 
 
 class SourceError(UserError):
@@ -35,6 +36,7 @@ class Predictor:
         dense: Whether it classifies pixels.
         reading: How an image becomes its input.
         logits: True if its scores are logits, not probabilities.
+        task: What it predicts.
         named: True if it says itself what its classes are called.
     """
 
@@ -44,6 +46,7 @@ class Predictor:
     dense: bool
     reading: Reading
     logits: bool
+    task: type[Task]
     named: bool = True
 
     @property
@@ -125,8 +128,15 @@ def load_predictor(
         Reading.from_dict(fields),
         # A file of an earlier version does not say, and there was no choice.
         logits=description.get("output", "logits" if dense else "probabilities") == "logits",
+        task=_task(description, dense),
         named=bool(names),
     )
+
+
+def _task(description: Mapping[str, Any], dense: bool) -> type[Task]:
+    """What a network predicts; a task that this process does not know gives plain values."""
+    name = description.get("task", "segmentation" if dense else "classification")
+    return task.get(name, Task)
 
 
 def _of_file(path: Path) -> tuple[Predict, tuple[int, ...], tuple[int, ...], Mapping[str, Any]]:

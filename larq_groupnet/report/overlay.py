@@ -14,7 +14,7 @@ from PIL import Image
 from larq_groupnet.report.pictures import BACKGROUND, class_colours
 
 OPACITY = 0.6
-"""Of a class's colour over the image."""
+"""Opacity of a class's colour over the image."""
 
 LEAST_WIDTH = 480
 """In pixels: a smaller image is enlarged by a whole number, so that its legend can be read."""
@@ -27,7 +27,7 @@ _BETWEEN = 0.25
 
 
 def draw_overlay(image: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) -> Image.Image:
-    """The image under the colours of its classes, and a legend of those that occur.
+    """The image under the colours of its classes, with a legend of the classes that occur.
 
     It is grey under a colour, so that the colour can be told. A class 0 called `background` is left
     as it is.

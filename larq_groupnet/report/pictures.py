@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
+from PIL import Image
 
 from larq_groupnet.files import replacing
 
@@ -35,12 +37,12 @@ _PHASE_COLOURS = ("#999999", "#0072b2", "#d55e00")
 
 
 def class_colours(count: int) -> list[str]:
-    """Colours of so many classes; beyond `CLASS_COLOURS` they repeat."""
+    """Colours of `count` classes; beyond `CLASS_COLOURS` they repeat."""
     return list(islice(cycle(CLASS_COLOURS), count))
 
 
 def capital(label: str) -> str:
-    """The label with a capital at its start, unless it has one of its own, as mIoU has."""
+    """Capitalises a label, unless it has a capital already, as mIoU does."""
     return label if label != label.lower() else label[:1].upper() + label[1:]
 
 
@@ -129,6 +131,18 @@ def draw_predictions(
     handles = [Patch(facecolor=c, edgecolor="#666666", label=n) for n, c in pairs]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     _save(figure, path, dpi=100)
+
+
+def draw_values(values: np.ndarray) -> Image.Image:
+    """Values `(height, width)` as colours, beside a bar that says what each colour means."""
+    height, width = values.shape
+    figure = Figure(figsize=(6, max(5 * height / width, 1.5)), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    axes.set_axis_off()
+    figure.colorbar(axes.imshow(values, interpolation="nearest"), ax=axes)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
 def draw_labels(

@@ -13,7 +13,7 @@ WORST = 5
 
 
 def results_table(results: dict[str, Any]) -> str:
-    """Keras beside LCE, from the `results.json` of a run; Keras alone if nothing was converted."""
+    """Keras beside LCE, from a run's results; Keras alone if nothing was converted."""
     if "lce" not in results:
         return metrics_table(results)
     keras, lce, ops = results["keras"], results["lce"], results["ops"]
@@ -71,12 +71,12 @@ def classes_table(results: dict[str, Any]) -> str:
 
 
 def _labels(results: dict[str, Any], kind: str) -> dict[str, str]:
-    """The metrics that these results have, and what a table calls them."""
+    """The names of the metrics in these results, for a table."""
     return {name: label for name, label in results[kind].items() if name in results["keras"]}
 
 
 def _number(value: float | None) -> str:
-    """`results.json` has `null` for a number that is none, such as the IoU of an absent class."""
+    """Formats a number; `None` stands for NaN, such as the IoU of an absent class."""
     return "nan" if value is None else f"{value:.4f}"
 
 

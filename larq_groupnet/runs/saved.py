@@ -25,6 +25,7 @@ from larq_groupnet.data.rand_augment import rand_augment
 from larq_groupnet.deploy.fake_quant import FakeQuant, Int8Kernel
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.network import keras_ops  # noqa: F401 (Keras then knows its layers.)
+from larq_groupnet.network.kinds import HEADS
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.source import LAST as LAST
 from larq_groupnet.runs.source import Source, find_source
@@ -163,7 +164,7 @@ def first_images(data: EvalData, role: str, count: int) -> np.ndarray:
 
 
 def describe(source: Source, data_dir: str | Path) -> dict[str, Any]:
-    """What has to be known to use a network: `classes` by name, and `preprocessing`.
+    """What has to be known to use a network: `classes` by name, `preprocessing`, `output`, `task`.
 
     Args:
         source: The network.
@@ -181,6 +182,7 @@ def describe(source: Source, data_dir: str | Path) -> dict[str, Any]:
         "classes": names,
         "preprocessing": dict(source.preprocessing),
         "output": source.config.gives,
+        "task": HEADS[source.config.head].task if source.config.head else None,
     }
 
 

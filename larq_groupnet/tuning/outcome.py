@@ -55,7 +55,7 @@ def trial_rows(oracle: RandomOracle, metric: str, trials: Path) -> Rows:
 
 
 def compare_with_uniform(results: dict[str, Any]) -> list[str]:
-    """Gives the place of a winner to a uniform K that is as good and costs no more.
+    """Lets a uniform K win if it is as good as a winner and costs no more.
 
     Args:
         results: Gets `winner` in the rows of trials and uniform K.
