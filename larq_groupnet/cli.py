@@ -180,8 +180,8 @@ def _int(name: str, default: int | None, help: str, least: int = 1) -> Define:
     return lambda values: flags.DEFINE_integer(name, default, help, least, flag_values=values)
 
 
-def _float(name: str, help: str) -> Define:
-    return lambda values: flags.DEFINE_float(name, None, help, flag_values=values)
+def _float(name: str, help: str, default: float | None = None) -> Define:
+    return lambda values: flags.DEFINE_float(name, default, help, flag_values=values)
 
 
 def _path(name: str, default: str | None, help: str) -> Define:
@@ -228,7 +228,10 @@ _RUNTIME = (
     _bool("jit_compile", "Compile the training step with XLA; its bits differ from run to run."),
     _bool("nondeterministic", "Allow operations whose bits differ from run to run."),
     _int("steps_per_execution", 1, "Steps that TensorFlow runs before it returns to Python."),
+    _int("snapshot_steps", 0, "Save every so many steps as well as after each epoch.", 0),
+    _float("snapshot_minutes", "Save every so many minutes as well as after each epoch.", 0.0),
 )
+_JUDGE = "all, none, or how many test images."
 _TRAIN = (
     _text("model", None, "Name of a file in zoo/, or path of one elsewhere."),
     *_RECIPE,
@@ -245,6 +248,7 @@ _TRAIN = (
     _text("seed", None, "Seed of weights, data order and augmentation."),
     _text("learning_rate", None, "Peak learning rate of each phase: one number, or 3e-3,1e-3."),
     *_RUNTIME,
+    _text("judge", "all", f"On what to judge the trained network and the converted file: {_JUDGE}"),
     _bool("tune", "Search the structure. --set key=a|b gives choices."),
     *_SEARCH,
 )
@@ -259,6 +263,24 @@ def _train(f: Flags) -> None:
     from larq_groupnet import commands
 
     commands.train(_values(f), _given(f))
+
+
+@_command(
+    "judge",
+    "RUN",
+    flags_of=(
+        _DATA_DIR,
+        _text("samples", "all", "Test images: all, or how many, evenly spread over the set."),
+        _int("threads", None, "Threads of the converted file; one for each CPU by default."),
+        _text("strategy", "auto", "Where Keras computes: auto, one_device, mirrored or tpu."),
+        _many("also", "Another dataset of the same classes to judge on; repeatable."),
+    ),
+)
+def _judge(f: Flags, run: str) -> None:
+    """Convert what a run has trained and evaluate both, as the end of train --judge=all."""
+    from larq_groupnet import commands
+
+    commands.judge(Path(run).expanduser(), f.data_dir, f.samples, f.threads, f.strategy, f.also)
 
 
 @_command(

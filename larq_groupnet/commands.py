@@ -14,6 +14,7 @@ _AS_CHANGES = ("epochs", "batch_size", "seed", "learning_rate", "on_bad_image", 
 
 _RUNTIME = (
     "strategy", "mixed_precision", "jit_compile", "nondeterministic", "steps_per_execution",
+    "snapshot_steps", "snapshot_minutes",
 )  # fmt: skip
 _SEARCH = ("tuner", "objective", "max_trials", "uniform")
 _BUDGET = ("max_ops", "max_memory", "max_binary_macs")
@@ -23,8 +24,10 @@ _CHOOSING = ("model", "dataset", "recipe")
 MODES: dict[str, tuple[str, ...]] = {
     "tune": (*_CHOOSING, *_COMMON, *_RUNTIME, *_SEARCH, *_BUDGET, "trial_epochs", "resume"),
     "evaluate": (*_CHOOSING, *_COMMON),
-    "resume": ("model", "dataset", "data_dir", "set", *_AS_CHANGES, *_RUNTIME),
-    "train": (*_CHOOSING, *_COMMON, *_RUNTIME, "start_from", "phase", "int8_epochs", "resume"),
+    "resume": ("model", "dataset", "data_dir", "set", *_AS_CHANGES, *_RUNTIME, "judge"),
+    "train": (
+        *_CHOOSING, *_COMMON, *_RUNTIME, "start_from", "phase", "int8_epochs", "resume", "judge",
+    ),
 }  # fmt: skip
 """What `train` does -> the flags that it takes then; any other is refused."""
 
@@ -108,9 +111,11 @@ def _train(o: _Options) -> None:
     folder = o.folder(choice.recipe.name)
     from larq_groupnet.training.run import run
 
+    sample = None if o.judge == "none" else _sample("judge", o.judge)
     results = run(
-        choice.recipe, o.data_dir, folder, o.start_from, o.runtime(), choice.notes, choice.given
-    )
+        choice.recipe, o.data_dir, folder, o.start_from, o.runtime(), choice.notes, choice.given,
+        sample,
+    )  # fmt: skip
     _report(results, folder)
 
 
@@ -124,11 +129,41 @@ def _resume(o: _Options) -> None:
         raise RecipeError(f"model: expected {recipe.name}, as in {folder}. Received: {o.model}.")
     from larq_groupnet.training.run import run
 
-    _report(run(recipe, o.data_dir, folder, runtime=o.runtime(), given=None), folder)
+    sample = None if o.judge == "none" else _sample("judge", o.judge)
+    _report(run(recipe, o.data_dir, folder, runtime=o.runtime(), given=None, sample=sample), folder)
+
+
+def _sample(flag: str, text: str) -> int:
+    """How many test images; 0 for all."""
+    if text == "all":
+        return 0
+    if not text.isdecimal() or not int(text):
+        raise RecipeError(f"{flag}: expected all or a number of test images. Received: {text}")
+    return int(text)
+
+
+def judge(
+    run: Path,
+    data_dir: Path,
+    samples: str,
+    threads: int | None,
+    strategy: str,
+    also: Collection[str],
+) -> None:
+    """The command `judge`."""
+    from larq_groupnet.inference.judge import Judging, judge_run
+    from larq_groupnet.training.distribution import open_strategy
+
+    sample = _sample("samples", samples)
+    how = Judging(sample, threads, open_strategy(strategy, alone=True), tuple(also))
+    _report(judge_run(run, data_dir, how), run)
 
 
 def _report(results: Mapping[str, Any] | None, folder: Path) -> None:
     if results is None:  # A worker that is not the chief.
+        return
+    if not results:
+        print(f"Trained, not judged: larq-groupnet judge {folder}")
         return
     from larq_groupnet.report.table import results_table
     from larq_groupnet.tasks.judgement import disagreement

@@ -14,10 +14,12 @@ def results_table(results: dict[str, Any]) -> str:
     keras, lce, ops = results["keras"], results["lce"], results["ops"]
     macs = {bits: count for bits, count in results["macs"].items() if count}
     rows = [
-        [f"{results['name']} on {results['dataset']}", "Keras", "LCE (.tflite)"],
+        [_title(results), "Keras", "LCE (.tflite)"],
+        *_both(results, results, "test"),
         *(
-            [f"test {label}", _number(keras[name]), _number(lce[name])]
-            for name, label in _labels(results, "labels").items()
+            row
+            for name, part in results.get("also", {}).items()
+            for row in _both(results, part, name)
         ),
         [f"{results['unit']} of the same class", "", f"{100 * results['agreement']:.3f} %"],
         ["file size", f"{_mebibytes(keras)} (.h5)", _mebibytes(lce)],
@@ -30,7 +32,7 @@ def results_table(results: dict[str, Any]) -> str:
 
 def metrics_table(results: dict[str, Any]) -> str:
     """The Keras metrics of an evaluation without training."""
-    rows = [[f"{results['name']} on {results['dataset']}", "Keras"]]
+    rows = [[_title(results), "Keras"]]
     for name, label in _labels(results, "labels").items():
         rows.append([f"test {label}", _number(results["keras"][name])])
     return str(AsciiTable(rows).table)
@@ -47,6 +49,20 @@ def classes_table(results: dict[str, Any]) -> str:
     for name in next(iter(columns.values())):
         rows.append([name, *(_number(values[name]) for values in columns.values())])
     return str(AsciiTable(rows).table)
+
+
+def _title(results: dict[str, Any]) -> str:
+    images, total = results.get("images"), results.get("of")
+    part = f", {images} of {total} test images" if images != total else ""
+    return f"{results['name']} on {results['dataset']}{part}"
+
+
+def _both(results: dict[str, Any], part: dict[str, Any], of: str) -> list[list[str]]:
+    """A row for each metric of one dataset."""
+    return [
+        [f"{of} {label}", _number(part["keras"][name]), _number(part["lce"][name])]
+        for name, label in _labels(results, "labels").items()
+    ]
 
 
 def _labels(results: dict[str, Any], kind: str) -> dict[str, str]:

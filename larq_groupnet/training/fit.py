@@ -18,6 +18,7 @@ from larq_groupnet.recipes.recipe import Phase, Recipe
 from larq_groupnet.runs.identity import check_classes
 from larq_groupnet.runs.saved import LAST, first_images, load_model
 from larq_groupnet.runs.snapshots import (
+    Every,
     Position,
     SnapshotCallback,
     Snapshots,
@@ -226,6 +227,7 @@ def _fit(
         session.description_of(phase),
     )
     logs = session.write_dir / "logs" / phase.name
+    every = Every(session.runtime.snapshot_steps, session.runtime.snapshot_minutes)
     # The rest of an epoch that was cut in two is a call of its own, and has fewer steps.
     cuts = [(start.epoch, start.step), *([(start.epoch + 1, 0)] if start.step else [])]
     with StopSignal(session.output_dir).watching() as stop:
@@ -244,7 +246,9 @@ def _fit(
                     PhaseCSVLogger(history, phase.name),
                     tf.keras.callbacks.TensorBoard(str(logs)),
                     StructureLog(logs / "structure"),
-                    SnapshotCallback(snapshots, stop, position, best, history, session.strategy),
+                    SnapshotCallback(
+                        snapshots, stop, position, best, history, session.strategy, every
+                    ),
                 ],
             )
             last = snapshots.last()
