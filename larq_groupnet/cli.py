@@ -230,6 +230,8 @@ _RUNTIME = (
     _int("steps_per_execution", 1, "Steps that TensorFlow runs before it returns to Python."),
     _int("snapshot_steps", 0, "Save every so many steps as well as after each epoch.", 0),
     _float("snapshot_minutes", "Save every so many minutes as well as after each epoch.", 0.0),
+    _int("log_steps", 0, "Log loss, norms and learning rate every so many steps.", 0),
+    _text("profile", "", "Profile the steps from FIRST,LAST for TensorBoard, such as 10,20."),
 )
 _JUDGE = "all, none, or how many test images."
 _TRAIN = (
@@ -247,6 +249,7 @@ _TRAIN = (
     _text("batch_size", None, "Images per step."),
     _text("seed", None, "Seed of weights, data order and augmentation."),
     _text("learning_rate", None, "Peak learning rate of each phase: one number, or 3e-3,1e-3."),
+    _bool("scale_learning_rate", "Have the learning rates follow --batch_size, by a rule."),
     *_RUNTIME,
     _text("judge", "all", f"On what to judge the trained network and the converted file: {_JUDGE}"),
     _bool("tune", "Search the structure. --set key=a|b gives choices."),
@@ -281,6 +284,17 @@ def _judge(f: Flags, run: str) -> None:
     from larq_groupnet import commands
 
     commands.judge(Path(run).expanduser(), f.data_dir, f.samples, f.threads, f.strategy, f.also)
+
+
+@_command("check", "DATASET", flags_of=(_DATA_DIR,))
+def _check(f: Flags, dataset: str) -> int:
+    """Decode every image of a folder once, and keep what is found for training.
+
+    DATASET is folder:PATH, or another name of --dataset whose files lie in a folder.
+    """
+    from larq_groupnet import commands
+
+    return commands.check(dataset, f.data_dir)
 
 
 @_command(

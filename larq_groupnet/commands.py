@@ -14,7 +14,7 @@ _AS_CHANGES = ("epochs", "batch_size", "seed", "learning_rate", "on_bad_image", 
 
 _RUNTIME = (
     "strategy", "mixed_precision", "jit_compile", "nondeterministic", "steps_per_execution",
-    "snapshot_steps", "snapshot_minutes",
+    "snapshot_steps", "snapshot_minutes", "log_steps", "profile",
 )  # fmt: skip
 _SEARCH = ("tuner", "objective", "max_trials", "uniform")
 _BUDGET = ("max_ops", "max_memory", "max_binary_macs")
@@ -27,6 +27,7 @@ MODES: dict[str, tuple[str, ...]] = {
     "resume": ("model", "dataset", "data_dir", "set", *_AS_CHANGES, *_RUNTIME, "judge"),
     "train": (
         *_CHOOSING, *_COMMON, *_RUNTIME, "start_from", "phase", "int8_epochs", "resume", "judge",
+        "scale_learning_rate",
     ),
 }  # fmt: skip
 """What `train` does -> the flags that it takes then; any other is refused."""
@@ -107,6 +108,7 @@ def _train(o: _Options) -> None:
         changes=o.changes,
         phase=o.phase,
         int8_epochs=o.int8_epochs,
+        scale=o.scale_learning_rate,
     )
     folder = o.folder(choice.recipe.name)
     from larq_groupnet.training.run import run
@@ -140,6 +142,26 @@ def _sample(flag: str, text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise RecipeError(f"{flag}: expected all or a number of test images. Received: {text}")
     return int(text)
+
+
+def check(dataset: str, data_dir: Path) -> int:
+    """The command `check`; 1 if a file is bad."""
+    from larq_groupnet.data.folders import FolderDataset
+    from larq_groupnet.data.pipeline import open_dataset
+
+    found = open_dataset(dataset, data_dir)
+    if not isinstance(found, FolderDataset):
+        raise RecipeError(
+            f"check: expected a dataset whose files lie in a folder, such as folder:PATH. "
+            f"Received: {dataset}, whose records were checked as they were written."
+        )
+    counts = ", ".join(f"{role} {size}" for role, size in found.sizes.items())
+    print(f"{found.name}: {len(found.classes)} classes; {counts}")
+    bad = found.look_again().bad
+    for file, reason in bad.items():
+        print(f"{file}: {reason}")
+    print(f"{len(bad)} bad files" + ("; --on_bad_image=skip leaves them out" if bad else ""))
+    return 1 if bad else 0
 
 
 def judge(

@@ -25,7 +25,13 @@ PEER_TIMEOUT = 30
 
 
 class TrainingData(EvalData, Protocol):
-    """Gives the batches from any point of a run on; `Pipeline` is one."""
+    """Gives the batches from any point of a run on; `Pipeline` is one.
+
+    Attributes:
+        batch_size: Images of a step.
+    """
+
+    batch_size: int
 
     def train_batches(
         self,
@@ -53,6 +59,9 @@ class Runtime:
             a loss that is not finite, is noticed after them.
         snapshot_steps: Steps between two snapshots within an epoch; 0 for none.
         snapshot_minutes: Minutes between two snapshots within an epoch; 0 for none.
+        log_steps: Steps between two entries of loss, learning rate and norms in TensorBoard; 0 for
+            none.
+        profile: First and last step of each phase to profile for TensorBoard, such as `"10,20"`.
     """
 
     strategy: str = "auto"
@@ -62,17 +71,44 @@ class Runtime:
     steps_per_execution: int = 1
     snapshot_steps: int = 0
     snapshot_minutes: float = 0.0
+    log_steps: int = 0
+    profile: str = ""
 
     def __post_init__(self) -> None:
         for field, names in (("strategy", STRATEGIES), ("precision", PRECISIONS)):
             if getattr(self, field) not in names:
                 raise RecipeError(unknown(field, getattr(self, field), names))
-        least = {"steps_per_execution": 1, "snapshot_steps": 0, "snapshot_minutes": 0}
+        least = {
+            "steps_per_execution": 1,
+            "snapshot_steps": 0,
+            "snapshot_minutes": 0,
+            "log_steps": 0,
+        }
         for field, value in least.items():
             if not value <= getattr(self, field) < math.inf:
                 raise RecipeError(
                     f"{field}: expected at least {value}. Received: {getattr(self, field)}"
                 )
+
+        self.profiled()
+
+    def profiled(self) -> tuple[int, int] | None:
+        """First and last step to profile; `None` for none.
+
+        Raises:
+            RecipeError: If `profile` names none.
+        """
+        first, _, last = self.profile.partition(",")
+        if not self.profile:
+            return None
+        if not (
+            first.strip().isdecimal() and last.strip().isdecimal() and 0 < int(first) <= int(last)
+        ):
+            raise RecipeError(
+                f"profile: expected the first and the last step, such as 10,20. "
+                f"Received: {self.profile!r}"
+            )
+        return int(first), int(last)
 
     @property
     def deterministic(self) -> bool:

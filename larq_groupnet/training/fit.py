@@ -41,6 +41,7 @@ from larq_groupnet.training.distribution import (
     validation_share,
 )
 from larq_groupnet.training.optimizers import optimizer
+from larq_groupnet.training.step_log import Progress, StepLog, log_gradient_norm
 from larq_groupnet.weights.by_name import copy_weights
 
 CALIBRATION_IMAGES = 64
@@ -244,8 +245,12 @@ def _fit(
                     StopOnNonFinite(phase.name, phase.learning_rate, images),
                     best,
                     PhaseCSVLogger(history, phase.name),
-                    tf.keras.callbacks.TensorBoard(str(logs)),
+                    tf.keras.callbacks.TensorBoard(
+                        str(logs), profile_batch=session.runtime.profiled() or 0
+                    ),
                     StructureLog(logs / "structure"),
+                    StepLog(logs / "steps", session.data.batch_size, session.runtime.log_steps),
+                    Progress(count_mode="steps"),
                     SnapshotCallback(
                         snapshots, stop, position, best, history, session.strategy, every
                     ),
@@ -272,3 +277,5 @@ def compile_model(model: tf.keras.Model, session: Session, phase: Phase) -> None
             jit_compile=session.runtime.jit_compile,
             steps_per_execution=session.runtime.steps_per_execution,
         )
+    if session.runtime.log_steps:
+        log_gradient_norm(model)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -53,9 +54,10 @@ def run(folder, monkeypatch, killed_at=None, **options):
 def test_run_resumes_from_a_snapshot_between_two_epochs_with_the_same_bits(
     tmp_path, monkeypatch, capsys
 ):
+    """The run that is not stopped makes three steps at once, and then the seventh."""
     save = Snapshots.save  # A kill that finds a snapshot half written is another test's.
     monkeypatch.setattr(Snapshots, "save", lambda self, *given: (save(self, *given), self.wait()))
-    run(tmp_path / "whole", monkeypatch)
+    run(tmp_path / "whole", monkeypatch, steps_per_execution=3)
     with pytest.raises(Killed):
         run(tmp_path / "killed", monkeypatch, killed_at=13, snapshot_steps=2)
     run(tmp_path / "killed", monkeypatch, snapshot_steps=3)
@@ -65,7 +67,7 @@ def test_run_resumes_from_a_snapshot_between_two_epochs_with_the_same_bits(
 
 def test_snapshot_comes_after_so_many_minutes(tmp_path, monkeypatch):
     saved, clock = [], iter(range(0, 10**6, 25))  # The clock is read once or twice a step.
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr(Snapshots, "save", lambda self, model, where: saved.append(where))
     run(tmp_path, monkeypatch, snapshot_minutes=1)
     within = [(where.epoch, where.step) for where in saved]
