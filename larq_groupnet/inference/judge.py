@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from larq_groupnet.data.base import Dataset
-from larq_groupnet.data.pipeline import class_names, prepare, to_pixels
+from larq_groupnet.data.images import to_pixels
+from larq_groupnet.data.pipeline import class_names, prepare
 from larq_groupnet.deploy import convert, count_ops
 from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.errors import MissingPackageError
