@@ -68,7 +68,7 @@ def evaluate(
 
 
 def compare(
-    runs: Mapping[str, Predict],
+    runs: Mapping[str, Any],
     batches: tf.data.Dataset,
     task: Task,
     class_names: Sequence[str],

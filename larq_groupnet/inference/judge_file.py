@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from larq_groupnet.data.base import ROLES, Dataset
-from larq_groupnet.data.pipeline import Pipeline, class_names, prepare, to_pixels
+from larq_groupnet.data.images import to_pixels
+from larq_groupnet.data.pipeline import Pipeline, class_names, prepare
 from larq_groupnet.deploy.runtime import load_file
 from larq_groupnet.errors import DatasetError, RecipeError
 from larq_groupnet.inference.evaluate import compare, labels
