@@ -275,12 +275,16 @@ def verify(
 ) -> None:
     """The command `verify`."""
     from larq_groupnet import deploy
+    from larq_groupnet.deploy.description import read_description
+    from larq_groupnet.runs.identity import check_classes
     from larq_groupnet.runs.saved import data_of, first_images
     from larq_groupnet.runs.source import find_source
 
-    found = find_source(source).sized(size)
+    found, path = find_source(source).sized(size), Path(file).expanduser()
+    names = (read_description(path) or {}).get("classes", ())
+    check_classes(found.classes, names, source, file)
     images = first_images(data_of(found, data_dir), "test", samples)
-    print(deploy.verify(found.load(), Path(file).expanduser(), images, output))
+    print(deploy.verify(found.load(), path, images, output))
 
 
 def summary(source: str, options: Mapping[str, Any], as_json: bool) -> None:
