@@ -337,9 +337,13 @@ def _benchmark(f: Flags, *files: str) -> None:
     benchmark([os.path.expanduser(file) for file in files], f.runs)
 
 
-@_command("summary", "MODEL_OR_RUN", flags_of=(*_RECIPE, _DATA_DIR, _bool("json", "Print JSON.")))
+@_command(
+    "summary",
+    "MODEL_OR_RUN_OR_FILE_OR_NAME",
+    flags_of=(*_RECIPE, _DATA_DIR, _bool("json", "Print JSON.")),
+)
 def _summary(f: Flags, source: str) -> None:
-    """Count MACs, OPs and memory of a model, a run's network or what a recipe trains."""
+    """Count MACs, OPs and memory of a model, of trained weights or of what a recipe trains."""
     from larq_groupnet import commands
 
     commands.summary(source, _values(f), f.json)
@@ -348,7 +352,7 @@ def _summary(f: Flags, source: str) -> None:
 @_command(
     "weights",
     "list|fetch|verify|publish",
-    "[NAME_OR_RUN]",
+    "[NAME_OR_RUN_OR_FILE]",
     "[MODEL_OR_NAME]",
     "[LICENCE]",
     flags_of=(_path("output", "weights", "publish: the folder to write."),),
@@ -356,7 +360,7 @@ def _summary(f: Flags, source: str) -> None:
 def _weights(f: Flags, *words: str) -> int:
     """Show, fetch, verify or publish weights.
 
-    list; fetch NAME MODEL; verify; publish RUN NAME [LICENCE]
+    list; fetch NAME MODEL; verify; publish RUN_OR_FILE NAME [LICENCE]
     """
     from larq_groupnet import commands
 

@@ -288,7 +288,7 @@ def verify(
 
 
 def summary(source: str, options: Mapping[str, Any], as_json: bool) -> None:
-    """The command `summary`: of a run's network, of a recipe's, or of a model by name."""
+    """The command `summary`: of trained weights, of a recipe's network, or of a model by name."""
     from larq_groupnet.network.complexity import format_json, report
 
     config = _config(source, options)
@@ -298,8 +298,9 @@ def summary(source: str, options: Mapping[str, Any], as_json: bool) -> None:
 def _config(source: str, options: Mapping[str, Any]) -> Any:
     from larq_groupnet.family import arguments, get_config, list_models
     from larq_groupnet.recipes.choose import choose
-    from larq_groupnet.recipes.overrides import parse_options, split_option
+    from larq_groupnet.recipes.overrides import parse_options, parse_size, split_option
     from larq_groupnet.runs.folders import recipe_to_resume
+    from larq_groupnet.runs.source import find_source
 
     size = [f"input_size={options['input_size']}"] if options["input_size"] else []
     texts = [*size, *options["set"]]
@@ -307,12 +308,23 @@ def _config(source: str, options: Mapping[str, Any]) -> Any:
         if options["dataset"] or options["recipe"]:
             raise RecipeError("summary: expected no --dataset and no --recipe beside a run.")
         return recipe_to_resume(Path(source).expanduser(), list(map(split_option, texts))).model
-    named = not source.endswith(".py") and not options["dataset"] and not options["recipe"]
-    if named and source in list_models():
+    chosen = options["dataset"] or options["recipe"]
+    if source in list_models() and not chosen:
         return get_config(source, **parse_options(texts, arguments(source)))
+    if Path(source).suffix not in ("", ".py") or _is_registered(source):
+        if chosen or options["set"]:
+            raise RecipeError("summary: expected nothing but --input_size beside trained weights.")
+        sizes = options["input_size"] and parse_size(options["input_size"])
+        return find_source(source).sized(sizes or None).config
     changes = list(map(split_option, texts))
     which = {name: options[name] for name in ("dataset", "recipe")}
     return choose(source, options["data_dir"], changes=changes, **which).recipe.model
+
+
+def _is_registered(name: str) -> bool:
+    from larq_groupnet.weights.registry import list_weights
+
+    return any(name in (each.name, f"{each.model}:{each.name}") for each in list_weights())
 
 
 def weights(words: Collection[str], output: Path) -> int:
@@ -331,12 +343,11 @@ def weights(words: Collection[str], output: Path) -> int:
         case ("publish", run, name, *licence):
             from larq_groupnet.training.publish import publish
 
-            terms = "".join(licence) or "Not stated: ask whoever published these weights."
-            entry = publish(Path(run).expanduser(), name, output, licence=terms)
+            entry = publish(run, name, output, licence="".join(licence))
             print(f"{output}/{entry.file}: {entry.size / 2**20:.2f} MiB, card beside it")
         case _:
             raise RecipeError(
-                "weights: expected list, fetch NAME MODEL, publish RUN NAME [LICENCE] or verify. "
-                f"Received: {' '.join(words)}"
+                "weights: expected list, fetch NAME MODEL, verify or publish RUN_OR_FILE NAME "
+                f"[LICENCE]. Received: {' '.join(words)}"
             )
     return 0

@@ -8,8 +8,9 @@ A block that cannot run here has a line before it that readers do not see:
 
     <!-- not run: needs a GPU -->
 
-What is shortened: trainings, by the flags of `SHORT` behind the command that a page shows; and
-`digit_scenes`, which has the scenes of `SCENES` here.
+What is shortened: `zoo/` has the recipes of the repository for tiny networks and one step (see
+`small_recipes`), `digit_scenes` has the scenes of `SCENES`, and numbers of epochs and trials that a
+page gives are replaced by those of `SHORT`.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -29,24 +31,23 @@ from unittest import mock
 
 ROOT = Path(__file__).resolve().parent.parent
 
-TINY = "--set=steps_per_epoch=1 --batch_size=2 --set=width=0.0625 --set=num_bases=1"
-BLOCKS = "--set=stage_blocks=(1,1,1,1)"
-
 SHORT = {
-    "": f"{TINY} {BLOCKS} --epochs=0,1",
-    "resnet18 --output_dir runs/teacher": f"{TINY} {BLOCKS} --epochs=1",
-    "attention": f"{TINY} --epochs=0,1 --set=stage_blocks=(1,2,1,2)",
-    "--tune": f"{TINY} {BLOCKS} --trial_epochs=0,1 --max_trials=1 --uniform=1",
-    "--resume": "",
-    "--evaluate": "",
+    "--epochs": "--epochs=0,1",
+    "--int8_epochs": "--int8_epochs=1",
+    "--tune": "--trial_epochs=0,1 --max_trials=1 --uniform=",
 }
-"""What a command of `train` contains -> what is appended; the last that fits counts."""
+"""What a command of `train` contains -> what is appended."""
+
+SHORT_PYTHON = {"max_trials=8": "max_trials=1"}
+"""What a block of Python contains -> what is run."""
 
 SCENES = {"train": (8, 1), "validation": (4, 2), "test": (4, 3)}
 """Of `digit_scenes` here: split -> (number of scenes, seed)."""
 
 PROGRAMS = (["python", "train.py"], ["python", "-m", "larq_groupnet"], ["larq-groupnet"])
 """How the pages call the package."""
+
+RUNTIME = "larq-groupnet-run "
 
 MARK = "not run: "
 FLAGS, SNIPPET = "--", '--8<-- "'
@@ -100,11 +101,12 @@ def run_command(command: str) -> None:
         return
     words = own_command(shlex.split(command))
     if words is None:
+        command = command.replace(RUNTIME, "python -m larq_groupnet_runtime.cli ")
         done = subprocess.run(["bash", "-ec", command], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return
     if words[0] == "train":
-        words += shlex.split([more for part, more in SHORT.items() if part in command][-1])
+        words += [w for part, more in SHORT.items() if part in command for w in more.split()]
     run_own(words)
 
 
@@ -122,6 +124,8 @@ def run_python(text: str, page: str, names: dict) -> None:
     if text.startswith(SNIPPET):
         names.update(runpy.run_path(str(ROOT / text.split('"')[1])))
         return
+    for part, short in SHORT_PYTHON.items():
+        text = text.replace(part, short)
     exec(compile(text, page, "exec"), names)
 
 
@@ -138,6 +142,8 @@ def run_page(page: Path) -> list[str]:
         names |= {"labels": np.arange(40) % 2}
     elif page.stem == "deploy":
         names |= {"images": rng.uniform(-1, 1, (2, 192, 192, 3)).astype("float32")}
+    for file in ("model.tflite", "other.tflite"):  # Which another page may have replaced.
+        shutil.copy("runs/mine/model.tflite", file)
     failed = []
     for block in blocks(page):
         shell = block.language in ("sh", "bash")
@@ -163,8 +169,10 @@ def make_world(folder: Path) -> None:
     import numpy as np
     from PIL import Image
 
-    (folder / "zoo").symlink_to(ROOT / "zoo")
-    (folder / "benchmarks").symlink_to(ROOT / "benchmarks")
+    (folder / "zoo").mkdir()
+    for file in (ROOT / "zoo").glob("*.py"):
+        text = f"from documents import *\nRECIPES, SEARCH = small_recipes({file.stem!r})\n"
+        (folder / "zoo" / file.name).write_text(text)
     rng = np.random.default_rng(0)
     (folder / "pictures").mkdir()
     for name in ("pictures/scene.png", "photo.jpg"):
@@ -173,11 +181,23 @@ def make_world(folder: Path) -> None:
     run_command("python train.py --model groupnet_dsp --output_dir runs/mine")
     for alias in ("runs/NAME", "RUN", "RUN_OR_FILE"):
         (folder / alias).symlink_to(folder / "runs/mine")
-    for file in ("model.tflite", "other.tflite"):
-        (folder / file).write_bytes((folder / "runs/mine/model.tflite").read_bytes())
-    backbone = folder / "runs/groupnet_resnet34"
-    backbone.mkdir()
-    write_backbone(backbone)
+    write_backbone(folder / "runs/groupnet_resnet34")
+
+
+def small_recipes(name: str) -> tuple[tuple, dict]:
+    """The recipes of a file of zoo/, the default one for a tiny network and one step."""
+    from larq_groupnet.recipes.load import load_recipes
+    from larq_groupnet.recipes.overrides import override
+
+    file = load_recipes(name, ROOT / "zoo")
+    first, *others = file.recipes
+    changes = {"width": "0.0625", "stage_blocks": "(1,2,1,2)", "batch_size": "2"}
+    changes |= {"steps_per_epoch": "1", "epochs": "0,1" if len(first.phases) > 1 else "1"}
+    if first.model.decomposition != "none":
+        changes["num_bases"] = "1"
+    if first.dataset == "digit_scenes":
+        changes |= {"stage_blocks": "(1,1,1,1)", "input_shape": "(32,32,3)"}
+    return (override(first, list(changes.items())), *others), dict(file.search)
 
 
 def write_backbone(folder: Path) -> None:
@@ -185,8 +205,9 @@ def write_backbone(folder: Path) -> None:
     from larq_groupnet import build
     from larq_groupnet.recipes import load_recipe, override
 
-    changes = [("width", "0.0625"), ("input_shape", "(32, 32, 3)")]
-    recipe = override(load_recipe("groupnet_resnet34"), changes)
+    recipe = load_recipe("groupnet_resnet34", ROOT / "zoo", "imagenet2012")
+    recipe = override(recipe, [("width", "0.0625"), ("num_bases", "2")])
+    folder.mkdir()
     (folder / "recipe.json").write_text(json.dumps(recipe.to_dict()))
     build(recipe.model).save_weights(folder / "binary.h5")
 
