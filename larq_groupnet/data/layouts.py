@@ -153,14 +153,19 @@ def _with_masks(root: Path, left_out: LeftOut) -> dict[str, Examples]:
 
 def _paired(images: list[str], candidates: Callable[[str], list[str]]) -> Examples:
     """Each image with the first of its possible masks that exists."""
-    pairs: Examples = []
+    pairs: dict[str, str] = {}
     for image in images:
         masks = candidates(image)
         found = next((mask for mask in masks if os.path.isfile(mask)), None)
         if found is None:
             raise FolderError(f"mask: expected a mask for {image}. Received: no {masks[0]}")
-        pairs.append((image, found))
-    return pairs
+        if found in pairs:
+            raise FolderError(
+                f"mask: expected a mask for each image. Received: {pairs[found]} and {image}, "
+                f"which have {found} in common"
+            )
+        pairs[found] = image
+    return [(image, mask) for mask, image in pairs.items()]
 
 
 def _classes(root: Path, names: list[str]) -> Layout:
