@@ -103,6 +103,11 @@ def load_predictor(
             f"maps. Received: input_shape={input_shape}, output_shape={output_shape}"
         )
     names, dense = tuple(description.get("classes", ())), len(output_shape) == 4
+    if len(names) not in (0, output_shape[-1]):
+        raise SourceError(
+            f"{source}: expected {output_shape[-1]} names of classes, as it has outputs, or none. "
+            f"Received: {len(names)}"
+        )
     fields = {"scales": (1.0,), **known, "size": tuple(input_shape[:2])}
     return Predictor(
         network,
