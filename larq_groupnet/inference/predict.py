@@ -1,4 +1,4 @@
-"""The command `predict`: pictures in, class maps or the likeliest classes out."""
+"""The command `predict`: pictures in, class maps, the likeliest classes or values out."""
 
 from __future__ import annotations
 
@@ -18,15 +18,9 @@ from larq_groupnet.data.listing import SUFFIXES, images_in
 from larq_groupnet.errors import MissingFileError, UserError
 from larq_groupnet.files import replacing
 from larq_groupnet.inference.sources import Predictor
-from larq_groupnet.report.overlay import draw_overlay, index_image, shares
-
-TOP = 5
-"""How many of the likeliest classes of an image are named."""
 
 COLUMNS = ("image", "rank", "class", "probability")
 
-
-_PARTS = ("masks", "overlays")
 _SOFTWARE = "larq-groupnet predict"
 """In the PNG files that this command has written, and may write again."""
 
@@ -46,9 +40,10 @@ def predict_files(
 
     Of a network that classifies pixels, `masks/NAME.png` holds the classes as a palette PNG of the
     image's own size, and `overlays/NAME.png` shows them. Of one that classifies images,
-    `predictions.csv` has the likeliest classes. A file that cannot be read is named and passed
-    over. Nothing is left half written, and only results of this function are written over: the
-    images may lie in the folder of the results.
+    `predictions.csv` has the likeliest classes. Another task writes what its `prediction` says. A
+    file that cannot be read is named and passed over. Nothing is left half written, and pictures
+    and tables are only written over if this function has written them: images may lie in the
+    folder of the results.
 
     Args:
         predictor: The network.
@@ -61,40 +56,30 @@ def predict_files(
     Raises:
         FileNotFoundError: If `source` does not exist.
         NoImagesError: If there is no image in it.
-        OutputError: If a result would replace another file; nothing is written.
+        OutputError: If a result would replace another file, which stays as it is.
         OSError: If a result cannot be written.
     """
     source, output_dir = Path(source), Path(output_dir)
     files = find_images(source, output_dir)
     root = source if source.is_dir() else source.parent
     names = _names([file.relative_to(root) for file in files])
-    masks, overlays = ([output_dir / part / name for name in names] for part in _PARTS)
-    table = output_dir / "predictions.csv"
-    _check_own([*masks, *overlays] if predictor.dense else [table])
+    task, table = predictor.task(len(predictor.classes)), output_dir / "predictions.csv"
+    if not predictor.dense:
+        _check_own([table])
     passed_over, rows = [], []
-    progress = tqdm(files, "Predicting", unit="image")
-    for file, mask, overlay in zip(progress, masks, overlays, strict=True):
+    for file, name in zip(tqdm(files, "Predicting", unit="image"), names, strict=True):
         try:
             pixels = read_pixels(file, predictor.input_shape[2])
         except (OSError, ValueError, SyntaxError, tf.errors.OpError, Image.DecompressionBombError):
             passed_over.append(file)
             tqdm.write(f"{file}: passed over, it cannot be decoded", file=sys.stderr)
             continue
-        scores = predictor(pixels)
-        if predictor.dense:
-            classes = scores.argmax(-1)
-            found = shares(classes)
-            _save(index_image(classes, predictor.classes), mask)
-            _save(draw_overlay(pixels, classes, predictor.classes), overlay)
-        else:
-            best = np.argsort(-scores, kind="stable")[:TOP]
-            found = [(int(label), float(scores[label])) for label in best]
-            rows += [
-                (file, rank, predictor.classes[label], probability)
-                for rank, (label, probability) in enumerate(found, 1)
-            ]
-        line = ", ".join(f"{predictor.classes[label]} {share:.1%}" for label, share in found[:TOP])
-        tqdm.write(f"{file}: {line}")
+        found = task.prediction(pixels, predictor(pixels), predictor.classes)
+        _check_own([output_dir / folder / name for folder in found.files])
+        for folder, content in found.files.items():
+            _save(content, output_dir / folder / name)
+        rows += [(file, rank, *row) for rank, row in enumerate(found.rows, 1)]
+        tqdm.write(f"{file}: {found.line}")
     if not predictor.dense:
         _write_csv(rows, table)
     return len(files) - len(passed_over), passed_over
@@ -111,11 +96,11 @@ def find_images(source: Path, output_dir: Path) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise MissingFileError(f"expected an image or a folder of images. Received: {source}")
-    own = [(output_dir / part).resolve() for part in _PARTS]
+    own = output_dir.resolve()
     files = [
         file
         for file in map(Path, images_in(source))
-        if not ({*own} & {*file.resolve().parents} and _is_own(file))
+        if not (own in file.resolve().parents and _is_own(file))
     ]
     if not files:
         raise NoImagesError(
@@ -170,11 +155,15 @@ def _is_own(path: Path) -> bool:
         return False
 
 
-def _save(image: Image.Image, path: Path) -> None:
+def _save(content: Image.Image | np.ndarray, path: Path) -> None:
+    if isinstance(content, np.ndarray):
+        with replacing(path.with_suffix(".npy")) as temporary:
+            np.save(temporary, content)
+        return
     about = PngImagePlugin.PngInfo()
     about.add_text("Software", _SOFTWARE)
     with replacing(path) as temporary:
-        image.save(temporary, pnginfo=about)
+        content.save(temporary, pnginfo=about)
 
 
 def _write_csv(rows: Sequence[tuple[Path, int, str, float]], path: Path) -> None:

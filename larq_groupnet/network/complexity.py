@@ -81,7 +81,7 @@ def _of_config(config: GroupNetConfig) -> dict[str, Tally]:
 
 
 def _of_model(model: Any) -> dict[str, Tally]:
-    """Walks the layers, which Keras keeps in an order in which each stands behind its inputs."""
+    """Walks the layers. Keras lists every layer after its inputs."""
     tallies: dict[str, Tally] = {}
     reach: dict[int, tuple[int, int]] = {}
     for layer in model.layers:
@@ -104,7 +104,7 @@ def _tensors(value: Any) -> list[Any]:
 
 
 def _add_layer(tally: Tally, layer: Any) -> None:
-    """Parameters and MACs as Larq profiles them, and the element-wise work that it cannot see."""
+    """Adds Larq's parameters and MACs, and the element-wise work that Larq does not count."""
     from larq.models import LayerProfile
     from tensorflow.keras.layers import Add
 

@@ -21,7 +21,7 @@ from larq_groupnet.inference.sources import load_predictor
 from larq_groupnet.runs.judging import recipe_to_judge
 
 EMPTY = b"\0\0\0\0TFL3"
-READING = ("size", "normalisation", "central_crop", "scales", "flip")
+READING = ("size", "normalisation", "central_crop", "scales", "flip", "letterbox")
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ STRANGE = (
 )
 
 
-@pytest.mark.parametrize("key", ["classes", "preprocessing", "output", *READING])
+@pytest.mark.parametrize("key", ["classes", "preprocessing", "output", "task", *READING])
 @pytest.mark.parametrize("dense", [False, True])
 def test_strange_description_is_obeyed_or_refused(key, dense, monkeypatch, tmp_path):
     """Whatever a description says, `predict` reads an image or says in one line why not."""
@@ -150,7 +150,7 @@ def test_strange_description_is_obeyed_or_refused(key, dense, monkeypatch, tmp_p
         except UserError:
             outcomes.add("refused")
     # A file of floats says its size and what it gives by itself.
-    assert False not in outcomes and ("refused" in outcomes or key in ("output", "size"))
+    assert False not in outcomes and ("refused" in outcomes or key in ("output", "size", "task"))
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,13 @@ import csv
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT
 from near_ties import assert_same_classes, decided
 from PIL import Image
+from runs import command
 
 from larq_groupnet.data.images import normalise
 from larq_groupnet.data.reading import Reading
@@ -22,6 +20,8 @@ from larq_groupnet.deploy.int8 import convert_int8, quantize
 from larq_groupnet.inference.predict import OutputError, find_images, predict_files, read_pixels
 from larq_groupnet.inference.sources import Predictor, SourceError, load_predictor
 from larq_groupnet.runs.saved import describe_run, load_run
+from larq_groupnet.tasks.classification import Classification
+from larq_groupnet.tasks.segmentation import Segmentation
 from larq_groupnet.training import Recipe
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.registry import RegistryError, register
@@ -155,10 +155,7 @@ def test_classes_go_to_a_table_with_the_five_likeliest_or_all(label_run, tmp_pat
 def test_bad_file_is_named_and_passed_over(dense_file, images, tmp_path):
     (images / "broken.png").write_bytes((images / "large.png").read_bytes()[:80])
     (images / "empty.jpg").write_bytes(b"")
-    words = ["predict", str(dense_file), str(images), f"--output={images / 'out'}"]
-    done = subprocess.run(
-        [sys.executable, "-m", "larq_groupnet", *words], cwd=ROOT, capture_output=True, text=True
-    )
+    done = command("predict", dense_file, images, f"--output={images / 'out'}")
     assert done.returncode == 1, done.stderr
     assert "3 images predicted" in done.stdout and "2 passed over" in done.stdout
     for name in ("broken.png", "empty.jpg"):
@@ -236,7 +233,7 @@ def constant():
         return np.broadcast_to(np.float32([0, 1]), (*images.shape[:3], 2))
 
     reading = Reading(size=(8, 8), scales=(1.0,))
-    return Predictor(network, (8, 8, 3), ("ground", "part"), True, reading, True)
+    return Predictor(network, (8, 8, 3), ("ground", "part"), True, reading, True, Segmentation)
 
 
 def content_of(folder):
@@ -274,7 +271,10 @@ def test_drawn_masks_are_not_replaced_by_predicted_ones(constant, tmp_path):
 
 def test_table_of_another_origin_is_not_replaced(constant, tmp_path):
     labels = dataclasses.replace(
-        constant, dense=False, network=lambda images: np.float32([[0.25, 0.75]])
+        constant,
+        dense=False,
+        network=lambda images: np.float32([[0.25, 0.75]]),
+        task=Classification,
     )
     picture(tmp_path / "a.png", (8, 8))
     table = tmp_path / "predictions.csv"
