@@ -492,7 +492,8 @@ def test_splits_go_by_many_names(tmp_path, data_dir, names):
 
 
 def test_images_and_masks_in_capitals_are_the_same(tmp_path, data_dir):
-    root = masks_in(tmp_path / "set", ["train/0", "train/1", "val/0"])
+    root = tmp_path / "set"
+    masks_in(root, ["train/0", "train/1", "val/0"])
     for part in ("images", "masks"):
         (root / part / "train").rename(root / part / {"images": "Train", "masks": "training"}[part])
         (root / part).rename(root / part.capitalize())
