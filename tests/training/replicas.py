@@ -64,9 +64,29 @@ def train_one(folder, devices=1, stop=None, order=None, **options):
     if stop is not None:
         stop_after(stop)
     try:
-        train(recipe, session)
+        weights = train(recipe, session)
     except Interrupted as error:
         print(error)
+        return
+    if devices > 1 and is_chief(strategy) and strategy.cluster_resolver is None:
+        judge_alike(recipe, strategy, weights, data.images[:7])
+
+
+def judge_alike(recipe, strategy, weights, images):
+    """An odd number of images is judged on two replicas as on one."""
+    from larq_groupnet.inference.evaluate import _on_replicas
+    from larq_groupnet.network.build import build
+
+    config = recipe.model.replace(binary=recipe.phases[-1].binary)
+    with strategy.scope():
+        several = build(config)
+    one = build(config)
+    for model in (one, several):
+        model.load_weights(weights)
+    expected = one.predict_on_batch(images)
+    found = _on_replicas(several)(images)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    print(f"{strategy.num_replicas_in_sync} replicas judge {len(found)} images alike")
 
 
 def stop_after(steps):

@@ -88,6 +88,7 @@ def test_two_devices_train_what_one_does(tmp_path):
     (printed,) = finished(start(wanted))
     assert "stopped by SIGTERM at epoch 2, step 2" in printed
     assert "Resuming in epoch 2, step 3" in printed
+    assert printed.count("2 replicas judge 7 images alike") == 2
     folders = {name: tmp_path / name for name in (f"{t}{d}" for t in runs for d in (1, 2))}
     assert_same(folders["segmentation1"], folders["segmentation2"], "tanh", "binary")
     assert_same(folders["classification1"], folders["classification2"], "binary")
