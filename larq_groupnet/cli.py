@@ -416,11 +416,11 @@ def _benchmark(f: Flags, *files: str) -> None:
 
 @_command(
     "summary",
-    "MODEL_OR_RUN",
+    "MODEL_OR_RUN_OR_FILE_OR_NAME",
     flags_of=(*_RECIPE, _DATA_DIR, *_CHANGES, _bool("json", "Print JSON.")),
 )
 def _summary(f: Flags, source: str) -> None:
-    """Count MACs, OPs and memory of a model, a run's network or what train trains.
+    """Count MACs, OPs and memory of a model, of trained weights or of what train trains.
 
     It takes the flags of train that change what is trained.
     """
@@ -432,7 +432,7 @@ def _summary(f: Flags, source: str) -> None:
 @_command(
     "weights",
     "list|fetch|verify|publish",
-    "[NAME_OR_RUN]",
+    "[NAME_OR_RUN_OR_FILE]",
     "[MODEL_OR_NAME]",
     "[LICENCE]",
     flags_of=(_path("output", "weights", "publish: the folder to write."),),
@@ -440,7 +440,7 @@ def _summary(f: Flags, source: str) -> None:
 def _weights(f: Flags, *words: str) -> int:
     """Show, fetch, verify or publish weights.
 
-    list; fetch NAME MODEL; verify; publish RUN NAME [LICENCE]
+    list; fetch NAME MODEL; verify; publish RUN_OR_FILE NAME [LICENCE]
     """
     from larq_groupnet import commands
 

@@ -368,16 +368,20 @@ def verify(
 ) -> None:
     """The command `verify`."""
     from larq_groupnet import deploy
+    from larq_groupnet.deploy.description import read_description
+    from larq_groupnet.runs.identity import check_classes
     from larq_groupnet.runs.saved import data_of, first_images
     from larq_groupnet.runs.source import find_source
 
-    found = find_source(source).sized(size)
+    found, path = find_source(source).sized(size), Path(file).expanduser()
+    names = (read_description(path) or {}).get("classes", ())
+    check_classes(found.classes, names, source, file)
     images = first_images(data_of(found, data_dir), "test", samples)
-    print(deploy.verify(found.load(), Path(file).expanduser(), images, output))
+    print(deploy.verify(found.load(), path, images, output))
 
 
 def summary(source: str, options: Mapping[str, Any], as_json: bool, given: Collection[str]) -> None:
-    """The command `summary`: of a run, of what `train` trains, or of a model by name."""
+    """The command `summary`: of trained weights, of what `train` trains, or of a model by name."""
     from larq_groupnet.network.complexity import format_json, report
 
     config, notes = _config(source, options, given)
@@ -391,8 +395,9 @@ def _config(
     from larq_groupnet.family import arguments, get_config, list_models
     from larq_groupnet.recipes.announce import training_line
     from larq_groupnet.recipes.choose import choose
-    from larq_groupnet.recipes.overrides import parse_options, split_option
+    from larq_groupnet.recipes.overrides import parse_options, parse_size, split_option
     from larq_groupnet.runs.folders import recipe_to_resume
+    from larq_groupnet.runs.source import find_source
 
     texts = [f"{name}={options[name]}" for name in _AS_CHANGES if name in given]
     texts += options["set"]
@@ -404,6 +409,11 @@ def _config(
             )
         recipe = recipe_to_resume(Path(source).expanduser(), list(map(split_option, texts)))
         return recipe.model, [training_line(recipe)]
+    if Path(source).suffix not in ("", ".py") or _is_registered(source):
+        if set(given) - {"input_size", "data_dir", "json"}:
+            raise RecipeError("summary: expected nothing but --input_size beside trained weights.")
+        sizes = options["input_size"] and parse_size(options["input_size"])
+        return find_source(source).sized(sizes or None).config, []
     trains = {"dataset", "recipe", "phase", "int8_epochs", *_AS_CHANGES} - {"input_size"}
     if source in list_models() and not trains & {*given}:
         config = get_config(source, **parse_options(texts, arguments(source)))
@@ -415,6 +425,12 @@ def _config(
     which = {name: options[name] for name in ("dataset", "recipe", "phase", "int8_epochs")}
     choice = choose(source, options["data_dir"], changes=changes, **which)
     return choice.recipe.model, [*choice.notes, training_line(choice.recipe)]
+
+
+def _is_registered(name: str) -> bool:
+    from larq_groupnet.weights.registry import list_weights
+
+    return any(name in (each.name, f"{each.model}:{each.name}") for each in list_weights())
 
 
 def weights(words: Collection[str], output: Path) -> int:
@@ -433,12 +449,11 @@ def weights(words: Collection[str], output: Path) -> int:
         case ("publish", run, name, *licence):
             from larq_groupnet.training.publish import publish
 
-            terms = "".join(licence) or "Not stated: ask whoever published these weights."
-            entry = publish(Path(run).expanduser(), name, output, licence=terms)
+            entry = publish(run, name, output, licence="".join(licence))
             print(f"{output}/{entry.file}: {entry.size / 2**20:.2f} MiB, card beside it")
         case _:
             raise RecipeError(
-                "weights: expected list, fetch NAME MODEL, publish RUN NAME [LICENCE] or verify. "
-                f"Received: {' '.join(words)}"
+                "weights: expected list, fetch NAME MODEL, verify or publish RUN_OR_FILE NAME "
+                f"[LICENCE]. Received: {' '.join(words)}"
             )
     return 0

@@ -142,8 +142,8 @@ def evaluate_only(recipe: Recipe, data_dir: Path, weights: str | Path) -> dict[s
     """Test metrics of weights that exist, without training.
 
     Args:
-        recipe: The one that they were trained with, see `saved.trained_recipe`; `eval_scales` and
-            `eval_flip` may differ.
+        recipe: The one that they were trained with, see `judging.recipe_to_judge`; `eval_scales`
+            and `eval_flip` may differ.
         data_dir: Where datasets are kept.
         weights: As for `find_source`.
 

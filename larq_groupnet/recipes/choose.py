@@ -78,7 +78,8 @@ def choose(
     if recipe is None and _plain_name(on) != found.dataset:
         chosen, notes = _own(file, on, data_dir, changes)
     else:
-        chosen, notes = adapted(found, on, data_dir, changes)
+        chosen, said = adapted(found, on, data_dir, changes)
+        notes = (f"Recipe: {file.path}", *said)
     integers = [change for change in changes if int8_epochs and change[0].startswith("int8.")]
     chosen = override(chosen, [change for change in changes if change not in integers])
     if int8_epochs:
@@ -91,7 +92,7 @@ def choose(
         _check_one_phase(chosen, changes, phase)
         chosen = only_phase(chosen, phase)
         check_trained(chosen, (key for key, _ in changes))
-    return Choice(chosen, (f"Recipe: {file.path}", *notes), frozenset(key for key, _ in changes))
+    return Choice(chosen, tuple(notes), frozenset(key for key, _ in changes))
 
 
 def _file(model: str | None, dataset: str | None, data_dir: Path, changes: Changes) -> ZooFile:

@@ -83,7 +83,9 @@ def _title(results: dict[str, Any]) -> str:
 
 def _labels(results: dict[str, Any], kind: str) -> dict[str, str]:
     """The names of the metrics in these results, for a table."""
-    return {name: label for name, label in results[kind].items() if name in results["keras"]}
+    return {
+        name: label for name, label in results.get(kind, {}).items() if name in results["keras"]
+    }
 
 
 def _number(value: float | None) -> str:

@@ -66,6 +66,7 @@ class Session:
         scratch_dir: Takes what this process has to write if it is not the chief.
         description: What weights files say of themselves, see `identity.describe_recipe`; empty
             for nothing.
+        new_head: What the first phase starts from has learned other classes.
     """
 
     data: TrainingData
@@ -79,6 +80,7 @@ class Session:
     normalisation: str = "symmetric"
     scratch_dir: Path | None = None
     description: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    new_head: bool = False
 
     @property
     def classes(self) -> list[str]:
@@ -170,9 +172,11 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
             if phase.weights_from:
                 model.load_weights(session.weights(named[phase.weights_from]))
             elif before is not None:
-                left_out = copy_weights(before, model, other_head=before is start_from)
+                first = before is start_from
+                left_out = copy_weights(before, model, first, first and session.new_head)
                 if left_out:
-                    print(f"Not from {before.name}, whose head is another: {', '.join(left_out)}")
+                    what = "classes are others" if session.new_head else "head is another"
+                    print(f"Not from {before.name}, whose {what}: {', '.join(left_out)}")
         if phase.int8:
             with session.strategy.scope():
                 model = _with_integers(model, session, phase)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -28,7 +29,12 @@ from larq_groupnet.training.distillation import Teacher, check_teacher, load_tea
 from larq_groupnet.training.distribution import Runtime, check_batch, gone, is_chief, open_strategy
 from larq_groupnet.training.fit import Session, train
 from larq_groupnet.training.optimizers import make_optimizer
-from larq_groupnet.training.start import check_start, load_start, with_start
+from larq_groupnet.training.start import (
+    check_start,
+    learned_other_classes,
+    load_start,
+    with_start,
+)
 
 
 def run(
@@ -112,6 +118,7 @@ def train_weights(
     builder = prepare(recipe.dataset, data_dir, recipe.on_bad_image)
     names = class_names(builder)
     check_classes(read_classes(output_dir), names, f"the run in {output_dir}", recipe.dataset)
+    new_head = learned_other_classes(recipe, names)
     start = load_start(recipe)
     teacher = None
     if recipe.teacher:
@@ -131,6 +138,7 @@ def train_weights(
         if not is_chief(strategy):
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         session = session_of(recipe, builder, output_dir, strategy, runtime, teacher, scratch)
+        session = dataclasses.replace(session, new_head=new_head)
         with naming_bad_files(builder):
             weights = train_with_precision(recipe, session, start, runtime.precision)
     return None if scratch else weights

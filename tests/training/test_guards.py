@@ -151,12 +151,12 @@ def test_later_phase_starts_from_the_phase_before_it(monkeypatch, tmp_path):
 
 def test_release_file_is_evaluated_as_it_was_trained(digits):
     from larq_groupnet.inference.evaluate import evaluate_only
-    from larq_groupnet.runs.saved import trained_recipe
+    from larq_groupnet.runs.judging import recipe_to_judge
 
     (file,) = (ROOT / "larq_groupnet/weights/files").glob("groupnet_resnet18-digits-*")
     other = override(RECIPE, [("input_shape", "(16, 16, 3)"), ("central_crop", "0.5")])
     other = dataclasses.replace(other, normalisation="imagenet")
-    recipe = trained_recipe(file, other)
+    recipe = recipe_to_judge(file, other)
     assert (recipe.normalisation, recipe.central_crop) == ("symmetric", 1.0)
     assert evaluate_only(recipe, digits, file)["keras"]["accuracy"] > 0.9
 
