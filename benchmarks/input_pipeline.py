@@ -23,6 +23,7 @@ from absl import app, flags
 from terminaltables import AsciiTable
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import larq_groupnet  # noqa: E402, F401 (Before TensorFlow: it chooses legacy Keras.)
 
 _FILES = flags.DEFINE_integer("files", 512, "JPEG files.", lower_bound=64)
 _BATCHES = flags.DEFINE_integer("batches", 24, "Batches of 32 in a round.", lower_bound=1)
