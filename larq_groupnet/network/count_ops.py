@@ -80,6 +80,7 @@ class CountOps(Ops):
         """Part of the network, as `names.part` gives it -> the sums of what `output` needs."""
         tallies: dict[str, Tally] = defaultdict(Tally)
         by_start: dict[str, Tally] = {}
+        seen: set[tuple[str, bool]] = set()
         needed = bytearray(len(self._nodes))
         needed[output.node] = True
         # Each node stands behind its inputs.
@@ -94,6 +95,10 @@ class CountOps(Ops):
             tally = by_start.get(start) or by_start.setdefault(start, tallies[names.part(name)])
             if field > tally.field:
                 tally.field = field
+            if self.config.shared_shortcut:
+                if (name, macs > 0) in seen:  # The same layer again: work, and no parameter.
+                    params, in_twin = 0, False
+                seen.add((name, macs > 0))  # A bias has the name of its convolution.
             if params:
                 tally.params[bits] += params
             if macs:
@@ -168,8 +173,9 @@ class CountOps(Ops):
     def broadcast(self, pixel: Map, like: Map, name: str) -> Map:
         return self._joined([like, pixel], name)._replace(channels=pixel.channels)
 
-    def resize(self, x: Map, factor: int, name: str, *, final: bool = False) -> Map:
-        return x._replace(height=x.height * factor, width=x.width * factor)
+    def resize(self, x: Map, to: Map | int, name: str, *, final: bool = False) -> Map:
+        size = (x.height * to, x.width * to) if isinstance(to, int) else to[:2]
+        return x._replace(height=size[0], width=size[1])
 
     def dense(self, x: Map, units: int, name: str, *, final: bool = False) -> Map:
         return self.conv(x, units, 1, name, bias=True)
