@@ -2,8 +2,8 @@
 
     python benchmarks/adam_epsilon.py --data_dir DATA
 
-Trains the binary phase of small networks on `digit_scenes` and `cifar10`, from the same random
-weights for every epsilon, and prints a table. A run that is in the CSV file is not done again.
+Trains the binary phase of small networks on `digit_scenes` and `cifar10`, from the same weights of
+a tanh phase for every epsilon, and prints a table. A run that is in the CSV file is not repeated.
 
 A kernel's movement is the mean distance from start to end over the mean magnitude at the start;
 flips are the share of its signs that differ.
@@ -29,12 +29,12 @@ from larq_groupnet.training import Recipe, load_recipe  # noqa: E402
 BUDGETS = {
     "digit_scenes": (
         "groupnet_dsp",
-        "num_bases=2 stage_blocks=(1,1,1,1) input_shape=(64,64,3) eval_scales=() "
-        "steps_per_epoch=500 batch_size=8",
+        "num_bases=2 stage_blocks=(1,1,1,1) input_shape=(48,48,3) eval_scales=() "
+        "steps_per_epoch=150 batch_size=8",
     ),
     "cifar10": (
         "groupnet_resnet18",
-        "num_bases=2 width=0.25 stage_blocks=(1,1,1,1) input_shape=(32,32,3) steps_per_epoch=400 "
+        "num_bases=2 width=0.25 stage_blocks=(1,1,1,1) input_shape=(32,32,3) steps_per_epoch=150 "
         "batch_size=32 augmentation=cifar",
     ),
 }
@@ -67,11 +67,10 @@ def main(argv: list[str]) -> None:
     print(table(read(results)))
 
 
-def recipe_of(dataset: str, epsilon: str, seed: int) -> Recipe:
-    """The binary phase alone."""
+def recipe_of(dataset: str, seed: int, *changes: str) -> Recipe:
+    """The recipe of a dataset at its budget."""
     name, options = BUDGETS[dataset]
-    changes = [*options.split(), f"seed={seed}", f"dataset={dataset}", "epochs=0,1"]
-    changes += [f"binary.optimizer.epsilon={epsilon}", "binary.warmup_epochs=0.1"]
+    changes = (*options.split(), f"seed={seed}", f"dataset={dataset}", *changes)
     return override(load_recipe(name, ROOT / "zoo"), map(split_option, changes))
 
 
@@ -83,22 +82,28 @@ def measure(dataset: str, epsilon: str, seed: int) -> dict[str, str]:
     from larq_groupnet.network.build import build
     from larq_groupnet.training.run import train_weights
 
-    start = time.process_time()
-    recipe = recipe_of(dataset, epsilon, seed)
+    start, data_dir = time.process_time(), Path(_DATA_DIR.value)
     tf.keras.backend.clear_session()
-    tf.keras.utils.set_random_seed(seed)
+    first = Path(_RUNS.value) / f"{dataset}, tanh, seed {seed}"
+    if not (first / "tanh.h5").is_file():
+        train_weights(
+            recipe_of(dataset, seed, "epochs=1,0", "tanh.warmup_epochs=0.1"), data_dir, first
+        )
+    recipe = recipe_of(
+        dataset,
+        seed,
+        "epochs=0,1",
+        "binary.warmup_epochs=0.1",
+        f"binary.optimizer.epsilon={epsilon}",
+        f"start_from={first / 'tanh.h5'}",
+    )
     model = build(recipe.model)
-    folder = Path(_RUNS.value) / f"{dataset}, {epsilon}, seed {seed}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    first = folder.with_name(f"{dataset}, seed {seed}.h5")
-    if not first.is_file():
-        model.save_weights(first)
-    model.load_weights(first)
+    model.load_weights(first / "tanh.h5")
     before = kernels(model)
-    recipe = override(recipe, [("start_from", str(first))])
-    weights = train_weights(recipe, Path(_DATA_DIR.value), folder)
+    folder = Path(_RUNS.value) / f"{dataset}, {epsilon}, seed {seed}"
+    weights = train_weights(recipe, data_dir, folder)
     assert weights is not None
-    found = evaluate_only(recipe, Path(_DATA_DIR.value), weights)
+    found = evaluate_only(recipe, data_dir, weights)
     model.load_weights(folder / "binary-last.h5")
     row = {"metric": f"{found['keras'][found['headline']]:.4f}"}
     after = kernels(model)

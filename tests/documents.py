@@ -38,6 +38,7 @@ ELSEWHERE = {
     "KERASTUNER_": "tests/tuning runs a chief and two workers",
     "imagenet2012": "needs ImageNet",
     "voc2012_aug": "needs VOC 2012 and SBD",
+    "voc2012_released": "needs VOC 2012 and SBD",
     "cifar10": "needs CIFAR-10",
     "TF_CPP_MIN_LOG_LEVEL=0": "trains in full, to show TensorFlow's log",
     '"task":': "is the end of the line of TF_CONFIG",

@@ -134,6 +134,18 @@ def resize_mask(mask: tf.Tensor, size: Size) -> tf.Tensor:
     return tf.image.resize(mask, size, method="nearest")
 
 
+def centre(image: tf.Tensor, mask: tf.Tensor, size: Size) -> tuple[tf.Tensor, tf.Tensor]:
+    """The centre of an image and its class map, both scaled until they just cover a size."""
+    height, width = tf.unstack(tf.shape(image)[:2])
+    # At most one of the two is larger than the size.
+    covered = tf.maximum(size, [height * size[1] // width, width * size[0] // height])
+    begin = (covered - size) // 2
+    image = tf.image.resize(image, covered, antialias=True)
+    mask = tf.image.resize(mask, covered, method="nearest")
+    box = (*tf.unstack(begin), *size)
+    return tf.image.crop_to_bounding_box(image, *box), tf.image.crop_to_bounding_box(mask, *box)
+
+
 def central_crop(image: tf.Tensor, share: float) -> tf.Tensor:
     """The central square whose side is `share` of the shorter side; the image itself for 1."""
     if share == 1:

@@ -30,6 +30,8 @@ class Pipeline:
         augmentation: See `larq_groupnet.data.augment`; any function of that form will do.
         normalisation: As in `Reading`, and so is `central_crop`.
         central_crop: See `normalisation`; for labels, when evaluating.
+        eval_crop: When evaluating on masks, scale the shorter side to the input's and take the
+            centre, instead of squeezing the whole image into it.
         mixing: Which training images are mixed with each other; for labels.
     """
 
@@ -43,6 +45,7 @@ class Pipeline:
         augmentation: augment.Change = augment.unchanged,
         normalisation: str = "symmetric",
         central_crop: float = 1.0,
+        eval_crop: bool = False,
         mixing: Mixing | None = None,
     ):
         self.dataset = dataset if isinstance(dataset, Dataset) else RecordDataset(dataset)
@@ -50,6 +53,7 @@ class Pipeline:
         self.batch_size = batch_size
         self.seed = seed
         self.augmentation = augmentation
+        self.eval_crop = eval_crop
         self.mixing = mixing or Mixing()
 
     @property
@@ -125,7 +129,10 @@ class Pipeline:
         def evaluated(image: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             if not target.shape.rank:
                 return self._fixed(self.reading(image)), target
-            image = images.resize(tf.cast(image, tf.float32), self.size)
+            image = tf.cast(image, tf.float32)
+            if self.eval_crop:
+                return self._finish(*images.centre(image, target, self.size))
+            image = images.resize(image, self.size)
             return self._finish(image, images.resize_mask(target, self.size))
 
         return self._stored(role, evaluated).batch(self.batch_size).prefetch(tf.data.AUTOTUNE)

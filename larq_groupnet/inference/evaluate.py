@@ -86,7 +86,7 @@ def evaluate(
 
 def test_images(recipe: Recipe, data: Pipeline) -> tuple[tf.data.Dataset, FullImage | None]:
     """The test set as `evaluate` takes it: batches, or full images and how to look at them."""
-    if not task_of(recipe.model).dense:
+    if recipe.eval_crop or not task_of(recipe.model).dense:
         return data.eval_batches("test"), None
     view = FullImage(
         data.size,

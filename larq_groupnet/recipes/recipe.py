@@ -51,6 +51,9 @@ class Phase:
         weight_decay: Decoupled, per step and times the learning rate. Binary kernels, batch
             normalisation, biases, gates and scales are left alone.
         coupled_decay: True for `weight_decay` as in PyTorch's SGD and Adam: added to the gradient.
+        decay_all: True for a coupled decay of every weight, as in the authors' segmentation code:
+            latent binary kernels (whose gradient is first divided by their mean magnitude, by which
+            the authors' kernels are scaled), normalisation, biases, gates and scales included.
         loss: A registered loss (`larq_groupnet.tasks.losses`), or with its options
             `{"class_name": "focal", "config": {"gamma": 1.0}}`; `""` for that of the task.
         label_smoothing: Share of the target spread evenly over the classes.
@@ -77,6 +80,7 @@ class Phase:
     drops: tuple[float, ...] = ()
     weight_decay: float = 0.0
     coupled_decay: bool = False
+    decay_all: bool = False
     loss: Spec = ""
     label_smoothing: float = 0.0
     clip_norm: float = 0.0
@@ -103,6 +107,10 @@ class Phase:
                 f"rising shares between 0 and 1, or epochs from 1 to {max(self.epochs - 1, 1)}",
             ),
             "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0"),
+            "decay_all": (
+                not self.decay_all or (self.coupled_decay and self.weight_decay > 0),
+                "coupled_decay and a weight_decay above 0 beside it",
+            ),
             "label_smoothing": (0 <= self.label_smoothing < 1, "in [0, 1)"),
             "clip_norm": (0 <= self.clip_norm < math.inf, "at least 0"),
             "average": (0 <= self.average < 1, "in [0, 1)"),
@@ -195,6 +203,8 @@ class Recipe:
             averaged, by sliding window where the result is larger than the network's input. Empty
             to squeeze the whole image into the input, as the augmentations but `"segmentation"` do.
         eval_flip: For segmentation: whether a test image is also looked at mirrored.
+        eval_crop: For segmentation: judge test images by their centre, once the shorter side is
+            scaled to the network's input, as the authors' code does; not whole and at their size.
         rand_augment: Number and magnitude (0 to 10) of RandAugment's changes after `augmentation`,
             such as `(2, 9)`; `()` for none. This and the next two are for classification.
         mixup: Both parameters of the beta distribution of mixup's shares; 0 for no mixup.
@@ -219,6 +229,7 @@ class Recipe:
     on_bad_image: str = "error"
     eval_scales: tuple[float, ...] = ()
     eval_flip: bool = False
+    eval_crop: bool = False
     rand_augment: tuple[int, ...] = ()
     mixup: float = 0.0
     cutmix: float = 0.0

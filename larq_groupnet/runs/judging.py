@@ -18,6 +18,7 @@ READING = (
     "central_crop",
     "eval_scales",
     "eval_flip",
+    "eval_crop",
     "on_bad_image",
 )
 """Fields of a recipe that say how test images are read."""

@@ -162,6 +162,7 @@ def pipeline_of(recipe: Recipe, builder: Dataset) -> Pipeline:
         augmentation=_augmentation(recipe),
         normalisation=recipe.normalisation,
         central_crop=recipe.central_crop,
+        eval_crop=recipe.eval_crop,
         mixing=Mixing(recipe.mixup, recipe.cutmix),
     )
 
