@@ -152,7 +152,7 @@ class GroupNetConfig:
         None, "arithmetic", of_task=True
     )
     first_rates: str | tuple[int | tuple[int, ...] | str, ...] | None = option(
-        None, "arithmetic", of_task=True
+        None, "arithmetic", of_task=True, expected="None, 'half', or one entry per stage"
     )
     padding: str = choice("same", "arithmetic", "same", "torch", "zero")
     binary: bool | str = choice(True, "weights", True, False, "activations")

@@ -24,6 +24,9 @@ Spec = str | Mapping[str, Any]
 SPECS = ("optimizer", "schedule", "loss")
 """Fields of a phase that are a `Spec`."""
 
+MEDIAN_FREQUENCY = "median_frequency"
+"""As `Recipe.class_weights`."""
+
 OPTIMIZERS = ("adam", "adamw", "sgd", "bop")
 SCHEDULES = ("cosine", "poly", "steps", "constant")
 
@@ -209,6 +212,9 @@ class Recipe:
             such as `(2, 9)`; `()` for none. This and the next two are for classification.
         mixup: Both parameters of the beta distribution of mixup's shares; 0 for no mixup.
         cutmix: The same for CutMix. With both, each image gets one or the other.
+        class_weights: For segmentation: `"median_frequency"` weighs each class in the loss by the
+            median frequency of all over its own, counted over the training masks (see
+            `larq_groupnet.data.frequencies`); `""` for all the same.
         teacher: Whom the phases with `soft_targets` or `attention` learn from: a run's folder, a
             weights file, or `larq_zoo:NAME` for a model of larq-zoo with its ImageNet weights.
     """
@@ -233,6 +239,7 @@ class Recipe:
     rand_augment: tuple[int, ...] = ()
     mixup: float = 0.0
     cutmix: float = 0.0
+    class_weights: str = ""
     teacher: str = ""
 
     def __post_init__(self) -> None:
@@ -290,8 +297,14 @@ class Recipe:
             )
 
     def _check_augmentation(self) -> None:
-        """What changes images must leave their masks right."""
+        """What changes images must leave their masks right; only these are counted."""
         task = kind_of(self.model.head)
+        names = ("", MEDIAN_FREQUENCY) if "mask" in task.targets else ("",)
+        if self.class_weights not in names:
+            raise RecipeError(
+                f"class_weights: expected one of {', '.join(map(repr, names))} with "
+                f"head={self.model.head!r}. Received: {self.class_weights!r}"
+            )
         fit = choices(task.targets)
         if self.augmentation not in fit:
             raise RecipeError(
