@@ -176,6 +176,10 @@ def _bool(name: str, help: str, default: bool | None = False) -> Define:
     return lambda values: flags.DEFINE_bool(name, default, help, values)
 
 
+def _choice(name: str, default: str, choices: Sequence[str], help: str) -> Define:
+    return lambda values: flags.DEFINE_enum(name, default, choices, help, values)
+
+
 def _int(name: str, default: int | None, help: str, least: int = 1) -> Define:
     return lambda values: flags.DEFINE_integer(name, default, help, least, flag_values=values)
 
@@ -229,14 +233,7 @@ _RUNTIME = (
     _bool("nondeterministic", "Allow operations whose bits differ from run to run."),
     _int("steps_per_execution", 1, "Steps that TensorFlow runs before it returns to Python."),
 )
-_TRAIN = (
-    _text("model", None, "Name of a file in zoo/, or path of one elsewhere."),
-    *_RECIPE,
-    _DATA_DIR,
-    _path("output_dir", None, "Takes everything that is written; runs/MODEL-TIME by default."),
-    _home("resume", None, "Resume the run in this folder; alone, the newest of --model in runs/."),
-    _path("evaluate", None, "Only evaluate a run's folder or a weights file on the test images."),
-    _home("start_from", None, "Start from a run's folder, a weights file or registered weights."),
+_CHANGES = (
     _text("phase", None, "Train only this phase; --start_from RUN starts from the one before."),
     _int("int8_epochs", 0, "Epochs of a last phase with integers where it is not binary.", 0),
     _text("on_bad_image", None, "error, or skip to leave bad images out and list them."),
@@ -244,6 +241,25 @@ _TRAIN = (
     _text("batch_size", None, "Images per step."),
     _text("seed", None, "Seed of weights, data order and augmentation."),
     _text("learning_rate", None, "Peak learning rate of each phase: one number, or 3e-3,1e-3."),
+)
+_TRAIN = (
+    _text(
+        "model",
+        None,
+        "Name of a file in zoo/, or path of one elsewhere; with --dataset of one's own images, the "
+        "one that suits them by default.",
+    ),
+    *_RECIPE,
+    _DATA_DIR,
+    _path("output_dir", None, "Takes everything that is written; runs/MODEL-TIME by default."),
+    _home("resume", None, "Resume the run in this folder; alone, the newest of --model in runs/."),
+    _path("evaluate", None, "Only evaluate a run's folder or a weights file on the test images."),
+    _home(
+        "start_from",
+        None,
+        "Start from a run's folder, a weights file or registered weights; none for random ones.",
+    ),
+    *_CHANGES,
     *_RUNTIME,
     _bool("tune", "Search the structure. --set key=a|b gives choices."),
     *_SEARCH,
@@ -282,6 +298,25 @@ def _predict(f: Flags, source: str, images: str) -> int:
 
 
 @_command(
+    "evaluate",
+    "RUN_OR_FILE_OR_NAME",
+    "[DATASET]",
+    flags_of=(
+        _DATA_DIR,
+        _choice("split", "test", ("test", "validation", "train", "all"), "Which images; all that "
+                "there are for a folder that no training has seen."),
+        _path("output", "evaluation", "The folder to write: JSON, confusion and predictions."),
+        _choice("on_bad_image", "error", ("error", "skip"), "Of a folder."),
+    ),
+)  # fmt: skip
+def _evaluate(f: Flags, source: str, dataset: str | None = None) -> None:
+    """Judge a run, weights or a .tflite on a dataset: metrics, interval, confusion."""
+    from larq_groupnet import commands
+
+    commands.evaluate(source, dataset, f.data_dir, f.split, f.output, f.on_bad_image)
+
+
+@_command(
     "convert",
     "RUN_OR_FILE_OR_NAME",
     flags_of=(
@@ -293,7 +328,10 @@ def _predict(f: Flags, source: str, images: str) -> int:
     ),
 )
 def _convert(f: Flags, source: str) -> None:
-    """Convert a trained network for Larq Compute Engine."""
+    """Convert a trained network for Larq Compute Engine.
+
+    Also a whole model that Keras has saved: .keras, .h5 or a SavedModel.
+    """
     from larq_groupnet import commands
 
     commands.convert(source, f.output, f.data_dir, f.input_size, f.samples, f.int8)
@@ -305,7 +343,10 @@ def _convert(f: Flags, source: str) -> None:
     flags_of=(_size("Height,width of the images that it is to read; the run's by default."),),
 )
 def _audit(f: Flags, source: str) -> int:
-    """Name the layers that Larq Compute Engine would run wrongly or slowly."""
+    """Name the layers that Larq Compute Engine runs wrongly or slowly, or that learn badly.
+
+    Also of a whole model that Keras has saved: .keras, .h5 or a SavedModel.
+    """
     from larq_groupnet import commands
 
     return commands.audit(source, f.input_size)
@@ -337,12 +378,19 @@ def _benchmark(f: Flags, *files: str) -> None:
     benchmark([os.path.expanduser(file) for file in files], f.runs)
 
 
-@_command("summary", "MODEL_OR_RUN", flags_of=(*_RECIPE, _DATA_DIR, _bool("json", "Print JSON.")))
+@_command(
+    "summary",
+    "MODEL_OR_RUN",
+    flags_of=(*_RECIPE, _DATA_DIR, *_CHANGES, _bool("json", "Print JSON.")),
+)
 def _summary(f: Flags, source: str) -> None:
-    """Count MACs, OPs and memory of a model, a run's network or what a recipe trains."""
+    """Count MACs, OPs and memory of a model, a run's network or what train trains.
+
+    It takes the flags of train that change what is trained.
+    """
     from larq_groupnet import commands
 
-    commands.summary(source, _values(f), f.json)
+    commands.summary(source, _values(f), f.json, _given(f))
 
 
 @_command(

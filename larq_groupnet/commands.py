@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,11 @@ def train(options: Mapping[str, Any], given: Collection[str]) -> None:
             f"{', '.join(f'--{name}' for name in wrong)}. Leave it out."
         )
     o = _Options(options, given)
-    if not o.model and mode in ("train", "tune"):
-        raise RecipeError("model: expected --model NAME, a file of zoo/. Received: none.")
+    if not o.model and not (o.dataset and mode == "train") and mode in ("train", "tune"):
+        raise RecipeError(
+            "model: expected --model NAME, a file of zoo/, or --dataset folder:PATH for images of "
+            "one's own. Received: none."
+        )
     if o.recipe and not o.model:
         raise RecipeError("recipe: expected --model beside --recipe. Received: --recipe alone.")
     {"tune": _tune, "evaluate": _evaluate, "resume": _resume, "train": _train}[mode](o)
@@ -75,7 +78,8 @@ class _Options:
         """Keys and texts for `override`."""
         from larq_groupnet.recipes.overrides import split_option
 
-        flags = [(name, str(self._options[name])) for name in _AS_CHANGES if name in self.given]
+        names = (*_AS_CHANGES, "start_from")
+        flags = [(name, str(self._options[name])) for name in names if name in self.given]
         return flags + [split_option(text) for text in self.set]
 
     def folder(self, name: str) -> Path:
@@ -223,6 +227,23 @@ def _scales(text: str) -> tuple[float, ...]:
     return scales
 
 
+def evaluate(
+    source: str,
+    dataset: str | None,
+    data_dir: Path,
+    split: str,
+    output: Path | None,
+    on_bad_image: str,
+) -> None:
+    """The command `evaluate`."""
+    from larq_groupnet.inference.judge_file import judge_file
+    from larq_groupnet.report.table import metrics_table
+
+    print(metrics_table(judge_file(source, dataset, data_dir, split, output, on_bad_image)))
+    if output is not None:
+        print(f"{output} has evaluation.json, confusion.png and predictions.png.")
+
+
 def convert(
     source: str,
     output: Path,
@@ -232,14 +253,26 @@ def convert(
     int8: bool,
 ) -> None:
     """The command `convert`. Images are read only for integers, or if `samples` are asked for."""
+    from larq_groupnet.runs.saved import is_whole_model, load_whole_model
     from larq_groupnet.runs.source import find_source
 
+    if not int8 and is_whole_model(source):
+        from larq_groupnet import deploy
+
+        shape = (*size, 3) if size else None
+        path = deploy.convert(load_whole_model(source), output, input_shape=shape)
+        print(f"{path}: verified on noise; it does not say its classes or how to read an image")
+        return
     found = find_source(source).sized(size)
     if int8:
         from larq_groupnet.training.int8 import convert_run
 
         path = convert_run(source, output, data_dir, samples=samples or 64, size=size)
         print(f"{path}: verified")
+        if size in (None, find_source(source).config.input_shape[:2]):
+            from larq_groupnet.inference.judge_file import cost_of_integers
+
+            print(cost_of_integers(source, path, data_dir))
         return
     from larq_groupnet import deploy
     from larq_groupnet.runs.saved import data_of, describe, first_images
@@ -253,6 +286,7 @@ def convert(
 def audit(source: str, size: tuple[int, int] | None) -> int:
     """The command `audit`; 1 if something is wrong."""
     from larq_groupnet import deploy
+    from larq_groupnet.runs.saved import is_whole_model, load_whole_model
     from larq_groupnet.runs.source import find_source
 
     if Path(source).suffix == ".tflite":
@@ -260,7 +294,9 @@ def audit(source: str, size: tuple[int, int] | None) -> int:
             raise RecipeError(f"input_size: expected none for a converted file. Received: {size}")
         findings = deploy.audit(Path(source).expanduser())
     else:
-        findings = deploy.audit(find_source(source).sized(size).load())
+        whole = is_whole_model(source)
+        model = load_whole_model(source) if whole else find_source(source).sized(size).load()
+        findings = [*deploy.audit(model), *deploy.advise(model)]
     print("\n".join(map(str, findings)) or f"{source}: nothing found")
     return 1 if any(finding.severity == "wrong" for finding in findings) else 0
 
@@ -283,32 +319,45 @@ def verify(
     print(deploy.verify(found.load(), Path(file).expanduser(), images, output))
 
 
-def summary(source: str, options: Mapping[str, Any], as_json: bool) -> None:
-    """The command `summary`: of a run's network, of a recipe's, or of a model by name."""
+def summary(source: str, options: Mapping[str, Any], as_json: bool, given: Collection[str]) -> None:
+    """The command `summary`: of a run, of what `train` trains, or of a model by name."""
     from larq_groupnet.network.complexity import format_json, report
 
-    config = _config(source, options)
-    print(format_json(config) if as_json else report(config))
+    config, notes = _config(source, options, given)
+    print(format_json(config) if as_json else "\n".join([*notes, report(config)]))
 
 
-def _config(source: str, options: Mapping[str, Any]) -> Any:
+def _config(
+    source: str, options: Mapping[str, Any], given: Collection[str]
+) -> tuple[Any, Sequence[str]]:
+    """The network, and lines about its training."""
     from larq_groupnet.family import arguments, get_config, list_models
+    from larq_groupnet.recipes.announce import training_line
     from larq_groupnet.recipes.choose import choose
     from larq_groupnet.recipes.overrides import parse_options, split_option
     from larq_groupnet.runs.folders import recipe_to_resume
 
-    size = [f"input_size={options['input_size']}"] if options["input_size"] else []
-    texts = [*size, *options["set"]]
+    texts = [f"{name}={options[name]}" for name in _AS_CHANGES if name in given]
+    texts += options["set"]
     if Path(source).expanduser().is_dir():
-        if options["dataset"] or options["recipe"]:
-            raise RecipeError("summary: expected no --dataset and no --recipe beside a run.")
-        return recipe_to_resume(Path(source).expanduser(), list(map(split_option, texts))).model
-    named = not source.endswith(".py") and not options["dataset"] and not options["recipe"]
-    if named and source in list_models():
-        return get_config(source, **parse_options(texts, arguments(source)))
+        if wrong := {"dataset", "recipe", "phase", "int8_epochs"} & {*given}:
+            raise RecipeError(
+                "summary: expected no flag that it ignores beside a run. "
+                f"Received: {', '.join(f'--{name}' for name in sorted(wrong))}"
+            )
+        recipe = recipe_to_resume(Path(source).expanduser(), list(map(split_option, texts)))
+        return recipe.model, [training_line(recipe)]
+    trains = {"dataset", "recipe", "phase", "int8_epochs", *_AS_CHANGES} - {"input_size"}
+    if source in list_models() and not trains & {*given}:
+        config = get_config(source, **parse_options(texts, arguments(source)))
+        return config, [
+            f"The model {source} as get_model builds it; --recipe or --dataset counts what train "
+            "trains."
+        ]
     changes = list(map(split_option, texts))
-    which = {name: options[name] for name in ("dataset", "recipe")}
-    return choose(source, options["data_dir"], changes=changes, **which).recipe.model
+    which = {name: options[name] for name in ("dataset", "recipe", "phase", "int8_epochs")}
+    choice = choose(source, options["data_dir"], changes=changes, **which)
+    return choice.recipe.model, [*choice.notes, training_line(choice.recipe)]
 
 
 def weights(words: Collection[str], output: Path) -> int:

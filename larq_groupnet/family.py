@@ -73,14 +73,14 @@ class Arguments(TypedDict, total=False):
 
 
 class SegmentationArguments(Arguments, total=False):
-    """The same, for a model whose layout is an argument, too."""
+    """The same for a model that takes a layout."""
 
     layout: str
 
 
 _OF_THE_CALL = {"input_tensor": None, "weights": None, "include_top": True}
 _BY_SIZE = ("stem_stride", "output_stride")
-"""Options that are None for what the size of the images says."""
+"""Options for which None means: by the size of the images."""
 
 _Function = Callable[..., "tf.keras.Model"]
 
@@ -386,7 +386,7 @@ def build(
 
 
 def build_model(name: str, given: Mapping[str, Any]) -> tf.keras.Model:
-    """What the function of a model returns: the network, with weights if they are given.
+    """Builds what the function of a model returns: the network, with weights if given.
 
     Args:
         name: Name of the model.
@@ -398,7 +398,7 @@ def build_model(name: str, given: Mapping[str, Any]) -> tf.keras.Model:
 
 
 def _known(caller: str, given: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What was given, by the names of today.
+    """The given arguments under their current names.
 
     Raises:
         UnknownOptionError: If there is no such argument; names the nearest.
@@ -413,7 +413,7 @@ def _known(caller: str, given: Mapping[str, Any], arguments: Mapping[str, Any]) 
             )
         if today != name:
             if today in given:
-                fail(name, f"{today} alone, of which it is the old name", value)
+                fail(name, f"{today} alone: {name} is its old name", value)
             warnings.warn(
                 f"{caller}: {name} is now called {today}.", DeprecationWarning, stacklevel=3
             )
@@ -422,7 +422,7 @@ def _known(caller: str, given: Mapping[str, Any], arguments: Mapping[str, Any]) 
 
 
 def _given_options(given: Mapping[str, Any], found: Model) -> dict[str, Any]:
-    """The options of `GroupNetConfig` that a call gives, in whatever words."""
+    """The options of `GroupNetConfig` that a call gives."""
     chosen = ("input_shape", *_BY_SIZE)  # None leaves these to the model.
     options = {
         name: value

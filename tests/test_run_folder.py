@@ -79,8 +79,8 @@ def test_folder_in_which_nothing_came_to_be_is_gone(tmp_path):
     assert not list(tmp_path.iterdir())
     (tmp_path / "mine").mkdir()
     with holding(tmp_path / "mine"):
-        pass
-    assert (tmp_path / "mine").is_dir()
+        assert list((tmp_path / "mine").iterdir())
+    assert not list((tmp_path / "mine").iterdir())
     check_free(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
 
@@ -165,7 +165,10 @@ def test_weights_with_a_description_beside_them_say_what_they_are(tmp_path, name
     known = Metadata(config, "", tuple("0123456789"), reading, (), "none")
     (tmp_path / "weights.json").write_text(json.dumps(known.to_dict()))
     source = find_source(tmp_path / name)
-    assert (source.config, source.classes[1]) == (config, "1")
+    assert (source.config, source.classes[1], source.name) == (config, "1", "groupnet_resnet18")
+    named = dataclasses.replace(known, model_name="birealnet18").to_dict()
+    (tmp_path / "weights.json").write_text(json.dumps(named))
+    assert find_source(tmp_path / name).name == "birealnet18"
     recipe = recipe_to_judge(tmp_path / name, None, "digits", [("batch_size", "7")])
     assert (recipe.normalisation, recipe.central_crop) == ("imagenet", 0.875)
     assert (recipe.dataset, recipe.batch_size) == ("digits", 7)

@@ -120,16 +120,16 @@ def as_float(pixels: ArrayLike | tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.convert_to_tensor(pixels), tf.float32)
 
 
-def resize(image: tf.Tensor, size: Size) -> tf.Tensor:
+def resize(image: tf.Tensor, size: Size | tf.Tensor) -> tf.Tensor:
     """An image squeezed into a size: bilinear, antialiased."""
-    if tuple(image.shape[:2]) == tuple(size):
+    if not tf.is_tensor(size) and tuple(image.shape[:2]) == tuple(size):
         return image
     return tf.image.resize(image, size, antialias=True)
 
 
-def resize_mask(mask: tf.Tensor, size: Size) -> tf.Tensor:
+def resize_mask(mask: tf.Tensor, size: Size | tf.Tensor) -> tf.Tensor:
     """A class map `(height, width, 1)` squeezed into a size, by nearest neighbour."""
-    if tuple(mask.shape[:2]) == tuple(size):
+    if not tf.is_tensor(size) and tuple(mask.shape[:2]) == tuple(size):
         return mask
     return tf.image.resize(mask, size, method="nearest")
 
@@ -144,6 +144,24 @@ def centre(image: tf.Tensor, mask: tf.Tensor, size: Size) -> tuple[tf.Tensor, tf
     mask = tf.image.resize(mask, covered, method="nearest")
     box = (*tf.unstack(begin), *size)
     return tf.image.crop_to_bounding_box(image, *box), tf.image.crop_to_bounding_box(mask, *box)
+
+
+def fitted(image: tf.Tensor, size: Size) -> tf.Tensor:
+    """Height and width `(2,) int32` of an image that is scaled, aspect kept, until it just fits.
+
+    In whole numbers, so that the runtime finds the same.
+    """
+    height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.int64))
+    rows = (2 * height * size[1] + width) // (2 * width)
+    columns = (2 * width * size[0] + height) // (2 * height)
+    return tf.cast(tf.clip_by_value([rows, columns], 1, tf.constant(size, tf.int64)), tf.int32)
+
+
+def pad(image: tf.Tensor, size: Size, value: float) -> tf.Tensor:
+    """An image `(height, width, channels)` with `value` below and on the right, up to a size."""
+    short = tf.constant(size) - tf.shape(image)[:2]
+    padded = tf.pad(image, [[0, short[0]], [0, short[1]], [0, 0]], constant_values=value)
+    return tf.ensure_shape(padded, (*size, image.shape[-1]))
 
 
 def central_crop(image: tf.Tensor, share: float) -> tf.Tensor:

@@ -22,7 +22,7 @@ MOST_BYTES = 2**20
 
 
 def with_description(content: bytes, description: Mapping[str, Any]) -> bytes:
-    """The file with a description, which must be of plain values.
+    """Appends a description of plain values to a file.
 
     The same content and description give the same bytes.
     """

@@ -74,7 +74,7 @@ class Verification:
 
 
 class VerificationError(ConversionError):
-    """The file computes something else than the model; `verification` says what."""
+    """The file and the model disagree; `verification` has the details."""
 
     def __init__(self, verification: Verification):
         self.verification = verification
@@ -87,7 +87,7 @@ class VerificationError(ConversionError):
 def verify(
     model: tf.keras.Model, file: File, data: Array, output_dir: str | Path | None = None
 ) -> Verification:
-    """Compares a file, run by LCE's interpreter, with the Keras model that it was made from.
+    """Compares a file in LCE's interpreter with the Keras model that it was made from.
 
     Args:
         model: A model with one input and one output; its quantizers are replaced while it runs.
@@ -186,7 +186,7 @@ def _judge(expected: Array, received: Array, on_signs: Array, run: SignsOfFile) 
 
 
 def _compared(verification: Verification, received: Array, second: Array) -> Verification:
-    """With what the second engine computes: signs that flip there may differ, the rest may not."""
+    """Compares with the second engine, which may differ only where signs flip."""
     same = float(np.mean(second.argmax(-1) == received.argmax(-1)))
     difference = float(np.median(np.abs(second - received)) / (np.abs(received).max() or 1.0))
     found = replace(verification, runtime=same)

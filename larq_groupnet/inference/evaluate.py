@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from larq_groupnet.data.pipeline import Pipeline, class_names, open_dataset, prepare
 from larq_groupnet.deploy.runtime import load_file
-from larq_groupnet.inference.full_image import FullImage
+from larq_groupnet.inference.full_image import FullImage, Predict
 from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.identity import check_classes
@@ -61,25 +61,43 @@ def evaluate(
     runs = {"keras": model.predict_on_batch}
     if tflite is not None:
         runs["lce"] = load_file(tflite).predict
+    return compare(runs, batches, task, class_names, num_samples, view)
+
+
+def compare(
+    runs: Mapping[str, Predict],
+    batches: tf.data.Dataset,
+    task: Task,
+    class_names: Sequence[str],
+    num_samples: int = 0,
+    view: FullImage | None = None,
+) -> tuple[dict[str, Any], Samples]:
+    """Runs several networks on the same images; the arguments are those of `evaluate`.
+
+    Returns:
+        The task's tally for each name, with two or more `agreement` of the first and the last; and
+        the first images with the scores of the last.
+    """
     if view is not None:
         runs = {name: partial(view.scores, network) for name, network in runs.items()}
+    first, name = next(iter(runs)), list(runs)[-1]
     tallies = {name: task.tally() for name in runs}
     same, total = 0, 0
     samples: list[tuple[np.ndarray, ...]] = []
     unit = "batch" if view is None else "image"
     progress = tqdm(batches.as_numpy_iterator(), "Testing", len(batches), unit=unit)
     for images, truths in progress if view is None else view.groups(progress):
-        scores = {name: network(images) for name, network in runs.items()}
-        for name, tally in tallies.items():
-            task.add(tally, truths, scores[name])
+        scores = {each: network(images) for each, network in runs.items()}
+        for each, tally in tallies.items():
+            task.add(tally, truths, scores[each])
         last = scores[name]
-        for one, other in zip(scores["keras"], last, strict=True):
+        for one, other in zip(scores[first], last, strict=True):
             agreed = task.same(one, other)
             same += int(np.sum(agreed))
             total += np.size(agreed)
         samples += list(zip(images, truths, last, strict=True))[: num_samples - len(samples)]
-    found: dict[str, Any] = {name: tally.to_dict(class_names) for name, tally in tallies.items()}
-    if tflite is not None:
+    found: dict[str, Any] = {each: tally.to_dict(class_names) for each, tally in tallies.items()}
+    if len(runs) > 1:
         found["agreement"] = same / total if total else float("nan")
     return found, Samples(*zip(*samples, strict=True)) if samples else Samples((), (), ())
 
@@ -94,6 +112,7 @@ def test_images(recipe: Recipe, data: Pipeline) -> tuple[tf.data.Dataset, FullIm
         recipe.eval_scales,
         recipe.eval_flip,
         logits=recipe.model.gives == "logits",
+        letterbox=recipe.letterbox,
     )
     return data.full_images("test"), view
 
@@ -124,13 +143,17 @@ def evaluate_only(recipe: Recipe, data_dir: Path, weights: str | Path) -> dict[s
 
 def about(recipe: Recipe, task: Task) -> dict[str, Any]:
     """What results are of, and how to read them."""
+    return {**labels(recipe.name, recipe.dataset, task), "preprocessing": recipe.preprocessing()}
+
+
+def labels(name: str, dataset: str, task: Task) -> dict[str, Any]:
+    """The part of `about` that follows from the task."""
     return {
-        "name": recipe.name,
-        "dataset": recipe.dataset,
+        "name": name,
+        "dataset": dataset,
         "task": task.name,
         "headline": task.headline,
         "unit": task.unit,
         "labels": {**task.labels},
         "class_labels": {**task.class_labels},
-        "preprocessing": recipe.preprocessing(),
     }

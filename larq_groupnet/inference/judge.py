@@ -9,7 +9,8 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
-from larq_groupnet.data.pipeline import class_names, prepare, to_pixels
+from larq_groupnet.data.images import to_pixels
+from larq_groupnet.data.pipeline import class_names, prepare
 from larq_groupnet.deploy import convert, count_ops
 from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.errors import MissingPackageError

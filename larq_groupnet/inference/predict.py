@@ -1,4 +1,4 @@
-"""The command `predict`: pictures in, class maps or the likeliest classes out."""
+"""The command `predict`: pictures in, class maps, the likeliest classes or values out."""
 
 from __future__ import annotations
 
@@ -18,10 +18,6 @@ from larq_groupnet.data.listing import SUFFIXES, images_in
 from larq_groupnet.errors import MissingFileError, UserError
 from larq_groupnet.files import replacing
 from larq_groupnet.inference.sources import Predictor
-from larq_groupnet.report.overlay import draw_overlay, index_image, shares
-
-TOP = 5
-"""How many of the likeliest classes of an image are named."""
 
 COLUMNS = ("image", "rank", "class", "probability")
 
@@ -37,8 +33,8 @@ def predict_files(
 
     Of a network that classifies pixels, `masks/NAME.png` holds the classes as a palette PNG of the
     image's own size, and `overlays/NAME.png` shows them. Of one that classifies images,
-    `predictions.csv` has the likeliest classes. A file that cannot be read is named and passed
-    over. Nothing is left half written.
+    `predictions.csv` has the likeliest classes. Another task writes what its `prediction` says. A
+    file that cannot be read is named and passed over. Nothing is left half written.
 
     Args:
         predictor: The network.
@@ -57,6 +53,7 @@ def predict_files(
     files = find_images(source, output_dir)
     root = source if source.is_dir() else source.parent
     names = _names([file.relative_to(root) for file in files])
+    task = predictor.task(len(predictor.classes))
     passed_over, rows = [], []
     for file, name in zip(tqdm(files, "Predicting", unit="image"), names, strict=True):
         try:
@@ -65,22 +62,11 @@ def predict_files(
             passed_over.append(file)
             tqdm.write(f"{file}: passed over, it cannot be decoded", file=sys.stderr)
             continue
-        scores = predictor(pixels)
-        if predictor.dense:
-            classes = scores.argmax(-1)
-            found = shares(classes)
-            _save(index_image(classes, predictor.classes), output_dir / "masks" / name)
-            overlay = draw_overlay(pixels, classes, predictor.classes)
-            _save(overlay, output_dir / "overlays" / name)
-        else:
-            best = np.argsort(-scores, kind="stable")[:TOP]
-            found = [(int(label), float(scores[label])) for label in best]
-            rows += [
-                (file, rank, predictor.classes[label], probability)
-                for rank, (label, probability) in enumerate(found, 1)
-            ]
-        line = ", ".join(f"{predictor.classes[label]} {share:.1%}" for label, share in found[:TOP])
-        tqdm.write(f"{file}: {line}")
+        found = task.prediction(pixels, predictor(pixels), predictor.classes)
+        for folder, content in found.files.items():
+            _save(content, output_dir / folder / name)
+        rows += [(file, rank, *row) for rank, row in enumerate(found.rows, 1)]
+        tqdm.write(f"{file}: {found.line}")
     if not predictor.dense:
         _write_csv(rows, output_dir / "predictions.csv")
     return len(files) - len(passed_over), passed_over
@@ -129,9 +115,13 @@ def _names(files: Sequence[Path]) -> list[Path]:
     ]
 
 
-def _save(image: Image.Image, path: Path) -> None:
+def _save(content: Image.Image | np.ndarray, path: Path) -> None:
+    if isinstance(content, np.ndarray):
+        with replacing(path.with_suffix(".npy")) as temporary:
+            np.save(temporary, content)
+        return
     with replacing(path) as temporary:
-        image.save(temporary)
+        content.save(temporary)
 
 
 def _write_csv(rows: Sequence[tuple[Path, int, str, float]], path: Path) -> None:

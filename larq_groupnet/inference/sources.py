@@ -17,6 +17,7 @@ from larq_groupnet.errors import ConversionError, UserError
 from larq_groupnet.inference.full_image import Array, FullImage, Predict
 from larq_groupnet.runs.saved import describe
 from larq_groupnet.runs.source import Source, find_source
+from larq_groupnet.tasks.task import Task, task
 
 
 class SourceError(UserError):
@@ -35,6 +36,8 @@ class Predictor:
         dense: Whether it classifies pixels.
         reading: How an image becomes its input.
         logits: True if its scores are logits, not probabilities.
+        task: What it predicts.
+        named: True if it says itself what its classes are called.
     """
 
     network: Predict
@@ -43,6 +46,23 @@ class Predictor:
     dense: bool
     reading: Reading
     logits: bool
+    task: type[Task]
+    named: bool = True
+
+    @property
+    def view(self) -> FullImage | None:
+        """How it looks at a whole image, if it classifies pixels."""
+        read = self.reading
+        if not self.dense:
+            return None
+        return FullImage(
+            self.input_shape[:2],
+            read.normalisation,
+            read.scales,
+            read.flip,
+            self.logits,
+            read.letterbox,
+        )
 
     def __call__(self, pixels: np.ndarray) -> Array:
         """Probabilities of one image.
@@ -53,13 +73,9 @@ class Predictor:
         Returns:
             `(height, width, classes) float32` of the image's own size, or `(classes,) float32`.
         """
-        read = self.reading
-        if self.dense:
-            view = FullImage(
-                self.input_shape[:2], read.normalisation, read.scales, read.flip, self.logits
-            )
-            return view.scores(self.network, [pixels])[0]
-        scores = self.network(read(pixels).numpy()[None])[0]
+        if self.view is not None:
+            return self.view.scores(self.network, [pixels])[0]
+        scores = self.network(self.reading(pixels).numpy()[None])[0]
         return tf.nn.softmax(scores).numpy() if self.logits else scores
 
 
@@ -112,7 +128,15 @@ def load_predictor(
         Reading.from_dict(fields),
         # A file of an earlier version does not say, and there was no choice.
         logits=description.get("output", "logits" if dense else "probabilities") == "logits",
+        task=_task(description, dense),
+        named=bool(names),
     )
+
+
+def _task(description: Mapping[str, Any], dense: bool) -> type[Task]:
+    """What a network predicts; a task that this process does not know gives plain values."""
+    name = description.get("task", "segmentation" if dense else "classification")
+    return task.get(name, Task)
 
 
 def _of_file(path: Path) -> tuple[Predict, tuple[int, ...], tuple[int, ...], Mapping[str, Any]]:

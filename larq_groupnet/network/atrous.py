@@ -41,7 +41,7 @@ _INTERVAL = re.compile(r"([1-9]\d*)-([1-9]\d*)")
 
 
 def named(name: str, strides: tuple[int, ...]) -> tuple[int | str, ...]:
-    """The rates of a name of `NAMED` for a network whose stages have these strides.
+    """The rates that a name of `NAMED` stands for, given the strides of the stages.
 
     The first stage that keeps stride 1 in order not to exceed the output stride is dilated as the
     third stage at output stride 8, the second as the fourth. So at output stride 16 the last stage
@@ -64,7 +64,7 @@ def rate_of(entry: int | tuple[int, ...] | str, base: int, bases: int) -> int:
 
 
 def expected(rates: Any, bases_per_stage: tuple[int, ...], strides: tuple[int, ...]) -> str:
-    """What `atrous_rates` should have been; nothing if they are right."""
+    """Says what was expected where `atrous_rates` is wrong; empty where it is right."""
     if isinstance(rates, str) and rates in NAMED:
         if set(strides) == {1}:
             return "rates per stage where no stage strides (names are for two dilated stages)"
@@ -100,7 +100,7 @@ def expected_entries(rates: Any, bases_per_stage: tuple[int, ...], names: tuple[
 
 
 def _spread(low: int, high: int, count: int) -> tuple[int, ...]:
-    """`count` rates evenly over an interval; a single one takes its middle."""
+    """Spreads `count` rates evenly over an interval. A single rate is the middle."""
     if count == 1:
         return ((low + high) // 2,)
     return tuple(low + (2 * k * (high - low) + count - 1) // (2 * count - 2) for k in range(count))

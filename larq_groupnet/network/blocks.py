@@ -54,7 +54,8 @@ def blocks(config: GroupNetConfig) -> Iterator[tuple[int, int]]:
 
 def bases(ops: Ops, streams: Sequence[Tensor], stage: int, index: int) -> list[Tensor]:
     """One block, each base on its own stream."""
-    return [block(ops, x, stage, index, base) for base, x in enumerate(streams)]
+    rates = list(zip(*ops.config.dilations(stage, index), strict=True))
+    return ops.each_base(streams, rates, lambda base, x: block(ops, x, stage, index, base))
 
 
 def aggregate(ops: Ops, streams: Sequence[Tensor], stage: int, index: int) -> Tensor:

@@ -83,7 +83,7 @@ def _of_config(config: GroupNetConfig) -> dict[str, Tally]:
 
 
 def _of_model(model: Any) -> dict[str, Tally]:
-    """Walks the layers, which Keras keeps in an order in which each stands behind its inputs."""
+    """Walks the layers. Keras lists every layer after its inputs."""
     tallies: dict[str, Tally] = {}
     reach: dict[int, tuple[int, int]] = {}
     calls = Counter(id(node.layer) for nodes in model._nodes_by_depth.values() for node in nodes)
@@ -109,7 +109,7 @@ def _tensors(value: Any) -> list[Any]:
 
 
 def _add_layer(tally: Tally, layer: Any, calls: int) -> None:
-    """Parameters and MACs as Larq profiles them, and the element-wise work that it cannot see."""
+    """Adds Larq's parameters and MACs, and the element-wise work that Larq does not count."""
     from larq.models import LayerProfile
     from tensorflow.keras.layers import Add
 

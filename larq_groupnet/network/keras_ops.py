@@ -28,7 +28,7 @@ _VERY_SMALL = -65504.0  # The least float16, so that max-pooling never picks it 
 
 
 class KerasOps(Ops):
-    """Makes a layer of each operation; the methods say what each does in `Ops`."""
+    """Makes a Keras layer for each operation. `Ops` says what the operations do."""
 
     def __init__(self, config: GroupNetConfig):
         super().__init__(config)

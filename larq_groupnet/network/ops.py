@@ -7,7 +7,7 @@ keeps to these is built, counted, folded and converted without a word more.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from larq_groupnet.network.config import GroupNetConfig
@@ -86,6 +86,18 @@ class Ops(ABC):
     @abstractmethod
     def aggregate(self, tensors: Sequence[Tensor], name: str) -> Tensor:
         """The sum of the bases with learned scales, or their mean: `config.aggregation`."""
+
+    def each_base(
+        self,
+        streams: Sequence[Tensor],
+        rates: Sequence[Sequence[int]],
+        build: Callable[[int, Tensor], Tensor],
+    ) -> list[Tensor]:
+        """`build(base, x)` for each base and its stream `x`, the only tensor that it may read.
+
+        Two bases of the same rates must build the same layers, except for the base in their names.
+        """
+        return [build(base, x) for base, x in enumerate(streams)]
 
     @abstractmethod
     def max_pool(

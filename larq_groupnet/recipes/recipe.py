@@ -202,6 +202,8 @@ class Recipe:
         on_bad_image: For `folder:PATH`: `"error"`, or `"skip"` to leave bad images out.
         central_crop: Side of the central part that is looked at when evaluating, as a share of the
             shorter side; 1 squeezes the whole image into the input.
+        letterbox: True to keep the aspect of a test image that would be squeezed into the input,
+            see `larq_groupnet.data.reading.Reading`.
         eval_scales: For segmentation: factors on the own size of a test image, each looked at and
             averaged, by sliding window where the result is larger than the network's input. Empty
             to squeeze the whole image into the input, as the augmentations but `"segmentation"` do.
@@ -230,6 +232,7 @@ class Recipe:
     colour_jitter: float = 0.2
     normalisation: str = "symmetric"
     central_crop: float = 1.0
+    letterbox: bool = False
     base_size: int = 0
     start_from: str = ""
     on_bad_image: str = "error"
@@ -332,12 +335,14 @@ class Recipe:
 
     def preprocessing(self) -> dict[str, Any]:
         """What is done to a test image, but for the network's size, in plain values."""
-        return {
+        values = {
             "normalisation": self.normalisation,
             "central_crop": self.central_crop,
             "scales": list(self.eval_scales),
             "flip": self.eval_flip,
         }
+        # Without it where it is not used, so that earlier versions read the file.
+        return {**values, "letterbox": True} if self.letterbox else values
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""

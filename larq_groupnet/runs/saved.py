@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any, Protocol
 
+import h5py
 import numpy as np
 import tensorflow as tf
 
@@ -23,6 +25,7 @@ from larq_groupnet.data.rand_augment import rand_augment
 from larq_groupnet.deploy.fake_quant import FakeQuant, Int8Kernel
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.network import keras_ops  # noqa: F401 (Keras then knows its layers.)
+from larq_groupnet.network.kinds import HEADS
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.source import LAST as LAST
 from larq_groupnet.runs.source import Source, find_source
@@ -53,6 +56,41 @@ def load_model(file: str | Path) -> tf.keras.Model:
     return tf.keras.models.load_model(file, custom_objects=parts, compile=False)
 
 
+def is_whole_model(source: str | Path) -> bool:
+    """True for a model that Keras has saved whole, and that is nothing of this package."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return (path / "saved_model.pb").is_file()
+    if path.suffix not in (".keras", ".h5", ".hdf5") or not path.is_file():
+        return False
+    try:
+        find_source(path)
+    except RecipeError:
+        return path.suffix == ".keras" or _has_architecture(path)
+    return False
+
+
+def load_whole_model(source: str | Path) -> tf.keras.Model:
+    """A model that Keras has saved whole, as `.keras`, `.h5` or a SavedModel.
+
+    Raises:
+        RecipeError: If Keras does not load it; says why.
+    """
+    try:
+        return load_model(Path(source).expanduser())
+    except Exception as error:  # Keras raises whatever its layers do.
+        raise RecipeError(
+            f"{source}: expected a model that Keras 2 (tf_keras) has saved whole, with layers of "
+            f"Keras and Larq. Received: {type(error).__name__}: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _has_architecture(path: Path) -> bool:
+    with contextlib.suppress(OSError), h5py.File(path) as file:
+        return "model_config" in file.attrs
+    return False
+
+
 def trained_recipe(path: str | Path, recipe: Recipe) -> Recipe:
     """The recipe that weights were trained with, as far as they say.
 
@@ -67,7 +105,7 @@ def trained_recipe(path: str | Path, recipe: Recipe) -> Recipe:
     if source.recipe is not None:
         return source.recipe
     names = {"normalisation": "normalisation", "central_crop": "central_crop"}
-    names |= {"scales": "eval_scales", "flip": "eval_flip"}
+    names |= {"scales": "eval_scales", "flip": "eval_flip", "letterbox": "letterbox"}
     known = {names[k]: v for k, v in source.preprocessing.items() if k in names}
     return dataclasses.replace(
         recipe, model=source.config, dataset=source.dataset or recipe.dataset, **known
@@ -98,6 +136,7 @@ def data_of(source: Source, data_dir: Path) -> Pipeline:
         source.recipe.batch_size if source.recipe else 1,
         normalisation=normalisation,
         central_crop=source.preprocessing.get("central_crop", 1.0),
+        letterbox=source.preprocessing.get("letterbox", False),
     )
 
 
@@ -125,7 +164,7 @@ def first_images(data: EvalData, role: str, count: int) -> np.ndarray:
 
 
 def describe(source: Source, data_dir: str | Path) -> dict[str, Any]:
-    """What has to be known to use a network: `classes` by name, and `preprocessing`.
+    """What has to be known to use a network: `classes` by name, `preprocessing`, `output`, `task`.
 
     Args:
         source: The network.
@@ -143,6 +182,7 @@ def describe(source: Source, data_dir: str | Path) -> dict[str, Any]:
         "classes": names,
         "preprocessing": dict(source.preprocessing),
         "output": source.config.gives,
+        "task": HEADS[source.config.head].task if source.config.head else None,
     }
 
 
@@ -163,6 +203,7 @@ def pipeline_of(recipe: Recipe, builder: Dataset) -> Pipeline:
         normalisation=recipe.normalisation,
         central_crop=recipe.central_crop,
         eval_crop=recipe.eval_crop,
+        letterbox=recipe.letterbox,
         mixing=Mixing(recipe.mixup, recipe.cutmix),
     )
 

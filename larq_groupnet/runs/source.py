@@ -185,8 +185,11 @@ def _described(path: Path) -> Source | None:
     if None in config.input_shape and size:
         config = config.replace(input_shape=(*size, config.input_shape[2]))
     dense = config.head not in ("classifier", None)
-    name = "groupnet_dsp" if dense else f"groupnet_{config.layout}"
-    return Source(path, config, name, known.classes, known.dataset, known.preprocessing)
+    # Files of earlier versions do not say which model they are of.
+    guess = "groupnet_dsp" if dense else f"groupnet_{config.layout}"
+    return Source(
+        path, config, known.model_name or guess, known.classes, known.dataset, known.preprocessing
+    )
 
 
 def _registered(name: str) -> Path:

@@ -15,6 +15,14 @@ BOUNDARY_TOLERANCE = 0.0075
 """How far apart two boundaries may be, as a share of the image's diagonal; see `BoundaryCounts`."""
 
 
+CONFIDENCE = 0.95
+"""Of the interval around a metric."""
+
+_DRAWS = 1000
+_MOST_PARTS = 2**22
+"""Numbers in the matrices of single images that are kept for the interval."""
+
+
 class MeanTally:
     """The mean of a value that every prediction has, over any number of batches.
 
@@ -66,14 +74,26 @@ class LabelCounts:
         return float(_ratio(np.trace(self.matrix), self.matrix.sum()))
 
     def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """`accuracy`, `top5`, `recall` by class name, and the confusion matrix (rows: truth)."""
-        recall = _ratio(np.diag(self.matrix), self.matrix.sum(1))
-        return {
+        """`accuracy`, `recall` by class name, and the confusion matrix (rows: truth).
+
+        Beside them `top5` where there are more than five classes; `interval`, Wilson's for the
+        accuracy; `baseline`, the accuracy of always naming the most common class.
+        """
+        truths, total = self.matrix.sum(1), int(self.matrix.sum())
+        recall = _ratio(np.diag(self.matrix), truths)
+        found = {
             "accuracy": self.accuracy,
-            "top5": float(_ratio(np.int64(self.among_five), self.matrix.sum())),
             "recall": dict(zip(class_names, recall.tolist(), strict=True)),
             "confusion": self.matrix.tolist(),
         }
+        if len(self.matrix) > 5:
+            found["top5"] = float(_ratio(np.int64(self.among_five), total))
+        if total:
+            common = int(truths.argmax())
+            share = float(truths[common] / total)
+            found["interval"] = list(wilson_interval(int(np.trace(self.matrix)), total))
+            found["baseline"] = {"class": class_names[common], "accuracy": share}
+        return found
 
 
 class SegmentationCounts:
@@ -88,6 +108,7 @@ class SegmentationCounts:
         matrix: The confusion matrix `(num_classes, num_classes) int64`: rows are true classes,
             columns predicted ones.
         boundary: `BoundaryCounts` or `None`.
+        parts: The confusion matrix of each `add`, as long as they are few.
 
     Raises:
         ValueError: If `ignore` is one of the classes.
@@ -99,6 +120,7 @@ class SegmentationCounts:
         self.ignore = checked_void(ignore, num_classes)
         self.matrix = np.zeros((num_classes, num_classes), np.int64)
         self.boundary: BoundaryCounts | None = None
+        self.parts: list[np.ndarray] = []
         if boundary_tolerance is not None:
             self.boundary = BoundaryCounts(num_classes, boundary_tolerance, ignore)
 
@@ -111,7 +133,10 @@ class SegmentationCounts:
         classes = len(self.matrix)
         counted = _judged(truth, predicted, classes, self.ignore)
         pairs = np.asarray(truth, np.int64)[counted] * classes + np.asarray(predicted)[counted]
-        self.matrix += np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+        part = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+        self.matrix += part
+        if part.any() and (len(self.parts) + 1) * part.size <= _MOST_PARTS:
+            self.parts.append(part)
         if self.boundary:
             self.boundary.add(truth, predicted)
 
@@ -119,6 +144,7 @@ class SegmentationCounts:
         """The counts of both, as of two replicas."""
         total = SegmentationCounts(len(self.matrix), self.ignore)
         total.matrix = self.matrix + _same_classes(self.matrix, other.matrix)
+        total.parts = self.parts + other.parts
         if self.boundary and other.boundary:
             total.boundary = self.boundary + other.boundary
         return total
@@ -126,8 +152,7 @@ class SegmentationCounts:
     @property
     def iou(self) -> np.ndarray:
         """Intersection over union of each class; NaN for a class that never occurs."""
-        hits = np.diag(self.matrix)
-        return _ratio(hits, self.matrix.sum(0) + self.matrix.sum(1) - hits)
+        return _iou(self.matrix)
 
     @property
     def miou(self) -> float:
@@ -162,6 +187,8 @@ class SegmentationCounts:
         """The metrics by name, the confusion matrix (rows: truth) among them.
 
         `iou` and `class_accuracy`, and `boundary_f_score` where judged, are by class name.
+        `interval` is that of the mIoU, by drawing images anew; `baseline` the mIoU of giving every
+        pixel the most common class.
         """
         metrics = {
             "miou": self.miou,
@@ -172,6 +199,13 @@ class SegmentationCounts:
             "class_accuracy": dict(zip(class_names, self.class_accuracy.tolist(), strict=True)),
             "confusion": self.matrix.tolist(),
         }
+        if self.matrix.any():
+            common = int(self.matrix.sum(1).argmax())
+            blind = np.zeros_like(self.matrix)
+            blind[:, common] = self.matrix.sum(1)
+            metrics["baseline"] = {"class": class_names[common], "miou": _mean(_iou(blind))}
+        if len(self.parts) > 1 and np.array_equal(sum(self.parts), self.matrix):
+            metrics["interval"] = list(_drawn_interval(self.parts))
         if self.boundary:
             scores = self.boundary.f_score
             metrics["mean_boundary_f_score"] = self.boundary.mean_f_score
@@ -307,6 +341,32 @@ def _same_classes(own: np.ndarray, other: np.ndarray) -> np.ndarray:
             f"Received: num_classes={own.shape[1]} and {other.shape[1]}"
         )
     return other
+
+
+def wilson_interval(hits: int, total: int) -> tuple[float, float]:
+    """Between which shares the true one lies with `CONFIDENCE`, after `hits` of `total`."""
+    from scipy.stats import binomtest  # Slow to import.
+
+    found = binomtest(hits, total).proportion_ci(CONFIDENCE, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def _drawn_interval(parts: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The same for the mIoU, from as many images drawn with replacement (bootstrap).
+
+    Pixels of one image are right or wrong together, so that they count for less than their number.
+    """
+    count, classes = len(parts), len(parts[0])
+    draws = np.random.RandomState(0).multinomial(count, [1 / count] * count, _DRAWS)
+    sums = (draws @ np.reshape(parts, (count, -1))).reshape(_DRAWS, classes, classes)
+    values = [_mean(_iou(matrix)) for matrix in sums]
+    low, high = np.nanquantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def _iou(matrix: np.ndarray) -> np.ndarray:
+    hits = np.diag(matrix)
+    return _ratio(hits, matrix.sum(0) + matrix.sum(1) - hits)
 
 
 def _ratio(part: ArrayLike, whole: ArrayLike) -> np.ndarray:

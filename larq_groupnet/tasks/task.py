@@ -24,7 +24,21 @@ class Tally(Protocol):
     """Counts over any number of batches."""
 
     def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """The metrics by name; those of each class by class name."""
+        """The metrics by name; metrics of a class by class name."""
+
+
+class Prediction(NamedTuple):
+    """What a network says of one image, for people.
+
+    Attributes:
+        line: A line of text.
+        files: Folder -> a PIL image, or an array.
+        rows: Classes and their probabilities, the likeliest first.
+    """
+
+    line: str
+    files: Mapping[str, Any] = {}
+    rows: Sequence[tuple[str, float]] = ()
 
 
 class Thresholds(NamedTuple):
@@ -203,8 +217,26 @@ class Task:
         tally.add(truth, scores)
 
     def same(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """Where two scores of one image mean the same prediction, one truth value each."""
+        """True where two scores of one image give the same prediction."""
         return one.argmax(-1) == other.argmax(-1)
+
+    def prediction(
+        self, pixels: np.ndarray, scores: np.ndarray, class_names: Sequence[str]
+    ) -> Prediction:
+        """What `predict` writes and prints of one image: values and a picture of them here.
+
+        Args:
+            pixels: `(height, width, channels) uint8`.
+            scores: `(height, width, values)` or `(values,)`; probabilities, if the head classifies.
+            class_names: One per class or value.
+        """
+        from larq_groupnet.report.pictures import draw_values
+
+        line = f"{scores.min():.4g} to {scores.max():.4g}, mean {scores.mean():.4g}"
+        files: dict[str, Any] = {"values": scores}
+        if scores.ndim == 3:
+            files["pictures"] = draw_values(scores[..., 0])
+        return Prediction(line, files)
 
     def draw(
         self,
@@ -228,7 +260,7 @@ class Task:
 
 
 def _with_values(scores: tf.Tensor) -> tf.Tensor:
-    """The scores of pixels with their last axis, which Keras takes away if it has length 1."""
+    """Restores the last axis of the scores of pixels: Keras drops an axis of length 1."""
     return scores[..., None] if len(scores.shape) == 3 else scores
 
 

@@ -32,7 +32,7 @@ class Teacher:
 
     Attributes:
         model: From images to probabilities or logits, of the student's shapes.
-        normalisation: See `larq_groupnet.data.pipeline.normalise`.
+        normalisation: See `larq_groupnet.data.images.normalise`.
     """
 
     model: tf.keras.Model

@@ -121,6 +121,7 @@ def publish(
             preprocessing={"size": [height, width], **recipe.preprocessing()},
             metrics=_metrics(found.results, command),
             licence=licence,
+            model_name=recipe.name,
         )
         entry = Entry.of(path, name, recipe.name)
         card = _card(entry, found, command)

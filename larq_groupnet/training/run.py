@@ -15,6 +15,7 @@ from larq_groupnet.data.frequencies import class_counts, median_frequency_weight
 from larq_groupnet.data.pipeline import class_names, prepare
 from larq_groupnet.files import write_json
 from larq_groupnet.inference.judge import judge
+from larq_groupnet.recipes.announce import announce
 from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.runs.guards import check_folder, claimed, naming_bad_files
@@ -113,6 +114,8 @@ def train_weights(
     if is_chief(strategy):
         (held or own).enter_context(claimed(recipe, output_dir, names, parameters))
         write_json(output_dir / "runtime.json", runtime.to_dict())
+        if held is not None:  # No trial of a search, which says it for all.
+            notes += announce(recipe, builder, output_dir)
         print(*notes, sep="\n", end="\n" if notes else "", flush=True)
     _seed(recipe, runtime)
     with own as stack:

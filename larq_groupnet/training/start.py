@@ -17,6 +17,9 @@ from larq_groupnet.runs.source import find_source
 from larq_groupnet.weights.metadata import compare
 from larq_groupnet.weights.resolve import adopt, is_path
 
+RANDOM = "none"
+"""What `--start_from` says for random weights, where a recipe names others."""
+
 _SAME_WEIGHTS = ("binary", "input_quantizer", "kernel_quantizer", "batch_norm_epsilon")
 """Options that may differ, because what is trained adapts to them."""
 
@@ -38,7 +41,8 @@ def with_start(
     Raises:
         RecipeError: If there is no such set; says how to get it.
     """
-    recipe = dataclasses.replace(recipe, start_from=str(start_from or recipe.start_from))
+    start = str(start_from or recipe.start_from)
+    recipe = dataclasses.replace(recipe, start_from="" if start == RANDOM else start)
     path = Path(recipe.start_from)
     if not recipe.start_from or path.is_dir() or is_path(recipe.start_from):
         return recipe
@@ -118,5 +122,5 @@ def _no_start(recipe: Recipe, error: Exception) -> str:
     return (
         "start_from: expected a run's folder, a weights file or a registered set. "
         f"Received: {recipe.start_from}. Give the folder or the file with --start_from, or start "
-        f"from random weights: --set start_from= ({error})"
+        f"from random weights: --start_from {RANDOM} ({error})"
     )

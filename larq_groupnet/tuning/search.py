@@ -115,7 +115,7 @@ def role() -> str:
 def _check(
     space: SearchSpace, plan: Plan, data_dir: Path, output_dir: Path, runtime: Runtime
 ) -> dict[str, Any]:
-    """Finds what is wrong before anything is written; returns the identity of the search."""
+    """Checks everything before anything is written; returns the identity of the search."""
     cluster = os.environ.get("TF_CONFIG", "")
     if runtime.strategy == "multi_worker" or cluster:
         raise RecipeError(
@@ -166,7 +166,7 @@ def _results(oracle: RandomOracle, plan: Plan, trials: Rows) -> dict[str, Any]:
 
 
 def _uniform(space: SearchSpace, plan: Plan, trainer: Trainer, output_dir: Path) -> Rows:
-    """The recipe with one K in all stages, in the epochs of a trial, for each K within budget."""
+    """Trains the recipe with one K in all stages, for each K within the budget."""
     rows = []
     for bases in sorted(set(plan.uniform)):
         recipe = space.uniform(bases)

@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 
 
 class MismatchError(WeightsError):
-    """Weights of another network than the model. Lists the differences, in one line."""
+    """The weights belong to another network. Lists the differences in one line."""
 
 
 def assign(
@@ -121,7 +121,7 @@ def warn_left_out(path: Path, left_out: Mapping[str, str]) -> None:
 
 
 def mismatch(source: str, what: str, differences: Sequence[str]) -> MismatchError:
-    """The error for these differences, of which only the first are listed."""
+    """The error for these differences; it lists the first ones."""
     listed = list(differences[:_MAX_LISTED])
     if len(differences) > _MAX_LISTED:
         listed.append(f"and {len(differences) - _MAX_LISTED} more")

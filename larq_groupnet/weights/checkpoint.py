@@ -143,7 +143,8 @@ def import_checkpoint(
     licence = LICENCE.format(more=_MORE if dense else "")
     print("\n".join([*notes, licence]))
     if output is not None:
-        metadata = Metadata(config, dataset or "", tuple(classes), reading, (), licence)
+        name = "groupnet_dsp" if dense else f"groupnet_{config.layout}"
+        metadata = Metadata(config, dataset or "", tuple(classes), reading, (), licence, name)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         origin = {"file": path.name, "sha256": digest, "variant": variant, "notes": notes}
         _save(model, metadata, origin, output)
@@ -183,12 +184,10 @@ def main(
 
 
 def _register(model: tf.keras.Model, metadata: Metadata, name: str) -> str:
-    config = metadata.config
     about = {field.name: getattr(metadata, field.name) for field in dataclasses.fields(metadata)}
     with tempfile.TemporaryDirectory() as folder:
         path = packed.save(model, path=Path(folder) / "weights.safetensors", **about)
-        of_task = "dsp" if config.head == "fcn32s" else config.layout
-        entry = register(path, name, f"groupnet_{of_task}")
+        entry = register(path, name, metadata.model_name)
     return f"Registered: weights={entry.name!r} for {entry.model}."
 
 

@@ -27,7 +27,7 @@ _UNITS = {"param/": 100, "int8/param/": 1000}
 
 
 class CheckpointError(WeightsError):
-    """A file that holds no Group-Net of the authors. Says every key that does not fit."""
+    """The file is no Group-Net of the authors. Names every key that does not fit."""
 
 
 def read_state(path: Path) -> State:
@@ -126,7 +126,7 @@ def _read_torch(path: Path) -> State:
 
 
 def _numpy_allowed(torch: Any) -> contextlib.AbstractContextManager[None]:
-    """Lets NumPy's numbers through `weights_only`: training loops keep their best score as one.
+    """Lets NumPy's numbers through `weights_only`: training loops store their best score so.
 
     They are plain data, made by one function of NumPy that older versions keep in another module.
     """

@@ -1,4 +1,4 @@
-"""What is known of a set of weights, and whether they are those that a network needs.
+"""What is known of a set of weights, and a check that they fit a network.
 
 Knows nothing of TensorFlow or of files.
 """
@@ -19,16 +19,16 @@ _QUANTIZERS = ("input_quantizer", "kernel_quantizer")
 
 
 NOT_STATED = "Not stated: ask whoever gave you these weights."
-"""Licence of weights of which nobody said it."""
+"""Licence of weights that do not state one."""
 
 
 class MetadataError(WeightsError):
-    """A description of weights that is incomplete, or not made of plain values."""
+    """The description of weights is incomplete, or not made of plain values."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """A figure, and either the command that measured it or the paper that it was read in.
+    """A figure, with the command that measured it or the paper that prints it.
 
     Attributes:
         name: Such as `"top-1"` or `"mIoU"`, on the dataset of the weights.
@@ -69,6 +69,7 @@ class Metadata:
         preprocessing: What was done to the images, in plain values.
         metrics: Figures and where they come from.
         licence: Terms of these weights.
+        model_name: Name of the model, such as `groupnet_resnet18`; empty where it is not known.
     """
 
     config: GroupNetConfig
@@ -77,6 +78,7 @@ class Metadata:
     preprocessing: Mapping[str, Any]
     metrics: tuple[Metric, ...]
     licence: str
+    model_name: str = ""
 
     def __post_init__(self) -> None:
         for field in _QUANTIZERS:
@@ -86,7 +88,7 @@ class Metadata:
                     f"{field}: expected a name, because a file cannot hold an object. "
                     f"Received: {field}={quantizer!r}"
                 )
-        for field in ("dataset", "licence"):
+        for field in ("dataset", "licence", "model_name"):
             value = getattr(self, field)
             if not isinstance(value, str) or (field == "licence" and not value.strip()):
                 raise MetadataError(f"{field}: expected a text. Received: {value!r}")
@@ -110,7 +112,10 @@ class Metadata:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
-        return {**dataclasses.asdict(self), "config": self.config.to_dict()}
+        values = {**dataclasses.asdict(self), "config": self.config.to_dict()}
+        if not self.model_name:
+            del values["model_name"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Metadata:
@@ -126,7 +131,7 @@ class Metadata:
 
 
 def compare(theirs: GroupNetConfig, ours: GroupNetConfig) -> tuple[dict[str, str], dict[str, str]]:
-    """Whether weights made with one configuration can be used with another.
+    """Compares the configuration of weights with that of a model.
 
     Args:
         theirs: The configuration that the weights were made with.
@@ -155,7 +160,7 @@ def compare(theirs: GroupNetConfig, ours: GroupNetConfig) -> tuple[dict[str, str
 
 
 def _comparable(config: GroupNetConfig) -> dict[str, Any]:
-    """Option -> value, the same for two ways of writing the same network."""
+    """Option -> value, equal for two spellings of one network."""
     task = fields_of_task()
     values = {
         option: getattr(config, option)

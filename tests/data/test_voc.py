@@ -2,8 +2,6 @@
 
 import io
 import json
-import subprocess
-import sys
 import tarfile
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 from conftest import ROOT
 from PIL import Image
+from runs import command, read_weights
 from scipy.io import savemat
 
 from larq_groupnet import build
@@ -18,7 +17,6 @@ from larq_groupnet.data import DatasetError, voc
 from larq_groupnet.recipes.overrides import split_option
 from larq_groupnet.training import load_recipe, override
 from larq_groupnet.training.run import run as train_and_judge
-from tests.runs import read_weights
 
 # As in the real lists, SBD's overlap with both lists of VOC.
 VOC_TRAIN = ["2007_000032", "2007_000039", "2008_000003"]
@@ -283,7 +281,7 @@ def test_class_names_are_those_of_voc():
 
 @pytest.mark.slow
 def test_papers_recipe_trains_evaluates_and_converts(manual, tmp_path):
-    """From a classifier's weights, in a process, as `zoo/groupnet_dsp.py` says; smaller."""
+    """From a classifier's weights, as `zoo/groupnet_dsp.py` says; smaller."""
     small = ["num_bases=2", "width=0.0625", "stage_blocks=(1, 1, 1, 1)"]
     backbone = tmp_path / "backbone.h5"
     config = override(
@@ -293,14 +291,9 @@ def test_papers_recipe_trains_evaluates_and_converts(manual, tmp_path):
     classifier.save_weights(backbone)
     run = tmp_path / "run"
     changes = ["input_shape=(64, 64, 3)", "base_size=64", "epochs=1", "steps_per_epoch=2"]
-    done = subprocess.run(
-        [sys.executable, "train.py", "--model=groupnet_dsp", "--dataset=voc2012_aug"]
-        + [f"--set={change}" for change in [*small, *changes, "batch_size=2"]]
-        + [f"--start_from={backbone}", f"--data_dir={tmp_path}", f"--output_dir={run}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    words = [f"--set={change}" for change in [*small, *changes, "batch_size=2"]]
+    words += [f"--start_from={backbone}", f"--data_dir={tmp_path}", f"--output_dir={run}"]
+    done = command("train", "--model=groupnet_dsp", "--dataset=voc2012_aug", *words)
     assert done.returncode == 0, done.stderr
 
     recipe = json.loads((run / "recipe.json").read_text())

@@ -4,15 +4,13 @@ import csv
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT
 from near_ties import assert_same_classes, decided
 from PIL import Image
+from runs import command
 
 from larq_groupnet.data.images import normalise
 from larq_groupnet.deploy import ConversionError
@@ -154,10 +152,7 @@ def test_classes_go_to_a_table_with_the_five_likeliest_or_all(label_run, tmp_pat
 def test_bad_file_is_named_and_passed_over(dense_file, images, tmp_path):
     (images / "broken.png").write_bytes((images / "large.png").read_bytes()[:80])
     (images / "empty.jpg").write_bytes(b"")
-    words = ["predict", str(dense_file), str(images), f"--output={images / 'out'}"]
-    done = subprocess.run(
-        [sys.executable, "-m", "larq_groupnet", *words], cwd=ROOT, capture_output=True, text=True
-    )
+    done = command("predict", dense_file, images, f"--output={images / 'out'}")
     assert done.returncode == 1, done.stderr
     assert "3 images predicted" in done.stdout and "2 passed over" in done.stdout
     for name in ("broken.png", "empty.jpg"):

@@ -1,4 +1,4 @@
-"""Two workers over loopback: the same weights as one process, and an end if one of them dies."""
+"""Two workers over loopback: an end if one of them dies. `test_replicas` compares their weights."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 from conftest import ROOT
-from runs import read_weights, wait_for, write_teacher
+from runs import wait_for, write_teacher
 
 from larq_groupnet.data.pipeline import Pipeline, prepare
 from larq_groupnet.training import RecipeError
@@ -24,20 +24,18 @@ COMMAND = (
 ).split()
 
 
-def start(data_dir, output_dir, *more, cluster=None):
-    """One process, or one for each address of a cluster."""
+def start(data_dir, output_dir, *more, cluster):
+    """A process for each address of a cluster."""
     command = [sys.executable, *COMMAND, f"--data_dir={data_dir}", f"--output_dir={output_dir}"]
     processes = []
-    for index in range(len(cluster or [0])):
-        environment = dict(os.environ)
-        if cluster:
-            task = {"type": "worker", "index": index}
-            environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": cluster}, "task": task})
+    for index in range(len(cluster)):
+        task = {"type": "worker", "index": index}
+        config = json.dumps({"cluster": {"worker": cluster}, "task": task})
         processes.append(
             subprocess.Popen(
                 [*command, *more],
                 cwd=ROOT,
-                env=environment,
+                env={**os.environ, "TF_CONFIG": config},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -52,34 +50,6 @@ def addresses():
     for s in sockets:
         s.close()
     return found
-
-
-@pytest.mark.slow
-def test_two_workers_train_what_one_process_trains(digits, tmp_path):
-    options = ["--epochs=1,1", "--set=steps_per_epoch=4"]
-    options += [f"--set=teacher={write_teacher(tmp_path / 'teacher')}"]
-    runs = {"one": start(digits, tmp_path / "one", *options)}
-    runs["two"] = start(digits, tmp_path / "two", *options, cluster=addresses())
-    for name, processes in runs.items():
-        for process in processes:
-            _, errors = process.communicate(timeout=300)
-            assert process.returncode == 0, (name, errors)
-    names = [{path.name for path in (tmp_path / run).iterdir()} for run in runs]
-    assert names[0] == names[1]
-    for file in ("tanh.h5", "binary.h5"):
-        one, two = (read_weights(tmp_path / run / file) for run in runs)
-        assert one.keys() == two.keys()
-        for key, value in one.items():
-            if "moving" in key and file == "binary.h5":
-                continue  # A flipped sign moves the moments of all that follows.
-            # Fused normalisation divides its moving variance by one image less.
-            atol = 1e-2 if "moving" in key else 5e-3
-            np.testing.assert_allclose(two[key], value, rtol=1e-2, atol=atol, err_msg=key)
-    one, two = (
-        np.genfromtxt(tmp_path / run / "history.csv", delimiter=",", names=True) for run in runs
-    )
-    for column in ("loss", "accuracy", "val_loss", "val_accuracy"):
-        np.testing.assert_allclose(two[column][0], one[column][0], atol=0.02, err_msg=column)
 
 
 @pytest.mark.slow
@@ -100,7 +70,10 @@ def test_worker_that_dies_is_named_and_both_resume(digits, tmp_path):
     outputs = [process.communicate(timeout=300) for process in again]
     assert [process.returncode for process in again] == [0, 0], outputs
     assert "Resuming in epoch 2" in outputs[0][0]
-    assert (tmp_path / "run/binary.h5").exists()
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "recipe.json", "history.csv", "logs", "tanh.h5", "binary.h5", "tanh-last.h5",
+        "binary-last.h5", "snapshots", "run.json", "runtime.json",
+    }  # fmt: skip
 
 
 def test_shares_of_two_workers_are_the_batch_of_one(digits):

@@ -5,14 +5,13 @@ import json
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import ROOT
 from PIL import Image
+from runs import read_weights
 
 from larq_groupnet.data import augment
 from larq_groupnet.data.folders import open_folder
@@ -21,6 +20,7 @@ from larq_groupnet.data.pipeline import Pipeline
 from larq_groupnet.runs.guards import check_folder, check_room, naming_bad_files
 from larq_groupnet.runs.snapshots import Position, Snapshots, StopSignal
 from larq_groupnet.training import Interrupted, RecipeError, load_recipe, only_phase, override
+from larq_groupnet.training.run import train_weights
 
 RECIPE = load_recipe("groupnet_resnet18", ROOT / "zoo")
 
@@ -161,7 +161,7 @@ def test_release_file_is_evaluated_as_it_was_trained(digits):
 
 @pytest.mark.slow
 def test_three_phases_each_from_the_one_before(digits, tmp_path):
-    """Binary activations first, binary kernels second, by command."""
+    """Binary activations first, binary kernels second."""
     zoo = tmp_path / "zoo"
     zoo.mkdir()
     (zoo / "three.py").write_text(
@@ -174,17 +174,7 @@ def test_three_phases_each_from_the_one_before(digits, tmp_path):
         "    tuple(Phase(n, 1, 1e-30, b, warmup_epochs=0, weights_from=f) for n, b, f in phases),\n"
         "    'digits', steps_per_epoch=1, batch_size=4, rand_augment=(1, 5)),)\n"
     )
-    script = (
-        "import pathlib, sys\n"
-        "from larq_groupnet.training import load_recipe\nfrom larq_groupnet.training import run\n"
-        "recipe = load_recipe('three', pathlib.Path(sys.argv[1]))\n"
-        "run.train_weights(recipe, pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))\n"
-    )
-    command = [sys.executable, "-c", script, str(zoo), str(digits), str(tmp_path / "run")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    from runs import read_weights
-
+    train_weights(load_recipe("three", zoo), digits, tmp_path / "run")
     files = [read_weights(tmp_path / "run" / f"{name}.h5") for name in ("tanh", "half", "binary")]
     for key, value in files[0].items():
         if "kernel" in key:  # With no learning rate to speak of, they are handed on.

@@ -18,6 +18,9 @@ namespace {
 constexpr int kTilePixels = 4;
 constexpr int kTileChannels = 16;
 
+// Left alone, Clang unrolls these loops only after it has placed their arrays in memory.
+#define LGR_UNROLL _Pragma("GCC unroll 16")
+
 struct Block {
   float32x4_t v[kChannelBlock / 4];
 
@@ -29,35 +32,45 @@ struct Block {
     const float* multiplier = t.multiplier + channels.first;
     const float* bias = t.bias + channels.first;
     int32x4_t x[16];
+    LGR_UNROLL
     for (int i = 0; i < 16; i++) x[i] = vshlq_n_s32(vld1q_s32(counts + 4 * i), 1);
     if (correction) {
+      LGR_UNROLL
       for (int i = 0; i < 16; i++) x[i] = vaddq_s32(x[i], vld1q_s32(correction + channels.first + 4 * i));
     }
     if (t.clamps) {
       const int32x4_t low = vdupq_n_s32(t.clamp_min), high = vdupq_n_s32(t.clamp_max);
+      LGR_UNROLL
       for (int i = 0; i < 16; i++) x[i] = vmaxq_s32(vminq_s32(x[i], high), low);
     }
+    LGR_UNROLL
     for (int i = 0; i < 16; i++) {
       const float32x4_t product = vmulq_f32(vcvtq_f32_s32(x[i]), vld1q_f32(multiplier + 4 * i));
       v[i] = vaddq_f32(product, vld1q_f32(bias + 4 * i));
     }
   }
   LGR_INLINE void load(const float* p) {
+    LGR_UNROLL
     for (int i = 0; i < 16; i++) v[i] = vld1q_f32(p + 4 * i);
   }
   LGR_INLINE void store(float* p) const {
+    LGR_UNROLL
     for (int i = 0; i < 16; i++) vst1q_f32(p + 4 * i, v[i]);
   }
   LGR_INLINE void add(const float* p) {
+    LGR_UNROLL
     for (int i = 0; i < 16; i++) v[i] = vaddq_f32(v[i], vld1q_f32(p + 4 * i));
   }
   LGR_INLINE void multiply(const float* p) {
+    LGR_UNROLL
     for (int i = 0; i < 16; i++) v[i] = vmulq_f32(v[i], vld1q_f32(p + 4 * i));
   }
   LGR_INLINE void add(float s) {
+    LGR_UNROLL
     for (int i = 0; i < 16; i++) v[i] = vaddq_f32(v[i], vdupq_n_f32(s));
   }
   LGR_INLINE void multiply(float s) {
+    LGR_UNROLL
     for (int i = 0; i < 16; i++) v[i] = vmulq_f32(v[i], vdupq_n_f32(s));
   }
   LGR_INLINE void store_bits(uint32_t* p) const {
@@ -65,8 +78,10 @@ struct Block {
                                            1, 2, 4, 8, 16, 32, 64, 128};
     const uint8x16_t bit = vld1q_u8(kBitOfLane);
     uint8x16_t masked[4];  // one byte for each of 16 channels: its bit within its byte, or 0
+    LGR_UNROLL
     for (int i = 0; i < 4; i++) {
       uint16x8_t half[2];
+      LGR_UNROLL
       for (int j = 0; j < 2; j++) {
         const uint32x4_t low = vcltzq_f32(v[4 * i + 2 * j]);
         const uint32x4_t high = vcltzq_f32(v[4 * i + 2 * j + 1]);
@@ -239,7 +254,9 @@ LGR_INLINE void multiply_tile(const uint32_t* x, const uint32_t* w, int depth, i
     const ByteSums sums = sum_words(x, w, words);
     x += kTilePixels * words;
     w += kTileChannels * words;
+    LGR_UNROLL
     for (int p = 0; p < kTilePixels; p++) {
+      LGR_UNROLL
       for (int i = 0; i < 4; i++) {
         uint32_t* out = reinterpret_cast<uint32_t*>(counts + p * stride + 4 * i);
         const uint16x8_t pairs = vpaddlq_u8(sums.v[p][i]);
