@@ -14,6 +14,7 @@ _AS_CHANGES = ("epochs", "batch_size", "seed", "learning_rate", "on_bad_image", 
 
 _RUNTIME = (
     "strategy", "mixed_precision", "jit_compile", "nondeterministic", "steps_per_execution",
+    "snapshot_steps", "snapshot_minutes", "log_steps", "profile",
 )  # fmt: skip
 _SEARCH = ("tuner", "objective", "max_trials", "uniform")
 _BUDGET = ("max_ops", "max_memory", "max_binary_macs")
@@ -23,8 +24,11 @@ _CHOOSING = ("model", "dataset", "recipe")
 MODES: dict[str, tuple[str, ...]] = {
     "tune": (*_CHOOSING, *_COMMON, *_RUNTIME, *_SEARCH, *_BUDGET, "trial_epochs", "resume"),
     "evaluate": (*_CHOOSING, *_COMMON),
-    "resume": ("model", "dataset", "data_dir", "set", *_AS_CHANGES, *_RUNTIME),
-    "train": (*_CHOOSING, *_COMMON, *_RUNTIME, "start_from", "phase", "int8_epochs", "resume"),
+    "resume": ("model", "dataset", "data_dir", "set", *_AS_CHANGES, *_RUNTIME, "judge"),
+    "train": (
+        *_CHOOSING, *_COMMON, *_RUNTIME, "start_from", "phase", "int8_epochs", "resume", "judge",
+        "scale_learning_rate",
+    ),
 }  # fmt: skip
 """What `train` does -> the flags that it takes then; any other is refused."""
 
@@ -108,13 +112,16 @@ def _train(o: _Options) -> None:
         changes=o.changes,
         phase=o.phase,
         int8_epochs=o.int8_epochs,
+        scale=o.scale_learning_rate,
     )
     folder = o.folder(choice.recipe.name)
     from larq_groupnet.training.run import run
 
+    sample = None if o.judge == "none" else _sample("judge", o.judge)
     results = run(
-        choice.recipe, o.data_dir, folder, o.start_from, o.runtime(), choice.notes, choice.given
-    )
+        choice.recipe, o.data_dir, folder, o.start_from, o.runtime(), choice.notes, choice.given,
+        sample,
+    )  # fmt: skip
     _report(results, folder)
 
 
@@ -128,11 +135,61 @@ def _resume(o: _Options) -> None:
         raise RecipeError(f"model: expected {recipe.name}, as in {folder}. Received: {o.model}.")
     from larq_groupnet.training.run import run
 
-    _report(run(recipe, o.data_dir, folder, runtime=o.runtime(), given=None), folder)
+    sample = None if o.judge == "none" else _sample("judge", o.judge)
+    _report(run(recipe, o.data_dir, folder, runtime=o.runtime(), given=None, sample=sample), folder)
+
+
+def _sample(flag: str, text: str) -> int:
+    """How many test images; 0 for all."""
+    if text == "all":
+        return 0
+    if not text.isdecimal() or not int(text):
+        raise RecipeError(f"{flag}: expected all or a number of test images. Received: {text}")
+    return int(text)
+
+
+def check(dataset: str, data_dir: Path) -> int:
+    """The command `check`; 1 if a file is bad."""
+    from larq_groupnet.data.folders import FolderDataset
+    from larq_groupnet.data.pipeline import open_dataset
+
+    found = open_dataset(dataset, data_dir)
+    if not isinstance(found, FolderDataset):
+        raise RecipeError(
+            f"check: expected a dataset whose files lie in a folder, such as folder:PATH. "
+            f"Received: {dataset}, whose records were checked as they were written."
+        )
+    counts = ", ".join(f"{role} {size}" for role, size in found.sizes.items())
+    print(f"{found.name}: {len(found.classes)} classes; {counts}")
+    bad = found.look_again().bad
+    for file, reason in bad.items():
+        print(f"{file}: {reason}")
+    print(f"{len(bad)} bad files" + ("; --on_bad_image=skip leaves them out" if bad else ""))
+    return 1 if bad else 0
+
+
+def judge(
+    run: Path,
+    data_dir: Path,
+    samples: str,
+    threads: int | None,
+    strategy: str,
+    also: Collection[str],
+) -> None:
+    """The command `judge`."""
+    from larq_groupnet.inference.judge import Judging, judge_run
+    from larq_groupnet.training.distribution import open_strategy
+
+    sample = _sample("samples", samples)
+    how = Judging(sample, threads, open_strategy(strategy, alone=True), tuple(also))
+    _report(judge_run(run, data_dir, how), run)
 
 
 def _report(results: Mapping[str, Any] | None, folder: Path) -> None:
     if results is None:  # A worker that is not the chief.
+        return
+    if not results:
+        print(f"Trained, not judged: larq-groupnet judge {folder}")
         return
     from larq_groupnet.report.table import results_table
     from larq_groupnet.tasks.judgement import disagreement
@@ -311,16 +368,20 @@ def verify(
 ) -> None:
     """The command `verify`."""
     from larq_groupnet import deploy
+    from larq_groupnet.deploy.description import read_description
+    from larq_groupnet.runs.identity import check_classes
     from larq_groupnet.runs.saved import data_of, first_images
     from larq_groupnet.runs.source import find_source
 
-    found = find_source(source).sized(size)
+    found, path = find_source(source).sized(size), Path(file).expanduser()
+    names = (read_description(path) or {}).get("classes", ())
+    check_classes(found.classes, names, source, file)
     images = first_images(data_of(found, data_dir), "test", samples)
-    print(deploy.verify(found.load(), Path(file).expanduser(), images, output))
+    print(deploy.verify(found.load(), path, images, output))
 
 
 def summary(source: str, options: Mapping[str, Any], as_json: bool, given: Collection[str]) -> None:
-    """The command `summary`: of a run, of what `train` trains, or of a model by name."""
+    """The command `summary`: of trained weights, of what `train` trains, or of a model by name."""
     from larq_groupnet.network.complexity import format_json, report
 
     config, notes = _config(source, options, given)
@@ -334,8 +395,9 @@ def _config(
     from larq_groupnet.family import arguments, get_config, list_models
     from larq_groupnet.recipes.announce import training_line
     from larq_groupnet.recipes.choose import choose
-    from larq_groupnet.recipes.overrides import parse_options, split_option
+    from larq_groupnet.recipes.overrides import parse_options, parse_size, split_option
     from larq_groupnet.runs.folders import recipe_to_resume
+    from larq_groupnet.runs.source import find_source
 
     texts = [f"{name}={options[name]}" for name in _AS_CHANGES if name in given]
     texts += options["set"]
@@ -347,6 +409,11 @@ def _config(
             )
         recipe = recipe_to_resume(Path(source).expanduser(), list(map(split_option, texts)))
         return recipe.model, [training_line(recipe)]
+    if Path(source).suffix not in ("", ".py") or _is_registered(source):
+        if set(given) - {"input_size", "data_dir", "json"}:
+            raise RecipeError("summary: expected nothing but --input_size beside trained weights.")
+        sizes = options["input_size"] and parse_size(options["input_size"])
+        return find_source(source).sized(sizes or None).config, []
     trains = {"dataset", "recipe", "phase", "int8_epochs", *_AS_CHANGES} - {"input_size"}
     if source in list_models() and not trains & {*given}:
         config = get_config(source, **parse_options(texts, arguments(source)))
@@ -358,6 +425,12 @@ def _config(
     which = {name: options[name] for name in ("dataset", "recipe", "phase", "int8_epochs")}
     choice = choose(source, options["data_dir"], changes=changes, **which)
     return choice.recipe.model, [*choice.notes, training_line(choice.recipe)]
+
+
+def _is_registered(name: str) -> bool:
+    from larq_groupnet.weights.registry import list_weights
+
+    return any(name in (each.name, f"{each.model}:{each.name}") for each in list_weights())
 
 
 def weights(words: Collection[str], output: Path) -> int:
@@ -376,12 +449,11 @@ def weights(words: Collection[str], output: Path) -> int:
         case ("publish", run, name, *licence):
             from larq_groupnet.training.publish import publish
 
-            terms = "".join(licence) or "Not stated: ask whoever published these weights."
-            entry = publish(Path(run).expanduser(), name, output, licence=terms)
+            entry = publish(run, name, output, licence="".join(licence))
             print(f"{output}/{entry.file}: {entry.size / 2**20:.2f} MiB, card beside it")
         case _:
             raise RecipeError(
-                "weights: expected list, fetch NAME MODEL, publish RUN NAME [LICENCE] or verify. "
-                f"Received: {' '.join(words)}"
+                "weights: expected list, fetch NAME MODEL, verify or publish RUN_OR_FILE NAME "
+                f"[LICENCE]. Received: {' '.join(words)}"
             )
     return 0

@@ -267,7 +267,8 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _by_pillow(data: Any, upright: Any) -> np.ndarray:
-    with Image.open(io.BytesIO(_bytes(data))) as image:
+    with Image.open(io.BytesIO(_bytes(data))) as opened:
+        image: Image.Image = opened
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"expected at most {MAX_PIXELS} pixels. Received: {image.size}")
         if image.mode in ("I", "F"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -41,6 +41,7 @@ class Voc2012(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(_VOC)
+    ARCHIVES: ClassVar = {_VOC: _FOLDERS[_VOC]}
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
@@ -87,6 +88,7 @@ class Voc2012Aug(Voc2012):
     name = "voc2012_aug"
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(_VOC, _SBD)
+    ARCHIVES: ClassVar = _FOLDERS
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         voc, sbd = _folder(dl_manager, _VOC), _folder(dl_manager, _SBD)

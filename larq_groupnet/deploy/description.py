@@ -54,6 +54,11 @@ def read_description(file: File) -> dict[str, Any] | None:
         found = json.loads(text)
         if not isinstance(found, dict):
             raise ValueError(f"a JSON {type(found).__name__} instead of an object")
+        names, reading = found.get("classes", []), found.get("preprocessing", {})
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("classes that are no list of names")
+        if not isinstance(reading, dict):
+            raise ValueError("a preprocessing without names of its values")
     # What zipfile raises of damaged archives is not only its own.
     except (
         zipfile.BadZipFile,

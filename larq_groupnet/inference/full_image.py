@@ -10,6 +10,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from larq_groupnet.data.images import fitted, normalise
+from larq_groupnet.data.reading import MAX_PIXELS
+from larq_groupnet.errors import DatasetError
 
 Array = NDArray[np.float32]
 Predict = Callable[[Array], Array]
@@ -95,6 +97,12 @@ class FullImage:
         sizes = [
             (max(round(scale * height), 1), max(round(scale * width), 1)) for scale in self.scales
         ]
+        for extent in sizes:
+            if extent[0] * extent[1] > MAX_PIXELS:
+                raise DatasetError(
+                    f"scales: expected at most {MAX_PIXELS} pixels. Received: {extent[0]} x "
+                    f"{extent[1]}, of an image of {height} x {width} at the scales {self.scales}."
+                )
         if not sizes and self.letterbox:
             sizes = [tuple(fitted(image, self.size).numpy().tolist())]
         return [size for size in sizes or [self.size] for _ in range(1 + self.flip)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from tqdm import tqdm
 
 from larq_groupnet.data.images import read_image
@@ -21,9 +21,16 @@ from larq_groupnet.inference.sources import Predictor
 
 COLUMNS = ("image", "rank", "class", "probability")
 
+_SOFTWARE = "larq-groupnet predict"
+"""In the PNG files that this command has written, and may write again."""
+
 
 class NoImagesError(UserError):
     """There is nothing to predict."""
+
+
+class OutputError(UserError):
+    """A result would take the place of a file that this command has not written."""
 
 
 def predict_files(
@@ -34,12 +41,14 @@ def predict_files(
     Of a network that classifies pixels, `masks/NAME.png` holds the classes as a palette PNG of the
     image's own size, and `overlays/NAME.png` shows them. Of one that classifies images,
     `predictions.csv` has the likeliest classes. Another task writes what its `prediction` says. A
-    file that cannot be read is named and passed over. Nothing is left half written.
+    file that cannot be read is named and passed over. Nothing is left half written, and pictures
+    and tables are only written over if this function has written them: images may lie in the
+    folder of the results.
 
     Args:
         predictor: The network.
         source: An image, or a folder.
-        output_dir: Takes the results; what it holds is not read.
+        output_dir: Takes the results; earlier ones are not read.
 
     Returns:
         How many images were predicted, and the files that were passed over.
@@ -47,13 +56,16 @@ def predict_files(
     Raises:
         FileNotFoundError: If `source` does not exist.
         NoImagesError: If there is no image in it.
+        OutputError: If a result would replace another file, which stays as it is.
         OSError: If a result cannot be written.
     """
     source, output_dir = Path(source), Path(output_dir)
     files = find_images(source, output_dir)
     root = source if source.is_dir() else source.parent
     names = _names([file.relative_to(root) for file in files])
-    task = predictor.task(len(predictor.classes))
+    task, table = predictor.task(len(predictor.classes)), output_dir / "predictions.csv"
+    if not predictor.dense:
+        _check_own([table])
     passed_over, rows = [], []
     for file, name in zip(tqdm(files, "Predicting", unit="image"), names, strict=True):
         try:
@@ -63,12 +75,13 @@ def predict_files(
             tqdm.write(f"{file}: passed over, it cannot be decoded", file=sys.stderr)
             continue
         found = task.prediction(pixels, predictor(pixels), predictor.classes)
+        _check_own([output_dir / folder / name for folder in found.files])
         for folder, content in found.files.items():
             _save(content, output_dir / folder / name)
         rows += [(file, rank, *row) for rank, row in enumerate(found.rows, 1)]
         tqdm.write(f"{file}: {found.line}")
     if not predictor.dense:
-        _write_csv(rows, output_dir / "predictions.csv")
+        _write_csv(rows, table)
     return len(files) - len(passed_over), passed_over
 
 
@@ -84,7 +97,11 @@ def find_images(source: Path, output_dir: Path) -> list[Path]:
     if not source.is_dir():
         raise MissingFileError(f"expected an image or a folder of images. Received: {source}")
     own = output_dir.resolve()
-    files = [file for file in map(Path, images_in(source)) if own not in file.resolve().parents]
+    files = [
+        file
+        for file in map(Path, images_in(source))
+        if not (own in file.resolve().parents and _is_own(file))
+    ]
     if not files:
         raise NoImagesError(
             f"expected images ({', '.join(SUFFIXES)}) in the folder. Received: {source}, which has "
@@ -108,11 +125,34 @@ def read_pixels(file: Path, channels: int) -> np.ndarray:
 
 def _names(files: Sequence[Path]) -> list[Path]:
     """`NAME.png` for each; where two would be the same, with the old ending before the new one."""
-    counts = Counter(file.with_suffix(".png") for file in files)
-    return [
-        file.with_suffix(".png" if counts[file.with_suffix(".png")] == 1 else f"{file.suffix}.png")
-        for file in files
-    ]
+    names = [file.with_suffix(".png") for file in files]
+    while twice := {name for name, count in Counter(names).items() if count > 1}:
+        names = [
+            file.with_name(f"{file.name}.png") if name in twice else name
+            for file, name in zip(files, names, strict=True)
+        ]
+    return names
+
+
+def _check_own(paths: Sequence[Path]) -> None:
+    others = [path for path in paths if path.exists() and not _is_own(path)]
+    if others:
+        raise OutputError(
+            "output: expected a folder where results replace only earlier ones. Received: "
+            f"{others[0]}, of another origin. Name another folder with --output."
+        )
+
+
+def _is_own(path: Path) -> bool:
+    """True for a file that this command has written."""
+    if path.suffix == ".csv":
+        with path.open("rb") as file:
+            return file.readline().strip() == ",".join(COLUMNS).encode()
+    try:
+        with Image.open(path) as image:
+            return bool(image.info.get("Software") == _SOFTWARE)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
 
 
 def _save(content: Image.Image | np.ndarray, path: Path) -> None:
@@ -120,8 +160,10 @@ def _save(content: Image.Image | np.ndarray, path: Path) -> None:
         with replacing(path.with_suffix(".npy")) as temporary:
             np.save(temporary, content)
         return
+    about = PngImagePlugin.PngInfo()
+    about.add_text("Software", _SOFTWARE)
     with replacing(path) as temporary:
-        content.save(temporary)
+        content.save(temporary, pnginfo=about)
 
 
 def _write_csv(rows: Sequence[tuple[Path, int, str, float]], path: Path) -> None:

@@ -119,6 +119,11 @@ def load_predictor(
             f"maps. Received: input_shape={input_shape}, output_shape={output_shape}"
         )
     names, dense = tuple(description.get("classes", ())), len(output_shape) == 4
+    if len(names) not in (0, output_shape[-1]):
+        raise SourceError(
+            f"{source}: expected {output_shape[-1]} names of classes, as it has outputs, or none. "
+            f"Received: {len(names)}"
+        )
     fields = {"scales": (1.0,), **known, "size": tuple(input_shape[:2])}
     return Predictor(
         network,
@@ -136,7 +141,7 @@ def load_predictor(
 def _task(description: Mapping[str, Any], dense: bool) -> type[Task]:
     """What a network predicts; a task that this process does not know gives plain values."""
     name = description.get("task", "segmentation" if dense else "classification")
-    return task.get(name, Task)
+    return task.get(name, Task) if isinstance(name, str) else Task
 
 
 def _of_file(path: Path) -> tuple[Predict, tuple[int, ...], tuple[int, ...], Mapping[str, Any]]:

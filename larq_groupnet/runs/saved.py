@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -89,27 +88,6 @@ def _has_architecture(path: Path) -> bool:
     with contextlib.suppress(OSError), h5py.File(path) as file:
         return "model_config" in file.attrs
     return False
-
-
-def trained_recipe(path: str | Path, recipe: Recipe) -> Recipe:
-    """The recipe that weights were trained with, as far as they say.
-
-    Args:
-        path: As for `load_run`.
-        recipe: What holds where they say nothing.
-
-    Returns:
-        That of the run; for other files, `recipe` with their network, dataset and preprocessing.
-    """
-    source = find_source(path, recipe)
-    if source.recipe is not None:
-        return source.recipe
-    names = {"normalisation": "normalisation", "central_crop": "central_crop"}
-    names |= {"scales": "eval_scales", "flip": "eval_flip", "letterbox": "letterbox"}
-    known = {names[k]: v for k, v in source.preprocessing.items() if k in names}
-    return dataclasses.replace(
-        recipe, model=source.config, dataset=source.dataset or recipe.dataset, **known
-    )
 
 
 def data_of(source: Source, data_dir: Path) -> Pipeline:

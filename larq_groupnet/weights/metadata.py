@@ -11,7 +11,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from larq_groupnet.errors import WeightsError
+from larq_groupnet.data.reading import Reading
+from larq_groupnet.errors import DatasetError, WeightsError
 from larq_groupnet.network.config import OPTIONS, GroupNetConfig, fields_of_task
 from larq_groupnet.network.precision import function_of
 
@@ -107,6 +108,14 @@ class Metadata:
             raise MetadataError(
                 f"preprocessing: expected names and values. Received: {self.preprocessing!r}"
             )
+        fields = {field.name for field in dataclasses.fields(Reading)}
+        known = {name: value for name, value in plain.items() if name in fields}
+        if known.get("size") == [None, None]:  # Of a network that takes any.
+            known["size"] = None
+        try:
+            Reading(**known)
+        except DatasetError as error:
+            raise MetadataError(f"preprocessing: {error}") from error
         # What a file gives back, so that a description equals itself after a trip through one.
         object.__setattr__(self, "preprocessing", plain)
 

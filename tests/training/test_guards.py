@@ -75,11 +75,13 @@ def test_snapshot_that_does_not_fit_leaves_those_before(tmp_path):
     model.compile("adam", "mse")
     snapshots = Snapshots(tmp_path)
     snapshots.save(model, Position("tanh", 1))
+    snapshots.wait()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))  # As if the disk were full.
     try:
+        snapshots.save(model, Position("tanh", 2))
         with pytest.raises(OSError, match="snapshot .*snapshot-2000000 cannot be written"):
-            snapshots.save(model, Position("tanh", 2))
+            snapshots.wait()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     kept = {"checkpoint", "snapshot-1000000.index", "snapshot-1000000.data-00000-of-00001"}
@@ -149,12 +151,12 @@ def test_later_phase_starts_from_the_phase_before_it(monkeypatch, tmp_path):
 
 def test_release_file_is_evaluated_as_it_was_trained(digits):
     from larq_groupnet.inference.evaluate import evaluate_only
-    from larq_groupnet.runs.saved import trained_recipe
+    from larq_groupnet.runs.judging import recipe_to_judge
 
     (file,) = (ROOT / "larq_groupnet/weights/files").glob("groupnet_resnet18-digits-*")
     other = override(RECIPE, [("input_shape", "(16, 16, 3)"), ("central_crop", "0.5")])
     other = dataclasses.replace(other, normalisation="imagenet")
-    recipe = trained_recipe(file, other)
+    recipe = recipe_to_judge(file, other)
     assert (recipe.normalisation, recipe.central_crop) == ("symmetric", 1.0)
     assert evaluate_only(recipe, digits, file)["keras"]["accuracy"] > 0.9
 
