@@ -42,6 +42,10 @@ _MORE = (
 IMAGENET = {"normalisation": "imagenet", "central_crop": 224 / 256}
 """What the authors' released code does to test images of ImageNet."""
 
+SEGMENTATION = {"normalisation": "imagenet", "scales": [1.0]}
+"""How images are read for a segmentation network: normalised as in the authors' released code, but
+at their own size (theirs judges the centre)."""
+
 IMAGENET_CLASSES = 1000
 
 
@@ -80,7 +84,8 @@ def import_checkpoint(
         dataset: What the weights were trained on. A classifier of 1000 classes is taken for one of
             ImageNet, of any other number it is not known.
         classes: Their names, in order.
-        normalisation: What was done to the images; that of the authors for ImageNet.
+        normalisation: What was done to the images; that of the authors for ImageNet and for a
+            segmentation network.
         central_crop: The same.
 
     Returns:
@@ -133,7 +138,11 @@ def import_checkpoint(
     model.set_weights([values[weight.name] for weight in model.weights])
     notes = [*notes_on(state, config), *unused]
     reading: dict[str, Any] = {"size": list(config.input_shape[:2])}
-    if dataset is None and config.num_classes == IMAGENET_CLASSES:
+    if dense:
+        reading |= SEGMENTATION
+        if normalisation is None:
+            notes.append("Images are taken to be normalised as the authors' code does it.")
+    elif dataset is None and config.num_classes == IMAGENET_CLASSES:
         dataset = "imagenet2012"
         reading |= IMAGENET
         notes.append("Its 1000 classes are taken for those of ImageNet.")

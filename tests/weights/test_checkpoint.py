@@ -461,6 +461,8 @@ def test_segmentation_checkpoint_becomes_a_groupnet_dsp(tmp_path, capsys):
     assert model.output_shape == (None, 64, 64, 3)
     known = metadata_of(tmp_path / "seg.h5")
     assert (known.dataset, known.config.atrous_rates) == ("voc2012", rates)
+    reading = {"size": [64, 64], "normalisation": "imagenet", "scales": [1.0]}
+    assert known.preprocessing == reading
     classifier = import_checkpoint(save(tmp_path / "c.npz", state), input_shape=SIZE)
     values = {weight.name: weight.numpy() for weight in classifier.weights}
     for weight in model.weights:
