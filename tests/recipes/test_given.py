@@ -29,7 +29,10 @@ OTHER = {
     "padding": "torch", "binary": "activations", "input_quantizer": "swish_sign",
     "kernel_quantizer": "approx_sign", "dropout": "0.3", "batch_norm_epsilon": "1e-3",
     "batch_norm_momentum": "0.5", "output": "logits", "projection": "real", "relu": "false",
-    "stem_pool": "after_norm", "loss": "focal", "coupled_decay": "true",
+    "stem_pool": "after_norm", "loss": "focal", "coupled_decay": "true", "decay_all": "true",
+    "eval_crop": "true", "class_weights": "median_frequency",
+    "shared_shortcut": "true", "first_rates": "half", "spatial_dropout": "true",
+    "align_corners": "true",
 }  # fmt: skip
 """A value of every field other than that of `RECIPE`."""
 
