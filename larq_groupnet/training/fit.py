@@ -17,13 +17,9 @@ from larq_groupnet.network.build import build
 from larq_groupnet.recipes.recipe import Phase, Recipe
 from larq_groupnet.runs.identity import check_classes
 from larq_groupnet.runs.saved import LAST, first_images, load_model
-from larq_groupnet.runs.snapshots import (
-    Every,
-    Position,
-    SnapshotCallback,
-    Snapshots,
-    StopSignal,
-)
+from larq_groupnet.runs.saving import Every, SnapshotCallback
+from larq_groupnet.runs.snapshots import Position, Snapshots
+from larq_groupnet.runs.stopping import StopSignal
 from larq_groupnet.tasks.task import Task
 from larq_groupnet.training.callbacks import (
     BestWeights,
@@ -223,15 +219,7 @@ def _fit(
     print(
         f"Phase {phase.name}: {phase.epochs} epochs of {session.steps_per_epoch} steps", flush=True
     )
-    best = BestWeights(
-        session.write_dir / f"{phase.name}.h5",
-        session.write_dir / f"{phase.name}{LAST}.h5",
-        session.task.headline,
-        start.best,
-        phase.average > 0,
-        session.description_of(phase),
-    )
-    logs = session.write_dir / "logs" / phase.name
+    best = _best_weights(session, phase, start.best)
     every = Every(session.runtime.snapshot_steps, session.runtime.snapshot_minutes)
     # The rest of an epoch that was cut in two is a call of its own, and has fewer steps.
     cuts = [(start.epoch, start.step), *([(start.epoch + 1, 0)] if start.step else [])]
@@ -246,13 +234,7 @@ def _fit(
                 validation_data=validation,
                 validation_steps=validation_steps,
                 callbacks=[
-                    StopOnNonFinite(phase.name, phase.learning_rate, images),
-                    best,
-                    PhaseCSVLogger(history, phase.name),
-                    EpochBoard(str(logs), profile_batch=session.runtime.profiled() or 0),
-                    StructureLog(logs / "structure"),
-                    StepLog(logs / "steps", session.data.batch_size, session.runtime.log_steps),
-                    Progress(count_mode="steps"),
+                    *callbacks(session, phase, images, best),
                     SnapshotCallback(
                         snapshots, stop, position, best, history, session.strategy, every
                     ),
@@ -263,6 +245,41 @@ def _fit(
                 snapshots.restore(model, last[1])
             if stop.signum is not None:  # It came when the last epoch was being saved.
                 stop.raise_interrupted(f"the end of phase {phase.name}")
+
+
+def _best_weights(session: Session, phase: Phase, value: float | None) -> BestWeights:
+    """Keeps the weights of a phase; `value` is the best so far."""
+    return BestWeights(
+        session.write_dir / f"{phase.name}.h5",
+        session.write_dir / f"{phase.name}{LAST}.h5",
+        session.task.headline,
+        value,
+        phase.average > 0,
+        session.description_of(phase),
+    )
+
+
+def callbacks(
+    session: Session, phase: Phase, images: tf.Tensor, best: BestWeights
+) -> list[tf.keras.callbacks.Callback]:
+    """What Keras calls while a phase trains, but for snapshots.
+
+    Args:
+        session: What all phases share.
+        phase: The phase.
+        images: A batch to look for a layer with that is not finite.
+        best: Keeps the weights.
+    """
+    logs = session.write_dir / "logs" / phase.name
+    return [
+        StopOnNonFinite(phase.name, phase.learning_rate, images),
+        best,
+        PhaseCSVLogger(session.write_dir / "history.csv", phase.name),
+        EpochBoard(str(logs), profile_batch=session.runtime.profiled() or 0),
+        StructureLog(logs / "structure"),
+        StepLog(logs / "steps", session.data.batch_size, session.runtime.log_steps),
+        Progress(count_mode="steps"),
+    ]
 
 
 def compile_model(model: tf.keras.Model, session: Session, phase: Phase) -> None:
