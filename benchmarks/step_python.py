@@ -3,8 +3,8 @@
     python benchmarks/step_python.py
 
 The network is one small layer, so that a step is nothing but Python and TensorFlow's call. CPU time
-of 1,100 steps less that of 100: what comes once an epoch does not count. The target is 0.5 ms, 1 % of
-a step of 50 ms.
+of 1,100 steps less that of 100: what comes once an epoch does not count. The target is 0.5 ms, 1 %
+of a step of 50 ms.
 """
 
 from __future__ import annotations
