@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Mapping
@@ -157,7 +158,8 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
         if phase.epochs == 0:
             continue
         end = first_epoch + phase.epochs
-        with session.strategy.scope():
+        scope = contextlib.nullcontext() if phase.int8 else session.strategy.scope()
+        with scope:
             model = build(recipe.model.replace(binary=phase.binary), name=recipe.name)
             if phase.distils and session.teacher:
                 model = distilled(
@@ -174,8 +176,7 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
                     what = "classes are others" if session.new_head else "head is another"
                     print(f"Not from {before.name}, whose {what}: {', '.join(left_out)}")
         if phase.int8:
-            with session.strategy.scope():
-                model = _with_integers(model, session, phase)
+            model = _with_integers(model, session, phase)
         if unfinished:
             start, snapshot = Position(phase.name, first_epoch, classes=session.classes), None
             if found is not None and found[0].phase == phase.name:
@@ -188,12 +189,16 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
 
 
 def _with_integers(model: tf.keras.Model, session: Session, phase: Phase) -> tf.keras.Model:
-    """The network of an int8 phase, made once: its layers depend on the weights before."""
+    """The network of an int8 phase, made once: its layers depend on the weights before.
+
+    Made of a model on one device, so that the file holds no layer that several need.
+    """
     path = session.file(f"{phase.name}.keras")
     if not path.exists():
         with replacing(path) as temporary:
             quantize(model, session.calibration()).save(temporary)
-    return load_model(path)
+    with session.strategy.scope():
+        return load_model(path, session.strategy.num_replicas_in_sync > 1)
 
 
 def _fit(

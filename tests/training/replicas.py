@@ -68,7 +68,8 @@ def train_one(folder, devices=1, stop=None, order=None, **options):
     except Interrupted as error:
         print(error)
         return
-    if devices > 1 and is_chief(strategy) and strategy.cluster_resolver is None:
+    alone = strategy.cluster_resolver is None
+    if devices > 1 and alone and not recipe.phases[-1].int8:
         judge_alike(recipe, strategy, weights, data.images[:7])
 
 
