@@ -184,8 +184,8 @@ def _int(name: str, default: int | None, help: str, least: int = 1) -> Define:
     return lambda values: flags.DEFINE_integer(name, default, help, least, flag_values=values)
 
 
-def _float(name: str, help: str) -> Define:
-    return lambda values: flags.DEFINE_float(name, None, help, flag_values=values)
+def _float(name: str, help: str, default: float | None = None) -> Define:
+    return lambda values: flags.DEFINE_float(name, default, help, flag_values=values)
 
 
 def _path(name: str, default: str | None, help: str) -> Define:
@@ -232,7 +232,12 @@ _RUNTIME = (
     _bool("jit_compile", "Compile the training step with XLA; its bits differ from run to run."),
     _bool("nondeterministic", "Allow operations whose bits differ from run to run."),
     _int("steps_per_execution", 1, "Steps that TensorFlow runs before it returns to Python."),
+    _int("snapshot_steps", 0, "Save every so many steps as well as after each epoch.", 0),
+    _float("snapshot_minutes", "Save every so many minutes as well as after each epoch.", 0.0),
+    _int("log_steps", 0, "Log loss, norms and learning rate every so many steps.", 0),
+    _text("profile", "", "Profile the steps from FIRST,LAST for TensorBoard, such as 10,20."),
 )
+_JUDGE = "all, none, or how many test images."
 _CHANGES = (
     _text("phase", None, "Train only this phase; --start_from RUN starts from the one before."),
     _int("int8_epochs", 0, "Epochs of a last phase with integers where it is not binary.", 0),
@@ -260,7 +265,9 @@ _TRAIN = (
         "Start from a run's folder, a weights file or registered weights; none for random ones.",
     ),
     *_CHANGES,
+    _bool("scale_learning_rate", "Have the learning rates follow --batch_size, by a rule."),
     *_RUNTIME,
+    _text("judge", "all", f"On what to judge the trained network and the converted file: {_JUDGE}"),
     _bool("tune", "Search the structure. --set key=a|b gives choices."),
     *_SEARCH,
 )
@@ -275,6 +282,35 @@ def _train(f: Flags) -> None:
     from larq_groupnet import commands
 
     commands.train(_values(f), _given(f))
+
+
+@_command(
+    "judge",
+    "RUN",
+    flags_of=(
+        _DATA_DIR,
+        _text("samples", "all", "Test images: all, or how many, evenly spread over the set."),
+        _int("threads", None, "Threads of the converted file; one for each CPU by default."),
+        _text("strategy", "auto", "Where Keras computes: auto, one_device, mirrored or tpu."),
+        _many("also", "Another dataset of the same classes to judge on; repeatable."),
+    ),
+)
+def _judge(f: Flags, run: str) -> None:
+    """Convert what a run has trained and evaluate both, as the end of train --judge=all."""
+    from larq_groupnet import commands
+
+    commands.judge(Path(run).expanduser(), f.data_dir, f.samples, f.threads, f.strategy, f.also)
+
+
+@_command("check", "DATASET", flags_of=(_DATA_DIR,))
+def _check(f: Flags, dataset: str) -> int:
+    """Decode every image of a folder once, and keep what is found for training.
+
+    DATASET is folder:PATH, or another name of --dataset whose files lie in a folder.
+    """
+    from larq_groupnet import commands
+
+    return commands.check(dataset, f.data_dir)
 
 
 @_command(

@@ -14,6 +14,7 @@ _AS_CHANGES = ("epochs", "batch_size", "seed", "learning_rate", "on_bad_image", 
 
 _RUNTIME = (
     "strategy", "mixed_precision", "jit_compile", "nondeterministic", "steps_per_execution",
+    "snapshot_steps", "snapshot_minutes", "log_steps", "profile",
 )  # fmt: skip
 _SEARCH = ("tuner", "objective", "max_trials", "uniform")
 _BUDGET = ("max_ops", "max_memory", "max_binary_macs")
@@ -23,8 +24,11 @@ _CHOOSING = ("model", "dataset", "recipe")
 MODES: dict[str, tuple[str, ...]] = {
     "tune": (*_CHOOSING, *_COMMON, *_RUNTIME, *_SEARCH, *_BUDGET, "trial_epochs", "resume"),
     "evaluate": (*_CHOOSING, *_COMMON),
-    "resume": ("model", "dataset", "data_dir", "set", *_AS_CHANGES, *_RUNTIME),
-    "train": (*_CHOOSING, *_COMMON, *_RUNTIME, "start_from", "phase", "int8_epochs", "resume"),
+    "resume": ("model", "dataset", "data_dir", "set", *_AS_CHANGES, *_RUNTIME, "judge"),
+    "train": (
+        *_CHOOSING, *_COMMON, *_RUNTIME, "start_from", "phase", "int8_epochs", "resume", "judge",
+        "scale_learning_rate",
+    ),
 }  # fmt: skip
 """What `train` does -> the flags that it takes then; any other is refused."""
 
@@ -108,13 +112,16 @@ def _train(o: _Options) -> None:
         changes=o.changes,
         phase=o.phase,
         int8_epochs=o.int8_epochs,
+        scale=o.scale_learning_rate,
     )
     folder = o.folder(choice.recipe.name)
     from larq_groupnet.training.run import run
 
+    sample = None if o.judge == "none" else _sample("judge", o.judge)
     results = run(
-        choice.recipe, o.data_dir, folder, o.start_from, o.runtime(), choice.notes, choice.given
-    )
+        choice.recipe, o.data_dir, folder, o.start_from, o.runtime(), choice.notes, choice.given,
+        sample,
+    )  # fmt: skip
     _report(results, folder)
 
 
@@ -128,11 +135,61 @@ def _resume(o: _Options) -> None:
         raise RecipeError(f"model: expected {recipe.name}, as in {folder}. Received: {o.model}.")
     from larq_groupnet.training.run import run
 
-    _report(run(recipe, o.data_dir, folder, runtime=o.runtime(), given=None), folder)
+    sample = None if o.judge == "none" else _sample("judge", o.judge)
+    _report(run(recipe, o.data_dir, folder, runtime=o.runtime(), given=None, sample=sample), folder)
+
+
+def _sample(flag: str, text: str) -> int:
+    """How many test images; 0 for all."""
+    if text == "all":
+        return 0
+    if not text.isdecimal() or not int(text):
+        raise RecipeError(f"{flag}: expected all or a number of test images. Received: {text}")
+    return int(text)
+
+
+def check(dataset: str, data_dir: Path) -> int:
+    """The command `check`; 1 if a file is bad."""
+    from larq_groupnet.data.folders import FolderDataset
+    from larq_groupnet.data.pipeline import open_dataset
+
+    found = open_dataset(dataset, data_dir)
+    if not isinstance(found, FolderDataset):
+        raise RecipeError(
+            f"check: expected a dataset whose files lie in a folder, such as folder:PATH. "
+            f"Received: {dataset}, whose records were checked as they were written."
+        )
+    counts = ", ".join(f"{role} {size}" for role, size in found.sizes.items())
+    print(f"{found.name}: {len(found.classes)} classes; {counts}")
+    bad = found.look_again().bad
+    for file, reason in bad.items():
+        print(f"{file}: {reason}")
+    print(f"{len(bad)} bad files" + ("; --on_bad_image=skip leaves them out" if bad else ""))
+    return 1 if bad else 0
+
+
+def judge(
+    run: Path,
+    data_dir: Path,
+    samples: str,
+    threads: int | None,
+    strategy: str,
+    also: Collection[str],
+) -> None:
+    """The command `judge`."""
+    from larq_groupnet.inference.judge import Judging, judge_run
+    from larq_groupnet.training.distribution import open_strategy
+
+    sample = _sample("samples", samples)
+    how = Judging(sample, threads, open_strategy(strategy, alone=True), tuple(also))
+    _report(judge_run(run, data_dir, how), run)
 
 
 def _report(results: Mapping[str, Any] | None, folder: Path) -> None:
     if results is None:  # A worker that is not the chief.
+        return
+    if not results:
+        print(f"Trained, not judged: larq-groupnet judge {folder}")
         return
     from larq_groupnet.report.table import results_table
     from larq_groupnet.tasks.judgement import disagreement

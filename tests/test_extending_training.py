@@ -56,6 +56,8 @@ class Data:
         self.images = np.random.RandomState(0).uniform(-1, 1, (4, 16, 16, 3)).astype("f4")
         self.truth = truth
 
+    batch_size = 4
+
     def train_batches(self, steps_per_epoch, first_epoch=0, first_step=0, context=None):
         return tf.data.Dataset.from_tensors((self.images, self.truth)).repeat()
 

@@ -104,6 +104,17 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
+def all_folders(root: Path) -> list[str]:
+    """A folder and all folders below it that images may lie in; links are followed."""
+    found: dict[tuple[int, int], str] = {}
+    for here, folders, _ in os.walk(root, followlinks=True):
+        state = os.stat(here)
+        if found.setdefault((state.st_dev, state.st_ino), here) != here:
+            folders.clear()
+        folders[:] = [name for name in folders if not is_junk(name)]
+    return list(found.values())
+
+
 def _files(folder: Path, root: Path, left_out: LeftOut) -> Iterator[str]:
     """All files that are not junk; a folder that is linked into itself is read once."""
     seen: set[tuple[int, int]] = set()

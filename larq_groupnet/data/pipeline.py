@@ -128,8 +128,12 @@ class Pipeline:
             )
         return data.prefetch(tf.data.AUTOTUNE)
 
-    def eval_batches(self, role: str) -> tf.data.Dataset:
+    def eval_batches(self, role: str, sample: int = 0) -> tf.data.Dataset:
         """One pass over `"train"`, `"validation"` or `"test"` in its stored order.
+
+        Args:
+            role: Which.
+            sample: How many of the examples to read, evenly spread over the split; 0 for all.
 
         Yields:
             As `train_batches`, without augmentation.
@@ -145,10 +149,11 @@ class Pipeline:
             target = images.resize_mask(target, images.fitted(target, self.size))
             return self._fixed(whole(image)), _plain(images.pad(target, self.size, VOID))
 
-        return self._stored(role, evaluated).batch(self.batch_size).prefetch(tf.data.AUTOTUNE)
+        data = self._stored(role, evaluated, sample)
+        return data.batch(self.batch_size).prefetch(tf.data.AUTOTUNE)
 
-    def full_images(self, role: str) -> tf.data.Dataset:
-        """One pass over a split in its stored order, as it is stored.
+    def full_images(self, role: str, sample: int = 0) -> tf.data.Dataset:
+        """One pass over a split in its stored order, as it is stored; arguments of `eval_batches`.
 
         Yields:
             Images `(height, width, channels) float32`, pixels of 0 to 255, each of its own size,
@@ -158,17 +163,21 @@ class Pipeline:
         def plain(image: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return tf.cast(image, tf.float32), _plain(target)
 
-        return self._stored(role, plain).prefetch(tf.data.AUTOTUNE)
+        return self._stored(role, plain, sample).prefetch(tf.data.AUTOTUNE)
 
-    def _stored(self, role: str, finish: Finish) -> tf.data.Dataset:
+    def _stored(self, role: str, finish: Finish, sample: int) -> tf.data.Dataset:
         examples = self.dataset.examples(role)
+        stored, count = examples.stored(), examples.count
+        if 0 < sample < count:
+            numbered = stored.enumerate().filter(lambda number, _: number * sample % count < sample)
+            stored, count = numbered.map(lambda _, handle: handle), sample
 
         def read(handle: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             image, target = examples.fetch(handle)
             return finish(self.dataset.decode_image(image), self.dataset.decode_target(target))
 
-        data = examples.stored().map(read, tf.data.AUTOTUNE, deterministic=True)
-        return data.apply(tf.data.experimental.assert_cardinality(examples.count))
+        data = stored.map(read, tf.data.AUTOTUNE, deterministic=True)
+        return data.apply(tf.data.experimental.assert_cardinality(count))
 
     def _augmented(
         self, dataset: Dataset, image: tf.Tensor, target: tf.Tensor, seed: tf.Tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,7 @@ def evaluate(
     class_names: Sequence[str],
     num_samples: int = 0,
     view: FullImage | None = None,
+    threads: int | None = None,
 ) -> tuple[dict[str, Any], Samples]:
     """Runs the Keras model, and the converted file if there is one, on the same images.
 
@@ -53,19 +55,20 @@ def evaluate(
         class_names: One per class.
         num_samples: How many of the first images to return.
         view: How the model looks at a full image.
+        threads: Of the file; one for each CPU by default.
 
     Returns:
         `keras` and, with a file, `lce` (see the task's tally) and `agreement`, the share of
         predictions that both make; and the first images with the scores of the file.
     """
-    runs = {"keras": model.predict_on_batch}
+    runs: dict[str, Any] = {"keras": _on_replicas(model)}
     if tflite is not None:
-        runs["lce"] = load_file(tflite).predict
+        runs["lce"] = load_file(tflite, threads or os.cpu_count() or 1).predict
     return compare(runs, batches, task, class_names, num_samples, view)
 
 
 def compare(
-    runs: Mapping[str, Predict],
+    runs: Mapping[str, Any],
     batches: tf.data.Dataset,
     task: Task,
     class_names: Sequence[str],
@@ -102,10 +105,28 @@ def compare(
     return found, Samples(*zip(*samples, strict=True)) if samples else Samples((), (), ())
 
 
-def test_images(recipe: Recipe, data: Pipeline) -> tuple[tf.data.Dataset, FullImage | None]:
-    """The test set as `evaluate` takes it: batches, or full images and how to look at them."""
+def _on_replicas(model: tf.keras.Model) -> Predict:
+    """`predict_on_batch` with the same share of a batch for each replica of the model."""
+    replicas = model.distribute_strategy.num_replicas_in_sync
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        filler = np.repeat(images[-1:], -len(images) % replicas, axis=0)
+        batch = np.concatenate([images, filler]) if len(filler) else images
+        scores: np.ndarray = model.predict_on_batch(batch)
+        return scores[: len(images)]
+
+    return predict
+
+
+def test_images(
+    recipe: Recipe, data: Pipeline, sample: int
+) -> tuple[tf.data.Dataset, FullImage | None]:
+    """The test set as `evaluate` takes it: batches, or full images and how to look at them.
+
+    With a `sample`, so many images of it, evenly spread; 0 for all.
+    """
     if not task_of(recipe.model).dense:
-        return data.eval_batches("test"), None
+        return data.eval_batches("test", sample), None
     view = FullImage(
         data.size,
         recipe.normalisation,
@@ -114,7 +135,7 @@ def test_images(recipe: Recipe, data: Pipeline) -> tuple[tf.data.Dataset, FullIm
         logits=recipe.model.gives == "logits",
         letterbox=recipe.letterbox,
     )
-    return data.full_images("test"), view
+    return data.full_images("test", sample), view
 
 
 def evaluate_only(recipe: Recipe, data_dir: Path, weights: str | Path) -> dict[str, Any]:
@@ -136,7 +157,7 @@ def evaluate_only(recipe: Recipe, data_dir: Path, weights: str | Path) -> dict[s
     check_recipe(recipe, data_dir)
     model, task = source.load(), task_of(recipe.model)
     data = pipeline_of(recipe, builder := prepare(recipe.dataset, data_dir, recipe.on_bad_image))
-    batches, view = test_images(recipe, data)
+    batches, view = test_images(recipe, data, 0)
     found, _ = evaluate(model, None, batches, task, class_names(builder), view=view)
     return {**about(recipe, task), **found}
 

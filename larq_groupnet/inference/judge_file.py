@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from larq_groupnet.data.base import ROLES, Dataset
-from larq_groupnet.data.pipeline import Pipeline, class_names, prepare, to_pixels
+from larq_groupnet.data.images import to_pixels
+from larq_groupnet.data.pipeline import Pipeline, class_names, prepare
 from larq_groupnet.deploy.runtime import load_file
 from larq_groupnet.errors import DatasetError, RecipeError
 from larq_groupnet.inference.evaluate import compare, labels
@@ -19,7 +20,7 @@ from larq_groupnet.report.pictures import draw_confusion
 from larq_groupnet.runs.guards import naming_bad_files
 from larq_groupnet.runs.identity import check_classes
 from larq_groupnet.runs.source import find_source
-from larq_groupnet.tasks.task import Task, task
+from larq_groupnet.tasks.task import Task
 
 ALL = "all"
 """All splits together, for images that were in no training."""
@@ -121,9 +122,7 @@ def _trained_on(source: str) -> str:
 
 def _task(predictor: Predictor, builder: Dataset, source: str, dataset: str) -> Task:
     target, classes, channels = builder.target, len(builder.classes), builder.channels
-    fitting = (k for k in task.values() if target in k.targets and k.dense == predictor.dense)
-    kind = next(fitting, None)
-    if kind is None or len(predictor.classes) != classes:
+    if target not in predictor.task.targets or len(predictor.classes) != classes:
         does = "classes of pixels" if predictor.dense else "a class for each image"
         raise DatasetError(
             f"dataset: expected one for {source}, which predicts {len(predictor.classes)} {does}. "
@@ -134,7 +133,7 @@ def _task(predictor: Predictor, builder: Dataset, source: str, dataset: str) -> 
             f"dataset: expected images of {predictor.input_shape[2]} channels for {source}. "
             f"Received: {dataset}, whose images have {channels}"
         )
-    return kind(classes, predictor.logits)
+    return predictor.task(classes, predictor.logits)
 
 
 def _pipeline(predictor: Predictor, builder: Dataset) -> Pipeline:

@@ -15,6 +15,7 @@ from larq_groupnet.recipes.load import ZooFile, load_recipes
 from larq_groupnet.recipes.overrides import INPUT_SIZE, check_trained, only_phase, override
 from larq_groupnet.recipes.overrides import with_int8 as add_int8
 from larq_groupnet.recipes.recipe import Recipe
+from larq_groupnet.recipes.scaling import scaled
 
 if TYPE_CHECKING:
     from larq_groupnet.data.base import Dataset
@@ -52,6 +53,7 @@ def choose(
     changes: Changes = (),
     phase: str | None = None,
     int8_epochs: int = 0,
+    scale: bool = False,
 ) -> Choice:
     """The recipe that a command line means.
 
@@ -64,6 +66,7 @@ def choose(
         changes: Keys and texts for `override`.
         phase: Train only this phase.
         int8_epochs: Epochs of a last phase with 8-bit integers.
+        scale: Have the learning rates follow the batch, see `scaling.scaled`.
 
     Raises:
         RecipeError: For an unknown name, a value that does not fit, or a dataset without a recipe
@@ -75,16 +78,21 @@ def choose(
     if recipe is None and _plain_name(on) != found.dataset:
         chosen, notes = _own(file, on, data_dir, changes)
     else:
-        chosen, notes = adapted(found, on, data_dir, changes)
+        chosen, said = adapted(found, on, data_dir, changes)
+        notes = (f"Recipe: {file.path}", *said)
     integers = [change for change in changes if int8_epochs and change[0].startswith("int8.")]
     chosen = override(chosen, [change for change in changes if change not in integers])
     if int8_epochs:
         chosen = override(add_int8(chosen, int8_epochs), integers)
+    if scale:
+        batch = _find(file, recipe, dataset)[0].batch_size
+        chosen, lines = scaled(chosen, batch, [key for key, _ in changes])
+        notes = (*notes, *lines)
     if phase:
         _check_one_phase(chosen, changes, phase)
         chosen = only_phase(chosen, phase)
         check_trained(chosen, (key for key, _ in changes))
-    return Choice(chosen, (f"Recipe: {file.path}", *notes), frozenset(key for key, _ in changes))
+    return Choice(chosen, tuple(notes), frozenset(key for key, _ in changes))
 
 
 def _file(model: str | None, dataset: str | None, data_dir: Path, changes: Changes) -> ZooFile:

@@ -71,7 +71,10 @@ def own_recipe(
     recipe = dataclasses.replace(
         recipe, name=model.name, dataset=dataset, model=network, phases=phases
     )
-    notes = [f"No recipe is for {dataset}: this is {RECIPES}.py, for images of one's own."]
+    notes = [
+        f"Recipe: {load_recipes(RECIPES).path}, for images of one's own, "
+        f"with the network of {path}."
+    ]
     shape, said = _input_shape(recipe, builder, dict(changes))
     notes += said
     options: dict[str, Any] = {"num_classes": len(builder.classes)}
@@ -163,14 +166,12 @@ def _input_shape(
     sides *= min(1.0, longest / sides.max())
     step = 32 if sides.min() >= SMALL_IMAGE else 8
     rows, columns = (max(step * round(side / step), 16) for side in sides)
-    one = len(set(shapes)) == 1
-    sizes = f"{heights.min()} x {widths.min()}" + (
-        "" if one else f" to {heights.max()} x {widths.max()}"
-    )
+    sizes = f"{heights[0]} x {widths[0]} pixels (height x width)"
+    if len(set(shapes)) > 1:
+        sizes = f"{min(heights.min(), widths.min())} to {longest} pixels a side"
     text = (
-        f"Images of {sizes} pixels (height x width) are read at {rows} x {columns}, whole and "
-        f"undistorted; small things may need more: --{INPUT_SIZE} {2 * rows},{2 * columns} costs "
-        "about 4 times as much."
+        f"Images of {sizes} are read at {rows} x {columns}, whole and undistorted; small things "
+        f"may need more: --{INPUT_SIZE} {2 * rows},{2 * columns} costs about 4 times as much."
     )
     return (rows, columns, builder.channels), [text]
 

@@ -19,8 +19,13 @@ def results_table(results: dict[str, Any]) -> str:
     keras, lce, ops = results["keras"], results["lce"], results["ops"]
     macs = {bits: count for bits, count in results["macs"].items() if count}
     rows = [
-        [f"{results['name']} on {results['dataset']}", "Keras", "LCE (.tflite)"],
+        [_title(results), "Keras", "LCE (.tflite)"],
         *_metrics(results, [keras, lce]),
+        *(
+            [f"{name} {label}", _number(part["keras"][key]), _number(part["lce"][key])]
+            for name, part in results.get("also", {}).items()
+            for key, label in _labels(results, "labels").items()
+        ),
         [f"{results['unit']} of the same class", "", f"{100 * results['agreement']:.3f} %"],
         ["file size", f"{_mebibytes(keras)} (.h5)", _mebibytes(lce)],
         *([f"MACs, {bits}-bit", f"{count / 1e6:.1f} M", ""] for bits, count in macs.items()),
@@ -32,7 +37,7 @@ def results_table(results: dict[str, Any]) -> str:
 
 def metrics_table(results: dict[str, Any]) -> str:
     """The Keras metrics of an evaluation without training."""
-    title = [f"{results['name']} on {results['dataset']}", results.get("column", "Keras")]
+    title = [_title(results), results.get("column", "Keras")]
     return str(AsciiTable([title, *_metrics(results, [results["keras"]])]).table)
 
 
@@ -70,9 +75,17 @@ def classes_table(results: dict[str, Any]) -> str:
     return str(AsciiTable(rows).table)
 
 
+def _title(results: dict[str, Any]) -> str:
+    images, total = results.get("images"), results.get("of")
+    part = f", {images} of {total} test images" if images != total else ""
+    return f"{results['name']} on {results['dataset']}{part}"
+
+
 def _labels(results: dict[str, Any], kind: str) -> dict[str, str]:
     """The names of the metrics in these results, for a table."""
-    return {name: label for name, label in results[kind].items() if name in results["keras"]}
+    return {
+        name: label for name, label in results.get(kind, {}).items() if name in results["keras"]
+    }
 
 
 def _number(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import json
@@ -9,6 +10,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -63,19 +65,42 @@ class Snapshots:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self._writer = concurrent.futures.ThreadPoolExecutor(1, "snapshots")
+        self._writing: concurrent.futures.Future[None] | None = None
 
     def save(self, model: tf.keras.Model, position: Position) -> None:
-        """Writes weights, state of the optimizer and of random generators, and the position.
+        """Copies weights and states to the host; a thread writes them while training goes on.
+
+        A snapshot counts once it is whole. The next one waits for it, so that there are never more
+        than two copies.
 
         Raises:
-            OSError: If it cannot be written; the snapshots before are still there.
+            OSError: If the snapshot before cannot be written; earlier ones are still there.
         """
-        content = _Text(json.dumps(dataclasses.asdict(position)))
-        checkpoint = tf.train.Checkpoint(position=content, **_state(model))
-        manager = tf.train.CheckpointManager(
-            checkpoint, str(self.folder), max_to_keep=KEPT, checkpoint_name=_NAME
-        )
+        self.wait()
+        content = json.dumps(dataclasses.asdict(position))
         number = position.epoch * 10**6 + position.step
+        if _has_slots(model):  # Which no copy would have.
+            self._write(tf.train.Checkpoint(**_state(model)), content, number)
+            return
+        copied = _copied(tf.train.Checkpoint(**_state(model)))
+        self._writing = self._writer.submit(lambda: self._write(_tree(copied), content, number))
+
+    def wait(self) -> None:
+        """Waits until the last snapshot is on the disk.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _write(self, state: tf.train.Checkpoint, content: str, number: int) -> None:
+        state.position = _Text(content)
+        manager = tf.train.CheckpointManager(
+            state, str(self.folder), max_to_keep=KEPT, checkpoint_name=_NAME
+        )
         try:
             manager.save(number)
         except tf.errors.OpError as error:  # A full disk, for one.
@@ -90,6 +115,7 @@ class Snapshots:
         Raises:
             RecipeError: If there are snapshots and all are damaged.
         """
+        self.wait()
         paths = self._paths()
         for path in reversed(paths):
             try:
@@ -122,6 +148,42 @@ def _state(model: tf.keras.Model) -> dict[str, Any]:
     drawn = {x.name: x._random_generator._generator for x in dropouts}
     known = {name: generator for name, generator in drawn.items() if generator is not None}
     return {"model": model, "optimizer": model.optimizer, "random": known}
+
+
+def _has_slots(model: tf.keras.Model) -> bool:
+    """True of Keras' older optimizers, as Bop has one: only TensorFlow finds all of their state."""
+    return not isinstance(model.optimizer, tf.keras.optimizers.Optimizer)
+
+
+def _copied(root: tf.train.Checkpoint) -> list[tuple[Any, dict[str, int]]]:
+    """What a checkpoint holds: of each object its value on the host, and its children by name.
+
+    Keras calls callbacks in the scope of its strategy, where no plain variable can be made, so that
+    `_tree` has to make them elsewhere.
+    """
+    view = tf.train.TrackableView(root)
+    objects = view.descendants()
+    numbers = {id(each): number for number, each in enumerate(objects)}
+    return [
+        (
+            each.numpy() if isinstance(each, tf.Variable) else None,
+            {name: numbers[id(child)] for name, child in view.children(each).items()},
+        )
+        for each in objects
+    ]
+
+
+def _tree(copied: list[tuple[Any, dict[str, int]]]) -> tf.train.Checkpoint:
+    """A checkpoint of the same structure, with variables of its own on the host."""
+    with tf.device("cpu:0"):
+        root, *rest = (
+            tf.train.Checkpoint() if value is None else tf.Variable(value) for value, _ in copied
+        )
+    objects = [root, *rest]
+    for each, (_, children) in zip(objects, copied, strict=True):
+        for name, number in children.items():
+            setattr(each, name, objects[number])
+    return root
 
 
 def _prefix(path: Path) -> str:
@@ -161,8 +223,21 @@ class _Text(tf.train.experimental.PythonState):
         self.text = string_value
 
 
+@dataclasses.dataclass(frozen=True)
+class Every:
+    """When to save within an epoch; 0 for never.
+
+    Attributes:
+        steps: Steps between two snapshots.
+        minutes: Minutes between two snapshots, by the clock of the first worker.
+    """
+
+    steps: int = 0
+    minutes: float = 0.0
+
+
 class SnapshotCallback(tf.keras.callbacks.Callback):
-    """Saves after each epoch, and at the end of a step once a signal has come.
+    """Saves after each epoch, as often in between as asked for, and once a signal has come.
 
     With several workers a signal to one of them stops all at the same step.
 
@@ -173,7 +248,10 @@ class SnapshotCallback(tf.keras.callbacks.Callback):
         best: Knows the best value so far.
         history: The `history.csv`.
         strategy: Where the run computes.
+        every: When to save within an epoch.
     """
+
+    _supports_tf_logs = True  # Keras then does not wait for the numbers of a step.
 
     def __init__(
         self,
@@ -183,6 +261,7 @@ class SnapshotCallback(tf.keras.callbacks.Callback):
         best: Any,
         history: Path,
         strategy: tf.distribute.Strategy,
+        every: Every | None = None,
     ):
         super().__init__()
         self.snapshots = snapshots
@@ -190,12 +269,14 @@ class SnapshotCallback(tf.keras.callbacks.Callback):
         self.start = start
         self.best = best
         self.history = history
+        self.every = every or Every()
         self.epoch, self.first_step, self.asked_at = start.epoch, 0, 0
+        self.saved_at, self.saved_time = 0, time.monotonic()
         self.workers = _Workers(strategy)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Keras has just reset its metrics; in an epoch that was cut in two they go on."""
-        self.epoch, self.first_step, self.asked_at = epoch, 0, 0
+        self.epoch, self.first_step, self.asked_at, self.saved_at = epoch, 0, 0, 0
         if epoch == self.start.epoch and self.start.step:
             self.first_step = self.start.step
             for metric, values in zip(self.model.metrics, self.start.metrics, strict=True):
@@ -203,32 +284,52 @@ class SnapshotCallback(tf.keras.callbacks.Callback):
                     self.workers.assign_sum(variable, value)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Stops here if it was asked for. After the last step only the validation is left."""
+        """Saves or stops here if it is time. After the last step only the validation is left."""
         steps = batch + 1
-        if steps < self.params["steps"] and self._asked(steps):
-            state = [[v.numpy().tolist() for v in m.variables] for m in self.model.metrics]
-            step = self.first_step + steps
-            self._save(self.epoch, step, state)
+        if steps >= self.params["steps"]:
+            return
+        stops, due = self._asked(steps)
+        if not stops and not due:
+            return
+        state = [[v.numpy().tolist() for v in m.variables] for m in self.model.metrics]
+        step = self.first_step + steps
+        self.saved_at = steps
+        self._save(self.epoch, step, state)
+        if stops:
+            self.snapshots.wait()
             self.stop.raise_interrupted(f"epoch {self.epoch + 1}, step {step}")
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         """Stops here if it was asked for; the epoch will be repeated."""
         if self.stop.signum is not None and not self.workers.several:
+            self.snapshots.wait()
             self.stop.raise_interrupted(f"the end of epoch {self.epoch}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Saves."""
         self._save(epoch + 1, 0, [])
-        if self.workers.several and self.workers.any(self.stop):
+        if self.workers.several and self.workers.agree(self.stop)[0]:
+            self.snapshots.wait()
             self.stop.raise_interrupted(f"the end of epoch {epoch + 1}")
 
-    def _asked(self, steps: int) -> bool:
+    def on_train_end(self, logs: Any = None) -> None:
+        """Waits for the last one."""
+        self.snapshots.wait()
+
+    def _asked(self, steps: int) -> tuple[bool, bool]:
+        """Whether to stop, and whether a snapshot is due."""
+        due = bool(self.every.steps) and steps - self.saved_at >= self.every.steps
         if not self.workers.several:
-            return self.stop.signum is not None
+            return self.stop.signum is not None, due or self._late()
         if steps - self.asked_at < _AGREE_EVERY:
-            return False
+            return False, due
         self.asked_at = steps
-        return self.workers.any(self.stop)
+        stops, late = self.workers.agree(self.stop, self._late())
+        return stops, due or late
+
+    def _late(self) -> bool:
+        passed = time.monotonic() - self.saved_time
+        return bool(self.every.minutes) and passed >= 60 * self.every.minutes
 
     def _save(self, epoch: int, step: int, metrics: list[list[Any]]) -> None:
         text = self.history.read_text() if self.history.exists() else ""
@@ -236,6 +337,7 @@ class SnapshotCallback(tf.keras.callbacks.Callback):
             self.start, epoch=epoch, step=step, best=self.best.value, history=text, metrics=metrics
         )
         self.snapshots.save(self.model, position)
+        self.saved_time = time.monotonic()
 
 
 class _Workers:
@@ -249,13 +351,16 @@ class _Workers:
         self.first = not self.several or resolver.task_id == 0
         self._total = tf.function(self._sum, autograph=False)
 
-    def any(self, stop: StopSignal) -> bool:
-        """True if a signal has come to any of them; all must ask at the same time."""
-        own = float(stop.signum is not None)
-        if not self._total(tf.constant(own)).numpy():
-            return False
-        stop.signum = stop.signum or signal.SIGTERM
-        return True
+    def agree(self, stop: StopSignal, late: bool = False) -> tuple[bool, bool]:
+        """Whether a signal has come to any of them, and whether the first one is late with saving.
+
+        All must ask at the same time.
+        """
+        own = [float(stop.signum is not None), float(late and self.first)]
+        stops, late = self._total(tf.constant(own)).numpy().astype(bool).tolist()
+        if stops:
+            stop.signum = stop.signum or signal.SIGTERM
+        return stops, late
 
     def _sum(self, value: tf.Tensor) -> tf.Tensor:
         each = self.strategy.run(tf.identity, args=(value,))

@@ -51,7 +51,8 @@ class Segmentation(Task):
 
     def tally(self) -> SegmentationCounts:
         """Counts of pixels, and of boundary pixels."""
-        from larq_groupnet.tasks.tallies import BOUNDARY_TOLERANCE, SegmentationCounts
+        from larq_groupnet.tasks.boundaries import BOUNDARY_TOLERANCE
+        from larq_groupnet.tasks.tallies import SegmentationCounts
 
         return SegmentationCounts(self.num_classes, VOID, BOUNDARY_TOLERANCE)
 

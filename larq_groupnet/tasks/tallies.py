@@ -10,10 +10,8 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import confusion_matrix
 
 from larq_groupnet.data import VOID
-
-BOUNDARY_TOLERANCE = 0.0075
-"""How far apart two boundaries may be, as a share of the image's diagonal; see `BoundaryCounts`."""
-
+from larq_groupnet.tasks.boundaries import BoundaryCounts
+from larq_groupnet.tasks.counting import checked_void, judged_pixels, mean, ratio, same_classes
 
 CONFIDENCE = 0.95
 """Of the interval around a metric."""
@@ -71,7 +69,7 @@ class LabelCounts:
     @property
     def accuracy(self) -> float:
         """Share of images whose most probable class is right (top-1); NaN without images."""
-        return float(_ratio(np.trace(self.matrix), self.matrix.sum()))
+        return float(ratio(np.trace(self.matrix), self.matrix.sum()))
 
     def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
         """`accuracy`, `recall` by class name, and the confusion matrix (rows: truth).
@@ -80,14 +78,14 @@ class LabelCounts:
         accuracy; `baseline`, the accuracy of always naming the most common class.
         """
         truths, total = self.matrix.sum(1), int(self.matrix.sum())
-        recall = _ratio(np.diag(self.matrix), truths)
+        recall = ratio(np.diag(self.matrix), truths)
         found = {
             "accuracy": self.accuracy,
             "recall": dict(zip(class_names, recall.tolist(), strict=True)),
             "confusion": self.matrix.tolist(),
         }
         if len(self.matrix) > 5:
-            found["top5"] = float(_ratio(np.int64(self.among_five), total))
+            found["top5"] = float(ratio(np.int64(self.among_five), total))
         if total:
             common = int(truths.argmax())
             share = float(truths[common] / total)
@@ -131,7 +129,7 @@ class SegmentationCounts:
             ValueError: If a label is not a class, or the shapes differ.
         """
         classes = len(self.matrix)
-        counted = _judged(truth, predicted, classes, self.ignore)
+        counted = judged_pixels(truth, predicted, classes, self.ignore)
         pairs = np.asarray(truth, np.int64)[counted] * classes + np.asarray(predicted)[counted]
         part = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
         self.matrix += part
@@ -143,7 +141,7 @@ class SegmentationCounts:
     def __add__(self, other: SegmentationCounts) -> SegmentationCounts:
         """The counts of both, as of two replicas."""
         total = SegmentationCounts(len(self.matrix), self.ignore)
-        total.matrix = self.matrix + _same_classes(self.matrix, other.matrix)
+        total.matrix = self.matrix + same_classes(self.matrix, other.matrix)
         total.parts = self.parts + other.parts
         if self.boundary and other.boundary:
             total.boundary = self.boundary + other.boundary
@@ -157,17 +155,17 @@ class SegmentationCounts:
     @property
     def miou(self) -> float:
         """Mean of `iou` over the classes that occur, in truth or prediction."""
-        return _mean(self.iou)
+        return mean(self.iou)
 
     @property
     def class_accuracy(self) -> np.ndarray:
         """Share of each class's pixels that are right; NaN for a class never true."""
-        return _ratio(np.diag(self.matrix), self.matrix.sum(1))
+        return ratio(np.diag(self.matrix), self.matrix.sum(1))
 
     @property
     def mean_accuracy(self) -> float:
         """Mean of `class_accuracy` over the classes that are ever true."""
-        return _mean(self.class_accuracy)
+        return mean(self.class_accuracy)
 
     @property
     def frequency_weighted_iou(self) -> float:
@@ -176,12 +174,12 @@ class SegmentationCounts:
         Source: Long, Shelhamer and Darrell, CVPR 2015, section 5.
         """
         weights = self.matrix.sum(1)
-        return float(_ratio(np.nansum(weights * self.iou), weights.sum()))
+        return float(ratio(np.nansum(weights * self.iou), weights.sum()))
 
     @property
     def pixel_accuracy(self) -> float:
         """Share of pixels whose class is right; NaN if there are none."""
-        return float(_ratio(np.trace(self.matrix), self.matrix.sum()))
+        return float(ratio(np.trace(self.matrix), self.matrix.sum()))
 
     def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
         """The metrics by name, the confusion matrix (rows: truth) among them.
@@ -203,7 +201,7 @@ class SegmentationCounts:
             common = int(self.matrix.sum(1).argmax())
             blind = np.zeros_like(self.matrix)
             blind[:, common] = self.matrix.sum(1)
-            metrics["baseline"] = {"class": class_names[common], "miou": _mean(_iou(blind))}
+            metrics["baseline"] = {"class": class_names[common], "miou": mean(_iou(blind))}
         if len(self.parts) > 1 and np.array_equal(sum(self.parts), self.matrix):
             metrics["interval"] = list(_drawn_interval(self.parts))
         if self.boundary:
@@ -211,136 +209,6 @@ class SegmentationCounts:
             metrics["mean_boundary_f_score"] = self.boundary.mean_f_score
             metrics["boundary_f_score"] = dict(zip(class_names, scores.tolist(), strict=True))
         return metrics
-
-
-class BoundaryCounts:
-    """How many boundary pixels of each class have a counterpart nearby.
-
-    A pixel is on the boundary of its class if a neighbour above, below, left or right has another
-    class. It is matched if the other map has a boundary pixel of that class within the tolerance.
-    Precision is the matched share of the predicted boundary, recall that of the true one, over
-    all images; the F-score is their harmonic mean.
-
-    Matching by distance, and the tolerance of 0.75 % of the diagonal, are those of Csurka,
-    Larlus and Perronnin, "What is a good evaluation measure for semantic segmentation?", BMVC
-    2013. They average over images; here pixels are summed over all images before dividing, as
-    the boundary benchmarks of Berkeley do, so that replicas can be merged exactly.
-
-    Pascal VOC draws a strip of void along every object. Void pixels therefore take the class of
-    the nearest judged pixel, which puts the boundary in the middle of the strip, and boundaries
-    further inside void than the tolerance are not counted.
-
-    Args:
-        num_classes: Classes including background.
-        tolerance: In pixels if at least 1, else a share of the image's diagonal.
-        ignore: Label of pixels that are not judged, or `None`.
-
-    Attributes:
-        matched: `(2, num_classes) int64`: matched pixels of predicted and of true boundaries.
-        total: Likewise, all of them.
-    """
-
-    def __init__(
-        self, num_classes: int, tolerance: float = BOUNDARY_TOLERANCE, ignore: int | None = VOID
-    ):
-        if not tolerance > 0:
-            raise ValueError(
-                "The tolerance is a number of pixels (1 or more) or a share of the diagonal. "
-                f"Received: tolerance={tolerance!r}"
-            )
-        self.tolerance, self.ignore = tolerance, checked_void(ignore, num_classes)
-        self.matched = np.zeros((2, num_classes), np.int64)
-        self.total = np.zeros((2, num_classes), np.int64)
-
-    def add(self, truth: np.ndarray, predicted: np.ndarray) -> None:
-        """Adds class maps of equal shape, `(..., height, width)` integers."""
-        judged = _judged(truth, predicted, self.total.shape[1], self.ignore)
-        shape = (-1, *np.shape(truth)[-2:])
-        maps = (np.reshape(array, shape) for array in (truth, predicted, judged))
-        for image in zip(*maps, strict=True):
-            self._add_image(*image)
-
-    def _add_image(self, truth: np.ndarray, predicted: np.ndarray, judged: np.ndarray) -> None:
-        from scipy.ndimage import distance_transform_edt  # Slow to import.
-
-        if not judged.any():
-            return
-        reach = self.tolerance * (1 if self.tolerance >= 1 else float(np.linalg.norm(truth.shape)))
-        depth, nearest = distance_transform_edt(~judged, return_indices=True)
-        near = depth <= reach
-        maps = (predicted, truth[tuple(nearest)])
-        for label in np.union1d(*maps):
-            edges = [_boundary(classes == label) for classes in maps]
-            for side, (own, other) in enumerate((edges, edges[::-1])):
-                counted = own & near
-                self.total[side, label] += counted.sum()
-                if other.any():
-                    close = distance_transform_edt(~other) <= reach
-                    self.matched[side, label] += (counted & close).sum()
-
-    def __add__(self, other: BoundaryCounts) -> BoundaryCounts:
-        """The counts of both, as of two replicas."""
-        total = BoundaryCounts(self.total.shape[1], self.tolerance, self.ignore)
-        total.matched = self.matched + _same_classes(self.matched, other.matched)
-        total.total = self.total + other.total
-        return total
-
-    @property
-    def f_score(self) -> np.ndarray:
-        """F-score of each class's boundary; NaN for a class that never has one."""
-        precision, recall = np.nan_to_num(_ratio(self.matched, self.total))
-        scores = np.nan_to_num(_ratio(2 * precision * recall, precision + recall))
-        return np.where(self.total.any(0), scores, np.nan)
-
-    @property
-    def mean_f_score(self) -> float:
-        """Mean of `f_score` over the classes that have a boundary."""
-        return _mean(self.f_score)
-
-
-def _boundary(inside: np.ndarray) -> np.ndarray:
-    """Pixels of a region that touch another region; the edge of the image is none."""
-    from scipy.ndimage import binary_erosion
-
-    return inside & ~binary_erosion(inside, border_value=1)
-
-
-def _judged(
-    truth: np.ndarray, predicted: np.ndarray, classes: int, ignore: int | None
-) -> np.ndarray:
-    """Where the true label is not `ignore`, after a check that all labels are classes."""
-    if np.shape(truth) != np.shape(predicted):
-        raise ValueError(
-            "Truth and prediction have the same shape. "
-            f"Received: truth={np.shape(truth)}, predicted={np.shape(predicted)}"
-        )
-    judged = np.not_equal(truth, -1 if ignore is None else ignore)
-    for name, labels in (("truth", np.asarray(truth)[judged]), ("predicted", predicted)):
-        if np.size(labels) and (np.min(labels) < 0 or np.max(labels) >= classes):
-            raise ValueError(
-                f"Labels lie in 0 to {classes - 1}, or are ignore={ignore} in truth. "
-                f"Received: {name} from {np.min(labels)} to {np.max(labels)}"
-            )
-    return judged
-
-
-def checked_void(ignore: int | None, classes: int) -> int | None:
-    """`ignore`, if it is none of the classes."""
-    if ignore is not None and 0 <= ignore < classes:
-        raise ValueError(
-            "The ignored label is none of the classes; use a larger one, or None. "
-            f"Received: ignore={ignore}, num_classes={classes}"
-        )
-    return ignore
-
-
-def _same_classes(own: np.ndarray, other: np.ndarray) -> np.ndarray:
-    if own.shape != other.shape:
-        raise ValueError(
-            "Only counts of the same classes can be added. "
-            f"Received: num_classes={own.shape[1]} and {other.shape[1]}"
-        )
-    return other
 
 
 def wilson_interval(hits: int, total: int) -> tuple[float, float]:
@@ -359,24 +227,11 @@ def _drawn_interval(parts: Sequence[np.ndarray]) -> tuple[float, float]:
     count, classes = len(parts), len(parts[0])
     draws = np.random.RandomState(0).multinomial(count, [1 / count] * count, _DRAWS)
     sums = (draws @ np.reshape(parts, (count, -1))).reshape(_DRAWS, classes, classes)
-    values = [_mean(_iou(matrix)) for matrix in sums]
+    values = [mean(_iou(matrix)) for matrix in sums]
     low, high = np.nanquantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
 def _iou(matrix: np.ndarray) -> np.ndarray:
     hits = np.diag(matrix)
-    return _ratio(hits, matrix.sum(0) + matrix.sum(1) - hits)
-
-
-def _ratio(part: ArrayLike, whole: ArrayLike) -> np.ndarray:
-    """`part / whole`, NaN where `whole` is 0."""
-    return np.divide(
-        part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) != 0
-    )
-
-
-def _mean(values: np.ndarray) -> float:
-    """Mean of the values that are not NaN; NaN if all are."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
+    return ratio(hits, matrix.sum(0) + matrix.sum(1) - hits)

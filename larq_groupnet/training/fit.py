@@ -18,6 +18,7 @@ from larq_groupnet.recipes.recipe import Phase, Recipe
 from larq_groupnet.runs.identity import check_classes
 from larq_groupnet.runs.saved import LAST, first_images, load_model
 from larq_groupnet.runs.snapshots import (
+    Every,
     Position,
     SnapshotCallback,
     Snapshots,
@@ -40,6 +41,7 @@ from larq_groupnet.training.distribution import (
     validation_share,
 )
 from larq_groupnet.training.optimizers import optimizer
+from larq_groupnet.training.step_log import Progress, StepLog, log_gradient_norm
 from larq_groupnet.weights.by_name import copy_weights
 
 CALIBRATION_IMAGES = 64
@@ -230,6 +232,7 @@ def _fit(
         session.description_of(phase),
     )
     logs = session.write_dir / "logs" / phase.name
+    every = Every(session.runtime.snapshot_steps, session.runtime.snapshot_minutes)
     # The rest of an epoch that was cut in two is a call of its own, and has fewer steps.
     cuts = [(start.epoch, start.step), *([(start.epoch + 1, 0)] if start.step else [])]
     with StopSignal(session.output_dir).watching() as stop:
@@ -246,9 +249,15 @@ def _fit(
                     StopOnNonFinite(phase.name, phase.learning_rate, images),
                     best,
                     PhaseCSVLogger(history, phase.name),
-                    tf.keras.callbacks.TensorBoard(str(logs)),
+                    tf.keras.callbacks.TensorBoard(
+                        str(logs), profile_batch=session.runtime.profiled() or 0
+                    ),
                     StructureLog(logs / "structure"),
-                    SnapshotCallback(snapshots, stop, position, best, history, session.strategy),
+                    StepLog(logs / "steps", session.data.batch_size, session.runtime.log_steps),
+                    Progress(count_mode="steps"),
+                    SnapshotCallback(
+                        snapshots, stop, position, best, history, session.strategy, every
+                    ),
                 ],
             )
             last = snapshots.last()
@@ -272,3 +281,5 @@ def compile_model(model: tf.keras.Model, session: Session, phase: Phase) -> None
             jit_compile=session.runtime.jit_compile,
             steps_per_execution=session.runtime.steps_per_execution,
         )
+    if session.runtime.log_steps:
+        log_gradient_norm(model)

@@ -14,7 +14,7 @@ import tensorflow as tf
 from larq_groupnet.data.base import Dataset
 from larq_groupnet.data.pipeline import class_names, prepare
 from larq_groupnet.files import write_json
-from larq_groupnet.inference.judge import judge
+from larq_groupnet.inference.judge import Judging, judge
 from larq_groupnet.recipes.announce import announce
 from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
@@ -26,7 +26,7 @@ from larq_groupnet.runs.snapshots import StopSignal
 from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training.callbacks import TrainingError
 from larq_groupnet.training.distillation import Teacher, check_teacher, load_teacher
-from larq_groupnet.training.distribution import Runtime, check_batch, is_chief, open_strategy
+from larq_groupnet.training.distribution import Runtime, check_batch, gone, is_chief, open_strategy
 from larq_groupnet.training.fit import Session, train
 from larq_groupnet.training.optimizers import make_optimizer
 from larq_groupnet.training.start import (
@@ -45,6 +45,7 @@ def run(
     runtime: Runtime | None = None,
     notes: Sequence[str] = (),
     given: Collection[str] | None = (),
+    sample: int | None = 0,
 ) -> dict[str, Any] | None:
     """Does everything that `train.py` does, and returns what `results.json` holds.
 
@@ -61,9 +62,12 @@ def run(
         notes: Lines to print once everything that can be known before has been checked.
         given: Options of the network that stay as they are beside registered weights; `None` for
             all, as when a run is resumed.
+        sample: Test images to judge on, see `Judging`; `None` not to judge at all, so that the
+            machines are free at once. `inference.judge.judge_run` does it later.
 
     Returns:
-        The results; `None` from a worker that is not the chief, which writes nothing.
+        The results, empty without a judgement; `None` from a worker that is not the chief, which
+        writes nothing.
 
     Raises:
         RecipeError: Before anything is written, if the recipe does not fit the dataset, its network
@@ -78,7 +82,12 @@ def run(
         if given is not None:
             recipe = with_start(recipe, start_from, given)
         weights = train_weights(recipe, data_dir, output_dir, runtime, notes, held)
-        return None if weights is None else judge(recipe, data_dir, output_dir, weights)
+        if weights is None or sample is None:
+            return None if weights is None else {}
+        strategy = open_strategy((runtime or Runtime()).strategy)
+        alone = strategy.cluster_resolver is None  # The other workers are gone.
+        how = Judging(sample, strategy=strategy) if alone else Judging(sample)
+        return judge(recipe, data_dir, output_dir, weights, how)
 
 
 def train_weights(
@@ -186,8 +195,8 @@ def train_with_precision(
         if session.strategy.num_replicas_in_sync == 1:
             raise
         raise TrainingError(
-            "another worker is gone, or cannot be reached. Start all of them again with the same "
-            f"command to go on from the last epoch. TensorFlow says: {str(e).splitlines()[0]}"
+            f"{gone(session.strategy)}. Start all of them again with the same command to resume "
+            f"from the last snapshot. TensorFlow says: {str(e).splitlines()[0]}"
         ) from e
     finally:
         tf.keras.mixed_precision.set_global_policy("float32")

@@ -116,7 +116,7 @@ int main(int argc, char** argv) {
     weights.bias = bias.data();
     weights.scale = 1;
     lgr::Conv conv(lgr::ConvOptions(custom), weights, kernels);
-    conv.set_input(1, size, size, words);
+    conv.set_input(1, size, size, words, /*num_threads=*/1);
     std::vector<lgr::ConvScratch> scratch(1);
     conv.reserve(scratch);
 

@@ -144,7 +144,7 @@ void Conv::sum_taps(const ConvWeights& weights, int channels_in) {
   }
 }
 
-void Conv::set_input(int batch, int height, int width, int words) {
+void Conv::set_input(int batch, int height, int width, int words, int num_threads) {
   expect(words == words_in(), kName, ": expected an input with ", words_in(),
          " words of channels. Received: ", words, ".");
   ConvGeometry& g = geometry_;
@@ -166,7 +166,8 @@ void Conv::set_input(int batch, int height, int width, int words) {
   g.out_height = rows.out;
   g.out_width = columns.out;
   if (zero_padding_) set_corrections();
-  plan_strips();
+  plan_image();
+  plan_strips(num_threads);
 }
 
 void Conv::set_corrections() {
@@ -199,8 +200,41 @@ void Conv::set_corrections() {
   }
 }
 
+// Decides whether windows are read in place. Taps next to each other in memory make one run.
+void Conv::plan_image() {
+  const ConvGeometry& g = geometry_;
+  const bool adjacent = g.dilation_width == 1 && groups_ == 1;
+  padded_.run_words = adjacent ? g.filter_width * g.patch_words : g.patch_words;
+  padded_words_ = 0;
+  if (!kernels_.multiply_windows || padded_.run_words % kernels_.run_multiple != 0 ||
+      g.patch_words % kernels_.run_multiple != 0) {
+    return;
+  }
+  const auto size = [](int out, int stride, int taps, int dilation) {
+    return int64_t{out - 1} * stride + int64_t{taps - 1} * dilation + 1;
+  };
+  const int64_t height = size(g.out_height, g.stride_height, g.filter_height, g.dilation_height);
+  const int64_t width = size(g.out_width, g.stride_width, g.filter_width, g.dilation_width);
+  // A wide padding around a small image would cost more memory than it saves.
+  const int64_t most = std::max<int64_t>(2 * int64_t{g.in_height} * g.in_width, 1 << 14);
+  if (height > most || width > most || height * width > most) return;
+  padded_.height = static_cast<int>(height);
+  padded_.width = static_cast<int>(width);
+  padded_words_ = static_cast<size_t>(height * width) * g.pixel_words;
+
+  offsets_.clear();
+  for (int ky = 0; ky < g.filter_height; ky++) {
+    for (int kx = 0; kx < (adjacent ? 1 : g.filter_width); kx++) {
+      const int64_t pixel = int64_t{ky} * g.dilation_height * width + int64_t{kx} * g.dilation_width;
+      offsets_.push_back(static_cast<size_t>(pixel) * g.pixel_words);
+    }
+  }
+  padded_.runs = static_cast<int>(offsets_.size());
+  padded_.offsets = offsets_.data();
+}
+
 // Strips whose panel stays in the first-level cache while the filters stream past it.
-void Conv::plan_strips() {
+void Conv::plan_strips(int num_threads) {
   constexpr int kMostPixels = 48;
   constexpr size_t kPanelBytes = 32 << 10;
   const int tile = kernels_.tile_pixels;
@@ -217,7 +251,8 @@ void Conv::plan_strips() {
   // theirs may share words of the output.
   constexpr int kItems = 16;
   const int blocks = ceil_div(channels_, kChannelBlock);
-  const int wanted = groups_ > 1 ? 1 : std::min(blocks, ceil_div(kItems, strips_));
+  const int wanted =
+      groups_ > 1 || num_threads == 1 ? 1 : std::min(blocks, ceil_div(kItems, strips_));
   split_blocks_ = ceil_div(blocks, wanted);
   splits_ = ceil_div(blocks, split_blocks_);
 }
@@ -233,6 +268,7 @@ void Conv::reserve(std::vector<ConvScratch>& scratch) const {
     s.panel.grow(kernels_.panel_words(strip_pixels_, geometry_.depth()));
     s.counts.grow(static_cast<size_t>(strip_pixels_ + kernels_.tile_pixels) * counts_stride());
   }
+  scratch[0].image.grow(static_cast<size_t>(batch_) * padded_words_);
 }
 
 struct Conv::Strip {
@@ -243,12 +279,32 @@ struct Conv::Strip {
 
 void Conv::run(const uint32_t* in, const ConvOutput& output, ThreadPool& pool,
                std::vector<ConvScratch>& scratch) const {
+  uint32_t* padded = nullptr;
+  if (padded_words_ > 0) {
+    padded = scratch[0].image.data();
+    pad_image(in, pool, padded);
+  }
   pool.for_each(batch_ * strips_ * splits_, [&](int item, int worker) {
-    run_strip(in, output, item, scratch[static_cast<size_t>(worker)]);
+    run_strip(in, padded, output, item, scratch[static_cast<size_t>(worker)]);
   });
 }
 
-void Conv::run_strip(const uint32_t* in, const ConvOutput& output, int item,
+void Conv::pad_image(const uint32_t* in, ThreadPool& pool, uint32_t* padded) const {
+  const ConvGeometry& g = geometry_;
+  const size_t image_words = static_cast<size_t>(g.in_height) * g.in_width * g.pixel_words;
+  // One item for most images: they are copied faster than threads begin.
+  constexpr size_t kItemWords = 1 << 14;
+  const int rows = ceil_div(padded_.height, static_cast<int>(padded_words_ / kItemWords) + 1);
+  const int items = ceil_div(padded_.height, rows);
+  pool.for_each(batch_ * items, [&](int item, int) {
+    const size_t image = static_cast<size_t>(item / items);
+    const int first = item % items * rows;
+    kernels_.pad_rows(g, padded_, in + image * image_words, first,
+                      std::min(rows, padded_.height - first), padded + image * padded_words_);
+  });
+}
+
+void Conv::run_strip(const uint32_t* in, const uint32_t* padded, const ConvOutput& output, int item,
                      ConvScratch& scratch) const {
   const ConvGeometry& g = geometry_;
   const int pixels = g.out_height * g.out_width;
@@ -265,15 +321,23 @@ void Conv::run_strip(const uint32_t* in, const ConvOutput& output, int item,
   const int end_block = groups_ > 1 ? blocks : std::min(blocks, first_block + split_blocks_);
 
   for (int group = 0; group < groups_; group++) {
-    kernels_.pack_panel(g, image + static_cast<size_t>(group) * g.patch_words, strip.first,
-                        strip.pixels, scratch.panel.data());
+    const size_t group_word = static_cast<size_t>(group) * g.patch_words;
+    if (!padded) {
+      kernels_.pack_panel(g, image + group_word, strip.first, strip.pixels, scratch.panel.data());
+    }
     for (int block = first_block; block < end_block; block++) {
       const int channel = group * group_channels_ + block * kChannelBlock;
       const int channels = std::min(kChannelBlock, group_channels_ - block * kChannelBlock);
       int32_t* counts = scratch.counts.data() + (groups_ > 1 ? channel : 0);
-      kernels_.multiply(scratch.panel.data(),
-                        packed_.data() + blocks_[static_cast<size_t>(group) * blocks + block],
-                        strip.pixels, channels, g.depth(), counts, stride);
+      const uint32_t* packed =
+          packed_.data() + blocks_[static_cast<size_t>(group) * blocks + block];
+      if (padded) {
+        kernels_.multiply_windows(g, padded_, padded + strip.image * padded_words_ + group_word,
+                                  strip.first, strip.pixels, packed, channels, counts, stride);
+      } else {
+        kernels_.multiply(scratch.panel.data(), packed, strip.pixels, channels, g.depth(), counts,
+                          stride);
+      }
       if (groups_ == 1) finish(strip, counts, channel, channels, output);
     }
   }

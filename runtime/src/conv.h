@@ -47,6 +47,7 @@ struct ConvOutput {
 struct ConvScratch {
   Buffer<uint32_t> panel;
   Buffer<int32_t> counts;
+  Buffer<uint32_t> image;  // with its padding; that of the first thread serves all
 };
 
 class Conv {
@@ -55,7 +56,7 @@ class Conv {
   Conv(const ConvOptions& options, const ConvWeights& weights, const Kernels& kernels);
 
   // The shape of the input; words are those of a pixel. Refuses what does not fit.
-  void set_input(int batch, int height, int width, int words);
+  void set_input(int batch, int height, int width, int words, int num_threads);
 
   int out_height() const { return geometry_.out_height; }
   int out_width() const { return geometry_.out_width; }
@@ -75,9 +76,12 @@ class Conv {
   void pack(const ConvWeights& weights);
   void sum_taps(const ConvWeights& weights, int channels_in);
   void set_corrections();
-  void plan_strips();
+  void plan_image();
+  void plan_strips(int num_threads);
   size_t counts_stride() const;
-  void run_strip(const uint32_t* in, const ConvOutput& output, int item, ConvScratch& scratch) const;
+  void pad_image(const uint32_t* in, ThreadPool& pool, uint32_t* padded) const;
+  void run_strip(const uint32_t* in, const uint32_t* padded, const ConvOutput& output, int item,
+                 ConvScratch& scratch) const;
   void finish(const Strip& strip, const int32_t* counts, int channel, int channels,
               const ConvOutput& output) const;
 
@@ -102,6 +106,11 @@ class Conv {
   // Zero padding. What a tap outside the image adds to 2 * count, for each tap and channel; its sum
   // over the taps outside, for each class of pixels with the same ones; the class of each pixel.
   std::vector<int32_t> tap_corrections_, corrections_, correction_of_;
+
+  // Windows are read in place, from images of padded_words_ each; 0: they are gathered instead.
+  PaddedImage padded_{};
+  std::vector<size_t> offsets_;
+  size_t padded_words_ = 0;
 
   // How the output is cut into items of work.
   int strip_pixels_ = 0, strips_ = 0;

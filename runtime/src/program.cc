@@ -255,7 +255,7 @@ Program::Shape Program::shape_conv(const TfLiteContext* context, Work& work) {
   const Shape& in = shape(work.step.node.inputs[0]);
   expect(in.size() == 4, "LceBconv2d: expected an input of 4 dimensions. Received: ", to_text(in),
          ".");
-  work.conv->set_input(in[0], in[1], in[2], in[3]);
+  work.conv->set_input(in[0], in[1], in[2], in[3], settings_.num_threads);
   const int channels = work.conv->out_channels();
   const bool bits = context->tensors[work.step.node.output].type == kTfLiteInt32;
   return {in[0], work.conv->out_height(), work.conv->out_width(),

@@ -147,13 +147,28 @@ SHORT = {"stage_blocks": (2, 1, 1, 2)}
 NETWORKS = {
     "gated": {},
     "gate_per_base": {"gate": "base", "num_bases": 3, **SHORT},
-    "gated_mean_block_shortcut": {"aggregation": "mean", "shortcut": "block", "head": None},
+    "gated_mean_block_shortcut": {
+        "aggregation": "mean",
+        "shortcut": "block",
+        "head": None,
+        **SHORT,
+    },
     "first_base_sums": {"first_base_sums": True, "aggregation": "mean", "num_bases": 3, **SHORT},
     "one_base": {"num_bases": 1},
-    "bases_per_stage": {"num_bases": (3, 1, 2, 4), "gate": "base", "padding": "torch"},
+    "bases_per_stage": {
+        "num_bases": (3, 1, 2, 4),
+        "gate": "base",
+        "padding": "torch",
+        "stage_blocks": (1, 1, 1, 2),
+    },
     "group_1": {"decomposition": "group", "num_bases": (2, 3, 1, 2), **SHORT},
     "group_2_mean": {"decomposition": "group", "blocks_per_group": 2, "aggregation": "mean"},
-    "group_3_ragged": {"decomposition": "group", "blocks_per_group": 3, "padding": "torch"},
+    "group_3_ragged": {
+        "decomposition": "group",
+        "blocks_per_group": 3,
+        "padding": "torch",
+        "stage_blocks": (1, 2, 1, 1),
+    },
     "group_8": {"decomposition": "group", "blocks_per_group": 8, "shortcut": "block"},
     "layer": {"decomposition": "layer", "num_bases": 3, **SHORT},
     "layer_mean_block_shortcut": {
@@ -161,8 +176,15 @@ NETWORKS = {
         "aggregation": "mean",
         "shortcut": "block",
         "num_bases": (1, 2, 3, 2),
+        "stage_blocks": (2, 1, 1, 1),
     },
-    "stem_2_torch": {"stem_stride": 2, "output_stride": 16, "padding": "torch", "stem_bias": True},
+    "stem_2_torch": {
+        "stem_stride": 2,
+        "output_stride": 16,
+        "padding": "torch",
+        "stem_bias": True,
+        **SHORT,
+    },
     "stem_2_same": {"stem_stride": 2, "output_stride": 16, "head": None, **SHORT},
     "stem_4_same": {"stem_stride": 4, "output_stride": 32, "input_shape": (32, 64, 3), **SHORT},
     "stem_4_torch": {

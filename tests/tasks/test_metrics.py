@@ -11,8 +11,9 @@ from conftest import ROOT
 from scipy.spatial.distance import cdist
 from sklearn.metrics import confusion_matrix
 
+from larq_groupnet.tasks.boundaries import BoundaryCounts
 from larq_groupnet.tasks.metrics import IntegerMeanIoU
-from larq_groupnet.tasks.tallies import BoundaryCounts, SegmentationCounts
+from larq_groupnet.tasks.tallies import SegmentationCounts
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ class Data:
     """
 
     def __init__(self, recipe, order=None):
-        self.recipe, self.order = recipe, order
+        self.recipe, self.order, self.batch_size = recipe, order, recipe.batch_size
         rng = np.random.RandomState(0)
         self.images = rng.uniform(-1, 1, (TRAINED + 20, SIDE, SIDE, 3)).astype("f4")
         if recipe.model.head == "classifier":

@@ -75,11 +75,13 @@ def test_snapshot_that_does_not_fit_leaves_those_before(tmp_path):
     model.compile("adam", "mse")
     snapshots = Snapshots(tmp_path)
     snapshots.save(model, Position("tanh", 1))
+    snapshots.wait()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))  # As if the disk were full.
     try:
+        snapshots.save(model, Position("tanh", 2))
         with pytest.raises(OSError, match="snapshot .*snapshot-2000000 cannot be written"):
-            snapshots.save(model, Position("tanh", 2))
+            snapshots.wait()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     kept = {"checkpoint", "snapshot-1000000.index", "snapshot-1000000.data-00000-of-00001"}

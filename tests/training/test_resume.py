@@ -97,6 +97,7 @@ def test_damaged_snapshot_is_named_and_the_one_before_it_used(model, tmp_path, c
         snapshots.save(model, Position("tanh", epoch, best=0.5, history=f"row {epoch}\n"))
         if epoch == 2:
             expected = [value.numpy() for value in (*model.weights, *model.optimizer.variables)]
+    snapshots.wait()
     kinds = ("data-00000-of-00001", "index")
     kept = {f"snapshot-{epoch}000000.{kind}" for epoch in (2, 3) for kind in kinds}
     assert {path.name for path in tmp_path.iterdir()} == {*kept, "checkpoint"}
@@ -161,10 +162,13 @@ def test_snapshot_of_an_earlier_version_is_read(model, tmp_path):
 
 
 def test_snapshot_that_was_not_finished_does_not_count(model, tmp_path):
-    Snapshots(tmp_path).save(model, Position("tanh", 1))
+    snapshots = Snapshots(tmp_path)
+    snapshots.save(model, Position("tanh", 1))
+    snapshots.wait()
     # What a kill leaves of a second one: its files are there, the list of snapshots is the old one.
     before = (tmp_path / "checkpoint").read_bytes()
-    Snapshots(tmp_path).save(model, Position("tanh", 2))
+    snapshots.save(model, Position("tanh", 2))
+    snapshots.wait()
     (tmp_path / "checkpoint").write_bytes(before)
     assert Snapshots(tmp_path).last()[0].epoch == 1
     assert Snapshots(tmp_path / "new").last() is None

@@ -118,6 +118,20 @@ void pack_filter(const uint32_t* filter, int channels, int depth, uint32_t* pack
   }
 }
 
+// Pairs (x1, x2) become (x1, x1 ^ x2).
+LGR_INLINE void pair_up(const uint32_t* in, size_t words, uint32_t* out) {
+  size_t k = 0;
+  for (; k + kLanes <= words; k += kLanes) {
+    const __m512i x = _mm512_loadu_si512(in + k);
+    _mm512_storeu_si512(out + k, _mm512_xor_si512(x, _mm512_slli_epi64(x, 32)));
+  }
+  for (; k < words; k += 2) {
+    const uint32_t first = in[k], second = in[k + 1];
+    out[k] = first;
+    out[k + 1] = first ^ second;
+  }
+}
+
 void pack_panel(const ConvGeometry& geometry, const uint32_t* image, int first, int pixels,
                 uint32_t* panel) {
   const int depth = geometry.depth();
@@ -127,21 +141,83 @@ void pack_panel(const ConvGeometry& geometry, const uint32_t* image, int first, 
     patches.next(patch);
     if (depth % 2) patch[depth] = 0;
   }
-  // Pairs (x1, x2) become (x1, x1 ^ x2). In a pass of its own, because wide loads of words that
-  // were just stored one by one would wait for them.
-  const size_t words = panel_words(pixels, depth);
-  size_t k = 0;
-  for (; k + kLanes <= words; k += kLanes) {
-    const __m512i x = _mm512_loadu_si512(panel + k);
-    _mm512_storeu_si512(panel + k, _mm512_xor_si512(x, _mm512_slli_epi64(x, 32)));
-  }
-  for (; k < words; k += 2) panel[k + 1] ^= panel[k];
+  // In a pass of its own, because wide loads of words that were just stored one by one would wait
+  // for them.
+  pair_up(panel, panel_words(pixels, depth), panel);
 }
+
+// Copies rows with the padding around them, and makes pairs as in a panel. Padding is +1, 0 bits.
+void pad_rows(const ConvGeometry& g, const PaddedImage& padded, const uint32_t* image, int first,
+              int rows, uint32_t* out) {
+  const size_t row_words = static_cast<size_t>(padded.width) * g.pixel_words;
+  const size_t left = static_cast<size_t>(g.pad_left) * g.pixel_words;
+  const size_t words = static_cast<size_t>(std::min(g.in_width, padded.width - g.pad_left)) *
+                       g.pixel_words;
+  out += first * row_words;
+  for (int y = first - g.pad_top; y < first - g.pad_top + rows; y++, out += row_words) {
+    if (y < 0 || y >= g.in_height) {
+      std::fill(out, out + row_words, 0);
+      continue;
+    }
+    const uint32_t* row = image + static_cast<size_t>(y) * g.in_width * g.pixel_words;
+    std::fill(out, out + left, 0);
+    pair_up(row, words, out + left);
+    std::fill(out + left + words, out + row_words, 0);
+  }
+}
+
+// The patches of a panel, one after the other.
+class PanelReader {
+ public:
+  PanelReader(const uint32_t* panel, int depth) : next_(panel), depth_(depth) {}
+  LGR_INLINE const uint32_t* next() {
+    const uint32_t* patch = next_;
+    next_ += depth_;
+    return patch;
+  }
+
+ private:
+  const uint32_t* next_;
+  const int depth_;
+};
+
+// The windows of a padded image, in the order of the output's pixels.
+class WindowReader {
+ public:
+  WindowReader(const ConvGeometry& g, const PaddedImage& padded, const uint32_t* words, int first)
+      : step_(static_cast<size_t>(g.stride_width) * g.pixel_words),
+        row_step_(static_cast<size_t>(g.stride_height) * padded.width * g.pixel_words),
+        width_(g.out_width),
+        left_(g.out_width - first % g.out_width),
+        row_(words + static_cast<size_t>(first / g.out_width) * row_step_),
+        next_(row_ + static_cast<size_t>(first % g.out_width) * step_) {}
+  LGR_INLINE const uint32_t* next() {
+    const uint32_t* window = next_;
+    next_ += step_;
+    if (--left_ == 0) {
+      left_ = width_;
+      next_ = row_ += row_step_;
+    }
+    return window;
+  }
+
+ private:
+  const size_t step_, row_step_;
+  const int width_;
+  int left_;  // windows of this row
+  const uint32_t *row_, *next_;
+};
+
+// Where the words of a patch lie: `number` runs of `words` words each.
+struct Runs {
+  const size_t* offsets;
+  int number, words;
+};
 
 // One tile: P pixels by 16 * O channels.
 template <int P, int O>
-LGR_INLINE void multiply_tile(const uint32_t* panel, const uint32_t* packed, int depth,
-                              int32_t* counts, size_t stride) {
+LGR_INLINE void multiply_tile(const uint32_t* const (&patches)[P], const Runs& runs,
+                              const uint32_t* packed, int32_t* counts, size_t stride) {
   constexpr int kXor3 = 0x96;
   // Of d, sum and ones. Where sum and ones differ the pair holds one bit, which carries if ones has
   // one too; elsewhere both bits of the pair are alike, and d is one of them.
@@ -150,18 +226,22 @@ LGR_INLINE void multiply_tile(const uint32_t* panel, const uint32_t* packed, int
   for (int p = 0; p < P; p++) {
     for (int o = 0; o < O; o++) ones[p][o] = twos[p][o] = _mm512_setzero_si512();
   }
-  for (int k = 0; k < depth; k += 2, packed += 2 * kLanes * O) {
-    for (int o = 0; o < O; o++) {
-      const __m512i w1 = _mm512_loadu_si512(packed + kLanes * o);
-      const __m512i w12 = _mm512_loadu_si512(packed + kLanes * (O + o));
-      for (int p = 0; p < P; p++) {
-        const uint32_t* x = panel + static_cast<size_t>(p) * depth + k;
-        const __m512i d = _mm512_xor_si512(_mm512_set1_epi32(static_cast<int>(x[0])), w1);
-        const __m512i sum = _mm512_ternarylogic_epi32(
-            w12, _mm512_set1_epi32(static_cast<int>(x[1])), ones[p][o], kXor3);
-        const __m512i carry = _mm512_ternarylogic_epi32(d, sum, ones[p][o], kCarry);
-        ones[p][o] = sum;
-        twos[p][o] = _mm512_add_epi32(twos[p][o], _mm512_popcnt_epi32(carry));
+  for (int run = 0; run < runs.number; run++) {
+    const uint32_t* words[P];
+    for (int p = 0; p < P; p++) words[p] = patches[p] + runs.offsets[run];
+    for (int k = 0; k < runs.words; k += 2, packed += 2 * kLanes * O) {
+      for (int o = 0; o < O; o++) {
+        const __m512i w1 = _mm512_loadu_si512(packed + kLanes * o);
+        const __m512i w12 = _mm512_loadu_si512(packed + kLanes * (O + o));
+        for (int p = 0; p < P; p++) {
+          const uint32_t* x = words[p] + k;
+          const __m512i d = _mm512_xor_si512(_mm512_set1_epi32(static_cast<int>(x[0])), w1);
+          const __m512i sum = _mm512_ternarylogic_epi32(
+              w12, _mm512_set1_epi32(static_cast<int>(x[1])), ones[p][o], kXor3);
+          const __m512i carry = _mm512_ternarylogic_epi32(d, sum, ones[p][o], kCarry);
+          ones[p][o] = sum;
+          twos[p][o] = _mm512_add_epi32(twos[p][o], _mm512_popcnt_epi32(carry));
+        }
       }
     }
   }
@@ -174,26 +254,41 @@ LGR_INLINE void multiply_tile(const uint32_t* panel, const uint32_t* packed, int
   }
 }
 
-template <int O>
-void multiply_block(const uint32_t* panel, const uint32_t* packed, int pixels, int depth,
+template <int O, class Reader>
+void multiply_block(Reader reader, int pixels, const Runs& runs, const uint32_t* packed,
                     int32_t* counts, size_t stride) {
   constexpr int P = kTilePixels;
-  for (; pixels >= P; pixels -= P, panel += static_cast<size_t>(P) * depth, counts += P * stride) {
-    multiply_tile<P, O>(panel, packed, depth, counts, stride);
+  static_assert(P == 2, "a tile takes two patches");
+  for (; pixels >= P; pixels -= P, counts += P * stride) {
+    const uint32_t* first = reader.next();
+    multiply_tile<P, O>({first, reader.next()}, runs, packed, counts, stride);
   }
-  for (; pixels > 0; pixels--, panel += depth, counts += stride) {
-    multiply_tile<1, O>(panel, packed, depth, counts, stride);
+  if (pixels > 0) multiply_tile<1, O>({reader.next()}, runs, packed, counts, stride);
+}
+
+template <class Reader>
+void multiply_all(const Reader& reader, int pixels, const Runs& runs, const uint32_t* packed,
+                  int channels, int32_t* counts, size_t stride) {
+  switch (padded(channels) / kLanes) {
+    case 4: multiply_block<4>(reader, pixels, runs, packed, counts, stride); break;
+    case 3: multiply_block<3>(reader, pixels, runs, packed, counts, stride); break;
+    case 2: multiply_block<2>(reader, pixels, runs, packed, counts, stride); break;
+    default: multiply_block<1>(reader, pixels, runs, packed, counts, stride);
   }
 }
 
 void multiply(const uint32_t* panel, const uint32_t* packed, int pixels, int channels, int depth,
               int32_t* counts, size_t stride) {
-  switch (padded(channels) / kLanes) {
-    case 4: multiply_block<4>(panel, packed, pixels, even(depth), counts, stride); break;
-    case 3: multiply_block<3>(panel, packed, pixels, even(depth), counts, stride); break;
-    case 2: multiply_block<2>(panel, packed, pixels, even(depth), counts, stride); break;
-    default: multiply_block<1>(panel, packed, pixels, even(depth), counts, stride);
-  }
+  const size_t begin = 0;
+  multiply_all(PanelReader(panel, even(depth)), pixels, {&begin, 1, even(depth)}, packed, channels,
+               counts, stride);
+}
+
+void multiply_windows(const ConvGeometry& geometry, const PaddedImage& padded,
+                      const uint32_t* words, int first, int pixels, const uint32_t* packed,
+                      int channels, int32_t* counts, size_t stride) {
+  multiply_all(WindowReader(geometry, padded, words, first), pixels,
+               {padded.offsets, padded.runs, padded.run_words}, packed, channels, counts, stride);
 }
 
 }  // namespace
@@ -201,6 +296,7 @@ void multiply(const uint32_t* panel, const uint32_t* packed, int pixels, int cha
 const Kernels kAvx512Kernels = {
     "avx512",   cpu_has_avx512_vpopcntdq, kTilePixels,         packed_words, panel_words, pack_filter,
     pack_panel, multiply,  finish_float<Block>, finish_int8,  finish_bits, run_post_ops<Block>,
+    /*run_multiple=*/2, pad_rows, multiply_windows,
 };
 
 }  // namespace lgr

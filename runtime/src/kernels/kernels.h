@@ -36,6 +36,14 @@ struct ConvGeometry {
   int depth() const { return taps() * patch_words; }  // words of a patch
 };
 
+// An image with its padding, and where a window lies in it: in `runs` runs of words, the same for
+// every window.
+struct PaddedImage {
+  int height, width;
+  int runs, run_words;
+  const size_t* offsets;  // of each run, from the first word of the window
+};
+
 // Elementwise operations behind a float value, in the order in which they run.
 enum class PostOpKind {
   kAdd,          // value += tensor
@@ -118,6 +126,16 @@ struct Kernels {
 
   // The operations alone; the first is a kLoad.
   void (*post_ops)(const Part& part, const PostOp* ops, int num_ops);
+
+  // Not every kernel has these. They take windows whose run_words are a multiple of run_multiple.
+  int run_multiple = 0;
+  // Writes the rows [first, first + rows) of a padded image.
+  void (*pad_rows)(const ConvGeometry& geometry, const PaddedImage& padded, const uint32_t* image,
+                   int first, int rows, uint32_t* out) = nullptr;
+  // As multiply(), of the pixels [first, first + pixels) of the output; `words` is the image.
+  void (*multiply_windows)(const ConvGeometry& geometry, const PaddedImage& padded,
+                           const uint32_t* words, int first, int pixels, const uint32_t* packed,
+                           int channels, int32_t* counts, size_t stride) = nullptr;
 };
 
 extern const Kernels kGenericKernels;
