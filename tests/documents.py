@@ -100,7 +100,8 @@ def run_command(command: str) -> None:
     """Runs a command of this package by its function, any other by the shell."""
     if command.startswith(FLAGS):  # To be appended to a search, whose space they give.
         with mock.patch("larq_groupnet.tuning.search.search", return_value=None):
-            run_own(["train", "--model=groupnet_resnet18", "--tune", *shlex.split(command)])
+            start = "train --model=groupnet_resnet18 --tune --epochs=1"
+            run_own(shlex.split(f"{start} {command}"))
         return
     words = own_command(shlex.split(command))
     if words is None:
