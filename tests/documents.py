@@ -38,9 +38,6 @@ SHORT = {
 }
 """What a command of `train` contains -> what is appended."""
 
-PHOTOS = {"training": "parts", "predict": "scenes"}
-"""Page -> which folder of `write_photos` its `photos` is; all of them by default."""
-
 SHORT_PYTHON = {"max_trials=8": "max_trials=1"}
 """What a block of Python contains -> what is run."""
 
@@ -148,8 +145,6 @@ def run_page(page: Path) -> list[str]:
         names |= {"images": rng.uniform(-1, 1, (2, 192, 192, 3)).astype("float32")}
     for file in ("model.tflite", "other.tflite"):  # Which another page may have replaced.
         shutil.copy("runs/mine/model.tflite", file)
-    Path("photos").unlink(missing_ok=True)
-    Path("photos").symlink_to(f"made/{PHOTOS.get(page.stem, '')}")
     failed = []
     for block in blocks(page):
         shell = block.language in ("sh", "bash")
@@ -186,14 +181,14 @@ def make_world(folder: Path) -> None:
     for name in ("pictures/scene.png", "photo.jpg"):
         Image.fromarray(rng.integers(0, 256, (96, 96, 3), np.uint8)).save(folder / name)
     Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(folder / "digit.png")
+    write_photos(folder / "photos")
+    write_keras_model(folder / "mine.keras")
     run_command("python train.py --model groupnet_dsp --output_dir runs/mine")
     for alias in ("runs/NAME", "RUN", "RUN_OR_FILE"):
         (folder / alias).symlink_to(folder / "runs/mine")
     write_backbone(folder / "runs/groupnet_resnet34")
-    write_photos(folder / "made")
-    for alias in ("new", "second-set"):
-        (folder / alias).symlink_to(folder / "made/scenes")
-    (folder / "PATH").symlink_to(folder / "made/parts")
+    write_scenes(folder / "second-set")
+    (folder / "PATH").symlink_to(folder / "photos/parts")
 
 
 def small_recipes(name: str) -> tuple[tuple, dict]:
@@ -218,6 +213,40 @@ def small_recipes(name: str) -> tuple[tuple, dict]:
     return recipes, dict(file.search)
 
 
+def write_photos(folder: Path) -> None:
+    """Small photos of three classes, twice, and some with masks in black and white."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        place = folder / ("parts", "new")[number % 2] / ("bolt", "bracket", "nut")[number % 3]
+        place.mkdir(parents=True, exist_ok=True)
+        shape = (64, 48, 3) if number % 4 < 2 else (48, 64, 3)
+        Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(place / f"{number}.jpg")
+    for name in ("images", "masks"):
+        (folder / "masks" / name).mkdir(parents=True)
+    for number in range(6):
+        pixels = rng.integers(0, 256, (64, 48, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / "masks/images" / f"{number}.jpg")
+        mask = 255 * (pixels[..., 0] > 100).astype(np.uint8)
+        Image.fromarray(mask).save(folder / "masks/masks" / f"{number}.png")
+    (folder / "masks/map.txt").write_text("0 background\n255 part\n* void\n")
+
+
+def write_keras_model(file: Path) -> None:
+    """A model of Larq's layers that Keras has saved."""
+    import larq as lq
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+    binary = {"kernel_quantizer": "ste_sign", "input_quantizer": "ste_sign", "pad_values": 1.0}
+    first = [layers.Input((8, 8, 3)), layers.Conv2D(8, 3), layers.BatchNormalization()]
+    conv = lq.layers.QuantConv2D(8, 3, padding="same", use_bias=False, **binary)
+    last = [layers.BatchNormalization(), layers.Flatten(), layers.Dense(3)]
+    tf.keras.Sequential([*first, conv, *last]).save(file)
+
+
 def write_backbone(folder: Path) -> None:
     """What a run of `groupnet_resnet34` leaves, as far as another network starts from it."""
     from larq_groupnet import build
@@ -230,33 +259,20 @@ def write_backbone(folder: Path) -> None:
     build(recipe.model).save_weights(folder / "binary.h5")
 
 
-def write_photos(folder: Path) -> None:
-    """Folders with labels, with masks, and with masks of the classes of `digit_scenes`."""
+def write_scenes(folder: Path) -> None:
+    """Images with masks of the classes of `digit_scenes`."""
     import numpy as np
     from PIL import Image
 
-    from larq_groupnet import build
     from larq_groupnet.data.scenes import CLASS_NAMES
 
     rng = np.random.default_rng(1)
-
-    def save(path: Path, highest: int | None = None) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shape = (32, 32, 3) if highest is None else (32, 32)
-        pixels = rng.integers(0, 256 if highest is None else highest + 1, shape, np.uint8)
-        Image.fromarray(pixels).save(path)
-
-    for number in range(4):
-        for part in ("bolt", "nut"):
-            save(folder / "parts" / part / f"{number}.jpg")
-            save(folder / "new" / part / f"{number}.jpg")
-        for name, highest in (("masks", 1), ("scenes", len(CLASS_NAMES) - 1)):
-            save(folder / name / "images" / f"{number}.jpg")
-            save(folder / name / "masks" / f"{number}.png", highest)
-    (folder / "masks/map.txt").write_text("0 ground\n1 part\n")
-    (folder / "scenes/classes.txt").write_text("\n".join(CLASS_NAMES))
-    recipe, *_ = small_recipes("groupnet_resnet18")[0]
-    build(recipe.model).save("mine.keras")
+    for part, values in (("images", 256), ("masks", len(CLASS_NAMES))):
+        (folder / part).mkdir(parents=True)
+        for number in range(4):
+            pixels = rng.integers(0, values, (32, 32), np.uint8)
+            Image.fromarray(pixels).save(folder / part / f"{number}.png")
+    (folder / "classes.txt").write_text("\n".join(CLASS_NAMES))
 
 
 def main(names: list[str]) -> int:
