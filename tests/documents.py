@@ -208,8 +208,8 @@ def small_recipes(name: str) -> tuple[tuple, dict]:
             changes |= {"stage_blocks": "(1,1,1,1)", "input_size": "32,32"}
         return override(recipe, list(changes.items()))
 
-    kept = ("imagenet2012", "voc2012", "voc2012_aug")
-    recipes = tuple(each if each.dataset in kept else small(each) for each in file.recipes)
+    kept = ("imagenet", "voc2012")
+    recipes = tuple(x if x.dataset.startswith(kept) else small(x) for x in file.recipes)
     return recipes, dict(file.search)
 
 
