@@ -178,6 +178,8 @@ def make_world(folder: Path) -> None:
     for name in ("pictures/scene.png", "photo.jpg"):
         Image.fromarray(rng.integers(0, 256, (96, 96, 3), np.uint8)).save(folder / name)
     Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(folder / "digit.png")
+    write_photos(folder / "photos")
+    write_keras_model(folder / "mine.keras")
     run_command("python train.py --model groupnet_dsp --output_dir runs/mine")
     for alias in ("runs/NAME", "RUN", "RUN_OR_FILE"):
         (folder / alias).symlink_to(folder / "runs/mine")
@@ -197,7 +199,43 @@ def small_recipes(name: str) -> tuple[tuple, dict]:
         changes["num_bases"] = "1"
     if first.dataset == "digit_scenes":
         changes |= {"stage_blocks": "(1,1,1,1)", "input_shape": "(32,32,3)"}
+    if name == "photos":  # Of which the dataset takes one.
+        return tuple(override(each, list(changes.items())) for each in file.recipes), {}
     return (override(first, list(changes.items())), *others), dict(file.search)
+
+
+def write_photos(folder: Path) -> None:
+    """Small photos of three classes, twice, and some with masks in black and white."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        place = folder / ("parts", "new")[number % 2] / ("bolt", "bracket", "nut")[number % 3]
+        place.mkdir(parents=True, exist_ok=True)
+        shape = (64, 48, 3) if number % 4 < 2 else (48, 64, 3)
+        Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(place / f"{number}.jpg")
+    for name in ("images", "masks"):
+        (folder / "masks" / name).mkdir(parents=True)
+    for number in range(6):
+        pixels = rng.integers(0, 256, (64, 48, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / "masks/images" / f"{number}.jpg")
+        mask = 255 * (pixels[..., 0] > 100).astype(np.uint8)
+        Image.fromarray(mask).save(folder / "masks/masks" / f"{number}.png")
+    (folder / "masks/map.txt").write_text("0 background\n255 part\n* void\n")
+
+
+def write_keras_model(file: Path) -> None:
+    """A model of Larq's layers that Keras has saved."""
+    import larq as lq
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+    binary = {"kernel_quantizer": "ste_sign", "input_quantizer": "ste_sign", "pad_values": 1.0}
+    first = [layers.Input((8, 8, 3)), layers.Conv2D(8, 3), layers.BatchNormalization()]
+    conv = lq.layers.QuantConv2D(8, 3, padding="same", use_bias=False, **binary)
+    last = [layers.BatchNormalization(), layers.Flatten(), layers.Dense(3)]
+    tf.keras.Sequential([*first, conv, *last]).save(file)
 
 
 def write_backbone(folder: Path) -> None:

@@ -20,6 +20,7 @@ NOT_RUN = {
     "docs/evidence.md": 1,  # hours
     "docs/gpu.md": 2,
     "docs/install.md": 3,  # pip
+    "docs/photos-to-pi.md": 2,  # a Pi
     "docs/search.md": 2,  # several processes
     "docs/training.md": 2,  # downloads
     "docs/weights.md": 2,  # the authors' files

@@ -81,8 +81,9 @@ def compare(
         The task's tally for each name, with two or more `agreement` of the first and the last; and
         the first images with the scores of the last.
     """
+    networks: dict[str, Any] = {**runs}
     if view is not None:
-        runs = {name: partial(view.scores, network) for name, network in runs.items()}
+        networks = {name: partial(view.scores, network) for name, network in runs.items()}
     first, name = next(iter(runs)), list(runs)[-1]
     tallies = {name: task.tally() for name in runs}
     same, total = 0, 0
@@ -90,7 +91,7 @@ def compare(
     unit = "batch" if view is None else "image"
     progress = tqdm(batches.as_numpy_iterator(), "Testing", len(batches), unit=unit)
     for images, truths in progress if view is None else view.groups(progress):
-        scores = {each: network(images) for each, network in runs.items()}
+        scores = {each: network(images) for each, network in networks.items()}
         for each, tally in tallies.items():
             task.add(tally, truths, scores[each])
         last = scores[name]

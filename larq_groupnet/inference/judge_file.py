@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def judge_file(
         DatasetError: If the dataset has other classes, or another kind of truth.
         UserError: As `load_predictor`.
     """
-    predictor = load_predictor(source, data_dir)
+    predictor = load_predictor(source, data_dir, threads=os.cpu_count() or 1)
     dataset = dataset or _trained_on(source)
     builder = prepare(dataset, data_dir, on_bad_image)
     names = class_names(builder)
@@ -98,8 +99,9 @@ def cost_of_integers(source: str, file: Path, data_dir: Path) -> str:
     builder = prepare(_trained_on(source), data_dir)
     names = class_names(builder)
     kind = _task(predictor, builder, source, builder.name)
-    batches = _images(_pipeline(predictor, builder), ["validation"], kind.dense, MOST_COMPARED)
-    runs = {"keras": predictor.network, "lce": load_file(file).predict}
+    data = _pipeline(predictor, builder)
+    batches = _images(data, ["validation"], kind.dense, MOST_COMPARED)
+    runs = {"keras": predictor.network, "lce": load_file(file, os.cpu_count() or 1).predict}
     found, _ = compare(runs, batches, kind, names, view=predictor.view)
     before, after = (found[name][kind.headline] for name in runs)
     count = min(builder.examples("validation").count, MOST_COMPARED)
@@ -148,13 +150,14 @@ def _pipeline(predictor: Predictor, builder: Dataset) -> Pipeline:
     )
 
 
-def _images(data: Pipeline, roles: list[str], dense: bool, most: int = -1) -> tf.data.Dataset:
+def _images(data: Pipeline, roles: list[str], dense: bool, sample: int = 0) -> tf.data.Dataset:
     """The images of these splits one after the other, as `compare` takes them."""
-    parts = [data.full_images(role) if dense else data.eval_batches(role) for role in roles]
+    read = data.full_images if dense else data.eval_batches
+    parts = [read(role, sample) for role in roles]
     whole = parts[0]
     for part in parts[1:]:
         whole = whole.concatenate(part)
-    return whole.take(most if dense or most < 0 else -(-most // data.batch_size))
+    return whole
 
 
 def _pixels(image: np.ndarray, predictor: Predictor) -> np.ndarray:

@@ -80,7 +80,7 @@ class Predictor:
 
 
 def load_predictor(
-    source: str | Path, data_dir: str | Path = "data", **preprocessing: Any
+    source: str | Path, data_dir: str | Path = "data", threads: int = 1, **preprocessing: Any
 ) -> Predictor:
     """A network by whatever names it.
 
@@ -89,6 +89,7 @@ def load_predictor(
             of registered weights (`NAME`, or `MODEL:NAME` where several models have the name), or
             a converted file (`.tflite`).
         data_dir: Where the dataset of an unfinished run is kept.
+        threads: Of a converted file.
         **preprocessing: `normalisation`, `central_crop`, `scales` or `flip`, where they are to be
             other than what is stored with the weights.
 
@@ -101,7 +102,7 @@ def load_predictor(
     """
     path = Path(source).expanduser()
     if path.suffix == ".tflite":
-        network, input_shape, output_shape, description = _of_file(path)
+        network, input_shape, output_shape, description = _of_file(path, threads)
     else:
         model, description = _of_keras(find_source(source), Path(data_dir))
         network, input_shape = model.predict_on_batch, model.input_shape[1:]
@@ -144,9 +145,11 @@ def _task(description: Mapping[str, Any], dense: bool) -> type[Task]:
     return task.get(name, Task) if isinstance(name, str) else Task
 
 
-def _of_file(path: Path) -> tuple[Predict, tuple[int, ...], tuple[int, ...], Mapping[str, Any]]:
+def _of_file(
+    path: Path, threads: int
+) -> tuple[Predict, tuple[int, ...], tuple[int, ...], Mapping[str, Any]]:
     description = read_description(path) or {}
-    runner = load_file(path)
+    runner = load_file(path, threads)
     shapes = runner.input_shapes
     if len(shapes) != 1 or shapes[0][0] != 1:
         raise ConversionError(

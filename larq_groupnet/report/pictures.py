@@ -199,10 +199,9 @@ def draw_confusion(
     figure = Figure(figsize=(side + 1.2, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    size = min(10, 300 / count)
-    ticks = {"fontsize": size} if size > 3 else {"fontsize": 3}
-    axes.set_xticks(range(count), class_names, rotation=45, ha="right", **ticks)
-    axes.set_yticks(range(count), class_names, **ticks)
+    size = max(min(10, 300 / count), 3)
+    axes.set_xticks(range(count), class_names, rotation=45, ha="right", fontsize=size)
+    axes.set_yticks(range(count), class_names, fontsize=size)
     axes.set(xlabel="predicted", ylabel="true", title=f"{title}\n{unit}, shares of each row")
     for row, column in np.argwhere(matrix > 0) if count <= 25 else ():
         share, number = shares[row, column], matrix[row, column]

@@ -199,8 +199,9 @@ def train_with_precision(
         if session.strategy.num_replicas_in_sync == 1:
             raise
         raise TrainingError(
-            f"{gone(session.strategy)}. Start all of them again with the same command to resume "
-            f"from the last snapshot. TensorFlow says: {str(e).splitlines()[0]}"
+            f"cannot reach {gone(session.strategy)}, dead or cut off. Start all of them again with "
+            "the same command to resume from the last snapshot. TensorFlow says: "
+            f"{str(e).splitlines()[0]}"
         ) from e
     finally:
         tf.keras.mixed_precision.set_global_policy("float32")
