@@ -91,3 +91,12 @@ def test_first_class_that_is_no_background_is_tinted_and_grey_images_are_drawn()
     expected = (1 - OPACITY) * 100 + OPACITY * palette_of(["road", "car"])[0].astype(float)
     np.testing.assert_allclose(drawn[5, 250], expected, atol=1)
     assert drawn.shape[1] == 500 * -(-LEAST_WIDTH // 500)
+
+
+def test_legend_grows_with_the_photo():
+    heights = []
+    for width in (640, 1920):
+        image = np.zeros((30, width, 3), "u1")
+        classes = np.arange(width)[None].repeat(30, 0) // (width // 2)
+        heights.append(draw_overlay(image, classes, ["cat", "dog"]).height - 30)
+    assert heights[1] == pytest.approx(3 * heights[0], abs=3)
