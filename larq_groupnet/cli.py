@@ -458,7 +458,11 @@ def _weights(f: Flags, *words: str) -> int:
         _path("classes", None, "A file with the names of its classes, one a line."),
         _text("normalisation", None, "How its images were normalised: symmetric or imagenet."),
         _float("central_crop", "Side of the central square that it sees, over the shorter side."),
-        _text("atrous_rates", None, "Of a segmentation network, such as (1,1,2,4) or bpac."),
+        _text(
+            "atrous_rates", None, "Of a segmentation network: released, released_bpac, (1,1,3,6)."
+        ),
+        _text("first_rates", None, "Of the first convolution of each stage: half, (1,1,2,3)."),
+        _bool("shared_shortcut", "Keep the shortcut that all bases share at the authors'."),
     ),
 )
 def _import_checkpoint(f: Flags, file: str) -> None:
@@ -466,7 +470,8 @@ def _import_checkpoint(f: Flags, file: str) -> None:
     from larq_groupnet.recipes.overrides import parse_options
     from larq_groupnet.weights.checkpoint import main as import_checkpoint
 
-    rates = f.atrous_rates and parse_options([f"atrous_rates={f.atrous_rates}"])
+    rates = {name: f[name].value for name in ("atrous_rates", "first_rates")}
+    rates = parse_options(f"{name}={text}" for name, text in rates.items() if text)
     import_checkpoint(
         file,
         f.output,
@@ -476,7 +481,8 @@ def _import_checkpoint(f: Flags, file: str) -> None:
         dataset=f.dataset,
         normalisation=f.normalisation,
         central_crop=f.central_crop,
-        **(rates or {}),
+        shared_shortcut=f.shared_shortcut,
+        **rates,
     )
 
 

@@ -217,7 +217,7 @@ def test_warning_is_one_line_without_the_source_of_python(tmp_path):
     )
     said = f"larq-groupnet: warning: {tmp_path}: left out 1 no images (cat/notes.txt)"
     assert done.returncode == 0
-    assert done.stderr.splitlines()[-1] == said and "warnings.warn" not in done.stderr
+    assert said in done.stderr.splitlines() and "warnings.warn" not in done.stderr
 
 
 def test_run_in_a_thread_leaves_signals_to_the_main_one(tmp_path):

@@ -134,6 +134,18 @@ def resize_mask(mask: tf.Tensor, size: Size | tf.Tensor) -> tf.Tensor:
     return tf.image.resize(mask, size, method="nearest")
 
 
+def centre(image: tf.Tensor, mask: tf.Tensor, size: Size) -> tuple[tf.Tensor, tf.Tensor]:
+    """The centre of an image and its class map, both scaled until they just cover a size."""
+    height, width = tf.unstack(tf.shape(image)[:2])
+    # At most one of the two is larger than the size.
+    covered = tf.maximum(size, [height * size[1] // width, width * size[0] // height])
+    begin = (covered - size) // 2
+    image = tf.image.resize(image, covered, antialias=True)
+    mask = tf.image.resize(mask, covered, method="nearest")
+    box = (*tf.unstack(begin), *size)
+    return tf.image.crop_to_bounding_box(image, *box), tf.image.crop_to_bounding_box(mask, *box)
+
+
 def fitted(image: tf.Tensor, size: Size) -> tf.Tensor:
     """Height and width `(2,) int32` of an image that is scaled, aspect kept, until it just fits.
 

@@ -33,6 +33,8 @@ class Pipeline:
         augmentation: See `larq_groupnet.data.augment`; any function of that form will do.
         normalisation: As in `Reading`, and so is `central_crop`.
         central_crop: See `normalisation`; for labels, when evaluating.
+        eval_crop: When evaluating on masks, scale the shorter side to the input's and take the
+            centre, instead of squeezing the whole image into it.
         letterbox: As in `Reading`, when evaluating.
         mixing: Which training images are mixed with each other; for labels.
     """
@@ -47,6 +49,7 @@ class Pipeline:
         augmentation: augment.Change = augment.unchanged,
         normalisation: str = "symmetric",
         central_crop: float = 1.0,
+        eval_crop: bool = False,
         letterbox: bool = False,
         mixing: Mixing | None = None,
     ):
@@ -55,6 +58,7 @@ class Pipeline:
         self.batch_size = batch_size
         self.seed = seed
         self.augmentation = augmentation
+        self.eval_crop = eval_crop
         self.mixing = mixing or Mixing()
 
     @property
@@ -142,6 +146,8 @@ class Pipeline:
         def evaluated(image: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             if not target.shape.rank:
                 return self._fixed(self.reading(image)), target
+            if self.eval_crop:
+                image, target = images.centre(tf.cast(image, tf.float32), target, self.size)
             # A map is squeezed, or padded with void, as its image is.
             whole = dataclasses.replace(self.reading, central_crop=1.0)
             if not self.reading.letterbox:

@@ -16,6 +16,7 @@ import tensorflow as tf
 from larq_groupnet.deploy.flatbuffer import File, Graph, Operation
 from larq_groupnet.deploy.matching import layers_with_kernels, match, quantizer_before
 from larq_groupnet.deploy.padding import shifted_paddings
+from larq_groupnet.deploy.unshared import unshared
 from larq_groupnet.network.quantizers import CLASSES
 
 _SIGNS = tuple(kind for kind, facts in CLASSES.items() if facts.signs)
@@ -61,7 +62,7 @@ def audit(model_or_file: tf.keras.Model | File, file: File | None = None) -> lis
         findings = list(_audit_file(Graph(model_or_file)))
     else:
         graph = None if file is None else Graph(file)
-        findings = list(_audit_model(model_or_file, graph))
+        findings = list(_audit_model(unshared(model_or_file), graph))
     return sorted(findings, key=lambda finding: finding.severity != "wrong")
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from larq_groupnet.deploy.flatbuffer import ConversionError
 from larq_groupnet.network.convolution import OnePaddedConv2D
-from larq_groupnet.network.layers import ConstantPad2D
+from larq_groupnet.network.layers import ConstantPad2D, Resize
 
 layers = tf.keras.layers
 
@@ -154,6 +154,7 @@ class Rewriter:
             layers.ReLU: self._relu,
             layers.Rescaling: self._rounded_again,
             layers.UpSampling2D: self._same_range,
+            Resize: self._same_range,
             ConstantPad2D: self._same_range,
             lq.layers.QuantConv2D: self._binary,
             OnePaddedConv2D: self._binary,

@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from larq_groupnet.deploy.unshared import unshared
 from larq_groupnet.errors import ConversionError
-from larq_groupnet.network.layers import Aggregate, Broadcast, ConstantPad2D, SoftGate
+from larq_groupnet.network.layers import Aggregate, Broadcast, ConstantPad2D, Resize, SoftGate
 from larq_groupnet.network.quantizers import CLASSES
 
 layers = tf.keras.layers
@@ -48,7 +49,8 @@ def fold(model: tf.keras.Model) -> tf.keras.Model:
 
     Returns:
         A functional model with the same inputs and outputs and their names. Convolutions and batch
-        normalisations keep their names, too. The values of the latter differ, and those of the
+        normalisations keep their names, too; a shared layer becomes one for each call (see
+        `unshared`). The values of normalisations differ, and those of the
         real layer that follows an aggregate.
 
     Raises:
@@ -60,6 +62,7 @@ def fold(model: tf.keras.Model) -> tf.keras.Model:
             "there it is known which layer reads what. "
             f"Received: {type(model).__name__} {model.name!r}."
         )
+    model = unshared(model)
     values: dict[int, _Value] = {}
     _fold_layers(model, values, _once(layer.name for layer in _flat_layers(model)))
     outputs = [
@@ -260,6 +263,17 @@ def _broadcast(layer: Broadcast, pixel: _Value, like: _Value) -> _Value:
     return _Value.of(layer.name, repeat(tensor), scale)
 
 
+def _resize(layer: Resize, x: _Value, like: _Value | None = None) -> _Value:
+    tensor, scale = x.any()
+    size, inputs = layer.size, tensor
+    if like is not None:
+        size = like.any()[0].shape[1:3]
+        if None in size:
+            size, inputs = None, [tensor, like.any()[0]]
+    name = _named(layer.name, scale)
+    return _Value.of(layer.name, _applied(layer, inputs, name=name, size=size), scale)
+
+
 def _aggregate(layer: Aggregate, *inputs: _Value) -> _Value:
     weights = layer.scales.numpy().tolist() if layer.learned else [1 / len(inputs)] * len(inputs)
     present = [x.any() for x in inputs]
@@ -305,10 +319,12 @@ _RULES: dict[type, _Rule] = {
     layers.Conv2D: _real_kernel,
     layers.Dense: _real_kernel,
     layers.Dropout: _identity,
+    layers.SpatialDropout2D: _identity,
     layers.GlobalAveragePooling2D: _homogeneous,
     layers.ReLU: _homogeneous,
     Aggregate: _aggregate,
     Broadcast: _broadcast,
+    Resize: _resize,
     ConstantPad2D: _homogeneous,
     SoftGate: _soft_gate,
 }

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from larq_groupnet.deploy.flatbuffer import ConversionError, File, Runner, read
 from larq_groupnet.deploy.runtime import second_opinion
 from larq_groupnet.deploy.signs import MOST_FLIPS, MOST_ROUNDED, NEAR, SIGN_TOLERANCE, SignsOfFile
+from larq_groupnet.deploy.unshared import unshared
 from larq_groupnet.files import replacing
 
 Array = NDArray[np.float32]
@@ -107,6 +108,7 @@ def verify(
     content = read(file)
     runner = Runner(content)
     data = _checked(data, runner)
+    model = unshared(model)
     on_signs_of_file = SignsOfFile(model, content)
     results: list[list[Array]] = [[], [], []]
     for batch, count in _batches(data, runner.shape[0]):

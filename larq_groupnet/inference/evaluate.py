@@ -126,7 +126,7 @@ def test_images(
 
     With a `sample`, so many images of it, evenly spread; 0 for all.
     """
-    if not task_of(recipe.model).dense:
+    if recipe.eval_crop or not task_of(recipe.model).dense:
         return data.eval_batches("test", sample), None
     view = FullImage(
         data.size,

@@ -71,6 +71,7 @@ class CountOps(Ops):
         super().__init__(config)
         self._nodes: list[Node] = [("image", (), 1, 0, 32, 0, 32, 0, 0, False)]
         self._bits = 32, 32
+        self._repeats = False
         if config.binary:
             inputs = bits_of(config.input_quantizer)
             kernel = bits_of(config.kernel_quantizer) if config.binary is True else 32
@@ -151,7 +152,7 @@ class CountOps(Ops):
     def each_base(
         self,
         streams: Sequence[Map],
-        rates: Sequence[int],
+        rates: Sequence[Sequence[int]],
         build: Callable[[int, Map], Map],
     ) -> list[Map]:
         outputs: list[Map] = []
@@ -161,8 +162,10 @@ class CountOps(Ops):
             alike = (base > 0, rate, x._replace(node=0))
             if alike not in built:
                 start = len(self._nodes)
+                self._repeats = base > 0
                 y = build(base, x)
-                name = self._nodes[start][0]
+                self._repeats = False
+                name = self._nodes[-1][0]  # A shared layer, which has no base, may come first.
                 built[alike] = y, name, self._condensed(start, y.node)
                 del self._nodes[start:]
             y, name, costs = built[alike]
@@ -185,8 +188,9 @@ class CountOps(Ops):
     def broadcast(self, pixel: Map, like: Map, name: str) -> Map:
         return self._joined([like, pixel], name)._replace(channels=pixel.channels)
 
-    def resize(self, x: Map, factor: int, name: str, *, final: bool = False) -> Map:
-        return x._replace(height=x.height * factor, width=x.width * factor)
+    def resize(self, x: Map, to: Map | int, name: str, *, final: bool = False) -> Map:
+        size = (x.height * to, x.width * to) if isinstance(to, int) else to[:2]
+        return x._replace(height=size[0], width=size[1])
 
     def dense(self, x: Map, units: int, name: str, *, final: bool = False) -> Map:
         return self.conv(x, units, 1, name, bias=True)
@@ -246,6 +250,7 @@ class CountOps(Ops):
             height, width = -(-height // stride), -(-width // stride)
         params = kernel * kernel * channels * filters
         macs = params * height * width
+        params *= not self._repeated(name)
         field += (kernel - 1) * rate * step
         self._nodes.append((name, (node,), field, params, bits[0], macs, bits[1], 0, 0, True))
         return Map(height, width, filters, len(self._nodes) - 1, field, step * stride)
@@ -253,8 +258,13 @@ class CountOps(Ops):
     def _vector(self, x: Map, length: int, name: str) -> Map:
         """Counts a bias or a normalisation. The twin has these parameters too."""
         height, width, channels, node, field, step = x
+        length *= not self._repeated(name)
         self._nodes.append((name, (node,), field, length, 32, 0, 32, 0, 0, True))
         return Map(height, width, channels, len(self._nodes) - 1, field, step)
+
+    def _repeated(self, name: str) -> bool:
+        """True for a layer of all bases that the first has called: work, and no parameter."""
+        return self._repeats and "_base" not in name
 
     def _joined(
         self,

@@ -3,6 +3,7 @@
     stem_conv, stem_pool, stem_bn                       the real-valued first layers
     stage2_block1_base3_conv1[_relu, _bn, _add]         one convolution of one base, and after it
     stage2_block1_base3_shortcut[_bn]                   where stride or width changes
+    stage2_block1_shortcut[_bn]                         the same, if all bases share it
     stage2_block1_gate, stage2_block1_aggregate         what connects the bases
     head_..., logits, probabilities                     the head
 

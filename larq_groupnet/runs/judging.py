@@ -19,6 +19,7 @@ READING = (
     "letterbox",
     "eval_scales",
     "eval_flip",
+    "eval_crop",
     "on_bad_image",
 )
 """Fields of a recipe that say how test images are read."""

@@ -180,6 +180,7 @@ def pipeline_of(recipe: Recipe, builder: Dataset) -> Pipeline:
         augmentation=_augmentation(recipe),
         normalisation=recipe.normalisation,
         central_crop=recipe.central_crop,
+        eval_crop=recipe.eval_crop,
         letterbox=recipe.letterbox,
         mixing=Mixing(recipe.mixup, recipe.cutmix),
     )

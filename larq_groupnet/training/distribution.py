@@ -188,7 +188,7 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def gone(strategy: tf.distribute.Strategy) -> str:
-    """Which workers do not answer any more, by number and address."""
+    """The workers that do not answer any more, by number and address."""
     resolver = strategy.cluster_resolver
     workers = resolver.cluster_spec().as_dict().get("worker", []) if resolver else []
     silent = []
@@ -198,7 +198,7 @@ def gone(strategy: tf.distribute.Strategy) -> str:
             socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
         except OSError:
             silent.append(f"worker {index} ({address})")
-    return f"{' and '.join(silent) or 'another worker'} is gone, or cannot be reached"
+    return " and ".join(silent) or "another worker"
 
 
 def check_batch(batch_size: int, strategy: tf.distribute.Strategy) -> None:

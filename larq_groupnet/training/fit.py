@@ -41,7 +41,7 @@ from larq_groupnet.training.distribution import (
     validation_share,
 )
 from larq_groupnet.training.optimizers import optimizer
-from larq_groupnet.training.step_log import Progress, StepLog, log_gradient_norm
+from larq_groupnet.training.step_log import EpochBoard, Progress, StepLog, log_gradient_norm
 from larq_groupnet.weights.by_name import copy_weights
 
 CALIBRATION_IMAGES = 64
@@ -249,9 +249,7 @@ def _fit(
                     StopOnNonFinite(phase.name, phase.learning_rate, images),
                     best,
                     PhaseCSVLogger(history, phase.name),
-                    tf.keras.callbacks.TensorBoard(
-                        str(logs), profile_batch=session.runtime.profiled() or 0
-                    ),
+                    EpochBoard(str(logs), profile_batch=session.runtime.profiled() or 0),
                     StructureLog(logs / "structure"),
                     StepLog(logs / "steps", session.data.batch_size, session.runtime.log_steps),
                     Progress(count_mode="steps"),

@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from larq_groupnet.data.base import Dataset
+from larq_groupnet.data.frequencies import class_counts, median_frequency_weights
 from larq_groupnet.data.pipeline import class_names, prepare
 from larq_groupnet.files import write_json
 from larq_groupnet.inference.judge import Judging, judge
@@ -164,13 +165,16 @@ def session_of(
 ) -> Session:
     """What the phases of a recipe share, on a prepared dataset; arguments as those of `Session`."""
     data = pipeline_of(recipe, builder)
+    weights = None
+    if recipe.class_weights:
+        weights = median_frequency_weights(class_counts(builder))
     description = describe_recipe(recipe, class_names(builder))
     return Session(
         data,
         recipe.steps_per_epoch or data.steps_per_pass(),
         data.eval_batches("validation"),
         output_dir,
-        task_of(recipe.model),
+        task_of(recipe.model, weights),
         strategy,
         runtime,
         teacher,
@@ -195,8 +199,9 @@ def train_with_precision(
         if session.strategy.num_replicas_in_sync == 1:
             raise
         raise TrainingError(
-            f"{gone(session.strategy)}. Start all of them again with the same command to resume "
-            f"from the last snapshot. TensorFlow says: {str(e).splitlines()[0]}"
+            f"cannot reach {gone(session.strategy)}, dead or cut off. Start all of them again with "
+            "the same command to resume from the last snapshot. TensorFlow says: "
+            f"{str(e).splitlines()[0]}"
         ) from e
     finally:
         tf.keras.mixed_precision.set_global_policy("float32")

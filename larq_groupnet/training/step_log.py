@@ -29,6 +29,14 @@ class Progress(tf.keras.callbacks.ProgbarLogger):
             super().on_train_batch_end(batch, logs)
 
 
+class EpochBoard(tf.keras.callbacks.TensorBoard):
+    """Keras' log of every epoch, which prepares no summary of every step to throw it away."""
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """Minds the graph and the profile alone."""
+        super().on_train_batch_end(batch)
+
+
 class StepLog(tf.keras.callbacks.Callback):
     """Writes images per second to TensorBoard after each epoch, and more every so many steps.
 
@@ -69,7 +77,7 @@ class StepLog(tf.keras.callbacks.Callback):
         after = [weight.numpy() for weight in self.model.trainable_weights]
         update = _norm(a - b for a, b in zip(after, self.before, strict=True))
         values = {key: float(value) for key, value in (logs or {}).items() if np.ndim(value) == 0}
-        values["learning_rate"] = float(self.model.optimizer.lr)
+        values["learning_rate"] = float(self.model.optimizer.lr.numpy())
         values["update_norm"] = update
         values["update_over_weights"] = update / max(_norm(after), 1e-30)
         self._write(values)
@@ -86,7 +94,7 @@ class StepLog(tf.keras.callbacks.Callback):
         self.writer.flush()
 
     def _write(self, values: Mapping[str, float]) -> None:
-        with self.writer.as_default(step=int(self.model.optimizer.iterations)):
+        with self.writer.as_default(step=int(self.model.optimizer.iterations.numpy())):
             for name, value in values.items():
                 tf.summary.scalar(f"step/{name}", value)
 

@@ -179,7 +179,7 @@ def _units(config: GroupNetConfig) -> Iterator[_Unit]:
                 yield _Unit(
                     f"{theirs}.downsample.conv.weight",
                     f"{theirs}.downsample.batch_norm",
-                    f"{name}_shortcut",
+                    f"{ours if config.shared_shortcut else name}_shortcut",
                     (channels, inputs, 1, 1),
                 )
 

@@ -305,8 +305,28 @@ size_t Program::bytes(const TfLiteContext* context, int tensor) const {
          size_of(context->tensors[tensor].type);
 }
 
-// Places the tensors that nobody outside sees in one arena, each in the first gap that is free from
-// the step that writes it to the last step that reads it.
+// One of the tensors that are `done` with after a step, whose place may take what the step stores
+// in `ops[store]`: each of its values is read before the one in its place is stored, and none is
+// read afterwards. -1: none.
+int Program::replaced_by(const Step& step, size_t store, const std::set<int>& done) const {
+  const auto reads_rows = [](PostOpKind kind) {
+    return kind == PostOpKind::kAdd || kind == PostOpKind::kMul || kind == PostOpKind::kLoad;
+  };
+  for (size_t i = 0; i < store; i++) {
+    const int tensor = step.ops[i].tensor;
+    const bool later = std::any_of(
+        step.ops.begin() + static_cast<std::ptrdiff_t>(store) + 1, step.ops.end(),
+        [&](const PlannedOp& op) { return op.tensor == tensor; });
+    if (reads_rows(step.ops[i].kind) && done.count(tensor) && !later &&
+        shape(tensor) == shape(step.ops[store].tensor)) {
+      return tensor;
+    }
+  }
+  return -1;
+}
+
+// Places the tensors that nobody outside sees in one arena: where one is read for the last time, or
+// in the first gap that is free from the step that writes it to the last step that reads it.
 void Program::plan_memory(const TfLiteContext* context) {
   struct Placed {
     size_t begin, end;  // in the arena
@@ -322,8 +342,25 @@ void Program::plan_memory(const TfLiteContext* context) {
   std::vector<Placed> live;  // by offset
   size_t size = 0;
   for (size_t i = 0; i < work_.size(); i++) {
-    for (int tensor : work_[i].step.writes()) {
-      if (outside.count(tensor)) continue;
+    const Step& step = work_[i].step;
+    std::set<int> done;
+    for (const Placed& placed : live) {
+      // Steps that run more than once would read what they have written.
+      if (last_use[placed.tensor] == i && settings_.repeat == 1) done.insert(placed.tensor);
+    }
+    for (size_t op = 0; op < step.ops.size() && !done.empty(); op++) {
+      const int tensor = step.ops[op].tensor;
+      if (step.ops[op].kind != PostOpKind::kStore || outside.count(tensor)) continue;
+      const int replaced = replaced_by(step, op, done);
+      if (replaced < 0) continue;
+      done.erase(replaced);
+      offsets_[tensor] = offsets_[replaced];
+      std::find_if(live.begin(), live.end(), [&](const Placed& p) {
+        return p.tensor == replaced;
+      })->tensor = tensor;
+    }
+    for (int tensor : step.writes()) {
+      if (outside.count(tensor) || offsets_.count(tensor)) continue;
       const size_t need = aligned(bytes(context, tensor));
       size_t begin = 0;
       auto next = live.begin();

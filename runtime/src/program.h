@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -54,6 +55,7 @@ class Program {
   Shape shape_pool(Work& work);
   Shape shape_dequantize(const TfLiteContext* context, const Node& node);
   void shape_step(const TfLiteContext* context, Work& work);
+  int replaced_by(const Step& step, size_t store, const std::set<int>& done) const;
   void plan_memory(const TfLiteContext* context);
   void resize_outputs(TfLiteContext* context) const;
 

@@ -18,7 +18,7 @@ from larq_groupnet.network.build import build
 from larq_groupnet.network.complexity import complexity
 from larq_groupnet.network.kinds import DECOMPOSITIONS, HEADS, LAYOUTS
 
-COUNT = int(os.environ.get("LARQ_GROUPNET_FUZZ", "16"))
+COUNT = int(os.environ.get("LARQ_GROUPNET_FUZZ", "8"))
 SEED = int(os.environ.get("LARQ_GROUPNET_FUZZ_SEED", "0"))
 
 MOST_CALLS = 7000
@@ -26,7 +26,7 @@ MOST_CALLS = 7000
 SPACE = {
     "layout": ["resnet18", "resnet34", "resnet50"],
     "stage_blocks": [(1, 1, 1, 1), (1, 1, 1, 1), (2, 1, 1, 1), (1, 1, 2, 1)],
-    "input_shape": [(32, 32, 3), (32, 64, 1)],
+    "input_shape": [(32, 32, 3), (32, 64, 1), (33, 42, 3)],
     "num_classes": [2, 7],
     "head": [*HEADS, None],
     "output": [None, None, "logits", "probabilities"],
@@ -45,11 +45,14 @@ SPACE = {
     "stem_pool": ["before_norm", "after_norm"],
     "output_stride": [4, 8, 16, 32],
     "atrous_rates": [None, None, "bpac", "equal", (1, 1, "1-3", 2)],
+    "first_rates": [None, None, "half"],
     "padding": ["same", "torch", "zero"],
     "binary": [True, True, False, "activations"],
     "input_quantizer": ["ste_sign", "approx_sign", "dorefa_quantizer"],
     "kernel_quantizer": ["ste_sign", "ste_tern", "magnitude_aware_sign"],
     "dropout": [0.1, 0.3],
+    "spatial_dropout": [False, True],
+    "align_corners": [False, True],
 }
 
 

@@ -32,17 +32,21 @@ OTHER = {
     "first_base_sums": True,
     "shortcut": "block",
     "projection": "real",
+    "shared_shortcut": True,
     "relu": False,
     "stem_stride": 2,
     "stem_bias": True,
     "stem_pool": "after_norm",
     "output_stride": 16,
     "atrous_rates": (1, 1, 2, 2),
+    "first_rates": "half",
     "padding": "torch",
     "binary": "activations",
     "input_quantizer": "swish_sign",
     "kernel_quantizer": "approx_sign",
     "dropout": 0.25,
+    "spatial_dropout": True,
+    "align_corners": True,
     "batch_norm_epsilon": 1e-3,
     "batch_norm_momentum": 0.5,
 }
@@ -164,6 +168,7 @@ def test_comparison_beside_weights_follows_what_each_option_affects():
         assert set(different) | set(noted) <= {option} | extra
     free = {"input_shape", "num_classes", "head", "output", "output_stride", "atrous_rates"}
     free |= {"input_quantizer", "kernel_quantizer", "dropout", "batch_norm_momentum"}
+    free |= {"first_rates", "spatial_dropout", "align_corners"}
     assert {option for option, kind in kinds.items() if kind == "free"} == free
     assert {option for option, kind in kinds.items() if kind == "note"} == {
         "padding",

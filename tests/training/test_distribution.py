@@ -15,7 +15,7 @@ from runs import wait_for, write_teacher
 
 from larq_groupnet.data.pipeline import Pipeline, prepare
 from larq_groupnet.training import RecipeError
-from larq_groupnet.training.distribution import Runtime, open_strategy
+from larq_groupnet.training.distribution import Runtime, gone, open_strategy
 
 COMMAND = (
     "tests/train_only.py --model=groupnet_resnet18 --set=num_bases=2 --set=width=0.0625"
@@ -56,7 +56,8 @@ def addresses():
 def test_worker_that_dies_is_named_and_both_resume(digits, tmp_path):
     options = ["--epochs=2,1", "--set=steps_per_epoch=20"]
     options += [f"--set=teacher={write_teacher(tmp_path / 'teacher')}"]
-    chief, other = start(digits, tmp_path / "run", *options, cluster=addresses())
+    cluster = addresses()
+    chief, other = start(digits, tmp_path / "run", *options, cluster=cluster)
     wait_for(chief, "Epoch 2/2")
     wait_for(chief, r"\b\d+/20")
     other.send_signal(signal.SIGKILL)
@@ -64,7 +65,7 @@ def test_worker_that_dies_is_named_and_both_resume(digits, tmp_path):
     _, errors = chief.communicate(timeout=90)
     assert time.monotonic() - killed < 60
     assert chief.returncode == 1
-    assert "another worker is gone" in errors.splitlines()[-1]
+    assert f"cannot reach worker 1 ({cluster[1]}), dead or cut off" in errors.splitlines()[-1]
     other.communicate()
     again = start(digits, tmp_path / "run", *options, cluster=addresses())
     outputs = [process.communicate(timeout=300) for process in again]
@@ -89,6 +90,19 @@ def test_shares_of_two_workers_are_the_batch_of_one(digits):
         for column in (0, 1):
             np.testing.assert_array_equal(batch[column][::2], parts[0][column])
             np.testing.assert_array_equal(batch[column][1::2], parts[1][column])
+
+
+def test_workers_that_do_not_answer_are_named():
+    from types import SimpleNamespace
+
+    with socket.create_server(("127.0.0.1", 0)) as alive:
+        cluster = [f"127.0.0.1:{alive.getsockname()[1]}", *addresses()]
+        resolver = SimpleNamespace(cluster_spec=lambda: spec)
+        spec = SimpleNamespace(as_dict=lambda: {"worker": cluster})
+        strategy = SimpleNamespace(cluster_resolver=resolver)
+        assert gone(strategy) == f"worker 1 ({cluster[1]}) and worker 2 ({cluster[2]})"
+        del cluster[1:]
+        assert gone(strategy) == "another worker"
 
 
 @pytest.mark.parametrize(
