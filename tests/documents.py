@@ -38,6 +38,9 @@ SHORT = {
 }
 """What a command of `train` contains -> what is appended."""
 
+PHOTOS = {"training": "parts", "predict": "scenes"}
+"""Page -> which folder of `write_photos` its `photos` is; all of them by default."""
+
 SHORT_PYTHON = {"max_trials=8": "max_trials=1"}
 """What a block of Python contains -> what is run."""
 
@@ -97,7 +100,8 @@ def run_command(command: str) -> None:
     """Runs a command of this package by its function, any other by the shell."""
     if command.startswith(FLAGS):  # To be appended to a search, whose space they give.
         with mock.patch("larq_groupnet.tuning.search.search", return_value=None):
-            run_own(["train", "--model=groupnet_resnet18", "--tune", *shlex.split(command)])
+            start = "train --model=groupnet_resnet18 --tune --epochs=1"
+            run_own(shlex.split(f"{start} {command}"))
         return
     words = own_command(shlex.split(command))
     if words is None:
@@ -144,6 +148,8 @@ def run_page(page: Path) -> list[str]:
         names |= {"images": rng.uniform(-1, 1, (2, 192, 192, 3)).astype("float32")}
     for file in ("model.tflite", "other.tflite"):  # Which another page may have replaced.
         shutil.copy("runs/mine/model.tflite", file)
+    Path("photos").unlink(missing_ok=True)
+    Path("photos").symlink_to(f"made/{PHOTOS.get(page.stem, '')}")
     failed = []
     for block in blocks(page):
         shell = block.language in ("sh", "bash")
@@ -159,6 +165,7 @@ def run_page(page: Path) -> list[str]:
                         run_python(part, block.page, names)
             except BaseException:
                 failed.append(f"{part}\n{traceback.format_exc()[-3000:]}")
+                print(f"FAILED {block.page}: {failed[-1]}", flush=True)
             took = time.process_time() - start
             print(f"{took:6.1f} s {block.page}: {part.splitlines()[0]}", flush=True)
     return failed
@@ -171,71 +178,44 @@ def make_world(folder: Path) -> None:
 
     (folder / "zoo").mkdir()
     for file in (ROOT / "zoo").glob("*.py"):
-        text = f"from documents import *\nRECIPES, SEARCH = small_recipes({file.stem!r})\n"
+        call = f"small_recipes({file.stem!r})"
+        text = f"from documents import small_recipes\nRECIPES, SEARCH = {call}\n"
         (folder / "zoo" / file.name).write_text(text)
     rng = np.random.default_rng(0)
     (folder / "pictures").mkdir()
     for name in ("pictures/scene.png", "photo.jpg"):
         Image.fromarray(rng.integers(0, 256, (96, 96, 3), np.uint8)).save(folder / name)
     Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(folder / "digit.png")
-    write_photos(folder / "photos")
-    write_keras_model(folder / "mine.keras")
     run_command("python train.py --model groupnet_dsp --output_dir runs/mine")
     for alias in ("runs/NAME", "RUN", "RUN_OR_FILE"):
         (folder / alias).symlink_to(folder / "runs/mine")
     write_backbone(folder / "runs/groupnet_resnet34")
+    write_photos(folder / "made")
+    for alias in ("new", "second-set"):
+        (folder / alias).symlink_to(folder / "made/scenes")
+    (folder / "PATH").symlink_to(folder / "made/parts")
 
 
 def small_recipes(name: str) -> tuple[tuple, dict]:
     """The recipes of a file of zoo/, the default one for a tiny network and one step."""
+    from larq_groupnet.recipes import Recipe
     from larq_groupnet.recipes.load import load_recipes
     from larq_groupnet.recipes.overrides import override
 
     file = load_recipes(name, ROOT / "zoo")
-    first, *others = file.recipes
-    changes = {"width": "0.0625", "stage_blocks": "(1,2,1,2)", "batch_size": "2"}
-    changes |= {"steps_per_epoch": "1", "epochs": "0,1" if len(first.phases) > 1 else "1"}
-    if first.model.decomposition != "none":
-        changes["num_bases"] = "1"
-    if first.dataset == "digit_scenes":
-        changes |= {"stage_blocks": "(1,1,1,1)", "input_shape": "(32,32,3)"}
-    if name == "photos":  # Of which the dataset takes one.
-        return tuple(override(each, list(changes.items())) for each in file.recipes), {}
-    return (override(first, list(changes.items())), *others), dict(file.search)
 
+    def small(recipe: Recipe) -> Recipe:
+        changes = {"width": "0.0625", "stage_blocks": "(1,2,1,2)", "batch_size": "2"}
+        changes |= {"steps_per_epoch": "1", "epochs": "0,1" if len(recipe.phases) > 1 else "1"}
+        if recipe.model.decomposition != "none":
+            changes["num_bases"] = "1"
+        if recipe.dataset != "digits":
+            changes |= {"stage_blocks": "(1,1,1,1)", "input_size": "32,32"}
+        return override(recipe, list(changes.items()))
 
-def write_photos(folder: Path) -> None:
-    """Small photos of three classes, twice, and some with masks in black and white."""
-    import numpy as np
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    for number in range(24):
-        place = folder / ("parts", "new")[number % 2] / ("bolt", "bracket", "nut")[number % 3]
-        place.mkdir(parents=True, exist_ok=True)
-        shape = (64, 48, 3) if number % 4 < 2 else (48, 64, 3)
-        Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(place / f"{number}.jpg")
-    for name in ("images", "masks"):
-        (folder / "masks" / name).mkdir(parents=True)
-    for number in range(6):
-        pixels = rng.integers(0, 256, (64, 48, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / "masks/images" / f"{number}.jpg")
-        mask = 255 * (pixels[..., 0] > 100).astype(np.uint8)
-        Image.fromarray(mask).save(folder / "masks/masks" / f"{number}.png")
-    (folder / "masks/map.txt").write_text("0 background\n255 part\n* void\n")
-
-
-def write_keras_model(file: Path) -> None:
-    """A model of Larq's layers that Keras has saved."""
-    import larq as lq
-    import tensorflow as tf
-
-    layers = tf.keras.layers
-    binary = {"kernel_quantizer": "ste_sign", "input_quantizer": "ste_sign", "pad_values": 1.0}
-    first = [layers.Input((8, 8, 3)), layers.Conv2D(8, 3), layers.BatchNormalization()]
-    conv = lq.layers.QuantConv2D(8, 3, padding="same", use_bias=False, **binary)
-    last = [layers.BatchNormalization(), layers.Flatten(), layers.Dense(3)]
-    tf.keras.Sequential([*first, conv, *last]).save(file)
+    kept = ("imagenet2012", "voc2012", "voc2012_aug")
+    recipes = tuple(each if each.dataset in kept else small(each) for each in file.recipes)
+    return recipes, dict(file.search)
 
 
 def write_backbone(folder: Path) -> None:
@@ -250,6 +230,35 @@ def write_backbone(folder: Path) -> None:
     build(recipe.model).save_weights(folder / "binary.h5")
 
 
+def write_photos(folder: Path) -> None:
+    """Folders with labels, with masks, and with masks of the classes of `digit_scenes`."""
+    import numpy as np
+    from PIL import Image
+
+    from larq_groupnet import build
+    from larq_groupnet.data.scenes import CLASS_NAMES
+
+    rng = np.random.default_rng(1)
+
+    def save(path: Path, highest: int | None = None) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shape = (32, 32, 3) if highest is None else (32, 32)
+        pixels = rng.integers(0, 256 if highest is None else highest + 1, shape, np.uint8)
+        Image.fromarray(pixels).save(path)
+
+    for number in range(4):
+        for part in ("bolt", "nut"):
+            save(folder / "parts" / part / f"{number}.jpg")
+            save(folder / "new" / part / f"{number}.jpg")
+        for name, highest in (("masks", 1), ("scenes", len(CLASS_NAMES) - 1)):
+            save(folder / name / "images" / f"{number}.jpg")
+            save(folder / name / "masks" / f"{number}.png", highest)
+    (folder / "masks/map.txt").write_text("0 ground\n1 part\n")
+    (folder / "scenes/classes.txt").write_text("\n".join(CLASS_NAMES))
+    recipe, *_ = small_recipes("groupnet_resnet18")[0]
+    build(recipe.model).save("mine.keras")
+
+
 def main(names: list[str]) -> int:
     """Runs pages in a new folder, and prints what failed as the last line, as JSON."""
     import tempfile
@@ -260,7 +269,8 @@ def main(names: list[str]) -> int:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     os.environ["PYTHONPATH"] = str(ROOT)
     chosen = [Path(name).resolve() for name in names] or pages()
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
         os.environ |= {"LARQ_GROUPNET_CACHE": f"{folder}/cache", "TFDS_DATA_DIR": f"{folder}/data"}
         with mock.patch.dict("larq_groupnet.data.digit_scenes.SPLITS", SCENES):
             make_world(Path(folder))
