@@ -30,7 +30,7 @@ OTHER = {
     "kernel_quantizer": "approx_sign", "dropout": "0.3", "batch_norm_epsilon": "1e-3",
     "batch_norm_momentum": "0.5", "output": "logits", "projection": "real", "relu": "false",
     "stem_pool": "after_norm", "loss": "focal", "coupled_decay": "true", "decay_all": "true",
-    "eval_crop": "true", "letterbox": "true", "class_weights": "median_frequency",
+    "eval_crop": "true", "class_weights": "median_frequency",
     "shared_shortcut": "true", "first_rates": "half", "spatial_dropout": "true",
     "align_corners": "true",
 }  # fmt: skip
