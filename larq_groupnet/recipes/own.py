@@ -41,7 +41,6 @@ RARE = 2.0
 PASSES = 10
 """At least so many passes over the training images in all epochs together."""
 
-_PIXELS = "augmentation", "letterbox", "normalisation"
 _OF_PHOTOS = ("width", "stem_stride", "output_stride")
 
 
