@@ -102,3 +102,12 @@ def test_void_is_no_error_in_the_picture_of_predictions(tmp_path, monkeypatch):
     arguments = [np.zeros((2, 2, 3), "u1")], [truth], [scores], ["a", "b"]
     pictures.draw_predictions(*arguments, tmp_path / "x.png", "title", void=255)
     np.testing.assert_array_equal(drawn[-1], [[0, 0], [0, 1]])
+
+
+def test_legend_grows_with_the_photo():
+    heights = []
+    for width in (640, 1920):
+        image = np.zeros((30, width, 3), "u1")
+        classes = np.arange(width)[None].repeat(30, 0) // (width // 2)
+        heights.append(draw_overlay(image, classes, ["cat", "dog"]).height - 30)
+    assert heights[1] == pytest.approx(3 * heights[0], abs=3)
