@@ -47,8 +47,11 @@ class MissingPackageError(UserError, ImportError):
     """A Python package that is needed and not installed. Says how to install it."""
 
 
-class Interrupted(Exception):  # noqa: N818  It is a request, not a mistake.
+class Interrupted(BaseException):
     """The run was asked to stop, and everything is saved. Says how to resume it.
+
+    A request and no mistake, like `KeyboardInterrupt`: Keras and others who wrap every `Exception`
+    let it pass.
 
     Attributes:
         signum: The signal that asked.

@@ -183,3 +183,13 @@ def test_three_phases_each_from_the_one_before(digits, tmp_path):
         if "kernel" in key:  # With no learning rate to speak of, they are handed on.
             for other in files[1:]:
                 np.testing.assert_array_equal(value, other[key])
+
+
+def test_signal_while_keras_builds_a_layer_is_no_error_of_the_layer(tmp_path):
+    class Slow(tf.keras.layers.Layer):
+        def call(self, inputs):
+            signal.raise_signal(signal.SIGTERM)
+            return inputs
+
+    with pytest.raises(Interrupted, match="stopped by SIGTERM"), StopSignal(tmp_path).at_once():
+        Slow()(tf.keras.Input((2,)))
