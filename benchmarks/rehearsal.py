@@ -159,6 +159,12 @@ def screen(folder: Path, index: int = 0) -> str:
     return (folder / f"worker{index}.txt").read_text(errors="replace")
 
 
+def last_words(folder: Path, index: int = 0) -> str:
+    """The line that a worker ended with."""
+    last = screen(folder, index).strip().splitlines()[-1]
+    return last[max(last.find("larq-groupnet:"), 0) :]
+
+
 def expect(right: bool, what: str, folder: Path) -> None:
     """Ends the rehearsal if something is not so."""
     if not right:
@@ -185,9 +191,9 @@ def killed(train: list[str], folder: Path, log: Log) -> None:
     log("worker 1 was killed after a snapshot within the first epoch")
     processes[1].wait()
     status = processes[0].wait(timeout=300)
-    last = screen(folder).strip().splitlines()[-1]
+    last = last_words(folder)
     expect(status == 1 and "cannot reach worker 1 (" in last, "worker 1 named", folder)
-    log(f"worker 0 ended: {last[:160]}")
+    log(f"worker 0 ended: {last}")
 
 
 def stopped(train: list[str], folder: Path, log: Log) -> None:
@@ -200,7 +206,7 @@ def stopped(train: list[str], folder: Path, log: Log) -> None:
     processes[1].send_signal(signal.SIGTERM)
     statuses = [each.wait(timeout=600) for each in processes]
     expect(statuses == [143, 143], "both stopped by SIGTERM", folder)
-    log(f"SIGTERM to worker 1, both stopped: {screen(folder).strip().splitlines()[-1][:160]}")
+    log(f"SIGTERM to worker 1, both stopped: {last_words(folder)}")
 
 
 def finished(train: list[str], folder: Path, log: Log) -> None:

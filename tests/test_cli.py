@@ -221,7 +221,7 @@ def test_warning_is_one_line_without_the_source_of_python(tmp_path):
 
 
 def test_run_in_a_thread_leaves_signals_to_the_main_one(tmp_path):
-    from larq_groupnet.runs.snapshots import StopSignal
+    from larq_groupnet.runs.stopping import StopSignal
 
     def work():
         with StopSignal(tmp_path).at_once(), StopSignal(tmp_path).watching():

@@ -17,7 +17,7 @@ class SynchronizedNorm(tf.keras.layers.BatchNormalization):
     """
 
     def __init__(self, **options: Any):
-        super().__init__(synchronized=True, **options)
+        super().__init__(**{**options, "synchronized": True})
 
     def get_config(self) -> dict[str, Any]:
         """Without the option that is always on."""

@@ -25,6 +25,7 @@ from larq_groupnet.deploy.fake_quant import FakeQuant, Int8Kernel
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.network import keras_ops  # noqa: F401 (Keras then knows its layers.)
 from larq_groupnet.network.kinds import HEADS
+from larq_groupnet.network.synchronized import SynchronizedNorm
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.source import LAST as LAST
 from larq_groupnet.runs.source import Source, find_source
@@ -46,12 +47,18 @@ def load_run(
     return find_source(path, recipe).sized(size).load()
 
 
-def load_model(file: str | Path) -> tf.keras.Model:
+def load_model(file: str | Path, several: bool = False) -> tf.keras.Model:
     """A whole model that `Model.save` has written, as `.keras` or `.h5`, ready to predict.
 
     It is `tf.keras.models.load_model` in a process that knows the layers of this package.
+
+    Args:
+        file: The file.
+        several: True to train it on several replicas, which then normalise over their whole batch.
     """
-    parts = {"FakeQuant": FakeQuant, "Int8Kernel": Int8Kernel}
+    parts: dict[str, type] = {"FakeQuant": FakeQuant, "Int8Kernel": Int8Kernel}
+    if several:
+        parts["BatchNormalization"] = SynchronizedNorm
     return tf.keras.models.load_model(file, custom_objects=parts, compile=False)
 
 

@@ -23,7 +23,7 @@ from larq_groupnet.runs.guards import check_folder, claimed, naming_bad_files
 from larq_groupnet.runs.identity import check_classes, describe_recipe, read_classes
 from larq_groupnet.runs.lock import check_free
 from larq_groupnet.runs.saved import pipeline_of
-from larq_groupnet.runs.snapshots import StopSignal
+from larq_groupnet.runs.stopping import StopSignal
 from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training.callbacks import TrainingError
 from larq_groupnet.training.distillation import Teacher, check_teacher, load_teacher

@@ -125,7 +125,9 @@ def test_recipe_for_imagenet_is_the_authors_own():
     tanh, binary = recipe.phases
     assert (tanh.optimizer, tanh.learning_rate, tanh.epochs) == ("sgd", 0.05, 40)
     assert tanh.drops == (25 / 40, 35 / 40)
-    assert (binary.optimizer, binary.learning_rate, binary.drops) == ("adam", 5e-4, (0.5, 0.75))
+    adam = {"class_name": "adam", "config": {"epsilon": 1e-10}}
+    assert binary.optimizer == adam
+    assert (binary.learning_rate, binary.drops) == (5e-4, (0.5, 0.75))
     assert recipe.batch_size == 256
     assert (recipe.model.num_bases, recipe.model.input_shape) == (5, (224, 224, 3))
 

@@ -68,7 +68,8 @@ def train_one(folder, devices=1, stop=None, order=None, **options):
     except Interrupted as error:
         print(error)
         return
-    if devices > 1 and is_chief(strategy) and strategy.cluster_resolver is None:
+    alone = strategy.cluster_resolver is None
+    if devices > 1 and alone and not recipe.phases[-1].int8:
         judge_alike(recipe, strategy, weights, data.images[:7])
 
 
@@ -91,9 +92,9 @@ def judge_alike(recipe, strategy, weights, images):
 
 def stop_after(steps):
     """Sends this process SIGTERM at the end of a training step, once."""
-    from larq_groupnet.runs import snapshots
+    from larq_groupnet.runs import saving
 
-    original = snapshots.SnapshotCallback.on_train_batch_end
+    original = saving.SnapshotCallback.on_train_batch_end
     left = [steps]
 
     def on_train_batch_end(self, batch, logs=None):
@@ -102,7 +103,7 @@ def stop_after(steps):
             os.kill(os.getpid(), signal.SIGTERM)
         original(self, batch, logs)
 
-    snapshots.SnapshotCallback.on_train_batch_end = on_train_batch_end
+    saving.SnapshotCallback.on_train_batch_end = on_train_batch_end
 
 
 def recipe_of(task, steps=4, epochs=(2, 2), phase=None, mixup=0.0, taught=False, int8=0):

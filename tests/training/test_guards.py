@@ -18,7 +18,8 @@ from larq_groupnet.data.folders import open_folder
 from larq_groupnet.data.layouts import FolderError
 from larq_groupnet.data.pipeline import Pipeline
 from larq_groupnet.runs.guards import check_folder, check_room, naming_bad_files
-from larq_groupnet.runs.snapshots import Position, Snapshots, StopSignal
+from larq_groupnet.runs.snapshots import Position, Snapshots
+from larq_groupnet.runs.stopping import StopSignal
 from larq_groupnet.training import Interrupted, RecipeError, load_recipe, only_phase, override
 from larq_groupnet.training.run import train_weights
 

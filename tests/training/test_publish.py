@@ -154,6 +154,7 @@ def test_card_says_everything(published):
         ("tanh", "False | 1 | adam | 0.1 | cosine"),
         ("binary", "True | 2 | adam | 0.01 | cosine"),
         ("`num_bases`", "2"),
+        ("`padding`", "same"),
     ):
         assert row in rows
     for text in (

@@ -98,13 +98,13 @@ def test_two_devices_train_what_one_does(tmp_path):
 def test_in_float32_replicas_differ_as_sums_in_another_order_do(tmp_path):
     """The bound is measured: one device, on the same batches with their images in another order.
 
-    A binary network turns the rounding of a sum into a flipped sign, and so into another network;
-    a phase of integers does. The bound of those is that of two networks that have parted.
+    A binary network, as that of the phase of integers, turns the rounding of a sum into a flipped
+    sign, and so into another network; the bound is then that of two networks that have parted.
     """
-    run = {"task": "classification", "floats": "float32", "epochs": [2, 1], "int8": 1}
+    run = {"task": "classification", "floats": "float32", "epochs": [1, 0], "int8": 1}
     several = {"one": {}, "reordered": {"order": 5}, "two": {"devices": 2}}
     finished(start([{**run, **o, "folder": str(tmp_path / n)} for n, o in several.items()]))
-    for phase, factor in {"tanh": 4, "binary": 2, "int8": 2}.items():
+    for phase, factor in {"tanh": 4, "int8": 2}.items():
         one, reordered, two = (
             read_weights(tmp_path / name / f"{phase}-last.h5") for name in several
         )

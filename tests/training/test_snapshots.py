@@ -11,7 +11,7 @@ from runs import assert_same_run
 from tiny import IMAGES, RECIPE, Data, session
 
 from larq_groupnet.errors import RecipeError
-from larq_groupnet.runs import snapshots as module
+from larq_groupnet.runs import saving
 from larq_groupnet.runs.snapshots import Position, Snapshots
 from larq_groupnet.training import fit
 from larq_groupnet.training.distribution import Runtime
@@ -67,7 +67,7 @@ def test_run_resumes_from_a_snapshot_between_two_epochs_with_the_same_bits(
 
 def test_snapshot_comes_after_so_many_minutes(tmp_path, monkeypatch):
     saved, clock = [], iter(range(0, 10**6, 25))  # The clock is read once or twice a step.
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(saving, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr(Snapshots, "save", lambda self, model, where: saved.append(where))
     run(tmp_path, monkeypatch, snapshot_minutes=1)
     within = [(where.epoch, where.step) for where in saved]
