@@ -133,10 +133,11 @@ def _bases(ops: Ops, x: Tensor, kernel: int, rate: int, name: str) -> Tensor:
     if not DECOMPOSITIONS[config.decomposition].binary:
         x = real_unit(ops, x, filters, kernel, f"{name}_conv", rate=rate)
         return ops.relu(x, f"{name}_conv_relu")
-    outputs = []
-    for base in range(config.bases_per_stage[-1]):
+    count = config.bases_per_stage[-1]
+
+    def unit(base: int, x: Tensor) -> Tensor:
         prefix = f"{names.base(name, base)}_conv"
         y = ops.binary_conv(x, filters, kernel, prefix, rate=rate)
-        y = ops.relu(y, f"{prefix}_relu")
-        outputs.append(ops.norm(y, names.norm(prefix)))
-    return ops.aggregate(outputs, names.aggregate(name))
+        return ops.norm(ops.relu(y, f"{prefix}_relu"), names.norm(prefix))
+
+    return ops.aggregate(ops.each_base([x] * count, [rate] * count, unit), names.aggregate(name))
