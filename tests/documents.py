@@ -97,7 +97,8 @@ def run_command(command: str) -> None:
     """Runs a command of this package by its function, any other by the shell."""
     if command.startswith(FLAGS):  # To be appended to a search, whose space they give.
         with mock.patch("larq_groupnet.tuning.search.search", return_value=None):
-            run_own(["train", "--model=groupnet_resnet18", "--tune", *shlex.split(command)])
+            start = "train --model=groupnet_resnet18 --tune --epochs=1"
+            run_own(shlex.split(f"{start} {command}"))
         return
     words = own_command(shlex.split(command))
     if words is None:
@@ -159,6 +160,7 @@ def run_page(page: Path) -> list[str]:
                         run_python(part, block.page, names)
             except BaseException:
                 failed.append(f"{part}\n{traceback.format_exc()[-3000:]}")
+                print(f"FAILED {block.page}: {failed[-1]}", flush=True)
             took = time.process_time() - start
             print(f"{took:6.1f} s {block.page}: {part.splitlines()[0]}", flush=True)
     return failed
@@ -171,37 +173,42 @@ def make_world(folder: Path) -> None:
 
     (folder / "zoo").mkdir()
     for file in (ROOT / "zoo").glob("*.py"):
-        text = f"from documents import *\nRECIPES, SEARCH = small_recipes({file.stem!r})\n"
+        call = f"small_recipes({file.stem!r})"
+        text = f"from documents import small_recipes\nRECIPES, SEARCH = {call}\n"
         (folder / "zoo" / file.name).write_text(text)
     rng = np.random.default_rng(0)
     (folder / "pictures").mkdir()
     for name in ("pictures/scene.png", "photo.jpg"):
         Image.fromarray(rng.integers(0, 256, (96, 96, 3), np.uint8)).save(folder / name)
     Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(folder / "digit.png")
-    write_photos(folder / "photos")
-    write_keras_model(folder / "mine.keras")
     run_command("python train.py --model groupnet_dsp --output_dir runs/mine")
     for alias in ("runs/NAME", "RUN", "RUN_OR_FILE"):
         (folder / alias).symlink_to(folder / "runs/mine")
     write_backbone(folder / "runs/groupnet_resnet34")
+    write_scenes(folder / "second-set")
+    (folder / "PATH").symlink_to(folder / "photos/parts")
 
 
 def small_recipes(name: str) -> tuple[tuple, dict]:
     """The recipes of a file of zoo/, the default one for a tiny network and one step."""
+    from larq_groupnet.recipes import Recipe
     from larq_groupnet.recipes.load import load_recipes
     from larq_groupnet.recipes.overrides import override
 
     file = load_recipes(name, ROOT / "zoo")
-    first, *others = file.recipes
-    changes = {"width": "0.0625", "stage_blocks": "(1,2,1,2)", "batch_size": "2"}
-    changes |= {"steps_per_epoch": "1", "epochs": "0,1" if len(first.phases) > 1 else "1"}
-    if first.model.decomposition != "none":
-        changes["num_bases"] = "1"
-    if first.dataset == "digit_scenes":
-        changes |= {"stage_blocks": "(1,1,1,1)", "input_shape": "(32,32,3)"}
-    if name == "photos":  # Of which the dataset takes one.
-        return tuple(override(each, list(changes.items())) for each in file.recipes), {}
-    return (override(first, list(changes.items())), *others), dict(file.search)
+
+    def small(recipe: Recipe) -> Recipe:
+        changes = {"width": "0.0625", "stage_blocks": "(1,2,1,2)", "batch_size": "2"}
+        changes |= {"steps_per_epoch": "1", "epochs": "0,1" if len(recipe.phases) > 1 else "1"}
+        if recipe.model.decomposition != "none":
+            changes["num_bases"] = "1"
+        if recipe.dataset != "digits":
+            changes |= {"stage_blocks": "(1,1,1,1)", "input_size": "32,32"}
+        return override(recipe, list(changes.items()))
+
+    kept = ("imagenet", "voc2012")
+    recipes = tuple(x if x.dataset.startswith(kept) else small(x) for x in file.recipes)
+    return recipes, dict(file.search)
 
 
 def write_photos(folder: Path) -> None:
@@ -250,6 +257,22 @@ def write_backbone(folder: Path) -> None:
     build(recipe.model).save_weights(folder / "binary.h5")
 
 
+def write_scenes(folder: Path) -> None:
+    """Images with masks of the classes of `digit_scenes`."""
+    import numpy as np
+    from PIL import Image
+
+    from larq_groupnet.data.scenes import CLASS_NAMES
+
+    rng = np.random.default_rng(1)
+    for part, values in (("images", 256), ("masks", len(CLASS_NAMES))):
+        (folder / part).mkdir(parents=True)
+        for number in range(4):
+            pixels = rng.integers(0, values, (32, 32), np.uint8)
+            Image.fromarray(pixels).save(folder / part / f"{number}.png")
+    (folder / "classes.txt").write_text("\n".join(CLASS_NAMES))
+
+
 def main(names: list[str]) -> int:
     """Runs pages in a new folder, and prints what failed as the last line, as JSON."""
     import tempfile
@@ -260,7 +283,8 @@ def main(names: list[str]) -> int:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     os.environ["PYTHONPATH"] = str(ROOT)
     chosen = [Path(name).resolve() for name in names] or pages()
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
         os.environ |= {"LARQ_GROUPNET_CACHE": f"{folder}/cache", "TFDS_DATA_DIR": f"{folder}/data"}
         with mock.patch.dict("larq_groupnet.data.digit_scenes.SPLITS", SCENES):
             make_world(Path(folder))

@@ -29,7 +29,14 @@ def command(*words, judge=True):
     shown, judged = warnings.formatwarning, run.judge
     if not judge:
         run.judge = lambda *given: None
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("default", UserWarning)  # A process shows these; pytest raises them.
+        warnings.showwarning = lambda message, *_: err.write(warnings.formatwarning(message))
         try:
             status = main(list(map(str, words)))
         finally:

@@ -19,9 +19,11 @@ NOT_RUN = {
     "docs/distributed.md": 2,  # several devices
     "docs/evidence.md": 1,  # hours
     "docs/gpu.md": 2,
+    "docs/imagenet.md": 4,  # ImageNet
     "docs/install.md": 3,  # pip
     "docs/photos-to-pi.md": 2,  # a Pi
     "docs/search.md": 2,  # several processes
+    "docs/segmentation.md": 2,  # the authors' files, VOC
     "docs/training.md": 2,  # downloads
     "docs/weights.md": 2,  # the authors' files
 }

@@ -14,7 +14,7 @@ from conftest import ROOT
 from larq_groupnet.errors import DatasetError, MissingFileError, RecipeError, UserError
 from larq_groupnet.recipes import load_recipe, only_phase, override
 from larq_groupnet.runs.folders import new_folder, recipe_to_resume
-from larq_groupnet.runs.guards import check_folder
+from larq_groupnet.runs.guards import check_folder, claimed
 from larq_groupnet.runs.identity import (
     check_classes,
     describe_recipe,
@@ -83,6 +83,14 @@ def test_folder_in_which_nothing_came_to_be_is_gone(tmp_path):
     assert not list((tmp_path / "mine").iterdir())
     check_free(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_what_a_killed_run_left_half_written_is_gone_when_it_resumes(tmp_path):
+    left = tmp_path / ".0123.partial.h5"
+    left.touch()
+    (tmp_path / "recipe.json").write_text(json.dumps(RECIPE.to_dict()))
+    with claimed(RECIPE, tmp_path, [], 1000):
+        assert not left.exists()
 
 
 def test_runs_that_start_in_the_same_second_have_folders_of_their_own():

@@ -50,11 +50,11 @@ def class_counts(dataset: Dataset, role: str = "train", most: int | None = None)
     return Counts(own, np.full(number, own.sum()) if labels else beside, images)
 
 
-def median_frequency_weights(counts: Counts) -> np.ndarray:
+def median_frequency_weights(counts: Counts, power: float = 1.0) -> np.ndarray:
     """Median frequency balancing (Eigen and Fergus, ICCV 2015), `(classes,) float32`.
 
     The frequency of a class is its share of the pixels in the images that hold it; its weight is
-    the median of all frequencies over its own.
+    the median of all frequencies over its own, to a power.
 
     Raises:
         DatasetError: If there is nothing of a class.
@@ -66,4 +66,4 @@ def median_frequency_weights(counts: Counts) -> np.ndarray:
             f"{', '.join(map(str, missing))}, counted from 0"
         )
     frequency = counts.own / counts.beside
-    return (np.median(frequency) / frequency).astype(np.float32)
+    return ((np.median(frequency) / frequency) ** power).astype(np.float32)

@@ -101,7 +101,8 @@ def relative(path: str, root: Path) -> str:
 
 def printable(name: str) -> str:
     """A file's name that any terminal and any JSON can take."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    text = name.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def all_folders(root: Path) -> list[str]:

@@ -33,6 +33,10 @@ def with_description(content: bytes, description: Mapping[str, Any]) -> bytes:
     return file.getvalue()
 
 
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable()
+
+
 def read_description(file: File) -> dict[str, Any] | None:
     """The description of a `.tflite`, or `None` if it has none.
 
@@ -55,8 +59,8 @@ def read_description(file: File) -> dict[str, Any] | None:
         if not isinstance(found, dict):
             raise ValueError(f"a JSON {type(found).__name__} instead of an object")
         names, reading = found.get("classes", []), found.get("preprocessing", {})
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ValueError("classes that are no list of names")
+        if not isinstance(names, list) or not all(map(_is_name, names)):
+            raise ValueError("classes that are no list of names that can be printed")
         if not isinstance(reading, dict):
             raise ValueError("a preprocessing without names of its values")
     # What zipfile raises of damaged archives is not only its own.

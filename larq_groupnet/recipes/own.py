@@ -15,7 +15,7 @@ from larq_groupnet.family import SMALL_IMAGE
 from larq_groupnet.network.config import OPTIONS, GroupNetConfig, unused_options
 from larq_groupnet.recipes.load import load_recipes
 from larq_groupnet.recipes.overrides import INPUT_SIZE, override, parse_size
-from larq_groupnet.recipes.recipe import Phase, Recipe
+from larq_groupnet.recipes.recipe import ROOT_MEDIAN_FREQUENCY, Phase, Recipe
 from larq_groupnet.tasks.task import kind_of
 from larq_groupnet.weights.metadata import compare
 from larq_groupnet.weights.registry import list_weights
@@ -41,7 +41,6 @@ RARE = 2.0
 PASSES = 10
 """At least so many passes over the training images in all epochs together."""
 
-_PIXELS = "augmentation", "letterbox", "normalisation"
 _OF_PHOTOS = ("width", "stem_stride", "output_stride")
 
 
@@ -86,7 +85,7 @@ def own_recipe(
     recipe = dataclasses.replace(recipe, **_strength(max(bases), kind_of(recipe.model.head).mixes))
     recipe, said = _budget(recipe, builder)
     notes += said
-    if not {"loss", *(f"{phase.name}.loss" for phase in phases)} & given:
+    if not {"class_weights", "mixup", "cutmix"} & given:
         recipe, said = _weighted(recipe, builder)
         notes += said
     if "start_from" not in given:
@@ -197,26 +196,23 @@ def _budget(recipe: Recipe, builder: Dataset) -> tuple[Recipe, list[str]]:
 
 
 def _weighted(recipe: Recipe, builder: Dataset) -> tuple[Recipe, list[str]]:
-    """Class weights where a class is rare: the square root of median frequency balancing."""
+    """Class weights where a class is rare, the mild ones."""
     from larq_groupnet.data.frequencies import class_counts
 
     if not builder.sizes:
         return recipe, []
     counts = class_counts(builder, "train", COUNTED)
-    there = counts.own > 0
-    frequency = counts.own[there] / counts.beside[there]
-    if len(frequency) < 2 or frequency.max() < RARE * frequency.min():
+    if not counts.own.all():
+        return recipe, []  # A class without any has no weight; the lines of `announce` name it.
+    frequency = counts.own / counts.beside
+    if frequency.max() < RARE * frequency.min():
         return recipe, []
-    weights = np.ones(len(there))
-    weights[there] = np.sqrt(np.median(frequency) / frequency)
-    values = [round(float(weight), 3) for weight in weights]
-    loss = {"class_name": "cross_entropy", "config": {"class_weights": values}}
-    phases = tuple(dataclasses.replace(phase, loss=loss) for phase in recipe.phases)
-    named = ", ".join(f"{n} {w:g}" for n, w in zip(builder.classes[:8], values, strict=False))
-    more = ", ..." if len(values) > 8 else ""
-    return dataclasses.replace(recipe, phases=phases), [
-        f"Class weights, because some are rare: {named}{more}; --set loss=cross_entropy leaves "
-        "them out."
+    rare, common = (
+        builder.classes[int(place)] for place in (frequency.argmin(), frequency.argmax())
+    )
+    return dataclasses.replace(recipe, class_weights=ROOT_MEDIAN_FREQUENCY), [
+        f"{rare} is {frequency.min() / frequency.max():.3f} times as common as {common}: rare "
+        'classes count more in the loss; --set class_weights="" counts all the same.'
     ]
 
 

@@ -24,8 +24,9 @@ Spec = str | Mapping[str, Any]
 SPECS = ("optimizer", "schedule", "loss")
 """Fields of a phase that are a `Spec`."""
 
-MEDIAN_FREQUENCY = "median_frequency"
-"""As `Recipe.class_weights`."""
+ROOT_MEDIAN_FREQUENCY = "root_median_frequency"
+CLASS_WEIGHTS = {"median_frequency": 1.0, ROOT_MEDIAN_FREQUENCY: 0.5}
+"""What `Recipe.class_weights` may be -> the power of median frequency balancing."""
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "bop")
 SCHEDULES = ("cosine", "poly", "steps", "constant")
@@ -214,9 +215,10 @@ class Recipe:
             such as `(2, 9)`; `()` for none. This and the next two are for classification.
         mixup: Both parameters of the beta distribution of mixup's shares; 0 for no mixup.
         cutmix: The same for CutMix. With both, each image gets one or the other.
-        class_weights: For segmentation: `"median_frequency"` weighs each class in the loss by the
-            median frequency of all over its own, counted over the training masks (see
-            `larq_groupnet.data.frequencies`); `""` for all the same.
+        class_weights: `"median_frequency"` weighs each class in the loss by the median frequency of
+            all over its own, counted over the training labels or masks (see
+            `larq_groupnet.data.frequencies`); `"root_median_frequency"` by the square root of that,
+            which is milder; `""` for all the same.
         teacher: Whom the phases with `soft_targets` or `attention` learn from: a run's folder, a
             weights file, or `larq_zoo:NAME` for a model of larq-zoo with its ImageNet weights.
     """
@@ -302,11 +304,13 @@ class Recipe:
     def _check_augmentation(self) -> None:
         """What changes images must leave their masks right; only these are counted."""
         task = kind_of(self.model.head)
-        names = ("", MEDIAN_FREQUENCY) if "mask" in task.targets else ("",)
+        counts = {"label", "mask"} & {*task.targets} and not (self.mixup or self.cutmix)
+        names = ("", *CLASS_WEIGHTS) if counts else ("",)
         if self.class_weights not in names:
             raise RecipeError(
                 f"class_weights: expected one of {', '.join(map(repr, names))} with "
-                f"head={self.model.head!r}. Received: {self.class_weights!r}"
+                f"head={self.model.head!r}, mixup={self.mixup:g} and cutmix={self.cutmix:g}. "
+                f"Received: {self.class_weights!r}"
             )
         fit = choices(task.targets)
         if self.augmentation not in fit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -40,29 +40,9 @@ def call(spec: Spec) -> Callable[[Task, tf.Tensor, tf.Tensor], tf.Tensor]:
 
 
 @loss("cross_entropy")
-def cross_entropy(
-    task: Task, target: tf.Tensor, scores: tf.Tensor, class_weights: Sequence[float] = ()
-) -> tf.Tensor:
-    """Cross-entropy with the share of each class.
-
-    Args:
-        task: Says what the scores are.
-        target: Share of each class, on the last axis.
-        scores: Of the same shape.
-        class_weights: How much a prediction counts, by its true class; all the same by default.
-
-    Raises:
-        RecipeError: If there are not as many weights as classes.
-    """
-    each = tf.keras.losses.categorical_crossentropy(target, scores, from_logits=task.from_logits)
-    if not class_weights:
-        return each
-    if len(class_weights) != target.shape[-1]:
-        raise RecipeError(
-            f"class_weights: expected one for each of {target.shape[-1]} classes. "
-            f"Received: {len(class_weights)}"
-        )
-    return each * tf.reduce_sum(target * tf.constant(class_weights, target.dtype), -1)
+def cross_entropy(task: Task, target: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy with the share of each class."""
+    return tf.keras.losses.categorical_crossentropy(target, scores, from_logits=task.from_logits)
 
 
 @loss("focal")

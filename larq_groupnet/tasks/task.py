@@ -178,6 +178,7 @@ class Task:
         weights = self.counted(truth, each)
         if class_weights is not None:
             known = tf.clip_by_value(tf.cast(truth, tf.int32), 0, self.num_classes - 1)
+            known = tf.reshape(known, tf.shape(each))  # Keras gives labels an axis of length 1.
             weights *= tf.gather(tf.cast(class_weights, each.dtype), known)
         return replicas.mean(each, weights)
 

@@ -19,7 +19,7 @@ from larq_groupnet.data.records import RecordDataset
 from larq_groupnet.errors import WeightsError
 from larq_groupnet.family import list_models
 from larq_groupnet.files import replacing
-from larq_groupnet.network.config import GroupNetConfig
+from larq_groupnet.network.config import GroupNetConfig, fields_affecting, unused_options
 from larq_groupnet.recipes.overrides import override
 from larq_groupnet.runs.saved import load_run
 from larq_groupnet.runs.source import Source, find_source
@@ -49,6 +49,16 @@ _TEMPLATES = jinja2.Environment(
 # A class may be called anything, and must not end its cell.
 _TEMPLATES.filters["cell"] = lambda text: " ".join(str(text).replace("|", "\\|").split())
 _TEMPLATES.filters["mib"] = lambda size: f"{size / 2**20:.2f} MiB"
+
+
+def _options(config: GroupNetConfig) -> dict[str, Any]:
+    """The options that decide what a network computes, without those that it has no use for."""
+    unused = unused_options(config.decomposition, config.head)
+    names = fields_affecting("weights", "arithmetic")
+    return {name: getattr(config, name) for name in names if name not in unused}
+
+
+_TEMPLATES.globals["options_of"] = _options
 
 
 class PublishError(WeightsError):

@@ -18,7 +18,7 @@ from larq_groupnet.files import write_json
 from larq_groupnet.inference.judge import Judging, judge
 from larq_groupnet.recipes.announce import announce
 from larq_groupnet.recipes.fitting import check_recipe
-from larq_groupnet.recipes.recipe import Recipe, RecipeError
+from larq_groupnet.recipes.recipe import CLASS_WEIGHTS, Recipe, RecipeError
 from larq_groupnet.runs.guards import check_folder, claimed, naming_bad_files
 from larq_groupnet.runs.identity import check_classes, describe_recipe, read_classes
 from larq_groupnet.runs.lock import check_free
@@ -167,7 +167,8 @@ def session_of(
     data = pipeline_of(recipe, builder)
     weights = None
     if recipe.class_weights:
-        weights = median_frequency_weights(class_counts(builder))
+        power = CLASS_WEIGHTS[recipe.class_weights]
+        weights = median_frequency_weights(class_counts(builder), power)
     description = describe_recipe(recipe, class_names(builder))
     return Session(
         data,

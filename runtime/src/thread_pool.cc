@@ -41,7 +41,8 @@ void set_float_control(uint64_t) {}
 
 }  // namespace
 
-ThreadPool::ThreadPool(int num_threads) : process_(getpid()) {
+ThreadPool::ThreadPool(int num_threads)
+    : process_(getpid()), shares_(static_cast<size_t>(num_threads)) {
   threads_.reserve(static_cast<size_t>(num_threads - 1));
   try {
     for (int i = 1; i < num_threads; i++) {
@@ -71,9 +72,13 @@ ThreadPool::~ThreadPool() {
 void ThreadPool::run(int items, Call call, const void* body) {
   call_ = call;
   body_ = body;
-  items_ = items;
   float_control_ = float_control();
-  next_.store(0, std::memory_order_relaxed);
+  const int64_t threads = num_threads();
+  for (int64_t i = 0; i < threads; i++) {
+    Share& share = shares_[static_cast<size_t>(i)];
+    share.next.store(static_cast<int>(i * items / threads), std::memory_order_relaxed);
+    share.end = static_cast<int>((i + 1) * items / threads);
+  }
   joined_.store(kOpen, std::memory_order_release);  // publishes the loop
   loops_.fetch_add(1);
   if (sleepers_.load() > 0) {
@@ -92,8 +97,11 @@ void ThreadPool::run(int items, Call call, const void* body) {
 }
 
 void ThreadPool::take_items(int worker) {
-  for (int item; (item = next_.fetch_add(1, std::memory_order_relaxed)) < items_;) {
-    call_(body_, item, worker);
+  for (int i = 0; i < num_threads(); i++) {
+    Share& share = shares_[static_cast<size_t>((worker + i) % num_threads())];
+    for (int item; (item = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;) {
+      call_(body_, item, worker);
+    }
   }
 }
 

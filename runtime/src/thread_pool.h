@@ -54,9 +54,15 @@ class ThreadPool {
   // The current loop. A thread reads it only between join_loop() and leaving.
   Call call_ = nullptr;
   const void* body_ = nullptr;
-  int items_ = 0;
   uint64_t float_control_ = 0;
-  std::atomic<int> next_{0};
+
+  // The items [next, end) that are left of a thread's share. Each has neighbouring items, the same
+  // ones in loops alike, so that a network's rows stay in its cache; who is done helps the others.
+  struct alignas(64) Share {
+    std::atomic<int> next{0};
+    int end = 0;
+  };
+  std::vector<Share> shares_;
 
   // Threads inside the loop, plus kOpen while more may join.
   static constexpr int kOpen = 1 << 16;

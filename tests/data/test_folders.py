@@ -477,8 +477,9 @@ def test_class_is_the_same_whether_its_accent_is_a_character_of_its_own_or_not(t
 def test_class_whose_name_is_no_text_is_escaped(tmp_path, data_dir):
     root = classes_in(tmp_path / "set", count=3)
     os.rename(os.fsencode(root / "cat"), os.fsencode(root) + b"/caf\xe9")
+    os.rename(root / "emu", root / "e\nmu")
     dataset = open_folder(root, data_dir)
-    assert dataset.classes == ("caf\\udce9", "dog", "emu")
+    assert dataset.classes == ("caf\\udce9", "dog", "e\\nmu")
     assert print(*dataset.classes) is None and sum(dataset.sizes.values()) == 9
 
 

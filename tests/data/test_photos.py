@@ -9,7 +9,6 @@ from larq_groupnet.data import VOID, augment
 from larq_groupnet.data.copies import Copies
 from larq_groupnet.data.pipeline import Pipeline, prepare
 from larq_groupnet.data.reading import Reading
-from larq_groupnet.tasks.task import kind_of
 
 SIZES = ((60, 80), (80, 60), (48, 48), (40, 90))
 
@@ -94,19 +93,3 @@ def test_copies_are_no_larger_than_asked_for_and_keep_their_maps(masks, tmp_path
         assert image.shape[:2] == target.shape[:2]
         shapes.add(tuple(image.shape[:2]))
     assert shapes <= {(48, 64), (64, 48), (48, 48), (28, 64)} and len(shapes) > 2
-
-
-def test_class_weights_scale_the_loss_of_each_pixel():
-    task = kind_of("fcn32s")(3)
-    random = np.random.RandomState(0)
-    scores, truth = random.randn(2, 4, 5, 3).astype("f4"), random.randint(0, 3, (2, 4, 5))
-    truth[0, 0] = VOID
-    weights = [0.5, 2.0, 4.0]
-    spec = {"class_name": "cross_entropy", "config": {"class_weights": weights}}
-    found = float(task.loss(spec=spec)(tf.constant(truth), tf.constant(scores)))
-    each = scores.astype("f8")
-    logs = each - np.log(np.exp(each).sum(-1, keepdims=True))
-    known = truth != VOID
-    picked = np.take_along_axis(logs, np.where(known, truth, 0)[..., None], -1)[..., 0]
-    expected = -(np.array(weights)[np.where(known, truth, 0)] * picked)[known].mean()
-    assert found == pytest.approx(expected, rel=1e-5)

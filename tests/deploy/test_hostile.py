@@ -123,7 +123,22 @@ for _ in range(40):
 
 
 STRANGE = (
-    *(None, True, -1, 0, 0.5, 1e-300, 1e9, 1e308, float("nan"), 10**40, "", "x", "symmetric"),
+    *(
+        ["a", "b\x1b[2J"],
+        None,
+        True,
+        -1,
+        0,
+        0.5,
+        1e-300,
+        1e9,
+        1e308,
+        float("nan"),
+        10**40,
+        "",
+        "x",
+        "symmetric",
+    ),
     *([], [1], [0], [1e9], ["a", "b"], [None, None], [8, 8, 8], [[1]], {}, {"a": 1}),
 )
 

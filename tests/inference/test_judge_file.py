@@ -1,6 +1,7 @@
 """`evaluate`: any file on any dataset of its classes, judged as predict predicts."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -102,3 +103,20 @@ def test_interval_of_maps_covers_new_images_and_counts_images_not_pixels():
         for low, high in [counts(rates[start : start + 20]).to_dict(["a", "b"])["interval"]]
     ]
     assert np.mean(covered) >= 0.8
+
+
+def test_int8_says_what_it_costs_on_validation_images(dense_run, photos, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(dense_run, run)
+    recipe = json.loads((run / "recipe.json").read_text())
+    (run / "recipe.json").write_text(json.dumps({**recipe, "dataset": f"folder:{photos}"}))
+    file = tmp_path / "int8.tflite"
+    words = ["convert", str(run), f"--output={file}", "--int8", "--samples=2"]
+    assert cli.main(words) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    found = [
+        judge_file(str(source), f"folder:{photos}", tmp_path, "validation")["keras"]["miou"]
+        for source in (file, run)
+    ]
+    assert f"1 validation images: {found[0]:.4f}, as floats {found[1]:.4f}" in line
+    assert f"cost {found[1] - found[0]:+.4f}" in line

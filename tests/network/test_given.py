@@ -4,6 +4,7 @@ All of this is decided from configurations, without TensorFlow.
 """
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -195,3 +196,15 @@ def test_options_say_what_they_affect():
         )
         for value in itertools.chain([getattr(GroupNetConfig, name)], about.search):
             about.check(name, value)
+
+
+def test_file_of_the_real_twin_does_not_make_the_network_its_twin(tmp_path):
+    """It is refused instead: only `binary=False` asks for the twin."""
+    path, model = tmp_path / "weights.h5", "groupnet_resnet18"
+    path.touch()
+    known = Metadata(get_config(model, binary=False), "", (), {}, (), "none")
+    path.with_suffix(".json").write_text(json.dumps(known.to_dict()))
+    config = get_config(model, weights=path)
+    assert config.binary is True
+    with pytest.raises(UserError, match="binary: False in the file, True in the model"):
+        resolve(path, model, config)

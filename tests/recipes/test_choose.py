@@ -54,11 +54,10 @@ def test_without_a_model_the_truth_of_the_dataset_chooses(photos, tmp_path):
     name = f"folder:{tmp_path / 'cut'}"
     choice = choose(None, tmp_path, dataset=name)
     assert (choice.recipe.name, choice.recipe.model.head) == ("groupnet_dsp", "fcn32s")
-    weights = choice.recipe.phases[0].loss["config"]["class_weights"]
-    assert len(weights) == 2 and weights[1] > weights[0] > 0
-    assert any("background" in note and "--set loss=cross_entropy" in note for note in choice.notes)
-    plain = choose(None, tmp_path, dataset=name, changes=[("loss", "cross_entropy")]).recipe
-    assert plain.phases[0].loss == "cross_entropy"
+    assert choice.recipe.class_weights == "root_median_frequency"
+    assert any(note.startswith("part is 0.0") and "background" in note for note in choice.notes)
+    plain = choose(None, tmp_path, dataset=name, changes=[("class_weights", "")]).recipe
+    assert plain.class_weights == ""
     with pytest.raises(RecipeError, match="such as groupnet_dsp. Received: groupnet_resnet18"):
         choose("groupnet_resnet18", tmp_path, dataset=name)
 

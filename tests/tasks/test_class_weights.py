@@ -1,4 +1,4 @@
-"""Median-frequency weights: in the loss, from the training masks, for masks alone."""
+"""Median-frequency weights: in the loss, from the training labels or masks."""
 
 import dataclasses
 
@@ -10,6 +10,7 @@ from conftest import ROOT
 from larq_groupnet.data.arrays import from_arrays
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.tasks.segmentation import Segmentation
+from larq_groupnet.tasks.task import kind_of
 from larq_groupnet.training import load_recipe, override
 from larq_groupnet.training.distribution import Runtime
 from larq_groupnet.training.run import session_of
@@ -53,10 +54,17 @@ def test_weights_are_counted_over_the_training_masks_where_a_recipe_says_so(tmp_
     assert plain.task.class_weights is None
 
 
-@pytest.mark.parametrize(
-    ("model", "value"), [("groupnet_dsp", "median"), ("groupnet_resnet18", "median_frequency")]
-)
-def test_other_class_weights_are_refused(model, value):
-    recipe = load_recipe(model, ROOT / "zoo")
+@pytest.mark.parametrize("beside", [{"class_weights": "median"}, {"mixup": 0.2}])
+def test_other_class_weights_are_refused(beside):
+    recipe = load_recipe("groupnet_resnet18", ROOT / "zoo")
     with pytest.raises(RecipeError, match="class_weights: expected one of ''"):
-        dataclasses.replace(recipe, class_weights=value)
+        dataclasses.replace(recipe, **{"class_weights": "median_frequency", **beside})
+
+
+def test_labels_of_a_column_are_weighted_each_by_its_class():
+    weights, truth = np.array([1.0, 4.0], "f4"), np.array([[0], [1], [1]])
+    scores = np.array([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8]], "f4")
+    task = kind_of("classifier")(2, class_weights=weights)
+    found = float(task.loss()(tf.constant(truth), tf.constant(scores)))
+    expected = -(np.log(0.5) + 4 * np.log(0.1) + 4 * np.log(0.8)) / 9
+    assert found == pytest.approx(expected, rel=1e-5)

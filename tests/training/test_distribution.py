@@ -68,13 +68,12 @@ def test_worker_that_dies_is_named_and_both_resume(digits, tmp_path):
     assert f"cannot reach worker 1 ({cluster[1]}), dead or cut off" in errors.splitlines()[-1]
     other.communicate()
     again = start(digits, tmp_path / "run", *options, cluster=addresses())
-    outputs = [process.communicate(timeout=300) for process in again]
+    outputs = [process.communicate(timeout=900) for process in again]
     assert [process.returncode for process in again] == [0, 0], outputs
     assert "Resuming in epoch 2" in outputs[0][0]
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        "recipe.json", "history.csv", "logs", "tanh.h5", "binary.h5", "tanh-last.h5",
-        "binary-last.h5", "snapshots", "run.json", "runtime.json",
-    }  # fmt: skip
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"tanh.h5", "binary.h5", "history.csv", "recipe.json"} <= names
+    assert not [name for name in names if name.startswith(".")]
 
 
 def test_shares_of_two_workers_are_the_batch_of_one(digits):

@@ -154,6 +154,7 @@ def test_card_says_everything(published):
         ("tanh", "False | 1 | adam | 0.1 | cosine"),
         ("binary", "True | 2 | adam | 0.01 | cosine"),
         ("`num_bases`", "2"),
+        ("`padding`", "same"),
     ):
         assert row in rows
     for text in (
@@ -300,8 +301,9 @@ def test_command_line_publishes(run, tmp_path, monkeypatch):
     run = run.rename(tmp_path / "a run")
     (tmp_path / "zoo").mkdir()
     (tmp_path / "zoo" / "groupnet_resnet18.py").write_text(
-        "import json\nfrom larq_groupnet.training import Recipe\n"
-        f"RECIPES = [Recipe.from_dict(json.load(open({str(run / 'recipe.json')!r})))]\n"
+        "import json, pathlib\nfrom larq_groupnet.training import Recipe\n"
+        f"text = pathlib.Path({str(run / 'recipe.json')!r}).read_text()\n"
+        "RECIPES = [Recipe.from_dict(json.loads(text))]\n"
     )
     monkeypatch.chdir(tmp_path)
     done = command("weights", "publish", run, "tiny", "CC BY 4.0", "--output", "out")

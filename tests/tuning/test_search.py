@@ -59,7 +59,7 @@ def killed(digits, tmp_path_factory):
     words = [*FAILING, "--uniform=1", f"--data_dir={digits}", f"--output_dir={folder}"]
     process = start(*words)
     trial = folder / "trials" / "trial_0"
-    wait_for(trial / "run" / "snapshots", "*.index", process)
+    wait_for(trial / "run" / "snapshots", "checkpoint", process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
@@ -73,7 +73,7 @@ def killed(digits, tmp_path_factory):
 @pytest.mark.slow
 def test_killed_search_goes_on_within_the_trial(killed):
     screen = killed.with_suffix(".out").read_text()
-    assert "Resuming in epoch 2, step 1" in screen
+    assert re.search("Resuming in epoch 2, step [12]", screen)
     results = json.loads((killed / "results.json").read_text())
     assert [row["trial"] for row in results["trials"]] == ["0", "1"]
     with (killed / "trials/trial_0/run/history.csv").open() as file:
