@@ -53,7 +53,7 @@ def _metrics(results: dict[str, Any], columns: Sequence[dict[str, Any]]) -> list
         rows.append([f"{label} of always {base['class']}", *blind])
     for key, text in list(_labels(results, "class_labels").items())[:1]:
         values = columns[0][key]
-        shown = [each for each in values if values[each] is not None]
+        shown = [each for each in values if _number(values[each]) != "nan"]
         if len(shown) > MOST_CLASSES:
             shown = sorted(shown, key=lambda each: values[each])[:WORST]
             text = f"lowest {text}"

@@ -1,10 +1,14 @@
-"""XLA compiles a training step of every recipe of zoo/, in small and on the CPU."""
+"""XLA compiles a training step of every recipe of zoo/, in small and on the CPU.
+
+Thirteen CPU seconds each: those of CI have each kind of stem, shortcut and head; the others run
+with LARQ_GROUPNET_LONG.
+"""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from conftest import ROOT
 
 from larq_groupnet.network.build import build
@@ -38,11 +42,16 @@ def essence(name):
     return repr((small(recipe), fields))
 
 
-# Two recipes whose networks differ only in depth are one in small.
-DIFFERENT = {essence(name): name for name in RECIPES}.values()
+# Two recipes whose networks differ only in depth are one in small; the first one stands for both.
+DIFFERENT = {essence(name): name for name in reversed(RECIPES)}.values()
 
 
-@pytest.mark.parametrize("name", DIFFERENT)
+IN_CI = ("birealnet18-imagenet2012", "groupnet_dsp-voc2012_aug", "groupnet_resnet18-imagenet2012")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in DIFFERENT if name in IN_CI or "LARQ_GROUPNET_LONG" in os.environ]
+)
 def test_step_is_compiled(name, tmp_path):
     recipe = RECIPES[name]
     phase = [phase for phase in recipe.phases if phase.epochs][-1]
@@ -59,4 +68,4 @@ def test_step_is_compiled(name, tmp_path):
     assert np.isfinite(logs["loss"]).all()
     stem = [number for number, weight in enumerate(model.weights) if "stem" in weight.name][0]
     assert not np.array_equal(model.get_weights()[stem], before[stem])
-    assert model.jit_compile and tf.config.get_soft_device_placement() is not None
+    assert model.jit_compile
