@@ -24,7 +24,7 @@ demo: $(VENV)/.installed $(VENV)/.runtime
 	$(BIN)/python train.py --model groupnet_dsp
 
 test: $(VENV)/.installed-dev $(VENV)/.runtime
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # A minute and a half: the unit tests, and one test of each module that has none.
 quick: $(VENV)/.installed-dev $(VENV)/.runtime

@@ -38,6 +38,9 @@ setup(
         "and (sys_platform != 'linux' or platform_machine == 'x86_64')",
         "keras-tuner>=1.4.7,<2",
         "tensorflow-datasets>=4.9.4,<5",
+        # Comes with tensorflow-datasets. Newer ones need protobuf 5 without saying so, and
+        # TensorFlow 2.16 and 2.17 exclude it.
+        "tensorflow-metadata>=1.16.1,<1.18",
         "absl-py>=2.1,<3",
         "numpy>=1.26.4,<2; python_version < '3.13'",
         # Comes with tensorflow-datasets. Newer ones need numpy 2 without saying so.

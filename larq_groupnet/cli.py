@@ -176,12 +176,16 @@ def _bool(name: str, help: str, default: bool | None = False) -> Define:
     return lambda values: flags.DEFINE_bool(name, default, help, values)
 
 
+def _choice(name: str, default: str, choices: Sequence[str], help: str) -> Define:
+    return lambda values: flags.DEFINE_enum(name, default, choices, help, values)
+
+
 def _int(name: str, default: int | None, help: str, least: int = 1) -> Define:
     return lambda values: flags.DEFINE_integer(name, default, help, least, flag_values=values)
 
 
-def _float(name: str, help: str) -> Define:
-    return lambda values: flags.DEFINE_float(name, None, help, flag_values=values)
+def _float(name: str, help: str, default: float | None = None) -> Define:
+    return lambda values: flags.DEFINE_float(name, default, help, flag_values=values)
 
 
 def _path(name: str, default: str | None, help: str) -> Define:
@@ -228,15 +232,13 @@ _RUNTIME = (
     _bool("jit_compile", "Compile the training step with XLA; its bits differ from run to run."),
     _bool("nondeterministic", "Allow operations whose bits differ from run to run."),
     _int("steps_per_execution", 1, "Steps that TensorFlow runs before it returns to Python."),
+    _int("snapshot_steps", 0, "Save every so many steps as well as after each epoch.", 0),
+    _float("snapshot_minutes", "Save every so many minutes as well as after each epoch.", 0.0),
+    _int("log_steps", 0, "Log loss, norms and learning rate every so many steps.", 0),
+    _text("profile", "", "Profile the steps from FIRST,LAST for TensorBoard, such as 10,20."),
 )
-_TRAIN = (
-    _text("model", None, "Name of a file in zoo/, or path of one elsewhere."),
-    *_RECIPE,
-    _DATA_DIR,
-    _path("output_dir", None, "Takes everything that is written; runs/MODEL-TIME by default."),
-    _home("resume", None, "Resume the run in this folder; alone, the newest of --model in runs/."),
-    _path("evaluate", None, "Only evaluate a run's folder or a weights file on the test images."),
-    _home("start_from", None, "Start from a run's folder, a weights file or registered weights."),
+_JUDGE = "all, none, or how many test images."
+_CHANGES = (
     _text("phase", None, "Train only this phase; --start_from RUN starts from the one before."),
     _int("int8_epochs", 0, "Epochs of a last phase with integers where it is not binary.", 0),
     _text("on_bad_image", None, "error, or skip to leave bad images out and list them."),
@@ -244,7 +246,28 @@ _TRAIN = (
     _text("batch_size", None, "Images per step."),
     _text("seed", None, "Seed of weights, data order and augmentation."),
     _text("learning_rate", None, "Peak learning rate of each phase: one number, or 3e-3,1e-3."),
+)
+_TRAIN = (
+    _text(
+        "model",
+        None,
+        "Name of a file in zoo/, or path of one elsewhere; with --dataset of one's own images, the "
+        "one that suits them by default.",
+    ),
+    *_RECIPE,
+    _DATA_DIR,
+    _path("output_dir", None, "Takes everything that is written; runs/MODEL-TIME by default."),
+    _home("resume", None, "Resume the run in this folder; alone, the newest of --model in runs/."),
+    _path("evaluate", None, "Only evaluate a run's folder or a weights file on the test images."),
+    _home(
+        "start_from",
+        None,
+        "Start from a run's folder, a weights file or registered weights; none for random ones.",
+    ),
+    *_CHANGES,
+    _bool("scale_learning_rate", "Have the learning rates follow --batch_size, by a rule."),
     *_RUNTIME,
+    _text("judge", "all", f"On what to judge the trained network and the converted file: {_JUDGE}"),
     _bool("tune", "Search the structure. --set key=a|b gives choices."),
     *_SEARCH,
 )
@@ -259,6 +282,35 @@ def _train(f: Flags) -> None:
     from larq_groupnet import commands
 
     commands.train(_values(f), _given(f))
+
+
+@_command(
+    "judge",
+    "RUN",
+    flags_of=(
+        _DATA_DIR,
+        _text("samples", "all", "Test images: all, or how many, evenly spread over the set."),
+        _int("threads", None, "Threads of the converted file; one for each CPU by default."),
+        _text("strategy", "auto", "Where Keras computes: auto, one_device, mirrored or tpu."),
+        _many("also", "Another dataset of the same classes to judge on; repeatable."),
+    ),
+)
+def _judge(f: Flags, run: str) -> None:
+    """Convert what a run has trained and evaluate both, as the end of train --judge=all."""
+    from larq_groupnet import commands
+
+    commands.judge(Path(run).expanduser(), f.data_dir, f.samples, f.threads, f.strategy, f.also)
+
+
+@_command("check", "DATASET", flags_of=(_DATA_DIR,))
+def _check(f: Flags, dataset: str) -> int:
+    """Decode every image of a folder once, and keep what is found for training.
+
+    DATASET is folder:PATH, or another name of --dataset whose files lie in a folder.
+    """
+    from larq_groupnet import commands
+
+    return commands.check(dataset, f.data_dir)
 
 
 @_command(
@@ -282,6 +334,25 @@ def _predict(f: Flags, source: str, images: str) -> int:
 
 
 @_command(
+    "evaluate",
+    "RUN_OR_FILE_OR_NAME",
+    "[DATASET]",
+    flags_of=(
+        _DATA_DIR,
+        _choice("split", "test", ("test", "validation", "train", "all"), "Which images; all that "
+                "there are for a folder that no training has seen."),
+        _path("output", "evaluation", "The folder to write: JSON, confusion and predictions."),
+        _choice("on_bad_image", "error", ("error", "skip"), "Of a folder."),
+    ),
+)  # fmt: skip
+def _evaluate(f: Flags, source: str, dataset: str | None = None) -> None:
+    """Judge a run, weights or a .tflite on a dataset: metrics, interval, confusion."""
+    from larq_groupnet import commands
+
+    commands.evaluate(source, dataset, f.data_dir, f.split, f.output, f.on_bad_image)
+
+
+@_command(
     "convert",
     "RUN_OR_FILE_OR_NAME",
     flags_of=(
@@ -293,7 +364,10 @@ def _predict(f: Flags, source: str, images: str) -> int:
     ),
 )
 def _convert(f: Flags, source: str) -> None:
-    """Convert a trained network for Larq Compute Engine."""
+    """Convert a trained network for Larq Compute Engine.
+
+    Also a whole model that Keras has saved: .keras, .h5 or a SavedModel.
+    """
     from larq_groupnet import commands
 
     commands.convert(source, f.output, f.data_dir, f.input_size, f.samples, f.int8)
@@ -305,7 +379,10 @@ def _convert(f: Flags, source: str) -> None:
     flags_of=(_size("Height,width of the images that it is to read; the run's by default."),),
 )
 def _audit(f: Flags, source: str) -> int:
-    """Name the layers that Larq Compute Engine would run wrongly or slowly."""
+    """Name the layers that Larq Compute Engine runs wrongly or slowly, or that learn badly.
+
+    Also of a whole model that Keras has saved: .keras, .h5 or a SavedModel.
+    """
     from larq_groupnet import commands
 
     return commands.audit(source, f.input_size)
@@ -337,18 +414,25 @@ def _benchmark(f: Flags, *files: str) -> None:
     benchmark([os.path.expanduser(file) for file in files], f.runs)
 
 
-@_command("summary", "MODEL_OR_RUN", flags_of=(*_RECIPE, _DATA_DIR, _bool("json", "Print JSON.")))
+@_command(
+    "summary",
+    "MODEL_OR_RUN_OR_FILE_OR_NAME",
+    flags_of=(*_RECIPE, _DATA_DIR, *_CHANGES, _bool("json", "Print JSON.")),
+)
 def _summary(f: Flags, source: str) -> None:
-    """Count MACs, OPs and memory of a model, a run's network or what a recipe trains."""
+    """Count MACs, OPs and memory of a model, of trained weights or of what train trains.
+
+    It takes the flags of train that change what is trained.
+    """
     from larq_groupnet import commands
 
-    commands.summary(source, _values(f), f.json)
+    commands.summary(source, _values(f), f.json, _given(f))
 
 
 @_command(
     "weights",
     "list|fetch|verify|publish",
-    "[NAME_OR_RUN]",
+    "[NAME_OR_RUN_OR_FILE]",
     "[MODEL_OR_NAME]",
     "[LICENCE]",
     flags_of=(_path("output", "weights", "publish: the folder to write."),),
@@ -356,7 +440,7 @@ def _summary(f: Flags, source: str) -> None:
 def _weights(f: Flags, *words: str) -> int:
     """Show, fetch, verify or publish weights.
 
-    list; fetch NAME MODEL; verify; publish RUN NAME [LICENCE]
+    list; fetch NAME MODEL; verify; publish RUN_OR_FILE NAME [LICENCE]
     """
     from larq_groupnet import commands
 
@@ -374,7 +458,11 @@ def _weights(f: Flags, *words: str) -> int:
         _path("classes", None, "A file with the names of its classes, one a line."),
         _text("normalisation", None, "How its images were normalised: symmetric or imagenet."),
         _float("central_crop", "Side of the central square that it sees, over the shorter side."),
-        _text("atrous_rates", None, "Of a segmentation network, such as (1,1,2,4) or bpac."),
+        _text(
+            "atrous_rates", None, "Of a segmentation network: released, released_bpac, (1,1,3,6)."
+        ),
+        _text("first_rates", None, "Of the first convolution of each stage: half, (1,1,2,3)."),
+        _bool("shared_shortcut", "Keep the shortcut that all bases share at the authors'."),
     ),
 )
 def _import_checkpoint(f: Flags, file: str) -> None:
@@ -382,7 +470,8 @@ def _import_checkpoint(f: Flags, file: str) -> None:
     from larq_groupnet.recipes.overrides import parse_options
     from larq_groupnet.weights.checkpoint import main as import_checkpoint
 
-    rates = f.atrous_rates and parse_options([f"atrous_rates={f.atrous_rates}"])
+    rates = {name: f[name].value for name in ("atrous_rates", "first_rates")}
+    rates = parse_options(f"{name}={text}" for name, text in rates.items() if text)
     import_checkpoint(
         file,
         f.output,
@@ -392,7 +481,8 @@ def _import_checkpoint(f: Flags, file: str) -> None:
         dataset=f.dataset,
         normalisation=f.normalisation,
         central_crop=f.central_crop,
-        **(rates or {}),
+        shared_shortcut=f.shared_shortcut,
+        **rates,
     )
 
 

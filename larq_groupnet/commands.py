@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ _AS_CHANGES = ("epochs", "batch_size", "seed", "learning_rate", "on_bad_image", 
 
 _RUNTIME = (
     "strategy", "mixed_precision", "jit_compile", "nondeterministic", "steps_per_execution",
+    "snapshot_steps", "snapshot_minutes", "log_steps", "profile",
 )  # fmt: skip
 _SEARCH = ("tuner", "objective", "max_trials", "uniform")
 _BUDGET = ("max_ops", "max_memory", "max_binary_macs")
@@ -23,8 +24,11 @@ _CHOOSING = ("model", "dataset", "recipe")
 MODES: dict[str, tuple[str, ...]] = {
     "tune": (*_CHOOSING, *_COMMON, *_RUNTIME, *_SEARCH, *_BUDGET, "trial_epochs", "resume"),
     "evaluate": (*_CHOOSING, *_COMMON),
-    "resume": ("model", "dataset", "data_dir", "set", *_AS_CHANGES, *_RUNTIME),
-    "train": (*_CHOOSING, *_COMMON, *_RUNTIME, "start_from", "phase", "int8_epochs", "resume"),
+    "resume": ("model", "dataset", "data_dir", "set", *_AS_CHANGES, *_RUNTIME, "judge"),
+    "train": (
+        *_CHOOSING, *_COMMON, *_RUNTIME, "start_from", "phase", "int8_epochs", "resume", "judge",
+        "scale_learning_rate",
+    ),
 }  # fmt: skip
 """What `train` does -> the flags that it takes then; any other is refused."""
 
@@ -43,8 +47,11 @@ def train(options: Mapping[str, Any], given: Collection[str]) -> None:
             f"{', '.join(f'--{name}' for name in wrong)}. Leave it out."
         )
     o = _Options(options, given)
-    if not o.model and mode in ("train", "tune"):
-        raise RecipeError("model: expected --model NAME, a file of zoo/. Received: none.")
+    if not o.model and not (o.dataset and mode == "train") and mode in ("train", "tune"):
+        raise RecipeError(
+            "model: expected --model NAME, a file of zoo/, or --dataset folder:PATH for images of "
+            "one's own. Received: none."
+        )
     if o.recipe and not o.model:
         raise RecipeError("recipe: expected --model beside --recipe. Received: --recipe alone.")
     {"tune": _tune, "evaluate": _evaluate, "resume": _resume, "train": _train}[mode](o)
@@ -75,7 +82,8 @@ class _Options:
         """Keys and texts for `override`."""
         from larq_groupnet.recipes.overrides import split_option
 
-        flags = [(name, str(self._options[name])) for name in _AS_CHANGES if name in self.given]
+        names = (*_AS_CHANGES, "start_from")
+        flags = [(name, str(self._options[name])) for name in names if name in self.given]
         return flags + [split_option(text) for text in self.set]
 
     def folder(self, name: str) -> Path:
@@ -104,13 +112,16 @@ def _train(o: _Options) -> None:
         changes=o.changes,
         phase=o.phase,
         int8_epochs=o.int8_epochs,
+        scale=o.scale_learning_rate,
     )
     folder = o.folder(choice.recipe.name)
     from larq_groupnet.training.run import run
 
+    sample = None if o.judge == "none" else _sample("judge", o.judge)
     results = run(
-        choice.recipe, o.data_dir, folder, o.start_from, o.runtime(), choice.notes, choice.given
-    )
+        choice.recipe, o.data_dir, folder, o.start_from, o.runtime(), choice.notes, choice.given,
+        sample,
+    )  # fmt: skip
     _report(results, folder)
 
 
@@ -124,11 +135,61 @@ def _resume(o: _Options) -> None:
         raise RecipeError(f"model: expected {recipe.name}, as in {folder}. Received: {o.model}.")
     from larq_groupnet.training.run import run
 
-    _report(run(recipe, o.data_dir, folder, runtime=o.runtime(), given=None), folder)
+    sample = None if o.judge == "none" else _sample("judge", o.judge)
+    _report(run(recipe, o.data_dir, folder, runtime=o.runtime(), given=None, sample=sample), folder)
+
+
+def _sample(flag: str, text: str) -> int:
+    """How many test images; 0 for all."""
+    if text == "all":
+        return 0
+    if not text.isdecimal() or not int(text):
+        raise RecipeError(f"{flag}: expected all or a number of test images. Received: {text}")
+    return int(text)
+
+
+def check(dataset: str, data_dir: Path) -> int:
+    """The command `check`; 1 if a file is bad."""
+    from larq_groupnet.data.folders import FolderDataset
+    from larq_groupnet.data.pipeline import open_dataset
+
+    found = open_dataset(dataset, data_dir)
+    if not isinstance(found, FolderDataset):
+        raise RecipeError(
+            f"check: expected a dataset whose files lie in a folder, such as folder:PATH. "
+            f"Received: {dataset}, whose records were checked as they were written."
+        )
+    counts = ", ".join(f"{role} {size}" for role, size in found.sizes.items())
+    print(f"{found.name}: {len(found.classes)} classes; {counts}")
+    bad = found.look_again().bad
+    for file, reason in bad.items():
+        print(f"{file}: {reason}")
+    print(f"{len(bad)} bad files" + ("; --on_bad_image=skip leaves them out" if bad else ""))
+    return 1 if bad else 0
+
+
+def judge(
+    run: Path,
+    data_dir: Path,
+    samples: str,
+    threads: int | None,
+    strategy: str,
+    also: Collection[str],
+) -> None:
+    """The command `judge`."""
+    from larq_groupnet.inference.judge import Judging, judge_run
+    from larq_groupnet.training.distribution import open_strategy
+
+    sample = _sample("samples", samples)
+    how = Judging(sample, threads, open_strategy(strategy, alone=True), tuple(also))
+    _report(judge_run(run, data_dir, how), run)
 
 
 def _report(results: Mapping[str, Any] | None, folder: Path) -> None:
     if results is None:  # A worker that is not the chief.
+        return
+    if not results:
+        print(f"Trained, not judged: larq-groupnet judge {folder}")
         return
     from larq_groupnet.report.table import results_table
     from larq_groupnet.tasks.judgement import disagreement
@@ -223,6 +284,23 @@ def _scales(text: str) -> tuple[float, ...]:
     return scales
 
 
+def evaluate(
+    source: str,
+    dataset: str | None,
+    data_dir: Path,
+    split: str,
+    output: Path | None,
+    on_bad_image: str,
+) -> None:
+    """The command `evaluate`."""
+    from larq_groupnet.inference.judge_file import judge_file
+    from larq_groupnet.report.table import metrics_table
+
+    print(metrics_table(judge_file(source, dataset, data_dir, split, output, on_bad_image)))
+    if output is not None:
+        print(f"{output} has evaluation.json, confusion.png and predictions.png.")
+
+
 def convert(
     source: str,
     output: Path,
@@ -232,14 +310,26 @@ def convert(
     int8: bool,
 ) -> None:
     """The command `convert`. Images are read only for integers, or if `samples` are asked for."""
+    from larq_groupnet.runs.saved import is_whole_model, load_whole_model
     from larq_groupnet.runs.source import find_source
 
+    if not int8 and is_whole_model(source):
+        from larq_groupnet import deploy
+
+        shape = (*size, 3) if size else None
+        path = deploy.convert(load_whole_model(source), output, input_shape=shape)
+        print(f"{path}: verified on noise; it does not say its classes or how to read an image")
+        return
     found = find_source(source).sized(size)
     if int8:
         from larq_groupnet.training.int8 import convert_run
 
         path = convert_run(source, output, data_dir, samples=samples or 64, size=size)
         print(f"{path}: verified")
+        if size in (None, find_source(source).config.input_shape[:2]):
+            from larq_groupnet.inference.judge_file import cost_of_integers
+
+            print(cost_of_integers(source, path, data_dir))
         return
     from larq_groupnet import deploy
     from larq_groupnet.runs.saved import data_of, describe, first_images
@@ -253,6 +343,7 @@ def convert(
 def audit(source: str, size: tuple[int, int] | None) -> int:
     """The command `audit`; 1 if something is wrong."""
     from larq_groupnet import deploy
+    from larq_groupnet.runs.saved import is_whole_model, load_whole_model
     from larq_groupnet.runs.source import find_source
 
     if Path(source).suffix == ".tflite":
@@ -260,7 +351,9 @@ def audit(source: str, size: tuple[int, int] | None) -> int:
             raise RecipeError(f"input_size: expected none for a converted file. Received: {size}")
         findings = deploy.audit(Path(source).expanduser())
     else:
-        findings = deploy.audit(find_source(source).sized(size).load())
+        whole = is_whole_model(source)
+        model = load_whole_model(source) if whole else find_source(source).sized(size).load()
+        findings = [*deploy.audit(model), *deploy.advise(model)]
     print("\n".join(map(str, findings)) or f"{source}: nothing found")
     return 1 if any(finding.severity == "wrong" for finding in findings) else 0
 
@@ -275,40 +368,69 @@ def verify(
 ) -> None:
     """The command `verify`."""
     from larq_groupnet import deploy
+    from larq_groupnet.deploy.description import read_description
+    from larq_groupnet.runs.identity import check_classes
     from larq_groupnet.runs.saved import data_of, first_images
     from larq_groupnet.runs.source import find_source
 
-    found = find_source(source).sized(size)
+    found, path = find_source(source).sized(size), Path(file).expanduser()
+    names = (read_description(path) or {}).get("classes", ())
+    check_classes(found.classes, names, source, file)
     images = first_images(data_of(found, data_dir), "test", samples)
-    print(deploy.verify(found.load(), Path(file).expanduser(), images, output))
+    print(deploy.verify(found.load(), path, images, output))
 
 
-def summary(source: str, options: Mapping[str, Any], as_json: bool) -> None:
-    """The command `summary`: of a run's network, of a recipe's, or of a model by name."""
+def summary(source: str, options: Mapping[str, Any], as_json: bool, given: Collection[str]) -> None:
+    """The command `summary`: of trained weights, of what `train` trains, or of a model by name."""
     from larq_groupnet.network.complexity import format_json, report
 
-    config = _config(source, options)
-    print(format_json(config) if as_json else report(config))
+    config, notes = _config(source, options, given)
+    print(format_json(config) if as_json else "\n".join([*notes, report(config)]))
 
 
-def _config(source: str, options: Mapping[str, Any]) -> Any:
+def _config(
+    source: str, options: Mapping[str, Any], given: Collection[str]
+) -> tuple[Any, Sequence[str]]:
+    """The network, and lines about its training."""
     from larq_groupnet.family import arguments, get_config, list_models
+    from larq_groupnet.recipes.announce import training_line
     from larq_groupnet.recipes.choose import choose
-    from larq_groupnet.recipes.overrides import parse_options, split_option
+    from larq_groupnet.recipes.overrides import parse_options, parse_size, split_option
     from larq_groupnet.runs.folders import recipe_to_resume
+    from larq_groupnet.runs.source import find_source
 
-    size = [f"input_size={options['input_size']}"] if options["input_size"] else []
-    texts = [*size, *options["set"]]
+    texts = [f"{name}={options[name]}" for name in _AS_CHANGES if name in given]
+    texts += options["set"]
     if Path(source).expanduser().is_dir():
-        if options["dataset"] or options["recipe"]:
-            raise RecipeError("summary: expected no --dataset and no --recipe beside a run.")
-        return recipe_to_resume(Path(source).expanduser(), list(map(split_option, texts))).model
-    named = not source.endswith(".py") and not options["dataset"] and not options["recipe"]
-    if named and source in list_models():
-        return get_config(source, **parse_options(texts, arguments(source)))
+        if wrong := {"dataset", "recipe", "phase", "int8_epochs"} & {*given}:
+            raise RecipeError(
+                "summary: expected no flag that it ignores beside a run. "
+                f"Received: {', '.join(f'--{name}' for name in sorted(wrong))}"
+            )
+        recipe = recipe_to_resume(Path(source).expanduser(), list(map(split_option, texts)))
+        return recipe.model, [training_line(recipe)]
+    if Path(source).suffix not in ("", ".py") or _is_registered(source):
+        if set(given) - {"input_size", "data_dir", "json"}:
+            raise RecipeError("summary: expected nothing but --input_size beside trained weights.")
+        sizes = options["input_size"] and parse_size(options["input_size"])
+        return find_source(source).sized(sizes or None).config, []
+    trains = {"dataset", "recipe", "phase", "int8_epochs", *_AS_CHANGES} - {"input_size"}
+    if source in list_models() and not trains & {*given}:
+        config = get_config(source, **parse_options(texts, arguments(source)))
+        return config, [
+            f"The model {source} as get_model builds it; --recipe or --dataset counts what train "
+            "trains."
+        ]
     changes = list(map(split_option, texts))
-    which = {name: options[name] for name in ("dataset", "recipe")}
-    return choose(source, options["data_dir"], changes=changes, **which).recipe.model
+    which = {name: options[name] for name in ("dataset", "recipe", "phase", "int8_epochs")}
+    choice = choose(source, options["data_dir"], changes=changes, **which)
+    return choice.recipe.model, [*choice.notes, training_line(choice.recipe)]
+
+
+def _is_registered(name: str) -> bool:
+    from larq_groupnet.weights.registry import list_weights
+
+    return any(name in (each.name, f"{each.model}:{each.name}") for each in list_weights())
 
 
 def weights(words: Collection[str], output: Path) -> int:
@@ -327,12 +449,11 @@ def weights(words: Collection[str], output: Path) -> int:
         case ("publish", run, name, *licence):
             from larq_groupnet.training.publish import publish
 
-            terms = "".join(licence) or "Not stated: ask whoever published these weights."
-            entry = publish(Path(run).expanduser(), name, output, licence=terms)
+            entry = publish(run, name, output, licence="".join(licence))
             print(f"{output}/{entry.file}: {entry.size / 2**20:.2f} MiB, card beside it")
         case _:
             raise RecipeError(
-                "weights: expected list, fetch NAME MODEL, publish RUN NAME [LICENCE] or verify. "
-                f"Received: {' '.join(words)}"
+                "weights: expected list, fetch NAME MODEL, verify or publish RUN_OR_FILE NAME "
+                f"[LICENCE]. Received: {' '.join(words)}"
             )
     return 0

@@ -53,30 +53,34 @@ class Arguments(TypedDict, total=False):
     first_base_sums: bool
     shortcut: str
     projection: str
+    shared_shortcut: bool
     relu: bool
     stem_stride: int | None
     stem_bias: bool
     stem_pool: str
     output_stride: int | None
     atrous_rates: Rates
+    first_rates: Rates
     padding: str
     binary: bool | str
     input_quantizer: str | Mapping[str, Any] | Any
     kernel_quantizer: str | Mapping[str, Any] | Any
     dropout: float
+    spatial_dropout: bool
+    align_corners: bool
     batch_norm_epsilon: float
     batch_norm_momentum: float
 
 
 class SegmentationArguments(Arguments, total=False):
-    """The same, for a model whose layout is an argument, too."""
+    """The same for a model that takes a layout."""
 
     layout: str
 
 
 _OF_THE_CALL = {"input_tensor": None, "weights": None, "include_top": True}
 _BY_SIZE = ("stem_stride", "output_stride")
-"""Options that are None for what the size of the images says."""
+"""Options for which None means: by the size of the images."""
 
 _Function = Callable[..., "tf.keras.Model"]
 
@@ -150,8 +154,7 @@ def GroupNetResNet18(  # noqa: D417 (GroupNetConfig explains the others)
     Args:
         input_shape: `(height, width, channels)`, `None` for (224, 224, 3). Images smaller than
             64 pixels get a 3x3 stride-1 stem without pooling and output stride 8, as is usual for
-            CIFAR; larger ones the ImageNet stem and output stride 32. The output stride must
-            divide height and width, unless they are `None`.
+            CIFAR; larger ones the ImageNet stem and output stride 32.
         input_tensor: Keras tensor to read from; its shape then is the input shape.
         weights: Name of a registered set (`larq_groupnet.list_weights()`), such as `"imagenet"`,
             whose options the network then gets, except those given here; `str` or `Path` of a
@@ -170,8 +173,8 @@ def GroupNetResNet18(  # noqa: D417 (GroupNetConfig explains the others)
     Returns:
         A `tf.keras.Model` from images `(batch, height, width, channels) float32` to probabilities
         `(batch, num_classes) float32`, or to the last aggregate
-        `(batch, height / output_stride, width / output_stride, channels)`. The layer `logits` has
-        the scores before the softmax.
+        `(batch, height / output_stride, width / output_stride, channels)`, rounded up. The layer
+        `logits` has the scores before the softmax.
 
     Raises:
         ConfigError: If the options describe no network.
@@ -216,8 +219,7 @@ def GroupNetDSP(  # noqa: D417 (GroupNetResNet18 and GroupNetConfig explain the 
     name for it. Arguments not listed here are those of `GroupNetResNet18`.
 
     Args:
-        input_shape: `(height, width, channels)`; height and width must be multiples of the output
-            stride, or `None` for any such size.
+        input_shape: `(height, width, channels)`; height and width may be `None` for any size.
         weights: `None`; the name of a registered set such as `"imagenet"`; or the path of a
             weights file (`.h5`, `.safetensors`). Those of a classification model of the same
             layout are loaded by name, whatever the rates and the output stride here; a warning
@@ -226,7 +228,8 @@ def GroupNetDSP(  # noqa: D417 (GroupNetResNet18 and GroupNetConfig explain the 
         layout: The backbone: `"resnet18"`, `"resnet34"` or `"resnet50"`.
         head: `"fcn32s"`, `"fcn16s"` or `"deeplabv3"` (`larq_groupnet.network.heads`).
         atrous_rates: `"bpac"` for a rate of its own for each base (binary parallel atrous
-            convolution); `"equal"` for one rate for all bases of a stage; or a tuple with one entry
+            convolution); `"equal"` for one rate for all bases of a stage; `"released"` or
+            `"released_bpac"` for those of the authors' code; or a tuple with one entry
             per stage: an int, a tuple of one int per base, or an interval such as `"2-6"` over
             which to spread them; `None` for no dilation. Names are for the stages that keep stride
             1: at output stride 8 the third (2 to 6, or 4) and the fourth (6 to 10, or 8); at 16 the
@@ -383,7 +386,7 @@ def build(
 
 
 def build_model(name: str, given: Mapping[str, Any]) -> tf.keras.Model:
-    """What the function of a model returns: the network, with weights if they are given.
+    """Builds what the function of a model returns: the network, with weights if given.
 
     Args:
         name: Name of the model.
@@ -395,7 +398,7 @@ def build_model(name: str, given: Mapping[str, Any]) -> tf.keras.Model:
 
 
 def _known(caller: str, given: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What was given, by the names of today.
+    """The given arguments under their current names.
 
     Raises:
         UnknownOptionError: If there is no such argument; names the nearest.
@@ -410,7 +413,7 @@ def _known(caller: str, given: Mapping[str, Any], arguments: Mapping[str, Any]) 
             )
         if today != name:
             if today in given:
-                fail(name, f"{today} alone, of which it is the old name", value)
+                fail(name, f"{today} alone: {name} is its old name", value)
             warnings.warn(
                 f"{caller}: {name} is now called {today}.", DeprecationWarning, stacklevel=3
             )
@@ -419,7 +422,7 @@ def _known(caller: str, given: Mapping[str, Any], arguments: Mapping[str, Any]) 
 
 
 def _given_options(given: Mapping[str, Any], found: Model) -> dict[str, Any]:
-    """The options of `GroupNetConfig` that a call gives, in whatever words."""
+    """The options of `GroupNetConfig` that a call gives."""
     chosen = ("input_shape", *_BY_SIZE)  # None leaves these to the model.
     options = {
         name: value

@@ -4,24 +4,52 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+import math
+import os
+import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+PARTIAL = ".*.partial*"
+"""Pattern of the names that `replacing` gives to files which are not whole yet."""
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path in the same folder, renamed to `path` if the block succeeds."""
+    """Yields a temporary path in the same folder, renamed to `path` if the block succeeds.
+
+    The temporary name is unique, so that two processes do not write into one file, and the content
+    is on the disk before the rename.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    temporary = path.with_name(f".{uuid.uuid4().hex}.partial{path.suffix}")
     try:
         yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes indented JSON; a value that JSON does not know becomes its text."""
+    """Writes `plain` values as indented JSON; an object becomes its text."""
+    text = json.dumps(plain(content), indent=2, default=str, allow_nan=False)
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, default=str) + "\n")
+        temporary.write_text(text + "\n")
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: NumPy's numbers as plain ones, NaN and infinity as `null`."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,57 +1,82 @@
-"""Runs the code blocks of one page in a folder: `python tests/documents.py PAGE FOLDER`.
+"""Runs the code blocks of pages as they stand: `python tests/documents.py README.md docs/data.md`.
 
-Blocks run in their order. Python blocks of a page share their names, and commands of this package
-run by the function behind its console script, so that TensorFlow is imported once a page. A command
-that trains is cut short by flags appended to it.
+The blocks of a page run in their order, in a folder that has what the pages take for granted (see
+`make_world`). Python blocks of a page share their names; commands of this package run by the
+function behind its console script, so that TensorFlow is imported once.
+
+A block that cannot run here has a line before it that readers do not see:
+
+    <!-- not run: needs a GPU -->
+
+What is shortened: `zoo/` has the recipes of the repository for tiny networks and one step (see
+`small_recipes`), `digit_scenes` has the scenes of `SCENES`, and numbers of epochs and trials that a
+page gives are replaced by those of `SHORT`.
 """
 
 import contextlib
 import io
+import json
+import os
 import re
+import runpy
 import shlex
+import shutil
 import subprocess
 import sys
+import time
 import traceback
 from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
 
-TINY = "--set=steps_per_epoch=2 --set=width=0.0625 --set=stage_blocks=(1,1,1,1) --batch_size=4"
+ROOT = Path(__file__).resolve().parent.parent
 
 SHORT = {
-    "train": f"{TINY} --epochs=1",
-    "--tune": f"{TINY} --trial_epochs=1 --max_trials=2 --uniform=1",
-    "--resume": "",
-    "--evaluate": "",
+    "--epochs": "--epochs=0,1",
+    "--int8_epochs": "--int8_epochs=1",
+    "--tune": "--trial_epochs=0,1 --max_trials=1 --uniform=",
 }
-"""A word of a command of `train` -> what is appended; the last that fits counts."""
+"""What a command of `train` contains -> what is appended."""
 
-ELSEWHERE = {
-    "make ": "installs into an environment of its own; .ci/run runs it",
-    "pip install": "changes the environment that runs this test; .ci/run installs",
-    "python3": "makes an environment; .ci/run does",
-    ".venv/bin/": "needs the environment of `make venv`, in which this test runs",
-    "python benchmarks/": "takes minutes to hours",
-    "scp ": "needs a Raspberry Pi",
-    "env/bin/larq-groupnet-run": "needs a Raspberry Pi; make test-arm runs it under emulation",
-    "cmake -S runtime": "needs Android's NDK",
-    "--strategy": "tests/training runs it on several replicas",
-    "TF_CONFIG": "tests/training runs two workers",
-    "KERASTUNER_": "tests/tuning runs a chief and two workers",
-    "imagenet2012": "needs ImageNet",
-    "voc2012_aug": "needs VOC 2012 and SBD",
-    "cifar10": "needs CIFAR-10",
-    "TF_CPP_MIN_LOG_LEVEL=0": "trains in full, to show TensorFlow's log",
-    '"task":': "is the end of the line of TF_CONFIG",
-    "-TIME/": "tests/tuning runs the command of the recipe found",
-    "runs/tuned": "follows the one before",
-    "checkpoint.pth.tar": "needs PyTorch; tests/weights imports recordings of such files",
-}
-"""What a command contains -> why it does not run here."""
+SHORT_PYTHON = {"max_trials=8": "max_trials=1"}
+"""What a block of Python contains -> what is run."""
+
+SCENES = {"train": (8, 1), "validation": (4, 2), "test": (4, 3)}
+"""Of `digit_scenes` here: split -> (number of scenes, seed)."""
+
+PROGRAMS = (["python", "train.py"], ["python", "-m", "larq_groupnet"], ["larq-groupnet"])
+"""How the pages call the package."""
+
+RUNTIME = "larq-groupnet-run "
+
+MARK = "not run: "
+FLAGS, SNIPPET = "--", '--8<-- "'
 
 
-def blocks(page: Path) -> list[tuple[str, str]]:
-    """Language and text of each fenced block."""
-    found = re.findall(r"^```(\w+)[^\n]*\n(.*?)^```", page.read_text(), re.S | re.M)
-    return [block for block in found if "--8<--" not in block[1]]  # A file that has its own test.
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    page: str
+    language: str
+    text: str
+    not_run: str
+    """Why it does not run here; empty if it does."""
+
+
+def pages() -> list[Path]:
+    """README.md and every page of docs/."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path) -> list[Block]:
+    """The blocks of a page that are code."""
+    pattern = r"^(?:<!-- ([^\n]+) -->\n)?```(\w+)[^\n]*\n(.*?)^```$"
+    name = page.resolve().relative_to(ROOT).as_posix()
+    found = []
+    for comment, language, text in re.findall(pattern, page.read_text(), re.S | re.M):
+        reason = comment.removeprefix(MARK) if comment.startswith(MARK) else ""
+        found.append(Block(name, language, text, reason))
+    return found
 
 
 def commands(text: str) -> list[str]:
@@ -60,60 +85,214 @@ def commands(text: str) -> list[str]:
     return [line for line in (re.sub(r"\s+#.*$", "", line).strip() for line in lines) if line]
 
 
-def reason_elsewhere(command: str) -> str | None:
-    """Why a command does not run here, or `None`."""
-    return next((why for part, why in ELSEWHERE.items() if part in command), None)
+def own_command(words: list[str]) -> list[str] | None:
+    """A command of this package without the program; `None` for any other command."""
+    for start in PROGRAMS:
+        if words[: len(start)] == start:
+            return ["train"] * (start[-1] == "train.py") + words[len(start) :]
+    return None
 
 
 def run_command(command: str) -> None:
     """Runs a command of this package by its function, any other by the shell."""
-    if command.startswith(("pip", "python -m pip")):
+    if command.startswith(FLAGS):  # To be appended to a search, whose space they give.
+        with mock.patch("larq_groupnet.tuning.search.search", return_value=None):
+            start = "train --model=groupnet_resnet18 --tune --epochs=1"
+            run_own(shlex.split(f"{start} {command}"))
         return
-    words = shlex.split(command)
-    if words[0] == "larq-groupnet-run":
-        run = [sys.executable, "-m", "larq_groupnet_runtime.cli", *words[1:]]
-        subprocess.run(run, check=True)
-        return
-    for start in (["python", "train.py"], ["python", "-m", "larq_groupnet"], ["larq-groupnet"]):
-        if words[: len(start)] == start:
-            words = words[len(start) :]
-            if start[-1] == "train.py":
-                words = ["train", *words]
-            break
-    else:
-        subprocess.run(["bash", "-ec", command], check=True)
+    words = own_command(shlex.split(command))
+    if words is None:
+        command = command.replace(RUNTIME, "python -m larq_groupnet_runtime.cli ")
+        done = subprocess.run(["bash", "-ec", command], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return
     if words[0] == "train":
-        fits = [more for part, more in SHORT.items() if any(w.startswith(part) for w in words)]
-        words += shlex.split(fits[-1])
+        words += [w for part, more in SHORT.items() if part in command for w in more.split()]
+    run_own(words)
+
+
+def run_own(words: list[str]) -> None:
+    """Runs a command of this package, which must end with status 0."""
     from larq_groupnet.cli import main
 
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said):
+    with contextlib.redirect_stderr(io.StringIO()) as said:
         status = main(words)
-    if status:
-        raise RuntimeError(f"{' '.join(words)} ended with {status}: {said.getvalue()[-2000:]}")
+    assert status == 0, f"{shlex.join(words)} ended with {status}: {said.getvalue()[-2000:]}"
 
 
-def main(page: Path) -> int:
-    """Runs every block; the number of those that failed."""
-    names: dict[str, object] = {"__name__": "__main__"}
-    failed = 0
-    for language, text in blocks(page):
-        parts = {"python": [text], "sh": commands(text), "bash": commands(text)}.get(language, [])
-        for part in parts:
-            if language != "python" and (part.startswith("--") or reason_elsewhere(part)):
-                continue  # Flags alone are to be appended to a command.
+def run_python(text: str, page: str, names: dict) -> None:
+    """Runs a block of Python; one that includes a file runs the file."""
+    if text.startswith(SNIPPET):
+        names.update(runpy.run_path(str(ROOT / text.split('"')[1])))
+        return
+    for part, short in SHORT_PYTHON.items():
+        text = text.replace(part, short)
+    exec(compile(text, page, "exec"), names)
+
+
+def run_page(page: Path) -> list[str]:
+    """Runs every block of a page that is not marked; what failed, and why."""
+    import numpy as np
+
+    import larq_groupnet
+
+    rng = np.random.default_rng(0)
+    names = {"__name__": "__main__", "larq_groupnet": larq_groupnet}
+    if page.stem == "data":
+        names |= {"images": rng.integers(0, 256, (40, 16, 16, 3), np.uint8)}
+        names |= {"labels": np.arange(40) % 2}
+    elif page.stem == "deploy":
+        names |= {"images": rng.uniform(-1, 1, (2, 192, 192, 3)).astype("float32")}
+    for file in ("model.tflite", "other.tflite"):  # Which another page may have replaced.
+        shutil.copy("runs/mine/model.tflite", file)
+    failed = []
+    for block in blocks(page):
+        shell = block.language in ("sh", "bash")
+        if block.not_run or not (shell or block.language == "python"):
+            continue
+        for part in commands(block.text) if shell else [block.text]:
+            start = time.process_time()
             try:
-                if language == "python":
-                    exec(compile(text, str(page), "exec"), names)
-                else:
-                    run_command(part)
+                with contextlib.redirect_stdout(io.StringIO()):
+                    if shell:
+                        run_command(part)
+                    else:
+                        run_python(part, block.page, names)
             except BaseException:
-                failed += 1
-                print(f"FAILED in {page.name}:\n{part}\n{traceback.format_exc()[-3000:]}")
+                failed.append(f"{part}\n{traceback.format_exc()[-3000:]}")
+                print(f"FAILED {block.page}: {failed[-1]}", flush=True)
+            took = time.process_time() - start
+            print(f"{took:6.1f} s {block.page}: {part.splitlines()[0]}", flush=True)
     return failed
 
 
+def make_world(folder: Path) -> None:
+    """A folder with what the pages take for granted: runs, their files, and pictures."""
+    import numpy as np
+    from PIL import Image
+
+    (folder / "zoo").mkdir()
+    for file in (ROOT / "zoo").glob("*.py"):
+        call = f"small_recipes({file.stem!r})"
+        text = f"from documents import small_recipes\nRECIPES, SEARCH = {call}\n"
+        (folder / "zoo" / file.name).write_text(text)
+    rng = np.random.default_rng(0)
+    (folder / "pictures").mkdir()
+    for name in ("pictures/scene.png", "photo.jpg"):
+        Image.fromarray(rng.integers(0, 256, (96, 96, 3), np.uint8)).save(folder / name)
+    Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(folder / "digit.png")
+    run_command("python train.py --model groupnet_dsp --output_dir runs/mine")
+    for alias in ("runs/NAME", "RUN", "RUN_OR_FILE"):
+        (folder / alias).symlink_to(folder / "runs/mine")
+    write_backbone(folder / "runs/groupnet_resnet34")
+    write_scenes(folder / "second-set")
+    (folder / "PATH").symlink_to(folder / "photos/parts")
+
+
+def small_recipes(name: str) -> tuple[tuple, dict]:
+    """The recipes of a file of zoo/, the default one for a tiny network and one step."""
+    from larq_groupnet.recipes import Recipe
+    from larq_groupnet.recipes.load import load_recipes
+    from larq_groupnet.recipes.overrides import override
+
+    file = load_recipes(name, ROOT / "zoo")
+
+    def small(recipe: Recipe) -> Recipe:
+        changes = {"width": "0.0625", "stage_blocks": "(1,2,1,2)", "batch_size": "2"}
+        changes |= {"steps_per_epoch": "1", "epochs": "0,1" if len(recipe.phases) > 1 else "1"}
+        if recipe.model.decomposition != "none":
+            changes["num_bases"] = "1"
+        if recipe.dataset != "digits":
+            changes |= {"stage_blocks": "(1,1,1,1)", "input_size": "32,32"}
+        return override(recipe, list(changes.items()))
+
+    kept = ("imagenet", "voc2012")
+    recipes = tuple(x if x.dataset.startswith(kept) else small(x) for x in file.recipes)
+    return recipes, dict(file.search)
+
+
+def write_photos(folder: Path) -> None:
+    """Small photos of three classes, twice, and some with masks in black and white."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        place = folder / ("parts", "new")[number % 2] / ("bolt", "bracket", "nut")[number % 3]
+        place.mkdir(parents=True, exist_ok=True)
+        shape = (64, 48, 3) if number % 4 < 2 else (48, 64, 3)
+        Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(place / f"{number}.jpg")
+    for name in ("images", "masks"):
+        (folder / "masks" / name).mkdir(parents=True)
+    for number in range(6):
+        pixels = rng.integers(0, 256, (64, 48, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / "masks/images" / f"{number}.jpg")
+        mask = 255 * (pixels[..., 0] > 100).astype(np.uint8)
+        Image.fromarray(mask).save(folder / "masks/masks" / f"{number}.png")
+    (folder / "masks/map.txt").write_text("0 background\n255 part\n* void\n")
+
+
+def write_keras_model(file: Path) -> None:
+    """A model of Larq's layers that Keras has saved."""
+    import larq as lq
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+    binary = {"kernel_quantizer": "ste_sign", "input_quantizer": "ste_sign", "pad_values": 1.0}
+    first = [layers.Input((8, 8, 3)), layers.Conv2D(8, 3), layers.BatchNormalization()]
+    conv = lq.layers.QuantConv2D(8, 3, padding="same", use_bias=False, **binary)
+    last = [layers.BatchNormalization(), layers.Flatten(), layers.Dense(3)]
+    tf.keras.Sequential([*first, conv, *last]).save(file)
+
+
+def write_backbone(folder: Path) -> None:
+    """What a run of `groupnet_resnet34` leaves, as far as another network starts from it."""
+    from larq_groupnet import build
+    from larq_groupnet.recipes import load_recipe, override
+
+    recipe = load_recipe("groupnet_resnet34", ROOT / "zoo", "imagenet2012")
+    recipe = override(recipe, [("width", "0.0625"), ("num_bases", "2")])
+    folder.mkdir()
+    (folder / "recipe.json").write_text(json.dumps(recipe.to_dict()))
+    build(recipe.model).save_weights(folder / "binary.h5")
+
+
+def write_scenes(folder: Path) -> None:
+    """Images with masks of the classes of `digit_scenes`."""
+    import numpy as np
+    from PIL import Image
+
+    from larq_groupnet.data.scenes import CLASS_NAMES
+
+    rng = np.random.default_rng(1)
+    for part, values in (("images", 256), ("masks", len(CLASS_NAMES))):
+        (folder / part).mkdir(parents=True)
+        for number in range(4):
+            pixels = rng.integers(0, values, (32, 32), np.uint8)
+            Image.fromarray(pixels).save(folder / part / f"{number}.png")
+    (folder / "classes.txt").write_text("\n".join(CLASS_NAMES))
+
+
+def main(names: list[str]) -> int:
+    """Runs pages in a new folder, and prints what failed as the last line, as JSON."""
+    import tempfile
+
+    from larq_groupnet._stack import quiet
+
+    quiet()
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    os.environ["PYTHONPATH"] = str(ROOT)
+    chosen = [Path(name).resolve() for name in names] or pages()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        os.environ |= {"LARQ_GROUPNET_CACHE": f"{folder}/cache", "TFDS_DATA_DIR": f"{folder}/data"}
+        with mock.patch.dict("larq_groupnet.data.digit_scenes.SPLITS", SCENES):
+            make_world(Path(folder))
+            failed = {page.relative_to(ROOT).as_posix(): run_page(page) for page in chosen}
+    print(json.dumps(failed))
+    return any(failed.values())
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.path.insert(0, str(ROOT))
+    sys.exit(main(sys.argv[1:]))

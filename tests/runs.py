@@ -1,13 +1,47 @@
 """What tests of whole runs share: a process that is watched, and the weights that it left."""
 
+import contextlib
+import io
 import json
 import re
+import subprocess
+import warnings
 
 import h5py
 import numpy as np
 from conftest import ROOT
 
+from larq_groupnet.cli import main
 from larq_groupnet.training import load_recipe, override
+
+
+def command(*words, judge=True):
+    """`larq-groupnet WORDS` in this process, which has TensorFlow already; gives what one would.
+
+    Without `judge`, training ends as that of `tests/train_only.py`.
+    """
+    import tensorflow as tf
+
+    from larq_groupnet.training import run
+
+    tf.keras.backend.clear_session()
+    out, err = io.StringIO(), io.StringIO()
+    shown, judged = warnings.formatwarning, run.judge
+    if not judge:
+        run.judge = lambda *given: None
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("default", UserWarning)  # A process shows these; pytest raises them.
+        warnings.showwarning = lambda message, *_: err.write(warnings.formatwarning(message))
+        try:
+            status = main(list(map(str, words)))
+        finally:
+            warnings.formatwarning, run.judge = shown, judged
+    return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 
 
 def wait_for(process, pattern):

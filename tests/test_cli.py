@@ -1,10 +1,15 @@
 """The command line, without a process: which flags it has, what it calls, what it refuses."""
 
 import json
+import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from PIL import Image
 
 from larq_groupnet import cli, commands
 from larq_groupnet.recipes import load_recipe, override
@@ -32,6 +37,12 @@ OTHER = {
     "jit_compile": "true",
     "nondeterministic": "true",
     "steps_per_execution": "5",
+    "snapshot_steps": "6",
+    "snapshot_minutes": "2.5",
+    "log_steps": "8",
+    "scale_learning_rate": "true",
+    "profile": "10,20",
+    "judge": "100",
     "tuner": "bayesian",
     "objective": "frontier",
     "max_trials": "4",
@@ -170,3 +181,54 @@ def test_home_is_expanded_in_every_path(calls, monkeypatch, tmp_path):
 def test_train_py_and_the_module_are_the_same_command():
     assert 'main(["train", *sys.argv[1:]])' in (ROOT / "train.py").read_text()
     assert "sys.exit(main())" in (ROOT / "larq_groupnet/__main__.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "missing"),
+    [
+        ("voc2012_aug", "VOCtrainval_11-May-2012.tar, benchmark.tgz in"),
+        ("cityscapes", "its archives in"),
+        ("camvid", "CamVid with train.txt"),
+    ],
+)
+def test_missing_archive_is_known_before_a_network_is_built(
+    dataset, missing, tmp_path, capsys, monkeypatch
+):
+    """A network takes seconds, and TFDS would make folders first."""
+    monkeypatch.setattr("larq_groupnet.recipes.fitting.build", None)
+    monkeypatch.chdir(tmp_path)
+    words = [f"--dataset={dataset}", "--set=start_from=", "--input_size=96,96"]
+    for more in ([], ["--tune"]):
+        assert cli.main(["train", "--model=groupnet_dsp", *words, *more]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "downloads/manual" in line and missing in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_warning_is_one_line_without_the_source_of_python(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            Image.new("RGB", (8, 8)).save(tmp_path / name / f"{i}.png")
+    (tmp_path / "cat" / "notes.txt").touch()
+    words = ["summary", "groupnet_resnet18", f"--dataset=folder:{tmp_path}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "larq_groupnet", *words], cwd=ROOT, capture_output=True, text=True
+    )
+    said = f"larq-groupnet: warning: {tmp_path}: left out 1 no images (cat/notes.txt)"
+    assert done.returncode == 0
+    assert said in done.stderr.splitlines() and "warnings.warn" not in done.stderr
+
+
+def test_run_in_a_thread_leaves_signals_to_the_main_one(tmp_path):
+    from larq_groupnet.runs.stopping import StopSignal
+
+    def work():
+        with StopSignal(tmp_path).at_once(), StopSignal(tmp_path).watching():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    seen, before = [], signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]

@@ -1,5 +1,6 @@
 """What a user adds to training from outside: files of `tests/extending/`, shown in the docs."""
 
+import json
 import runpy
 
 import larq as lq
@@ -7,14 +8,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import ROOT
+from PIL import Image
 
 from larq_groupnet import GroupNetConfig, build, complexity
+from larq_groupnet.data.images import normalise
 from larq_groupnet.deploy import convert
 from larq_groupnet.deploy.audit import audit
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.inference.evaluate import evaluate
+from larq_groupnet.inference.predict import predict_files
+from larq_groupnet.inference.sources import load_predictor
 from larq_groupnet.network.kinds import HEADS
 from larq_groupnet.recipes import Phase, Recipe, override
+from larq_groupnet.runs.identity import record_classes
 from larq_groupnet.tasks.judgement import disagreement
 from larq_groupnet.tasks.losses import loss
 from larq_groupnet.tasks.segmentation import Segmentation
@@ -49,6 +55,8 @@ class Data:
     def __init__(self, truth):
         self.images = np.random.RandomState(0).uniform(-1, 1, (4, 16, 16, 3)).astype("f4")
         self.truth = truth
+
+    batch_size = 4
 
     def train_batches(self, steps_per_epoch, first_epoch=0, first_step=0, context=None):
         return tf.data.Dataset.from_tensors((self.images, self.truth)).repeat()
@@ -94,12 +102,25 @@ def test_task_of_depth_is_trained_counted_converted_and_judged(extension, tmp_pa
     file = convert(model, tmp_path / "model.tflite", data=data.images)
     assert audit(model, file) == []
 
+    check_prediction(model, recipe_of(config), tmp_path)
     own = task_of(config)
     found, _ = evaluate(model, file, data.eval_batches("test"), own, [])
     assert found["keras"]["within"] == pytest.approx(within, abs=1e-6)
     results = {**found, "task": own.name, "headline": own.headline, "unit": own.unit, "macs": {}}
     assert disagreement(results) is None
     assert disagreement({**results, "agreement": 0.99})
+
+
+def check_prediction(model, recipe, run):
+    """`predict` writes the metres of each pixel, and a picture of them."""
+    (run / "recipe.json").write_text(json.dumps(recipe.to_dict()))
+    record_classes(run, ["metres"], "")
+    pixels = np.random.RandomState(2).randint(0, 256, (16, 16, 3), "u1")
+    Image.fromarray(pixels).save(run / "photo.png")
+    assert predict_files(load_predictor(run), run / "photo.png", run / "out") == (1, [])
+    expected = model.predict_on_batch(normalise(pixels[None], "symmetric"))[0]
+    np.testing.assert_allclose(np.load(run / "out/values/photo.npy"), expected, atol=1e-5)
+    assert len(np.unique(np.asarray(Image.open(run / "out/pictures/photo.png")))) > 50
 
 
 @adds("loss")

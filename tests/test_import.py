@@ -74,7 +74,15 @@ def test_tfds_knows_our_datasets_whichever_is_imported_first(order):
     )
 
 
-def test_stock_tuner_of_keras_tuner_takes_a_model_of_tf_keras(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("RandomSearch", {"max_trials": 2}),
+        ("BayesianOptimization", {"max_trials": 3, "num_initial_points": 2}),
+        ("Hyperband", {"max_epochs": 2}),
+    ],
+)
+def test_stock_tuner_of_keras_tuner_takes_a_model_of_tf_keras(tmp_path, name, options):
     import keras_tuner
     import numpy as np
     import tensorflow as tf
@@ -85,10 +93,10 @@ def test_stock_tuner_of_keras_tuner_takes_a_model_of_tf_keras(tmp_path):
         model.compile("sgd", "mse")
         return model
 
-    tuner = keras_tuner.RandomSearch(build, "val_loss", max_trials=2, directory=tmp_path)
+    tuner = getattr(keras_tuner, name)(build, "val_loss", directory=tmp_path, **options)
     x, y = np.zeros((4, 3)), np.zeros(4)
     tuner.search(x, y, validation_data=(x, y), verbose=0)
-    assert len(tuner.oracle.trials) == 2
+    assert len(tuner.oracle.trials) == options.get("max_trials", 2)
     assert {trial.status for trial in tuner.oracle.trials.values()} == {"COMPLETED"}
 
 

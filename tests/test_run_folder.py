@@ -14,7 +14,7 @@ from conftest import ROOT
 from larq_groupnet.errors import DatasetError, MissingFileError, RecipeError, UserError
 from larq_groupnet.recipes import load_recipe, only_phase, override
 from larq_groupnet.runs.folders import new_folder, recipe_to_resume
-from larq_groupnet.runs.guards import check_folder
+from larq_groupnet.runs.guards import check_folder, claimed
 from larq_groupnet.runs.identity import (
     check_classes,
     describe_recipe,
@@ -79,10 +79,18 @@ def test_folder_in_which_nothing_came_to_be_is_gone(tmp_path):
     assert not list(tmp_path.iterdir())
     (tmp_path / "mine").mkdir()
     with holding(tmp_path / "mine"):
-        pass
-    assert (tmp_path / "mine").is_dir()
+        assert list((tmp_path / "mine").iterdir())
+    assert not list((tmp_path / "mine").iterdir())
     check_free(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_what_a_killed_run_left_half_written_is_gone_when_it_resumes(tmp_path):
+    left = tmp_path / ".0123.partial.h5"
+    left.touch()
+    (tmp_path / "recipe.json").write_text(json.dumps(RECIPE.to_dict()))
+    with claimed(RECIPE, tmp_path, [], 1000):
+        assert not left.exists()
 
 
 def test_runs_that_start_in_the_same_second_have_folders_of_their_own():
@@ -165,7 +173,10 @@ def test_weights_with_a_description_beside_them_say_what_they_are(tmp_path, name
     known = Metadata(config, "", tuple("0123456789"), reading, (), "none")
     (tmp_path / "weights.json").write_text(json.dumps(known.to_dict()))
     source = find_source(tmp_path / name)
-    assert (source.config, source.classes[1]) == (config, "1")
+    assert (source.config, source.classes[1], source.name) == (config, "1", "groupnet_resnet18")
+    named = dataclasses.replace(known, model_name="birealnet18").to_dict()
+    (tmp_path / "weights.json").write_text(json.dumps(named))
+    assert find_source(tmp_path / name).name == "birealnet18"
     recipe = recipe_to_judge(tmp_path / name, None, "digits", [("batch_size", "7")])
     assert (recipe.normalisation, recipe.central_crop) == ("imagenet", 0.875)
     assert (recipe.dataset, recipe.batch_size) == ("digits", 7)

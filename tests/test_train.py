@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from matplotlib.image import imread
+from runs import command
 
 from larq_groupnet import GroupNetConfig, build
 from larq_groupnet.deploy import count_ops, load_interpreter
@@ -29,10 +31,12 @@ def train(*arguments):
 
 @pytest.fixture(scope="module")
 def runs(data_dir, tmp_path_factory):
-    """Two runs of the same command."""
+    """Two runs of the same command: in a process of its own, and trained alone in this one."""
     folders = [tmp_path_factory.mktemp("runs") / name for name in ("first", "second")]
     for folder in folders:
-        done = train(*TINY, f"--data_dir={data_dir}", f"--output_dir={folder}")
+        words = [*TINY, f"--data_dir={data_dir}", f"--output_dir={folder}"]
+        first = folder == folders[0]
+        done = train(*words) if first else command("train", *words, judge=False)
         assert done.returncode == 0, done.stderr
         folder.with_suffix(".out").write_text(done.stdout)
         folder.with_suffix(".err").write_text(done.stderr)
@@ -44,7 +48,7 @@ def test_run_leaves_every_artefact_and_nothing_half_written(runs):
         "recipe.json", "history.csv", "logs", "tanh.h5", "binary.h5", "tanh-last.h5",
         "binary-last.h5",
         "model.tflite", "results.json", "results-confusion.npz", "curves.png", "predictions.png",
-        "snapshots", "run.json", "runtime.json", ".lock",
+        "snapshots", "run.json", "runtime.json",
     }  # fmt: skip
     recipe = json.loads((runs[0] / "recipe.json").read_text())
     assert recipe["model"]["num_bases"] == 2
@@ -123,7 +127,7 @@ def test_file_of_a_run_is_binary_and_runs(runs):
 def test_evaluating_again_says_the_same(runs, data_dir):
     out = runs[0].with_suffix(".evaluated")
     words = [f"--data_dir={data_dir}", f"--evaluate={runs[0]}", f"--output_dir={out}"]
-    done = train(*TINY, *words)
+    done = command("train", *TINY, *words)
     assert done.returncode == 0, done.stderr
     results = json.loads((runs[0] / "results.json").read_text())
     assert f"{results['keras']['miou']:.4f}" in done.stdout
@@ -134,34 +138,26 @@ def test_evaluating_again_says_the_same(runs, data_dir):
 
 
 def test_run_is_converted_audited_and_verified_by_command(runs, data_dir, tmp_path):
-    def command(*words):
-        given = [] if words[0] == "audit" else [f"--data_dir={data_dir}"]
-        return subprocess.run(
-            [sys.executable, "-m", "larq_groupnet", *words, *given],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
-
+    data = f"--data_dir={data_dir}"
     file = tmp_path / "small.tflite"
-    done = command("convert", str(runs[0]), "--input_size=64,64", f"--output={file}")
+    done = command("convert", runs[0], "--input_size=64,64", f"--output={file}", data)
     assert done.returncode == 0, done.stderr
     assert load_interpreter(file).input_shapes == [(1, 64, 64, 3)]
-    done = command("audit", str(file))
+    done = command("audit", file)
     assert done.returncode == 0, done.stderr
     assert "nothing found" in done.stdout
-    words = ["verify", str(runs[0]), str(runs[0] / "model.tflite"), "--samples=2"]
+    words = ["verify", runs[0], runs[0] / "model.tflite", "--samples=2", data]
     done = command(*words, f"--output={tmp_path / 'check'}")
     assert done.returncode == 0, done.stderr
     assert "On 2 samples" in done.stdout
     assert {path.name for path in (tmp_path / "check").iterdir()} == {
         "input.bin", "expected_output.bin", "verify.json",
     }  # fmt: skip
-    whole = ["convert", str(runs[0]), "--int8", "--samples=8"]
+    whole = ["convert", runs[0], "--int8", "--samples=8", data]
     done = command(*whole, f"--output={tmp_path / 'int8.tflite'}")
     assert done.returncode == 0, done.stderr
     assert float_operations(tmp_path / "int8.tflite") == []
-    done = command("verify", str(runs[0]), str(file), "--samples=2")
+    done = command("verify", runs[0], file, "--samples=2", data)
     assert done.returncode == 2
     assert "expected samples of shape (n, 64, 64, 3)" in done.stderr
 
@@ -203,7 +199,8 @@ def test_file_that_disagrees_is_reported(lce, agreement, integers, bad):
     ],
 )
 def test_wrong_command_is_one_line_status_2_and_writes_nothing(tmp_path, arguments, message):
-    done = train(*arguments, f"--data_dir={tmp_path / 'data'}", f"--output_dir={tmp_path / 'run'}")
+    folders = [f"--data_dir={tmp_path / 'data'}", f"--output_dir={tmp_path / 'run'}"]
+    done = command("train", *arguments, *folders)
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -211,9 +208,15 @@ def test_wrong_command_is_one_line_status_2_and_writes_nothing(tmp_path, argumen
     assert not list(tmp_path.iterdir())
 
 
+def test_wrong_command_is_one_line_of_a_process_too(tmp_path):
+    done = train("--model=groupnet_dsp", "--dataset=digits", f"--data_dir={tmp_path}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"larq-groupnet: head: expected 'classifier'.*\n", done.stderr)
+
+
 def test_folder_in_use_is_not_touched(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
-    done = train("--model=groupnet_dsp", f"--output_dir={tmp_path}", "--data_dir=unused")
+    done = command("train", "--model=groupnet_dsp", f"--output_dir={tmp_path}", "--data_dir=unused")
     assert done.returncode == 2
     assert "in use" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -120,6 +120,8 @@ def _unzip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as file:
         for member in tqdm(file.infolist(), f"Unpacking {archive.name}", unit="file"):
             kind = stat.S_IFMT(member.external_attr >> 16)
+            # Some programs on Windows write these, against the format.
+            member.filename = member.filename.replace("\\", "/")
             _check_member(archive, member.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
             file.extract(member, folder)
 

@@ -76,8 +76,13 @@ class Dataset(abc.ABC):
 
     def largest(self, count: int) -> images.Size | None:
         """Largest height and width of the first training images; `None` where none is written."""
+        shapes = self.shapes(count)
+        return (max(h for h, _ in shapes), max(w for _, w in shapes)) if shapes else None
+
+    def shapes(self, count: int) -> list[images.Size]:
+        """Height and width of the first training images; empty where none is written."""
         if not self.sizes:
-            return None
+            return []
         examples = self.examples("train")
         shapes = (
             examples.stored()
@@ -87,8 +92,7 @@ class Dataset(abc.ABC):
                 tf.data.AUTOTUNE,
             )
         )
-        heights, widths = zip(*shapes.as_numpy_iterator(), strict=True)
-        return int(max(heights)), int(max(widths))
+        return [(int(height), int(width)) for height, width in shapes.as_numpy_iterator()]
 
     @abc.abstractmethod
     def decode_image(self, image: tf.Tensor, part: Part | None = None) -> tf.Tensor:

@@ -104,14 +104,21 @@ def _lock(folder: Path) -> Iterator[bool]:
 def _digest(root: Path, layout: Layout) -> str:
     """Of the names, sizes and times of all files, and of what their labels mean."""
     digest = hashlib.sha256(layout.meaning.key().encode() if layout.meaning else b"labels")
-    for split, examples in sorted(layout.splits.items()):
-        for path in (x for example in examples for x in example if isinstance(x, str)):
-            try:
-                state = os.stat(path)
-                facts = f"{state.st_size}\0{state.st_mtime_ns}"
-            except FileNotFoundError:
-                facts = "gone"
-            digest.update(f"{split}\0{relative(path, root)}\0{facts}\n".encode())
+    # Without masks no finding depends on the splits, which may have been drawn or not.
+    named = sorted(
+        (split if layout.meaning else "", path)
+        for split, examples in layout.splits.items()
+        for example in examples
+        for path in example
+        if isinstance(path, str)
+    )
+    for split, path in named:
+        try:
+            state = os.stat(path)
+            facts = f"{state.st_size}\0{state.st_mtime_ns}"
+        except FileNotFoundError:
+            facts = "gone"
+        digest.update(f"{split}\0{relative(path, root)}\0{facts}\n".encode())
     return digest.hexdigest()[:32]
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 from larq_groupnet.data import VOID, DatasetWarning, dataset
 from larq_groupnet.data.base import Dataset, Examples, Part, decoded
 from larq_groupnet.data.check import Findings, look
+from larq_groupnet.data.kept_listing import keep_listing, read_listing
 from larq_groupnet.data.labels import (
     LEVELS,
     MOST_UNNAMED,
@@ -77,14 +78,22 @@ class FolderDataset(Dataset):
             target = decode_mask(target, self._layout.meaning)
         return tf.cast(target, tf.int32)
 
+    def keep_listing(self) -> None:
+        """Keeps the listing for the next process, unless files were left out of it."""
+        if not self.skipped:
+            keep_listing(self._root, self._data_dir, self._layout)
+
+    def look_again(self) -> Findings:
+        """Decodes every file, and keeps what is found, also for `on_bad_image="skip"`."""
+        return look(self._root, self._layout, self._data_dir, again=True)
+
     def check_files(self) -> None:
-        """Decodes every file again, and keeps what is found.
+        """Decodes every file again.
 
         Raises:
             FolderError: If one has vanished or gone bad since the folder was opened; names it.
         """
-        found = look(self._root, self._layout, self._data_dir, again=True)
-        found.raise_for(self._root, sum(self.sizes.values()))
+        self.look_again().raise_for(self._root, sum(self.sizes.values()))
 
 
 @dataset("folder")
@@ -120,10 +129,17 @@ def open_folder(
     """
     if on_bad_image not in ("error", "skip", None):
         raise FolderError(f"on_bad_image: expected 'error' or 'skip'. Received: {on_bad_image!r}")
-    root = Path(place).expanduser().resolve()
+    root, kept = Path(place).expanduser().resolve(), Path(data_dir).expanduser()
+    name, plain = f"folder:{printable(str(root))}", void is None and mapping is None
+    layout = read_listing(root, kept) if plain and on_bad_image != "skip" else None
+    if layout is not None:
+        _warn(root, layout, Findings({}, {}))
+        return FolderDataset(name, root, layout, kept, {})
     layout, levels = _layout(root, void, mapping), mapping == LEVELS
-    name = f"folder:{printable(str(root))}"
-    return opened(name, root, layout, Path(data_dir).expanduser(), on_bad_image, levels)
+    dataset = opened(name, root, layout, kept, on_bad_image, levels)
+    if dataset.target == "label" and sum(dataset.sizes.values()) > CHECKED_UNASKED:
+        dataset.keep_listing()
+    return dataset
 
 
 def opened(

@@ -20,14 +20,16 @@ class Counts(NamedTuple):
         own: `(classes,)`: how many there are of each class.
         beside: `(classes,)`: how many there are, of any class, in the images that hold the class;
             for labels, in all.
+        images: `(classes,)`: how many images hold the class.
     """
 
     own: np.ndarray
     beside: np.ndarray
+    images: np.ndarray
 
 
-def class_counts(dataset: Dataset, role: str = "train") -> Counts:
-    """Counts over one pass; of masks, each is decoded, and no image."""
+def class_counts(dataset: Dataset, role: str = "train", most: int | None = None) -> Counts:
+    """Counts over one pass, or over the first `most` examples; no image is decoded."""
     examples, number = dataset.examples(role), len(dataset.classes)
     labels = dataset.target == "label"
 
@@ -37,19 +39,22 @@ def class_counts(dataset: Dataset, role: str = "train") -> Counts:
         known = flat if labels else tf.boolean_mask(flat, flat != VOID)
         return tf.math.bincount(known, minlength=number, maxlength=number, dtype=tf.int64)
 
-    data = examples.stored().map(one, tf.data.AUTOTUNE)
-    own, beside = np.zeros(number, np.int64), np.zeros(number, np.int64)
-    for counts in tqdm(data.as_numpy_iterator(), "Counting classes", examples.count):
+    data, count = examples.stored().map(one, tf.data.AUTOTUNE), examples.count
+    if most is not None and dataset.target != "label":
+        data, count = data.take(most), min(most, count)
+    own, beside, images = np.zeros((3, number), np.int64)
+    for counts in tqdm(data.as_numpy_iterator(), "Counting classes", count):
         own += counts
+        images += counts > 0
         beside[counts > 0] += counts.sum()
-    return Counts(own, np.full(number, own.sum()) if labels else beside)
+    return Counts(own, np.full(number, own.sum()) if labels else beside, images)
 
 
-def median_frequency_weights(counts: Counts) -> np.ndarray:
+def median_frequency_weights(counts: Counts, power: float = 1.0) -> np.ndarray:
     """Median frequency balancing (Eigen and Fergus, ICCV 2015), `(classes,) float32`.
 
     The frequency of a class is its share of the pixels in the images that hold it; its weight is
-    the median of all frequencies over its own.
+    the median of all frequencies over its own, to a power.
 
     Raises:
         DatasetError: If there is nothing of a class.
@@ -61,4 +66,4 @@ def median_frequency_weights(counts: Counts) -> np.ndarray:
             f"{', '.join(map(str, missing))}, counted from 0"
         )
     frequency = counts.own / counts.beside
-    return (np.median(frequency) / frequency).astype(np.float32)
+    return ((np.median(frequency) / frequency) ** power).astype(np.float32)

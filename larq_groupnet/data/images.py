@@ -120,18 +120,48 @@ def as_float(pixels: ArrayLike | tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.convert_to_tensor(pixels), tf.float32)
 
 
-def resize(image: tf.Tensor, size: Size) -> tf.Tensor:
+def resize(image: tf.Tensor, size: Size | tf.Tensor) -> tf.Tensor:
     """An image squeezed into a size: bilinear, antialiased."""
-    if tuple(image.shape[:2]) == tuple(size):
+    if not tf.is_tensor(size) and tuple(image.shape[:2]) == tuple(size):
         return image
     return tf.image.resize(image, size, antialias=True)
 
 
-def resize_mask(mask: tf.Tensor, size: Size) -> tf.Tensor:
+def resize_mask(mask: tf.Tensor, size: Size | tf.Tensor) -> tf.Tensor:
     """A class map `(height, width, 1)` squeezed into a size, by nearest neighbour."""
-    if tuple(mask.shape[:2]) == tuple(size):
+    if not tf.is_tensor(size) and tuple(mask.shape[:2]) == tuple(size):
         return mask
     return tf.image.resize(mask, size, method="nearest")
+
+
+def centre(image: tf.Tensor, mask: tf.Tensor, size: Size) -> tuple[tf.Tensor, tf.Tensor]:
+    """The centre of an image and its class map, both scaled until they just cover a size."""
+    height, width = tf.unstack(tf.shape(image)[:2])
+    # At most one of the two is larger than the size.
+    covered = tf.maximum(size, [height * size[1] // width, width * size[0] // height])
+    begin = (covered - size) // 2
+    image = tf.image.resize(image, covered, antialias=True)
+    mask = tf.image.resize(mask, covered, method="nearest")
+    box = (*tf.unstack(begin), *size)
+    return tf.image.crop_to_bounding_box(image, *box), tf.image.crop_to_bounding_box(mask, *box)
+
+
+def fitted(image: tf.Tensor, size: Size) -> tf.Tensor:
+    """Height and width `(2,) int32` of an image that is scaled, aspect kept, until it just fits.
+
+    In whole numbers, so that the runtime finds the same.
+    """
+    height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.int64))
+    rows = (2 * height * size[1] + width) // (2 * width)
+    columns = (2 * width * size[0] + height) // (2 * height)
+    return tf.cast(tf.clip_by_value([rows, columns], 1, tf.constant(size, tf.int64)), tf.int32)
+
+
+def pad(image: tf.Tensor, size: Size, value: float) -> tf.Tensor:
+    """An image `(height, width, channels)` with `value` below and on the right, up to a size."""
+    short = tf.constant(size) - tf.shape(image)[:2]
+    padded = tf.pad(image, [[0, short[0]], [0, short[1]], [0, 0]], constant_values=value)
+    return tf.ensure_shape(padded, (*size, image.shape[-1]))
 
 
 def central_crop(image: tf.Tensor, share: float) -> tf.Tensor:
@@ -237,7 +267,8 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _by_pillow(data: Any, upright: Any) -> np.ndarray:
-    with Image.open(io.BytesIO(_bytes(data))) as image:
+    with Image.open(io.BytesIO(_bytes(data))) as opened:
+        image: Image.Image = opened
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"expected at most {MAX_PIXELS} pixels. Received: {image.size}")
         if image.mode in ("I", "F"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -150,6 +151,8 @@ def read_text(path: Path) -> str:
     data = path.read_bytes()
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", errors="replace")
+    if b"\0" in data[:2]:  # Western texts in UTF-16 have one in every pair.
+        return data.decode("utf-16-be" if data[0] == 0 else "utf-16-le", errors="replace")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -160,17 +163,27 @@ def read_class_names(path: Path) -> list[str]:
     """The names in a file, one a line; none if there is no file.
 
     Raises:
-        DatasetError: If a name comes twice, or there are less than two.
+        DatasetError: If a name comes twice, a line between names is empty, or there are less than
+            two.
     """
     if not path.is_file():
         return []
-    names = [line.strip() for line in read_text(path).splitlines()]
-    names = [name for name in names if name]
+    names = [composed(line.strip()) for line in read_text(path).rstrip().splitlines()]
+    if not all(names):
+        raise DatasetError(
+            f"{path}: expected a class name in each line, because its place is its label. "
+            f"Received: nothing in line {names.index('') + 1}. Remove or fill that line."
+        )
     if len(set(names)) != len(names) or not 2 <= len(names) <= VOID:
         raise DatasetError(
             f"{path}: expected 2 to {VOID} different class names, one a line. Received: {names}"
         )
     return names
+
+
+def composed(name: str) -> str:
+    """A name with each accented letter as one character, as macOS' file names do not have it."""
+    return unicodedata.normalize("NFC", name)
 
 
 def read_labels(path: Path | str | bytes) -> np.ndarray:

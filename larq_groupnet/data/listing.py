@@ -101,7 +101,19 @@ def relative(path: str, root: Path) -> str:
 
 def printable(name: str) -> str:
     """A file's name that any terminal and any JSON can take."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    text = name.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def all_folders(root: Path) -> list[str]:
+    """A folder and all folders below it that images may lie in; links are followed."""
+    found: dict[tuple[int, int], str] = {}
+    for here, folders, _ in os.walk(root, followlinks=True):
+        state = os.stat(here)
+        if found.setdefault((state.st_dev, state.st_ino), here) != here:
+            folders.clear()
+        folders[:] = [name for name in folders if not is_junk(name)]
+    return list(found.values())
 
 
 def _files(folder: Path, root: Path, left_out: LeftOut) -> Iterator[str]:

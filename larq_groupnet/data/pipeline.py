@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from larq_groupnet.data import augment, images
+from larq_groupnet.data import VOID, augment, images
 from larq_groupnet.data.base import Dataset
+from larq_groupnet.data.copies import with_copies
 from larq_groupnet.data.mixing import Mixing, mix
 from larq_groupnet.data.opening import open_dataset as open_dataset
 from larq_groupnet.data.opening import prepare as prepare
@@ -30,6 +33,9 @@ class Pipeline:
         augmentation: See `larq_groupnet.data.augment`; any function of that form will do.
         normalisation: As in `Reading`, and so is `central_crop`.
         central_crop: See `normalisation`; for labels, when evaluating.
+        eval_crop: When evaluating on masks, scale the shorter side to the input's and take the
+            centre, instead of squeezing the whole image into it.
+        letterbox: As in `Reading`, when evaluating.
         mixing: Which training images are mixed with each other; for labels.
     """
 
@@ -43,13 +49,16 @@ class Pipeline:
         augmentation: augment.Change = augment.unchanged,
         normalisation: str = "symmetric",
         central_crop: float = 1.0,
+        eval_crop: bool = False,
+        letterbox: bool = False,
         mixing: Mixing | None = None,
     ):
         self.dataset = dataset if isinstance(dataset, Dataset) else RecordDataset(dataset)
-        self.reading = Reading((size[0], size[1]), normalisation, central_crop)
+        self.reading = Reading((size[0], size[1]), normalisation, central_crop, letterbox=letterbox)
         self.batch_size = batch_size
         self.seed = seed
         self.augmentation = augmentation
+        self.eval_crop = eval_crop
         self.mixing = mixing or Mixing()
 
     @property
@@ -62,6 +71,12 @@ class Pipeline:
     def target(self) -> str:
         """`"label"` or `"mask"`."""
         return self.dataset.target
+
+    @functools.cached_property
+    def _training(self) -> Dataset:
+        """Where training examples are read from: small copies, where those are enough."""
+        detail = getattr(self.augmentation, "detail", 0)
+        return with_copies(self.dataset, int(detail * max(self.size))) if detail else self.dataset
 
     def steps_per_pass(self) -> int:
         """Whole batches in one pass over the training split, at least one."""
@@ -93,7 +108,8 @@ class Pipeline:
             `(batch, num_classes) float32`.
         """
         first = (first_epoch * steps_per_epoch + first_step) * self.batch_size
-        examples = self.dataset.examples("train")
+        dataset = self._training
+        examples = dataset.examples("train")
         places = tf.data.Dataset.range(first, ENDLESS)
         data = tf.data.Dataset.zip((examples.shuffled(self.seed, first), places))
         batch_size = self.batch_size
@@ -102,7 +118,8 @@ class Pipeline:
             batch_size = context.get_per_replica_batch_size(batch_size)
 
         def read(handle: tf.Tensor, place: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            return self._augmented(*examples.fetch(handle), tf.stack([self.seed, place]))
+            image, target = examples.fetch(handle)
+            return self._augmented(dataset, image, target, tf.stack([self.seed, place]))
 
         data = data.map(read, tf.data.AUTOTUNE, deterministic=True)
         data = data.batch(batch_size, drop_remainder=True)
@@ -115,8 +132,12 @@ class Pipeline:
             )
         return data.prefetch(tf.data.AUTOTUNE)
 
-    def eval_batches(self, role: str) -> tf.data.Dataset:
+    def eval_batches(self, role: str, sample: int = 0) -> tf.data.Dataset:
         """One pass over `"train"`, `"validation"` or `"test"` in its stored order.
+
+        Args:
+            role: Which.
+            sample: How many of the examples to read, evenly spread over the split; 0 for all.
 
         Yields:
             As `train_batches`, without augmentation.
@@ -125,13 +146,20 @@ class Pipeline:
         def evaluated(image: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             if not target.shape.rank:
                 return self._fixed(self.reading(image)), target
-            image = images.resize(tf.cast(image, tf.float32), self.size)
-            return self._finish(image, images.resize_mask(target, self.size))
+            if self.eval_crop:
+                image, target = images.centre(tf.cast(image, tf.float32), target, self.size)
+            # A map is squeezed, or padded with void, as its image is.
+            whole = dataclasses.replace(self.reading, central_crop=1.0)
+            if not self.reading.letterbox:
+                return self._fixed(whole(image)), _plain(images.resize_mask(target, self.size))
+            target = images.resize_mask(target, images.fitted(target, self.size))
+            return self._fixed(whole(image)), _plain(images.pad(target, self.size, VOID))
 
-        return self._stored(role, evaluated).batch(self.batch_size).prefetch(tf.data.AUTOTUNE)
+        data = self._stored(role, evaluated, sample)
+        return data.batch(self.batch_size).prefetch(tf.data.AUTOTUNE)
 
-    def full_images(self, role: str) -> tf.data.Dataset:
-        """One pass over a split in its stored order, as it is stored.
+    def full_images(self, role: str, sample: int = 0) -> tf.data.Dataset:
+        """One pass over a split in its stored order, as it is stored; arguments of `eval_batches`.
 
         Yields:
             Images `(height, width, channels) float32`, pixels of 0 to 255, each of its own size,
@@ -141,28 +169,32 @@ class Pipeline:
         def plain(image: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return tf.cast(image, tf.float32), _plain(target)
 
-        return self._stored(role, plain).prefetch(tf.data.AUTOTUNE)
+        return self._stored(role, plain, sample).prefetch(tf.data.AUTOTUNE)
 
-    def _stored(self, role: str, finish: Finish) -> tf.data.Dataset:
+    def _stored(self, role: str, finish: Finish, sample: int) -> tf.data.Dataset:
         examples = self.dataset.examples(role)
+        stored, count = examples.stored(), examples.count
+        if 0 < sample < count:
+            numbered = stored.enumerate().filter(lambda number, _: number * sample % count < sample)
+            stored, count = numbered.map(lambda _, handle: handle), sample
 
         def read(handle: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             image, target = examples.fetch(handle)
             return finish(self.dataset.decode_image(image), self.dataset.decode_target(target))
 
-        data = examples.stored().map(read, tf.data.AUTOTUNE, deterministic=True)
-        return data.apply(tf.data.experimental.assert_cardinality(examples.count))
+        data = stored.map(read, tf.data.AUTOTUNE, deterministic=True)
+        return data.apply(tf.data.experimental.assert_cardinality(count))
 
     def _augmented(
-        self, image: tf.Tensor, target: tf.Tensor, seed: tf.Tensor
+        self, dataset: Dataset, image: tf.Tensor, target: tf.Tensor, seed: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        target, change = self.dataset.decode_target(target), self.augmentation
+        target, change = dataset.decode_target(target), self.augmentation
         if isinstance(change, augment.Augmentation) and change.part is not None:
             # No more of a file is decoded than this part.
             begin, change = change.part, change.change
-            image = self.dataset.decode_image(image, lambda shape: begin(shape, seed))
+            image = dataset.decode_image(image, lambda shape: begin(shape, seed))
         else:
-            image = self.dataset.decode_image(image)
+            image = dataset.decode_image(image)
         image, target = change(tf.cast(image, tf.float32), target, self.size, seed)
         found = self._finish(image, target)
         return (*found, self.mixing.own(self.size, seed)) if self.mixing else found
@@ -183,8 +215,3 @@ def class_names(dataset: Dataset) -> list[str]:
 def _plain(target: tf.Tensor) -> tf.Tensor:
     """A class map without its last axis, or a label."""
     return target[..., 0] if target.shape.rank else target
-
-
-# TODO(lead): drop these, which are in `images`.
-normalise, pixels_of = images.normalise, images.pixels_of
-to_pixels, mean_colour = images.to_pixels, images.mean_colour

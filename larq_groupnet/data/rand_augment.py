@@ -43,7 +43,7 @@ def rand_augment(before: Augmentation, number: int, magnitude: int) -> Augmentat
             image = _one(image, level, draw)
         return image, target
 
-    return Augmentation(augment, targets=("label",), part=before.part)
+    return Augmentation(augment, targets=("label",), part=before.part, detail=before.detail)
 
 
 @tf.autograph.experimental.do_not_convert  # There is nothing to convert, and it takes seconds.

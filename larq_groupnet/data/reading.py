@@ -37,6 +37,8 @@ class Reading:
         scales: Factors on the image's own size at which a segmenter looks at it, by sliding
             window; empty to squeeze the whole image into the input.
         flip: True if a segmenter also looks at the mirror image.
+        letterbox: True to keep the aspect of an image that would be squeezed: it is scaled until it
+            fits, and the mean colour fills what is left below or on the right.
 
     Raises:
         DatasetError: For a value that is none of these.
@@ -47,6 +49,7 @@ class Reading:
     central_crop: float = 1.0
     scales: tuple[float, ...] = ()
     flip: bool = False
+    letterbox: bool = False
 
     def __post_init__(self) -> None:
         for field in ("size", "scales"):
@@ -68,6 +71,7 @@ class Reading:
                 "finite numbers above 0, such as (0.5, 1.0, 1.5)",
             ),
             "flip": (isinstance(self.flip, bool), "True or False"),
+            "letterbox": (isinstance(self.letterbox, bool), "True or False"),
         }
         for field, (is_right, expected) in right.items():
             if not is_right:
@@ -89,13 +93,21 @@ class Reading:
         from larq_groupnet.data import images
 
         pixels = images.central_crop(images.as_float(pixels), self.central_crop)
-        if self.size is not None:
-            pixels = images.resize(pixels, self.size)
-        return images.normalise(pixels, self.normalisation)
+        if self.size is None:
+            return images.normalise(pixels, self.normalisation)
+        if not self.letterbox:
+            return images.normalise(images.resize(pixels, self.size), self.normalisation)
+        pixels = images.resize(pixels, images.fitted(pixels, self.size))
+        # Normalised, the mean colour is 0.
+        return images.pad(images.normalise(pixels, self.normalisation), self.size, 0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON; without `size` where it is `None`."""
+        """Plain values, fit for JSON; without `size` where it is `None`.
+
+        Without `letterbox` where it is not used, so that earlier versions read them.
+        """
         values = dataclasses.asdict(self)
+        values["letterbox"] = self.letterbox or None
         lists = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
         return {name: value for name, value in lists.items() if value is not None}
 

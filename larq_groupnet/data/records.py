@@ -101,6 +101,26 @@ class RecordDataset(Dataset):
         height, width, _ = self.builder.info.features[self._keys[0]].shape
         return (height, width) if height and width else super().largest(count)
 
+    def check_sources(self) -> None:
+        """Sees whether the archives that a user has to fetch are there; takes no time.
+
+        Raises:
+            DatasetError: If the dataset is not written and they are not.
+        """
+        wanted = self.builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+        if not wanted or _is_written(Path(self.builder.data_path)):
+            return
+        manual = Path(self.builder._data_dir_root) / "downloads" / "manual"  # noqa: SLF001
+        there = {path.name for path in manual.iterdir()} if manual.is_dir() else set()
+        archives: Mapping[str, Path] = getattr(self.builder, "ARCHIVES", {})
+        missing = [name for name, path in archives.items() if not {name, path.parts[0]} & there]
+        if missing or not there:
+            raise DatasetError(
+                f"dataset {self.name}: expected {', '.join(missing) or 'its archives'} in "
+                f"{manual}. Received: {', '.join(sorted(there)) or 'nothing'}. "
+                f"{' '.join(wanted.split())}"
+            )
+
     def prepare(self) -> None:
         """Writes the dataset, once, if it is not written.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -41,6 +41,7 @@ class Voc2012(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(_VOC)
+    ARCHIVES: ClassVar = {_VOC: _FOLDERS[_VOC]}
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
@@ -87,6 +88,7 @@ class Voc2012Aug(Voc2012):
     name = "voc2012_aug"
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(_VOC, _SBD)
+    ARCHIVES: ClassVar = _FOLDERS
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         voc, sbd = _folder(dl_manager, _VOC), _folder(dl_manager, _SBD)
@@ -94,11 +96,38 @@ class Voc2012Aug(Voc2012):
         listed = _names(sbd / "train.txt") + _names(sbd / "val.txt")
         more = sorted(set(listed) - {*train, *validation})
         files = _voc_files(voc, train)
-        files |= {name: (sbd / "img" / f"{name}.jpg", sbd / "cls" / f"{name}.mat") for name in more}
+        files |= {name: _sbd_file(sbd, name) for name in more}
         return {
             "train": self._generate_examples(files),
             "validation": self._generate_examples(_voc_files(voc, validation)),
         }
+
+
+@dataset("voc2012_released")
+class Voc2012Released(Voc2012):
+    """Pascal VOC 2012 with SBD as the authors' segmentation code reads them, to repeat its figures.
+
+    The training images are those of VOC's train list and of SBD's train list, one after the other:
+    images of both count twice, once with each mask, and VOC's validation images in SBD's list are
+    trained on. So its validation figures are too good; `voc2012_aug` is the clean set.
+    """
+
+    name = "voc2012_released"
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(_VOC, _SBD)
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        voc, sbd = _folder(dl_manager, _VOC), _folder(dl_manager, _SBD)
+        files = _voc_files(voc, _voc_names(voc, "train"))
+        files |= {f"sbd/{name}": _sbd_file(sbd, name) for name in _names(sbd / "train.txt")}
+        return {
+            "train": self._generate_examples(files),
+            "validation": self._generate_examples(_voc_files(voc, _voc_names(voc, "val"))),
+        }
+
+
+def _sbd_file(sbd: Path, name: str) -> tuple[Path, Path]:
+    return sbd / "img" / f"{name}.jpg", sbd / "cls" / f"{name}.mat"
 
 
 def _folder(dl_manager: tfds.download.DownloadManager, archive: str) -> Path:

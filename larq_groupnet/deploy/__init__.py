@@ -1,5 +1,6 @@
 """From a trained Keras model to a `.tflite` for Larq Compute Engine, and back to predictions."""
 
+from larq_groupnet.deploy.advice import advise
 from larq_groupnet.deploy.audit import Finding, audit
 from larq_groupnet.deploy.convert import ConversionWarning, convert, with_input_shape
 from larq_groupnet.deploy.flatbuffer import ConversionError, count_ops, load_interpreter
@@ -13,6 +14,7 @@ __all__ = [
     "Finding",
     "Verification",
     "VerificationError",
+    "advise",
     "audit",
     "convert",
     "convert_int8",

@@ -16,19 +16,22 @@ import tensorflow as tf
 from larq_groupnet.deploy.flatbuffer import File, Graph, Operation
 from larq_groupnet.deploy.matching import layers_with_kernels, match, quantizer_before
 from larq_groupnet.deploy.padding import shifted_paddings
+from larq_groupnet.deploy.unshared import unshared
+from larq_groupnet.network.quantizers import CLASSES
 
-_SIGNS = (lq.quantizers.SteSign, lq.quantizers.ApproxSign, lq.quantizers.SwishSign)
-_KERNEL_SIGNS = (*_SIGNS, lq.quantizers.MagnitudeAwareSign)
+_SIGNS = tuple(kind for kind, facts in CLASSES.items() if facts.signs)
+_KERNEL_SIGNS = tuple(kind for kind, facts in CLASSES.items() if facts.engine)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that LCE would not run as a binary kernel, or not rightly.
+    """A layer that LCE would run wrongly, or not as a binary kernel.
 
     Attributes:
         layer: Name of the Keras layer, or the nearest that the file tells.
         severity: `"wrong"` if the file would not convert, not load, or compute something else;
-            `"slow"` if it would compute the same with float operations.
+            `"slow"` if it would compute the same with float operations; `"weak"` if it would, and
+            learns badly, which `advise` finds.
         cause: Why.
         remedy: What to change in the model.
     """
@@ -59,7 +62,7 @@ def audit(model_or_file: tf.keras.Model | File, file: File | None = None) -> lis
         findings = list(_audit_file(Graph(model_or_file)))
     else:
         graph = None if file is None else Graph(file)
-        findings = list(_audit_model(model_or_file, graph))
+        findings = list(_audit_model(unshared(model_or_file), graph))
     return sorted(findings, key=lambda finding: finding.severity != "wrong")
 
 
@@ -237,7 +240,7 @@ def _zero_padding(
     kernel: Sequence[int],
     dilation: Sequence[int],
 ) -> Finding:
-    """What a binary convolution with "same" padding and `pad_values=0` suffers from.
+    """The finding for a binary convolution with "same" padding and `pad_values=0`.
 
     LCE pads with +1 and corrects the result for zeros. Where both sides of the padding meet in one
     output the correction is wrong: measured for sizes 1 to 9, kernels 2 to 7, dilations 1 to 6.
@@ -282,7 +285,7 @@ def _pads_with_zeros(layer: Any) -> bool:
 
 
 def _may_be(quantizer: Any, signs: tuple[type, ...]) -> bool:
-    """A function may be a sign; only its file tells."""
+    """True for one of `signs`, and for a plain function, which only the file can judge."""
     return isinstance(quantizer, signs) or not isinstance(quantizer, lq.quantizers.Quantizer)
 
 

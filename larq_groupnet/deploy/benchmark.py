@@ -76,17 +76,17 @@ class Measurement:
 
     @property
     def quartiles(self) -> tuple[float, float]:
-        """Between which half of the latencies are, in seconds."""
+        """First and third quartile of the latency, in seconds."""
         low, high = np.percentile(self.seconds, (25, 75))
         return float(low), float(high)
 
     @property
     def cpu_share(self) -> float:
-        """CPU time over latency, in all."""
+        """CPU time divided by latency, over all rounds."""
         return sum(self.cpu) / sum(self.seconds)
 
     def ratio(self, first: Measurement) -> float:
-        """Median over the rounds of this latency divided by that of another file, same round."""
+        """Median over the rounds: this latency divided by the other file's in the same round."""
         return float(np.median(np.divide(self.seconds, first.seconds)))
 
 
@@ -204,7 +204,7 @@ class _Worker:
         self._process.communicate()
 
     def ask(self) -> dict[str, Any]:
-        """One answer of the process.
+        """Asks the process for one answer.
 
         Raises:
             BenchmarkError: If it has ended instead.
@@ -232,7 +232,7 @@ class _Worker:
 
 
 def _kernel(path: Path, costs: Mapping[str, OpCost], threads: int) -> tuple[str, dict[str, str]]:
-    """Name of the kernel to run a file with, and why others cannot be used."""
+    """The kernel to run a file with, and why each other kernel cannot be used."""
     if "LceBconv2d" not in costs:
         return "default", {}
     with _Worker("choose", path, threads) as worker:
@@ -241,7 +241,7 @@ def _kernel(path: Path, costs: Mapping[str, OpCost], threads: int) -> tuple[str,
 
 
 def _in_turns(workers: Sequence[_Worker], runs: int) -> list[list[dict[str, Any]]]:
-    """For each worker its answers to `runs` questions."""
+    """Asks the workers in turn, `runs` times; returns the answers of each."""
     with contextlib.ExitStack() as stack:
         for worker in workers:
             stack.enter_context(worker)

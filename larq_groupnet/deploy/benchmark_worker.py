@@ -32,7 +32,7 @@ _TRIALS = 5
 
 
 class _Run:
-    """An interpreter and the noise that it is given, the same for every kernel."""
+    """An interpreter and its input: noise, the same for every kernel."""
 
     def __init__(self, content: bytes, threads: int, kernel: str):
         self._interpreter = _interpreter_class()(content, threads, *KERNELS[kernel], False)
@@ -67,7 +67,7 @@ def main(command: str, path: str, threads: str, kernel: str = "") -> None:
 
 
 def _choose(content: bytes, threads: int) -> dict[str, Any]:
-    """The fastest kernel whose outputs are the reference kernel's, and why others are not used."""
+    """The fastest kernel that agrees with the reference kernel, and why others are not used."""
     runs: dict[str, _Run] = {}
     refused = {}
     for kernel in reversed(KERNELS):
@@ -110,7 +110,7 @@ def _interpreter_class() -> Any:
 
 
 def _reset_peak() -> int:
-    """Forgets the peak of the imports where the system can; the peak that is left, in bytes."""
+    """Resets the peak of memory after the imports, if the system can; returns it in bytes."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     return _peak()

@@ -26,7 +26,7 @@ DEFAULT_SAMPLES = 4
 
 
 class ConversionWarning(UserWarning):
-    """A file computes the right thing, with float operations where binary ones were wanted."""
+    """The file is right but slow: it uses float operations in place of binary ones."""
 
 
 def convert(
@@ -38,7 +38,7 @@ def convert(
     data: NDArray[np.float32] | None = None,
     description: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Folds and converts a model, audits and verifies the file, and only then puts it in place.
+    """Folds and converts a model, audits and verifies the file, then writes it.
 
     Args:
         model: A built functional model with one input and one output. It stays as it is. One of
@@ -97,7 +97,7 @@ def convert(
 def with_input_shape(
     model: tf.keras.Model, input_shape: Sequence[int] | None = None, batch_size: int = 1
 ) -> tf.keras.Model:
-    """The same model for one input size and batch; the model itself if it has them already.
+    """The same model with a fixed input size and batch size.
 
     Args:
         model: A functional model with one input.

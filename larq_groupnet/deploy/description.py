@@ -22,7 +22,7 @@ MOST_BYTES = 2**20
 
 
 def with_description(content: bytes, description: Mapping[str, Any]) -> bytes:
-    """The file with a description, which must be of plain values.
+    """Appends a description of plain values to a file.
 
     The same content and description give the same bytes.
     """
@@ -31,6 +31,10 @@ def with_description(content: bytes, description: Mapping[str, Any]) -> bytes:
         # A ZipInfo of its own has the date 1980-01-01.
         archive.writestr(zipfile.ZipInfo(NAME), json.dumps(description, indent=2) + "\n")
     return file.getvalue()
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable()
 
 
 def read_description(file: File) -> dict[str, Any] | None:
@@ -54,6 +58,11 @@ def read_description(file: File) -> dict[str, Any] | None:
         found = json.loads(text)
         if not isinstance(found, dict):
             raise ValueError(f"a JSON {type(found).__name__} instead of an object")
+        names, reading = found.get("classes", []), found.get("preprocessing", {})
+        if not isinstance(names, list) or not all(map(_is_name, names)):
+            raise ValueError("classes that are no list of names that can be printed")
+        if not isinstance(reading, dict):
+            raise ValueError("a preprocessing without names of its values")
     # What zipfile raises of damaged archives is not only its own.
     except (
         zipfile.BadZipFile,

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 
 def directly_dilated(model: tf.keras.Model) -> tf.keras.Model:
-    """The same model, whose dilated binary convolutions are one operation each.
+    """The same model, with one operation for each dilated binary convolution.
 
     On a CPU, TensorFlow has no gradient of that operation.
 

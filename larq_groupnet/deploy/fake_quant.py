@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from larq_groupnet.deploy.flatbuffer import ConversionError
 from larq_groupnet.network.convolution import OnePaddedConv2D
-from larq_groupnet.network.layers import ConstantPad2D
+from larq_groupnet.network.layers import ConstantPad2D, Resize
 
 layers = tf.keras.layers
 
 
 @tf.keras.utils.register_keras_serializable("larq_groupnet")
 class FakeQuant(tf.keras.layers.Layer):
-    """Rounds to 256 levels between the two values of its weight `range`, which is not trained.
+    """Rounds to 256 levels over a range, a weight that is not trained.
 
     The gradient passes inside of the range. While `active` is false, nothing is rounded.
     """
@@ -34,7 +34,7 @@ class FakeQuant(tf.keras.layers.Layer):
         self.active = True
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Makes the range, which `quantize` sets."""
+        """Makes the weight `range`; `quantize` sets it."""
         self.range = self.add_weight(
             "range", (2,), initializer=tf.keras.initializers.Constant((0.0, 1.0)), trainable=False
         )
@@ -81,7 +81,7 @@ class Int8Kernel(lq.quantizers.Quantizer):
 
 
 class _Value:
-    """A tensor of the new model, rounded as soon as someone reads it rounded.
+    """A tensor of the new model, rounded when a layer first asks for it rounded.
 
     Args:
         tensor: The tensor, before it is rounded.
@@ -96,7 +96,7 @@ class _Value:
         self._rounded: tf.Tensor | None = None
 
     def rounded(self) -> tf.Tensor:
-        """The tensor as the file holds it."""
+        """The tensor, rounded as in the file."""
         if self._rounded is None:
             self._rounded = self.quant(self.tensor)
         return self._rounded
@@ -125,7 +125,7 @@ class Rewriter:
         self.pads: list[tuple[ConstantPad2D, FakeQuant]] = []
 
     def model(self) -> tf.keras.Model:
-        """The model, its ranges not yet set."""
+        """The model, before its ranges are set."""
         values: dict[int, _Value] = {}
         for node in self._nodes:
             rule = self._rule(node)
@@ -154,6 +154,7 @@ class Rewriter:
             layers.ReLU: self._relu,
             layers.Rescaling: self._rounded_again,
             layers.UpSampling2D: self._same_range,
+            Resize: self._same_range,
             ConstantPad2D: self._same_range,
             lq.layers.QuantConv2D: self._binary,
             OnePaddedConv2D: self._binary,
@@ -184,7 +185,7 @@ class Rewriter:
         return _Value(_copy(layer)(x.rounded()), quant)
 
     def _add(self, node: Any, *inputs: _Value) -> _Value:
-        """Two at a time: each sum is a tensor of the file, and needs a range."""
+        """Adds two tensors at a time: each sum is a tensor of the file and needs a range."""
         name = node.layer.name
         total = inputs[0]
         for k, x in enumerate(inputs[1:], 2):
@@ -222,7 +223,7 @@ class Rewriter:
         return _Value(tensor, _quant(layer.name), (layers.ReLU,))
 
     def _factors_behind(self, node: Any, width: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """What of the batch normalisation behind a layer can go into its kernel and bias.
+        """The part of the next batch normalisation that can go into this kernel and bias.
 
         A positive factor can go through a max-pool, too, and so can the offset if the factors of
         all channels are positive.
@@ -277,7 +278,7 @@ class Rewriter:
         return _Value(_copy(node.layer)(tensors), _quant(node.layer.name))
 
     def _same_range(self, node: Any, x: _Value) -> _Value:
-        """TFLite moves or averages the integers as they are."""
+        """For layers that TFLite runs on the integers without rescaling."""
         copy = _copy(node.layer)
         if isinstance(copy, ConstantPad2D):
             self.pads.append((copy, x.quant))

@@ -46,7 +46,7 @@ class Operation:
         name: `CONV_2D`, `LceBconv2d`, ...
         inputs: Indices of tensors, -1 for one that is left out.
         outputs: Indices of tensors.
-        same_padding: Whether the kernel itself pads.
+        same_padding: True if the kernel itself pads.
         options: The options of an operation of LCE, such as `pad_values` and `channels_in`.
     """
 
@@ -82,7 +82,7 @@ class Graph:
         return [op for op in self.operations if tensor in op.inputs]
 
     def with_outputs(self, tensors: Sequence[int]) -> bytes:
-        """The same file with other outputs, so that an interpreter shows what is inside."""
+        """The same file with other outputs, to look at tensors inside it."""
         graph = self._content.subgraphs[0]
         before = graph.outputs
         graph.outputs = list(tensors)
@@ -135,7 +135,7 @@ def read(file: File) -> bytes:
 
 @contextlib.contextmanager
 def _damage_named() -> Iterator[None]:
-    """The schema's Python code checks nothing, so damaged bytes end in errors of every kind."""
+    """Turns the errors of damaged files into a `ConversionError`. The schema checks nothing."""
     try:
         yield
     except Exception as error:
@@ -200,7 +200,7 @@ def load_interpreter(file: File) -> Interpreter:
 
 
 class Runner:
-    """LCE's interpreter of a `.tflite` on whole batches, as large as the file wants them.
+    """LCE's interpreter of a `.tflite`, on batches of the file's own size.
 
     Args:
         file: The flatbuffer or its path.

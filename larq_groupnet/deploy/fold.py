@@ -21,23 +21,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import larq as lq
 import numpy as np
 import tensorflow as tf
 
+from larq_groupnet.deploy.unshared import unshared
 from larq_groupnet.errors import ConversionError
-from larq_groupnet.network.layers import Aggregate, Broadcast, ConstantPad2D, SoftGate
-from larq_groupnet.network.quantizers import FastSteSign
+from larq_groupnet.network.layers import Aggregate, Broadcast, ConstantPad2D, Resize, SoftGate
+from larq_groupnet.network.quantizers import CLASSES
 
 layers = tf.keras.layers
 
-_SIGNS = (
-    FastSteSign,
-    lq.quantizers.SteSign,
-    lq.quantizers.ApproxSign,
-    lq.quantizers.SwishSign,
-    lq.quantizers.SteHeaviside,
-)
+_SCALE_FREE = {kind for kind, facts in CLASSES.items() if facts.scale_free}
 """Quantizers that give the same for x and for every positive multiple of x."""
 
 
@@ -55,7 +49,8 @@ def fold(model: tf.keras.Model) -> tf.keras.Model:
 
     Returns:
         A functional model with the same inputs and outputs and their names. Convolutions and batch
-        normalisations keep their names, too. The values of the latter differ, and those of the
+        normalisations keep their names, too; a shared layer becomes one for each call (see
+        `unshared`). The values of normalisations differ, and those of the
         real layer that follows an aggregate.
 
     Raises:
@@ -67,6 +62,7 @@ def fold(model: tf.keras.Model) -> tf.keras.Model:
             "there it is known which layer reads what. "
             f"Received: {type(model).__name__} {model.name!r}."
         )
+    model = unshared(model)
     values: dict[int, _Value] = {}
     _fold_layers(model, values, _once(layer.name for layer in _flat_layers(model)))
     outputs = [
@@ -81,7 +77,7 @@ def fold(model: tf.keras.Model) -> tf.keras.Model:
 
 
 class _Value:
-    """A tensor of the given model, which the new one may hold `scale` times as large.
+    """A tensor of the given model; the new model may hold it multiplied by a scale.
 
     Args:
         name: Name of the layer that gives the value itself.
@@ -106,7 +102,7 @@ class _Value:
 
     @property
     def adapts(self) -> bool:
-        """Whether the consumer may still choose the scale."""
+        """True if the consumer may still choose the scale."""
         return self._natural is None and not self._tensors
 
     def any(self) -> tuple[tf.Tensor, float]:
@@ -117,7 +113,7 @@ class _Value:
         return tensor, scale
 
     def at(self, scale: float) -> tf.Tensor:
-        """The tensor at this scale; multiplied, if it exists at another one."""
+        """The tensor at this scale, multiplied if it exists at another scale."""
         if not self._tensors:
             self._tensors[scale] = self._build(scale)
         elif scale not in self._tensors:
@@ -181,7 +177,7 @@ def _fold_layers(model: tf.keras.Model, values: dict[int, _Value], unique: set[s
 
 
 def _may_inline(node: Any, unique: set[str]) -> bool:
-    """Whether a model inside computes the same when its layers stand outside; warns if not."""
+    """True if the layers of a nested model may stand outside it; warns if not."""
     shared = sorted({layer.name for layer in _flat_layers(node.layer)} - unique)
     if node.call_kwargs.get("training"):
         reason = "it is called with training=True"
@@ -194,11 +190,11 @@ def _may_inline(node: Any, unique: set[str]) -> bool:
 
 
 def _rule(node: Any) -> _Rule | None:
-    """How to fold one call of a layer; `None` if its copy must read what the layer read."""
+    """How to fold one call of a layer; `None` if its copy must read unscaled tensors."""
     layer = node.layer
     if len(tf.nest.flatten((node.call_args, node.call_kwargs))) != len(node.keras_inputs):
         return None  # Called with more than tensors of the model: dropout that stays on.
-    if type(getattr(layer, "input_quantizer", layer)) in _SIGNS:
+    if type(getattr(layer, "input_quantizer", layer)) in _SCALE_FREE:
         return _sign
     if isinstance(layer, layers.ReLU) and (layer.max_value is not None or layer.threshold):
         return None
@@ -257,7 +253,7 @@ def _concatenate(layer: tf.keras.layers.Layer, *inputs: _Value) -> _Value:
 
 
 def _broadcast(layer: Broadcast, pixel: _Value, like: _Value) -> _Value:
-    """The converter would multiply by a constant of the whole map."""
+    """Repeats the pixel by resizing. The converter would multiply by a constant map."""
     tensor, scale = pixel.any()
     height, width = like.any()[0].shape[1:3]
     name = _named(layer.name, scale)
@@ -265,6 +261,17 @@ def _broadcast(layer: Broadcast, pixel: _Value, like: _Value) -> _Value:
         return _Value.of(layer.name, _applied(layer, [tensor, like.any()[0]], name=name), scale)
     repeat = layers.UpSampling2D((height, width), name=name, dtype=tensor.dtype.name)
     return _Value.of(layer.name, repeat(tensor), scale)
+
+
+def _resize(layer: Resize, x: _Value, like: _Value | None = None) -> _Value:
+    tensor, scale = x.any()
+    size, inputs = layer.size, tensor
+    if like is not None:
+        size = like.any()[0].shape[1:3]
+        if None in size:
+            size, inputs = None, [tensor, like.any()[0]]
+    name = _named(layer.name, scale)
+    return _Value.of(layer.name, _applied(layer, inputs, name=name, size=size), scale)
 
 
 def _aggregate(layer: Aggregate, *inputs: _Value) -> _Value:
@@ -312,17 +319,19 @@ _RULES: dict[type, _Rule] = {
     layers.Conv2D: _real_kernel,
     layers.Dense: _real_kernel,
     layers.Dropout: _identity,
+    layers.SpatialDropout2D: _identity,
     layers.GlobalAveragePooling2D: _homogeneous,
     layers.ReLU: _homogeneous,
     Aggregate: _aggregate,
     Broadcast: _broadcast,
+    Resize: _resize,
     ConstantPad2D: _homogeneous,
     SoftGate: _soft_gate,
 }
 
 
 def _is_safe(scale: float, tensor: tf.Tensor) -> bool:
-    """Whether the scale leaves half of the exponent's range to the values.
+    """True if the scale leaves half of the exponent's range to the values.
 
     A gate near 0 asks for a large 1 / sigma, and the blocks of a stage multiply theirs. Beyond the
     square root of the largest number a stream starts again at scale 1, by a multiplication.
@@ -354,7 +363,7 @@ def _sum(tensors: Sequence[tf.Tensor], name: str) -> tf.Tensor:
 
 
 def _named(name: str, scale: float, index: int = 0) -> str:
-    """Only the value itself has the layer's name, which may be the name of an output."""
+    """The layer's name at scale 1, where it may name an output; another name elsewhere."""
     return name if scale == 1 else f"{name}_scaled{index or ''}"
 
 

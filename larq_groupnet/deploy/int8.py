@@ -50,7 +50,7 @@ OUTPUT_STEPS = 4
 
 
 def quantize(model: tf.keras.Model, calibration: Array) -> tf.keras.Model:
-    """The folded network with 8-bit real layers and activations, as fake-quant operations.
+    """Folds a network and rounds its real layers and activations to 8 bits (fake quantisation).
 
     Args:
         model: A trained functional model with one input and one output. It stays as it is.
@@ -82,7 +82,7 @@ def convert_int8(
     data: Array,
     description: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Converts what `quantize` returned, verifies the file, and only then puts it in place.
+    """Converts what `quantize` returned, verifies the file, then writes it.
 
     Args:
         model: The model, trained further or not, of a fixed input size and one image at a time.
@@ -118,7 +118,7 @@ def convert_int8(
 
 
 def is_int8(model: tf.keras.Model) -> bool:
-    """Whether `quantize` made a model."""
+    """True if `quantize` made the model."""
     return any(isinstance(layer, FakeQuant) for layer in model.layers)
 
 
@@ -164,7 +164,7 @@ def predict_int8(file: File, images: Array) -> Array:
 
 
 def predict(interpreter: EngineInterpreter, images: Array) -> Array:
-    """As `predict_int8`, of a file that is loaded already, be it one of integers or of floats."""
+    """Runs a loaded file of integers or floats; inputs and outputs are floats."""
     if interpreter.input_types[0] != np.int8:
         return np.asarray(interpreter.predict(images), np.float32)
     steps = images / interpreter.input_scales[0] + interpreter.input_zero_points[0]
@@ -215,7 +215,7 @@ def _calibrate(model: tf.keras.Model, rewriter: Rewriter, images: Array) -> None
 
 
 def _verify(model: tf.keras.Model, content: bytes, data: Array) -> None:
-    """Layer by layer: the model runs on the signs that the file computed.
+    """Compares layer by layer: the model runs on the signs that the file computed.
 
     Both round to the same levels, but not always a value halfway between two of them, which can
     flip a sign: so the distance of a flipped value from 0 is a level, and only the share counts.

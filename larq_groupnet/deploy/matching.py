@@ -57,7 +57,7 @@ def match(model: tf.keras.Model, graph: Graph) -> dict[str, Operation]:
 
 
 def layers_with_kernels(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
-    """Every convolution and dense layer of a model, those of models inside it included."""
+    """Every convolution and dense layer of a model and of the models inside it."""
     return [layer for layer in model.submodules if hasattr(layer, "kernel_initializer")]
 
 
@@ -83,7 +83,7 @@ def quantizer_before(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer | No
 
 
 def _key(kernel: NDArray[Any]) -> Key:
-    """Equal for kernels `(out, ...)` whose channels have equal signs, up to one sign a channel."""
+    """A key of a kernel `(out, ...)`: its signs, up to the sign of each channel."""
     signs = np.sign(kernel).astype(np.int8).reshape(len(kernel), -1)
     first = signs[np.arange(len(signs)), np.argmax(signs != 0, axis=1)]
     return kernel.shape, hashlib.sha256((signs * first[:, None]).tobytes()).digest()
@@ -103,7 +103,7 @@ def _key_in_file(operation: Operation, graph: Graph) -> Key:
 
 
 def _kernel_of(layer: Any) -> NDArray[Any] | None:
-    """The quantized kernel that meets the layer's input, output channels first as in the file."""
+    """The layer's quantized kernel with output channels first, as in the file."""
     layers = tf.keras.layers
     if not layer.built or isinstance(layer, layers.Conv2DTranspose):
         return None

@@ -43,7 +43,7 @@ class OpCost:
 
 
 def count(path: Path) -> dict[str, OpCost]:
-    """Name of the operation -> what the file says of it.
+    """Counts the operations of a file by name.
 
     Raises:
         BenchmarkError: If it is no `.tflite`, or not a whole one.

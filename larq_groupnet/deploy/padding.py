@@ -26,7 +26,7 @@ class ShiftedPadding:
         same: What the converted file would pad instead.
         exact: What gives the model's result and is left alone by the converter.
         stride: The larger stride of the convolution.
-        of_signs: Whether signs are padded, or floats.
+        of_signs: True if signs are padded, False for floats.
     """
 
     padding: Pads
@@ -91,7 +91,7 @@ def _shifted(convolution: tf.Operation) -> ShiftedPadding | None:
 
 
 def _is_dropped(operation: tf.Operation) -> bool:
-    """Whether it is a padding of height and width, read once, with what a convolution pads with."""
+    """True for a padding that the converter drops: of height and width, read once, of 0 (or +1)."""
     if operation.type not in ("Pad", "PadV2"):
         return False
     # The converter first makes one of equal paddings of one tensor.
@@ -117,7 +117,7 @@ def _is_sign(tensor: tf.Tensor) -> bool:
 
 
 def _source(tensor: tf.Tensor) -> tf.Operation:
-    """The operation that computes a tensor, past those that only hand it on."""
+    """The operation that computes a tensor; identities are skipped."""
     while tensor.op.type in ("Identity", "IdentityN"):
         tensor = tensor.op.inputs[tensor.value_index]
     return tensor.op

@@ -6,6 +6,7 @@ The first is dozens of times faster on x86. LCE's interpreter remains what `veri
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -40,8 +41,13 @@ class Runner(NamedTuple):
     predict: Callable[[Array], Array]
 
 
-def load_file(file: File) -> Runner:
+def load_file(file: File, threads: int | None = None) -> Runner:
     """Loads a file into the fastest engine that is installed.
+
+    Args:
+        file: The flatbuffer or its path.
+        threads: On how many threads the images of a batch are computed side by side, which suits
+            many images; by default all CPUs share each image. LCE's interpreter always does that.
 
     Raises:
         ConversionError: If the engine does not load it.
@@ -55,9 +61,19 @@ def load_file(file: File) -> Runner:
             raise ConversionError(f"{name}: LCE's interpreter does not load it: {error}") from error
         shapes = [tuple(shape) for shape in lce.input_shapes]
         return Runner("LCE", shapes, tuple(lce.output_shapes[0]), partial(predict, lce))
-    network = _network(file)
-    shapes = [one.shape for one in network.inputs]
-    return Runner("larq-groupnet-runtime", shapes, network.outputs[0].shape, network.predict)
+    networks = [_network(file, threads and 1) for _ in range(threads or 1)]
+    first = networks[0]
+    shapes = [one.shape for one in first.inputs]
+    run = first.predict if len(networks) == 1 else partial(_side_by_side, networks)
+    return Runner("larq-groupnet-runtime", shapes, first.outputs[0].shape, run)
+
+
+def _side_by_side(networks: list[Any], images: Array) -> Array:
+    """The outputs for a batch, of which each network computes a share."""
+    shares = np.array_split(images, max(min(len(networks), len(images)), 1))
+    with ThreadPoolExecutor(len(shares)) as pool:
+        found = pool.map(lambda network, share: network.predict(share), networks, shares)
+        return np.concatenate(list(found))
 
 
 def second_opinion(content: bytes, data: NDArray[Any]) -> Array | None:
@@ -68,8 +84,8 @@ def second_opinion(content: bytes, data: NDArray[Any]) -> Array | None:
     return np.asarray(outputs[0] if isinstance(outputs, list) else outputs, np.float32)
 
 
-def _network(file: File) -> Any:
+def _network(file: File, threads: int | None = None) -> Any:
     try:
-        return Interpreter(file)
+        return Interpreter(file, num_threads=threads)
     except InputError as error:
         raise ConversionError(str(error)) from error

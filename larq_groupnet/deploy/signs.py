@@ -69,7 +69,7 @@ class Flips:
 
     @property
     def wrong(self) -> bool:
-        """Whether rounding does not explain them."""
+        """True if rounding does not explain the flips."""
         return (
             self.misread > 0
             or self.beyond > 0
@@ -113,7 +113,7 @@ class SignsOfFile:
         return result
 
     def _find(self, graph: Graph) -> None:
-        """Finds what the file has computed for every quantizer: what its convolution reads."""
+        """Finds the file's tensor for every quantizer: the input of the convolution after it."""
         operations = match(self._model, graph)
         for layer in layers_with_kernels(self._model):
             quantizer = quantizer_before(layer)
@@ -204,7 +204,7 @@ def _explain(
     file: NDArray[np.float32],
     numbers: NDArray[Any],
 ) -> None:
-    """Counts flips at ties, and signs that are not those of the numbers that the file had."""
+    """Counts flips at ties, and signs that contradict the file's own numbers."""
     flips.misread += int((quantizer(tf.convert_to_tensor(numbers)).numpy() != file).sum())
     tie = np.abs(inputs.numpy()) <= TIE * _root_mean_square(inputs)
     flips.ties += int((tie & (file != own)).sum())

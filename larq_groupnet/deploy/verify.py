@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from larq_groupnet.deploy.flatbuffer import ConversionError, File, Runner, read
 from larq_groupnet.deploy.runtime import second_opinion
 from larq_groupnet.deploy.signs import MOST_FLIPS, MOST_ROUNDED, NEAR, SIGN_TOLERANCE, SignsOfFile
+from larq_groupnet.deploy.unshared import unshared
 from larq_groupnet.files import replacing
 
 Array = NDArray[np.float32]
@@ -73,7 +74,7 @@ class Verification:
 
 
 class VerificationError(ConversionError):
-    """The file computes something else than the model; `verification` says what."""
+    """The file and the model disagree; `verification` has the details."""
 
     def __init__(self, verification: Verification):
         self.verification = verification
@@ -86,7 +87,7 @@ class VerificationError(ConversionError):
 def verify(
     model: tf.keras.Model, file: File, data: Array, output_dir: str | Path | None = None
 ) -> Verification:
-    """Compares a file, run by LCE's interpreter, with the Keras model that it was made from.
+    """Compares a file in LCE's interpreter with the Keras model that it was made from.
 
     Args:
         model: A model with one input and one output; its quantizers are replaced while it runs.
@@ -107,6 +108,7 @@ def verify(
     content = read(file)
     runner = Runner(content)
     data = _checked(data, runner)
+    model = unshared(model)
     on_signs_of_file = SignsOfFile(model, content)
     results: list[list[Array]] = [[], [], []]
     for batch, count in _batches(data, runner.shape[0]):
@@ -184,7 +186,7 @@ def _judge(expected: Array, received: Array, on_signs: Array, run: SignsOfFile) 
 
 
 def _compared(verification: Verification, received: Array, second: Array) -> Verification:
-    """With what the second engine computes: signs that flip there may differ, the rest may not."""
+    """Compares with the second engine, which may differ only where signs flip."""
     same = float(np.mean(second.argmax(-1) == received.argmax(-1)))
     difference = float(np.median(np.abs(second - received)) / (np.abs(received).max() or 1.0))
     found = replace(verification, runtime=same)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from tqdm import tqdm
 
 from larq_groupnet.data.pipeline import Pipeline, class_names, open_dataset, prepare
 from larq_groupnet.deploy.runtime import load_file
-from larq_groupnet.inference.full_image import FullImage
+from larq_groupnet.inference.full_image import FullImage, Predict
 from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.identity import check_classes
@@ -41,6 +42,7 @@ def evaluate(
     class_names: Sequence[str],
     num_samples: int = 0,
     view: FullImage | None = None,
+    threads: int | None = None,
 ) -> tuple[dict[str, Any], Samples]:
     """Runs the Keras model, and the converted file if there is one, on the same images.
 
@@ -53,57 +55,96 @@ def evaluate(
         class_names: One per class.
         num_samples: How many of the first images to return.
         view: How the model looks at a full image.
+        threads: Of the file; one for each CPU by default.
 
     Returns:
         `keras` and, with a file, `lce` (see the task's tally) and `agreement`, the share of
         predictions that both make; and the first images with the scores of the file.
     """
-    runs = {"keras": model.predict_on_batch}
+    runs: dict[str, Any] = {"keras": _on_replicas(model)}
     if tflite is not None:
-        runs["lce"] = load_file(tflite).predict
+        runs["lce"] = load_file(tflite, threads or os.cpu_count() or 1).predict
+    return compare(runs, batches, task, class_names, num_samples, view)
+
+
+def compare(
+    runs: Mapping[str, Any],
+    batches: tf.data.Dataset,
+    task: Task,
+    class_names: Sequence[str],
+    num_samples: int = 0,
+    view: FullImage | None = None,
+) -> tuple[dict[str, Any], Samples]:
+    """Runs several networks on the same images; the arguments are those of `evaluate`.
+
+    Returns:
+        The task's tally for each name, with two or more `agreement` of the first and the last; and
+        the first images with the scores of the last.
+    """
+    networks: dict[str, Any] = {**runs}
     if view is not None:
-        runs = {name: partial(view.scores, network) for name, network in runs.items()}
+        networks = {name: partial(view.scores, network) for name, network in runs.items()}
+    first, name = next(iter(runs)), list(runs)[-1]
     tallies = {name: task.tally() for name in runs}
     same, total = 0, 0
     samples: list[tuple[np.ndarray, ...]] = []
     unit = "batch" if view is None else "image"
     progress = tqdm(batches.as_numpy_iterator(), "Testing", len(batches), unit=unit)
     for images, truths in progress if view is None else view.groups(progress):
-        scores = {name: network(images) for name, network in runs.items()}
-        for name, tally in tallies.items():
-            task.add(tally, truths, scores[name])
+        scores = {each: network(images) for each, network in networks.items()}
+        for each, tally in tallies.items():
+            task.add(tally, truths, scores[each])
         last = scores[name]
-        for one, other in zip(scores["keras"], last, strict=True):
+        for one, other in zip(scores[first], last, strict=True):
             agreed = task.same(one, other)
             same += int(np.sum(agreed))
             total += np.size(agreed)
         samples += list(zip(images, truths, last, strict=True))[: num_samples - len(samples)]
-    found: dict[str, Any] = {name: tally.to_dict(class_names) for name, tally in tallies.items()}
-    if tflite is not None:
+    found: dict[str, Any] = {each: tally.to_dict(class_names) for each, tally in tallies.items()}
+    if len(runs) > 1:
         found["agreement"] = same / total if total else float("nan")
     return found, Samples(*zip(*samples, strict=True)) if samples else Samples((), (), ())
 
 
-def test_images(recipe: Recipe, data: Pipeline) -> tuple[tf.data.Dataset, FullImage | None]:
-    """The test set as `evaluate` takes it: batches, or full images and how to look at them."""
-    if not task_of(recipe.model).dense:
-        return data.eval_batches("test"), None
+def _on_replicas(model: tf.keras.Model) -> Predict:
+    """`predict_on_batch` with the same share of a batch for each replica of the model."""
+    replicas = model.distribute_strategy.num_replicas_in_sync
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        filler = np.repeat(images[-1:], -len(images) % replicas, axis=0)
+        batch = np.concatenate([images, filler]) if len(filler) else images
+        scores: np.ndarray = model.predict_on_batch(batch)
+        return scores[: len(images)]
+
+    return predict
+
+
+def test_images(
+    recipe: Recipe, data: Pipeline, sample: int
+) -> tuple[tf.data.Dataset, FullImage | None]:
+    """The test set as `evaluate` takes it: batches, or full images and how to look at them.
+
+    With a `sample`, so many images of it, evenly spread; 0 for all.
+    """
+    if recipe.eval_crop or not task_of(recipe.model).dense:
+        return data.eval_batches("test", sample), None
     view = FullImage(
         data.size,
         recipe.normalisation,
         recipe.eval_scales,
         recipe.eval_flip,
         logits=recipe.model.gives == "logits",
+        letterbox=recipe.letterbox,
     )
-    return data.full_images("test"), view
+    return data.full_images("test", sample), view
 
 
 def evaluate_only(recipe: Recipe, data_dir: Path, weights: str | Path) -> dict[str, Any]:
     """Test metrics of weights that exist, without training.
 
     Args:
-        recipe: The one that they were trained with, see `saved.trained_recipe`; `eval_scales` and
-            `eval_flip` may differ.
+        recipe: The one that they were trained with, see `judging.recipe_to_judge`; `eval_scales`
+            and `eval_flip` may differ.
         data_dir: Where datasets are kept.
         weights: As for `find_source`.
 
@@ -117,20 +158,24 @@ def evaluate_only(recipe: Recipe, data_dir: Path, weights: str | Path) -> dict[s
     check_recipe(recipe, data_dir)
     model, task = source.load(), task_of(recipe.model)
     data = pipeline_of(recipe, builder := prepare(recipe.dataset, data_dir, recipe.on_bad_image))
-    batches, view = test_images(recipe, data)
+    batches, view = test_images(recipe, data, 0)
     found, _ = evaluate(model, None, batches, task, class_names(builder), view=view)
     return {**about(recipe, task), **found}
 
 
 def about(recipe: Recipe, task: Task) -> dict[str, Any]:
     """What results are of, and how to read them."""
+    return {**labels(recipe.name, recipe.dataset, task), "preprocessing": recipe.preprocessing()}
+
+
+def labels(name: str, dataset: str, task: Task) -> dict[str, Any]:
+    """The part of `about` that follows from the task."""
     return {
-        "name": recipe.name,
-        "dataset": recipe.dataset,
+        "name": name,
+        "dataset": dataset,
         "task": task.name,
         "headline": task.headline,
         "unit": task.unit,
         "labels": {**task.labels},
         "class_labels": {**task.class_labels},
-        "preprocessing": recipe.preprocessing(),
     }

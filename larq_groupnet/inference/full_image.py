@@ -9,7 +9,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from larq_groupnet.data.images import normalise
+from larq_groupnet.data.images import fitted, normalise
+from larq_groupnet.data.reading import MAX_PIXELS
+from larq_groupnet.errors import DatasetError
 
 Array = NDArray[np.float32]
 Predict = Callable[[Array], Array]
@@ -31,11 +33,12 @@ class FullImage:
 
     Attributes:
         size: Height and width of the network's input.
-        normalisation: See `larq_groupnet.data.pipeline.normalise`.
+        normalisation: See `larq_groupnet.data.images.normalise`.
         scales: Factors on the image's own size, each looked at; empty to squeeze the whole image
             into the network's input.
         flip: Whether the mirror image is looked at as well.
         logits: True if the network gives logits, which are averaged as probabilities.
+        letterbox: True to keep the aspect of an image that would be squeezed; see `Reading`.
     """
 
     size: tuple[int, int]
@@ -43,6 +46,7 @@ class FullImage:
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     logits: bool = True
+    letterbox: bool = False
 
     def scores(self, predict: Predict, images: Sequence[Array]) -> list[Array]:
         """Probabilities `(height, width, classes)` of images, each of its own size.
@@ -93,6 +97,14 @@ class FullImage:
         sizes = [
             (max(round(scale * height), 1), max(round(scale * width), 1)) for scale in self.scales
         ]
+        for extent in sizes:
+            if extent[0] * extent[1] > MAX_PIXELS:
+                raise DatasetError(
+                    f"scales: expected at most {MAX_PIXELS} pixels. Received: {extent[0]} x "
+                    f"{extent[1]}, of an image of {height} x {width} at the scales {self.scales}."
+                )
+        if not sizes and self.letterbox:
+            sizes = [tuple(fitted(image, self.size).numpy().tolist())]
         return [size for size in sizes or [self.size] for _ in range(1 + self.flip)]
 
     def _views(self, image: Array) -> Iterator[Array]:

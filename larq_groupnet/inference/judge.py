@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,9 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
-from larq_groupnet.data.pipeline import class_names, prepare, to_pixels
+from larq_groupnet.data.base import Dataset
+from larq_groupnet.data.images import to_pixels
+from larq_groupnet.data.pipeline import class_names, prepare
 from larq_groupnet.deploy import convert, count_ops
 from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.errors import MissingPackageError
@@ -18,6 +22,8 @@ from larq_groupnet.inference.results import write_results
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.report.pictures import draw_curves
 from larq_groupnet.runs.guards import naming_bad_files
+from larq_groupnet.runs.identity import check_classes
+from larq_groupnet.runs.lock import holding
 from larq_groupnet.runs.saved import describe, first_images, load_run, pipeline_of
 from larq_groupnet.runs.source import find_source
 from larq_groupnet.tasks.task import Task, task_of
@@ -26,7 +32,38 @@ VERIFIED = 8
 """On how many validation images the converted file is compared with Keras before it is kept."""
 
 
-def judge(recipe: Recipe, data_dir: Path, output_dir: Path, weights: Path) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class Judging:
+    """How a trained network is judged.
+
+    Attributes:
+        sample: How many test images to look at, evenly spread over the set; 0 for all.
+        threads: Of the converted file; by default one for each CPU.
+        strategy: Where the Keras model computes.
+        also: More datasets to judge on, of the same classes.
+    """
+
+    sample: int = 0
+    threads: int | None = None
+    strategy: tf.distribute.Strategy = dataclasses.field(default_factory=tf.distribute.get_strategy)
+    also: tuple[str, ...] = ()
+
+
+def judge_run(folder: Path, data_dir: Path, how: Judging) -> dict[str, Any]:
+    """Judges what a run has trained, in its folder; see `judge`.
+
+    Raises:
+        RecipeError: If it is no run, has no weights, or is still held by a process.
+    """
+    source = find_source(folder)
+    assert source.recipe is not None  # noqa: S101 (It is a folder.)
+    with holding(folder):
+        return judge(source.recipe, data_dir, folder, source.weights, how)
+
+
+def judge(
+    recipe: Recipe, data_dir: Path, output_dir: Path, weights: Path, how: Judging | None = None
+) -> dict[str, Any]:
     """Converts a trained network, evaluates both on the test set, and draws what they predict.
 
     Without Larq Compute Engine it says so, and does the rest for the Keras model.
@@ -37,33 +74,44 @@ def judge(recipe: Recipe, data_dir: Path, output_dir: Path, weights: Path) -> di
         output_dir: Has `history.csv`; takes `model.tflite`, `results.json`,
             `results-confusion.npz`, `curves.png` and `predictions.png`.
         weights: The `.h5` of the run.
+        how: On which images, and where to compute.
 
     Returns:
         What `results.json` holds, and the confusion matrices.
 
     Raises:
         ConversionError: If the network does not convert.
-        DatasetError: If a file of a folder has gone bad; names it.
+        DatasetError: If a file of a folder has gone bad, or `also` has other classes; names it.
     """
+    how = how or Judging()
     builder = prepare(recipe.dataset, data_dir, recipe.on_bad_image)
-    data, task, names = pipeline_of(recipe, builder), task_of(recipe.model), class_names(builder)
+    others = {name: prepare(name, data_dir, recipe.on_bad_image) for name in how.also}
+    task, names = task_of(recipe.model), class_names(builder)
+    for name, other in others.items():
+        check_classes(names, class_names(other), recipe.dataset, name)
     model = load_run(weights)
     draw_curves(
         output_dir / "history.csv", output_dir / "curves.png", task.headline, task.labels,
         task.loss_title,
     )  # fmt: skip
     description = describe(find_source(weights), data_dir)
-    images = first_images(data, "validation", VERIFIED)
+    images = first_images(pipeline_of(recipe, builder), "validation", VERIFIED)
     tflite: Path | None = None
     try:
         tflite = convert(model, output_dir / "model.tflite", data=images, description=description)
     except MissingPackageError as error:  # Everything else can still be done.
         print(f"Not converted. {error}", flush=True)
 
-    batches, view = test_images(recipe, data)
-    with naming_bad_files(builder):
-        found, samples = evaluate(model, tflite, batches, task, names, task.num_pictures, view)
-    results = {**about(recipe, task), **found, **_costs(model)}
+    results = {**about(recipe, task), **_costs(model)}
+    if how.strategy.num_replicas_in_sync > 1:
+        with how.strategy.scope():
+            model = load_run(weights)
+    found, samples = _on(recipe, builder, model, tflite, how)
+    results |= found
+    if others:
+        results["also"] = {
+            name: _on(recipe, each, model, tflite, how)[0] for name, each in others.items()
+        }
     results["keras"]["bytes"] = weights.stat().st_size
     if tflite is not None:
         results["lce"]["bytes"] = tflite.stat().st_size
@@ -71,6 +119,22 @@ def judge(recipe: Recipe, data_dir: Path, output_dir: Path, weights: Path) -> di
     _draw(recipe, task, samples, results, names, output_dir / "predictions.png")
     write_results(output_dir / "results.json", results)
     return results
+
+
+def _on(
+    recipe: Recipe, builder: Dataset, model: tf.keras.Model, tflite: Path | None, how: Judging
+) -> tuple[dict[str, Any], Samples]:
+    """What `evaluate` finds on the test set of a dataset, and on how many images in what time."""
+    task, start = task_of(recipe.model), time.monotonic()
+    batches, view = test_images(recipe, pipeline_of(recipe, builder), how.sample)
+    with naming_bad_files(builder):
+        found, samples = evaluate(
+            model, tflite, batches, task, class_names(builder), task.num_pictures, view, how.threads
+        )
+    total = builder.examples("test").count
+    images = min(how.sample or total, total)
+    seconds = round(time.monotonic() - start, 1)
+    return {**found, "images": images, "of": total, "seconds": seconds}, samples
 
 
 def _costs(model: tf.keras.Model) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The command `predict`: pictures in, class maps or the likeliest classes out."""
+"""The command `predict`: pictures in, class maps, the likeliest classes or values out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from tqdm import tqdm
 
 from larq_groupnet.data.images import read_image
@@ -18,16 +18,19 @@ from larq_groupnet.data.listing import SUFFIXES, images_in
 from larq_groupnet.errors import MissingFileError, UserError
 from larq_groupnet.files import replacing
 from larq_groupnet.inference.sources import Predictor
-from larq_groupnet.report.overlay import draw_overlay, index_image, shares
-
-TOP = 5
-"""How many of the likeliest classes of an image are named."""
 
 COLUMNS = ("image", "rank", "class", "probability")
+
+_SOFTWARE = "larq-groupnet predict"
+"""In the PNG files that this command has written, and may write again."""
 
 
 class NoImagesError(UserError):
     """There is nothing to predict."""
+
+
+class OutputError(UserError):
+    """A result would take the place of a file that this command has not written."""
 
 
 def predict_files(
@@ -37,13 +40,15 @@ def predict_files(
 
     Of a network that classifies pixels, `masks/NAME.png` holds the classes as a palette PNG of the
     image's own size, and `overlays/NAME.png` shows them. Of one that classifies images,
-    `predictions.csv` has the likeliest classes. A file that cannot be read is named and passed
-    over. Nothing is left half written.
+    `predictions.csv` has the likeliest classes. Another task writes what its `prediction` says. A
+    file that cannot be read is named and passed over. Nothing is left half written, and pictures
+    and tables are only written over if this function has written them: images may lie in the
+    folder of the results.
 
     Args:
         predictor: The network.
         source: An image, or a folder.
-        output_dir: Takes the results; what it holds is not read.
+        output_dir: Takes the results; earlier ones are not read.
 
     Returns:
         How many images were predicted, and the files that were passed over.
@@ -51,12 +56,16 @@ def predict_files(
     Raises:
         FileNotFoundError: If `source` does not exist.
         NoImagesError: If there is no image in it.
+        OutputError: If a result would replace another file, which stays as it is.
         OSError: If a result cannot be written.
     """
     source, output_dir = Path(source), Path(output_dir)
     files = find_images(source, output_dir)
     root = source if source.is_dir() else source.parent
     names = _names([file.relative_to(root) for file in files])
+    task, table = predictor.task(len(predictor.classes)), output_dir / "predictions.csv"
+    if not predictor.dense:
+        _check_own([table])
     passed_over, rows = [], []
     for file, name in zip(tqdm(files, "Predicting", unit="image"), names, strict=True):
         try:
@@ -65,24 +74,14 @@ def predict_files(
             passed_over.append(file)
             tqdm.write(f"{file}: passed over, it cannot be decoded", file=sys.stderr)
             continue
-        scores = predictor(pixels)
-        if predictor.dense:
-            classes = scores.argmax(-1)
-            found = shares(classes)
-            _save(index_image(classes, predictor.classes), output_dir / "masks" / name)
-            overlay = draw_overlay(pixels, classes, predictor.classes)
-            _save(overlay, output_dir / "overlays" / name)
-        else:
-            best = np.argsort(-scores, kind="stable")[:TOP]
-            found = [(int(label), float(scores[label])) for label in best]
-            rows += [
-                (file, rank, predictor.classes[label], probability)
-                for rank, (label, probability) in enumerate(found, 1)
-            ]
-        line = ", ".join(f"{predictor.classes[label]} {share:.1%}" for label, share in found[:TOP])
-        tqdm.write(f"{file}: {line}")
+        found = task.prediction(pixels, predictor(pixels), predictor.classes)
+        _check_own([output_dir / folder / name for folder in found.files])
+        for folder, content in found.files.items():
+            _save(content, output_dir / folder / name)
+        rows += [(file, rank, *row) for rank, row in enumerate(found.rows, 1)]
+        tqdm.write(f"{file}: {found.line}")
     if not predictor.dense:
-        _write_csv(rows, output_dir / "predictions.csv")
+        _write_csv(rows, table)
     return len(files) - len(passed_over), passed_over
 
 
@@ -98,7 +97,11 @@ def find_images(source: Path, output_dir: Path) -> list[Path]:
     if not source.is_dir():
         raise MissingFileError(f"expected an image or a folder of images. Received: {source}")
     own = output_dir.resolve()
-    files = [file for file in map(Path, images_in(source)) if own not in file.resolve().parents]
+    files = [
+        file
+        for file in map(Path, images_in(source))
+        if not (own in file.resolve().parents and _is_own(file))
+    ]
     if not files:
         raise NoImagesError(
             f"expected images ({', '.join(SUFFIXES)}) in the folder. Received: {source}, which has "
@@ -122,16 +125,45 @@ def read_pixels(file: Path, channels: int) -> np.ndarray:
 
 def _names(files: Sequence[Path]) -> list[Path]:
     """`NAME.png` for each; where two would be the same, with the old ending before the new one."""
-    counts = Counter(file.with_suffix(".png") for file in files)
-    return [
-        file.with_suffix(".png" if counts[file.with_suffix(".png")] == 1 else f"{file.suffix}.png")
-        for file in files
-    ]
+    names = [file.with_suffix(".png") for file in files]
+    while twice := {name for name, count in Counter(names).items() if count > 1}:
+        names = [
+            file.with_name(f"{file.name}.png") if name in twice else name
+            for file, name in zip(files, names, strict=True)
+        ]
+    return names
 
 
-def _save(image: Image.Image, path: Path) -> None:
+def _check_own(paths: Sequence[Path]) -> None:
+    others = [path for path in paths if path.exists() and not _is_own(path)]
+    if others:
+        raise OutputError(
+            "output: expected a folder where results replace only earlier ones. Received: "
+            f"{others[0]}, of another origin. Name another folder with --output."
+        )
+
+
+def _is_own(path: Path) -> bool:
+    """True for a file that this command has written."""
+    if path.suffix == ".csv":
+        with path.open("rb") as file:
+            return file.readline().strip() == ",".join(COLUMNS).encode()
+    try:
+        with Image.open(path) as image:
+            return bool(image.info.get("Software") == _SOFTWARE)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
+
+
+def _save(content: Image.Image | np.ndarray, path: Path) -> None:
+    if isinstance(content, np.ndarray):
+        with replacing(path.with_suffix(".npy")) as temporary:
+            np.save(temporary, content)
+        return
+    about = PngImagePlugin.PngInfo()
+    about.add_text("Software", _SOFTWARE)
     with replacing(path) as temporary:
-        image.save(temporary)
+        content.save(temporary, pnginfo=about)
 
 
 def _write_csv(rows: Sequence[tuple[Path, int, str, float]], path: Path) -> None:

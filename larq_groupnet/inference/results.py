@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,17 +32,8 @@ def write_results(path: Path, results: Mapping[str, Any]) -> None:
     if matrices:
         with replacing(path.with_name(f"{path.stem}-{MATRIX}.npz")) as temporary:
             np.savez_compressed(temporary, **matrices)
-    write_json(path, plain(results))
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it, without confusion matrices."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(each) for key, each in value.items() if key != MATRIX}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    small = {
+        name: {k: v for k, v in part.items() if k != MATRIX} if isinstance(part, Mapping) else part
+        for name, part in results.items()
+    }
+    write_json(path, small)

@@ -17,6 +17,7 @@ from larq_groupnet.errors import ConversionError, UserError
 from larq_groupnet.inference.full_image import Array, FullImage, Predict
 from larq_groupnet.runs.saved import describe
 from larq_groupnet.runs.source import Source, find_source
+from larq_groupnet.tasks.task import Task, task
 
 
 class SourceError(UserError):
@@ -35,6 +36,8 @@ class Predictor:
         dense: Whether it classifies pixels.
         reading: How an image becomes its input.
         logits: True if its scores are logits, not probabilities.
+        task: What it predicts.
+        named: True if it says itself what its classes are called.
     """
 
     network: Predict
@@ -43,6 +46,23 @@ class Predictor:
     dense: bool
     reading: Reading
     logits: bool
+    task: type[Task]
+    named: bool = True
+
+    @property
+    def view(self) -> FullImage | None:
+        """How it looks at a whole image, if it classifies pixels."""
+        read = self.reading
+        if not self.dense:
+            return None
+        return FullImage(
+            self.input_shape[:2],
+            read.normalisation,
+            read.scales,
+            read.flip,
+            self.logits,
+            read.letterbox,
+        )
 
     def __call__(self, pixels: np.ndarray) -> Array:
         """Probabilities of one image.
@@ -53,18 +73,14 @@ class Predictor:
         Returns:
             `(height, width, classes) float32` of the image's own size, or `(classes,) float32`.
         """
-        read = self.reading
-        if self.dense:
-            view = FullImage(
-                self.input_shape[:2], read.normalisation, read.scales, read.flip, self.logits
-            )
-            return view.scores(self.network, [pixels])[0]
-        scores = self.network(read(pixels).numpy()[None])[0]
+        if self.view is not None:
+            return self.view.scores(self.network, [pixels])[0]
+        scores = self.network(self.reading(pixels).numpy()[None])[0]
         return tf.nn.softmax(scores).numpy() if self.logits else scores
 
 
 def load_predictor(
-    source: str | Path, data_dir: str | Path = "data", **preprocessing: Any
+    source: str | Path, data_dir: str | Path = "data", threads: int = 1, **preprocessing: Any
 ) -> Predictor:
     """A network by whatever names it.
 
@@ -73,6 +89,7 @@ def load_predictor(
             of registered weights (`NAME`, or `MODEL:NAME` where several models have the name), or
             a converted file (`.tflite`).
         data_dir: Where the dataset of an unfinished run is kept.
+        threads: Of a converted file.
         **preprocessing: `normalisation`, `central_crop`, `scales` or `flip`, where they are to be
             other than what is stored with the weights.
 
@@ -85,7 +102,7 @@ def load_predictor(
     """
     path = Path(source).expanduser()
     if path.suffix == ".tflite":
-        network, input_shape, output_shape, description = _of_file(path)
+        network, input_shape, output_shape, description = _of_file(path, threads)
     else:
         model, description = _of_keras(find_source(source), Path(data_dir))
         network, input_shape = model.predict_on_batch, model.input_shape[1:]
@@ -103,6 +120,11 @@ def load_predictor(
             f"maps. Received: input_shape={input_shape}, output_shape={output_shape}"
         )
     names, dense = tuple(description.get("classes", ())), len(output_shape) == 4
+    if len(names) not in (0, output_shape[-1]):
+        raise SourceError(
+            f"{source}: expected {output_shape[-1]} names of classes, as it has outputs, or none. "
+            f"Received: {len(names)}"
+        )
     fields = {"scales": (1.0,), **known, "size": tuple(input_shape[:2])}
     return Predictor(
         network,
@@ -112,12 +134,22 @@ def load_predictor(
         Reading.from_dict(fields),
         # A file of an earlier version does not say, and there was no choice.
         logits=description.get("output", "logits" if dense else "probabilities") == "logits",
+        task=_task(description, dense),
+        named=bool(names),
     )
 
 
-def _of_file(path: Path) -> tuple[Predict, tuple[int, ...], tuple[int, ...], Mapping[str, Any]]:
+def _task(description: Mapping[str, Any], dense: bool) -> type[Task]:
+    """What a network predicts; a task that this process does not know gives plain values."""
+    name = description.get("task", "segmentation" if dense else "classification")
+    return task.get(name, Task) if isinstance(name, str) else Task
+
+
+def _of_file(
+    path: Path, threads: int
+) -> tuple[Predict, tuple[int, ...], tuple[int, ...], Mapping[str, Any]]:
     description = read_description(path) or {}
-    runner = load_file(path)
+    runner = load_file(path, threads)
     shapes = runner.input_shapes
     if len(shapes) != 1 or shapes[0][0] != 1:
         raise ConversionError(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from larq_groupnet.network import names
 from larq_groupnet.network.config import GroupNetConfig
+from larq_groupnet.network.kinds import Conv
 from larq_groupnet.network.ops import Ops, Tensor
 
 
@@ -53,7 +54,8 @@ def blocks(config: GroupNetConfig) -> Iterator[tuple[int, int]]:
 
 def bases(ops: Ops, streams: Sequence[Tensor], stage: int, index: int) -> list[Tensor]:
     """One block, each base on its own stream."""
-    return [block(ops, x, stage, index, base) for base, x in enumerate(streams)]
+    rates = list(zip(*ops.config.dilations(stage, index), strict=True))
+    return ops.each_base(streams, rates, lambda base, x: block(ops, x, stage, index, base))
 
 
 def aggregate(ops: Ops, streams: Sequence[Tensor], stage: int, index: int) -> Tensor:
@@ -88,7 +90,7 @@ class _Block:
         self.prefix = self.block if base is None else names.base(self.block, base)
         self.bases = range(config.bases_per_stage[stage]) if base is None else (base,)
         self.whole = base is None
-        self.rates = config.rates[stage]
+        self.rates = config.dilations(stage, index)
         self.convolutions = config.convolutions(stage, index)
         self.filters = self.convolutions[-1].filters
         self.stride = 1
@@ -106,16 +108,16 @@ class _Block:
         early = (first.filters, first.stride) == (self.filters, self.stride)
         skip = self._shortcut(x) if early else None
         h = x
-        for number, (filters, kernel, stride) in enumerate(self.convolutions, 1):
+        for number, conv in enumerate(self.convolutions, 1):
             before, name = h, f"conv{number}"
-            h = self._unit(h, filters, kernel, name, stride)
+            h = self._unit(h, conv, number)
             if number == last:
                 return self._add(h, self._shortcut(x) if skip is None else skip, name)
             if self.config.shortcut != "conv":
                 continue
             if number == 1 and early:
                 h = skip = self._add(h, skip, name)
-            elif number > 1 and (filters, stride) == (self.convolutions[number - 2].filters, 1):
+            elif number > 1 and conv[::2] == (self.convolutions[number - 2].filters, 1):
                 h = self._add(h, before, name)
                 skip = h if early else None
         raise AssertionError("a block without convolutions")
@@ -123,32 +125,37 @@ class _Block:
     def _shortcut(self, x: Tensor) -> Tensor:
         if self.stride == 1 and self.ops.channels(x) == self.filters:
             return x
-        if self.config.projection == "binary":
-            return self._unit(x, self.filters, 1, "shortcut", self.stride, relu=False)
-        name = f"{self.prefix}_shortcut"
-        if self.stride > 1:
-            x = self.ops.average_pool(x, self.stride, f"{name}_pool")
-        return self.ops.norm(self.ops.conv(x, self.filters, 1, name), names.norm(name))
+        # One of all bases has no base in its name.
+        prefix = self.block if self.config.shared_shortcut else self.prefix
+        name = f"{prefix}_shortcut"
+        if self.config.projection == "real":
+            if self.stride > 1:
+                x = self.ops.average_pool(x, self.stride, f"{self.prefix}_shortcut_pool")
+            x = self.ops.conv(x, self.filters, 1, name)
+        elif self.config.shared_shortcut:
+            x = self.ops.binary_conv(x, self.filters, 1, name, stride=self.stride)
+        else:
+            x = self._convolve(x, Conv(self.filters, 1, self.stride), "shortcut")
+        return self.ops.norm(x, names.norm(name))
 
-    def _unit(
-        self, x: Tensor, filters: int, kernel: int, name: str, stride: int, relu: bool = True
-    ) -> Tensor:
-        x = self._convolve(x, filters, kernel, name, stride)
-        name = f"{self.prefix}_{name}"
-        if relu and self.config.relu:
+    def _unit(self, x: Tensor, conv: Conv, number: int) -> Tensor:
+        x = self._convolve(x, conv, f"conv{number}", self.rates[number - 1])
+        name = f"{self.prefix}_conv{number}"
+        if self.config.relu:
             x = self.ops.relu(x, f"{name}_relu")
         return self.ops.norm(x, names.norm(name))
 
-    def _convolve(self, x: Tensor, filters: int, kernel: int, name: str, stride: int) -> Tensor:
-        dilates = kernel > 1 and stride == 1
+    def _convolve(
+        self, x: Tensor, conv: Conv, name: str, rates: Sequence[int] | None = None
+    ) -> Tensor:
         outputs = [
             self.ops.binary_conv(
                 x,
-                filters,
-                kernel,
+                conv.filters,
+                conv.kernel,
                 f"{names.base(self.block, base)}_{name}",
-                stride=stride,
-                rate=self.rates[base] if dilates else 1,
+                stride=conv.stride,
+                rate=rates[base] if rates else 1,
             )
             for base in self.bases
         ]

@@ -25,6 +25,7 @@ def network(ops: Ops, images: Tensor) -> Tensor:
         The output of the head, or with `head=None` the last aggregate.
     """
     config = ops.config
+    ops.image = images
     stages = dict(DECOMPOSITIONS[config.decomposition].wire(ops, stem(ops, images)))
     return (
         stages[len(config.blocks) - 1]

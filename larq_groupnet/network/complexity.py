@@ -7,13 +7,15 @@ and shortcuts, in elements, as the Keras graph does them (conversion may fold so
 work of batch normalisation, biases, ReLU, quantizers, padding, pooling, upsampling and softmax.
 
 A configuration is counted without TensorFlow, in a millisecond. A model is counted layer by layer
-with Larq's own profile, so that the two ways check each other.
+with Larq's own profile, so that the two ways check each other. A layer that is called several times
+(`shared_shortcut`) counts its parameters once and its MACs each time; Larq's summary counts once.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import Any
 
 from larq_groupnet.network import names
@@ -81,21 +83,24 @@ def _of_config(config: GroupNetConfig) -> dict[str, Tally]:
 
 
 def _of_model(model: Any) -> dict[str, Tally]:
-    """Walks the layers, which Keras keeps in an order in which each stands behind its inputs."""
+    """Walks the layers. Keras lists every layer after its inputs."""
     tallies: dict[str, Tally] = {}
     reach: dict[int, tuple[int, int]] = {}
+    calls = Counter(id(node.layer) for nodes in model._nodes_by_depth.values() for node in nodes)
     for layer in model.layers:
         if not layer.name.startswith(("stem", "stage")) and not reach:
             continue  # What a given input tensor comes from.
         tally = tallies.setdefault(names.part(layer.name), Tally())
-        _add_layer(tally, layer)
-        inputs = _tensors(layer.get_input_at(0))
-        field, step = max(reach.get(id(tensor), (1, 1)) for tensor in inputs)
-        window = getattr(layer, "kernel_size", getattr(layer, "pool_size", (1, 1)))[0]
-        field += (window - 1) * getattr(layer, "dilation_rate", (1, 1))[0] * step
-        step *= getattr(layer, "strides", (1, 1))[0]
-        reach.update((id(tensor), (field, step)) for tensor in _tensors(layer.get_output_at(0)))
-        tally.field = max(tally.field, field)
+        _add_layer(tally, layer, calls[id(layer)])
+        for call in range(calls[id(layer)]):
+            inputs = _tensors(layer.get_input_at(call))
+            field, step = max(reach.get(id(tensor), (1, 1)) for tensor in inputs)
+            window = getattr(layer, "kernel_size", getattr(layer, "pool_size", (1, 1)))[0]
+            field += (window - 1) * getattr(layer, "dilation_rate", (1, 1))[0] * step
+            step *= getattr(layer, "strides", (1, 1))[0]
+            outputs = _tensors(layer.get_output_at(call))
+            reach.update((id(tensor), (field, step)) for tensor in outputs)
+            tally.field = max(tally.field, field)
     return tallies
 
 
@@ -103,8 +108,8 @@ def _tensors(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _add_layer(tally: Tally, layer: Any) -> None:
-    """Parameters and MACs as Larq profiles them, and the element-wise work that it cannot see."""
+def _add_layer(tally: Tally, layer: Any, calls: int) -> None:
+    """Adds Larq's parameters and MACs, and the element-wise work that Larq does not count."""
     from larq.models import LayerProfile
     from tensorflow.keras.layers import Add
 
@@ -115,7 +120,7 @@ def _add_layer(tally: Tally, layer: Any) -> None:
     macs = {bits: profile.op_count("mac", bits) for bits in profile.unique_op_precisions}
     for sums, more in ((tally.params, params), (tally.macs, macs)):
         for bits, count in more.items():
-            sums[bits] += count
+            sums[bits] += count * (calls if sums is tally.macs else 1)
     inputs, outputs = len(_tensors(layer.get_input_at(0))), _tensors(layer.get_output_at(0))
     elements = math.prod(outputs[0].shape[1:]) if inputs > 1 or isinstance(layer, Aggregate) else 0
     if isinstance(layer, SoftGate):

@@ -52,8 +52,8 @@ class GroupNetConfig:
     Attributes:
         layout: `"resnet18"`, `"resnet34"` or `"resnet50"`: kind and number of blocks.
         stage_blocks: Blocks in each stage, four of them; `None` means the layout's own number.
-        input_shape: `(height, width, channels)`. Height and width may be `None` (any size that
-            `output_stride` divides), except with `padding="torch"`.
+        input_shape: `(height, width, channels)`. Height and width may be `None` (any size), except
+            with `padding="torch"`. A map of a stage has the size over its stride, rounded up.
         num_classes: Length of the last axis of the logits.
         head: `"classifier"` (global average, dense), `"fcn32s"`, `"fcn16s"` or `"deeplabv3"`
             (dense prediction, see `heads`) or `None` (the last aggregate).
@@ -80,11 +80,16 @@ class GroupNetConfig:
         stem_pool: Max-pool `"before_norm"` (Group-Net) or `"after_norm"` (Bi-Real Net).
         output_stride: Input size over size of the last feature map. Stages that would exceed it
             keep stride 1.
-        atrous_rates: Dilation of the 3x3 convolutions: `None` (1 everywhere); `"bpac"` or
-            `"equal"`, for the stages that keep stride 1 because of `output_stride` (see
-            `atrous.named`); or one entry per stage, each an int for all bases, one int per base,
-            or `"low-high"` to spread the bases evenly over an interval, whatever K is (as in
-            `BPAC_RATES`). The convolution that strides keeps rate 1.
+        shared_shortcut: Where stride or width changes, all bases share the convolution and the
+            normalisation of the shortcut (released code), instead of one of each per base.
+        atrous_rates: Dilation of the 3x3 convolutions: `None` (1 everywhere); a name, `"bpac"`,
+            `"equal"`, `"released"` or `"released_bpac"`, for the stages that keep stride 1 because
+            of `output_stride` (see `atrous.named`); or one entry per stage, each an int for all
+            bases, one int per base, or `"low-high"` to spread the bases evenly over an interval,
+            whatever K is (as in `BPAC_RATES`). The convolution that strides keeps rate 1.
+        first_rates: Dilation of the first 3x3 convolution of each stage: `"half"` of the others'
+            (rounded down, at least 1); one entry per stage, as `atrous_rates` has them; or `None`
+            for the rates of the others (or, with a name, what goes with it).
         padding: `"same"` (TensorFlow's, with +1 around binary convolutions), `"torch"` (symmetric
             with +1, as the authors' weights need) or `"zero"` (TensorFlow's with 0, Bi-Real Net).
         binary: `False` gives the twin of training phase 1: the same graph and weight names, real
@@ -93,6 +98,9 @@ class GroupNetConfig:
         input_quantizer: Larq quantizer of the activations.
         kernel_quantizer: Larq quantizer of the kernels.
         dropout: Rate before the last convolution of the segmentation head.
+        spatial_dropout: Whether it drops whole channels (released code) or single values.
+        align_corners: How scores are enlarged to the image: `True` maps corner pixels on corner
+            pixels (released code), `False` takes pixels for squares and maps the corners of these.
         batch_norm_epsilon: Constant of every batch normalisation.
         batch_norm_momentum: Weight of the old moving average (PyTorch's 0.1 is 0.9 here).
     """
@@ -134,6 +142,7 @@ class GroupNetConfig:
         "conv", "weights", "conv", "block", optional=True, search=("conv", "block")
     )
     projection: str = choice("binary", "weights", "binary", "real", optional=True)
+    shared_shortcut: bool = choice(False, "weights", False, True, optional=True)
     relu: bool = choice(True, "weights", True, False, optional=True)
     stem_stride: int = choice(4, "arithmetic", 1, 2, 4)
     stem_bias: bool = choice(False, "weights", False, True)
@@ -141,6 +150,9 @@ class GroupNetConfig:
     output_stride: int = option(32, "arithmetic", of_task=True)
     atrous_rates: str | tuple[int | tuple[int, ...] | str, ...] | None = option(
         None, "arithmetic", of_task=True
+    )
+    first_rates: str | tuple[int | tuple[int, ...] | str, ...] | None = option(
+        None, "arithmetic", of_task=True, expected="None, 'half', or one entry per stage"
     )
     padding: str = choice("same", "arithmetic", "same", "torch", "zero")
     binary: bool | str = choice(True, "weights", True, False, "activations")
@@ -154,6 +166,8 @@ class GroupNetConfig:
         expected="a rate in [0, 1)",
         is_valid=lambda rate: is_number(rate, 0, 1),
     )
+    spatial_dropout: bool = choice(False, "training", False, True, of_task=True, optional=True)
+    align_corners: bool = choice(False, "arithmetic", False, True, of_task=True, optional=True)
     batch_norm_epsilon: float = option(
         1e-5,
         "weights",
@@ -168,7 +182,7 @@ class GroupNetConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("stage_blocks", "input_shape", "num_bases", "atrous_rates"):
+        for name in ("stage_blocks", "input_shape", "num_bases", "atrous_rates", "first_rates"):
             object.__setattr__(self, name, as_tuple(getattr(self, name)))
         for name, about in OPTIONS.items():
             about.check(name, getattr(self, name))
@@ -179,6 +193,12 @@ class GroupNetConfig:
         if expected := atrous.expected(self.atrous_rates, self.bases_per_stage, self.stage_strides):
             hint = did_you_mean(self.atrous_rates, atrous.NAMED)
             fail("atrous_rates", expected, self.atrous_rates, hint)
+        if self.first_rates != atrous.HALF and (
+            expected := atrous.expected_entries(
+                self.first_rates, self.bases_per_stage, (atrous.HALF,)
+            )
+        ):
+            fail("first_rates", expected, self.first_rates)
         if self.head is not None:
             HEADS[self.head].check(self)
 
@@ -236,20 +256,56 @@ class GroupNetConfig:
 
     @functools.cached_property
     def rates(self) -> tuple[tuple[int, ...], ...]:
-        """Dilation of the 3x3 convolutions, of each base of each stage."""
+        """Dilation of the 3x3 convolutions, of each base of each stage, but for the first one."""
         given = self.atrous_rates
         if given is None:
             given = (1,) * len(self.blocks)
         if isinstance(given, str):
             given = atrous.named(given, self.stage_strides)
+        return self._per_base(given)
+
+    @functools.cached_property
+    def first_rates_per_base(self) -> tuple[tuple[int, ...], ...]:
+        """Dilation of the first 3x3 convolution, of each base of each stage."""
+        given = self.first_rates
+        if given is None and isinstance(self.atrous_rates, str):
+            given = atrous.NAMED[self.atrous_rates].first
+        if given is None:
+            return self.rates
+        if isinstance(given, str):
+            return tuple(tuple(max(rate // 2, 1) for rate in stage) for stage in self.rates)
+        return self._per_base(given)
+
+    def _per_base(self, entries: tuple[Any, ...]) -> tuple[tuple[int, ...], ...]:
         return tuple(
             tuple(atrous.rate_of(entry, base, bases) for base in range(bases))
-            for entry, bases in zip(given, self.bases_per_stage, strict=True)
+            for entry, bases in zip(entries, self.bases_per_stage, strict=True)
         )
 
     def rate(self, stage: int, base: int) -> int:
-        """Dilation of the 3x3 convolutions of `base` in `stage` (both counted from 0)."""
+        """Dilation of the 3x3 convolutions but the first, of `base` in `stage` (both from 0)."""
         return self.rates[stage][base]
+
+    def dilations(self, stage: int, index: int) -> list[tuple[int, ...]]:
+        """Of each convolution of a block, its dilation in each base; stage and block from 0."""
+        return self._dilations[stage][index > 0]
+
+    @functools.cached_property
+    def _dilations(self) -> list[list[list[tuple[int, ...]]]]:
+        """Of each stage: those of the first block, and of the others."""
+        found = []
+        for stage, bases in enumerate(self.bases_per_stage):
+            blocks = []
+            for block, first in zip(self._convolutions[stage], (True, False), strict=True):
+                rates: list[tuple[int, ...]] = []
+                for conv in block:
+                    chosen = self.first_rates_per_base if first else self.rates
+                    dilates = conv.kernel > 1 and conv.stride == 1
+                    rates.append(chosen[stage] if dilates else (1,) * bases)
+                    first = first and conv.kernel == 1
+                blocks.append(rates)
+            found.append(blocks)
+        return found
 
     def replace(self, **changes: Any) -> GroupNetConfig:
         """A copy with other values, checked like a new one."""
@@ -342,16 +398,6 @@ class GroupNetConfig:
                 f"one of {strides} with stem_stride={self.stem_stride}",
                 self.output_stride,
             )
-        for size in self.input_shape[:2]:
-            if size is not None and size % self.output_stride:
-                below = size // self.output_stride * self.output_stride
-                sizes = [s for s in (below, below + self.output_stride) if s]
-                fail(
-                    "input_shape",
-                    f"sizes that the output stride {self.output_stride} divides (nearest to "
-                    f"{size}: {' or '.join(map(str, sizes))})",
-                    self.input_shape,
-                )
 
 
 OPTIONS: dict[str, Option] = {

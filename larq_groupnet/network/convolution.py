@@ -95,7 +95,7 @@ def _one_padded(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
 
 
 def _patches(padded: tf.Tensor, sizes: list[int], side: int, stride: int) -> tf.Tensor:
-    """What each output pixel reads: `(batch * height * width, side * side * channels)`."""
+    """The patch under each output pixel: `(batch * height * width, side * side * channels)`."""
     _, height, width, channels = padded.shape
     pixels = np.arange(height * width).reshape(height, width)
     taps = np.lib.stride_tricks.sliding_window_view(pixels, (side, side))

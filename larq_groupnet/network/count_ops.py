@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from larq_groupnet.network import names
@@ -62,7 +62,7 @@ class Tally:
 
 
 class CountOps(Ops):
-    """Notes what each operation costs; the methods say what each does in `Ops`.
+    """Counts what each operation costs. `Ops` says what the operations do.
 
     Like Keras, `tallies` leaves out what the output of the network does not depend on.
     """
@@ -71,25 +71,18 @@ class CountOps(Ops):
         super().__init__(config)
         self._nodes: list[Node] = [("image", (), 1, 0, 32, 0, 32, 0, 0, False)]
         self._bits = 32, 32
+        self._repeats = False
         if config.binary:
             inputs = bits_of(config.input_quantizer)
             kernel = bits_of(config.kernel_quantizer) if config.binary is True else 32
             self._bits = kernel, max(kernel, inputs)
 
     def tallies(self, output: Map) -> dict[str, Tally]:
-        """Part of the network, as `names.part` gives it -> the sums of what `output` needs."""
+        """The costs of every part of the network that `output` needs, by `names.part`."""
         tallies: dict[str, Tally] = defaultdict(Tally)
         by_start: dict[str, Tally] = {}
-        needed = bytearray(len(self._nodes))
-        needed[output.node] = True
-        # Each node stands behind its inputs.
-        for number in range(output.node, 0, -1):
-            if not needed[number]:
-                continue
-            node = self._nodes[number]
-            name, inputs, field, params, bits, macs, mac_bits, products, sums, in_twin = node
-            for each in inputs:
-                needed[each] = True
+        for node in self._needed(output.node, 1):
+            name, _, field, params, bits, macs, mac_bits, products, sums, in_twin = node
             start = name[:7]  # "stage2_" says the part.
             tally = by_start.get(start) or by_start.setdefault(start, tallies[names.part(name)])
             if field > tally.field:
@@ -156,6 +149,33 @@ class CountOps(Ops):
         learned = bases if self.config.aggregation == "scales" else 0
         return self._joined(tensors, name, learned, learned or 1, bases - 1)
 
+    def each_base(
+        self,
+        streams: Sequence[Map],
+        rates: Sequence[Sequence[int]],
+        build: Callable[[int, Map], Map],
+    ) -> list[Map]:
+        outputs: list[Map] = []
+        built: dict[tuple, tuple[Map, str, list[Sequence]]] = {}
+        for base, (x, rate) in enumerate(zip(streams, rates, strict=False)):
+            # The first base differs from the others: the twin has it, too.
+            alike = (base > 0, rate, x._replace(node=0))
+            if alike not in built:
+                start = len(self._nodes)
+                self._repeats = base > 0
+                y = build(base, x)
+                self._repeats = False
+                name = self._nodes[-1][0]  # A shared layer, which has no base, may come first.
+                built[alike] = y, name, self._condensed(start, y.node)
+                del self._nodes[start:]
+            y, name, costs = built[alike]
+            node = x.node
+            for cost in costs:
+                self._nodes.append((name, (node,), y.field, *cost))
+                node = len(self._nodes) - 1
+            outputs.append(y._replace(node=node))
+        return outputs
+
     def max_pool(self, x: Map, size: int, stride: int, name: str, *, padding: str = "same") -> Map:
         return self._pool(x, size, stride, name)
 
@@ -168,8 +188,9 @@ class CountOps(Ops):
     def broadcast(self, pixel: Map, like: Map, name: str) -> Map:
         return self._joined([like, pixel], name)._replace(channels=pixel.channels)
 
-    def resize(self, x: Map, factor: int, name: str, *, final: bool = False) -> Map:
-        return x._replace(height=x.height * factor, width=x.width * factor)
+    def resize(self, x: Map, to: Map | int, name: str, *, final: bool = False) -> Map:
+        size = (x.height * to, x.width * to) if isinstance(to, int) else to[:2]
+        return x._replace(height=size[0], width=size[1])
 
     def dense(self, x: Map, units: int, name: str, *, final: bool = False) -> Map:
         return self.conv(x, units, 1, name, bias=True)
@@ -179,6 +200,33 @@ class CountOps(Ops):
 
     def softmax(self, x: Map, name: str) -> Map:
         return x
+
+    def _needed(self, output: int, start: int) -> Iterator[Node]:
+        """The nodes from `start` on that the node `output` depends on, last first."""
+        needed = bytearray(output + 1)
+        needed[output] = True
+        # Each node stands behind its inputs.
+        for number in range(output, start - 1, -1):
+            if needed[number]:
+                node = self._nodes[number]
+                for each in node[1]:
+                    needed[each] = True
+                yield node
+
+    def _condensed(self, start: int, output: int) -> list[Sequence]:
+        """The costs of the nodes from `start` on, summed: the end of a `Node` for each kind."""
+        sums: dict[tuple, list[int]] = {}
+        for node in self._needed(output, start):
+            _, _, _, params, bits, macs, mac_bits, products, additions, in_twin = node
+            total = sums.setdefault((bits, mac_bits, in_twin), [0, 0, 0, 0])
+            total[0] += params
+            total[1] += macs
+            total[2] += products
+            total[3] += additions
+        return [
+            (params, bits, macs, mac_bits, products, additions, in_twin)
+            for (bits, mac_bits, in_twin), (params, macs, products, additions) in sums.items()
+        ]
 
     def _pool(self, x: Map, size: int, stride: int, name: str) -> Map:
         height, width, channels, node, field, step = x
@@ -202,15 +250,21 @@ class CountOps(Ops):
             height, width = -(-height // stride), -(-width // stride)
         params = kernel * kernel * channels * filters
         macs = params * height * width
+        params *= not self._repeated(name)
         field += (kernel - 1) * rate * step
         self._nodes.append((name, (node,), field, params, bits[0], macs, bits[1], 0, 0, True))
         return Map(height, width, filters, len(self._nodes) - 1, field, step * stride)
 
     def _vector(self, x: Map, length: int, name: str) -> Map:
-        """Real parameters that the twin has too: a bias, or the two of a normalisation."""
+        """Counts a bias or a normalisation. The twin has these parameters too."""
         height, width, channels, node, field, step = x
+        length *= not self._repeated(name)
         self._nodes.append((name, (node,), field, length, 32, 0, 32, 0, 0, True))
         return Map(height, width, channels, len(self._nodes) - 1, field, step)
+
+    def _repeated(self, name: str) -> bool:
+        """True for a layer of all bases that the first has called: work, and no parameter."""
+        return self._repeats and "_base" not in name
 
     def _joined(
         self,
@@ -220,7 +274,7 @@ class CountOps(Ops):
         multiplications: int = 0,
         additions: int = 0,
     ) -> Map:
-        """Of tensors of one size; the work is per element."""
+        """Joins tensors of one size; counts work per element."""
         height, width, channels, _, _, step = tensors[0]
         elements = height * width * channels
         field = max([x.field for x in tensors])

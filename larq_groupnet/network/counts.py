@@ -69,16 +69,16 @@ class Counts:
 
     @property
     def memory_compression(self) -> float:
-        """Memory of the real-valued twin over memory of this (1 where there is neither)."""
+        """Memory of the real-valued twin divided by this memory; 1 if both are 0."""
         return 4 * self.twin_params / self.total_memory if self.total_memory else 1.0
 
     @property
     def ops_compression(self) -> float:
-        """OPs of the real-valued twin over OPs of this (1 where there are neither)."""
+        """OPs of the real-valued twin divided by these OPs; 1 if both are 0."""
         return self.twin_macs / self.ops if self.ops else 1.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, with bit widths as strings: the same before and after JSON."""
+        """Plain values for JSON; bit widths become strings."""
         values = dataclasses.asdict(self) | {"memory": self.memory}
         for name in ("params", "memory", "macs"):
             values[name] = {str(bits): count for bits, count in values[name].items()}

@@ -25,7 +25,7 @@ def layer_wise(ops: Ops, x: Tensor) -> Aggregates:
         yield stage, x
 
 
-@decomposition("group", uses=(*BLOCK_OPTIONS, "blocks_per_group"))
+@decomposition("group", uses=(*BLOCK_OPTIONS, "blocks_per_group", "shared_shortcut"))
 def group_wise(ops: Ops, x: Tensor) -> Aggregates:
     """K chains of `blocks_per_group` blocks on the same input, aggregated (GBD)."""
     config = ops.config
@@ -40,7 +40,7 @@ def group_wise(ops: Ops, x: Tensor) -> Aggregates:
             streams = []
 
 
-@decomposition("gated", uses=(*BLOCK_OPTIONS, "gate", "first_base_sums"))
+@decomposition("gated", uses=(*BLOCK_OPTIONS, "gate", "first_base_sums", "shared_shortcut"))
 def gated(ops: Ops, x: Tensor) -> Aggregates:
     """Each base reads a learned mixture of its own last output and the aggregate (Group-Net)."""
     config = ops.config
@@ -80,8 +80,8 @@ def _plain_block(ops: Ops, x: Tensor, stage: int, index: int) -> Tensor:
     shortcut = x
     if stride > 1 or ops.channels(x) != filters:
         shortcut = real_unit(ops, x, filters, 1, f"{name}_shortcut", stride)
-    for number, conv in enumerate(convolutions, 1):
-        rate = ops.config.rate(stage, 0) if conv.kernel > 1 and conv.stride == 1 else 1
+    rates = ops.config.dilations(stage, index)
+    for number, (conv, (rate, *_)) in enumerate(zip(convolutions, rates, strict=True), 1):
         x = real_unit(ops, x, conv.filters, conv.kernel, f"{name}_conv{number}", conv.stride, rate)
         if number < len(convolutions):
             x = ops.relu(x, f"{name}_conv{number}_relu")

@@ -17,6 +17,9 @@ from larq_groupnet.network.options import fail
 
 Stages = Mapping[int, Tensor]
 
+PIXELS = ("dropout", "spatial_dropout", "align_corners")
+"""Options that the heads which score pixels have a use for."""
+
 
 @head("classifier", task="classification", output="probabilities")
 def classifier(ops: Ops, stages: Stages) -> Tensor:
@@ -27,14 +30,14 @@ def classifier(ops: Ops, stages: Stages) -> Tensor:
     return x if gives_logits else ops.softmax(x, names.PROBABILITIES)
 
 
-@head("fcn32s", task="segmentation", uses=("dropout",))
+@head("fcn32s", task="segmentation", uses=PIXELS)
 def fcn32s(ops: Ops, stages: Stages) -> Tensor:
     """Convolution 3x3 (C -> C/4) -> BN -> ReLU -> dropout -> 1x1 -> bilinear upsampling.
 
     Returns:
         `(batch, height, width, num_classes) float32`.
     """
-    return scores_of_pixels(ops, _fcn_scores(ops, _last(stages)), ops.config.output_stride)
+    return scores_of_pixels(ops, _fcn_scores(ops, _last(stages)))
 
 
 def _ends_with_third_stage(config: GroupNetConfig) -> None:
@@ -48,7 +51,7 @@ def _ends_with_third_stage(config: GroupNetConfig) -> None:
         )
 
 
-@head("fcn16s", task="segmentation", uses=("dropout",), check=_ends_with_third_stage)
+@head("fcn16s", task="segmentation", uses=PIXELS, check=_ends_with_third_stage)
 def fcn16s(ops: Ops, stages: Stages) -> Tensor:
     """FCN-32s, to whose scores those of the third stage are added before they are enlarged.
 
@@ -62,22 +65,14 @@ def fcn16s(ops: Ops, stages: Stages) -> Tensor:
     """
     config = ops.config
     x = _fcn_scores(ops, _last(stages))
-    stride = config.stage_strides[-1]
-    if stride > 1:
-        x = ops.resize(x, stride, "head_conv2_up")
-    skip = ops.conv(
-        stages[len(config.blocks) - 2],
-        config.num_classes,
-        1,
-        "head_skip",
-        bias=True,
-        padding="valid",
-    )
-    x = ops.add([x, skip], "head_sum")
-    return scores_of_pixels(ops, x, config.output_stride // stride)
+    third = stages[len(config.blocks) - 2]
+    if config.stage_strides[-1] > 1:
+        x = ops.resize(x, third, "head_conv2_up")
+    skip = ops.conv(third, config.num_classes, 1, "head_skip", bias=True, padding="valid")
+    return scores_of_pixels(ops, ops.add([x, skip], "head_sum"))
 
 
-@head("deeplabv3", task="segmentation", uses=("dropout",))
+@head("deeplabv3", task="segmentation", uses=PIXELS)
 def deeplabv3(ops: Ops, stages: Stages) -> Tensor:
     """Atrous spatial pyramid pooling (Chen et al., 2017), binary, each branch of K bases.
 
@@ -99,12 +94,19 @@ def deeplabv3(ops: Ops, stages: Stages) -> Tensor:
     x = _bases(ops, ops.concatenate(branches, "head_concat"), 1, 1, "head_project")
     x = ops.dropout(x, "head_dropout")
     x = ops.conv(x, config.num_classes, 1, "head_scores", bias=True, padding="valid")
-    return scores_of_pixels(ops, x, config.output_stride)
+    return scores_of_pixels(ops, x)
 
 
-def scores_of_pixels(ops: Ops, scores: Tensor, factor: int) -> Tensor:
-    """Scores of a small map at the size of the image: logits, or `config.output`."""
-    logits = ops.resize(scores, factor, names.LOGITS, final=True)
+def scores_of_pixels(ops: Ops, scores: Tensor, factor: int | None = None) -> Tensor:
+    """Scores of a small map at the size of the image: logits, or `config.output`.
+
+    Args:
+        ops: The operations.
+        scores: `(batch, height, width, classes)`.
+        factor: What to enlarge by, for another size than that of the image.
+    """
+    to = ops.image if factor is None else factor
+    logits = ops.resize(scores, to, names.LOGITS, final=True)
     if ops.config.gives == "probabilities":
         return ops.softmax(logits, names.PROBABILITIES)
     return logits

@@ -9,8 +9,15 @@ import larq as lq
 import tensorflow as tf
 
 from larq_groupnet.network import names
+from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.network.convolution import OnePaddedConv2D
-from larq_groupnet.network.layers import Aggregate, Broadcast, ConstantPad2D, SoftGate
+from larq_groupnet.network.layers import (
+    Aggregate,
+    Broadcast,
+    ConstantPad2D,
+    Resize,
+    SoftGate,
+)
 from larq_groupnet.network.ops import Ops
 from larq_groupnet.network.quantizers import of_clipped_kernels, of_inputs
 from larq_groupnet.network.synchronized import SynchronizedNorm
@@ -21,7 +28,18 @@ _VERY_SMALL = -65504.0  # The least float16, so that max-pooling never picks it 
 
 
 class KerasOps(Ops):
-    """Makes a layer of each operation; the methods say what each does in `Ops`."""
+    """Makes a Keras layer for each operation. `Ops` says what the operations do."""
+
+    def __init__(self, config: GroupNetConfig):
+        super().__init__(config)
+        self._layers: dict[str, tf.keras.layers.Layer] = {}
+
+    def _called(self, kind: type, x: tf.Tensor, name: str, *arguments: Any, **options: Any) -> Any:
+        """A layer on `x`: a new one, or that of this name where the bases may share one."""
+        layer = self._layers.get(name) if self.config.shared_shortcut else None
+        if layer is None:
+            layer = self._layers[name] = kind(*arguments, name=name, **options)
+        return layer(x)
 
     def channels(self, x: tf.Tensor) -> int:
         channels: int = x.shape[-1]
@@ -42,7 +60,10 @@ class KerasOps(Ops):
     ) -> tf.Tensor:
         if padding == "torch":
             x = symmetric_pad(x, kernel, stride, 0.0, f"{name}_pad")
-        return layers.Conv2D(
+        return self._called(
+            layers.Conv2D,
+            x,
+            name,
             filters,
             kernel,
             strides=stride,
@@ -50,8 +71,7 @@ class KerasOps(Ops):
             padding="valid" if padding == "torch" else padding,
             use_bias=bias,
             kernel_initializer=initializer,
-            name=name,
-        )(x)
+        )
 
     def binary_conv(
         self,
@@ -73,7 +93,7 @@ class KerasOps(Ops):
                 "kernel_constraint": "weight_clip",
             }
         else:
-            x = layers.Activation("tanh", name=f"{name}_tanh")(x)
+            x = self._called(layers.Activation, x, f"{name}_tanh", "tanh")
         # At stride 1 "same" is symmetric already.
         torch = config.padding == "torch" and stride > 1
         if torch:
@@ -81,7 +101,10 @@ class KerasOps(Ops):
         ones = config.padding != "zero"
         # Where it pads and does not dilate, this one trains in less time.
         faster = ones and not torch and kernel > 1 and rate == 1
-        return (OnePaddedConv2D if faster else lq.layers.QuantConv2D)(
+        return self._called(
+            OnePaddedConv2D if faster else lq.layers.QuantConv2D,
+            x,
+            name,
             filters,
             kernel,
             strides=stride,
@@ -89,9 +112,8 @@ class KerasOps(Ops):
             padding="valid" if torch else "same",
             pad_values=1.0 if ones else 0.0,
             use_bias=False,
-            name=name,
             **quantizers,
-        )(x)
+        )
 
     def norm(self, x: tf.Tensor, name: str) -> tf.Tensor:
         """Within a strategy of several replicas its moments are those of the whole batch."""
@@ -104,15 +126,14 @@ class KerasOps(Ops):
         options: dict[str, Any] = {
             "epsilon": self.config.batch_norm_epsilon,
             "momentum": self.config.batch_norm_momentum,
-            "name": name,
         }
         if several and not meets_tanh:
-            return SynchronizedNorm(**options)(x)
+            return self._called(SynchronizedNorm, x, name, **options)
         if several:
             options["synchronized"] = True
         elif meets_tanh:
             options["fused"] = False
-        return layers.BatchNormalization(**options)(x)
+        return self._called(layers.BatchNormalization, x, name, **options)
 
     def relu(self, x: tf.Tensor, name: str) -> tf.Tensor:
         return layers.ReLU(name=name)(x)
@@ -147,18 +168,40 @@ class KerasOps(Ops):
     def broadcast(self, pixel: tf.Tensor, like: tf.Tensor, name: str) -> tf.Tensor:
         return Broadcast(name=name)([pixel, like])
 
-    def resize(self, x: tf.Tensor, factor: int, name: str, *, final: bool = False) -> tf.Tensor:
-        dtype = "float32" if final else None
-        return layers.UpSampling2D(factor, interpolation="bilinear", dtype=dtype, name=name)(x)
+    def resize(
+        self, x: tf.Tensor, to: tf.Tensor | int, name: str, *, final: bool = False
+    ) -> tf.Tensor:
+        options: dict[str, Any] = {"dtype": self._final(final), "name": name}
+        size = list(x.shape[1:3])
+        if isinstance(to, int):
+            factor, wanted = to, [side and side * to for side in size]
+        else:
+            wanted = list(to.shape[1:3])
+            factor = 0 if None in wanted else wanted[0] // size[0]
+        corners, whole = self.config.align_corners, wanted == [s and s * factor for s in size]
+        if factor and whole and not corners:
+            # Keras' own layer, as always: for files and the graphs of earlier versions.
+            return layers.UpSampling2D(factor, interpolation="bilinear", **options)(x)
+        if None not in wanted:
+            return Resize(wanted, corners, **options)(x)
+        like = layers.UpSampling2D(to, name=f"{name}_size")(x) if isinstance(to, int) else to
+        return Resize(None, corners, **options)([x, like])
 
     def dense(self, x: tf.Tensor, units: int, name: str, *, final: bool = False) -> tf.Tensor:
-        return layers.Dense(units, dtype="float32" if final else None, name=name)(x)
+        return layers.Dense(units, dtype=self._final(final), name=name)(x)
 
     def dropout(self, x: tf.Tensor, name: str) -> tf.Tensor:
-        return layers.Dropout(self.config.dropout, name=name)(x)
+        kind = layers.SpatialDropout2D if self.config.spatial_dropout else layers.Dropout
+        return kind(self.config.dropout, name=name)(x)
 
     def softmax(self, x: tf.Tensor, name: str) -> tf.Tensor:
-        return layers.Activation("softmax", dtype="float32", name=name)(x)
+        return layers.Activation("softmax", dtype=self._final(True), name=name)(x)
+
+    @staticmethod
+    def _final(final: bool) -> str | None:
+        """What a layer computes in: under a mixed policy the last ones are in float32."""
+        policy = tf.keras.mixed_precision.global_policy()
+        return "float32" if final and policy.compute_dtype != "float64" else None
 
 
 def symmetric_pad(x: tf.Tensor, kernel: int, stride: int, value: float, name: str) -> tf.Tensor:

@@ -32,7 +32,7 @@ Convolutions = Callable[[int, int], Sequence[Conv]]
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """A backbone: which convolutions a block has, and how many blocks and channels a stage.
+    """A backbone: the convolutions of a block, and the blocks and channels of each stage.
 
     Attributes:
         convolutions: What one block consists of.

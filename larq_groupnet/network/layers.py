@@ -109,6 +109,61 @@ class Broadcast(tf.keras.layers.Layer):
         return tf.ensure_shape(tf.broadcast_to(pixel, tf.shape(like)), like.shape)
 
 
+@tf.keras.utils.register_keras_serializable("larq_groupnet")
+class Resize(tf.keras.layers.Layer):
+    """Bilinear interpolation of a map to a size.
+
+    Input: a map `(batch, height, width, channels)`; without `size` a list of it and of another map,
+    of which only the shape is read. Output: `(batch, *size, channels)`.
+
+    Args:
+        size: Height and width of the output, in pixels.
+        align_corners: Whether corner pixels meet corner pixels, or the corners of pixels those of
+            pixels ("half-pixel centres").
+    """
+
+    def __init__(
+        self, size: Sequence[int] | None = None, align_corners: bool = False, **kwargs: Any
+    ):
+        super().__init__(**kwargs)
+        self.size = None if size is None else tuple(size)
+        self.align_corners = align_corners
+
+    def call(self, inputs: Any) -> tf.Tensor:
+        x, *like = _as_list(inputs)
+        known = tuple(like[0].shape[1:3]) if self.size is None else self.size
+        size = known if None not in known else tf.shape(like[0])[1:3]
+        if x.dtype == tf.float64:  # In which TensorFlow's operation does not compute.
+            rows, columns = (
+                _interpolation(tf.shape(x)[axis + 1], size[axis], self.align_corners)
+                for axis in (0, 1)
+            )
+            y = tf.einsum("ih,jw,bhwc->bijc", rows, columns, x)
+        else:
+            y = tf.raw_ops.ResizeBilinear(
+                images=x,
+                size=size,
+                align_corners=self.align_corners,
+                half_pixel_centers=not self.align_corners,
+            )
+        return tf.ensure_shape(tf.cast(y, x.dtype), (x.shape[0], *known, x.shape[-1]))
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"size": self.size, "align_corners": self.align_corners}
+        return {**super().get_config(), **own}
+
+
+def _interpolation(length: tf.Tensor, wanted: Any, align_corners: bool) -> tf.Tensor:
+    """The share of each of `length` pixels in each of `wanted`, `(wanted, length) float64`."""
+    length, wanted = tf.cast(length, tf.float64), tf.cast(wanted, tf.float64)
+    places = tf.range(wanted)
+    if align_corners:
+        places *= (length - 1) / tf.maximum(wanted - 1, 1)
+    else:
+        places = tf.clip_by_value((places + 0.5) * length / wanted - 0.5, 0, length - 1)
+    return tf.maximum(1 - tf.abs(places[:, None] - tf.range(length)), 0)
+
+
 def _as_list(values: Any) -> list[Any]:
     """Keras unwraps a list of one when it rebuilds a model from its config."""
     return list(values) if isinstance(values, list | tuple) else [values]

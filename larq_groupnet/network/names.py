@@ -3,6 +3,7 @@
     stem_conv, stem_pool, stem_bn                       the real-valued first layers
     stage2_block1_base3_conv1[_relu, _bn, _add]         one convolution of one base, and after it
     stage2_block1_base3_shortcut[_bn]                   where stride or width changes
+    stage2_block1_shortcut[_bn]                         the same, if all bases share it
     stage2_block1_gate, stage2_block1_aggregate         what connects the bases
     head_..., logits, probabilities                     the head
 
@@ -24,32 +25,32 @@ HEAD = ("head_", f"{LOGITS}/")
 
 
 def block(stage: int, index: int) -> str:
-    """Of a block, by stage and place in it."""
+    """Name of a block: its stage, and its place in the stage."""
     return f"stage{stage + 1}_block{index + 1}"
 
 
 def base(block: str, number: int) -> str:
-    """Of one base of a block (or of a part of a head)."""
+    """Name of one base of a block, or of a part of a head."""
     return f"{block}_base{number + 1}"
 
 
 def aggregate(place: str) -> str:
-    """Of the aggregate of the bases at a place."""
+    """Name of the aggregate after a block or a convolution."""
     return f"{place}_aggregate"
 
 
 def gate(block: str) -> str:
-    """Of the gate before a block."""
+    """Name of the gate before a block."""
     return f"{block}_gate"
 
 
 def norm(convolution: str) -> str:
-    """Of the batch normalisation after a convolution."""
+    """Name of the batch normalisation after a convolution."""
     return f"{convolution}_bn"
 
 
 def part(layer: str) -> str:
-    """`"stem"`, `"stage1"`, `"stage2"` ... or `"head"`: where a layer belongs."""
+    """The part that a layer belongs to: `"stem"`, `"stage1"`, `"stage2"` ... or `"head"`."""
     first = layer.partition("_")[0]
     return first if first == "stem" or first.startswith("stage") else "head"
 

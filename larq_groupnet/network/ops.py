@@ -7,7 +7,7 @@ keeps to these is built, counted, folded and converted without a word more.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from larq_groupnet.network.config import GroupNetConfig
@@ -19,12 +19,19 @@ Tensor = Any
 class Ops(ABC):
     """One interpreter of the structure. Every operation takes the name of its layer.
 
+    With `shared_shortcut`, convolutions and normalisations of one name are one layer that is called
+    several times, with the same weights.
+
     Args:
         config: The network.
+
+    Attributes:
+        image: What the network reads, `(batch, height, width, channels)`.
     """
 
     def __init__(self, config: GroupNetConfig):
         self.config = config
+        self.image: Tensor = None
 
     @abstractmethod
     def channels(self, x: Tensor) -> int:
@@ -80,6 +87,18 @@ class Ops(ABC):
     def aggregate(self, tensors: Sequence[Tensor], name: str) -> Tensor:
         """The sum of the bases with learned scales, or their mean: `config.aggregation`."""
 
+    def each_base(
+        self,
+        streams: Sequence[Tensor],
+        rates: Sequence[Sequence[int]],
+        build: Callable[[int, Tensor], Tensor],
+    ) -> list[Tensor]:
+        """`build(base, x)` for each base and its stream `x`, the only tensor that it may read.
+
+        Two bases of the same rates must build the same layers, except for the base in their names.
+        """
+        return [build(base, x) for base, x in enumerate(streams)]
+
     @abstractmethod
     def max_pool(
         self, x: Tensor, size: int, stride: int, name: str, *, padding: str = "same"
@@ -99,8 +118,11 @@ class Ops(ABC):
         """One pixel, repeated over a map of the size of `like`."""
 
     @abstractmethod
-    def resize(self, x: Tensor, factor: int, name: str, *, final: bool = False) -> Tensor:
-        """Height and width times `factor`, bilinear; `final` is float32 under any policy."""
+    def resize(self, x: Tensor, to: Tensor | int, name: str, *, final: bool = False) -> Tensor:
+        """Bilinear, to the height and width of another tensor or by a factor.
+
+        `config.align_corners` says what meets what; `final` is float32 under any policy.
+        """
 
     @abstractmethod
     def dense(self, x: Tensor, units: int, name: str, *, final: bool = False) -> Tensor:
@@ -108,7 +130,7 @@ class Ops(ABC):
 
     @abstractmethod
     def dropout(self, x: Tensor, name: str) -> Tensor:
-        """Dropout of `config.dropout`."""
+        """Dropout of `config.dropout`, of values or with `config.spatial_dropout` of channels."""
 
     @abstractmethod
     def softmax(self, x: Tensor, name: str) -> Tensor:

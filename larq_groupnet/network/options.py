@@ -59,7 +59,7 @@ class Option:
 
 
 def option(default: Any, affects: str, **about: Any) -> Any:
-    """A dataclass field with a default, that says about itself what `Option` has."""
+    """A dataclass field whose metadata is an `Option`."""
     return dataclasses.field(default=default, metadata={"option": Option(affects=affects, **about)})
 
 
@@ -81,7 +81,7 @@ def check_choice(field: str, value: Any, choices: Collection[Any]) -> None:
 
 
 def is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
-    """True for a finite number in [low, high), and for no truth value."""
+    """True for a finite number in [low, high). A bool is no number."""
     right = isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
     return right and low <= value < high
 
@@ -92,7 +92,7 @@ def is_count(value: Any) -> bool:
 
 
 def as_tuple(value: Any) -> Any:
-    """Lists (from JSON, from a user) become tuples, so that a configuration can be hashed."""
+    """Turns lists into tuples, at any depth, so that a configuration can be hashed."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         return tuple(as_tuple(v) for v in value)
     return value

@@ -14,20 +14,24 @@ class Quantizer(NamedTuple):
         signs: Its values are +1 and -1 and nothing else; those that share this differ in their
             gradient alone.
         engine: Larq Compute Engine has a binary kernel for it.
+        scale_free: It gives the same for x and for every positive multiple of x.
     """
 
     bits: int
     signs: bool = False
     engine: bool = False
+    scale_free: bool = False
 
+
+_SIGN = Quantizer(1, signs=True, engine=True, scale_free=True)
 
 QUANTIZERS = {
-    "ste_sign": Quantizer(1, signs=True, engine=True),
-    "approx_sign": Quantizer(1, signs=True, engine=True),
-    "swish_sign": Quantizer(1, signs=True, engine=True),
+    "ste_sign": _SIGN,
+    "approx_sign": _SIGN,
+    "swish_sign": _SIGN,
     "magnitude_aware_sign": Quantizer(1, engine=True),  # A sign times a factor per channel.
     "ste_tern": Quantizer(2),
-    "ste_heaviside": Quantizer(1),
+    "ste_heaviside": Quantizer(1, scale_free=True),
     "dorefa_quantizer": Quantizer(2),
 }
 
@@ -47,6 +51,6 @@ def bits_of(quantizer: Any) -> int:
 
 
 def function_of(quantizer: Any) -> Any:
-    """The quantizer, or `"sign"` for one of those that differ in their gradient alone."""
+    """The quantizer, or `"sign"` if it is a sign, whatever its gradient."""
     known = QUANTIZERS.get(quantizer) if isinstance(quantizer, str) else None
     return "sign" if known is not None and known.signs else quantizer

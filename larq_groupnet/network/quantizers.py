@@ -8,12 +8,13 @@ import larq as lq
 import tensorflow as tf
 
 from larq_groupnet.network.devices import only_cpus
+from larq_groupnet.network.precision import QUANTIZERS
 
 
 @lq.utils.register_keras_custom_object  # HDF5 files have the name alone.
 @tf.keras.utils.register_keras_serializable("larq_groupnet")
 class FastSteSign(lq.quantizers.SteSign):
-    """Larq's `SteSign`, whose gradient is a product with a mask and not a choice by it.
+    """Larq's `SteSign` with a faster gradient: a product with a mask, in place of a choice.
 
     On a CPU, TensorFlow's choice takes six times longer in bfloat16 (`benchmarks/README.md`); on an
     accelerator this is `SteSign` as it stands. The values are those of `SteSign`, unless a gradient
@@ -21,7 +22,7 @@ class FastSteSign(lq.quantizers.SteSign):
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Maps any shape to the same: -1 where `inputs < 0`, else +1."""
+        """Gives -1 where `inputs < 0`, else +1; the shape stays."""
         if self.clip_value is None or not only_cpus():
             return super().call(inputs)
 
@@ -35,21 +36,27 @@ class FastSteSign(lq.quantizers.SteSign):
         return super(lq.quantizers.SteSign, self).call(sign(inputs))
 
 
+CLASSES = {type(lq.quantizers.get(name)): facts for name, facts in QUANTIZERS.items()}
+"""Class of a quantizer -> its facts."""
+
+CLASSES[FastSteSign] = QUANTIZERS["ste_sign"]
+
+
 def has_latent_kernel(layer: tf.keras.layers.Layer) -> bool:
-    """Whether of the kernel of a layer only signs, or a few levels, are used: not so with int8."""
+    """True if the layer quantises its kernel to a few levels. int8 layers do not."""
     quantizer = getattr(layer, "kernel_quantizer", None)
     return quantizer is not None and getattr(quantizer, "precision", 1) != 8
 
 
 def of_inputs(quantizer: Any) -> Any:
-    """What `quantizer` names, faster if that is `ste_sign`."""
+    """The quantizer for inputs: `FastSteSign` for `"ste_sign"`, else the one given."""
     return FastSteSign() if quantizer == "ste_sign" else quantizer
 
 
 def of_clipped_kernels(quantizer: Any) -> Any:
-    """The same for latent weights that a constraint keeps within [-1, 1].
+    """The quantizer for kernels that a constraint keeps within [-1, 1].
 
-    There the gradient of `ste_sign` is the one that comes in. To ask of every weight whether it is
-    within takes 5 % of a training step (`benchmarks/README.md`).
+    For those, the gradient of `ste_sign` passes unchanged. Testing every weight for its range would
+    take 5 % of a training step (`benchmarks/README.md`).
     """
     return lq.quantizers.SteSign(clip_value=None) if quantizer == "ste_sign" else quantizer

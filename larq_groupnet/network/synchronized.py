@@ -17,7 +17,7 @@ class SynchronizedNorm(tf.keras.layers.BatchNormalization):
     """
 
     def __init__(self, **options: Any):
-        super().__init__(synchronized=True, **options)
+        super().__init__(**{**options, "synchronized": True})
 
     def get_config(self) -> dict[str, Any]:
         """Without the option that is always on."""
@@ -26,7 +26,7 @@ class SynchronizedNorm(tf.keras.layers.BatchNormalization):
         return config
 
     def call(self, inputs: tf.Tensor, training: Any = None, mask: Any = None) -> tf.Tensor:
-        """Normalises; remembers over how many values for what follows in the same call."""
+        """Normalises, and keeps the number of values for the moving variance."""
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         values = tf.cast(tf.size(inputs) // inputs.shape[-1] * replicas, tf.float32)
         self._correction = values / tf.maximum(values - 1, 1)
@@ -35,7 +35,7 @@ class SynchronizedNorm(tf.keras.layers.BatchNormalization):
     def _assign_moving_average(
         self, variable: tf.Variable, value: tf.Tensor, momentum: float, inputs_size: Any
     ) -> Any:
-        """Private in Keras, and the only place where the two moments are told apart."""
+        """Overrides a private method of Keras: only here are mean and variance distinct."""
         if variable is self.moving_variance and value.dtype != tf.float64:  # Never fused.
             value = value * tf.cast(self._correction, value.dtype)
         return super()._assign_moving_average(variable, value, momentum, inputs_size)

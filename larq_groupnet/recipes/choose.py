@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.family import SMALL_IMAGE
+from larq_groupnet.recipes import own
 from larq_groupnet.recipes.load import ZooFile, load_recipes
 from larq_groupnet.recipes.overrides import INPUT_SIZE, check_trained, only_phase, override
 from larq_groupnet.recipes.overrides import with_int8 as add_int8
 from larq_groupnet.recipes.recipe import Recipe
+from larq_groupnet.recipes.scaling import scaled
 
 if TYPE_CHECKING:
     from larq_groupnet.data.base import Dataset
@@ -43,7 +45,7 @@ class Choice:
 
 
 def choose(
-    model: str,
+    model: str | None,
     data_dir: Path,
     *,
     dataset: str | None = None,
@@ -51,34 +53,67 @@ def choose(
     changes: Changes = (),
     phase: str | None = None,
     int8_epochs: int = 0,
+    scale: bool = False,
 ) -> Choice:
     """The recipe that a command line means.
 
     Args:
-        model: As for `load_recipes`.
+        model: As for `load_recipes`; `None` for the model that suits the dataset.
         data_dir: Where datasets are kept.
         dataset: What to train on; that of the recipe by default.
-        recipe: Which recipe of the file, by its dataset; the one for `dataset` by default.
+        recipe: Which recipe of the file, by its dataset; the one for `dataset` by default, or
+            where there is none that for images of one's own, see `own.own_recipe`.
         changes: Keys and texts for `override`.
         phase: Train only this phase.
         int8_epochs: Epochs of a last phase with 8-bit integers.
+        scale: Have the learning rates follow the batch, see `scaling.scaled`.
 
     Raises:
         RecipeError: For an unknown name, a value that does not fit, or a dataset without a recipe
             whose images are larger than the default recipe's input, unless the size is given.
         DatasetError: If the dataset has no recipe and cannot be opened.
     """
-    file = load_recipes(model)
-    chosen, notes = adapted(*_find(file, recipe, dataset), data_dir, changes)
+    file = _file(model, dataset, data_dir, changes)
+    found, on = _find(file, recipe, dataset)
+    if recipe is None and _plain_name(on) != found.dataset:
+        chosen, notes = _own(file, on, data_dir, changes)
+    else:
+        chosen, said = adapted(found, on, data_dir, changes)
+        notes = (f"Recipe: {file.path}", *said)
     integers = [change for change in changes if int8_epochs and change[0].startswith("int8.")]
     chosen = override(chosen, [change for change in changes if change not in integers])
     if int8_epochs:
         chosen = override(add_int8(chosen, int8_epochs), integers)
+    if scale:
+        batch = _find(file, recipe, dataset)[0].batch_size
+        chosen, lines = scaled(chosen, batch, [key for key, _ in changes])
+        notes = (*notes, *lines)
     if phase:
         _check_one_phase(chosen, changes, phase)
         chosen = only_phase(chosen, phase)
         check_trained(chosen, (key for key, _ in changes))
-    return Choice(chosen, (f"Recipe: {file.path}", *notes), frozenset(key for key, _ in changes))
+    return Choice(chosen, tuple(notes), frozenset(key for key, _ in changes))
+
+
+def _file(model: str | None, dataset: str | None, data_dir: Path, changes: Changes) -> ZooFile:
+    """The recipes of a model; without one, of the model for what the dataset has."""
+    if model is None or Path(model).stem == own.RECIPES:
+        dataset = dataset or load_recipes(own.RECIPES).recipes[0].dataset
+        model = own.model_for(_open(dataset, data_dir, changes).target)
+    return load_recipes(model)
+
+
+def _own(
+    file: ZooFile, dataset: str, data_dir: Path, changes: Changes
+) -> tuple[Recipe, Sequence[str]]:
+    builder = _open(dataset, data_dir, changes)
+    return own.own_recipe(file.recipes[0], dataset, builder, changes, file.path)
+
+
+def _open(dataset: str, data_dir: Path, changes: Changes) -> Dataset:
+    from larq_groupnet.data.pipeline import open_dataset
+
+    return open_dataset(dataset, data_dir, dict(changes).get("on_bad_image", "error"))
 
 
 def _find(file: ZooFile, recipe: str | None, dataset: str | None) -> tuple[Recipe, str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from larq_groupnet.data.pipeline import class_names, open_dataset
+from larq_groupnet.data.records import RecordDataset
 from larq_groupnet.deploy import audit
 from larq_groupnet.network.build import build
 from larq_groupnet.network.kinds import of_task
@@ -53,6 +54,8 @@ def check_recipe(recipe: Recipe, data_dir: Path) -> int:
 def _check_dataset(recipe: Recipe, data_dir: Path) -> None:
     """Classes, channels and kind of truth."""
     config, builder = recipe.model, open_dataset(recipe.dataset, data_dir, recipe.on_bad_image)
+    if isinstance(builder, RecordDataset):
+        builder.check_sources()
     kind_of(config.head)
     fitting = [name for name, kind in task.items() if builder.target in kind.targets]
     heads = tuple(head for name in fitting for head in of_task(name))

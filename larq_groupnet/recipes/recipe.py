@@ -24,6 +24,10 @@ Spec = str | Mapping[str, Any]
 SPECS = ("optimizer", "schedule", "loss")
 """Fields of a phase that are a `Spec`."""
 
+ROOT_MEDIAN_FREQUENCY = "root_median_frequency"
+CLASS_WEIGHTS = {"median_frequency": 1.0, ROOT_MEDIAN_FREQUENCY: 0.5}
+"""What `Recipe.class_weights` may be -> the power of median frequency balancing."""
+
 OPTIMIZERS = ("adam", "adamw", "sgd", "bop")
 SCHEDULES = ("cosine", "poly", "steps", "constant")
 
@@ -51,6 +55,9 @@ class Phase:
         weight_decay: Decoupled, per step and times the learning rate. Binary kernels, batch
             normalisation, biases, gates and scales are left alone.
         coupled_decay: True for `weight_decay` as in PyTorch's SGD and Adam: added to the gradient.
+        decay_all: True for a coupled decay of every weight, as in the authors' segmentation code:
+            latent binary kernels (whose gradient is first divided by their mean magnitude, by which
+            the authors' kernels are scaled), normalisation, biases, gates and scales included.
         loss: A registered loss (`larq_groupnet.tasks.losses`), or with its options
             `{"class_name": "focal", "config": {"gamma": 1.0}}`; `""` for that of the task.
         label_smoothing: Share of the target spread evenly over the classes.
@@ -77,6 +84,7 @@ class Phase:
     drops: tuple[float, ...] = ()
     weight_decay: float = 0.0
     coupled_decay: bool = False
+    decay_all: bool = False
     loss: Spec = ""
     label_smoothing: float = 0.0
     clip_norm: float = 0.0
@@ -103,6 +111,10 @@ class Phase:
                 f"rising shares between 0 and 1, or epochs from 1 to {max(self.epochs - 1, 1)}",
             ),
             "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0"),
+            "decay_all": (
+                not self.decay_all or (self.coupled_decay and self.weight_decay > 0),
+                "coupled_decay and a weight_decay above 0 beside it",
+            ),
             "label_smoothing": (0 <= self.label_smoothing < 1, "in [0, 1)"),
             "clip_norm": (0 <= self.clip_norm < math.inf, "at least 0"),
             "average": (0 <= self.average < 1, "in [0, 1)"),
@@ -191,14 +203,22 @@ class Recipe:
         on_bad_image: For `folder:PATH`: `"error"`, or `"skip"` to leave bad images out.
         central_crop: Side of the central part that is looked at when evaluating, as a share of the
             shorter side; 1 squeezes the whole image into the input.
+        letterbox: True to keep the aspect of a test image that would be squeezed into the input,
+            see `larq_groupnet.data.reading.Reading`.
         eval_scales: For segmentation: factors on the own size of a test image, each looked at and
             averaged, by sliding window where the result is larger than the network's input. Empty
             to squeeze the whole image into the input, as the augmentations but `"segmentation"` do.
         eval_flip: For segmentation: whether a test image is also looked at mirrored.
+        eval_crop: For segmentation: judge test images by their centre, once the shorter side is
+            scaled to the network's input, as the authors' code does; not whole and at their size.
         rand_augment: Number and magnitude (0 to 10) of RandAugment's changes after `augmentation`,
             such as `(2, 9)`; `()` for none. This and the next two are for classification.
         mixup: Both parameters of the beta distribution of mixup's shares; 0 for no mixup.
         cutmix: The same for CutMix. With both, each image gets one or the other.
+        class_weights: `"median_frequency"` weighs each class in the loss by the median frequency of
+            all over its own, counted over the training labels or masks (see
+            `larq_groupnet.data.frequencies`); `"root_median_frequency"` by the square root of that,
+            which is milder; `""` for all the same.
         teacher: Whom the phases with `soft_targets` or `attention` learn from: a run's folder, a
             weights file, or `larq_zoo:NAME` for a model of larq-zoo with its ImageNet weights.
     """
@@ -214,14 +234,17 @@ class Recipe:
     colour_jitter: float = 0.2
     normalisation: str = "symmetric"
     central_crop: float = 1.0
+    letterbox: bool = False
     base_size: int = 0
     start_from: str = ""
     on_bad_image: str = "error"
     eval_scales: tuple[float, ...] = ()
     eval_flip: bool = False
+    eval_crop: bool = False
     rand_augment: tuple[int, ...] = ()
     mixup: float = 0.0
     cutmix: float = 0.0
+    class_weights: str = ""
     teacher: str = ""
 
     def __post_init__(self) -> None:
@@ -279,8 +302,16 @@ class Recipe:
             )
 
     def _check_augmentation(self) -> None:
-        """What changes images must leave their masks right."""
+        """What changes images must leave their masks right; only these are counted."""
         task = kind_of(self.model.head)
+        counts = {"label", "mask"} & {*task.targets} and not (self.mixup or self.cutmix)
+        names = ("", *CLASS_WEIGHTS) if counts else ("",)
+        if self.class_weights not in names:
+            raise RecipeError(
+                f"class_weights: expected one of {', '.join(map(repr, names))} with "
+                f"head={self.model.head!r}, mixup={self.mixup:g} and cutmix={self.cutmix:g}. "
+                f"Received: {self.class_weights!r}"
+            )
         fit = choices(task.targets)
         if self.augmentation not in fit:
             raise RecipeError(
@@ -308,12 +339,14 @@ class Recipe:
 
     def preprocessing(self) -> dict[str, Any]:
         """What is done to a test image, but for the network's size, in plain values."""
-        return {
+        values = {
             "normalisation": self.normalisation,
             "central_crop": self.central_crop,
             "scales": list(self.eval_scales),
             "flip": self.eval_flip,
         }
+        # Without it where it is not used, so that earlier versions read the file.
+        return {**values, "letterbox": True} if self.letterbox else values
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""

@@ -14,18 +14,20 @@ from PIL import Image
 from larq_groupnet.report.pictures import BACKGROUND, class_colours
 
 OPACITY = 0.6
-"""Of a class's colour over the image."""
+"""Opacity of a class's colour over the image."""
 
 LEAST_WIDTH = 480
 """In pixels: a smaller image is enlarged by a whole number, so that its legend can be read."""
 
 _DPI = 100
+_WIDE = 640
+"""In pixels: the legend of a wider picture grows with it."""
 _BETWEEN = 0.25
 """What is left of the brightness on the line between two classes."""
 
 
 def draw_overlay(image: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) -> Image.Image:
-    """The image under the colours of its classes, and a legend of those that occur.
+    """The image under the colours of its classes, with a legend of the classes that occur.
 
     It is grey under a colour, so that the colour can be told. A class 0 called `background` is left
     as it is.
@@ -91,14 +93,16 @@ def _legend(
     classes: np.ndarray, class_names: Sequence[str], palette: np.ndarray, width: int
 ) -> Image.Image:
     """A white strip with colour, name and share of each class that occurs."""
+    dpi = _DPI * max(width / _WIDE, 1)
     texts = {label: f"{class_names[label]} {part:.1%}" for label, part in shares(classes)}
     handles = [
         Patch(facecolor=palette[label] / 255, edgecolor="#444444", label=text)
         for label, text in texts.items()
     ]
-    columns = max(min(width // (9 * max(map(len, texts.values())) + 45), len(handles)), 1)
+    letters = width * _DPI / dpi // (9 * max(map(len, texts.values())) + 45)
+    columns = max(min(int(letters), len(handles)), 1)
     rows = -(-len(handles) // columns)
-    figure = Figure(figsize=(width / _DPI, 0.24 * rows + 0.16), dpi=_DPI, facecolor="white")
+    figure = Figure(figsize=(width / dpi, 0.24 * rows + 0.16), dpi=dpi, facecolor="white")
     figure.legend(handles=handles, loc="center", ncols=columns, frameon=False, fontsize=10)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
+from PIL import Image
 
 from larq_groupnet.files import replacing
 
@@ -35,12 +37,12 @@ _PHASE_COLOURS = ("#999999", "#0072b2", "#d55e00")
 
 
 def class_colours(count: int) -> list[str]:
-    """Colours of so many classes; beyond `CLASS_COLOURS` they repeat."""
+    """Colours of `count` classes; beyond `CLASS_COLOURS` they repeat."""
     return list(islice(cycle(CLASS_COLOURS), count))
 
 
 def capital(label: str) -> str:
-    """The label with a capital at its start, unless it has one of its own, as mIoU has."""
+    """Capitalises a label, unless it has a capital already, as mIoU does."""
     return label if label != label.lower() else label[:1].upper() + label[1:]
 
 
@@ -131,6 +133,18 @@ def draw_predictions(
     _save(figure, path, dpi=100)
 
 
+def draw_values(values: np.ndarray) -> Image.Image:
+    """Values `(height, width)` as colours, beside a bar that says what each colour means."""
+    height, width = values.shape
+    figure = Figure(figsize=(6, max(5 * height / width, 1.5)), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    axes.set_axis_off()
+    figure.colorbar(axes.imshow(values, interpolation="nearest"), ax=axes)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
 def draw_labels(
     images: Sequence[np.ndarray],
     truths: Sequence[np.ndarray],
@@ -164,6 +178,37 @@ def draw_labels(
             text += f"\nis {class_names[int(truth)]}"
         axes.set_title(text, fontsize=10, color="black" if predicted == truth else _WRONG)
     _save(figure, path, dpi=100)
+
+
+def draw_confusion(
+    matrix: np.ndarray, class_names: Sequence[str], path: Path, title: str, unit: str
+) -> None:
+    """A confusion matrix: each row a true class, its predictions as shares of the row.
+
+    Args:
+        matrix: `(classes, classes)` counts, rows are true classes.
+        class_names: One per class.
+        path: PNG to write.
+        title: Line above the picture.
+        unit: What is counted, in the plural.
+    """
+    totals = matrix.sum(1, keepdims=True)
+    shares = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
+    count = len(class_names)
+    side = min(max(0.55 * count + 2.5, 4.5), 16)
+    figure = Figure(figsize=(side + 1.2, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    size = max(min(10, 300 / count), 3)
+    axes.set_xticks(range(count), class_names, rotation=45, ha="right", fontsize=size)
+    axes.set_yticks(range(count), class_names, fontsize=size)
+    axes.set(xlabel="predicted", ylabel="true", title=f"{title}\n{unit}, shares of each row")
+    for row, column in np.argwhere(matrix > 0) if count <= 25 else ():
+        share, number = shares[row, column], matrix[row, column]
+        text = f"{number}" if number < 10_000 else f"{100 * share:.1f} %"
+        colour = "white" if share > 0.5 else "black"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
+    _save(figure, path, dpi=110)
 
 
 def _show_classes(axes: Axes, classes: np.ndarray, colours: Sequence[str], void: int) -> None:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from terminaltables import AsciiTable
 
+MOST_CLASSES = 20
+"""That a table lists; of more, the `WORST` are listed."""
+WORST = 5
+
 
 def results_table(results: dict[str, Any]) -> str:
-    """Keras beside LCE, from the `results.json` of a run; Keras alone if nothing was converted."""
+    """Keras beside LCE, from a run's results; Keras alone if nothing was converted."""
     if "lce" not in results:
         return metrics_table(results)
     keras, lce, ops = results["keras"], results["lce"], results["ops"]
     macs = {bits: count for bits, count in results["macs"].items() if count}
     rows = [
-        [f"{results['name']} on {results['dataset']}", "Keras", "LCE (.tflite)"],
+        [_title(results), "Keras", "LCE (.tflite)"],
+        *_metrics(results, [keras, lce]),
         *(
-            [f"test {label}", _number(keras[name]), _number(lce[name])]
-            for name, label in _labels(results, "labels").items()
+            [f"{name} {label}", _number(part["keras"][key]), _number(part["lce"][key])]
+            for name, part in results.get("also", {}).items()
+            for key, label in _labels(results, "labels").items()
         ),
         [f"{results['unit']} of the same class", "", f"{100 * results['agreement']:.3f} %"],
         ["file size", f"{_mebibytes(keras)} (.h5)", _mebibytes(lce)],
@@ -30,10 +37,29 @@ def results_table(results: dict[str, Any]) -> str:
 
 def metrics_table(results: dict[str, Any]) -> str:
     """The Keras metrics of an evaluation without training."""
-    rows = [[f"{results['name']} on {results['dataset']}", "Keras"]]
-    for name, label in _labels(results, "labels").items():
-        rows.append([f"test {label}", _number(results["keras"][name])])
-    return str(AsciiTable(rows).table)
+    title = [_title(results), results.get("column", "Keras")]
+    return str(AsciiTable([title, *_metrics(results, [results["keras"]])]).table)
+
+
+def _metrics(results: dict[str, Any], columns: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """The headline, how sure it is and what is worth nothing; each class; the other metrics."""
+    (name, label), *others = _labels(results, "labels").items()
+    rows = [[f"test {label}", *(_number(column[name]) for column in columns)]]
+    if all("interval" in column for column in columns):
+        ranges = [" to ".join(f"{each:.3f}" for each in c["interval"]) for c in columns]
+        rows.append(["95 % interval", *ranges])
+    if base := columns[0].get("baseline"):
+        blind = [_number(base[name]), *[""] * (len(columns) - 1)]
+        rows.append([f"{label} of always {base['class']}", *blind])
+    for key, text in list(_labels(results, "class_labels").items())[:1]:
+        values = columns[0][key]
+        shown = [each for each in values if values[each] is not None]
+        if len(shown) > MOST_CLASSES:
+            shown = sorted(shown, key=lambda each: values[each])[:WORST]
+            text = f"lowest {text}"
+        rows += [[f"{text} of {n}", *(_number(c[key][n]) for c in columns)] for n in shown]
+    rows += [[f"test {text}", *(_number(c[key]) for c in columns)] for key, text in others]
+    return rows
 
 
 def classes_table(results: dict[str, Any]) -> str:
@@ -49,13 +75,21 @@ def classes_table(results: dict[str, Any]) -> str:
     return str(AsciiTable(rows).table)
 
 
+def _title(results: dict[str, Any]) -> str:
+    images, total = results.get("images"), results.get("of")
+    part = f", {images} of {total} test images" if images != total else ""
+    return f"{results['name']} on {results['dataset']}{part}"
+
+
 def _labels(results: dict[str, Any], kind: str) -> dict[str, str]:
-    """The metrics that these results have, and what a table calls them."""
-    return {name: label for name, label in results[kind].items() if name in results["keras"]}
+    """The names of the metrics in these results, for a table."""
+    return {
+        name: label for name, label in results.get(kind, {}).items() if name in results["keras"]
+    }
 
 
 def _number(value: float | None) -> str:
-    """`results.json` has `null` for a number that is none, such as the IoU of an absent class."""
+    """Formats a number; `None` stands for NaN, such as the IoU of an absent class."""
     return "nan" if value is None else f"{value:.4f}"
 
 

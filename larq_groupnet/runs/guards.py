@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from larq_groupnet.data.base import Dataset
 from larq_groupnet.data.folders import FolderDataset
-from larq_groupnet.files import write_json
+from larq_groupnet.files import PARTIAL, write_json
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.runs.identity import check_classes, read_classes, record_classes
 from larq_groupnet.runs.lock import holding, is_new
@@ -149,6 +149,8 @@ def claimed(
     with holding(output_dir):
         check_folder(recipe.to_dict(), output_dir)  # Another process may have come first.
         check_classes(read_classes(output_dir), classes, f"the run in {output_dir}", recipe.dataset)
+        for left in output_dir.glob(PARTIAL):  # Of a process that was killed.
+            left.unlink()
         check_room(recipe, output_dir, parameters)
         record_classes(output_dir, classes, __version__)
         yield

@@ -45,7 +45,9 @@ def describe_recipe(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
     height, width, _ = recipe.model.input_shape
     reading = {"size": [height, width], **recipe.preprocessing()}
     try:
-        known = Metadata(recipe.model, recipe.dataset, tuple(classes), reading, (), NOT_STATED)
+        known = Metadata(
+            recipe.model, recipe.dataset, tuple(classes), reading, (), NOT_STATED, recipe.name
+        )
     except MetadataError:
         return {}
     return known.to_dict()

@@ -16,13 +16,18 @@ READING = (
     "batch_size",
     "normalisation",
     "central_crop",
+    "letterbox",
     "eval_scales",
     "eval_flip",
+    "eval_crop",
     "on_bad_image",
 )
 """Fields of a recipe that say how test images are read."""
 
-_OF_SOURCE = {"central_crop": "central_crop", "scales": "eval_scales", "flip": "eval_flip"}
+_OF_SOURCE = {
+    "central_crop": "central_crop", "scales": "eval_scales", "flip": "eval_flip",
+    "letterbox": "letterbox",
+}  # fmt: skip
 
 
 def recipe_to_judge(

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from larq_groupnet.errors import RecipeError
 
@@ -23,6 +23,7 @@ def holding(folder: Path) -> Iterator[None]:
     """Holds a folder, which is made if need be.
 
     The system drops the lock when its process ends, however it ends, so that none is ever stale.
+    The file of the lock goes with it, unless the process is killed.
 
     Raises:
         RecipeError: If another process holds it; says which.
@@ -30,7 +31,7 @@ def holding(folder: Path) -> Iterator[None]:
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        lock = FileLock(folder / NAME).acquire(timeout=0)
+        lock = _locked(folder / NAME)
     except Timeout as error:
         raise RecipeError(
             f"output_dir: expected a folder that no other process writes to. Received: {folder}, "
@@ -50,9 +51,19 @@ def holding(folder: Path) -> Iterator[None]:
             yield
         finally:
             (folder / _HOLDER).unlink(missing_ok=True)
-            if made and is_new(folder):  # Nothing came of it.
-                (folder / NAME).unlink()
+            (folder / NAME).unlink(missing_ok=True)
+            if made and not any(folder.iterdir()):  # Nothing came of it.
                 folder.rmdir()
+
+
+def _locked(file: Path) -> BaseFileLock:
+    """The lock of a file; again if its last holder removed the file meanwhile."""
+    while True:
+        lock = FileLock(file)
+        lock.acquire(timeout=0)
+        if file.exists():
+            return lock
+        lock.release()
 
 
 def check_free(folder: Path) -> None:

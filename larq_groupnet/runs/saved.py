@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 from pathlib import Path
 from typing import Any, Protocol
 
+import h5py
 import numpy as np
 import tensorflow as tf
 
@@ -23,6 +24,8 @@ from larq_groupnet.data.rand_augment import rand_augment
 from larq_groupnet.deploy.fake_quant import FakeQuant, Int8Kernel
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.network import keras_ops  # noqa: F401 (Keras then knows its layers.)
+from larq_groupnet.network.kinds import HEADS
+from larq_groupnet.network.synchronized import SynchronizedNorm
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.source import LAST as LAST
 from larq_groupnet.runs.source import Source, find_source
@@ -44,34 +47,54 @@ def load_run(
     return find_source(path, recipe).sized(size).load()
 
 
-def load_model(file: str | Path) -> tf.keras.Model:
+def load_model(file: str | Path, several: bool = False) -> tf.keras.Model:
     """A whole model that `Model.save` has written, as `.keras` or `.h5`, ready to predict.
 
     It is `tf.keras.models.load_model` in a process that knows the layers of this package.
+
+    Args:
+        file: The file.
+        several: True to train it on several replicas, which then normalise over their whole batch.
     """
-    parts = {"FakeQuant": FakeQuant, "Int8Kernel": Int8Kernel}
+    parts: dict[str, type] = {"FakeQuant": FakeQuant, "Int8Kernel": Int8Kernel}
+    if several:
+        parts["BatchNormalization"] = SynchronizedNorm
     return tf.keras.models.load_model(file, custom_objects=parts, compile=False)
 
 
-def trained_recipe(path: str | Path, recipe: Recipe) -> Recipe:
-    """The recipe that weights were trained with, as far as they say.
+def is_whole_model(source: str | Path) -> bool:
+    """True for a model that Keras has saved whole, and that is nothing of this package."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return (path / "saved_model.pb").is_file()
+    if path.suffix not in (".keras", ".h5", ".hdf5") or not path.is_file():
+        return False
+    try:
+        find_source(path)
+    except RecipeError:
+        return path.suffix == ".keras" or _has_architecture(path)
+    return False
 
-    Args:
-        path: As for `load_run`.
-        recipe: What holds where they say nothing.
 
-    Returns:
-        That of the run; for other files, `recipe` with their network, dataset and preprocessing.
+def load_whole_model(source: str | Path) -> tf.keras.Model:
+    """A model that Keras has saved whole, as `.keras`, `.h5` or a SavedModel.
+
+    Raises:
+        RecipeError: If Keras does not load it; says why.
     """
-    source = find_source(path, recipe)
-    if source.recipe is not None:
-        return source.recipe
-    names = {"normalisation": "normalisation", "central_crop": "central_crop"}
-    names |= {"scales": "eval_scales", "flip": "eval_flip"}
-    known = {names[k]: v for k, v in source.preprocessing.items() if k in names}
-    return dataclasses.replace(
-        recipe, model=source.config, dataset=source.dataset or recipe.dataset, **known
-    )
+    try:
+        return load_model(Path(source).expanduser())
+    except Exception as error:  # Keras raises whatever its layers do.
+        raise RecipeError(
+            f"{source}: expected a model that Keras 2 (tf_keras) has saved whole, with layers of "
+            f"Keras and Larq. Received: {type(error).__name__}: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _has_architecture(path: Path) -> bool:
+    with contextlib.suppress(OSError), h5py.File(path) as file:
+        return "model_config" in file.attrs
+    return False
 
 
 def data_of(source: Source, data_dir: Path) -> Pipeline:
@@ -98,6 +121,7 @@ def data_of(source: Source, data_dir: Path) -> Pipeline:
         source.recipe.batch_size if source.recipe else 1,
         normalisation=normalisation,
         central_crop=source.preprocessing.get("central_crop", 1.0),
+        letterbox=source.preprocessing.get("letterbox", False),
     )
 
 
@@ -125,7 +149,7 @@ def first_images(data: EvalData, role: str, count: int) -> np.ndarray:
 
 
 def describe(source: Source, data_dir: str | Path) -> dict[str, Any]:
-    """What has to be known to use a network: `classes` by name, and `preprocessing`.
+    """What has to be known to use a network: `classes` by name, `preprocessing`, `output`, `task`.
 
     Args:
         source: The network.
@@ -143,6 +167,7 @@ def describe(source: Source, data_dir: str | Path) -> dict[str, Any]:
         "classes": names,
         "preprocessing": dict(source.preprocessing),
         "output": source.config.gives,
+        "task": HEADS[source.config.head].task if source.config.head else None,
     }
 
 
@@ -162,6 +187,8 @@ def pipeline_of(recipe: Recipe, builder: Dataset) -> Pipeline:
         augmentation=_augmentation(recipe),
         normalisation=recipe.normalisation,
         central_crop=recipe.central_crop,
+        eval_crop=recipe.eval_crop,
+        letterbox=recipe.letterbox,
         mixing=Mixing(recipe.mixup, recipe.cutmix),
     )
 

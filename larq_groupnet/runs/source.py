@@ -23,6 +23,9 @@ RELEASE = ".safetensors"
 LAST = "-last"
 """Behind the name of a phase: the file with the weights of its last epoch."""
 
+_CHECKPOINTS = (".npz", ".pth", ".pt", ".tar")
+"""Endings of what `import-checkpoint` reads."""
+
 _EXPECTED = (
     "expected a run's folder, a weights file with its recipe.json or FILE.json beside it, "
     "a .safetensors file or registered weights"
@@ -107,6 +110,11 @@ def find_source(source: str | Path, recipe: Recipe | None = None) -> Source:
     path = Path(source).expanduser()
     if path.suffix == ".tflite":
         raise RecipeError(f"{source}: {_EXPECTED}. Received: a converted file.")
+    if path.suffix in _CHECKPOINTS:
+        raise RecipeError(
+            f"{source}: {_EXPECTED}. Received: a checkpoint. Make weights of it: "
+            f"larq-groupnet import-checkpoint {source}"
+        )
     if path.is_dir():
         return _of_run(path)
     if not path.is_file():
@@ -185,8 +193,11 @@ def _described(path: Path) -> Source | None:
     if None in config.input_shape and size:
         config = config.replace(input_shape=(*size, config.input_shape[2]))
     dense = config.head not in ("classifier", None)
-    name = "groupnet_dsp" if dense else f"groupnet_{config.layout}"
-    return Source(path, config, name, known.classes, known.dataset, known.preprocessing)
+    # Files of earlier versions do not say which model they are of.
+    guess = "groupnet_dsp" if dense else f"groupnet_{config.layout}"
+    return Source(
+        path, config, known.model_name or guess, known.classes, known.dataset, known.preprocessing
+    )
 
 
 def _registered(name: str) -> Path:

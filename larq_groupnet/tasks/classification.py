@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from larq_groupnet.tasks.task import Task, Thresholds, task
+from larq_groupnet.tasks.task import Prediction, Task, Thresholds, task
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
     from larq_groupnet.tasks.tallies import LabelCounts
+
+MOST_NAMED = 5
+"""Classes that a prediction names."""
 
 
 @task("classification")
@@ -45,6 +48,14 @@ class Classification(Task):
         from larq_groupnet.tasks.tallies import LabelCounts
 
         return LabelCounts(self.num_classes)
+
+    def prediction(
+        self, pixels: np.ndarray, scores: np.ndarray, class_names: Sequence[str]
+    ) -> Prediction:
+        """The likeliest classes."""
+        best = np.argsort(-scores, kind="stable")[:MOST_NAMED]
+        rows = [(class_names[label], float(scores[label])) for label in best]
+        return Prediction(", ".join(f"{name} {share:.1%}" for name, share in rows), rows=rows)
 
     def draw(
         self,

@@ -1,4 +1,4 @@
-"""Whether a converted file may be used in place of its Keras model."""
+"""Compares a converted file with its Keras model: may it be used in its place?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ an mIoU of 0.702 for 0.699 (`convert_int8` compares layer by layer)."""
 
 
 def disagreement(results: Mapping[str, Any]) -> str | None:
-    """One line on how the converted file differs from Keras; `None` if it may be used, or is none.
+    """One line that says how the file differs from Keras; `None` if it may be used.
 
     Args:
         results: Content of a `results.json`.

@@ -28,7 +28,7 @@ loss: Registry[Loss] = Registry("loss", RecipeError)
 
 
 def call(spec: Spec) -> Callable[[Task, tf.Tensor, tf.Tensor], tf.Tensor]:
-    """The loss of a name, with the options beside it.
+    """The registered loss of a name, with its options.
 
     Raises:
         RecipeError: If there is no such loss; names the nearest.

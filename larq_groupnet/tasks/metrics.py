@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from larq_groupnet.data import VOID
-from larq_groupnet.tasks.tallies import checked_void
+from larq_groupnet.tasks.counting import checked_void
 
 
 def accuracy() -> tf.keras.metrics.Metric:

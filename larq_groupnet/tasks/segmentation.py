@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from larq_groupnet.data import VOID
-from larq_groupnet.tasks.task import Task, Thresholds, task
+from larq_groupnet.tasks.task import Prediction, Task, Thresholds, task
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
     from larq_groupnet.tasks.tallies import SegmentationCounts
+
+MOST_NAMED = 5
+"""Classes that the line of a prediction names."""
 
 
 @task("segmentation")
@@ -48,7 +51,8 @@ class Segmentation(Task):
 
     def tally(self) -> SegmentationCounts:
         """Counts of pixels, and of boundary pixels."""
-        from larq_groupnet.tasks.tallies import BOUNDARY_TOLERANCE, SegmentationCounts
+        from larq_groupnet.tasks.boundaries import BOUNDARY_TOLERANCE
+        from larq_groupnet.tasks.tallies import SegmentationCounts
 
         return SegmentationCounts(self.num_classes, VOID, BOUNDARY_TOLERANCE)
 
@@ -59,6 +63,18 @@ class Segmentation(Task):
         """Adds class maps `(height, width)`, each of its own size, and their scores."""
         for classes, values in zip(truth, scores, strict=True):
             tally.add(classes, values.argmax(-1))
+
+    def prediction(
+        self, pixels: np.ndarray, scores: np.ndarray, class_names: Sequence[str]
+    ) -> Prediction:
+        """The class map as a palette PNG, and over the image with a legend."""
+        from larq_groupnet.report.overlay import draw_overlay, index_image, shares
+
+        classes = scores.argmax(-1)
+        largest = shares(classes)[:MOST_NAMED]
+        line = ", ".join(f"{class_names[label]} {share:.1%}" for label, share in largest)
+        overlay = draw_overlay(pixels, classes, class_names)
+        return Prediction(line, {"masks": index_image(classes, class_names), "overlays": overlay})
 
     def draw(
         self,

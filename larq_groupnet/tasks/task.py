@@ -24,7 +24,21 @@ class Tally(Protocol):
     """Counts over any number of batches."""
 
     def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """The metrics by name; those of each class by class name."""
+        """The metrics by name; metrics of a class by class name."""
+
+
+class Prediction(NamedTuple):
+    """What a network says of one image, for people.
+
+    Attributes:
+        line: A line of text.
+        files: Folder -> a PIL image, or an array.
+        rows: Classes and their probabilities, the likeliest first.
+    """
+
+    line: str
+    files: Mapping[str, Any] = {}
+    rows: Sequence[tuple[str, float]] = ()
 
 
 class Thresholds(NamedTuple):
@@ -45,6 +59,8 @@ class Task:
         num_classes: Classes, or values, of a prediction.
         from_logits: True if the network ends without softmax; `None` for what its head does by
             itself.
+        class_weights: How much a prediction of each class counts in the loss, `(num_classes,)`;
+            `None` for all the same.
 
     Attributes:
         targets: Features of a dataset that hold the truth; the first that a dataset has is taken.
@@ -78,8 +94,14 @@ class Task:
     thresholds: ClassVar[Thresholds] = Thresholds(agreement=0.998, gap=0.002)
     num_pictures: ClassVar[int] = 12
 
-    def __init__(self, num_classes: int, from_logits: bool | None = None):
+    def __init__(
+        self,
+        num_classes: int,
+        from_logits: bool | None = None,
+        class_weights: np.ndarray | None = None,
+    ):
         self.num_classes = num_classes
+        self.class_weights = class_weights
         self.from_logits = self.gives_logits if from_logits is None else from_logits
 
     @property
@@ -90,7 +112,7 @@ class Task:
     def loss(
         self, label_smoothing: float = 0.0, spec: Spec = ""
     ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-        """The mean loss over everything that is not void, for `model.compile`.
+        """The mean loss over everything that is not void, weighted by class, for `model.compile`.
 
         Args:
             label_smoothing: Share of the target that is spread evenly over the classes.
@@ -106,7 +128,7 @@ class Task:
         def mean_loss(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
             scores = _with_values(scores)
             target = self.target(truth, scores, label_smoothing)
-            return self.mean(each(self, target, scores), truth)
+            return self.mean(each(self, target, scores), truth, self.class_weights)
 
         return mean_loss
 
@@ -139,16 +161,26 @@ class Task:
             return tf.ones_like(each)
         return tf.cast(tf.reshape(truth, tf.shape(each)) != self.void, each.dtype)
 
-    def mean(self, each: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
+    def mean(
+        self, each: tf.Tensor, truth: tf.Tensor, class_weights: np.ndarray | None = None
+    ) -> tf.Tensor:
         """The mean over everything that counts on all replicas; see `replicas.mean`.
 
         Args:
             each: One value per prediction, `(batch,)` or `(batch, height, width)`.
             truth: Labels or class maps; or the share of each class, where nothing is void.
+            class_weights: Of a weighted mean, for labels or class maps, `(num_classes,)`.
         """
+        import tensorflow as tf
+
         from larq_groupnet.tasks import replicas
 
-        return replicas.mean(each, self.counted(truth, each))
+        weights = self.counted(truth, each)
+        if class_weights is not None:
+            known = tf.clip_by_value(tf.cast(truth, tf.int32), 0, self.num_classes - 1)
+            known = tf.reshape(known, tf.shape(each))  # Keras gives labels an axis of length 1.
+            weights *= tf.gather(tf.cast(class_weights, each.dtype), known)
+        return replicas.mean(each, weights)
 
     def log_probabilities(self, scores: tf.Tensor) -> tf.Tensor:
         """The logarithm of each class's probability, from what the network gives."""
@@ -186,8 +218,26 @@ class Task:
         tally.add(truth, scores)
 
     def same(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """Where two scores of one image mean the same prediction, one truth value each."""
+        """True where two scores of one image give the same prediction."""
         return one.argmax(-1) == other.argmax(-1)
+
+    def prediction(
+        self, pixels: np.ndarray, scores: np.ndarray, class_names: Sequence[str]
+    ) -> Prediction:
+        """What `predict` writes and prints of one image: values and a picture of them here.
+
+        Args:
+            pixels: `(height, width, channels) uint8`.
+            scores: `(height, width, values)` or `(values,)`; probabilities, if the head classifies.
+            class_names: One per class or value.
+        """
+        from larq_groupnet.report.pictures import draw_values
+
+        line = f"{scores.min():.4g} to {scores.max():.4g}, mean {scores.mean():.4g}"
+        files: dict[str, Any] = {"values": scores}
+        if scores.ndim == 3:
+            files["pictures"] = draw_values(scores[..., 0])
+        return Prediction(line, files)
 
     def draw(
         self,
@@ -211,17 +261,17 @@ class Task:
 
 
 def _with_values(scores: tf.Tensor) -> tf.Tensor:
-    """The scores of pixels with their last axis, which Keras takes away if it has length 1."""
+    """Restores the last axis of the scores of pixels: Keras drops an axis of length 1."""
     return scores[..., None] if len(scores.shape) == 3 else scores
 
 
-def task_of(config: GroupNetConfig) -> Task:
-    """The task that the head of a network is for.
+def task_of(config: GroupNetConfig, class_weights: np.ndarray | None = None) -> Task:
+    """The task that the head of a network is for; `class_weights` as for `Task`.
 
     Raises:
         ConfigError: If the network has no head, or one of a task that is not registered.
     """
-    return kind_of(config.head)(config.num_classes, config.gives == "logits")
+    return kind_of(config.head)(config.num_classes, config.gives == "logits", class_weights)
 
 
 def kind_of(head: str | None) -> type[Task]:

@@ -95,24 +95,34 @@ class StopOnNonFinite(tf.keras.callbacks.Callback):
         images: A batch to look for the layer with.
     """
 
+    _supports_tf_logs = True
+
     def __init__(self, phase: str, learning_rate: float, images: tf.Tensor):
         super().__init__()
         self.phase = phase
         self.learning_rate = learning_rate
         self.images = images
         self.epoch = 0
+        self.last: tuple[int, Any] | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Remembers the epoch, for the message."""
         self.epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Looks at the loss.
+        """Looks at the loss of the step before: the device need not be waited for.
 
         Raises:
             TrainingError: If it is not finite.
         """
-        if not np.isfinite((logs or {})["loss"]):
+        self._look()
+        self.last = batch, (logs or {})["loss"]
+        if batch + 1 >= self.params["steps"]:
+            self._look()
+
+    def _look(self) -> None:
+        (batch, loss), self.last = self.last or (0, 0.0), None
+        if not np.isfinite(loss):
             raise TrainingError(
                 f"phase {self.phase!r}: the loss became NaN or infinite in epoch {self.epoch + 1}, "
                 f"step {batch + 1}; first in layer {first_non_finite(self.model, self.images)!r}. "

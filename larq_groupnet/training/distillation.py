@@ -14,7 +14,6 @@ from larq_groupnet.data.images import normalise, pixels_of
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.recipes.recipe import Phase, Recipe, RecipeError, unknown
 from larq_groupnet.runs.identity import check_classes
-from larq_groupnet.runs.saved import load_run, trained_recipe
 from larq_groupnet.runs.source import find_source
 from larq_groupnet.tasks.task import Task
 
@@ -32,7 +31,7 @@ class Teacher:
 
     Attributes:
         model: From images to probabilities or logits, of the student's shapes.
-        normalisation: See `larq_groupnet.data.pipeline.normalise`.
+        normalisation: See `larq_groupnet.data.images.normalise`.
     """
 
     model: tf.keras.Model
@@ -50,10 +49,16 @@ def load_teacher(recipe: Recipe) -> Teacher:
         teacher = Teacher(_larq_zoo(name.removeprefix(LARQ_ZOO), shape), "imagenet")
     else:
         try:
-            model = load_run(name, size=(shape[0] or 0, shape[1] or 0))
+            source = find_source(name).sized(shape[:2])
+            model = source.load()
         except (OSError, ValueError) as error:
             raise RecipeError(f"teacher: {error}") from error
-        teacher = Teacher(model, trained_recipe(name, recipe).normalisation)
+        if "normalisation" not in source.preprocessing:
+            raise RecipeError(
+                f"teacher: expected weights that say how their images were normalised. "
+                f"Received: {name}. Import them again with --normalisation."
+            )
+        teacher = Teacher(model, source.preprocessing["normalisation"])
     model = teacher.model
     for what, received, expected in (
         ("channels", model.input_shape[3], shape[2]),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import os
+import socket
 from typing import Any, Protocol, TypeAlias
 
 import tensorflow as tf
@@ -23,7 +25,13 @@ PEER_TIMEOUT = 30
 
 
 class TrainingData(EvalData, Protocol):
-    """Gives the batches from any point of a run on; `Pipeline` is one."""
+    """Gives the batches from any point of a run on; `Pipeline` is one.
+
+    Attributes:
+        batch_size: Images of a step.
+    """
+
+    batch_size: int
 
     def train_batches(
         self,
@@ -49,6 +57,11 @@ class Runtime:
             because XLA has no other gradient of max-pooling.
         steps_per_execution: Steps that TensorFlow runs before it returns to Python. A signal, and
             a loss that is not finite, is noticed after them.
+        snapshot_steps: Steps between two snapshots within an epoch; 0 for none.
+        snapshot_minutes: Minutes between two snapshots within an epoch; 0 for none.
+        log_steps: Steps between two entries of loss, learning rate and norms in TensorBoard; 0 for
+            none.
+        profile: First and last step of each phase to profile for TensorBoard, such as `"10,20"`.
     """
 
     strategy: str = "auto"
@@ -56,15 +69,46 @@ class Runtime:
     jit_compile: bool = False
     nondeterministic: bool = False
     steps_per_execution: int = 1
+    snapshot_steps: int = 0
+    snapshot_minutes: float = 0.0
+    log_steps: int = 0
+    profile: str = ""
 
     def __post_init__(self) -> None:
         for field, names in (("strategy", STRATEGIES), ("precision", PRECISIONS)):
             if getattr(self, field) not in names:
                 raise RecipeError(unknown(field, getattr(self, field), names))
-        if self.steps_per_execution < 1:
+        least = {
+            "steps_per_execution": 1,
+            "snapshot_steps": 0,
+            "snapshot_minutes": 0,
+            "log_steps": 0,
+        }
+        for field, value in least.items():
+            if not value <= getattr(self, field) < math.inf:
+                raise RecipeError(
+                    f"{field}: expected at least {value}. Received: {getattr(self, field)}"
+                )
+
+        self.profiled()
+
+    def profiled(self) -> tuple[int, int] | None:
+        """First and last step to profile; `None` for none.
+
+        Raises:
+            RecipeError: If `profile` names none.
+        """
+        first, _, last = self.profile.partition(",")
+        if not self.profile:
+            return None
+        if not (
+            first.strip().isdecimal() and last.strip().isdecimal() and 0 < int(first) <= int(last)
+        ):
             raise RecipeError(
-                f"steps_per_execution: expected at least 1. Received: {self.steps_per_execution}"
+                f"profile: expected the first and the last step, such as 10,20. "
+                f"Received: {self.profile!r}"
             )
+        return int(first), int(last)
 
     @property
     def deterministic(self) -> bool:
@@ -76,8 +120,12 @@ class Runtime:
         return {**dataclasses.asdict(self), "deterministic": self.deterministic}
 
 
-def open_strategy(name: str) -> tf.distribute.Strategy:
+def open_strategy(name: str, alone: bool = False) -> tf.distribute.Strategy:
     """The `tf.distribute` strategy of a name; to be called before any other work of TensorFlow.
+
+    Args:
+        name: One of `STRATEGIES`.
+        alone: True for work that one machine does, whatever `TF_CONFIG` says.
 
     Raises:
         RecipeError: If what the strategy needs is not there.
@@ -85,7 +133,10 @@ def open_strategy(name: str) -> tf.distribute.Strategy:
     if name == "auto":
         several = len(tf.config.list_physical_devices("GPU")) > 1
         name = "mirrored" if several else "one_device"
-        name = "multi_worker" if os.environ.get("TF_CONFIG") else name
+        name = "multi_worker" if os.environ.get("TF_CONFIG") and not alone else name
+    if name not in STRATEGIES or (alone and name == "multi_worker"):
+        choices = [each for each in STRATEGIES if not (alone and each == "multi_worker")]
+        raise RecipeError(unknown("strategy", name, choices))
     if name == "one_device":
         return tf.distribute.get_strategy()
     if name == "mirrored":
@@ -134,6 +185,20 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes."""
     resolver = strategy.cluster_resolver
     return resolver is None or not resolver.task_type or resolver.task_id == 0
+
+
+def gone(strategy: tf.distribute.Strategy) -> str:
+    """The workers that do not answer any more, by number and address."""
+    resolver = strategy.cluster_resolver
+    workers = resolver.cluster_spec().as_dict().get("worker", []) if resolver else []
+    silent = []
+    for index, address in enumerate(workers):
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
+        except OSError:
+            silent.append(f"worker {index} ({address})")
+    return " and ".join(silent) or "another worker"
 
 
 def check_batch(batch_size: int, strategy: tf.distribute.Strategy) -> None:

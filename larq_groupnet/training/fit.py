@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Mapping
@@ -17,12 +18,9 @@ from larq_groupnet.network.build import build
 from larq_groupnet.recipes.recipe import Phase, Recipe
 from larq_groupnet.runs.identity import check_classes
 from larq_groupnet.runs.saved import LAST, first_images, load_model
-from larq_groupnet.runs.snapshots import (
-    Position,
-    SnapshotCallback,
-    Snapshots,
-    StopSignal,
-)
+from larq_groupnet.runs.saving import Every, SnapshotCallback
+from larq_groupnet.runs.snapshots import Position, Snapshots
+from larq_groupnet.runs.stopping import StopSignal
 from larq_groupnet.tasks.task import Task
 from larq_groupnet.training.callbacks import (
     BestWeights,
@@ -40,6 +38,7 @@ from larq_groupnet.training.distribution import (
     validation_share,
 )
 from larq_groupnet.training.optimizers import optimizer
+from larq_groupnet.training.step_log import EpochBoard, Progress, StepLog, log_gradient_norm
 from larq_groupnet.weights.by_name import copy_weights
 
 CALIBRATION_IMAGES = 64
@@ -64,6 +63,7 @@ class Session:
         scratch_dir: Takes what this process has to write if it is not the chief.
         description: What weights files say of themselves, see `identity.describe_recipe`; empty
             for nothing.
+        new_head: What the first phase starts from has learned other classes.
     """
 
     data: TrainingData
@@ -77,6 +77,7 @@ class Session:
     normalisation: str = "symmetric"
     scratch_dir: Path | None = None
     description: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    new_head: bool = False
 
     @property
     def classes(self) -> list[str]:
@@ -157,7 +158,8 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
         if phase.epochs == 0:
             continue
         end = first_epoch + phase.epochs
-        with session.strategy.scope():
+        scope = contextlib.nullcontext() if phase.int8 else session.strategy.scope()
+        with scope:
             model = build(recipe.model.replace(binary=phase.binary), name=recipe.name)
             if phase.distils and session.teacher:
                 model = distilled(
@@ -168,12 +170,13 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
             if phase.weights_from:
                 model.load_weights(session.weights(named[phase.weights_from]))
             elif before is not None:
-                left_out = copy_weights(before, model, other_head=before is start_from)
+                first = before is start_from
+                left_out = copy_weights(before, model, first, first and session.new_head)
                 if left_out:
-                    print(f"Not from {before.name}, whose head is another: {', '.join(left_out)}")
+                    what = "classes are others" if session.new_head else "head is another"
+                    print(f"Not from {before.name}, whose {what}: {', '.join(left_out)}")
         if phase.int8:
-            with session.strategy.scope():
-                model = _with_integers(model, session, phase)
+            model = _with_integers(model, session, phase)
         if unfinished:
             start, snapshot = Position(phase.name, first_epoch, classes=session.classes), None
             if found is not None and found[0].phase == phase.name:
@@ -186,12 +189,16 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
 
 
 def _with_integers(model: tf.keras.Model, session: Session, phase: Phase) -> tf.keras.Model:
-    """The network of an int8 phase, made once: its layers depend on the weights before."""
+    """The network of an int8 phase, made once: its layers depend on the weights before.
+
+    Made of a model on one device, so that the file holds no layer that several need.
+    """
     path = session.file(f"{phase.name}.keras")
     if not path.exists():
         with replacing(path) as temporary:
             quantize(model, session.calibration()).save(temporary)
-    return load_model(path)
+    with session.strategy.scope():
+        return load_model(path, session.strategy.num_replicas_in_sync > 1)
 
 
 def _fit(
@@ -217,15 +224,8 @@ def _fit(
     print(
         f"Phase {phase.name}: {phase.epochs} epochs of {session.steps_per_epoch} steps", flush=True
     )
-    best = BestWeights(
-        session.write_dir / f"{phase.name}.h5",
-        session.write_dir / f"{phase.name}{LAST}.h5",
-        session.task.headline,
-        start.best,
-        phase.average > 0,
-        session.description_of(phase),
-    )
-    logs = session.write_dir / "logs" / phase.name
+    best = _best_weights(session, phase, start.best)
+    every = Every(session.runtime.snapshot_steps, session.runtime.snapshot_minutes)
     # The rest of an epoch that was cut in two is a call of its own, and has fewer steps.
     cuts = [(start.epoch, start.step), *([(start.epoch + 1, 0)] if start.step else [])]
     with StopSignal(session.output_dir).watching() as stop:
@@ -239,12 +239,10 @@ def _fit(
                 validation_data=validation,
                 validation_steps=validation_steps,
                 callbacks=[
-                    StopOnNonFinite(phase.name, phase.learning_rate, images),
-                    best,
-                    PhaseCSVLogger(history, phase.name),
-                    tf.keras.callbacks.TensorBoard(str(logs)),
-                    StructureLog(logs / "structure"),
-                    SnapshotCallback(snapshots, stop, position, best, history, session.strategy),
+                    *callbacks(session, phase, images, best),
+                    SnapshotCallback(
+                        snapshots, stop, position, best, history, session.strategy, every
+                    ),
                 ],
             )
             last = snapshots.last()
@@ -252,6 +250,41 @@ def _fit(
                 snapshots.restore(model, last[1])
             if stop.signum is not None:  # It came when the last epoch was being saved.
                 stop.raise_interrupted(f"the end of phase {phase.name}")
+
+
+def _best_weights(session: Session, phase: Phase, value: float | None) -> BestWeights:
+    """Keeps the weights of a phase; `value` is the best so far."""
+    return BestWeights(
+        session.write_dir / f"{phase.name}.h5",
+        session.write_dir / f"{phase.name}{LAST}.h5",
+        session.task.headline,
+        value,
+        phase.average > 0,
+        session.description_of(phase),
+    )
+
+
+def callbacks(
+    session: Session, phase: Phase, images: tf.Tensor, best: BestWeights
+) -> list[tf.keras.callbacks.Callback]:
+    """What Keras calls while a phase trains, but for snapshots.
+
+    Args:
+        session: What all phases share.
+        phase: The phase.
+        images: A batch to look for a layer with that is not finite.
+        best: Keeps the weights.
+    """
+    logs = session.write_dir / "logs" / phase.name
+    return [
+        StopOnNonFinite(phase.name, phase.learning_rate, images),
+        best,
+        PhaseCSVLogger(session.write_dir / "history.csv", phase.name),
+        EpochBoard(str(logs), profile_batch=session.runtime.profiled() or 0),
+        StructureLog(logs / "structure"),
+        StepLog(logs / "steps", session.data.batch_size, session.runtime.log_steps),
+        Progress(count_mode="steps"),
+    ]
 
 
 def compile_model(model: tf.keras.Model, session: Session, phase: Phase) -> None:
@@ -268,3 +301,5 @@ def compile_model(model: tf.keras.Model, session: Session, phase: Phase) -> None
             jit_compile=session.runtime.jit_compile,
             steps_per_execution=session.runtime.steps_per_execution,
         )
+    if session.runtime.log_steps:
+        log_gradient_norm(model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import larq as lq
@@ -70,18 +70,19 @@ _SCHEDULES: dict[str, tuple[type, dict[str, Any]]] = {
 
 def optimizer(phase: Phase, model: tf.keras.Model, steps_per_epoch: int) -> Any:
     """The optimizer of a phase, for the weights of `model`."""
-    chosen = make_optimizer(phase, steps_per_epoch)
+    latent = [layer.kernel for layer in model.submodules if has_latent_kernel(layer)]
+    chosen = make_optimizer(phase, steps_per_epoch, latent if phase.decay_all else ())
     if not isinstance(chosen, optimizers.Optimizer):  # Keras' older base class, as Bop has it.
         return chosen
-    if phase.weight_decay:
+    if phase.weight_decay and not phase.decay_all:
         chosen.exclude_from_weight_decay(not_decayed(model))
     # Else the training step is traced a second time, because the first has made variables.
     chosen.build(model.trainable_variables)
     return chosen
 
 
-def make_optimizer(phase: Phase, steps_per_epoch: int) -> Any:
-    """The optimizer of a phase, before it knows any weights.
+def make_optimizer(phase: Phase, steps_per_epoch: int, scaled: Collection[Any] = ()) -> Any:
+    """The optimizer of a phase, before it knows any weights but those that are `scaled`.
 
     Raises:
         RecipeError: If there is none of this name, or it does not take an argument; says which it
@@ -100,7 +101,7 @@ def make_optimizer(phase: Phase, steps_per_epoch: int) -> Any:
     if phase.average:
         options |= {"use_ema": True, "ema_momentum": phase.average}
     if phase.coupled_decay:
-        kind = with_coupled_decay(kind, phase.weight_decay)
+        kind = with_coupled_decay(kind, phase.weight_decay, scaled)
     elif phase.weight_decay:
         options["weight_decay"] = phase.weight_decay
     if phase.head_factor != 1:

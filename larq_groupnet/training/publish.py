@@ -1,4 +1,4 @@
-"""From the folder of a finished run to a release file, its registry entry and its model card."""
+"""From a finished run, or a file of weights, to a release file, its registry entry and its card."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from larq_groupnet.data.records import RecordDataset
 from larq_groupnet.errors import WeightsError
 from larq_groupnet.family import list_models
 from larq_groupnet.files import replacing
-from larq_groupnet.network.config import GroupNetConfig
+from larq_groupnet.network.config import GroupNetConfig, fields_affecting, unused_options
 from larq_groupnet.recipes.overrides import override
 from larq_groupnet.runs.saved import load_run
+from larq_groupnet.runs.source import Source, find_source
 from larq_groupnet.tasks.judgement import disagreement
 from larq_groupnet.tasks.task import kind_in
 from larq_groupnet.training import Phase, Recipe, load_recipe
 from larq_groupnet.weights import packed
-from larq_groupnet.weights.metadata import Metric
+from larq_groupnet.weights.described import metadata_of
+from larq_groupnet.weights.metadata import NOT_STATED, Metric
 from larq_groupnet.weights.registry import Entry, register
 
 RUNTIMES = {"keras": "Keras", "lce": "LCE"}
@@ -47,6 +49,16 @@ _TEMPLATES = jinja2.Environment(
 # A class may be called anything, and must not end its cell.
 _TEMPLATES.filters["cell"] = lambda text: " ".join(str(text).replace("|", "\\|").split())
 _TEMPLATES.filters["mib"] = lambda size: f"{size / 2**20:.2f} MiB"
+
+
+def _options(config: GroupNetConfig) -> dict[str, Any]:
+    """The options that decide what a network computes, without those that it has no use for."""
+    unused = unused_options(config.decomposition, config.head)
+    names = fields_affecting("weights", "arithmetic")
+    return {name: getattr(config, name) for name in names if name not in unused}
+
+
+_TEMPLATES.globals["options_of"] = _options
 
 
 class PublishError(WeightsError):
@@ -77,21 +89,24 @@ def publish(
     name: str,
     output_dir: str | Path,
     *,
-    licence: str,
+    licence: str = "",
     command: str | None = None,
     zoo: str | Path = "zoo",
 ) -> Entry:
     """Writes the release file of a finished run, its registry entry, its card and two pictures.
 
+    Of weights without a run, such as an imported checkpoint, it writes no pictures, and the card
+    has the figures that the weights say of themselves.
+
     The folder can serve as it is: with `LARQ_GROUPNET_CACHE=OUTPUT_DIR`, `weights=NAME` finds it.
     A set of the same name, model and configuration that lies there is replaced.
 
     Args:
-        run: Folder that `train.py` has written.
+        run: Folder that `train.py` has written, or what else `find_source` finds.
         name: What to give as `weights`.
         output_dir: Takes the release file, `MODEL-NAME.md`, `MODEL-NAME-predictions.png` and
             `-curves.png`; the entry is added to its `registry.json`.
-        licence: Terms of these weights.
+        licence: Terms of these weights; those that they say of themselves by default.
         command: The command that made the run and measured its results. `None` for the one that
             follows from its recipe; give it if the run had options that no recipe holds, such as
             `--start_from` or `--mixed_precision`.
@@ -102,12 +117,13 @@ def publish(
 
     Raises:
         PublishError: If the run is not finished or not readable, or if the command is needed.
-        MetadataError: If the licence is empty.
         RegistryError: If the name is none, or a `registry.json` there cannot be read.
         OSError: If `output_dir` cannot be written.
     """
-    output_dir = Path(output_dir)
-    found = _read_run(Path(run))
+    output_dir, path = Path(output_dir).expanduser(), Path(run).expanduser()
+    if not path.is_dir():
+        return _publish_weights(find_source(run), name, output_dir, licence)
+    found = _read_run(path)
     recipe = found.recipe
     command = command or _command(recipe, Path(zoo))
     height, width, _ = recipe.model.input_shape
@@ -120,7 +136,8 @@ def publish(
             classes=_per_class(found.results)["keras"],
             preprocessing={"size": [height, width], **recipe.preprocessing()},
             metrics=_metrics(found.results, command),
-            licence=licence,
+            licence=licence or NOT_STATED,
+            model_name=recipe.name,
         )
         entry = Entry.of(path, name, recipe.name)
         card = _card(entry, found, command)
@@ -132,6 +149,32 @@ def publish(
             temporary.write_text(card)
         # Last, so that nothing is registered that has no card.
         return register(path, name, recipe.name, output_dir)
+
+
+def _publish_weights(source: Source, name: str, output_dir: Path, licence: str) -> Entry:
+    """The same of weights without a run."""
+    if source.integers is not None:
+        raise _of_integers(source.weights)
+    known = metadata_of(source.weights)
+    if known is None:
+        raise PublishError(
+            f"weights: expected a file that says what it is. Received: {source.weights}. Publish "
+            "the folder of its run."
+        )
+    about = {field.name: getattr(known, field.name) for field in dataclasses.fields(known)}
+    about |= {"licence": licence or known.licence, "config": source.config}
+    with tempfile.TemporaryDirectory() as folder:
+        path = packed.save(source.load(), path=Path(folder) / "weights.safetensors", **about)
+        entry = Entry.of(path, name, source.name)
+        card = _TEMPLATES.get_template("file.md.jinja").render(
+            entry=entry,
+            config=entry.metadata.config,
+            data="Images of whoever trained these weights.",
+            by_name=entry.model in list_models(),
+        )
+        with replacing(output_dir / f"{card_stem(entry)}.md") as temporary:
+            temporary.write_text(card)
+        return register(path, name, source.name, output_dir)
 
 
 def card_stem(entry: Entry) -> str:
@@ -157,10 +200,7 @@ def _read_run(folder: Path) -> _Run:
             f"Received: {type(error).__name__}: {error}"
         ) from error
     if phase.int8:
-        raise PublishError(
-            "run: expected one whose last phase is not int8, because a release file holds real "
-            f"weights. Received: {folder}"
-        )
+        raise _of_integers(folder)
     if missing:
         raise PublishError(
             f"run: expected a finished run. Received: {folder}, which has no "
@@ -175,6 +215,13 @@ def _read_run(folder: Path) -> _Run:
             f"{', '.join(absent)}. Train again with this version"
         )
     return _Run(folder, recipe, results)
+
+
+def _of_integers(path: Path) -> PublishError:
+    return PublishError(
+        "run: expected one whose last phase is not int8, because a release file holds real "
+        f"weights. Received: {path}"
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -11,23 +12,30 @@ from typing import Any
 import tensorflow as tf
 
 from larq_groupnet.data.base import Dataset
+from larq_groupnet.data.frequencies import class_counts, median_frequency_weights
 from larq_groupnet.data.pipeline import class_names, prepare
 from larq_groupnet.files import write_json
-from larq_groupnet.inference.judge import judge
+from larq_groupnet.inference.judge import Judging, judge
+from larq_groupnet.recipes.announce import announce
 from larq_groupnet.recipes.fitting import check_recipe
-from larq_groupnet.recipes.recipe import Recipe, RecipeError
+from larq_groupnet.recipes.recipe import CLASS_WEIGHTS, Recipe, RecipeError
 from larq_groupnet.runs.guards import check_folder, claimed, naming_bad_files
 from larq_groupnet.runs.identity import check_classes, describe_recipe, read_classes
 from larq_groupnet.runs.lock import check_free
 from larq_groupnet.runs.saved import pipeline_of
-from larq_groupnet.runs.snapshots import StopSignal
+from larq_groupnet.runs.stopping import StopSignal
 from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training.callbacks import TrainingError
 from larq_groupnet.training.distillation import Teacher, check_teacher, load_teacher
-from larq_groupnet.training.distribution import Runtime, check_batch, is_chief, open_strategy
+from larq_groupnet.training.distribution import Runtime, check_batch, gone, is_chief, open_strategy
 from larq_groupnet.training.fit import Session, train
 from larq_groupnet.training.optimizers import make_optimizer
-from larq_groupnet.training.start import check_start, load_start, with_start
+from larq_groupnet.training.start import (
+    check_start,
+    learned_other_classes,
+    load_start,
+    with_start,
+)
 
 
 def run(
@@ -38,6 +46,7 @@ def run(
     runtime: Runtime | None = None,
     notes: Sequence[str] = (),
     given: Collection[str] | None = (),
+    sample: int | None = 0,
 ) -> dict[str, Any] | None:
     """Does everything that `train.py` does, and returns what `results.json` holds.
 
@@ -54,9 +63,12 @@ def run(
         notes: Lines to print once everything that can be known before has been checked.
         given: Options of the network that stay as they are beside registered weights; `None` for
             all, as when a run is resumed.
+        sample: Test images to judge on, see `Judging`; `None` not to judge at all, so that the
+            machines are free at once. `inference.judge.judge_run` does it later.
 
     Returns:
-        The results; `None` from a worker that is not the chief, which writes nothing.
+        The results, empty without a judgement; `None` from a worker that is not the chief, which
+        writes nothing.
 
     Raises:
         RecipeError: Before anything is written, if the recipe does not fit the dataset, its network
@@ -71,7 +83,12 @@ def run(
         if given is not None:
             recipe = with_start(recipe, start_from, given)
         weights = train_weights(recipe, data_dir, output_dir, runtime, notes, held)
-        return None if weights is None else judge(recipe, data_dir, output_dir, weights)
+        if weights is None or sample is None:
+            return None if weights is None else {}
+        strategy = open_strategy((runtime or Runtime()).strategy)
+        alone = strategy.cluster_resolver is None  # The other workers are gone.
+        how = Judging(sample, strategy=strategy) if alone else Judging(sample)
+        return judge(recipe, data_dir, output_dir, weights, how)
 
 
 def train_weights(
@@ -102,6 +119,7 @@ def train_weights(
     builder = prepare(recipe.dataset, data_dir, recipe.on_bad_image)
     names = class_names(builder)
     check_classes(read_classes(output_dir), names, f"the run in {output_dir}", recipe.dataset)
+    new_head = learned_other_classes(recipe, names)
     start = load_start(recipe)
     teacher = None
     if recipe.teacher:
@@ -112,6 +130,8 @@ def train_weights(
     if is_chief(strategy):
         (held or own).enter_context(claimed(recipe, output_dir, names, parameters))
         write_json(output_dir / "runtime.json", runtime.to_dict())
+        if held is not None:  # No trial of a search, which says it for all.
+            notes += announce(recipe, builder, output_dir)
         print(*notes, sep="\n", end="\n" if notes else "", flush=True)
     _seed(recipe, runtime)
     with own as stack:
@@ -119,6 +139,7 @@ def train_weights(
         if not is_chief(strategy):
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         session = session_of(recipe, builder, output_dir, strategy, runtime, teacher, scratch)
+        session = dataclasses.replace(session, new_head=new_head)
         with naming_bad_files(builder):
             weights = train_with_precision(recipe, session, start, runtime.precision)
     return None if scratch else weights
@@ -144,13 +165,17 @@ def session_of(
 ) -> Session:
     """What the phases of a recipe share, on a prepared dataset; arguments as those of `Session`."""
     data = pipeline_of(recipe, builder)
+    weights = None
+    if recipe.class_weights:
+        power = CLASS_WEIGHTS[recipe.class_weights]
+        weights = median_frequency_weights(class_counts(builder), power)
     description = describe_recipe(recipe, class_names(builder))
     return Session(
         data,
         recipe.steps_per_epoch or data.steps_per_pass(),
         data.eval_batches("validation"),
         output_dir,
-        task_of(recipe.model),
+        task_of(recipe.model, weights),
         strategy,
         runtime,
         teacher,
@@ -175,8 +200,9 @@ def train_with_precision(
         if session.strategy.num_replicas_in_sync == 1:
             raise
         raise TrainingError(
-            "another worker is gone, or cannot be reached. Start all of them again with the same "
-            f"command to go on from the last epoch. TensorFlow says: {str(e).splitlines()[0]}"
+            f"cannot reach {gone(session.strategy)}, dead or cut off. Start all of them again with "
+            "the same command to resume from the last snapshot. TensorFlow says: "
+            f"{str(e).splitlines()[0]}"
         ) from e
     finally:
         tf.keras.mixed_precision.set_global_policy("float32")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -12,10 +12,15 @@ from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.family import build, get_config
 from larq_groupnet.network.config import OPTIONS
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
+from larq_groupnet.runs.identity import check_classes
 from larq_groupnet.runs.saved import load_run
 from larq_groupnet.runs.source import find_source
+from larq_groupnet.weights.described import metadata_of
 from larq_groupnet.weights.metadata import compare
-from larq_groupnet.weights.resolve import adopt, is_path
+from larq_groupnet.weights.resolve import adopt, is_path, resolve
+
+RANDOM = "none"
+"""What `--start_from` says for random weights, where a recipe names others."""
 
 _SAME_WEIGHTS = ("binary", "input_quantizer", "kernel_quantizer", "batch_norm_epsilon")
 """Options that may differ, because what is trained adapts to them."""
@@ -38,7 +43,8 @@ def with_start(
     Raises:
         RecipeError: If there is no such set; says how to get it.
     """
-    recipe = dataclasses.replace(recipe, start_from=str(start_from or recipe.start_from))
+    start = str(start_from or recipe.start_from)
+    recipe = dataclasses.replace(recipe, start_from="" if start == RANDOM else start)
     path = Path(recipe.start_from)
     if not recipe.start_from or path.is_dir() or is_path(recipe.start_from):
         return recipe
@@ -72,6 +78,35 @@ def check_start(recipe: Recipe) -> None:
             f"Received: {recipe.start_from}, of another: {'; '.join(texts)}. Give the options "
             "of those weights with --set."
         )
+
+
+def learned_other_classes(recipe: Recipe, names: Sequence[str]) -> bool:
+    """True if what training starts from is known to have learned other classes, or in other order.
+
+    The network to be trained then gets a new head.
+
+    Args:
+        recipe: What is trained.
+        names: The classes of its dataset.
+
+    Raises:
+        DatasetError: If the first phase is one of integers, which keeps the head that it gets.
+    """
+    known = _classes_of_start(recipe)
+    first = next(phase for phase in recipe.phases if phase.epochs)
+    if first.int8:
+        check_classes(known, names, recipe.start_from, recipe.dataset)
+    return bool(known) and list(known) != list(names)
+
+
+def _classes_of_start(recipe: Recipe) -> Sequence[str]:
+    path = Path(recipe.start_from)
+    if not recipe.start_from:
+        return ()
+    if path.is_dir() or is_path(recipe.start_from):
+        return find_source(_weights_before(recipe) if path.is_dir() else path, recipe).classes
+    known = metadata_of(resolve(recipe.start_from, recipe.name, recipe.model))
+    return known.classes if known else ()
 
 
 def load_start(recipe: Recipe) -> tf.keras.Model | None:
@@ -118,5 +153,5 @@ def _no_start(recipe: Recipe, error: Exception) -> str:
     return (
         "start_from: expected a run's folder, a weights file or a registered set. "
         f"Received: {recipe.start_from}. Give the folder or the file with --start_from, or start "
-        f"from random weights: --set start_from= ({error})"
+        f"from random weights: --start_from {RANDOM} ({error})"
     )

@@ -22,7 +22,7 @@ class Point(NamedTuple):
 
 
 def frontier(points: Sequence[Point]) -> list[int]:
-    """Indices of the points that no other beats, by rising OPs; of equals the cheapest, then first.
+    """Indices of the points that no other beats, by rising OPs. Ties go to the cheapest.
 
     The last index is the best value; of several networks with this value, it is the cheapest.
     """
@@ -39,7 +39,7 @@ def frontier(points: Sequence[Point]) -> list[int]:
 
 
 def hypervolume(points: Sequence[Point], limit: float) -> float:
-    """Area under the frontier, over doublings of OPs, up to `limit` OPs (no point has more)."""
+    """Area under the frontier up to `limit` OPs, with OPs on a base-2 logarithmic axis."""
     steps = [points[index] for index in frontier(points)]
     ends = [point.ops for point in steps[1:]] + [limit]
     return sum(p.value * math.log2(end / p.ops) for p, end in zip(steps, ends, strict=False))

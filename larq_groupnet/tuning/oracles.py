@@ -33,7 +33,7 @@ FAILURES_IN_A_ROW = 5
 
 
 def hyperparameters(space: SearchSpace) -> keras_tuner.HyperParameters:
-    """The space as keras-tuner's choices, for any of its oracles.
+    """The space as keras-tuner's hyper-parameters, for any of its oracles.
 
     All choices are texts: keras-tuner sends numbers to its workers in 32 bits, and 0.1 would come
     back as another number.
@@ -99,7 +99,7 @@ class RandomOracle(keras_tuner.Oracle):
         return sum(1 for _ in itertools.takewhile(lambda status: status == "FAILED", ended))
 
     def score_trial(self, trial: Trial) -> None:
-        """Scores by the metric; for a frontier scores all trials again, as each may move it."""
+        """Scores a trial by its metric. With a frontier it scores all trials again."""
         super().score_trial(trial)
         if not self.frontier:
             return
@@ -172,7 +172,7 @@ class BayesianOracle(RandomOracle, BayesianOptimizationOracle):
 def make_oracle(
     tuner: str, space: SearchSpace, metric: str, frontier: bool, max_trials: int | None
 ) -> RandomOracle:
-    """The oracle of a name.
+    """Makes the oracle of a name.
 
     Args:
         tuner: `"random"`, `"hyperband"` or `"bayesian"`.

@@ -55,7 +55,7 @@ def trial_rows(oracle: RandomOracle, metric: str, trials: Path) -> Rows:
 
 
 def compare_with_uniform(results: dict[str, Any]) -> list[str]:
-    """Gives the place of a winner to a uniform K that is as good and costs no more.
+    """Lets a uniform K win if it is as good as a winner and costs no more.
 
     Args:
         results: Gets `winner` in the rows of trials and uniform K.
@@ -144,7 +144,7 @@ def _docstring(
     )
     near = path.absolute().is_relative_to(Path.cwd())
     where = path.absolute().relative_to(Path.cwd()) if near else path.absolute()
-    usage = f"    python train.py --model {shlex.quote(str(where))}"
+    usage = f"    larq-groupnet train --model {shlex.quote(str(where))}"
     found = _found(results, row, space)
     return title, [found, *results["remarks"], measured, cost, *_beside(results, metric), usage]
 

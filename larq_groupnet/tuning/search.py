@@ -13,10 +13,12 @@ import filelock
 import grpc
 import keras_tuner
 
+from larq_groupnet.data.pipeline import class_names, open_dataset
 from larq_groupnet.errors import Interrupted, RecipeError, TrainingError
 from larq_groupnet.files import write_json
 from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.runs.guards import check_folder
+from larq_groupnet.runs.identity import check_classes, read_classes, record_classes
 from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training.distribution import Runtime, check_batch, open_strategy
 from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, RandomOracle, make_oracle
@@ -31,6 +33,7 @@ from larq_groupnet.tuning.outcome import (
 from larq_groupnet.tuning.space import Plan, SearchSpace
 from larq_groupnet.tuning.trial import TRIALS, SearchTuner, Trainer
 from larq_groupnet.tuning.zoo_file import recipe_source
+from larq_groupnet.version import __version__
 
 ENVIRONMENT = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
@@ -68,6 +71,7 @@ def search(
     who = role()
     identity = _check(space, plan, data_dir, output_dir, runtime)
     write_json(output_dir / "search.json", identity)
+    record_classes(output_dir, _classes(space, data_dir), __version__)
     metric = f"val_{task_of(space.recipe.model).headline}"
     oracle = make_oracle(plan.tuner, space, metric, plan.objective == "frontier", plan.max_trials)
     trainer = Trainer(data_dir, runtime)
@@ -115,7 +119,7 @@ def role() -> str:
 def _check(
     space: SearchSpace, plan: Plan, data_dir: Path, output_dir: Path, runtime: Runtime
 ) -> dict[str, Any]:
-    """Finds what is wrong before anything is written; returns the identity of the search."""
+    """Checks everything before anything is written; returns the identity of the search."""
     cluster = os.environ.get("TF_CONFIG", "")
     if runtime.strategy == "multi_worker" or cluster:
         raise RecipeError(
@@ -134,8 +138,15 @@ def _check(
     check_folder(identity, output_dir, "search")
     check_batch(space.recipe.batch_size, open_strategy(runtime.strategy))
     check_recipe(space.recipe, data_dir)
+    before, whose = read_classes(output_dir), f"the search in {output_dir}"
+    check_classes(before, _classes(space, data_dir), whose, space.recipe.dataset)
     recipe_source(space.recipe)  # The winner will have to be written down.
     return identity
+
+
+def _classes(space: SearchSpace, data_dir: Path) -> list[str]:
+    recipe = space.recipe
+    return class_names(open_dataset(recipe.dataset, data_dir, recipe.on_bad_image))
 
 
 def _results(oracle: RandomOracle, plan: Plan, trials: Rows) -> dict[str, Any]:
@@ -166,7 +177,7 @@ def _results(oracle: RandomOracle, plan: Plan, trials: Rows) -> dict[str, Any]:
 
 
 def _uniform(space: SearchSpace, plan: Plan, trainer: Trainer, output_dir: Path) -> Rows:
-    """The recipe with one K in all stages, in the epochs of a trial, for each K within budget."""
+    """Trains the recipe with one K in all stages, for each K within the budget."""
     rows = []
     for bases in sorted(set(plan.uniform)):
         recipe = space.uniform(bases)

@@ -90,7 +90,7 @@ class Budget:
                 raise RecipeError(f"{field}: expected a finite number above 0. Received: {limit}")
 
     def excess(self, config: GroupNetConfig) -> str | None:
-        """Says which limit a network exceeds first; counted from the configuration, in a ms."""
+        """Names the first limit that a network exceeds; takes a millisecond."""
         for name, cost in costs(config).items():
             limit = getattr(self, f"max_{name}")
             if limit is not None and cost > limit:
@@ -110,7 +110,7 @@ def costs(config: GroupNetConfig) -> dict[str, float]:
 
 @dataclasses.dataclass(frozen=True)
 class SearchSpace:
-    """A recipe, and which texts its options may take.
+    """A recipe, and the choices of its options as texts.
 
     Attributes:
         recipe: What a candidate changes; `fixed` is applied to it.
@@ -159,7 +159,7 @@ class SearchSpace:
         return dataclasses.replace(recipe, phases=phases)
 
     def draw(self, generator: random.Random) -> Values:
-        """One of the choices of every option that the other choices make active."""
+        """Draws a choice for every option that has a meaning with the other choices."""
         values: dict[str, str] = {}
         for key, texts in self.choices.items():
             parent, value = PARENTS.get(key, ("", ""))
@@ -168,7 +168,7 @@ class SearchSpace:
         return values
 
     def values_of(self, values: Values) -> Values:
-        """Those of the space's own options, without what keras-tuner notes beside them."""
+        """The values of the space's own options, without keras-tuner's notes."""
         return {key: value for key, value in values.items() if key in self.choices}
 
     def fault(self, values: Values) -> str | None:
@@ -179,7 +179,7 @@ class SearchSpace:
             return str(error)
 
     def uniform(self, bases: int) -> Recipe:
-        """The recipe as it stands, with one K in all stages: the paper's own way to scale."""
+        """The recipe with one K in all stages, as the paper scales its networks."""
         return override(self.recipe, [("num_bases", str(bases))])
 
     def describe(self) -> dict[str, Any]:
@@ -268,7 +268,7 @@ def _check(space: SearchSpace) -> None:
 def _without_orphans(
     choices: Mapping[str, tuple[str, ...]], config: GroupNetConfig
 ) -> dict[str, tuple[str, ...]]:
-    """Parents first, and no option whose parent never has the value that it needs."""
+    """Puts parents first; drops options whose parent never has the needed value."""
     kept = {key: texts for key, texts in choices.items() if key not in PARENTS}
     for key in choices:
         parent, value = PARENTS.get(key, (None, None))
@@ -278,7 +278,7 @@ def _without_orphans(
 
 
 def _by_stage(choices: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Integers for `num_bases` become one dimension per stage; whole tuples stay one."""
+    """Splits `num_bases` into one dimension per stage if its choices are integers."""
     found = {}
     for key, texts in choices.items():
         each = key == "num_bases" and all(text.isdecimal() for text in texts)
@@ -287,7 +287,7 @@ def _by_stage(choices: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ..
 
 
 def _squeeze(phase: Phase, epochs: int) -> Phase:
-    """The phase in other epochs: its warm-up keeps its share."""
+    """The phase with other epochs; the warm-up scales with them."""
     if not epochs or epochs == phase.epochs:
         return dataclasses.replace(phase, epochs=epochs)
     factor = epochs / max(phase.epochs, 1)

@@ -53,7 +53,7 @@ class Trainer:
     runtime: Runtime = dataclasses.field(default_factory=Runtime)
 
     def measure(self, recipe: Recipe, folder: Path) -> float:
-        """Trains a recipe, unless the folder says how that ended.
+        """Trains a recipe, unless the folder has its result.
 
         Args:
             recipe: What to train.
@@ -135,7 +135,7 @@ class SearchTuner(keras_tuner.Tuner):
         super().__init__(oracle, directory=str(output_dir), project_name=ORACLE, overwrite=alone)
 
     def pre_create_trial(self) -> None:
-        """Keeps a worker from asking again at once when there was nothing to do."""
+        """Pauses, so that an idle worker does not ask without end."""
         if not self.alone:
             time.sleep(IDLE_SECONDS)
 
@@ -161,7 +161,7 @@ def trial_folder(trials: Path, trial_id: str) -> Path:
 
 
 def read_trial(folder: Path) -> dict[str, Any]:
-    """`recipe`, `starts`, and `value` or `failure` of a trial, as far as known."""
+    """What is known of a trial: `recipe`, `starts`, `value` or `failure`."""
     file = folder / TRIAL
     known: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     return known

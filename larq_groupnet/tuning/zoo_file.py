@@ -18,7 +18,7 @@ LINE = 100
 
 
 def write_zoo_file(path: Path, recipe: Recipe, title: str, paragraphs: list[str]) -> None:
-    """Writes a file that `train.py --model PATH` trains.
+    """Writes a file that `train --model PATH` trains.
 
     Args:
         path: A `.py` file; its stem becomes the name of the recipe.

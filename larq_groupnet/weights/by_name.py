@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 
 
 class MismatchError(WeightsError):
-    """Weights of another network than the model. Lists the differences, in one line."""
+    """The weights belong to another network. Lists the differences in one line."""
 
 
 def assign(
@@ -30,6 +30,7 @@ def assign(
     value: Callable[[str], Any],
     source: str,
     other_head: bool,
+    new_head: bool = False,
 ) -> dict[str, str]:
     """Sets every weight of a model; the model is untouched if the names or shapes do not fit.
 
@@ -39,6 +40,7 @@ def assign(
         value: Gives the weight of a name: an array or a variable.
         source: The name of the weights in an error.
         other_head: Leave out those of the head that do not fit, on either side.
+        new_head: Leave out all of the head, as for other classes.
 
     Returns:
         Name of each weight that was left out -> a text that says why.
@@ -50,9 +52,9 @@ def assign(
     left_out = {
         name: f"{name}: {shapes.get(name, 'absent')} there, {ours.get(name, 'absent')} in the model"
         for name in sorted(ours.keys() | shapes.keys())
-        if ours.get(name) != shapes.get(name)
+        if ours.get(name) != shapes.get(name) or (new_head and is_of_head(name))
     }
-    wrong = [name for name in left_out if not (other_head and is_of_head(name))]
+    wrong = [name for name in left_out if not ((other_head or new_head) and is_of_head(name))]
     if wrong:
         raise mismatch(source, "weights", [left_out[name] for name in wrong])
     wanted = [weight for weight in model.weights if weight.name not in left_out]
@@ -63,7 +65,10 @@ def assign(
 
 
 def copy_weights(
-    source: tf.keras.Model, target: tf.keras.Model, other_head: bool = False
+    source: tf.keras.Model,
+    target: tf.keras.Model,
+    other_head: bool = False,
+    new_head: bool = False,
 ) -> list[str]:
     """Copies every weight of `source` to the weight of the same name in `target`.
 
@@ -74,6 +79,7 @@ def copy_weights(
         source: A model that `larq_groupnet` has built.
         target: Another one.
         other_head: Leave out weights of the head that only one of them has, or in another shape.
+        new_head: Leave out all weights of the head.
 
     Returns:
         The names of the weights that were left out.
@@ -83,7 +89,8 @@ def copy_weights(
     """
     values = {weight.name: weight for weight in source.weights}
     name = f"model {source.name!r}"
-    return list(assign(target, shapes_of(source), values.__getitem__, name, other_head))
+    shapes = shapes_of(source)
+    return list(assign(target, shapes, values.__getitem__, name, other_head, new_head))
 
 
 def check_options(source: str, theirs: GroupNetConfig, ours: GroupNetConfig) -> list[str]:
@@ -121,7 +128,7 @@ def warn_left_out(path: Path, left_out: Mapping[str, str]) -> None:
 
 
 def mismatch(source: str, what: str, differences: Sequence[str]) -> MismatchError:
-    """The error for these differences, of which only the first are listed."""
+    """The error for these differences; it lists the first ones."""
     listed = list(differences[:_MAX_LISTED])
     if len(differences) > _MAX_LISTED:
         listed.append(f"and {len(differences) - _MAX_LISTED} more")

@@ -42,6 +42,10 @@ _MORE = (
 IMAGENET = {"normalisation": "imagenet", "central_crop": 224 / 256}
 """What the authors' released code does to test images of ImageNet."""
 
+SEGMENTATION = {"normalisation": "imagenet", "scales": [1.0]}
+"""How images are read for a segmentation network: normalised as in the authors' released code, but
+at their own size (theirs judges the centre)."""
+
 IMAGENET_CLASSES = 1000
 
 
@@ -51,6 +55,8 @@ def import_checkpoint(
     *,
     input_shape: tuple[int, int, int] | None = None,
     atrous_rates: Any = None,
+    first_rates: Any = None,
+    shared_shortcut: bool = False,
     dataset: str | None = None,
     classes: Sequence[str] = (),
     normalisation: str | None = None,
@@ -62,18 +68,24 @@ def import_checkpoint(
     Prints what is known of the licence.
 
     Args:
-        path: A `.npz` of the state dict (keys with or without a prefix `param/`; int8 kernels
-            count hundredths), or what `torch.save` wrote (`.pth.tar`, `.pt`; needs PyTorch). Of
-            segmentation networks, those with an FCN head.
+        path: A `.npz` of the state dict (keys with or without a prefix `param/`, where int8 kernels
+            count hundredths, or `int8/param/`, where they count thousandths), or what
+            `torch.save` wrote (`.pth.tar`, `.pt`; needs PyTorch). Of segmentation networks, those
+            with an FCN head.
         output: Where to save: `OUTPUT.h5` gets the weights, `OUTPUT.json` the description. Then
             `weights="OUTPUT.h5"` restores the model. `None` saves nothing.
-        input_shape: `(height, width, channels)` of the images, multiples of the output stride;
-            `(224, 224, 3)` by default. A segmentation network needs it.
-        atrous_rates: Of a segmentation network, as for `GroupNetConfig`: the file does not say.
+        input_shape: `(height, width, channels)` of the images; `(224, 224, 3)` by default. A
+            segmentation network needs it.
+        atrous_rates: Of a segmentation network, as for `GroupNetConfig`, because the file does not
+            say: `"released"` for the authors' plain backbone, `"released_bpac"` for the other.
+        first_rates: As for `GroupNetConfig`, beside rates that have no name.
+        shared_shortcut: Keep the one shortcut that the bases share at the authors', to train on
+            as they do. By default each base gets a copy, which computes the same.
         dataset: What the weights were trained on. A classifier of 1000 classes is taken for one of
             ImageNet, of any other number it is not known.
         classes: Their names, in order.
-        normalisation: What was done to the images; that of the authors for ImageNet.
+        normalisation: What was done to the images; that of the authors for ImageNet and for a
+            segmentation network.
         central_crop: The same.
 
     Returns:
@@ -100,19 +112,37 @@ def import_checkpoint(
         raise CheckpointError(
             "path: expected input_shape and atrous_rates beside a segmentation network, because "
             "the file says neither. The authors train at 480 x 480; their plain backbone has the "
-            f"rates (1, 1, 2, 4). Received: {path}, input_shape={input_shape}, "
+            "rates 'released', the one with lists of rates 'released_bpac'. "
+            f"Received: {path}, input_shape={input_shape}, "
             f"atrous_rates={atrous_rates}"
+        )
+    if not dense and (atrous_rates, first_rates) != (None, None):
+        raise CheckpointError(
+            "atrous_rates, first_rates: expected none beside a classifier, which does not dilate. "
+            f"Received: atrous_rates={atrous_rates}, first_rates={first_rates}, with {path}"
         )
     variant, config = describe(state, input_shape or (224, 224, 3))
     if dense:
-        config = config.replace(head="fcn32s", output_stride=8, atrous_rates=atrous_rates)
+        config = config.replace(
+            head="fcn32s",
+            output_stride=8,
+            atrous_rates=atrous_rates,
+            first_rates=first_rates,
+            align_corners=True,
+            spatial_dropout=True,
+        )
+    config = config.replace(shared_shortcut=shared_shortcut)
     check(state, variant, config)
     model = build(config)
     values = weights_of(state, config)
     model.set_weights([values[weight.name] for weight in model.weights])
     notes = [*notes_on(state, config), *unused]
     reading: dict[str, Any] = {"size": list(config.input_shape[:2])}
-    if dataset is None and config.num_classes == IMAGENET_CLASSES:
+    if dense:
+        reading |= SEGMENTATION
+        if normalisation is None:
+            notes.append("Images are taken to be normalised as the authors' code does it.")
+    elif dataset is None and config.num_classes == IMAGENET_CLASSES:
         dataset = "imagenet2012"
         reading |= IMAGENET
         notes.append("Its 1000 classes are taken for those of ImageNet.")
@@ -122,7 +152,8 @@ def import_checkpoint(
     licence = LICENCE.format(more=_MORE if dense else "")
     print("\n".join([*notes, licence]))
     if output is not None:
-        metadata = Metadata(config, dataset or "", tuple(classes), reading, (), licence)
+        name = "groupnet_dsp" if dense else f"groupnet_{config.layout}"
+        metadata = Metadata(config, dataset or "", tuple(classes), reading, (), licence, name)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         origin = {"file": path.name, "sha256": digest, "variant": variant, "notes": notes}
         _save(model, metadata, origin, output)
@@ -162,12 +193,10 @@ def main(
 
 
 def _register(model: tf.keras.Model, metadata: Metadata, name: str) -> str:
-    config = metadata.config
     about = {field.name: getattr(metadata, field.name) for field in dataclasses.fields(metadata)}
     with tempfile.TemporaryDirectory() as folder:
         path = packed.save(model, path=Path(folder) / "weights.safetensors", **about)
-        of_task = "dsp" if config.head == "fcn32s" else config.layout
-        entry = register(path, name, f"groupnet_{of_task}")
+        entry = register(path, name, metadata.model_name)
     return f"Registered: weights={entry.name!r} for {entry.model}."
 
 

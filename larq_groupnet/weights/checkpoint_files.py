@@ -22,18 +22,22 @@ _EXPANSION = 100
 """Times that an archive may grow: weights hardly shrink, and a bomb must not fill the memory."""
 
 
+_UNITS = {"param/": 100, "int8/param/": 1000}
+"""How the keys of parameters may begin in a `.npz`, and of what int8 ones count the share."""
+
+
 class CheckpointError(WeightsError):
-    """A file that holds no Group-Net of the authors. Says every key that does not fit."""
+    """The file is no Group-Net of the authors. Names every key that does not fit."""
 
 
 def read_state(path: Path) -> State:
-    """The state dict in a file, by key without the prefixes `param/` and `module.`.
+    """The state dict in a file, by key without the prefixes `param/`, `int8/param/`, `module.`.
 
     Args:
         path: As for `import_checkpoint`.
 
     Returns:
-        Key -> array, in PyTorch's layout; kernels that count hundredths are divided.
+        Key -> array, in PyTorch's layout; kernels that count hundredths or thousandths are divided.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -54,16 +58,21 @@ def _read_npz(path: Path) -> State:
             raise ValueError(f"it would unpack to {size} bytes")
         # np.load would leave open a file that is no archive.
         with path.open("rb") as stream, np.load(stream) as file:
-            prefix = "param/" if any(key.startswith("param/") for key in file) else ""
-            arrays = {key.removeprefix(prefix): file[key] for key in file if key.startswith(prefix)}
-        return {
-            key: value.astype("float32") / np.float32(100 if value.dtype == np.int8 else 1)
-            for key, value in arrays.items()
-        }
+            prefixes = [p for p in _UNITS if any(key.startswith(p) for key in file)] or [""]
+            return {
+                key.removeprefix(prefix): _floats(file[key], _UNITS.get(prefix, 100))
+                for prefix in prefixes
+                for key in file
+                if key.startswith(prefix)
+            }
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"path: expected a .npz of numbers. Received: {path}: {error}"
         ) from error
+
+
+def _floats(values: NDArray, unit: int) -> NDArray:
+    return values.astype("float32") / np.float32(unit if values.dtype == np.int8 else 1)
 
 
 def _read_torch(path: Path) -> State:
@@ -117,7 +126,7 @@ def _read_torch(path: Path) -> State:
 
 
 def _numpy_allowed(torch: Any) -> contextlib.AbstractContextManager[None]:
-    """Lets NumPy's numbers through `weights_only`: training loops keep their best score as one.
+    """Lets NumPy's numbers through `weights_only`: training loops store their best score so.
 
     They are plain data, made by one function of NumPy that older versions keep in another module.
     """

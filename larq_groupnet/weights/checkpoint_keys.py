@@ -74,7 +74,7 @@ def without_prefix(state: State) -> tuple[State, list[str]]:
 
 
 def describe(state: State, input_shape: tuple[int, int, int]) -> tuple[str, GroupNetConfig]:
-    """Which released variant a state dict is, and our configuration of it.
+    """The released variant of a state dict, and its configuration here.
 
     Args:
         state: As `read_state` gives it.
@@ -162,7 +162,7 @@ def _blocks(config: GroupNetConfig) -> Iterator[tuple[str, str]]:
 
 
 def _units(config: GroupNetConfig) -> Iterator[_Unit]:
-    """Each binary convolution; one that the bases share comes once per base."""
+    """Each binary convolution. A convolution that the bases share comes once per base."""
     channels = config.stage_channels[0]
     for theirs, ours in _blocks(config):
         inputs, channels = channels, config.stage_channels[int(theirs[5]) - 1]
@@ -179,13 +179,13 @@ def _units(config: GroupNetConfig) -> Iterator[_Unit]:
                 yield _Unit(
                     f"{theirs}.downsample.conv.weight",
                     f"{theirs}.downsample.batch_norm",
-                    f"{name}_shortcut",
+                    f"{ours if config.shared_shortcut else name}_shortcut",
                     (channels, inputs, 1, 1),
                 )
 
 
 def _scalars(config: GroupNetConfig) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Our name -> their keys of the scales of each block, and of the gate of all but the first."""
+    """Our names -> their keys: the scales of each block, and the gate of each but the first."""
     scales, gates = {}, {}
     for theirs, ours in _blocks(config):
         if config.aggregation == "scales":
@@ -252,7 +252,7 @@ def weights_of(state: State, config: GroupNetConfig) -> dict[str, NDArray]:
 def _batch_norm(
     state: State, theirs: str, ours: str, alpha: float, config: GroupNetConfig
 ) -> dict[str, NDArray]:
-    """The normalisation of z that does what theirs does of alpha * z.
+    """The normalisation of z that equals theirs of alpha * z.
 
     A positive factor passes through a ReLU. With m, v, e their mean, variance and epsilon,
     (alpha z - m) / sqrt(v + e) = (z - m / alpha) / sqrt(v' + e) for v' = (v + e) / alpha^2 - e.
@@ -269,7 +269,7 @@ def _batch_norm(
 
 
 def notes_on(state: State, config: GroupNetConfig) -> list[str]:
-    """What was left out, or cannot be the same."""
+    """Notes on keys that were left out and on values that cannot be the same."""
     notes = []
     if _FIRST_GATE in state:
         notes.append(f"{_FIRST_GATE} was left out: the first block has one input and no gate.")

@@ -49,7 +49,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 
 
 class FormatError(WeightsError):
-    """A file that is no release file of this package, or a damaged one, or a newer one."""
+    """The file is damaged, newer than this version, or no release file of this package."""
 
 
 def write(path: Path, description: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> None:

@@ -100,4 +100,5 @@ def _of_run(
     }
     reading = {name: value for name, value in reading.items() if value is not None}
     known = len(classes) == config.num_classes
-    return Metadata(config, recipe["dataset"], classes if known else (), reading, (), NOT_STATED)
+    about = classes if known else (), reading, (), NOT_STATED, recipe["name"]
+    return Metadata(config, recipe["dataset"], *about)

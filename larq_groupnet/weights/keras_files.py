@@ -90,7 +90,7 @@ def read_description(path: Path) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
-    """The HDF5 file of a path; all that a damaged one raises becomes a `FormatError`."""
+    """Opens an HDF5 file; every error of a damaged file becomes a `FormatError`."""
     if not path.is_file():
         raise MissingFileError(f"weights: expected a file. Received: {path} (no such file)")
     try:
@@ -152,6 +152,6 @@ def _by_order(model: tf.keras.Model, file: h5py.File) -> dict[str, h5py.Dataset]
 
 
 def _snake_case(name: str) -> str:
-    """As Keras names the groups of a class."""
+    """The name that Keras gives to the groups of a class."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()

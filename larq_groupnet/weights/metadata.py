@@ -1,4 +1,4 @@
-"""What is known of a set of weights, and whether they are those that a network needs.
+"""What is known of a set of weights, and a check that they fit a network.
 
 Knows nothing of TensorFlow or of files.
 """
@@ -11,7 +11,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from larq_groupnet.errors import WeightsError
+from larq_groupnet.data.reading import Reading
+from larq_groupnet.errors import DatasetError, WeightsError
 from larq_groupnet.network.config import OPTIONS, GroupNetConfig, fields_of_task
 from larq_groupnet.network.precision import function_of
 
@@ -19,16 +20,16 @@ _QUANTIZERS = ("input_quantizer", "kernel_quantizer")
 
 
 NOT_STATED = "Not stated: ask whoever gave you these weights."
-"""Licence of weights of which nobody said it."""
+"""Licence of weights that do not state one."""
 
 
 class MetadataError(WeightsError):
-    """A description of weights that is incomplete, or not made of plain values."""
+    """The description of weights is incomplete, or not made of plain values."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """A figure, and either the command that measured it or the paper that it was read in.
+    """A figure, with the command that measured it or the paper that prints it.
 
     Attributes:
         name: Such as `"top-1"` or `"mIoU"`, on the dataset of the weights.
@@ -69,6 +70,7 @@ class Metadata:
         preprocessing: What was done to the images, in plain values.
         metrics: Figures and where they come from.
         licence: Terms of these weights.
+        model_name: Name of the model, such as `groupnet_resnet18`; empty where it is not known.
     """
 
     config: GroupNetConfig
@@ -77,6 +79,7 @@ class Metadata:
     preprocessing: Mapping[str, Any]
     metrics: tuple[Metric, ...]
     licence: str
+    model_name: str = ""
 
     def __post_init__(self) -> None:
         for field in _QUANTIZERS:
@@ -86,7 +89,7 @@ class Metadata:
                     f"{field}: expected a name, because a file cannot hold an object. "
                     f"Received: {field}={quantizer!r}"
                 )
-        for field in ("dataset", "licence"):
+        for field in ("dataset", "licence", "model_name"):
             value = getattr(self, field)
             if not isinstance(value, str) or (field == "licence" and not value.strip()):
                 raise MetadataError(f"{field}: expected a text. Received: {value!r}")
@@ -105,12 +108,23 @@ class Metadata:
             raise MetadataError(
                 f"preprocessing: expected names and values. Received: {self.preprocessing!r}"
             )
+        fields = {field.name for field in dataclasses.fields(Reading)}
+        known = {name: value for name, value in plain.items() if name in fields}
+        if known.get("size") == [None, None]:  # Of a network that takes any.
+            known["size"] = None
+        try:
+            Reading(**known)
+        except DatasetError as error:
+            raise MetadataError(f"preprocessing: {error}") from error
         # What a file gives back, so that a description equals itself after a trip through one.
         object.__setattr__(self, "preprocessing", plain)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
-        return {**dataclasses.asdict(self), "config": self.config.to_dict()}
+        values = {**dataclasses.asdict(self), "config": self.config.to_dict()}
+        if not self.model_name:
+            del values["model_name"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Metadata:
@@ -126,7 +140,7 @@ class Metadata:
 
 
 def compare(theirs: GroupNetConfig, ours: GroupNetConfig) -> tuple[dict[str, str], dict[str, str]]:
-    """Whether weights made with one configuration can be used with another.
+    """Compares the configuration of weights with that of a model.
 
     Args:
         theirs: The configuration that the weights were made with.
@@ -155,7 +169,7 @@ def compare(theirs: GroupNetConfig, ours: GroupNetConfig) -> tuple[dict[str, str
 
 
 def _comparable(config: GroupNetConfig) -> dict[str, Any]:
-    """Option -> value, the same for two ways of writing the same network."""
+    """Option -> value, equal for two spellings of one network."""
     task = fields_of_task()
     values = {
         option: getattr(config, option)

@@ -45,7 +45,7 @@ MAX_VALUES = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class _Tensor:
-    """A weight as it is stored, and the shape that it will have."""
+    """A weight as stored, and its shape once restored."""
 
     stored: NDArray
     shape: tuple[int, ...]
@@ -69,6 +69,7 @@ def save(
     preprocessing: Mapping[str, Any],
     metrics: Iterable[Metric],
     licence: str,
+    model_name: str = "",
     half: bool = False,
 ) -> Path:
     """Writes a release file; nothing is written if that fails.
@@ -82,6 +83,7 @@ def save(
         preprocessing: What was done to the images, in plain values.
         metrics: What was measured with these weights, or is the paper's figure for them.
         licence: Terms of these weights.
+        model_name: Name of the model, such as `groupnet_resnet18`.
         half: Store float16 instead of float32. Outputs then are no longer bit-identical.
 
     Returns:
@@ -93,7 +95,8 @@ def save(
         FormatError: If a weight cannot be stored: not finite, not float32, or out of the range of
             float16 with `half`.
     """
-    metadata = Metadata(config, dataset, tuple(classes), preprocessing, tuple(metrics), licence)
+    about = preprocessing, tuple(metrics), licence, model_name
+    metadata = Metadata(config, dataset, tuple(classes), *about)
     _check_config(model, config)
     signs = _signs(model)
     tensors = {
@@ -156,7 +159,7 @@ def load(model: tf.keras.Model, path: str | Path, config: GroupNetConfig | None 
 
 
 def _check_config(model: tf.keras.Model, config: GroupNetConfig) -> None:
-    """A configuration of another network would make the file useless, and nobody would notice."""
+    """Raises if `config` does not describe the model."""
     side = 8 * config.output_stride  # Parameters do not depend on the size.
     counted = config.replace(input_shape=(side, side, config.input_shape[2]))
     expected = sum(complexity(counted).total.params.values())
@@ -172,7 +175,7 @@ def _check_config(model: tf.keras.Model, config: GroupNetConfig) -> None:
 
 
 def _signs(model: tf.keras.Model) -> dict[str, NDArray]:
-    """Name -> quantized value, of each kernel whose quantizer gives +1 and -1 alone."""
+    """The quantized value of each kernel of +1 and -1, by name."""
     signs = {}
     for layer in model.submodules:
         quantizer = getattr(layer, "kernel_quantizer", None)

@@ -35,7 +35,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 class RegistryError(WeightsError):
-    """A name without weights, or an entry that is none. Says what there is."""
+    """There are no weights of this name, or the registry is broken. Lists the names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Entry:
 
     @classmethod
     def of(cls, path: Path, name: str, model: str) -> Entry:
-        """The entry of a release file, under a file name that no other content has."""
+        """The entry of a release file; the file name contains the hash of the content."""
         metadata, _ = packed.read(path)
         digest = sha256(path)
         file = f"{model}-{name}-{digest[:12]}.safetensors"
@@ -142,7 +142,7 @@ def register(path: str | Path, name: str, model: str, folder: Path | None = None
 
 
 def find_local(entry: Entry) -> Path | None:
-    """The entry's file in this package or in the cache, if it is whole."""
+    """The entry's file in this package or in the cache, if it is intact."""
     for folder in (_PACKAGE / "files", cache_folder()):
         if is_intact(folder / entry.file, entry.sha256, entry.size):
             return folder / entry.file
@@ -150,7 +150,7 @@ def find_local(entry: Entry) -> Path | None:
 
 
 def obtain(entry: Entry, *, base: str | Path | None = None) -> Path:
-    """The entry's file on this machine, fetched from the release base if need be.
+    """The entry's file on this machine; downloads it if it is missing.
 
     Raises:
         DownloadError: If it is not here and could not be fetched.
@@ -187,7 +187,7 @@ def fetch(name: str, model: str, *, base: str | Path | None = None) -> list[Path
 
 
 def verify() -> list[tuple[Entry, str]]:
-    """Command `weights verify`: each entry, and whether its file is `intact`, `damaged`, `absent`.
+    """Command `weights verify`: each entry, with the state of its file.
 
     Size and SHA-256 of the file in the package or the cache are compared with the entry. A file of
     the wrong content is `damaged`; the next use fetches it again.

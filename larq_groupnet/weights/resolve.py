@@ -1,6 +1,6 @@
 """From what a user gives as `weights` to a file, and from the file into a model.
 
-Nothing here imports TensorFlow, but for `load_into`.
+Only `load_into` and `load_weights` import TensorFlow.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _OF_THE_TASK = fields_of_task()
 def resolve(
     weights: str | Path, model: str, config: GroupNetConfig, *, base: str | Path | None = None
 ) -> Path:
-    """The file that `weights` means, fetched if need be.
+    """Finds the file that `weights` stands for; downloads it if it is missing.
 
     Args:
         weights: A `Path`; a `str` that names a file, has a `/` or ends as one (`.h5`, `.keras`,
@@ -78,7 +78,7 @@ def resolve(
 def adopt(
     weights: str | Path | None, model: str, config: GroupNetConfig, given: Collection[str]
 ) -> GroupNetConfig:
-    """The configuration that a call means which gives weights, and few options beside them.
+    """The configuration of a call that gives weights and some options.
 
     Args:
         weights: As for `resolve`, or `None`.
@@ -153,7 +153,7 @@ def load_into(model: tf.keras.Model, config: GroupNetConfig, path: str | Path) -
 
 
 def load_weights(model: tf.keras.Model, path: str | Path) -> None:
-    """Loads a file that Keras wrote, whose network must be the very same; errors as `load_into`."""
+    """Loads a file that Keras wrote for exactly this network; errors as `load_into`."""
     keras_files.load(model, Path(path).expanduser(), other_head=False)
 
 
@@ -173,7 +173,7 @@ def _file(weights: str | Path) -> Path:
 
 
 def is_path(weights: str | Path) -> bool:
-    """Whether `weights` means a file, which need not exist, and not a registered set."""
+    """True if `weights` stands for a file (which need not exist), not for a registered set."""
     text = str(weights)
     looks_like_one = text.endswith(_SUFFIXES) or "/" in text or os.sep in text
     return isinstance(weights, Path) or looks_like_one or Path(text).expanduser().is_file()
@@ -230,7 +230,7 @@ def _unknown(name: str, model: str, layout: str) -> RegistryError:
 
 
 def _ways(layout: str) -> list[str]:
-    """How to get what nobody has published: each a line with a command."""
+    """Ways to get weights that nobody has published, one line each with a command."""
     train = (
         f"train them: python train.py --model groupnet_{layout} --dataset imagenet2012 "
         f"--output_dir runs/groupnet_{layout} (then weights='runs/groupnet_{layout}/binary.h5')"

@@ -22,7 +22,7 @@ MOST_BYTES = 2**20
 
 MOST_SCALES, LARGEST_SCALE = 16, 8.0
 
-_PREPROCESSING = ("size", "normalisation", "central_crop", "scales", "flip")
+_PREPROCESSING = ("size", "normalisation", "central_crop", "scales", "flip", "letterbox")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Description:
         scales: A segmentation network's: the factors on an image's own size at which it is read;
             empty to squeeze the whole image into the network's input.
         flip: A segmentation network's: True to read the mirror image as well.
+        letterbox: True to keep the aspect of an image that would be squeezed: it is scaled until it
+            fits, and the mean colour fills what is left below or on the right.
     """
 
     classes: tuple[str, ...] = ()
@@ -43,6 +45,7 @@ class Description:
     central_crop: float = 1.0
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
+    letterbox: bool = False
 
     @classmethod
     def from_json(cls, content: Any) -> Description:
@@ -86,7 +89,11 @@ class Description:
         )
         flip = known.get("flip", False)
         _expect(isinstance(flip, bool), "flip: true or false", flip)
-        return cls(tuple(classes), normalisation, float(crop), tuple(map(float, scales)), flip)
+        letterbox = known.get("letterbox", False)
+        _expect(isinstance(letterbox, bool), "letterbox: true or false", letterbox)
+        return cls(
+            tuple(classes), normalisation, float(crop), tuple(map(float, scales)), flip, letterbox
+        )
 
 
 def read_description(content: bytes) -> Description:

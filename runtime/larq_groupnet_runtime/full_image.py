@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from larq_groupnet_runtime.description import Description
-from larq_groupnet_runtime.images import Array, Pixels, normalise, resize
+from larq_groupnet_runtime.images import Array, Pixels, fitted, normalise, pad, resize
 
 Predict = Callable[[Array], Array]
 """From windows `(n, height, width, channels)` to logits `(n, height, width, classes)`."""
@@ -29,12 +29,12 @@ def probabilities(predict: Predict, pixels: Pixels, size: Size, how: Description
         predict: The network.
         pixels: `(height, width, channels)` of 0 to 255.
         size: Height and width of the network's input.
-        how: Normalisation, scales and flip.
+        how: Normalisation, scales, flip and letterbox.
     """
     extents = [
         (max(round(scale * pixels.shape[0]), 1), max(round(scale * pixels.shape[1]), 1))
         for scale in how.scales
-    ] or [size]
+    ] or [fitted(pixels, size) if how.letterbox else size]
     total: Array | None = None
     for extent in extents:
         view = normalise(resize(pixels, extent), how.normalisation or "")
@@ -56,9 +56,7 @@ def softmax(logits: Array) -> Array:
 def _joined(predict: Predict, view: Array, size: Size) -> Array:
     """The weighted mean of the windows over a view, `(height, width, classes)` of the view."""
     height, width = view.shape[:2]
-    short = [max(side - own, 0) for side, own in zip(size, view.shape)]
-    # Normalised, the mean colour is 0.
-    padded = np.pad(view, ((0, short[0]), (0, short[1]), (0, 0)))
+    padded = pad(view, size)
     ramps = [np.minimum(np.arange(side), np.arange(side)[::-1]) + 1.0 for side in size]
     weight = np.outer(*ramps)[..., None].astype(np.float32)
     total: Array | None = None

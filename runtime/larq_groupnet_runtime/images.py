@@ -96,6 +96,20 @@ def central_crop(pixels: Pixels, share: float) -> Pixels:
     return pixels[top : top + side, left : left + side]
 
 
+def fitted(pixels: np.ndarray, size: Sequence[int]) -> tuple[int, int]:
+    """Height and width of an image that is scaled, aspect kept, until it just fits into a size."""
+    height, width = pixels.shape[:2]
+    rows = (2 * height * size[1] + width) // (2 * width)
+    columns = (2 * width * size[0] + height) // (2 * height)
+    return min(max(rows, 1), size[0]), min(max(columns, 1), size[1])
+
+
+def pad(values: np.ndarray, size: Sequence[int]) -> Array:
+    """Zeros below and on the right up to a size; normalised, the mean colour is 0."""
+    short = [max(side - own, 0) for side, own in zip(size, values.shape)]
+    return np.pad(values, ((0, short[0]), (0, short[1]), (0, 0)))
+
+
 def resize(pixels: np.ndarray, size: Sequence[int]) -> Array:
     """Bilinear with antialiasing, as `tf.image.resize(..., antialias=True)`.
 

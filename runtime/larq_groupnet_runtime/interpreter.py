@@ -22,7 +22,9 @@ from larq_groupnet_runtime.images import (
     Array,
     ImageLike,
     central_crop,
+    fitted,
     normalise,
+    pad,
     read_image,
     resize,
 )
@@ -201,7 +203,7 @@ class Interpreter:
 
         Returns:
             `(1, height, width, channels) float32` for `predict`: upright, the central part if the
-            file asks for it, squeezed into the network's size, normalised.
+            file asks for it, squeezed or letterboxed into the network's size, normalised.
 
         Raises:
             InputError: If the image cannot be read, or the file does not say how it is normalised.
@@ -212,7 +214,9 @@ class Interpreter:
         pixels = read_image(image, channels)
         if self.description.central_crop < 1:
             pixels = central_crop(pixels, self.description.central_crop)
-        return normalise(resize(pixels, (height, width)), known)[None]
+        size = (height, width)
+        extent = fitted(pixels, size) if self.description.letterbox else size
+        return pad(normalise(resize(pixels, extent), known), size)[None]
 
     def scores(
         self,

@@ -56,7 +56,7 @@ def test_another_archive_is_no_description():
         ({"classes": ["cat", 3]}, "classes: a list of names"),
         ({"classes": ["\x1b[2Jcat"]}, "classes: a list of names of printable characters"),
         ({"preprocessing": 3}, "preprocessing: an object"),
-        ({"preprocessing": {"letterbox": True}}, "Install the newest version"),
+        ({"preprocessing": {"rotated": True}}, "Install the newest version"),
         ({"preprocessing": {"normalisation": "mean"}}, "normalisation: symmetric or imagenet"),
         ({"preprocessing": {"normalisation": ["imagenet"]}}, "normalisation: symmetric or"),
         ({"preprocessing": {"central_crop": 0}}, "central_crop: a number in (0, 1]"),

@@ -210,18 +210,37 @@ def by_place(windows):
 
 
 @pytest.mark.parametrize("shape", [(12, 8), (5, 3), (13, 8), (1, 40), (31, 29)])
-@pytest.mark.parametrize("scales", [(1.0,), (0.5, 1.0, 1.7), ()])
+@pytest.mark.parametrize(
+    ("scales", "letterbox"), [((1.0,), False), ((0.5, 1.0, 1.7), False), ((), False), ((), True)]
+)
 @pytest.mark.parametrize("flip", [False, True])
-def test_windows_scales_and_flip_are_those_of_predict(shape, scales, flip):
+def test_windows_scales_and_flip_are_those_of_predict(shape, scales, letterbox, flip):
     from larq_groupnet.inference.full_image import FullImage
 
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    view = FullImage((12, 8), "imagenet", scales, flip)
+    view = FullImage((12, 8), "imagenet", scales, flip, letterbox=letterbox)
     (expected,) = view.scores(by_place, [image.astype(np.float32)])
-    how = Description(normalisation="imagenet", scales=scales, flip=flip)
+    how = Description(normalisation="imagenet", scales=scales, flip=flip, letterbox=letterbox)
     found = probabilities(by_place, image, (12, 8), how)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("shape", [(60, 80), (80, 60), (24, 32), (300, 7), (3, 500), (1, 1)])
+def test_letterbox_is_that_of_training(shape):
+    from larq_groupnet.data.reading import Reading
+
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    expected = Reading((24, 32), "imagenet", letterbox=True)(image).numpy()
+    extent = images.fitted(image, (24, 32))
+    found = images.pad(images.normalise(images.resize(image, extent), "imagenet"), (24, 32))
+    np.testing.assert_allclose(found, expected, atol=5e-6)
+    # The longer side fits, and the aspect is kept to half a pixel.
+    assert extent[0] == 24 or extent[1] == 32
+    scale = min(24 / shape[0], 32 / shape[1])
+    assert all(
+        abs(side - scale * own) <= 0.5 or side == 1 for side, own in zip(extent, shape, strict=True)
+    )
 
 
 def test_softmax_is_tensorflow_s():

@@ -206,3 +206,11 @@ def test_absent_archive_is_named(tmp_path, out):
     with pytest.raises(FileNotFoundError, match=r"a\.tar"):
         unpack(tmp_path / "a.tar", out / "a")
     assert left_in(out) == [".a.lock"]
+
+
+def test_zip_of_windows_that_writes_backslashes_has_folders(tmp_path, out):
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("top\\in\\", b"")
+        file.writestr("top\\in\\a.txt", b"x")
+    assert (unpack(archive, out / "a") / "top" / "in" / "a.txt").read_bytes() == b"x"

@@ -13,8 +13,9 @@ ALL = {
     "cifar": augment.cifar,
     "imagenet": augment.imagenet,
     "segmentation": augment.segmentation,
+    "segmentation_released": augment.segmentation_released,
 }
-MASKS = ("none", "colour", "segmentation")
+MASKS = ("none", "colour", "segmentation", "segmentation_released")
 
 
 def seed(*numbers):
@@ -86,6 +87,21 @@ def test_longer_side_is_half_to_twice_the_base_size(base_size, longer):
     assert 1.8 < max(scales) < 2.02
     assert 1.15 < np.mean(scales) < 1.35
     assert 15 <= flips <= 45
+
+
+def test_released_crops_are_those_of_segmentation_but_padded_by_black_background():
+    image, mask = example(20, 20)
+    image, mask = image + 1, mask + 1
+    clean = augment.segmentation.with_options(mean=MEAN, base_size=20)
+    released = augment.segmentation_released.with_options(mean=MEAN, base_size=20)
+    for number in range(4):
+        ours, ours_mask = clean(image, mask, (48, 48), seed(0, number))
+        theirs, theirs_mask = released(image, mask, (48, 48), seed(0, number))
+        void = ours_mask.numpy()[..., 0] == augment.VOID
+        assert 0 < void.mean() < 1
+        assert not theirs.numpy()[void].any() and not theirs_mask.numpy()[void].any()
+        np.testing.assert_array_equal(theirs_mask[~void], ours_mask[~void])
+        np.testing.assert_allclose(theirs[~void], ours[~void], atol=1e-3)
 
 
 @pytest.mark.parametrize("normalisation", ["symmetric", "imagenet"])

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import unicodedata
 
 import numpy as np
 import pytest
@@ -452,6 +453,8 @@ def test_ambiguous_splits_are_refused_with_the_remedy(tmp_path, data_dir):
         "straße\ncafé\nemu\n".encode("utf-8-sig"),
         "straße\ncafé\nemu\n".encode("utf-16"),
         "straße\r\ncafé\r\nemu".encode("cp1252"),
+        "straße\r\ncafé\r\nemu\r\n\r\n".encode("utf-16-le"),
+        unicodedata.normalize("NFD", "straße\ncafé\nemu\n\n \n").encode(),
     ],
 )
 def test_class_names_come_from_any_editor(tmp_path, data_dir, data):
@@ -459,6 +462,45 @@ def test_class_names_come_from_any_editor(tmp_path, data_dir, data):
     root = classes_in(tmp_path / "set", classes=colours)
     (root / "classes.txt").write_bytes(data)
     assert open_folder(root, data_dir).classes == ("straße", "café", "emu")
+
+
+def test_class_is_the_same_whether_its_accent_is_a_character_of_its_own_or_not(tmp_path, data_dir):
+    """As macOS and Linux write it."""
+    names = [unicodedata.normalize(form, "café") for form in ("NFC", "NFD")]
+    found = []
+    for name in names:
+        root = classes_in(tmp_path / str(len(name)), classes={name: (1, 2, 3), "dog": (4, 5, 6)})
+        found.append(open_folder(root, data_dir).classes)
+    assert names[0] != names[1] and found[0] == found[1] == (names[0], "dog")
+
+
+def test_class_whose_name_is_no_text_is_escaped(tmp_path, data_dir):
+    root = classes_in(tmp_path / "set", count=3)
+    os.rename(os.fsencode(root / "cat"), os.fsencode(root) + b"/caf\xe9")
+    os.rename(root / "emu", root / "e\nmu")
+    dataset = open_folder(root, data_dir)
+    assert dataset.classes == ("caf\\udce9", "dog", "e\\nmu")
+    assert print(*dataset.classes) is None and sum(dataset.sizes.values()) == 9
+
+
+@pytest.mark.parametrize("names", [("training_set", "test_set"), ("Train Data", "validation-data")])
+def test_splits_go_by_many_names(tmp_path, data_dir, names):
+    for name in names:
+        classes_in(tmp_path / "set" / name)
+    dataset = open_folder(tmp_path / "set", data_dir)
+    assert dataset.classes == ("cat", "dog", "emu")
+    assert sum(dataset.sizes.values()) == 18
+
+
+def test_images_and_masks_in_capitals_are_the_same(tmp_path, data_dir):
+    root = tmp_path / "set"
+    masks_in(root, ["train/0", "train/1", "val/0"])
+    for part in ("images", "masks"):
+        (root / part / "train").rename(root / part / {"images": "Train", "masks": "training"}[part])
+        (root / part).rename(root / part.capitalize())
+    for path in (root / "Masks").rglob("*.png"):
+        path.rename(path.with_suffix(".PNG"))
+    assert open_folder(root, data_dir).sizes == {"train": 2, "validation": 1}
 
 
 def test_name_that_is_no_text_is_read_and_printed(tmp_path, data_dir):
@@ -531,7 +573,7 @@ def two_validations(root):
 def no_mask(root):
     masks_in(root, ["train/0", "train/1"])
     (root / "masks" / "train" / "1.png").unlink()
-    return "expected a mask for .*1.png. Received: no .*1.png"
+    return "expected a mask for .*1.png. Received: no file of its name in .*masks/train"
 
 
 def black_and_white_masks(root):
@@ -540,9 +582,45 @@ def black_and_white_masks(root):
     return "255 stands for void, never for a class. Received: values \\[0\\]"
 
 
+def splits_of_other_names(root):
+    for name in ("dev", "eval"):
+        classes_in(root / name)
+    return r"splits called train, val and test, .*Received: dev, eval, which all hold cat, dog, emu"
+
+
+def masks_of_another_name(root):
+    masks_in(root, ["0", "1", "2"])
+    (root / "masks").rename(root / "Labels")
+    return r"or images/ and masks/, in .*Received: Labels, images, whose files have the same names"
+
+
+def one_mask_for_two(root):
+    masks_in(root, ["train/0", "train/1"])
+    shutil.copy(root / "images/train/0.png", root / "images/train/0.jpg")
+    return (
+        r"a mask for each image\. Received: .*0\.jpg and .*0\.png, which have .*masks/train/0\.png"
+    )
+
+
+def masks_of_jpeg(root):
+    masks_in(root, ["train/0", "train/1"])
+    for path in list((root / "masks").rglob("*.png")):
+        Image.open(path).convert("L").save(path.with_suffix(".jpg"))
+        path.unlink()
+    return "a mask is a palette or grey 8-bit PNG, not a JPEG"
+
+
+def empty_line_between_names(root):
+    masks_in(root, ["train/0", "train/1"])
+    (root / "classes.txt").write_text("sky\n\nsea\n")
+    return r"a class name in each line, .*Received: nothing in line 2"
+
+
 BAD_FOLDERS = [
     *(no_folder, nothing, one_class, empty_class, class_only_in_val, unlisted_class),
     *(twice_listed_class, no_train, too_few, two_validations, no_mask, black_and_white_masks),
+    *(splits_of_other_names, masks_of_another_name, one_mask_for_two, masks_of_jpeg),
+    empty_line_between_names,
 ]
 
 

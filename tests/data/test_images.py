@@ -146,3 +146,23 @@ def test_image_bomb_is_refused_before_it_is_decoded(tmp_path, kind):
         images.read_image(path)
     with pytest.raises(FolderError, match=rf"a/bomb.{kind}: expected at most 134217728 pixels"):
         open_folder(tmp_path / "set", tmp_path)
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 64), (64, 40), (375, 500), (480, 481), (7, 3)])
+def test_centre_is_that_of_the_image_with_its_shorter_side_scaled(height, width):
+    """As Pillow scales and cuts; the mask says each pixel's column and row."""
+    side = 48
+    rows, columns = np.mgrid[:height, :width]
+    mask = (rows * 1000 + columns)[..., None].astype("int32")
+    pixels = np.stack([rows * 255 / height, columns * 255 / width, 0 * rows], -1).astype("u1")
+    image, found = images.centre(tf.cast(pixels, tf.float32), tf.constant(mask), (side, side))
+    short = min(height, width)
+    size = width * side // short, height * side // short
+    box = [(length - side) // 2 for length in size]
+    box = (*box, box[0] + side, box[1] + side)
+    scaled = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR).crop(box)
+    assert np.abs(image.numpy() - np.asarray(scaled)).mean() < 1
+    expected = Image.fromarray(mask[..., 0], "I").resize(size, Image.Resampling.NEAREST).crop(box)
+    # Between two pixels, either is the nearest.
+    assert np.mean(found[..., 0] == expected) > 0.97
+    assert np.abs(found[..., 0] % 1000 - np.asarray(expected) % 1000).max() <= 1

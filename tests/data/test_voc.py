@@ -2,8 +2,6 @@
 
 import io
 import json
-import subprocess
-import sys
 import tarfile
 
 import numpy as np
@@ -11,13 +9,14 @@ import pytest
 import tensorflow_datasets as tfds
 from conftest import ROOT
 from PIL import Image
+from runs import command, read_weights
 from scipy.io import savemat
 
 from larq_groupnet import build
 from larq_groupnet.data import DatasetError, voc
 from larq_groupnet.recipes.overrides import split_option
 from larq_groupnet.training import load_recipe, override
-from tests.runs import read_weights
+from larq_groupnet.training.run import run as train_and_judge
 
 # As in the real lists, SBD's overlap with both lists of VOC.
 VOC_TRAIN = ["2007_000032", "2007_000039", "2008_000003"]
@@ -177,6 +176,15 @@ def test_voc_aug_trains_on_no_image_that_voc_validates_on(manual, tmp_path):
         np.testing.assert_array_equal(mask, voc_labels(name) if from_voc else sbd_labels(name))
 
 
+def test_voc_as_released_counts_doubles_twice_and_trains_on_validation_images(manual, tmp_path):
+    builder = prepared("voc2012_released", tmp_path)
+    masks = [e["mask"][..., 0] for e in builder.as_dataset(split="train").as_numpy_iterator()]
+    expected = [voc_labels(n) for n in VOC_TRAIN] + [sbd_labels(n) for n in SBD_TRAIN]
+    assert sorted(m.tobytes() for m in masks) == sorted(m.tobytes() for m in expected)
+    assert set(SBD_TRAIN) & set(VOC_TRAIN) and set(SBD_TRAIN) & set(VOC_VAL)
+    assert sorted(read(builder, "validation")) == sorted(VOC_VAL)
+
+
 def test_unpacked_folder_does_as_well_and_is_left_alone(manual, tmp_path):
     with tarfile.open(manual / "VOCtrainval_11-May-2012.tar") as file:
         file.extractall(manual, filter="data")
@@ -206,14 +214,14 @@ def test_missing_archive_is_named_with_its_place_and_page(manual, tmp_path):
     assert prepared("voc2012", tmp_path).info.splits["train"].num_examples == 3
 
 
-@pytest.mark.parametrize("name", ["voc2012", "voc2012_aug"])
+@pytest.mark.parametrize("name", ["voc2012", "voc2012_aug", "voc2012_released"])
 def test_without_any_archive_the_folder_is_named(tmp_path, name):
     with pytest.raises(DatasetError) as info:
         prepared(name, tmp_path)
     said = str(info.value)
     assert str(tmp_path / "downloads" / "manual") in said
     assert "VOCtrainval_11-May-2012.tar, unpacked or not, from 'Download the" in said
-    assert ("benchmark.tgz" in said) == (name == "voc2012_aug")
+    assert ("benchmark.tgz" in said) == (name != "voc2012")
     assert "\n" not in said
     assert not (tmp_path / name / "1.0.0").exists()
 
@@ -273,7 +281,7 @@ def test_class_names_are_those_of_voc():
 
 @pytest.mark.slow
 def test_papers_recipe_trains_evaluates_and_converts(manual, tmp_path):
-    """From a classifier's weights, in a process, as `zoo/groupnet_dsp.py` says; smaller."""
+    """From a classifier's weights, as `zoo/groupnet_dsp.py` says; smaller."""
     small = ["num_bases=2", "width=0.0625", "stage_blocks=(1, 1, 1, 1)"]
     backbone = tmp_path / "backbone.h5"
     config = override(
@@ -283,14 +291,9 @@ def test_papers_recipe_trains_evaluates_and_converts(manual, tmp_path):
     classifier.save_weights(backbone)
     run = tmp_path / "run"
     changes = ["input_shape=(64, 64, 3)", "base_size=64", "epochs=1", "steps_per_epoch=2"]
-    done = subprocess.run(
-        [sys.executable, "train.py", "--model=groupnet_dsp", "--dataset=voc2012_aug"]
-        + [f"--set={change}" for change in [*small, *changes, "batch_size=2"]]
-        + [f"--start_from={backbone}", f"--data_dir={tmp_path}", f"--output_dir={run}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    words = [f"--set={change}" for change in [*small, *changes, "batch_size=2"]]
+    words += [f"--start_from={backbone}", f"--data_dir={tmp_path}", f"--output_dir={run}"]
+    done = command("train", "--model=groupnet_dsp", "--dataset=voc2012_aug", *words)
     assert done.returncode == 0, done.stderr
 
     recipe = json.loads((run / "recipe.json").read_text())
@@ -311,3 +314,22 @@ def test_papers_recipe_trains_evaluates_and_converts(manual, tmp_path):
     before = classifier.get_layer(name).kernel.latent_variable.numpy()
     (after,) = (value for key, value in trained.items() if f"{name}/kernel" in key)
     assert 0 < np.abs(after - before).max() < 2.1e-4
+
+
+@pytest.mark.slow
+def test_released_recipe_trains_judges_centres_and_converts(manual, tmp_path):
+    """As `zoo/groupnet_dsp.py` says; smaller, at a size that the stride does not divide."""
+    changes = ["num_bases=2", "width=0.0625", "stage_blocks=(1, 1, 1, 1)", "epochs=1"]
+    changes += ["input_shape=(45, 45, 3)", "base_size=60", "steps_per_epoch=2", "batch_size=2"]
+    recipe = override(
+        load_recipe("groupnet_dsp", ROOT / "zoo", "voc2012_released"),
+        map(split_option, [*changes, "start_from="]),
+    )
+    assert recipe.model.atrous_rates == "released" and recipe.phases[0].decay_all
+    train_and_judge(recipe, tmp_path, tmp_path / "run")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["ops"]["RESIZE_BILINEAR"] == 1
+    # The middle 20 columns of 30, as 45 x 45 pixels; every third row and column counts 2 or 3.
+    middle = np.stack([voc_labels(name)[:, 5:25] for name in VOC_VAL])
+    counted = np.load(tmp_path / "run" / "results-confusion.npz")["lce"].sum()
+    assert abs(counted / 45**2 - (middle < 255).mean() * len(VOC_VAL)) < 0.2

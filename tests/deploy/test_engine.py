@@ -8,16 +8,19 @@ from conftest import ROOT
 WITHOUT = "import sys\nsys.modules['larq_compute_engine'] = None\n"
 """An import of it then fails as where it is not installed."""
 
-TRAIN = f"""{WITHOUT}from larq_groupnet.cli import main
-sys.exit(main(['train', '--model=groupnet_resnet18', '--set=num_bases=1', '--set=width=0.0625',
-    '--set=stage_blocks=(1,1,1,1)', '--set=steps_per_epoch=2', '--epochs=0,1', *sys.argv[1:]]))
+COMMANDS = f"""{WITHOUT}from larq_groupnet.cli import main
+data, run, file = sys.argv[1:]
+print(main(['train', '--model=groupnet_resnet18', '--set=num_bases=1', '--set=width=0.0625',
+    '--set=stage_blocks=(1,1,1,1)', '--set=steps_per_epoch=2', '--epochs=0,1', data,
+    f'--output_dir={{run}}']))
+print(main(['convert', run, f'--output={{file}}', data]))
 """
 
 
 def test_training_evaluates_and_says_in_one_line_why_it_does_not_convert(digits, tmp_path):
-    flags = [f"--data_dir={digits}", f"--output_dir={tmp_path / 'run'}"]
+    words = [f"--data_dir={digits}", tmp_path / "run", tmp_path / "x.tflite"]
     done = subprocess.run(
-        [sys.executable, "-c", TRAIN, *flags], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", COMMANDS, *words], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if "larq-compute-engine" in line]
@@ -27,11 +30,6 @@ def test_training_evaluates_and_says_in_one_line_why_it_does_not_convert(digits,
     assert {"results.json", "predictions.png", "binary.h5"} <= names
     assert "model.tflite" not in names
 
-    convert = f"{WITHOUT}from larq_groupnet.cli import main\nsys.exit(main(sys.argv[1:]))"
-    command = ["convert", str(tmp_path / "run"), f"--output={tmp_path / 'x.tflite'}", flags[0]]
-    done = subprocess.run(
-        [sys.executable, "-c", convert, *command], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 2
+    assert [line for line in done.stdout.splitlines() if line in ("0", "1", "2")] == ["0", "2"]
     assert done.stderr.splitlines()[-1].startswith("larq-groupnet: larq-compute-engine: expected")
     assert "Traceback" not in done.stderr

@@ -14,8 +14,14 @@ import larq_groupnet
 from larq_groupnet.deploy import ConversionError, audit, count_ops
 from larq_groupnet.deploy.description import NAME, read_description
 from larq_groupnet.deploy.export import to_tflite
+from larq_groupnet.deploy.runtime import Runner
+from larq_groupnet.errors import UserError
+from larq_groupnet.family import get_config
+from larq_groupnet.inference.sources import load_predictor
+from larq_groupnet.runs.judging import recipe_to_judge
 
 EMPTY = b"\0\0\0\0TFL3"
+READING = ("size", "normalisation", "central_crop", "scales", "flip", "letterbox")
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +120,73 @@ for _ in range(40):
     done = subprocess.run([sys.executable, "-c", script], input=content, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[-500:]
     assert done.stdout.split().count(b"refused") > 10
+
+
+STRANGE = (
+    *(
+        ["a", "b\x1b[2J"],
+        None,
+        True,
+        -1,
+        0,
+        0.5,
+        1e-300,
+        1e9,
+        1e308,
+        float("nan"),
+        10**40,
+        "",
+        "x",
+        "symmetric",
+    ),
+    *([], [1], [0], [1e9], ["a", "b"], [None, None], [8, 8, 8], [[1]], {}, {"a": 1}),
+)
+
+
+@pytest.mark.parametrize("key", ["classes", "preprocessing", "output", "task", *READING])
+@pytest.mark.parametrize("dense", [False, True])
+def test_strange_description_is_obeyed_or_refused(key, dense, monkeypatch, tmp_path):
+    """Whatever a description says, `predict` reads an image or says in one line why not."""
+    shape = (1, 8, 8, 2) if dense else (1, 2)
+
+    def network(images):
+        return np.zeros((len(images), *shape[1:]), np.float32)
+
+    runner = Runner("none", [(1, 8, 8, 3)], shape, network)
+    monkeypatch.setattr("larq_groupnet.inference.sources.load_file", lambda _: runner)
+    path, outcomes = tmp_path / "model.tflite", set()
+    for value in STRANGE:
+        description = {"classes": ["a", "b"], "preprocessing": {"normalisation": "symmetric"}}
+        (description["preprocessing"] if key in READING else description)[key] = value
+        path.write_bytes(archived(json.dumps(description)))
+        try:
+            scores = load_predictor(path)(np.zeros((20, 20, 3), np.uint8))
+            outcomes.add(scores.shape == ((20, 20, 2) if dense else (2,)))
+        except UserError:
+            outcomes.add("refused")
+    # A file of floats says its size and what it gives by itself.
+    assert False not in outcomes and ("refused" in outcomes or key in ("output", "size", "task"))
+
+
+@pytest.mark.parametrize(
+    "key", ["config", "classes", "preprocessing", "metrics", "licence", *READING]
+)
+def test_strange_description_of_weights_is_obeyed_or_refused(key, tmp_path):
+    """Also when a recipe is made of it, as for an evaluation."""
+    config = get_config("groupnet_resnet18", input_shape=(16, 16, 3), num_classes=2)
+    good = {
+        "config": config.to_dict(), "dataset": "digits", "classes": ["a", "b"],
+        "preprocessing": {"normalisation": "symmetric"}, "metrics": [], "licence": "-",
+    }  # fmt: skip
+    path, outcomes = tmp_path / "weights.h5", set()
+    path.write_bytes(b"")
+    for value in STRANGE:
+        values = json.loads(json.dumps(good))
+        (values["preprocessing"] if key in READING else values)[key] = value
+        (tmp_path / "weights.json").write_text(json.dumps(values))
+        try:
+            recipe_to_judge(path, None)
+            outcomes.add("read")
+        except UserError:
+            outcomes.add("refused")
+    assert "refused" in outcomes

@@ -137,6 +137,7 @@ def test_every_metric_is_reported_and_scales_and_flip_change_them(scenes, judged
     recipe, root, _ = scenes
     kinds = {"miou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou", "iou"}
     kinds |= {"class_accuracy", "confusion", "mean_boundary_f_score", "boundary_f_score"}
+    kinds |= {"baseline", "interval"}
     changes = [[("eval_scales", "()")], [("eval_scales", "(0.5, 1.5)"), ("eval_flip", "true")]]
     results = [judged] + [
         evaluate_only(override(recipe, change), root / "data", root / "weights.h5")

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
+from larq_groupnet.report import pictures
 from larq_groupnet.report.overlay import LEAST_WIDTH, OPACITY, draw_overlay, index_image, palette_of
 from larq_groupnet.report.pictures import BACKGROUND, CLASS_COLOURS
 
@@ -91,3 +92,22 @@ def test_first_class_that_is_no_background_is_tinted_and_grey_images_are_drawn()
     expected = (1 - OPACITY) * 100 + OPACITY * palette_of(["road", "car"])[0].astype(float)
     np.testing.assert_allclose(drawn[5, 250], expected, atol=1)
     assert drawn.shape[1] == 500 * -(-LEAST_WIDTH // 500)
+
+
+def test_void_is_no_error_in_the_picture_of_predictions(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pictures, "_show_classes", lambda axes, classes, *_: drawn.append(classes))
+    truth = np.array([[0, 1], [255, 1]])
+    scores = np.eye(2)[[[0, 1], [1, 0]]]
+    arguments = [np.zeros((2, 2, 3), "u1")], [truth], [scores], ["a", "b"]
+    pictures.draw_predictions(*arguments, tmp_path / "x.png", "title", void=255)
+    np.testing.assert_array_equal(drawn[-1], [[0, 0], [0, 1]])
+
+
+def test_legend_grows_with_the_photo():
+    heights = []
+    for width in (640, 1920):
+        image = np.zeros((30, width, 3), "u1")
+        classes = np.arange(width)[None].repeat(30, 0) // (width // 2)
+        heights.append(draw_overlay(image, classes, ["cat", "dog"]).height - 30)
+    assert heights[1] == pytest.approx(3 * heights[0], abs=3)

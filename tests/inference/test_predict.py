@@ -4,23 +4,24 @@ import csv
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT
 from near_ties import assert_same_classes, decided
 from PIL import Image
+from runs import command
 
 from larq_groupnet.data.images import normalise
+from larq_groupnet.data.reading import Reading
 from larq_groupnet.deploy import ConversionError
 from larq_groupnet.deploy.description import NAME, read_description, with_description
 from larq_groupnet.deploy.int8 import convert_int8, quantize
-from larq_groupnet.inference.predict import find_images, predict_files, read_pixels
-from larq_groupnet.inference.sources import SourceError, load_predictor
+from larq_groupnet.inference.predict import OutputError, find_images, predict_files, read_pixels
+from larq_groupnet.inference.sources import Predictor, SourceError, load_predictor
 from larq_groupnet.runs.saved import describe_run, load_run
+from larq_groupnet.tasks.classification import Classification
+from larq_groupnet.tasks.segmentation import Segmentation
 from larq_groupnet.training import Recipe
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.registry import RegistryError, register
@@ -154,10 +155,7 @@ def test_classes_go_to_a_table_with_the_five_likeliest_or_all(label_run, tmp_pat
 def test_bad_file_is_named_and_passed_over(dense_file, images, tmp_path):
     (images / "broken.png").write_bytes((images / "large.png").read_bytes()[:80])
     (images / "empty.jpg").write_bytes(b"")
-    words = ["predict", str(dense_file), str(images), f"--output={images / 'out'}"]
-    done = subprocess.run(
-        [sys.executable, "-m", "larq_groupnet", *words], cwd=ROOT, capture_output=True, text=True
-    )
+    done = command("predict", dense_file, images, f"--output={images / 'out'}")
     assert done.returncode == 1, done.stderr
     assert "3 images predicted" in done.stdout and "2 passed over" in done.stdout
     for name in ("broken.png", "empty.jpg"):
@@ -225,3 +223,64 @@ def test_description_follows_the_bytes_that_were_verified(dense_file):
     with pytest.raises(ConversionError, match="expected a description"):
         read_description(content.replace(b'"classes"', b"'classes'"))
     assert NAME.encode() in content
+
+
+@pytest.fixture
+def constant():
+    """A network that says class 1 of every pixel."""
+
+    def network(images):
+        return np.broadcast_to(np.float32([0, 1]), (*images.shape[:3], 2))
+
+    reading = Reading(size=(8, 8), scales=(1.0,))
+    return Predictor(network, (8, 8, 3), ("ground", "part"), True, reading, True, Segmentation)
+
+
+def content_of(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_each_image_has_a_result_of_its_own_whatever_the_names(constant, tmp_path):
+    names = ["a.jpg", "a.png", "a.jpg.png", "a.png.png", "a.JPG", "b.tif", "sub/b.tif"]
+    for size, name in enumerate(names, 8):
+        picture(tmp_path / "in" / name, (size, 8))
+    assert predict_files(constant, tmp_path / "in", tmp_path / "out") == (7, [])
+    masks = masks_in(tmp_path / "out" / "masks")
+    assert sorted(mask.shape[1] for mask in masks.values()) == list(range(8, 15))
+    assert {"b.png", "sub/b.png"} < set(masks)
+
+
+def test_results_beside_their_images_lose_nothing_and_are_no_images(constant, tmp_path):
+    for name in ("a.png", "masks/b.png", "sub/c.png"):
+        picture(tmp_path / name, (8, 8))
+    before = content_of(tmp_path)
+    for _ in range(2):
+        assert predict_files(constant, tmp_path, tmp_path) == (3, [])
+    after = content_of(tmp_path)
+    assert before.items() <= after.items() and len(after) == 3 + 2 * 3
+
+
+def test_drawn_masks_are_not_replaced_by_predicted_ones(constant, tmp_path):
+    picture(tmp_path / "images" / "a.png", (8, 8))
+    picture(tmp_path / "masks" / "a.png", (8, 8), 1)
+    before = content_of(tmp_path)
+    with pytest.raises(OutputError, match=r"masks/a\.png, of another origin\. Name another folder"):
+        predict_files(constant, tmp_path / "images", tmp_path)
+    assert content_of(tmp_path) == before
+
+
+def test_table_of_another_origin_is_not_replaced(constant, tmp_path):
+    labels = dataclasses.replace(
+        constant,
+        dense=False,
+        network=lambda images: np.float32([[0.25, 0.75]]),
+        task=Classification,
+    )
+    picture(tmp_path / "a.png", (8, 8))
+    table = tmp_path / "predictions.csv"
+    for _ in range(2):
+        assert predict_files(labels, tmp_path, tmp_path) == (1, [])
+    table.write_text("my,own,table\n")
+    with pytest.raises(OutputError, match="predictions.csv, of another origin"):
+        predict_files(labels, tmp_path, tmp_path)
+    assert table.read_text() == "my,own,table\n"

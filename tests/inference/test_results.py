@@ -6,7 +6,9 @@ import numpy as np
 
 from larq_groupnet.inference.results import write_results
 from larq_groupnet.report.table import classes_table, results_table
-from larq_groupnet.tasks.tallies import LabelCounts
+from larq_groupnet.tasks.classification import Classification
+from larq_groupnet.tasks.segmentation import Segmentation
+from larq_groupnet.tasks.tallies import LabelCounts, SegmentationCounts
 
 
 def refuse(constant):
@@ -44,10 +46,43 @@ def test_thousand_classes_take_little_room(tmp_path):
 
 def test_no_image_is_no_number_and_no_crash():
     found = LabelCounts(2).to_dict(["a", "b"])
-    assert np.isnan(found["accuracy"]) and np.isnan(found["top5"])
+    assert np.isnan(found["accuracy"]) and "top5" not in found
     results = {
         "keras": {**found, "bytes": 1}, "lce": {**found, "accuracy": None, "bytes": 1},
         "labels": {"accuracy": "accuracy"}, "name": "x", "dataset": "y", "unit": "images",
         "agreement": 1.0, "macs": {"1": 0}, "ops": {},
     }  # fmt: skip
     assert results_table(results).count("nan") == 2
+
+
+def rows_of(task, counts):
+    from larq_groupnet.report.table import metrics_table
+
+    labels = {"labels": task.labels, "class_labels": task.class_labels}
+    results = {"name": "net", "dataset": "set", "keras": counts.to_dict(["a", "b", "c"]), **labels}
+    rows = [line.strip("| ").split(" | ") for line in metrics_table(results).splitlines()]
+    return {row[0].strip(): row[1].strip() for row in rows if len(row) == 2}
+
+
+def test_labels_end_with_interval_baseline_and_each_class_without_top5():
+    counts = LabelCounts(3)
+    counts.matrix += [[8, 2, 0], [1, 3, 0], [0, 0, 6]]
+    rows = rows_of(Classification, counts)
+    assert rows["test accuracy (top-1)"] == "0.8500"
+    low, high = map(float, rows["95 % interval"].split(" to "))
+    assert low < 0.85 < high
+    assert rows["accuracy (top-1) of always a"] == "0.5000"
+    assert (rows["recall of a"], rows["recall of b"]) == ("0.8000", "0.7500")
+    assert not any("top-5" in row for row in rows)
+
+
+def test_iou_of_each_class_stands_before_pixel_accuracy():
+    counts = SegmentationCounts(3)
+    counts.add(np.array([[0, 0, 0, 0, 1, 2]]), np.array([[0, 0, 0, 1, 1, 0]]))
+    counts.add(np.array([[0, 0, 0, 0, 0, 2]]), np.array([[0, 0, 0, 0, 0, 2]]))
+    rows = rows_of(Segmentation, counts)
+    order = list(rows)
+    assert order.index("IoU of c") < order.index("test pixel accuracy")
+    assert rows["IoU of c"] == "0.5000"
+    # Always a: 9 of 12 pixels, and nothing of the others.
+    assert rows["mIoU of always a"] == "0.2500"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
+from runs import command
 
 OPTIONS = (
     "--model=groupnet_resnet18 --set=num_bases=1 --set=width=0.0625 --set=batch_size=32"
@@ -66,13 +67,8 @@ def test_old_run_loads(old, recorded, name):
 def test_old_run_resumes_within_an_epoch(old, digits, tmp_path):
     run = shutil.copytree(old / "stopped", tmp_path / "run")
     history = (run / "history.csv").read_text()
-    done = subprocess.run(
-        [sys.executable, "tests/train_only.py", *OPTIONS]
-        + [f"--data_dir={digits}", f"--output_dir={run}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    folders = [f"--data_dir={digits}", f"--output_dir={run}"]
+    done = command("train", *OPTIONS, *folders, judge=False)
     assert done.returncode == 0, done.stderr
     assert "Resuming in epoch 3, step 4" in done.stdout
     assert "Phase tanh" not in done.stdout

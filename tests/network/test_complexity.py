@@ -62,6 +62,14 @@ VARIANTS = {
     "stem stride 2, no head": {"stem_stride": 2, "output_stride": 16, "head": None},
     "fcn32s": {"head": "fcn32s", "output_stride": 8, "atrous_rates": BPAC_RATES},
     "fcn16s": {"head": "fcn16s", "output_stride": 8, "atrous_rates": "bpac"},
+    "fcn16s, odd size": {
+        "head": "fcn16s",
+        "input_shape": (45, 70, 3),
+        "align_corners": True,
+        "spatial_dropout": True,
+        **SMALL,
+    },
+    "first rates": {"output_stride": 8, "atrous_rates": (1, 1, 3, 4), "first_rates": "half"},
     "fcn16s, larger map": {"head": "fcn16s", "decomposition": "layer", **SMALL},
     "deeplabv3": {"head": "deeplabv3", "output_stride": 16, "num_bases": (1, 1, 2, 3)},
     "deeplabv3, mean": {"head": "deeplabv3", "aggregation": "mean", "stage_blocks": (1, 1, 1, 1)},
@@ -108,6 +116,23 @@ def test_configuration_and_its_layers_cost_the_same(name):
     assert list(expected.stages) == ["stem", "stage1", "stage2", "stage3", "stage4", "head"]
     for stage, counts in expected.stages.items():
         assert counts == counted.stages[stage], stage
+
+
+@pytest.mark.parametrize("projection", ["binary", "real"])
+def test_shared_shortcut_costs_as_much_work_and_fewer_parameters(projection):
+    """Three bases; the third stage widens from 8 to 16 channels."""
+    one, each = (
+        tiny(**{**SMALL, "num_bases": 3}, shared_shortcut=shared, projection=projection)
+        for shared in (True, False)
+    )
+    shared, own = complexity(one), complexity(each)
+    assert shared.stages == complexity(build(one)).stages
+    assert (shared.total.macs, shared.total.twin_macs) == (own.total.macs, own.total.twin_macs)
+    assert shared.total.twin_params == own.total.twin_params
+    fewer = own.stages["stage3"].params[32] - shared.stages["stage3"].params[32]
+    assert fewer == 2 * (2 * 16 + (8 * 16 if projection == "real" else 0))
+    if projection == "binary":
+        assert own.stages["stage3"].params[1] - shared.stages["stage3"].params[1] == 2 * 8 * 16
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -4,6 +4,7 @@ All of this is decided from configurations, without TensorFlow.
 """
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -32,17 +33,21 @@ OTHER = {
     "first_base_sums": True,
     "shortcut": "block",
     "projection": "real",
+    "shared_shortcut": True,
     "relu": False,
     "stem_stride": 2,
     "stem_bias": True,
     "stem_pool": "after_norm",
     "output_stride": 16,
     "atrous_rates": (1, 1, 2, 2),
+    "first_rates": "half",
     "padding": "torch",
     "binary": "activations",
     "input_quantizer": "swish_sign",
     "kernel_quantizer": "approx_sign",
     "dropout": 0.25,
+    "spatial_dropout": True,
+    "align_corners": True,
     "batch_norm_epsilon": 1e-3,
     "batch_norm_momentum": 0.5,
 }
@@ -164,6 +169,7 @@ def test_comparison_beside_weights_follows_what_each_option_affects():
         assert set(different) | set(noted) <= {option} | extra
     free = {"input_shape", "num_classes", "head", "output", "output_stride", "atrous_rates"}
     free |= {"input_quantizer", "kernel_quantizer", "dropout", "batch_norm_momentum"}
+    free |= {"first_rates", "spatial_dropout", "align_corners"}
     assert {option for option, kind in kinds.items() if kind == "free"} == free
     assert {option for option, kind in kinds.items() if kind == "note"} == {
         "padding",
@@ -190,3 +196,15 @@ def test_options_say_what_they_affect():
         )
         for value in itertools.chain([getattr(GroupNetConfig, name)], about.search):
             about.check(name, value)
+
+
+def test_file_of_the_real_twin_does_not_make_the_network_its_twin(tmp_path):
+    """It is refused instead: only `binary=False` asks for the twin."""
+    path, model = tmp_path / "weights.h5", "groupnet_resnet18"
+    path.touch()
+    known = Metadata(get_config(model, binary=False), "", (), {}, (), "none")
+    path.with_suffix(".json").write_text(json.dumps(known.to_dict()))
+    config = get_config(model, weights=path)
+    assert config.binary is True
+    with pytest.raises(UserError, match="binary: False in the file, True in the model"):
+        resolve(path, model, config)

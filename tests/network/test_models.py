@@ -4,14 +4,12 @@ import dataclasses
 import inspect
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT
+from runs import command
 
 import larq_groupnet
 from larq_groupnet import ConfigError, GroupNetConfig, build, complexity
@@ -128,17 +126,8 @@ def test_models_are_found_by_name():
         larq_groupnet.get_model("groupnet_resnet19")
 
 
-def run_module(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "larq_groupnet", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-
-
 def test_summary_command_prints_counts():
-    done = run_module("summary", "groupnet_resnet18", "--set=num_bases=4", "--json")
+    done = command("summary", "groupnet_resnet18", "--set=num_bases=4", "--json")
     assert done.returncode == 0, done.stderr
     # OPs of ResNet-18 with K=4 at 224 x 224, counted independently.
     ops = json.loads(done.stdout)["total"]["ops"]
@@ -155,7 +144,7 @@ def test_summary_command_prints_counts():
     ],
 )
 def test_wrong_command_says_what_is_right(arguments, message):
-    done = run_module(*arguments)
+    done = command(*arguments)
     assert done.returncode == 2
     assert message in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from larq_groupnet import build, get_config
-from larq_groupnet.network.quantizers import FastSteSign, of_clipped_kernels, of_inputs
+from larq_groupnet.network.quantizers import CLASSES, FastSteSign, of_clipped_kernels, of_inputs
 
 # Around what its gradient is asked, as close as float32 and bfloat16 can be to it.
 EDGES = [sign * x for sign in (1, -1) for x in (0, 1e-30, 0.5, 1, 1 + 2**-23, 1 + 2**-7, 1.5)]
@@ -59,3 +59,16 @@ def test_other_quantizers_are_left_alone():
     own = lq.quantizers.SteSign(clip_value=1.2)
     assert of_inputs("approx_sign") == of_clipped_kernels("approx_sign") == "approx_sign"
     assert of_inputs(own) is of_clipped_kernels(own) is own
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_table_says_what_a_quantizer_computes(kind):
+    x = np.random.RandomState(0).normal(size=(3, 3, 8, 8)).astype("f4")
+    values, of_multiple = kind()(x).numpy(), kind()(7 * x).numpy()
+    facts = CLASSES[kind]
+    assert facts.scale_free == np.array_equal(values, of_multiple)
+    assert facts.signs == (set(np.unique(values)) == {-1.0, 1.0})
+    levels = len(
+        np.unique(np.abs(values).reshape(-1, 8)[:, 0] * np.sign(values.reshape(-1, 8)[:, 0]))
+    )
+    assert levels <= 2**facts.bits

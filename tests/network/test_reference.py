@@ -42,7 +42,10 @@ RATES = {
     ("bpac", (1, 2, 1, 1)): (1, 1, "2-6", "6-10"),
     ("bpac", (1, 2, 2, 1)): (1, 1, 1, "2-6"),
     ("equal", (1, 2, 2, 1)): (1, 1, 1, 4),
+    ("released", (1, 2, 1, 1)): (1, 1, 2, 4),
+    ("released_bpac", (1, 2, 1, 1)): (1, 1, 6, 10),
 }
+FIRST_RATES = {"released": (1, 1, 1, 2)}
 PYRAMIDS = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9), 4: (24, 48, 72)}
 INTERVALS = {
     ("2-6", 1): (4,),
@@ -83,23 +86,32 @@ def tiny(**changes: Any) -> GroupNetConfig:
     return GroupNetConfig(**{**values, **changes})
 
 
+def per_base(entries: Any, bases: Any) -> list[Any]:
+    """Rates of each stage, one per base."""
+    rates = []
+    for entry, count in zip(entries, bases if entries else (), strict=True):
+        entry = INTERVALS[entry, count] if isinstance(entry, str) else entry
+        rates.append((entry,) * count if isinstance(entry, int) else entry)
+    return rates
+
+
 def options_of(config: GroupNetConfig) -> Options:
     """The same network in the words of the reference."""
     kind, blocks = LAYOUTS[config.layout]
     bases = (config.num_bases,) * 4 if isinstance(config.num_bases, int) else config.num_bases
-    rates = []
     entries = config.atrous_rates or (1, 1, 1, 1)
     if isinstance(entries, str):
         entries = RATES[entries, STRIDES[config.stem_stride, config.output_stride]]
-    for entry, count in zip(entries, bases, strict=True):
-        entry = INTERVALS[entry, count] if isinstance(entry, str) else entry
-        rates.append((entry,) * count if isinstance(entry, int) else entry)
+    first = FIRST_RATES.get(config.atrous_rates, config.first_rates) or ()
     return Options(
+        first_rates=per_base(first, bases),
+        shared_shortcut=config.shared_shortcut,
+        align_corners=config.align_corners,
         kind=kind,
         blocks=config.stage_blocks or blocks,
         bases=bases,
         strides=STRIDES[config.stem_stride, config.output_stride],
-        rates=rates,
+        rates=per_base(entries, bases),
         decomposition=config.decomposition,
         blocks_per_group=config.blocks_per_group,
         gate=config.gate,
@@ -113,7 +125,6 @@ def options_of(config: GroupNetConfig) -> Options:
         stem_bias=config.stem_bias,
         stem_pool=config.stem_pool,
         head=config.head,
-        output_stride=config.output_stride,
         pyramid=PYRAMIDS.get(config.output_stride, ()),
         binary=config.binary,
         eps=config.batch_norm_epsilon,
@@ -147,13 +158,28 @@ SHORT = {"stage_blocks": (2, 1, 1, 2)}
 NETWORKS = {
     "gated": {},
     "gate_per_base": {"gate": "base", "num_bases": 3, **SHORT},
-    "gated_mean_block_shortcut": {"aggregation": "mean", "shortcut": "block", "head": None},
+    "gated_mean_block_shortcut": {
+        "aggregation": "mean",
+        "shortcut": "block",
+        "head": None,
+        **SHORT,
+    },
     "first_base_sums": {"first_base_sums": True, "aggregation": "mean", "num_bases": 3, **SHORT},
     "one_base": {"num_bases": 1},
-    "bases_per_stage": {"num_bases": (3, 1, 2, 4), "gate": "base", "padding": "torch"},
+    "bases_per_stage": {
+        "num_bases": (3, 1, 2, 4),
+        "gate": "base",
+        "padding": "torch",
+        "stage_blocks": (1, 1, 1, 2),
+    },
     "group_1": {"decomposition": "group", "num_bases": (2, 3, 1, 2), **SHORT},
     "group_2_mean": {"decomposition": "group", "blocks_per_group": 2, "aggregation": "mean"},
-    "group_3_ragged": {"decomposition": "group", "blocks_per_group": 3, "padding": "torch"},
+    "group_3_ragged": {
+        "decomposition": "group",
+        "blocks_per_group": 3,
+        "padding": "torch",
+        "stage_blocks": (1, 2, 1, 1),
+    },
     "group_8": {"decomposition": "group", "blocks_per_group": 8, "shortcut": "block"},
     "layer": {"decomposition": "layer", "num_bases": 3, **SHORT},
     "layer_mean_block_shortcut": {
@@ -161,8 +187,15 @@ NETWORKS = {
         "aggregation": "mean",
         "shortcut": "block",
         "num_bases": (1, 2, 3, 2),
+        "stage_blocks": (2, 1, 1, 1),
     },
-    "stem_2_torch": {"stem_stride": 2, "output_stride": 16, "padding": "torch", "stem_bias": True},
+    "stem_2_torch": {
+        "stem_stride": 2,
+        "output_stride": 16,
+        "padding": "torch",
+        "stem_bias": True,
+        **SHORT,
+    },
     "stem_2_same": {"stem_stride": 2, "output_stride": 16, "head": None, **SHORT},
     "stem_4_same": {"stem_stride": 4, "output_stride": 32, "input_shape": (32, 64, 3), **SHORT},
     "stem_4_torch": {
@@ -263,6 +296,54 @@ NETWORKS = {
         "binary": False,
         "aggregation": "mean",
         "decomposition": "group",
+        **SHORT,
+    },
+    "as_released": {
+        "head": "fcn32s",
+        "stem_stride": 4,
+        "output_stride": 8,
+        "atrous_rates": "released",
+        "align_corners": True,
+        "shared_shortcut": True,
+        "spatial_dropout": True,
+        "padding": "torch",
+        "input_shape": (35, 50, 3),
+    },
+    "as_released_bpac_at_another_size": {
+        "head": "fcn32s",
+        "stem_stride": 4,
+        "output_stride": 8,
+        "atrous_rates": "released_bpac",
+        "align_corners": True,
+        "decomposition": "group",
+        "shared_shortcut": True,
+        "projection": "real",
+        "input_shape": (32, 41, 3),
+        **SHORT,
+    },
+    "fcn16s_of_an_odd_map": {
+        "head": "fcn16s",
+        "layout": "resnet50",
+        "stage_blocks": (1, 1, 1, 1),
+        "input_shape": (13, 22, 3),
+        "padding": "torch",
+        "shared_shortcut": True,
+    },
+    "first_rates_of_bottlenecks": {
+        "head": "deeplabv3",
+        "layout": "resnet50",
+        "stem_stride": 2,
+        "output_stride": 4,
+        "input_shape": (27, 18, 3),
+        "atrous_rates": (1, 1, 3, (4, 2)),
+        "first_rates": (2, 1, (1, 2), 3),
+        "stage_blocks": (2, 1, 1, 1),
+    },
+    "layer_first_rates": {
+        "decomposition": "layer",
+        "output_stride": 2,
+        "atrous_rates": (1, 1, 2, 3),
+        "first_rates": (1, 1, (3, 1), 2),
         **SHORT,
     },
     "fcn32s_rates_where_it_strides": {

@@ -28,13 +28,93 @@ def test_dataset_with_version_or_config_has_the_recipe_of_its_name(dataset, tmp_
     assert recipe.batch_size == 256
 
 
-def test_dataset_without_a_recipe_asks_for_the_size(photos, tmp_path):
-    with pytest.raises(RecipeError, match=r"input_size: .*16 x 16.*up to 20 x 40 pixels"):
-        choose("groupnet_resnet18", tmp_path, dataset=photos)
-    choice = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=[("input_size", "16")])
-    assert choice.recipe.model.input_shape == (16, 16, 3)
-    assert choice.recipe.model.num_classes == 2
-    assert "2 classes and images of 16 x 16 pixels" in choice.notes[1]
+def test_dataset_without_a_recipe_gets_the_one_for_photos(photos, tmp_path):
+    choice = choose("groupnet_resnet34", tmp_path, dataset=photos)
+    recipe, config = choice.recipe, choice.recipe.model
+    assert (recipe.name, config.layout) == ("groupnet_resnet34", "resnet34")
+    assert (recipe.augmentation, recipe.letterbox, recipe.steps_per_epoch) == ("photo", True, 100)
+    # As large as the images, of their aspect, in whole cells of the last feature map.
+    assert config.input_shape == (24, 40, 3)
+    assert (config.num_classes, config.num_bases, config.stem_stride) == (2, 3, 1)
+    notes = "\n".join(choice.notes)
+    assert "Images of 20 x 40 pixels (height x width) are read at 24 x 40" in notes
+    assert "--input_size 48,80" in notes and "random weights" in notes
+
+
+def test_without_a_model_the_truth_of_the_dataset_chooses(photos, tmp_path):
+    assert choose(None, tmp_path, dataset=photos).recipe.name == "groupnet_resnet18"
+    for name in ("images", "masks"):
+        (tmp_path / "cut" / name).mkdir(parents=True)
+    for number in range(6):
+        mask = np.zeros((30, 20), "u1")
+        mask[:3, :4] = number % 2
+        Image.fromarray(mask).save(tmp_path / "cut" / "masks" / f"{number}.png")
+        Image.fromarray(np.dstack([mask] * 3)).save(tmp_path / "cut" / "images" / f"{number}.png")
+    (tmp_path / "cut" / "classes.txt").write_text("background\npart\n")
+    name = f"folder:{tmp_path / 'cut'}"
+    choice = choose(None, tmp_path, dataset=name)
+    assert (choice.recipe.name, choice.recipe.model.head) == ("groupnet_dsp", "fcn32s")
+    assert choice.recipe.class_weights == "root_median_frequency"
+    assert any(note.startswith("part is 0.0") and "background" in note for note in choice.notes)
+    plain = choose(None, tmp_path, dataset=name, changes=[("class_weights", "")]).recipe
+    assert plain.class_weights == ""
+    with pytest.raises(RecipeError, match="such as groupnet_dsp. Received: groupnet_resnet18"):
+        choose("groupnet_resnet18", tmp_path, dataset=name)
+
+
+def test_augmentation_of_photos_grows_with_k(photos, tmp_path):
+    def strength(bases):
+        changes = [("num_bases", str(bases))]
+        recipe = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=changes).recipe
+        assert recipe.model.num_bases == bases
+        return recipe.rand_augment, recipe.colour_jitter
+
+    assert strength(1) < strength(2) < strength(5)
+    given = [("num_bases", "5"), ("rand_augment", "()")]
+    recipe = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=given).recipe
+    assert recipe.rand_augment == ()
+
+
+def test_real_network_for_photos_has_one_phase_of_all_epochs(photos, tmp_path):
+    binary = choose("groupnet_resnet18", tmp_path, dataset=photos).recipe
+    real = choose("resnet18", tmp_path, dataset=photos).recipe
+    (phase,) = real.phases
+    assert phase.epochs == sum(each.epochs for each in binary.phases)
+    assert real.model.decomposition == "none" and phase.binary is False
+    assert real.model.input_shape == binary.model.input_shape
+    bireal = choose("birealnet18", tmp_path, dataset=photos).recipe
+    assert (bireal.model.num_bases, bireal.model.projection) == (1, "real")
+
+
+def test_photos_start_from_weights_of_photographs_in_their_network(photos, tmp_path, monkeypatch):
+    from larq_groupnet import GroupNetConfig, build
+    from larq_groupnet.training.start import load_start, with_start
+    from larq_groupnet.weights import packed, registry
+
+    monkeypatch.setenv("LARQ_GROUPNET_CACHE", str(tmp_path / "cache"))
+    theirs = GroupNetConfig(
+        input_shape=(32, 32, 3), num_classes=7, num_bases=2, width=0.0625,
+        stage_blocks=(1, 1, 1, 1), stem_stride=1, output_stride=8,
+    )  # fmt: skip
+    net = build(theirs)
+    about = {"dataset": "cifar10", "preprocessing": {"normalisation": "symmetric"}}
+    about |= {"classes": (), "metrics": (), "licence": "CC0"}
+    file = packed.save(net, theirs, tmp_path / "net.safetensors", **about)
+    registry.register(file, "cifar10", "groupnet_resnet18")
+    choice = choose("groupnet_resnet18", tmp_path, dataset=photos)
+    recipe = with_start(choice.recipe, None, choice.given)
+    assert recipe.start_from == "cifar10" and "'cifar10' weights" in choice.notes[-1]
+    assert (recipe.model.num_bases, recipe.model.width) == (2, 0.0625)
+    with pytest.warns(UserWarning, match="left out, because the head is another"):
+        started = {weight.name: weight for weight in load_start(recipe).weights}
+    kept = [w for w in net.weights if w.name.startswith("stage2_block1_base1_conv1")]
+    for weight in kept:
+        np.testing.assert_array_equal(np.sign(started[weight.name]), np.sign(weight))
+    assert kept
+    # Not where they do not fit, or nobody wants them.
+    for change in (("width", "0.125"), ("input_size", "224"), ("start_from", "none")):
+        recipe = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=[change]).recipe
+        assert with_start(recipe, None).start_from == ""
 
 
 def test_large_images_get_the_stem_for_large_images(photos, tmp_path):
@@ -45,6 +125,11 @@ def test_large_images_get_the_stem_for_large_images(photos, tmp_path):
     assert stem(("input_size", "224")) == (4, 32)
     assert stem(("input_shape", "(32, 32, 3)")) == (1, 8)
     assert stem(("input_size", "224"), ("stem_stride", "2"), ("output_stride", "16")) == (2, 16)
+
+
+def test_recipe_that_is_named_asks_for_the_size_of_larger_images(photos, tmp_path):
+    with pytest.raises(RecipeError, match=r"input_size: .*16 x 16.*up to 20 x 40 pixels"):
+        choose("groupnet_resnet18", tmp_path, dataset=photos, recipe="digits")
 
 
 def test_recipe_is_named_apart_from_its_dataset(photos, tmp_path):
@@ -112,13 +197,15 @@ def test_zoo_file_trains_the_model_of_its_name():
     """Its networks are written out, and must not drift from those that `get_model` builds."""
     from larq_groupnet.family import get_config, list_models
 
-    names = [path.stem for path in (ROOT / "zoo").glob("*.py")]
-    assert set(names) <= {*list_models()}
-    for name in names:
-        for recipe in load_recipes(name).recipes:
-            config = recipe.model
+    files = [path.stem for path in (ROOT / "zoo").glob("*.py")]
+    for file in files:
+        for recipe in load_recipes(file).recipes:
+            name, config = recipe.name, recipe.model
+            assert name in list_models() and (name == file or file == "photos")
             # birealnet18 pads small maps with ones, as LCE needs it.
             free = {"num_bases", "width", "atrous_rates", "input_quantizer", "padding"}
+            if recipe.dataset == "voc2012_released":
+                free |= {"align_corners", "shared_shortcut", "spatial_dropout"}
             same = {key: getattr(config, key) for key in ("input_shape", "num_classes")}
             named = get_config(name, **same)
             different = {

@@ -13,7 +13,8 @@ RECIPE = load_recipe("groupnet_resnet18")
 OTHER = {
     "dataset": "cifar10", "batch_size": "8", "steps_per_epoch": "3", "seed": "4",
     "augmentation": "colour", "colour_jitter": "0.5", "normalisation": "imagenet",
-    "central_crop": "0.5", "base_size": "40", "start_from": "there", "on_bad_image": "skip",
+    "central_crop": "0.5", "letterbox": "true", "base_size": "40", "start_from": "there",
+    "on_bad_image": "skip",
     "eval_scales": "(0.5,)", "eval_flip": "true", "rand_augment": "(1, 2)", "mixup": "0.2",
     "cutmix": "0.2", "teacher": "them",
     "epochs": "7", "learning_rate": "0.5", "optimizer": "sgd", "schedule": "poly",
@@ -28,7 +29,10 @@ OTHER = {
     "padding": "torch", "binary": "activations", "input_quantizer": "swish_sign",
     "kernel_quantizer": "approx_sign", "dropout": "0.3", "batch_norm_epsilon": "1e-3",
     "batch_norm_momentum": "0.5", "output": "logits", "projection": "real", "relu": "false",
-    "stem_pool": "after_norm", "loss": "focal", "coupled_decay": "true",
+    "stem_pool": "after_norm", "loss": "focal", "coupled_decay": "true", "decay_all": "true",
+    "eval_crop": "true", "class_weights": "median_frequency",
+    "shared_shortcut": "true", "first_rates": "half", "spatial_dropout": "true",
+    "align_corners": "true",
 }  # fmt: skip
 """A value of every field other than that of `RECIPE`."""
 

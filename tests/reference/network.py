@@ -28,6 +28,7 @@ class Options:
         bases: K of each stage.
         strides: Stride of the first block of each stage.
         rates: Dilation of the 3x3 convolutions that do not stride, for each stage one per base.
+        first_rates: The same of the first 3x3 convolution of each stage; empty for `rates`.
         decomposition: `"layer"`, `"group"` or `"gated"`.
         blocks_per_group: Blocks in one group of `"group"`.
         gate: One theta per `"block"` or per `"base"`.
@@ -36,6 +37,7 @@ class Options:
         shortcut: Around every `"conv"` or around the `"block"`.
         projection: The shortcut where stride or width changes: a `"binary"` 1x1 convolution, or
             the mean of each 2x2 and a `"real"` one.
+        shared_shortcut: One of it for all bases, or one for each.
         relu: Between convolution and batch normalisation.
         padding: `"same"` (TensorFlow's) or `"torch"` (symmetric), both with +1 around binary
             convolutions; or `"zero"`, TensorFlow's with 0.
@@ -43,7 +45,7 @@ class Options:
         stem_bias: Whether the stem's convolution has a bias.
         stem_pool: The max-pool stands `"before_norm"` or `"after_norm"`.
         head: `"classifier"`, `"fcn32s"`, `"fcn16s"`, `"deeplabv3"` or `None`.
-        output_stride: What the dense head enlarges by.
+        align_corners: Corner pixels of scores meet those of the image, or the outlines do.
         pyramid: Dilation of the 3x3 branches of `"deeplabv3"`.
         binary: `False` replaces the sign of activations by tanh and keeps real kernels.
         eps: Constant of the batch normalisations.
@@ -54,6 +56,7 @@ class Options:
     bases: Sequence[int] = (2, 2, 2, 2)
     strides: Sequence[int] = (1, 2, 2, 2)
     rates: Sequence[Sequence[int]] = ((1, 1),) * 4
+    first_rates: Sequence[Sequence[int]] = ()
     decomposition: str = "gated"
     blocks_per_group: int = 1
     gate: str = "block"
@@ -61,13 +64,14 @@ class Options:
     first_base_sums: bool = False
     shortcut: str = "conv"
     projection: str = "binary"
+    shared_shortcut: bool = False
     relu: bool = True
     padding: str = "same"
     stem_stride: int = 4
     stem_bias: bool = False
     stem_pool: str = "before_norm"
     head: str | None = "classifier"
-    output_stride: int = 32
+    align_corners: bool = False
     pyramid: Sequence[int] = (3, 6, 9)
     binary: bool = True
     eps: float = 1e-5
@@ -131,11 +135,14 @@ def max_pool(x: Array, padding: str) -> Array:
     return np.max([pixel for _, pixel in taps(x, 3, padding, 2, value=-np.inf)], axis=0)
 
 
-def upsample(x: Array, factor: int) -> Array:
-    """Bilinear, half-pixel centres, edges held: `(batch, h * factor, w * factor, channels)`."""
-    for axis in (1, 2):
+def upsample(x: Array, wanted: Sequence[int], align_corners: bool) -> Array:
+    """Bilinear, to a height and width; half-pixel centres with edges held, or aligned corners."""
+    for axis, length in zip((1, 2), wanted, strict=True):
         size = x.shape[axis]
-        centre = np.clip((np.arange(size * factor) + 0.5) / factor - 0.5, 0, size - 1)
+        if align_corners:
+            centre = np.linspace(0, size - 1, length)
+        else:
+            centre = np.clip((np.arange(length) + 0.5) * size / length - 0.5, 0, size - 1)
         low = np.minimum(centre.astype(int), max(size - 2, 0))
         high = np.minimum(low + 1, size - 1)
         part = np.expand_dims(centre - low, tuple(a for a in range(x.ndim) if a != axis))
@@ -162,10 +169,8 @@ class Network:
 
     def __call__(self, images: Array) -> Array:
         scores, head = self.scores(images), self.options.head
-        if head == "fcn16s":
-            return upsample(scores, self.options.output_stride // self.options.strides[-1])
-        if head in ("fcn32s", "deeplabv3"):
-            return upsample(scores, self.options.output_stride)
+        if head in ("fcn32s", "fcn16s", "deeplabv3"):
+            return upsample(scores, images.shape[1:3], self.options.align_corners)
         return softmax(scores) if head == "classifier" else scores
 
     def scores(self, images: Array) -> Array:
@@ -181,7 +186,8 @@ class Network:
             x = self.score(x, "head_conv2")
             if head == "fcn32s":
                 return x
-            return upsample(x, self.options.strides[-1]) + self.score(third, "head_skip")
+            x = upsample(x, third.shape[1:3], self.options.align_corners)
+            return x + self.score(third, "head_skip")
         return self.pyramid(last) if head == "deeplabv3" else last
 
     def score(self, x: Array, name: str) -> Array:
@@ -246,11 +252,18 @@ class Network:
         bases = range(1, self.options.bases[stage] + 1) if place.base is None else [place.base]
         outputs = []
         for base in bases:
-            rate = self.options.rates[stage][base - 1] if dilated and stride == 1 else 1
+            first = place.block == 1 and layer == self.first_3x3
+            rates = self.options.first_rates if first else ()
+            rate = (rates or self.options.rates)[stage][base - 1] if dilated and stride == 1 else 1
             outputs.append(self.binary_conv(x, f"{place.name}_base{base}_{layer}", stride, rate))
         if place.base is None:
             return self.aggregate(outputs, f"{place.name}_{layer}_aggregate")
         return outputs[0]
+
+    @property
+    def first_3x3(self) -> str:
+        """The first 3x3 convolution of a block."""
+        return "conv1" if self.options.kind == "basic" else "conv2"
 
     def unit(
         self, x: Array, place: Place, layer: str, stride: int = 1, dilated: bool = False
@@ -283,12 +296,18 @@ class Network:
         width = self.get(f"{place.name}_base{place.base or 1}_{last}/kernel").shape[-1]
         if stride == 1 and x.shape[-1] == width:
             return x
-        if self.options.projection == "binary":
-            x = self.convolve(x, place, "shortcut", stride, dilated=False)
-        else:
+        shared = self.options.shared_shortcut
+        prefix = place.name if shared else place.prefix
+        if self.options.projection == "real":
+            rest = [(0, -length % stride) for length in x.shape[1:3]]
+            x = np.pad(x, [(0, 0), *rest, (0, 0)], constant_values=np.nan)
             corners = [x[:, i::stride, j::stride] for i, j in np.ndindex(stride, stride)]
-            x = np.mean(corners, axis=0) @ self.get(f"{place.prefix}_shortcut/kernel")[0, 0]
-        return self.batch_norm(x, f"{place.prefix}_shortcut_bn")
+            x = np.nanmean(corners, axis=0) @ self.get(f"{prefix}_shortcut/kernel")[0, 0]
+        elif shared:
+            x = self.binary_conv(x, f"{prefix}_shortcut", stride)
+        else:
+            x = self.convolve(x, place, "shortcut", stride, dilated=False)
+        return self.batch_norm(x, f"{prefix}_shortcut_bn")
 
     def aggregate(self, tensors: Sequence[Array], name: str) -> Array:
         """Scaled sum or mean of K tensors of one shape."""

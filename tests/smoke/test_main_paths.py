@@ -42,7 +42,7 @@ def data(tmp_path_factory):
 def trained(data, tmp_path_factory):
     """A run that was stopped in its second phase and resumed."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    command = ["train.py", *TINY, "--epochs=1,40", data, f"--output_dir={folder}"]
+    command = ["train.py", *TINY, "--epochs=1,12", data, f"--output_dir={folder}"]
     stopped = subprocess.Popen(
         [sys.executable, *command],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

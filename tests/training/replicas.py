@@ -27,18 +27,19 @@ def main(runs):
     tf.config.set_logical_device_configuration(
         cpu, [tf.config.LogicalDeviceConfiguration()] * devices
     )
-    # A difference of rounding alone then flips no sign, so that binary phases can be compared too.
-    tf.keras.backend.set_floatx("float64")
-    tf.keras.mixed_precision.set_global_policy("float64")
     tf.config.experimental.enable_op_determinism()
     tf.keras.backend.experimental.enable_tf_random_generator()
     for run in runs:
         tf.keras.backend.clear_session()
+        # In float64 a difference of rounding flips no sign, so that binary phases can be compared.
+        floats = run.pop("floats", "float64")
+        tf.keras.backend.set_floatx(floats)
+        tf.keras.mixed_precision.set_global_policy(floats)
         tf.keras.utils.set_random_seed(0)
         train_one(**run)
 
 
-def train_one(folder, devices=1, stop=None, **options):
+def train_one(folder, devices=1, stop=None, order=None, **options):
     """With `stop`, a signal comes after so many steps."""
     from larq_groupnet.errors import Interrupted
     from larq_groupnet.tasks.task import task_of
@@ -48,7 +49,7 @@ def train_one(folder, devices=1, stop=None, **options):
     local = "mirrored" if devices > 1 else "one_device"
     strategy = open_strategy("multi_worker" if "TF_CONFIG" in os.environ else local)
     recipe = recipe_of(**options)
-    data = Data(recipe, options.get("order"))
+    data = Data(recipe, order)
     folder = Path(folder)
     session = Session(
         data,
@@ -63,16 +64,37 @@ def train_one(folder, devices=1, stop=None, **options):
     if stop is not None:
         stop_after(stop)
     try:
-        train(recipe, session)
+        weights = train(recipe, session)
     except Interrupted as error:
         print(error)
+        return
+    alone = strategy.cluster_resolver is None
+    if devices > 1 and alone and not recipe.phases[-1].int8:
+        judge_alike(recipe, strategy, weights, data.images[:7])
+
+
+def judge_alike(recipe, strategy, weights, images):
+    """An odd number of images is judged on two replicas as on one."""
+    from larq_groupnet.inference.evaluate import _on_replicas
+    from larq_groupnet.network.build import build
+
+    config = recipe.model.replace(binary=recipe.phases[-1].binary)
+    with strategy.scope():
+        several = build(config)
+    one = build(config)
+    for model in (one, several):
+        model.load_weights(weights)
+    expected = one.predict_on_batch(images)
+    found = _on_replicas(several)(images)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    print(f"{strategy.num_replicas_in_sync} replicas judge {len(found)} images alike")
 
 
 def stop_after(steps):
     """Sends this process SIGTERM at the end of a training step, once."""
-    from larq_groupnet.runs import snapshots
+    from larq_groupnet.runs import saving
 
-    original = snapshots.SnapshotCallback.on_train_batch_end
+    original = saving.SnapshotCallback.on_train_batch_end
     left = [steps]
 
     def on_train_batch_end(self, batch, logs=None):
@@ -81,10 +103,10 @@ def stop_after(steps):
             os.kill(os.getpid(), signal.SIGTERM)
         original(self, batch, logs)
 
-    snapshots.SnapshotCallback.on_train_batch_end = on_train_batch_end
+    saving.SnapshotCallback.on_train_batch_end = on_train_batch_end
 
 
-def recipe_of(task, steps=4, epochs=(2, 2), phase=None, mixup=0.0, taught=False, order=None):
+def recipe_of(task, steps=4, epochs=(2, 2), phase=None, mixup=0.0, taught=False, int8=0):
     from larq_groupnet import GroupNetConfig
     from larq_groupnet.recipes.recipe import Phase, Recipe
 
@@ -105,6 +127,8 @@ def recipe_of(task, steps=4, epochs=(2, 2), phase=None, mixup=0.0, taught=False,
         for name, number in zip(("tanh", "binary"), epochs, strict=True)
     ]
     phases = tuple(dataclasses.replace(each, **(phase or {})) for each in phases)
+    if int8:
+        phases += (Phase("int8", int8, 1e-4, True, int8=True, warmup_epochs=0),)
     return Recipe(
         "tiny", model, phases, "none", batch_size=8, steps_per_epoch=steps, seed=3, mixup=mixup,
         teacher="in the test" if taught else "",
@@ -118,7 +142,7 @@ class Data:
     """
 
     def __init__(self, recipe, order=None):
-        self.recipe, self.order = recipe, order
+        self.recipe, self.order, self.batch_size = recipe, order, recipe.batch_size
         rng = np.random.RandomState(0)
         self.images = rng.uniform(-1, 1, (TRAINED + 20, SIDE, SIDE, 3)).astype("f4")
         if recipe.model.head == "classifier":

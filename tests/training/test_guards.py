@@ -5,22 +5,23 @@ import json
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import ROOT
 from PIL import Image
+from runs import read_weights
 
 from larq_groupnet.data import augment
 from larq_groupnet.data.folders import open_folder
 from larq_groupnet.data.layouts import FolderError
 from larq_groupnet.data.pipeline import Pipeline
 from larq_groupnet.runs.guards import check_folder, check_room, naming_bad_files
-from larq_groupnet.runs.snapshots import Position, Snapshots, StopSignal
+from larq_groupnet.runs.snapshots import Position, Snapshots
+from larq_groupnet.runs.stopping import StopSignal
 from larq_groupnet.training import Interrupted, RecipeError, load_recipe, only_phase, override
+from larq_groupnet.training.run import train_weights
 
 RECIPE = load_recipe("groupnet_resnet18", ROOT / "zoo")
 
@@ -75,11 +76,13 @@ def test_snapshot_that_does_not_fit_leaves_those_before(tmp_path):
     model.compile("adam", "mse")
     snapshots = Snapshots(tmp_path)
     snapshots.save(model, Position("tanh", 1))
+    snapshots.wait()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))  # As if the disk were full.
     try:
+        snapshots.save(model, Position("tanh", 2))
         with pytest.raises(OSError, match="snapshot .*snapshot-2000000 cannot be written"):
-            snapshots.save(model, Position("tanh", 2))
+            snapshots.wait()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     kept = {"checkpoint", "snapshot-1000000.index", "snapshot-1000000.data-00000-of-00001"}
@@ -149,19 +152,19 @@ def test_later_phase_starts_from_the_phase_before_it(monkeypatch, tmp_path):
 
 def test_release_file_is_evaluated_as_it_was_trained(digits):
     from larq_groupnet.inference.evaluate import evaluate_only
-    from larq_groupnet.runs.saved import trained_recipe
+    from larq_groupnet.runs.judging import recipe_to_judge
 
     (file,) = (ROOT / "larq_groupnet/weights/files").glob("groupnet_resnet18-digits-*")
     other = override(RECIPE, [("input_shape", "(16, 16, 3)"), ("central_crop", "0.5")])
     other = dataclasses.replace(other, normalisation="imagenet")
-    recipe = trained_recipe(file, other)
+    recipe = recipe_to_judge(file, other)
     assert (recipe.normalisation, recipe.central_crop) == ("symmetric", 1.0)
     assert evaluate_only(recipe, digits, file)["keras"]["accuracy"] > 0.9
 
 
 @pytest.mark.slow
 def test_three_phases_each_from_the_one_before(digits, tmp_path):
-    """Binary activations first, binary kernels second, by command."""
+    """Binary activations first, binary kernels second."""
     zoo = tmp_path / "zoo"
     zoo.mkdir()
     (zoo / "three.py").write_text(
@@ -174,17 +177,7 @@ def test_three_phases_each_from_the_one_before(digits, tmp_path):
         "    tuple(Phase(n, 1, 1e-30, b, warmup_epochs=0, weights_from=f) for n, b, f in phases),\n"
         "    'digits', steps_per_epoch=1, batch_size=4, rand_augment=(1, 5)),)\n"
     )
-    script = (
-        "import pathlib, sys\n"
-        "from larq_groupnet.training import load_recipe\nfrom larq_groupnet.training import run\n"
-        "recipe = load_recipe('three', pathlib.Path(sys.argv[1]))\n"
-        "run.train_weights(recipe, pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))\n"
-    )
-    command = [sys.executable, "-c", script, str(zoo), str(digits), str(tmp_path / "run")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    from runs import read_weights
-
+    train_weights(load_recipe("three", zoo), digits, tmp_path / "run")
     files = [read_weights(tmp_path / "run" / f"{name}.h5") for name in ("tanh", "half", "binary")]
     for key, value in files[0].items():
         if "kernel" in key:  # With no learning rate to speak of, they are handed on.

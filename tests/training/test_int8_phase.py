@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
-from runs import assert_same_run, read_weights, wait_for
+from runs import assert_same_run, command, read_weights, wait_for
 
 from larq_groupnet.deploy import ConversionError, convert, verify
 from larq_groupnet.deploy.int8 import float_operations, is_int8, predict_int8
@@ -35,25 +35,17 @@ OPTIONS = (
 ).split()
 
 
-def train(script, data_dir, output_dir, *more):
-    command = [sys.executable, script, *OPTIONS, f"--data_dir={data_dir}"]
-    return subprocess.Popen(
-        [*command, f"--output_dir={output_dir}", *more],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def options(data_dir, output_dir):
+    return [*OPTIONS, f"--data_dir={data_dir}", f"--output_dir={output_dir}"]
 
 
 @pytest.fixture(scope="module")
 def run(digits, tmp_path_factory):
     """The folder of a finished run."""
     folder = tmp_path_factory.mktemp("int8") / "run"
-    process = train("train.py", digits, folder)
-    output, errors = process.communicate()
-    assert process.returncode == 0, errors
-    assert "MACs, 8-bit" in output and "MACs, 32-bit" not in output
+    done = command("train", *options(digits, folder))
+    assert done.returncode == 0, done.stderr
+    assert "MACs, 8-bit" in done.stdout and "MACs, 32-bit" not in done.stdout
     return folder
 
 
@@ -82,15 +74,18 @@ def test_file_is_of_integers_and_computes_what_was_trained(run):
 def test_run_that_was_killed_in_the_phase_ends_bit_for_bit_where_another_does(
     run, digits, tmp_path
 ):
-    process = train("tests/train_only.py", digits, tmp_path / "stopped")
+    words = options(digits, tmp_path / "stopped")
+    process = subprocess.Popen(
+        [sys.executable, "tests/train_only.py", *words],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     wait_for(process, "Phase int8")
     wait_for(process, r"\b[12]\d/40")
     process.send_signal(signal.SIGTERM)
     assert f"--output_dir {tmp_path / 'stopped'}" in process.communicate(timeout=60)[1]
-    process = train("tests/train_only.py", digits, tmp_path / "stopped")
-    output, errors = process.communicate()
-    assert process.returncode == 0, errors
-    assert "Phase binary" not in output
+    done = command("train", *words, judge=False)
+    assert done.returncode == 0, done.stderr
+    assert "Phase binary" not in done.stdout
     assert_same_run(run, tmp_path / "stopped", "int8")
 
 
@@ -127,13 +122,7 @@ def test_int8_run_is_taken_or_refused_with_the_reason(run, digits, tmp_path):
     with pytest.raises(RecipeError, match=r"size: expected \(16, 16\)"):
         load_run(run, size=(32, 32))
     output = tmp_path / "again.tflite"
-    done = subprocess.run(
-        [sys.executable, "-m", "larq_groupnet", "convert", run, "--int8"]
-        + [f"--output={output}", f"--data_dir={digits}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    done = command("convert", run, "--int8", f"--output={output}", f"--data_dir={digits}")
     assert done.returncode == 0, done.stderr
     assert output.read_bytes() == (run / "model.tflite").read_bytes()
 
@@ -167,8 +156,7 @@ def test_phase_is_the_last_one_of_a_binary_network():
     ],
 )
 def test_int8_options_that_exclude_each_other_are_refused_at_once(digits, tmp_path, more, message):
-    process = train("train.py", digits, tmp_path / "run", *more)
-    errors = process.communicate()[1]
-    assert process.returncode == 2
-    assert message in errors and "Traceback" not in errors
+    done = command("train", *options(digits, tmp_path / "run"), *more)
+    assert done.returncode == 2
+    assert message in done.stderr
     assert not (tmp_path / "run").exists()

@@ -251,6 +251,52 @@ def test_coupled_decay_is_that_of_pytorch(name):
         np.testing.assert_allclose(weight, weights[weight.name], rtol=1e-4, atol=2e-4)
 
 
+def test_decay_of_all_weights_is_that_of_the_released_code():
+    """In NumPy: a latent kernel's gradient over its mean magnitude, then decay of every weight."""
+    model = build(CONFIG)
+    settings = phase(
+        optimizer={"class_name": "adam", "config": {"epsilon": 1e-8}},
+        weight_decay=1e-6,
+        coupled_decay=True,
+        decay_all=True,
+        schedule="constant",
+        warmup_epochs=0,
+    )
+    chosen = optimizer(settings, model, 5)
+    rng = np.random.RandomState(0)
+    before = [weight.numpy().astype("f8") for weight in model.trainable_weights]
+    gradients = [rng.normal(size=weight.shape) * 1e-7 for weight in before]
+    pairs = zip([g.astype("f4") for g in gradients], model.trainable_weights, strict=True)
+    chosen.apply_gradients(pairs)
+    for weight, old, gradient in zip(model.trainable_weights, before, gradients, strict=True):
+        if "_base" in weight.name and weight.name.endswith("kernel:0"):
+            gradient = gradient / np.abs(old).mean()
+        gradient = gradient + 1e-6 * old
+        # Keras' Adam does not correct the bias beside epsilon, which the first step shows.
+        expected = old - 0.1 * gradient / (np.abs(gradient) + 1e-8 / np.sqrt(0.001))
+        if weight.constraint is not None:
+            expected = np.clip(expected, -1, 1)
+        np.testing.assert_allclose(weight, expected, rtol=1e-3, atol=1e-4, err_msg=weight.name)
+
+
+def test_gradient_of_a_scaled_kernel_is_that_of_its_sign_over_the_scale():
+    """Why `decay_all` divides: a normalisation follows both kernels."""
+    rng = np.random.RandomState(0)
+    x, w = (tf.constant(rng.normal(size=shape)) for shape in ((64, 9), (9, 4)))
+    weights = tf.constant(rng.normal(size=(64, 4)))
+    gradients = []
+    for scale in (tf.reduce_mean(tf.abs(w)), tf.constant(1.0, tf.float64)):
+        with tf.GradientTape() as tape:
+            tape.watch(w)
+            kernel = w + tf.stop_gradient(scale * tf.sign(w) - w)  # The gradient passes as it is.
+            z = x @ kernel
+            mean, variance = tf.nn.moments(z, 0)
+            loss = tf.reduce_sum(weights * (z - mean) / tf.sqrt(variance))
+        gradients.append(tape.gradient(loss, w).numpy())
+    scale = np.abs(w).mean()
+    np.testing.assert_allclose(gradients[0], gradients[1] / scale, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from runs import command
 
 from larq_groupnet.family import get_config, get_model
 from larq_groupnet.network.build import build
@@ -156,6 +154,7 @@ def test_card_says_everything(published):
         ("tanh", "False | 1 | adam | 0.1 | cosine"),
         ("binary", "True | 2 | adam | 0.01 | cosine"),
         ("`num_bases`", "2"),
+        ("`padding`", "same"),
     ):
         assert row in rows
     for text in (
@@ -298,22 +297,17 @@ def test_recipe_that_no_options_make_needs_the_command(tmp_path):
         _command(recipe, tmp_path)
 
 
-def test_command_line_publishes(run, tmp_path):
+def test_command_line_publishes(run, tmp_path, monkeypatch):
     run = run.rename(tmp_path / "a run")
     (tmp_path / "zoo").mkdir()
     (tmp_path / "zoo" / "groupnet_resnet18.py").write_text(
-        "import json\nfrom larq_groupnet.training import Recipe\n"
-        f"RECIPES = [Recipe.from_dict(json.load(open({str(run / 'recipe.json')!r})))]\n"
+        "import json, pathlib\nfrom larq_groupnet.training import Recipe\n"
+        f"text = pathlib.Path({str(run / 'recipe.json')!r}).read_text()\n"
+        "RECIPES = [Recipe.from_dict(json.loads(text))]\n"
     )
-    call = [sys.executable, "-m", "larq_groupnet", "weights", "publish", str(run), "tiny"]
-    done = subprocess.run(
-        [*call, "CC BY 4.0", "--output", "out"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    monkeypatch.chdir(tmp_path)
+    done = command("weights", "publish", run, "tiny", "CC BY 4.0", "--output", "out")
+    assert done.returncode == 0, done.stderr
     (path,) = (tmp_path / "out").glob("*.safetensors")
     size = f"{path.stat().st_size / 2**20:.2f} MiB"
     assert done.stdout == f"out/{path.name}: {size}, card beside it\n"

@@ -10,37 +10,41 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
-from runs import assert_same_run, wait_for, write_teacher
+from runs import assert_same_run, command, wait_for, write_teacher
 
 from larq_groupnet.runs.snapshots import Position, Snapshots
 from larq_groupnet.training import RecipeError, load_recipe, override
 
-COMMAND = (
-    "tests/train_only.py --model=groupnet_resnet18 --set=num_bases=2 --set=width=0.0625"
+OPTIONS = (
+    "--model=groupnet_resnet18 --set=num_bases=2 --set=width=0.0625"
     " --set=stage_blocks=(1,1,1,1) --epochs=2,2 --set=steps_per_epoch=40 --set=binary.average=0.5"
     " --set=mixup=0.2 --set=cutmix=1 --set=binary.soft_targets=0.5 --set=binary.attention=10"
     " --set=binary.attention_blocks=('stage2_block1',)"
 ).split()
 
 
-def start(data_dir, output_dir, *more, screen=subprocess.PIPE):
+def options(data_dir, output_dir):
+    return [*OPTIONS, f"--data_dir={data_dir}", f"--output_dir={output_dir}"]
+
+
+def start(words):
     """A process that trains, and converts nothing."""
-    command = [sys.executable, *COMMAND, f"--data_dir={data_dir}", f"--output_dir={output_dir}"]
     return subprocess.Popen(
-        [*command, *more], cwd=ROOT, stdout=screen, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "tests/train_only.py", *words],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
 
 
 @pytest.mark.slow
 def test_run_that_was_killed_ends_bit_for_bit_where_another_does(digits, tmp_path):
     taught = f"--set=teacher={write_teacher(tmp_path / 'teacher')}"
-    whole = start(digits, tmp_path / "whole", taught, screen=subprocess.DEVNULL)
+    words = [*options(digits, tmp_path / "stopped"), taught]
     rng = random.Random()
     asked = [signal.SIGTERM, signal.SIGINT]
     rng.shuffle(asked)
-    stops = [("tanh", asked[0]), ("tanh", signal.SIGKILL), ("binary", signal.SIGKILL)]
-    for phase, signum in [*stops, ("binary", asked[1])]:
-        process = start(digits, tmp_path / "stopped", taught)
+    stops = [("tanh", asked[0]), ("binary", signal.SIGKILL), ("binary", asked[1])]
+    for phase, signum in stops:
+        process = start(words)
         wait_for(process, f"Phase {phase}")
         # Keras draws its progress bar twenty times a second, so that a step may not be shown.
         wait_for(process, rf"\b{rng.randint(1, 2)}\d/40")
@@ -52,29 +56,29 @@ def test_run_that_was_killed_ends_bit_for_bit_where_another_does(digits, tmp_pat
             position = Snapshots(tmp_path / "stopped/snapshots").last()[0]
             # A signal that comes during the validation finds the epoch's end not yet saved.
             assert position.step > 0 or "at the end of epoch" in errors
-    last = start(digits, tmp_path / "stopped", taught)
-    output, errors = last.communicate()
-    assert last.returncode == 0, errors
-    assert "Phase tanh" not in output
-    _, errors = whole.communicate()
-    assert whole.returncode == 0, errors
+    last = command("train", *words, judge=False)
+    assert last.returncode == 0, last.stderr
+    assert "Phase tanh" not in last.stdout
+    whole = command("train", *options(digits, tmp_path / "whole"), taught, judge=False)
+    assert whole.returncode == 0, whole.stderr
 
     assert_same_run(tmp_path / "whole", tmp_path / "stopped", "tanh", "binary")
 
 
 def test_options_of_another_run_are_listed(digits, tmp_path):
     (tmp_path / "run").mkdir()
-    process = start(digits, tmp_path / "run", "--evaluate=nowhere", "--set=teacher=x")
-    assert "nowhere: expected a run's folder" in process.communicate()[1]
+    words = [*options(digits, tmp_path / "run"), "--set=teacher=x"]
+    assert (
+        "nowhere: expected a run's folder" in command("train", *words, "--evaluate=nowhere").stderr
+    )
     recipe = override(
         load_recipe("groupnet_resnet18", ROOT / "zoo"), [("width", "0.5"), ("epochs", "7,2")]
     )
     (tmp_path / "run/recipe.json").write_text(json.dumps(recipe.to_dict()))
-    process = start(digits, tmp_path / "run", "--set=teacher=x")
-    errors = process.communicate()[1]
-    assert process.returncode == 2
-    assert "model.width was 0.5, is 0.0625" in errors
-    assert "phases.tanh.epochs was 7, is 2" in errors
+    done = command("train", *words)
+    assert done.returncode == 2
+    assert "model.width was 0.5, is 0.0625" in done.stderr
+    assert "phases.tanh.epochs was 7, is 2" in done.stderr
 
 
 @pytest.fixture
@@ -93,6 +97,7 @@ def test_damaged_snapshot_is_named_and_the_one_before_it_used(model, tmp_path, c
         snapshots.save(model, Position("tanh", epoch, best=0.5, history=f"row {epoch}\n"))
         if epoch == 2:
             expected = [value.numpy() for value in (*model.weights, *model.optimizer.variables)]
+    snapshots.wait()
     kinds = ("data-00000-of-00001", "index")
     kept = {f"snapshot-{epoch}000000.{kind}" for epoch in (2, 3) for kind in kinds}
     assert {path.name for path in tmp_path.iterdir()} == {*kept, "checkpoint"}
@@ -157,10 +162,13 @@ def test_snapshot_of_an_earlier_version_is_read(model, tmp_path):
 
 
 def test_snapshot_that_was_not_finished_does_not_count(model, tmp_path):
-    Snapshots(tmp_path).save(model, Position("tanh", 1))
+    snapshots = Snapshots(tmp_path)
+    snapshots.save(model, Position("tanh", 1))
+    snapshots.wait()
     # What a kill leaves of a second one: its files are there, the list of snapshots is the old one.
     before = (tmp_path / "checkpoint").read_bytes()
-    Snapshots(tmp_path).save(model, Position("tanh", 2))
+    snapshots.save(model, Position("tanh", 2))
+    snapshots.wait()
     (tmp_path / "checkpoint").write_bytes(before)
     assert Snapshots(tmp_path).last()[0].epoch == 1
     assert Snapshots(tmp_path / "new").last() is None

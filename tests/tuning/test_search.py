@@ -15,7 +15,7 @@ import keras_tuner
 import pytest
 from conftest import ROOT
 from matplotlib.image import imread
-from runs import read_weights
+from runs import command, read_weights
 
 from larq_groupnet import GroupNetConfig, complexity
 from larq_groupnet.deploy import count_ops
@@ -45,12 +45,6 @@ def start(*arguments, **environment):
     )
 
 
-def finish(*arguments, **environment):
-    process = start(*arguments, **environment)
-    out, err = process.communicate()
-    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
-
-
 def wait_for(folder, pattern, process, seconds=300):
     end = time.monotonic() + seconds
     while not list(folder.glob(pattern)):
@@ -62,68 +56,65 @@ def wait_for(folder, pattern, process, seconds=300):
 def killed(digits, tmp_path_factory):
     """A search that was killed within a trial, and was started again."""
     folder = tmp_path_factory.mktemp("searches") / "killed"
-    command = [*FAILING, "--uniform=1", f"--data_dir={digits}", f"--output_dir={folder}"]
-    process = start(*command)
+    words = [*FAILING, "--uniform=1", f"--data_dir={digits}", f"--output_dir={folder}"]
+    process = start(*words)
     trial = folder / "trials" / "trial_0"
-    wait_for(trial / "run" / "snapshots", "*.index", process)
+    wait_for(trial / "run" / "snapshots", "checkpoint", process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert "value" not in json.loads((trial / "trial.json").read_text())
-    done = finish(*command)
+    done = command("train", *words)
     assert done.returncode == 0, done.stderr
     folder.with_suffix(".out").write_text(done.stdout)
-    return folder, command
+    return folder
 
 
 @pytest.mark.slow
 def test_killed_search_goes_on_within_the_trial(killed):
-    folder, _ = killed
-    screen = folder.with_suffix(".out").read_text()
-    assert "Resuming in epoch 2, step 1" in screen
-    results = json.loads((folder / "results.json").read_text())
+    screen = killed.with_suffix(".out").read_text()
+    assert re.search("Resuming in epoch 2, step [12]", screen)
+    results = json.loads((killed / "results.json").read_text())
     assert [row["trial"] for row in results["trials"]] == ["0", "1"]
-    with (folder / "trials/trial_0/run/history.csv").open() as file:
+    with (killed / "trials/trial_0/run/history.csv").open() as file:
         history = list(csv.DictReader(file))
     assert [row["epoch"] for row in history] == ["0", "1"]
     best = max(float(row["val_accuracy"]) for row in history)
     assert results["trials"][0]["value"] == pytest.approx(best)
-    assert not (folder / "trials/trial_0/run/snapshots").exists()
+    assert not (killed / "trials/trial_0/run/snapshots").exists()
 
 
 @pytest.mark.slow
 def test_trial_that_diverged_is_recorded_and_the_search_went_on(killed):
-    folder, _ = killed
-    with (folder / "trials.csv").open() as file:
+    with (killed / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows] == ["completed", "failed"]
     assert rows[1]["failure"].startswith("TrainingError: phase 'binary': the loss became NaN")
     assert (rows[1]["learning_rate"], rows[1]["value"]) == ("1e38", "")
-    screen = folder.with_suffix(".out").read_text()
+    screen = killed.with_suffix(".out").read_text()
     assert "2 trials, 1 failed" in screen
     assert "no further candidate was found" in screen
 
 
 @pytest.mark.slow
 def test_report_holds_the_winner_and_uniform_k(killed):
-    folder, _ = killed
-    results = json.loads((folder / "results.json").read_text())
+    results = json.loads((killed / "results.json").read_text())
     (uniform,) = results["uniform"]
-    recipe = json.loads((folder / "uniform/1/run/recipe.json").read_text())
+    recipe = json.loads((killed / "uniform/1/run/recipe.json").read_text())
     config = GroupNetConfig.from_dict(recipe["model"])
     assert uniform["ops"] == complexity(config).total.ops
     assert uniform["num_bases"] == "1-1-1-1"
     # The same network, epochs and seed as the trial's.
     assert uniform["value"] == pytest.approx(results["trials"][0]["value"])
     weights = [
-        read_weights(folder / where / "binary.h5")
+        read_weights(killed / where / "binary.h5")
         for where in ("uniform/1/run", "trials/trial_0/run")
     ]
     for name, array in weights[0].items():
         assert (array == weights[1][name]).all()
-    pixels = imread(folder / "frontier.png")
+    pixels = imread(killed / "frontier.png")
     assert min(pixels.shape[:2]) > 300 and pixels.std() > 0.05
-    screen = folder.with_suffix(".out").read_text()
+    screen = killed.with_suffix(".out").read_text()
     assert re.search(r"uniform \(winner\) *\| 1-1-1-1", screen)
     assert re.search(r"Uniform K=1 .* equals trial 0 .* it is the recipe", screen)
     assert re.search(r"Trial 1 failed: TrainingError: phase 'binary': the loss became NaN", screen)
@@ -131,44 +122,37 @@ def test_report_holds_the_winner_and_uniform_k(killed):
 
 @pytest.mark.slow
 def test_winner_is_trained_and_converted_by_command(killed, digits, tmp_path):
-    folder, _ = killed
-    recipe = folder / "groupnet_resnet18_tuned.py"
+    recipe = killed / "groupnet_resnet18_tuned.py"
     for check in (["check"], ["format", "--check"]):
         subprocess.run(
             [sys.executable, "-m", "ruff", *check, "--config", ROOT / "pyproject.toml", recipe],
             check=True,
         )
     run = tmp_path / "run"
-    command = re.search(r"^    python train\.py (.*)$", recipe.read_text(), re.MULTILINE)[1]
-    done = finish(
-        *shlex.split(command), "--epochs=0,1", f"--data_dir={digits}", f"--output_dir={run}"
-    )
-    assert done.returncode == 0, done.stderr
+    words = shlex.split(re.search(r"^    larq-groupnet (.*)$", recipe.read_text(), re.MULTILINE)[1])
+    module = [sys.executable, "-m", "larq_groupnet"]  # What the command starts.
+    folders = [f"--data_dir={digits}", f"--output_dir={run}"]
+    subprocess.run([*module, *words, "--epochs=0,1", *folders], cwd=ROOT, check=True)
     saved = json.loads((run / "recipe.json").read_text())
-    trial = json.loads((folder / "trials/trial_0/run/recipe.json").read_text())
+    trial = json.loads((killed / "trials/trial_0/run/recipe.json").read_text())
     assert saved["model"] == trial["model"]
     assert saved["phases"][1]["learning_rate"] == 3e-3
     file = tmp_path / "small.tflite"
-    done = subprocess.run(
-        [sys.executable, "-m", "larq_groupnet", "convert", run, f"--output={file}",
-         f"--data_dir={digits}"],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
+    done = command("convert", run, f"--output={file}", f"--data_dir={digits}")
     assert done.returncode == 0, done.stderr
     assert count_ops(file)["LceBconv2d"] == 11  # Two a block, and three shortcuts.
 
 
 @pytest.mark.slow
 def test_another_search_in_the_same_folder_is_refused(killed, digits):
-    folder, _ = killed
-    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    asked = json.loads((folder / "search.json").read_text())
+    before = {path: path.stat().st_mtime_ns for path in killed.iterdir()}
+    asked = json.loads((killed / "search.json").read_text())
     recipe = Recipe.from_dict(asked["recipe"])
     fixed = [tuple(change) for change in asked["fixed"]]
     space = make_space(recipe, asked["choices"], fixed, "0,2", Budget(max_ops=1e9))
     with pytest.raises(RecipeError, match=r"another search \(budget.max_ops was None, is 10000000"):
-        search(space, Plan(uniform=(1,)), digits, folder)
-    assert before == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+        search(space, Plan(uniform=(1,)), digits, killed)
+    assert before == {path: path.stat().st_mtime_ns for path in killed.iterdir()}
 
 
 @pytest.mark.slow
@@ -243,7 +227,8 @@ def test_any_oracle_of_keras_tuner_searches_the_space(digits, tmp_path):
     ],
 )
 def test_wrong_command_is_one_line_status_2_and_writes_nothing(tmp_path, arguments, message):
-    done = finish(
+    done = command(
+        "train",
         "--model=groupnet_resnet18",
         *arguments,
         f"--data_dir={tmp_path / 'data'}",

@@ -14,7 +14,7 @@ import tensorflow as tf
 from conftest import ROOT
 
 from larq_groupnet import ConfigError, GroupNetConfig, GroupNetDSP
-from larq_groupnet.deploy import convert, count_ops, load_interpreter
+from larq_groupnet.deploy import audit, convert, count_ops, load_interpreter
 from larq_groupnet.network.build import build
 from larq_groupnet.weights import (
     CheckpointError,
@@ -461,6 +461,8 @@ def test_segmentation_checkpoint_becomes_a_groupnet_dsp(tmp_path, capsys):
     assert model.output_shape == (None, 64, 64, 3)
     known = metadata_of(tmp_path / "seg.h5")
     assert (known.dataset, known.config.atrous_rates) == ("voc2012", rates)
+    reading = {"size": [64, 64], "normalisation": "imagenet", "scales": [1.0]}
+    assert known.preprocessing == reading
     classifier = import_checkpoint(save(tmp_path / "c.npz", state), input_shape=SIZE)
     values = {weight.name: weight.numpy() for weight in classifier.weights}
     for weight in model.weights:
@@ -484,6 +486,21 @@ def test_segmentation_checkpoint_needs_its_size_and_rates_and_an_fcn_head(tmp_pa
     import_checkpoint(
         save(tmp_path / "aux.npz", aux), input_shape=(64, 64, 3), atrous_rates=(1, 1, 2, 4)
     )
+
+
+def test_shared_shortcut_is_kept_for_training_and_computes_the_same(tmp_path):
+    path = save(tmp_path / "seg.npz", segmentation(draw("scales and gates")))
+    about = {"input_shape": (45, 52, 3), "atrous_rates": "released", "first_rates": (1, 1, 2, 3)}
+    one, each = (
+        import_checkpoint(path, **about, shared_shortcut=shared) for shared in (True, False)
+    )
+    assert len(each.weights) - len(one.weights) == 3 * 5  # Of one base of three stages.
+    assert one.get_layer("stage4_block1_base1_conv1").dilation_rate == (3, 3)
+    images = random_images(2, 45, 52, 3).astype("float32")
+    np.testing.assert_array_equal(one(images), each(images))
+    classifier = save(tmp_path / "c.npz", draw("scales only"))
+    with pytest.raises(CheckpointError, match="expected none beside a classifier"):
+        import_checkpoint(classifier, input_shape=SIZE, atrous_rates="released")
 
 
 @pytest.mark.parametrize(
@@ -629,3 +646,69 @@ def test_recorded_outputs_after_conversion(tmp_path, variant):
     logits = run_converted(model, images, tmp_path)
     check_agreement(logits, model(images).numpy())
     check_agreement(logits, values["logits"])
+
+
+def recorded_segmentation():
+    """The authors' segmentation network with an FCN head, and what its layers gave."""
+    path = FIXTURES / "authors_fcn_r18.npz"
+    if not path.is_file():
+        pytest.skip(f"{path} is not distributed with the project: outputs of the authors' code")
+    with np.load(path) as file:
+        values = {key: file[key] for key in file if "param/" not in key}
+    size = int(values["size"])
+    images = np.random.RandomState(int(values["input_seed"])).randn(2, 3, size, size)
+    model = import_checkpoint(path, input_shape=(size, size, 3), atrous_rates="released")
+    return model, images.astype("float32").transpose(0, 2, 3, 1), values
+
+
+def test_recorded_segmentation_of_the_authors_code(tmp_path):
+    """Issue 19: aggregates within 1e-5, scores within 2e-5, the same class for every pixel."""
+    model, images, values = recorded_segmentation()
+    blocks = [key for key in values if key.startswith("block_mean/")]
+    names = [f"stage{key[16]}_block{int(key[18]) + 1}_aggregate" for key in blocks]
+    outputs = [model.get_layer(name).output for name in ("stem_bn", *names, "head_conv2")]
+    stem, *found, scores = tf.keras.Model(model.input, outputs)(images)
+    means = dict(zip(["stem_mean", *blocks], [stem, *found], strict=True))
+    for key, value in means.items():
+        np.testing.assert_allclose(
+            np.mean(value, (1, 2)), values[key], atol=1e-5, rtol=0, err_msg=key
+        )
+    expected = values["scores"].transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(scores, expected, atol=2e-5, rtol=0)
+    logits, expected = model(images).numpy(), values["logits"].transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(logits, expected, atol=2e-5, rtol=0)
+    np.testing.assert_array_equal(logits.argmax(-1), expected.argmax(-1))
+
+
+@pytest.mark.slow
+def test_recorded_segmentation_after_conversion(tmp_path):
+    """Signs that flip by rounding move some scores, and nothing else may."""
+    model, images, values = recorded_segmentation()
+    path = convert(model, tmp_path / "model.tflite")
+    assert audit(model, path.read_bytes()) == []
+    logits, expected = load_interpreter(path).predict(images), values["logits"]
+    expected = expected.transpose(0, 2, 3, 1)
+    assert np.corrcoef(logits.ravel(), expected.ravel())[0, 1] > 0.999
+    assert np.mean(logits.argmax(-1) == expected.argmax(-1)) > 0.98
+
+
+@pytest.mark.usefixtures("float64")
+def test_imported_segmentation_at_480_in_float64(tmp_path):
+    """Against the reference in NumPy. In float32 rounding flips signs at this size."""
+    state = draw("scales and gates", blocks=(1, 1, 1, 1))
+    path = save(tmp_path / "seg.npz", segmentation(state))
+    model = import_checkpoint(path, input_shape=(480, 480, 3), atrous_rates="released")
+    images = random_images(1, 480, 480, 3)
+    options = Options(
+        blocks=(1, 1, 1, 1),
+        strides=(1, 2, 1, 1),
+        rates=((1, 1), (1, 1), (2, 2), (4, 4)),
+        first_rates=((1, 1), (1, 1), (1, 1), (2, 2)),
+        padding="torch",
+        stem_stride=4,
+        head="fcn32s",
+        align_corners=True,
+    )
+    params = {weight.name: weight.numpy() for weight in model.weights}
+    expected = Network(params, options)(images)
+    np.testing.assert_allclose(model(images), expected, rtol=1e-9, atol=1e-9)

@@ -1,0 +1,84 @@
+"""Training images read once and kept in memory, no larger than training looks at them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from larq_groupnet.data import images
+from larq_groupnet.data.base import Dataset, Examples, Part, crop
+from larq_groupnet.data.order import columns
+
+MOST_BYTES = 2**30
+"""Of all copies together; a larger set is read anew in every pass."""
+
+
+_TARGETS = ("label", "mask", "segmentation_mask")
+"""Truths that are integers."""
+
+
+class Copies(Dataset):
+    """The training examples of a dataset, their images no longer than `longest` pixels.
+
+    A photo of 1600 x 1200 pixels takes 40 ms to decode and shrink, in every pass; its copy none.
+    """
+
+    def __init__(self, dataset: Dataset, longest: int):
+        self.name, self.classes = dataset.name, dataset.classes
+        self.target, self.channels = dataset.target, dataset.channels
+        source = dataset.examples("train")
+
+        def small(handle: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            image, target = source.fetch(handle)
+            image, target = dataset.decode_image(image), dataset.decode_target(target)
+            size = images.fitted(image, (longest, longest))
+            if target.shape.rank:
+                target = _smaller(target, size, images.resize_mask)
+            image = _smaller(tf.cast(image, tf.float32), size, images.resize)
+            pixels = tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
+            return tf.io.serialize_tensor(pixels), tf.io.serialize_tensor(tf.cast(target, tf.int32))
+
+        found = source.stored().map(small, tf.data.AUTOTUNE, deterministic=True)
+        progress = tqdm(found, "Reading photos", source.count, unit="photo")
+        kept, targets = zip(*progress, strict=True)
+        self._examples = columns(tf.stack(kept), tf.stack(targets))
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """See `Dataset`."""
+        return {"train": self._examples.count}
+
+    def examples(self, role: str) -> Examples:
+        """See `Dataset`; there is `"train"` alone."""
+        assert role == "train", role  # noqa: S101
+        return self._examples
+
+    def decode_image(self, image: tf.Tensor, part: Part | None = None) -> tf.Tensor:
+        """See `Dataset`."""
+        pixels = tf.io.parse_tensor(image, tf.uint8)
+        return crop(tf.ensure_shape(pixels, (None, None, self.channels)), part)
+
+    def decode_target(self, target: tf.Tensor) -> tf.Tensor:
+        """See `Dataset`."""
+        shape = () if self.target == "label" else (None, None, 1)
+        return tf.ensure_shape(tf.io.parse_tensor(target, tf.int32), shape)
+
+
+def with_copies(dataset: Dataset, longest: int) -> Dataset:
+    """`Copies` of a dataset; the dataset itself if they would take more than `MOST_BYTES`."""
+    bytes_each = longest**2 * (dataset.channels + (0 if dataset.target == "label" else 4))
+    small = dataset.sizes["train"] * bytes_each <= MOST_BYTES
+    return Copies(dataset, longest) if small and dataset.target in _TARGETS else dataset
+
+
+def _smaller(
+    image: tf.Tensor, size: tf.Tensor, resize: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+) -> tf.Tensor:
+    """An image of a size, unless it is smaller."""
+    shape = image.shape
+    smaller = tf.cond(
+        tf.reduce_any(size < tf.shape(image)[:2]), lambda: resize(image, size), lambda: image
+    )
+    return tf.ensure_shape(smaller, (None, None, shape[-1]))

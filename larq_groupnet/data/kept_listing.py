@@ -1,0 +1,102 @@
+"""The listing of a large folder, kept so that the next process need not walk through it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from larq_groupnet.data.layouts import Layout
+from larq_groupnet.data.listing import LeftOut, all_folders
+from larq_groupnet.files import replacing
+
+_FRESH = 2.0
+"""Seconds in which a folder may change without a new time of change."""
+
+
+def read_listing(root: Path, data_dir: Path) -> Layout | None:
+    """The files of a folder of classes as `keep_listing` left them, if no folder has changed.
+
+    A file that is added, removed or renamed changes the time of its folder, and one that is
+    replaced is read as it is then.
+
+    Args:
+        root: The folder.
+        data_dir: Where datasets lie.
+    """
+    try:
+        with _file(root, data_dir).open("rb") as file, np.load(file) as kept:
+            facts = json.loads(kept["facts"].tobytes())
+            if facts["classes"] != _classes(root) or _times(facts["folders"]) != facts["times"]:
+                return None
+            splits = {
+                split: [
+                    (f"{root}{os.sep}{os.fsdecode(name)}", label)
+                    for name, label in zip(
+                        kept[f"{split}.names"].tobytes().split(b"\0"),
+                        kept[f"{split}.labels"].tolist(),
+                        strict=True,
+                    )
+                ]
+                for split in facts["splits"]
+            }
+    except (OSError, ValueError, LookupError, zipfile.BadZipFile):
+        return None
+    return Layout(splits, facts["names"], None, LeftOut(facts["kinds"], facts["junk"]))
+
+
+def keep_listing(root: Path, data_dir: Path, layout: Layout) -> None:
+    """Writes a layout of labels, its splits as they were drawn, where `read_listing` finds it.
+
+    Nothing is written where `data_dir` is read-only, or if a folder has just changed.
+    """
+    start = len(str(root)) + 1
+    folders = all_folders(root)
+    times = _times(folders)
+    if max(times) > (time.time() - _FRESH) * 1e9:
+        return
+    facts = {
+        "classes": _classes(root),
+        "folders": folders,
+        "times": times,
+        "names": list(layout.names),
+        "splits": list(layout.splits),
+        "kinds": layout.left_out.kinds,
+        "junk": layout.left_out.junk,
+    }
+    arrays = {"facts": _bytes(json.dumps(facts).encode())}
+    for split, examples in layout.splits.items():
+        names = (os.fsencode(path)[start:] for path, _ in examples)
+        arrays[f"{split}.names"] = _bytes(b"\0".join(names))
+        arrays[f"{split}.labels"] = np.array([label for _, label in examples], np.int32)
+    file = _file(root, data_dir)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as temporary:
+            np.savez(temporary, **arrays)
+    except OSError:
+        return
+
+
+def _file(root: Path, data_dir: Path) -> Path:
+    digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:32]
+    return data_dir / "folders" / f"{digest}-listing.npz"
+
+
+def _classes(root: Path) -> str:
+    """What `classes.txt` holds, which may change without its folder."""
+    file = root / "classes.txt"
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+
+
+def _times(folders: list[str]) -> list[int]:
+    return [os.stat(folder).st_mtime_ns for folder in folders]
+
+
+def _bytes(data: bytes) -> np.ndarray:
+    return np.frombuffer(data, np.uint8)

@@ -1,0 +1,183 @@
+"""What makes a binary network learn badly, although it converts: the mistakes of a first one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import larq as lq
+import numpy as np
+import tensorflow as tf
+
+from larq_groupnet.deploy.audit import Finding
+from larq_groupnet.deploy.matching import layers_with_kernels
+
+layers = tf.keras.layers
+
+_NON_NEGATIVE = ("relu", "relu6", "sigmoid", "softplus", "softmax", "exponential", "hard_sigmoid")
+_KEEPS_RANGE = (
+    "MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "Dropout",
+    "SpatialDropout2D", "Flatten", "Reshape", "Permute", "ZeroPadding2D", "UpSampling2D",
+    "Cropping2D",
+)  # fmt: skip
+_JOINS = ("Add", "Average", "Concatenate", "Maximum", "Minimum")
+
+
+def advise(model: tf.keras.Model) -> list[Finding]:
+    """Names what a sign should not read, channels that never change, and ends made binary.
+
+    Args:
+        model: A built functional or sequential Larq model. Where a layer of it is opaque, nothing
+            is said about what lies behind it.
+
+    Returns:
+        Findings of severity `"weak"`.
+    """
+    return list(_advice(model))
+
+
+def _weak(layer: Any, cause: str, remedy: str) -> Finding:
+    return Finding(layer.name, "weak", cause, remedy)
+
+
+def _advice(model: tf.keras.Model) -> Iterator[Finding]:
+    kernels = [layer for layer in layers_with_kernels(model) if layer.inbound_nodes]
+    for layer in kernels:
+        if getattr(layer, "input_quantizer", None) is not None:
+            yield from _before_sign(layer)
+        if _kernel_is_binary(layer):
+            if _reaches(layer, model, forwards=False):
+                yield _weak(
+                    layer,
+                    "the first layer is binary: its sign leaves one bit of each pixel",
+                    "Use layers.Conv2D or Dense here, and begin with signs after its normalisation",
+                )
+            if _reaches(layer, model, forwards=True):
+                yield _weak(
+                    layer,
+                    "the last layer is binary: scores are whole numbers with no scale",
+                    "Use layers.Dense or Conv2D here, which costs little",
+                )
+    for layer in model.submodules:
+        if isinstance(layer, lq.quantizers.Quantizer) and getattr(layer, "inbound_nodes", None):
+            yield from _before_sign(layer)
+
+
+def _before_sign(layer: Any) -> Iterator[Finding]:
+    before = _parents(layer)
+    if before and all(map(_is_non_negative, before)):
+        yield _weak(
+            layer,
+            f"its sign reads {before[0].name}, which is never negative, so that every sign is +1",
+            "Normalise between the two, or move the ReLU before the batch normalisation",
+        )
+    elif before and not any(map(_is_normalised, before)):
+        yield _weak(
+            layer,
+            f"its sign reads {before[0].name}, which nothing normalises, so that signs hardly "
+            "change",
+            "Put a BatchNormalization before the sign",
+        )
+    for parent in before:
+        constant, total = _constant_channels(parent)
+        if constant:
+            yield _weak(
+                parent,
+                f"{constant} of its {total} channels never change sign before {layer.name}: their "
+                "bias is larger than anything that is added to it",
+                "Leave them out, start with a smaller bias, or train at a lower rate",
+            )
+
+
+def _parents(layer: Any) -> list[Any]:
+    """The layers that a layer reads, past those that keep the range of values."""
+    if len(layer.inbound_nodes) != 1:
+        return []
+    found = []
+    for parent in tf.nest.flatten(layer.inbound_nodes[0].inbound_layers):
+        keeps = type(parent).__name__ in _KEEPS_RANGE
+        found += _parents(parent) if keeps and parent.inbound_nodes else [parent]
+    return found
+
+
+def _is_non_negative(layer: Any) -> bool:
+    if isinstance(layer, layers.ReLU):
+        return not layer.negative_slope and not layer.threshold
+    if type(layer).__name__ == "Softmax":
+        return True
+    if type(layer).__name__ in _JOINS:
+        parents = _parents(layer)
+        return bool(parents) and all(map(_is_non_negative, parents))
+    return getattr(getattr(layer, "activation", None), "__name__", "") in _NON_NEGATIVE
+
+
+def _is_normalised(layer: Any) -> bool:
+    """True if a normalisation, or something opaque, shapes what the layer gives."""
+    if isinstance(layer, layers.InputLayer) or hasattr(layer, "kernel_initializer"):
+        return False
+    if type(layer).__name__ in (*_JOINS, "Activation", "ReLU", "PReLU", "LeakyReLU"):
+        parents = _parents(layer)
+        return not parents or any(map(_is_normalised, parents))
+    return True
+
+
+def _constant_channels(layer: Any) -> tuple[int, int]:
+    """Channels of a layer before a sign that have one sign whatever comes in, and of all."""
+    if isinstance(layer, layers.BatchNormalization) and layer.built:
+        low, high = _range(_parents(layer)[:1])
+        deviation = np.sqrt(layer.moving_variance.numpy() + layer.epsilon)
+        scale = (layer.gamma.numpy() if layer.scale else 1.0) / deviation
+        shift = (layer.beta.numpy() if layer.center else 0.0) - layer.moving_mean.numpy() * scale
+        with np.errstate(invalid="ignore"):  # 0 times infinity
+            ends = np.nan_to_num(np.stack([scale * low, scale * high])) + shift
+    elif _kernel_is_binary(layer) and getattr(layer, "bias", None) is not None:
+        reach = float(np.prod(layer.kernel.shape[:-1]))
+        ends = np.stack([-reach + layer.bias.numpy(), reach + layer.bias.numpy()])
+    else:
+        return 0, 0
+    constant = (ends >= 0).all(0) | (ends < 0).all(0)
+    return int(constant.sum()), constant.size
+
+
+def _range(before: list[Any]) -> tuple[Any, Any]:
+    """Least and largest value of what a layer gives, as far as its kind tells."""
+    if not before:
+        return -np.inf, np.inf
+    layer = before[0]
+    low = 0.0 if _is_non_negative(layer) else -np.inf
+    if isinstance(layer, layers.ReLU | layers.Activation):
+        inner, high = _range(_parents(layer)[:1])
+        return max(low, inner), high
+    if _kernel_is_binary(layer) and getattr(layer, "input_quantizer", None) is not None:
+        reach = float(np.prod(layer.kernel.shape[:-1]))
+        if getattr(layer, "bias", None) is None:
+            return max(low, -reach), reach
+    return low, np.inf
+
+
+def _kernel_is_binary(layer: Any) -> bool:
+    return getattr(layer, "kernel_quantizer", None) is not None
+
+
+def _reaches(layer: Any, model: tf.keras.Model, forwards: bool) -> bool:
+    """True if an input of the model (or an output) lies beyond a layer with no kernel between."""
+    ends = set(map(id, _ends(model, forwards)))
+    queue, seen = [layer], set()
+    while queue:
+        one = queue.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if id(one) in ends and (forwards or one is not layer):
+            return True
+        nodes = one.outbound_nodes if forwards else one.inbound_nodes
+        for node in nodes:
+            beyond = [node.outbound_layer] if forwards else tf.nest.flatten(node.inbound_layers)
+            queue += [each for each in beyond if not hasattr(each, "kernel_initializer")]
+    return False
+
+
+def _ends(model: tf.keras.Model, forwards: bool) -> list[Any]:
+    if forwards:
+        return [tensor.node.layer for tensor in tf.nest.flatten(model.outputs)]
+    return [layer for layer in model.submodules if isinstance(layer, layers.InputLayer)]

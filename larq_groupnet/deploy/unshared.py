@@ -1,0 +1,55 @@
+"""A model whose layers are each called once, as conversion and what checks it need them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import tensorflow as tf
+
+
+def unshared(model: tf.keras.Model) -> tf.keras.Model:
+    """The same function with a copy of a shared layer for each of its calls.
+
+    A shared layer becomes as many operations of a file as it has calls, each with its own input.
+
+    Args:
+        model: A functional model, such as one with `shared_shortcut`.
+
+    Returns:
+        A model with copies of the weights; the first call keeps the name of the layer, the second
+        gets `NAME_2`. `model` itself if it calls no convolution and no normalisation twice.
+    """
+    if not getattr(model, "_is_graph_network", False):
+        return model
+    depths = model._nodes_by_depth
+    nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
+    calls = Counter(id(node.layer) for node in nodes)
+    if not any(_is_shared(layer, calls[id(layer)]) for layer in model.layers):
+        return model
+    copies: dict[int, tf.keras.layers.Layer] = {}
+    values: dict[int, tf.Tensor] = {}
+    done: Counter[int] = Counter()
+    for node in nodes:
+        layer = node.layer
+        done[id(layer)] += 1
+        number = done[id(layer)]
+        if number == 1 or _is_shared(layer, number):
+            name = layer.name if number == 1 else f"{layer.name}_{number}"
+            copies[id(layer)] = type(layer).from_config({**layer.get_config(), "name": name})
+        copy = copies[id(layer)]
+        args, kwargs = tf.nest.map_structure(
+            lambda x: values.get(id(x), x), (node.call_args, node.call_kwargs)
+        )
+        outputs = copy.output if node.is_input else copy(*args, **kwargs)
+        copy.set_weights(layer.get_weights())
+        for old, new in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(outputs), strict=True):
+            values[id(old)] = new
+    replaced = [
+        tf.nest.map_structure(lambda x: values[id(x)], tensors)
+        for tensors in (model.input, model.output)
+    ]
+    return tf.keras.Model(*replaced, name=model.name)
+
+
+def _is_shared(layer: tf.keras.layers.Layer, calls: int) -> bool:
+    return calls > 1 and bool(layer.weights) and not isinstance(layer, tf.keras.Model)

@@ -1,0 +1,166 @@
+"""Judges what ships: any network by whatever names it, on any dataset of its classes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from larq_groupnet.data.base import ROLES, Dataset
+from larq_groupnet.data.images import to_pixels
+from larq_groupnet.data.pipeline import Pipeline, class_names, prepare
+from larq_groupnet.deploy.runtime import load_file
+from larq_groupnet.errors import DatasetError, RecipeError
+from larq_groupnet.inference.evaluate import compare, labels
+from larq_groupnet.inference.results import write_results
+from larq_groupnet.inference.sources import Predictor, load_predictor
+from larq_groupnet.report.pictures import draw_confusion
+from larq_groupnet.runs.guards import naming_bad_files
+from larq_groupnet.runs.identity import check_classes
+from larq_groupnet.runs.source import find_source
+from larq_groupnet.tasks.task import Task
+
+ALL = "all"
+"""All splits together, for images that were in no training."""
+
+SPLITS = ("test", "validation", "train", ALL)
+
+MOST_COMPARED = 500
+"""Validation images on which a file of integers is compared with its network."""
+
+
+def judge_file(
+    source: str,
+    dataset: str | None,
+    data_dir: Path,
+    split: str = "test",
+    output_dir: Path | None = None,
+    on_bad_image: str = "error",
+) -> dict[str, Any]:
+    """Metrics of a run, a weights file, a registered name or a `.tflite` on a dataset.
+
+    Args:
+        source: As for `load_predictor`.
+        dataset: Its name; what the network was trained on by default.
+        data_dir: Where datasets are kept.
+        split: One of `SPLITS`.
+        output_dir: Takes `evaluation.json`, `evaluation-confusion.npz`, `confusion.png` and
+            `predictions.png`; `None` to write nothing.
+        on_bad_image: As for `prepare`.
+
+    Returns:
+        What `evaluation.json` holds, the metrics under `"keras"`, and the confusion matrix.
+
+    Raises:
+        RecipeError: If no dataset is given and none is known.
+        DatasetError: If the dataset has other classes, or another kind of truth.
+        UserError: As `load_predictor`.
+    """
+    predictor = load_predictor(source, data_dir, threads=os.cpu_count() or 1)
+    dataset = dataset or _trained_on(source)
+    builder = prepare(dataset, data_dir, on_bad_image)
+    names = class_names(builder)
+    if predictor.named:
+        check_classes(predictor.classes, names, source, dataset)
+    kind = _task(predictor, builder, source, dataset)
+    data = _pipeline(predictor, builder)
+    roles = [role for role in ROLES if builder.sizes.get(role)] if split == ALL else [split]
+    batches = _images(data, roles, kind.dense)
+    count = sum(builder.examples(role).count for role in roles)
+    with naming_bad_files(builder):
+        found, samples = compare(
+            {"keras": predictor.network}, batches, kind, names, kind.num_pictures, predictor.view
+        )
+    about = labels(Path(source).name, dataset, kind)
+    results = {**about, "column": f"{split}, {count} images", "split": split, **found}
+    if output_dir is not None:
+        write_results(output_dir / "evaluation.json", results)
+        title = f"{about['name']} on {dataset}, {split}"
+        if matrix := found["keras"].get("confusion"):
+            draw_confusion(np.array(matrix), names, output_dir / "confusion.png", title, kind.unit)
+        pixels = [_pixels(image, predictor) for image in samples.images]
+        picture = output_dir / "predictions.png"
+        kind.draw(pixels, samples.truths, samples.scores, names, picture, title)
+    return results
+
+
+def cost_of_integers(source: str, file: Path, data_dir: Path) -> str:
+    """What a file of 8-bit integers costs, beside its network, on validation images, in one line.
+
+    Args:
+        source: The network; as for `load_predictor`.
+        file: The converted file.
+        data_dir: Where datasets are kept.
+    """
+    predictor = load_predictor(source, data_dir)
+    builder = prepare(_trained_on(source), data_dir)
+    names = class_names(builder)
+    kind = _task(predictor, builder, source, builder.name)
+    data = _pipeline(predictor, builder)
+    batches = _images(data, ["validation"], kind.dense, MOST_COMPARED)
+    runs = {"keras": predictor.network, "lce": load_file(file, os.cpu_count() or 1).predict}
+    found, _ = compare(runs, batches, kind, names, view=predictor.view)
+    before, after = (found[name][kind.headline] for name in runs)
+    count = min(builder.examples("validation").count, MOST_COMPARED)
+    return (
+        f"{kind.labels.get(kind.headline, kind.headline)} on {count} validation images: "
+        f"{after:.4f}, as floats {before:.4f}; the integers cost {before - after:+.4f}"
+    )
+
+
+def _trained_on(source: str) -> str:
+    path = Path(source).expanduser()
+    known = "" if path.suffix == ".tflite" else find_source(source).dataset
+    if not known:
+        raise RecipeError(
+            f"evaluate: expected the dataset to judge on, because {source} does not say what it "
+            "was trained on. Received: none. Name it: evaluate FILE folder:PATH."
+        )
+    return known
+
+
+def _task(predictor: Predictor, builder: Dataset, source: str, dataset: str) -> Task:
+    target, classes, channels = builder.target, len(builder.classes), builder.channels
+    if target not in predictor.task.targets or len(predictor.classes) != classes:
+        does = "classes of pixels" if predictor.dense else "a class for each image"
+        raise DatasetError(
+            f"dataset: expected one for {source}, which predicts {len(predictor.classes)} {does}. "
+            f"Received: {dataset} with {classes} classes, {target}s"
+        )
+    if channels != predictor.input_shape[2]:
+        raise DatasetError(
+            f"dataset: expected images of {predictor.input_shape[2]} channels for {source}. "
+            f"Received: {dataset}, whose images have {channels}"
+        )
+    return predictor.task(classes, predictor.logits)
+
+
+def _pipeline(predictor: Predictor, builder: Dataset) -> Pipeline:
+    read = predictor.reading
+    return Pipeline(
+        builder,
+        predictor.input_shape[:2],
+        1 if predictor.dense else 16,
+        normalisation=read.normalisation,
+        central_crop=read.central_crop,
+        letterbox=read.letterbox,
+    )
+
+
+def _images(data: Pipeline, roles: list[str], dense: bool, sample: int = 0) -> tf.data.Dataset:
+    """The images of these splits one after the other, as `compare` takes them."""
+    read = data.full_images if dense else data.eval_batches
+    parts = [read(role, sample) for role in roles]
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = whole.concatenate(part)
+    return whole
+
+
+def _pixels(image: np.ndarray, predictor: Predictor) -> np.ndarray:
+    if predictor.dense:
+        return image.astype(np.uint8)
+    return to_pixels(image, predictor.reading.normalisation)

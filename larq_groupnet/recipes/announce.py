@@ -1,0 +1,98 @@
+"""What a run is about to do, in lines for the user."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from terminaltables import AsciiTable
+
+from larq_groupnet.data.base import ROLES, Dataset
+from larq_groupnet.data.frequencies import class_counts
+from larq_groupnet.network.complexity import complexity
+from larq_groupnet.recipes.recipe import Recipe
+
+FEW_TESTS = 30
+"""Test images below which a metric says little."""
+
+MOST_COUNTED = 20_000
+"""Labels, or a tenth as many masks, that are counted; of more, only the totals are said."""
+
+MOST_CLASSES = 20
+"""That are listed, each in a row."""
+
+
+def announce(recipe: Recipe, dataset: Dataset, output_dir: Path) -> list[str]:
+    """Splits with counts per class, size, steps, cost, and what will be written.
+
+    Args:
+        recipe: What is to be trained.
+        dataset: Its dataset, prepared.
+        output_dir: Where to.
+    """
+    return [
+        *_data(dataset),
+        _network(recipe),
+        training_line(recipe, dataset.sizes["train"]),
+        f"Writes: {output_dir} takes snapshots, weights of each phase, model.tflite, results.json, "
+        "curves.png and predictions.png.",
+    ]
+
+
+def _data(dataset: Dataset) -> list[str]:
+    sizes = {role: dataset.sizes[role] for role in ROLES if dataset.sizes.get(role)}
+    lines = [f"Data: {dataset.name}, {', '.join(f'{n:,} {role}' for role, n in sizes.items())}."]
+    if "test" not in sizes:
+        lines.append("There are no test images with labels: validation images are judged instead.")
+    tests = sizes.get("test", sizes["validation"])
+    if tests < FEW_TESTS:
+        lines.append(
+            f"Warning: {tests} test images; one more right or wrong moves the metric by "
+            f"{1 / tests:.1%}. With {FEW_TESTS} or more it says something."
+        )
+    masks = dataset.target != "label"
+    most = MOST_COUNTED // 10 if masks else MOST_COUNTED
+    if dataset.target not in ("label", "mask") or sum(sizes.values()) > most:
+        return lines
+    images = {role: class_counts(dataset, role).images for role in sizes}
+    for role, counts in images.items():
+        if missing := [dataset.classes[label] for label in np.flatnonzero(counts == 0)]:
+            named = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
+            lines.append(f"Warning: {role} has no image of {named}.")
+    if len(dataset.classes) <= MOST_CLASSES:
+        rows = zip(dataset.classes, *(counts.tolist() for counts in images.values()), strict=True)
+        title = "masks that hold" if masks else "images of"
+        lines.append(str(AsciiTable([[title, *images], *map(list, rows)]).table))
+    return lines
+
+
+def _network(recipe: Recipe) -> str:
+    config, total = recipe.model, complexity(recipe.model).total
+    height, width, channels = config.input_shape
+    bases = "-".join(map(str, dict.fromkeys(config.bases_per_stage)))
+    macs = ", ".join(f"{n / 1e6:,.1f} M {bits}-bit MACs" for bits, n in sorted(total.macs.items()))
+    return (
+        f"Network: {recipe.name}, K={bases}, width {config.width:g}, reads {height} x {width} x "
+        f"{channels}; {macs}, {total.total_memory / 1e6:.2f} MB of parameters."
+    )
+
+
+def training_line(recipe: Recipe, images: int = 0) -> str:
+    """Phases, steps or epochs, and batches.
+
+    Args:
+        recipe: What is to be trained.
+        images: Training images; 0 where they are not known.
+    """
+    phases = [phase for phase in recipe.phases if phase.epochs]
+    epochs, batch = sum(phase.epochs for phase in phases), recipe.batch_size
+    steps = recipe.steps_per_epoch or (images and max(images // batch, 1))
+    if not steps:
+        each = ", ".join(f"{phase.name} {phase.epochs}" for phase in phases)
+        return f"Training: {epochs} epochs ({each}) in batches of {batch} images."
+    each = ", ".join(f"{phase.name} {phase.epochs * steps:,}" for phase in phases)
+    passes = f", {epochs * steps * batch / images:,.1f} passes" if images else ""
+    return (
+        f"Training: {epochs * steps:,} steps ({each}) of {batch} images{passes}; validated every "
+        f"{steps:,} steps."
+    )

@@ -1,0 +1,239 @@
+"""The recipe for images of one's own: `zoo/photos.py`, fitted to a dataset and a network."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from larq_groupnet.errors import RecipeError
+from larq_groupnet.family import SMALL_IMAGE
+from larq_groupnet.network.config import OPTIONS, GroupNetConfig, unused_options
+from larq_groupnet.recipes.load import load_recipes
+from larq_groupnet.recipes.overrides import INPUT_SIZE, override, parse_size
+from larq_groupnet.recipes.recipe import ROOT_MEDIAN_FREQUENCY, Phase, Recipe
+from larq_groupnet.tasks.task import kind_of
+from larq_groupnet.weights.metadata import compare
+from larq_groupnet.weights.registry import list_weights
+
+if TYPE_CHECKING:
+    from larq_groupnet.data.base import Dataset
+
+RECIPES = "photos"
+"""The file of zoo/ with the recipes, one for each kind of truth."""
+
+START_FROM = "cifar10"
+"""Registered weights of photographs that training starts from, where this machine has them."""
+
+LOOKED_AT = 64
+"""How many training images are looked at to choose the input size."""
+
+COUNTED = 2_000
+"""How many training masks are read to learn how rare each class is."""
+
+RARE = 2.0
+"""Classes get weights if the most common one is so many times as common as the rarest."""
+
+PASSES = 10
+"""At least so many passes over the training images in all epochs together."""
+
+_OF_PHOTOS = ("width", "stem_stride", "output_stride")
+
+
+def own_recipe(
+    model: Recipe, dataset: str, builder: Dataset, changes: Sequence[tuple[str, str]], path: Path
+) -> tuple[Recipe, list[str]]:
+    """The recipe of `zoo/photos.py` with another network, on a dataset.
+
+    Args:
+        model: A recipe of the network that is trained; its structure is taken.
+        dataset: Name of the dataset.
+        builder: The dataset.
+        changes: What the user gives, for `override`; it is not applied here, and wins.
+        path: The file of the model, for messages.
+
+    Returns:
+        The recipe, and lines that say what follows from the dataset and how to change it.
+
+    Raises:
+        RecipeError: If the network is for another kind of truth.
+    """
+    recipe = _for_truth(builder, model, path)
+    given = {key for key, _ in changes}
+    network, phases = _structure(recipe.model, model.model), recipe.phases
+    if network.decomposition == "none":
+        phases = (_real(phases),)
+    recipe = dataclasses.replace(
+        recipe, name=model.name, dataset=dataset, model=network, phases=phases
+    )
+    notes = [
+        f"Recipe: {load_recipes(RECIPES).path}, for images of one's own, "
+        f"with the network of {path}."
+    ]
+    shape, said = _input_shape(recipe, builder, dict(changes))
+    notes += said
+    options: dict[str, Any] = {"num_classes": len(builder.classes)}
+    if not kind_of(recipe.model.head).dense and min(shape[:2]) < SMALL_IMAGE:
+        options |= {"stem_stride": 1, "output_stride": 8}
+    network = recipe.model.replace(**options, input_shape=shape)
+    recipe = dataclasses.replace(recipe, model=network)
+    bases = override(recipe, [(k, v) for k, v in changes if k == "num_bases"]).model.bases_per_stage
+    recipe = dataclasses.replace(recipe, **_strength(max(bases), kind_of(recipe.model.head).mixes))
+    recipe, said = _budget(recipe, builder)
+    notes += said
+    if not {"class_weights", "mixup", "cutmix"} & given:
+        recipe, said = _weighted(recipe, builder)
+        notes += said
+    if "start_from" not in given:
+        recipe, said = _started(recipe, given)
+        notes += said
+    return recipe, notes
+
+
+def model_for(target: str) -> str:
+    """The model that is trained where none is named, for a truth of a dataset."""
+    recipes = load_recipes(RECIPES).recipes
+    fitting = (each for each in recipes if target in kind_of(each.model.head).targets)
+    return next(fitting, recipes[0]).name
+
+
+def _for_truth(builder: Dataset, model: Recipe, path: Path) -> Recipe:
+    for recipe in load_recipes(RECIPES).recipes:
+        kind = kind_of(recipe.model.head)
+        if builder.target in kind.targets:
+            if kind_of(model.model.head) is not kind:
+                raise RecipeError(
+                    f"model: expected a network for the {builder.target}s of {builder.name}, such "
+                    f"as {recipe.name}. Received: {path.stem}"
+                )
+            return recipe
+    raise RecipeError(
+        f"dataset: expected labels or masks, or a recipe of its own: --recipe. Received: "
+        f"{builder.name}, whose truth is {builder.target}"
+    )
+
+
+def _structure(photos: GroupNetConfig, model: GroupNetConfig) -> GroupNetConfig:
+    """The network of a model, as wide as that for photos and with no more bases."""
+    same = model.head == photos.head
+    own = {
+        name
+        for name, about in OPTIONS.items()
+        if name not in _OF_PHOTOS and (not about.of_task or (name == "dropout" and same))
+    }
+    values = {name: getattr(model, name) for name in own}
+    bases = photos.bases_per_stage[0]
+    if isinstance(model.num_bases, int):
+        values["num_bases"] = min(model.num_bases, bases)
+    unused = unused_options(model.decomposition, photos.head)
+    return photos.replace(**{name: v for name, v in values.items() if name not in unused})
+
+
+def _real(phases: Sequence[Phase]) -> Phase:
+    """One phase for a network without bases, with the epochs of all."""
+    epochs = sum(phase.epochs for phase in phases)
+    return dataclasses.replace(phases[-1], name="real", epochs=epochs, binary=False)
+
+
+def _input_shape(
+    recipe: Recipe, builder: Dataset, changes: Mapping[str, str]
+) -> tuple[tuple[int, int, int], list[str]]:
+    """Height and width as large as the recipe's in pixels, of the aspect that all images share."""
+    height, width, _ = recipe.model.input_shape
+    if given := changes.get(INPUT_SIZE):
+        return (*parse_size(given), builder.channels), []
+    if given := changes.get("input_shape"):
+        height, width = parse_size(",".join(given.strip("()[] ").split(",")[:2]))
+        return (height, width, builder.channels), []
+    shapes = builder.shapes(LOOKED_AT)
+    if not shapes:
+        return (height or 0, width or 0, builder.channels), [
+            f"The size of its images is unknown: they are read at {height} x {width} pixels; "
+            f"--{INPUT_SIZE} HEIGHT,WIDTH changes it."
+        ]
+    heights, widths = np.array(shapes).T
+    aspects = heights / widths
+    same = aspects.max() < 1.1 * aspects.min()
+    aspect = float(np.median(aspects)) if same else 1.0
+    sides = np.array([math.sqrt(aspect), 1 / math.sqrt(aspect)]) * (height or 0)
+    longest = np.maximum(heights, widths).max()
+    # No larger than the largest image, which would show nothing more.
+    sides *= min(1.0, longest / sides.max())
+    step = 32 if sides.min() >= SMALL_IMAGE else 8
+    rows, columns = (max(step * round(side / step), 16) for side in sides)
+    sizes = f"{heights[0]} x {widths[0]} pixels (height x width)"
+    if len(set(shapes)) > 1:
+        sizes = f"{min(heights.min(), widths.min())} to {longest} pixels a side"
+    text = (
+        f"Images of {sizes} are read at {rows} x {columns}, whole and undistorted; small things "
+        f"may need more: --{INPUT_SIZE} {2 * rows},{2 * columns} costs about 4 times as much."
+    )
+    return (rows, columns, builder.channels), [text]
+
+
+def _strength(bases: int, mixes: bool) -> dict[str, Any]:
+    """Augmentation that grows with K: one base underfits where five learn their photos by heart."""
+    level = min(max(bases, 1), 5)
+    values: dict[str, Any] = {"colour_jitter": 0.1 + 0.1 * min(level, 3)}
+    if mixes and level > 1:
+        values["rand_augment"] = (1, 2 * level)
+    return values
+
+
+def _budget(recipe: Recipe, builder: Dataset) -> tuple[Recipe, list[str]]:
+    """Smaller batches for few images, and longer epochs for many."""
+    count = builder.sizes.get("train", 0)
+    if not count:  # Not written yet.
+        return recipe, []
+    batch = min(recipe.batch_size, max(count, 1))
+    epochs = sum(phase.epochs for phase in recipe.phases)
+    steps = max(recipe.steps_per_epoch, math.ceil(PASSES * count / (batch * epochs)))
+    return dataclasses.replace(recipe, batch_size=batch, steps_per_epoch=steps), []
+
+
+def _weighted(recipe: Recipe, builder: Dataset) -> tuple[Recipe, list[str]]:
+    """Class weights where a class is rare, the mild ones."""
+    from larq_groupnet.data.frequencies import class_counts
+
+    if not builder.sizes:
+        return recipe, []
+    counts = class_counts(builder, "train", COUNTED)
+    if not counts.own.all():
+        return recipe, []  # A class without any has no weight; the lines of `announce` name it.
+    frequency = counts.own / counts.beside
+    if frequency.max() < RARE * frequency.min():
+        return recipe, []
+    rare, common = (
+        builder.classes[int(place)] for place in (frequency.argmin(), frequency.argmax())
+    )
+    return dataclasses.replace(recipe, class_weights=ROOT_MEDIAN_FREQUENCY), [
+        f"{rare} is {frequency.min() / frequency.max():.3f} times as common as {common}: rare "
+        'classes count more in the loss; --set class_weights="" counts all the same.'
+    ]
+
+
+def _started(recipe: Recipe, given: Collection[str]) -> tuple[Recipe, list[str]]:
+    """Weights of photographs to start from, if there are any that fit, in the network of those."""
+    for entry in list_weights(START_FROM):
+        theirs = entry.metadata.config
+        values = {
+            name: getattr(theirs, name)
+            for name, about in OPTIONS.items()
+            if about.affects == "weights" and not about.of_task and name not in {*given, "binary"}
+        }
+        model = recipe.model.replace(**values)
+        if compare(theirs, model)[0]:
+            continue
+        recipe = dataclasses.replace(recipe, model=model, start_from=START_FROM)
+        return recipe, [
+            f"It starts from the {START_FROM!r} weights, all but the head; --start_from none "
+            "starts from random ones."
+        ]
+    return recipe, [
+        f"It starts from random weights: this machine has no {START_FROM!r} weights of "
+        f"photographs for {recipe.name}. --start_from RUN_OR_FILE_OR_NAME names others."
+    ]

@@ -1,0 +1,172 @@
+"""When a run saves: after each epoch, as often in between as asked for, and when it is stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from larq_groupnet.runs.snapshots import Position, Snapshots
+from larq_groupnet.runs.stopping import StopSignal
+
+_AGREE_EVERY = 8
+"""Steps after which the workers of a run ask each other for signals."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Every:
+    """When to save within an epoch; 0 for never.
+
+    Attributes:
+        steps: Steps between two snapshots.
+        minutes: Minutes between two snapshots, by the clock of the first worker.
+    """
+
+    steps: int = 0
+    minutes: float = 0.0
+
+
+class SnapshotCallback(tf.keras.callbacks.Callback):
+    """Saves after each epoch, as often in between as asked for, and once a signal has come.
+
+    With several workers a signal to one of them stops all at the same step.
+
+    Args:
+        snapshots: Where to save.
+        stop: Says whether a signal has come.
+        start: Where this call of `fit` starts.
+        best: Knows the best value so far.
+        history: The `history.csv`.
+        strategy: Where the run computes.
+        every: When to save within an epoch.
+    """
+
+    _supports_tf_logs = True  # Keras then does not wait for the numbers of a step.
+
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        stop: StopSignal,
+        start: Position,
+        best: Any,
+        history: Path,
+        strategy: tf.distribute.Strategy,
+        every: Every | None = None,
+    ):
+        super().__init__()
+        self.snapshots = snapshots
+        self.stop = stop
+        self.start = start
+        self.best = best
+        self.history = history
+        self.every = every or Every()
+        self.epoch, self.first_step, self.asked_at = start.epoch, 0, 0
+        self.saved_at, self.saved_time = 0, time.monotonic()
+        self.workers = _Workers(strategy)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Keras has just reset its metrics; in an epoch that was cut in two they go on."""
+        self.epoch, self.first_step, self.asked_at, self.saved_at = epoch, 0, 0, 0
+        if epoch == self.start.epoch and self.start.step:
+            self.first_step = self.start.step
+            for metric, values in zip(self.model.metrics, self.start.metrics, strict=True):
+                for variable, value in zip(metric.variables, values, strict=True):
+                    self.workers.assign_sum(variable, value)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Saves or stops here if it is time. After the last step only the validation is left."""
+        steps = batch + 1
+        if steps >= self.params["steps"]:
+            return
+        stops, due = self._asked(steps)
+        if not stops and not due:
+            return
+        state = [[v.numpy().tolist() for v in m.variables] for m in self.model.metrics]
+        step = self.first_step + steps
+        self.saved_at = steps
+        self._save(self.epoch, step, state)
+        if stops:
+            self.snapshots.wait()
+            self.stop.raise_interrupted(f"epoch {self.epoch + 1}, step {step}")
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Stops here if it was asked for; the epoch will be repeated."""
+        if self.stop.signum is not None and not self.workers.several:
+            self.snapshots.wait()
+            self.stop.raise_interrupted(f"the end of epoch {self.epoch}")
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Saves."""
+        self._save(epoch + 1, 0, [])
+        if self.workers.several and self.workers.agree(self.stop)[0]:
+            self.snapshots.wait()
+            self.stop.raise_interrupted(f"the end of epoch {epoch + 1}")
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Waits for the last one."""
+        self.snapshots.wait()
+
+    def _asked(self, steps: int) -> tuple[bool, bool]:
+        """Whether to stop, and whether a snapshot is due."""
+        due = bool(self.every.steps) and steps - self.saved_at >= self.every.steps
+        if not self.workers.several:
+            return self.stop.signum is not None, due or self._late()
+        if steps - self.asked_at < _AGREE_EVERY:
+            return False, due
+        self.asked_at = steps
+        stops, late = self.workers.agree(self.stop, self._late())
+        return stops, due or late
+
+    def _late(self) -> bool:
+        passed = time.monotonic() - self.saved_time
+        return bool(self.every.minutes) and passed >= 60 * self.every.minutes
+
+    def _save(self, epoch: int, step: int, metrics: list[list[Any]]) -> None:
+        text = self.history.read_text() if self.history.exists() else ""
+        position = dataclasses.replace(
+            self.start, epoch=epoch, step=step, best=self.best.value, history=text, metrics=metrics
+        )
+        self.snapshots.save(self.model, position)
+        self.saved_time = time.monotonic()
+
+
+class _Workers:
+    """The processes of a run, which have to act at the same step."""
+
+    def __init__(self, strategy: tf.distribute.Strategy):
+        self.strategy = strategy
+        resolver = strategy.cluster_resolver
+        spec = resolver.cluster_spec().as_dict() if resolver is not None else {}
+        self.several = len(spec.get("worker", ())) > 1
+        self.first = not self.several or resolver.task_id == 0
+        self._total = tf.function(self._sum, autograph=False)
+
+    def agree(self, stop: StopSignal, late: bool = False) -> tuple[bool, bool]:
+        """Whether a signal has come to any of them, and whether the first one is late with saving.
+
+        All must ask at the same time.
+        """
+        own = [float(stop.signum is not None), float(late and self.first)]
+        stops, late = self._total(tf.constant(own)).numpy().astype(bool).tolist()
+        if stops:
+            stop.signum = stop.signum or signal.SIGTERM
+        return stops, late
+
+    def _sum(self, value: tf.Tensor) -> tf.Tensor:
+        each = self.strategy.run(tf.identity, args=(value,))
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None)
+
+    def assign_sum(self, variable: tf.Variable, value: Any) -> None:
+        """Gives a variable of which every replica has a part the sum `value`.
+
+        TensorFlow would divide it by the replicas, which whole numbers do not survive.
+        """
+        parts = self.strategy.experimental_local_results(variable)
+        for number, part in enumerate(parts):
+            mine = np.array(value, part.dtype.as_numpy_dtype)
+            part.assign(mine if self.first and number == 0 else np.zeros_like(mine))

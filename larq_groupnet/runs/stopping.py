@@ -1,0 +1,72 @@
+"""SIGINT and SIGTERM, taken where nothing is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from larq_groupnet.errors import Interrupted
+
+
+class StopSignal:
+    """Remembers SIGINT or SIGTERM, so that a run can stop where nothing is lost.
+
+    Only the main thread of a process can take signals: a run in another thread leaves them alone.
+
+    Args:
+        output_dir: Of the run, for the message.
+    """
+
+    def __init__(self, output_dir: Path) -> None:
+        self.output_dir = output_dir
+        self.signum: int | None = None
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[StopSignal]:
+        """Takes both signals; a second one of a kind acts at once."""
+        with _handling(self._remember):
+            yield self
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Lets both signals end at once what has nothing to save."""
+
+        def stop(signum: int, frame: FrameType | None) -> None:
+            self._remember(signum, frame)
+            self.raise_interrupted("once, outside training")
+
+        with _handling(stop):
+            yield
+
+    def raise_interrupted(self, where: str) -> None:
+        """Ends the run."""
+        assert self.signum is not None
+        name = signal.Signals(self.signum).name
+        raise Interrupted(
+            f"stopped by {name} at {where}; everything up to there is saved. Resume with the same "
+            f"command and --output_dir {self.output_dir}",
+            self.signum,
+        )
+
+    def _remember(self, signum: int, frame: FrameType | None) -> None:
+        self.signum = signum
+        signal.signal(signum, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def _handling(handler: Any) -> Iterator[None]:
+    """SIGINT and SIGTERM go to `handler`, if this is the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for signum, earlier in before.items():
+            signal.signal(signum, earlier)

@@ -1,0 +1,54 @@
+"""Files are whole or absent, whoever else writes them, and JSON is what any program reads."""
+
+import json
+
+import numpy as np
+import pytest
+
+from larq_groupnet.files import PARTIAL, replacing, write_json
+
+
+def test_two_writers_of_a_file_do_not_share_a_temporary_one(tmp_path):
+    path = tmp_path / "weights.h5"
+    with replacing(path) as one:
+        with replacing(path) as two:
+            one.write_text("one")
+            two.write_text("two")
+            assert one.suffix == two.suffix == ".h5"
+            assert {one, two} == set(tmp_path.glob(PARTIAL))
+        assert path.read_text() == "two"
+    assert path.read_text() == "one" and list(tmp_path.iterdir()) == [path]
+
+
+def test_name_as_long_as_the_system_allows_is_written(tmp_path):
+    path = tmp_path / f"{'x' * 251}.png"
+    with replacing(path) as temporary:
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
+
+
+def write_half(path):
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+
+
+def test_failure_leaves_the_file_before(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("before")
+    with pytest.raises(ZeroDivisionError):
+        write_half(path)
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+
+
+def test_json_has_numbers_as_numbers_and_no_nan(tmp_path):
+    values = {
+        "a": np.float32(0.5),
+        "b": [np.int64(2), float("nan")],
+        3: np.arange(2),
+        "d": tmp_path,
+    }
+    write_json(tmp_path / "a.json", values)
+    text = (tmp_path / "a.json").read_text()
+    read = json.loads(text, parse_constant=lambda name: pytest.fail(name))
+    assert read == {"a": 0.5, "b": [2, None], "3": [0, 1], "d": str(tmp_path)}

@@ -1,0 +1,50 @@
+"""What is written between two epochs, and what the callbacks of a step cost."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny import RECIPE, session
+
+from larq_groupnet.errors import RecipeError
+from larq_groupnet.training.distribution import Runtime
+from larq_groupnet.training.fit import train
+
+
+def entries(folder):
+    """Tag -> step -> value of all events below a folder."""
+    found = {}
+    for record in tf.data.TFRecordDataset([str(file) for file in folder.glob("events*")]):
+        event = tf.compat.v1.Event.FromString(record.numpy())
+        for value in event.summary.value:
+            found.setdefault(value.tag, {})[event.step] = tf.make_ndarray(value.tensor)
+    return found
+
+
+def test_norms_of_a_step_are_those_of_gradient_and_update(tmp_path):
+    """Descent without momentum moves the weights by the rate times the gradient."""
+    phase = dataclasses.replace(
+        RECIPE.phases[0], optimizer="SGD", schedule="constant", warmup_epochs=0,
+        learning_rate=0.01, epochs=2,
+    )  # fmt: skip
+    model = RECIPE.model.replace(stage_blocks=(1, 1, 1, 1), dropout=0.0)
+    recipe = dataclasses.replace(RECIPE, phases=(phase,), model=model)
+    runtime = Runtime(log_steps=2, profile="2,2")
+    train(recipe, dataclasses.replace(session(tmp_path, 3), runtime=runtime))
+    found = entries(tmp_path / "logs/tanh/steps")
+    norms = found["step/gradient_norm"]
+    assert {*norms} == {1, 3, 4, 6}  # The first step of an epoch, and each second after it.
+    assert found["step/learning_rate"][1] == pytest.approx(0.01)
+    for step, norm in norms.items():
+        assert found["step/update_norm"][step] == pytest.approx(0.01 * norm, rel=1e-4)
+    assert {*found["step/images_per_second"]} == {3, 6}
+    rows = np.genfromtxt(tmp_path / "history.csv", delimiter=",", names=True)
+    np.testing.assert_allclose(rows["gradient_norm"][1], norms[6], rtol=1e-6)
+    assert list(tmp_path.rglob("*.xplane.pb"))
+
+
+@pytest.mark.parametrize("text", ["10", "20,10", "0,5", "a,b"])
+def test_profile_names_two_steps(text):
+    with pytest.raises(RecipeError, match="profile: expected the first and the last step"):
+        Runtime(profile=text)

@@ -1,0 +1,66 @@
+"""Photos of one's own: Group-Net on a folder with labels or with masks.
+
+This is what any dataset gets that has no recipe of its own, with the network of `--model`:
+`larq_groupnet.recipes.own` sets classes, input size, stem, augmentation by K, class weights and
+steps for what lies in the folder, and says so before the first step. What is given on the command
+line stays.
+
+`folder:photos` holds photos in a folder for each class, or `images/` and `masks/`; see
+docs/photos-to-pi.md, from the camera to the device.
+
+An epoch is 100 steps, whatever the number of photos, so that a run takes the same time.
+
+    larq-groupnet train --dataset folder:photos
+    larq-groupnet train --dataset folder:photos --model birealnet18 --input_size 192,192
+"""
+
+from larq_groupnet import GroupNetConfig
+from larq_groupnet.recipes import Phase, Recipe
+
+LABELS = Recipe(
+    name="groupnet_resnet18",
+    dataset="folder:photos",
+    model=GroupNetConfig(
+        layout="resnet18",
+        input_shape=(128, 128, 3),
+        num_classes=2,
+        num_bases=3,
+        width=0.25,
+        stem_stride=4,
+        output_stride=32,
+    ),
+    phases=(
+        Phase("tanh", epochs=3, learning_rate=3e-3, binary=False),
+        Phase("binary", epochs=15, learning_rate=3e-3, binary=True),
+    ),
+    batch_size=16,
+    steps_per_epoch=100,
+    augmentation="photo",
+    letterbox=True,
+)
+
+MASKS = Recipe(
+    name="groupnet_dsp",
+    dataset="folder:photos",
+    model=GroupNetConfig(
+        layout="resnet18",
+        head="fcn32s",
+        input_shape=(160, 160, 3),
+        num_classes=2,
+        num_bases=3,
+        width=0.25,
+        output_stride=8,
+        # 2-6 and 6-10 are meant for a feature map of 60 x 60; here it has 20 x 20.
+        atrous_rates=(1, 1, "1-3", "2-4"),
+    ),
+    phases=(
+        Phase("tanh", epochs=2, learning_rate=3e-3, binary=False),
+        Phase("binary", epochs=10, learning_rate=3e-3, binary=True),
+    ),
+    batch_size=8,
+    steps_per_epoch=100,
+    augmentation="photo",
+    letterbox=True,
+)
+
+RECIPES = (LABELS, MASKS)
