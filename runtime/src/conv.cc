@@ -292,9 +292,8 @@ void Conv::run(const uint32_t* in, const ConvOutput& output, ThreadPool& pool,
 void Conv::pad_image(const uint32_t* in, ThreadPool& pool, uint32_t* padded) const {
   const ConvGeometry& g = geometry_;
   const size_t image_words = static_cast<size_t>(g.in_height) * g.in_width * g.pixel_words;
-  // One item for most images: they are copied faster than threads begin.
-  constexpr size_t kItemWords = 1 << 14;
-  const int rows = ceil_div(padded_.height, static_cast<int>(padded_words_ / kItemWords) + 1);
+  // Each thread copies the rows of its own strips: those that another one wrote reach it slowly.
+  const int rows = ceil_div(padded_.height, pool.num_threads());
   const int items = ceil_div(padded_.height, rows);
   pool.for_each(batch_ * items, [&](int item, int) {
     const size_t image = static_cast<size_t>(item / items);
