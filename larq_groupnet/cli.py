@@ -107,7 +107,7 @@ def _with_value(words: Sequence[str], flag: str) -> list[str]:
     return [f"{a}=" if a == flag and b.startswith("-") else a for a, b in pairs]
 
 
-def _complain(error: Exception) -> None:
+def _complain(error: BaseException) -> None:
     text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
     print(f"{PROGRAM}: {text.replace(':; ', ': ')}", file=sys.stderr)
 

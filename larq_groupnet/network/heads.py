@@ -140,4 +140,4 @@ def _bases(ops: Ops, x: Tensor, kernel: int, rate: int, name: str) -> Tensor:
         y = ops.binary_conv(x, filters, kernel, prefix, rate=rate)
         return ops.norm(ops.relu(y, f"{prefix}_relu"), names.norm(prefix))
 
-    return ops.aggregate(ops.each_base([x] * count, [rate] * count, unit), names.aggregate(name))
+    return ops.aggregate(ops.each_base([x] * count, [(rate,)] * count, unit), names.aggregate(name))
