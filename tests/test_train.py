@@ -184,7 +184,7 @@ def test_file_that_disagrees_is_reported(lce, agreement, integers, bad):
         (["--model=groupnet_dps"], "Did you mean 'groupnet_dsp'"),
         (["--modle=groupnet_dsp"], "Did you mean: model"),
         (["--model=groupnet_dsp", "--dataset=digit_scene"], "Did you mean 'digit_scenes'"),
-        (["--model=groupnet_dsp", "--dataset=digits"], "head: expected 'classifier'"),
+        (["--model=groupnet_dsp", "--dataset=digits"], "model: expected a network for the labels of digits"),
         (["--model=groupnet_dsp", "--phase=binry"], "Did you mean 'binary'"),
         (["--model=groupnet_dsp", "--start_from=nowhere"], "Received: nowhere"),
         (["--model=groupnet_dsp", "--evaluate=nowhere"], "nowhere: expected a run's folder"),
@@ -211,7 +211,7 @@ def test_wrong_command_is_one_line_status_2_and_writes_nothing(tmp_path, argumen
 def test_wrong_command_is_one_line_of_a_process_too(tmp_path):
     done = train("--model=groupnet_dsp", "--dataset=digits", f"--data_dir={tmp_path}")
     assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch(r"larq-groupnet: head: expected 'classifier'.*\n", done.stderr)
+    assert re.fullmatch(r"larq-groupnet: model: expected a network for the labels.*\n", done.stderr)
 
 
 def test_folder_in_use_is_not_touched(tmp_path):
