@@ -184,7 +184,10 @@ def test_file_that_disagrees_is_reported(lce, agreement, integers, bad):
         (["--model=groupnet_dps"], "Did you mean 'groupnet_dsp'"),
         (["--modle=groupnet_dsp"], "Did you mean: model"),
         (["--model=groupnet_dsp", "--dataset=digit_scene"], "Did you mean 'digit_scenes'"),
-        (["--model=groupnet_dsp", "--dataset=digits"], "model: expected a network for the labels of digits"),
+        (
+            ["--model=groupnet_dsp", "--dataset=digits"],
+            "model: expected a network for the labels of digits",
+        ),
         (["--model=groupnet_dsp", "--phase=binry"], "Did you mean 'binary'"),
         (["--model=groupnet_dsp", "--start_from=nowhere"], "Received: nowhere"),
         (["--model=groupnet_dsp", "--evaluate=nowhere"], "nowhere: expected a run's folder"),
