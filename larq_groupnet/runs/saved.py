@@ -57,9 +57,18 @@ def load_model(file: str | Path, several: bool = False) -> tf.keras.Model:
         several: True to train it on several replicas, which then normalise over their whole batch.
     """
     parts: dict[str, type] = {"FakeQuant": FakeQuant, "Int8Kernel": Int8Kernel}
-    if several:
-        parts["BatchNormalization"] = SynchronizedNorm
-    return tf.keras.models.load_model(file, custom_objects=parts, compile=False)
+    model = tf.keras.models.load_model(file, custom_objects=parts, compile=False)
+    return _synchronized(model) if several else model
+
+
+def _synchronized(model: tf.keras.Model) -> tf.keras.Model:
+    def copy(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
+        is_norm = type(layer) is tf.keras.layers.BatchNormalization
+        return (SynchronizedNorm if is_norm else type(layer)).from_config(layer.get_config())
+
+    twin = tf.keras.models.clone_model(model, clone_function=copy)
+    twin.set_weights(model.get_weights())
+    return twin
 
 
 def is_whole_model(source: str | Path) -> bool:

@@ -98,27 +98,25 @@ def test_two_devices_train_what_one_does(tmp_path):
 def test_in_float32_replicas_differ_as_sums_in_another_order_do(tmp_path):
     """The bound is measured: one device, on the same batches with their images in another order.
 
-    A binary network, as that of the phase of integers, turns the rounding of a sum into a flipped
-    sign, and so into another network; the bound is then that of two networks that have parted.
+    A network of integers can turn the rounding of a sum into a flipped sign, by chance, so there
+    only the losses are compared: they differ by 1.4 % after one step, and by 6 % after four, if
+    each replica normalises over its own half of the batch.
     """
     run = {"task": "classification", "floats": "float32", "epochs": [1, 0], "int8": 1}
     several = {"one": {}, "reordered": {"order": 5}, "two": {"devices": 2}}
     finished(start([{**run, **o, "folder": str(tmp_path / n)} for n, o in several.items()]))
-    for phase, factor in {"tanh": 4, "int8": 2}.items():
-        one, reordered, two = (
-            # A network of integers comes from a .keras file, which keeps no names of weights.
-            {f"{key.split('/')[0]}/{key.split('/')[-1]}": value for key, value in weights.items()}
-            for weights in (read_weights(tmp_path / name / f"{phase}-last.h5") for name in several)
-        )
-        # Moments of activations that have flipped lie anywhere.
-        trained = [key for key in one if "moving" not in key]
-        assert len(trained) > 20
-        differences = [
-            max(float(np.abs(other[key] - one[key]).max()) for key in trained)
-            for other in (reordered, two)
-        ]
-        print(phase, differences)
-        assert differences[0] > 0 and differences[1] <= factor * differences[0], phase
+    one, *others = (read_weights(tmp_path / name / "tanh-last.h5") for name in several)
+    # Moments of activations that have flipped lie anywhere.
+    trained = [key for key in one if "moving" not in key]
+    reordered, two = (max(np.abs(other[k] - one[k]).max() for k in trained) for other in others)
+    assert 0 < two <= 4 * reordered
+    one, *others = (
+        np.genfromtxt(tmp_path / name / "history.csv", delimiter=",", names=True)["loss"]
+        for name in several
+    )
+    assert len(one) == 2
+    for other in others:
+        np.testing.assert_allclose(other, one, rtol=0.005)
 
 
 @pytest.mark.skipif("LARQ_GROUPNET_LONG" not in os.environ, reason="takes ten minutes")
