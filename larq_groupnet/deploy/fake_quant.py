@@ -163,8 +163,6 @@ class Rewriter:
         tensors = 1 if node.is_input else len(node.keras_inputs)
         if type(layer) not in rules:
             cause = f"expected one of {', '.join(kind.__name__ for kind in rules)}"
-        elif len(layer.inbound_nodes) > 1:
-            cause = "expected a layer that is called once"
         elif not node.is_input and len(tf.nest.flatten(node.call_args)) != tensors:
             cause = "expected a layer that is called on tensors alone"
         if cause:

@@ -109,7 +109,7 @@ def test_reading_is_crop_resize_normalise():
         ({"central_crop": 0}, r"a share in \(0, 1\]. Received: central_crop=0"),
         ({"scales": [0.5, "1"]}, "scales: expected finite numbers above 0"),
         ({"size": [224]}, "size: expected height and width"),
-        ({"letterbox": True}, "Received: letterbox. A newer version"),
+        ({"sharpened": True}, "Received: sharpened. A newer version"),
     ],
 )
 def test_reading_that_is_not_understood_is_refused(values, message):

@@ -153,7 +153,7 @@ def test_strange_description_is_obeyed_or_refused(key, dense, monkeypatch, tmp_p
         return np.zeros((len(images), *shape[1:]), np.float32)
 
     runner = Runner("none", [(1, 8, 8, 3)], shape, network)
-    monkeypatch.setattr("larq_groupnet.inference.sources.load_file", lambda _: runner)
+    monkeypatch.setattr("larq_groupnet.inference.sources.load_file", lambda *_: runner)
     path, outcomes = tmp_path / "model.tflite", set()
     for value in STRANGE:
         description = {"classes": ["a", "b"], "preprocessing": {"normalisation": "symmetric"}}
