@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
@@ -56,6 +57,16 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.set_threshold(7_000, 10, 10)
+
+
+@pytest.fixture(autouse=True)
+def _determinism_ends_with_its_test():
+    """A command in the process of a test switches it on, and XLA then refuses max-pools."""
+    yield
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.framework import config
+
+        config.disable_op_determinism()
 
 
 @pytest.fixture(scope="session")

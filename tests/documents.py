@@ -183,6 +183,8 @@ def make_world(folder: Path) -> None:
     for name in ("pictures/scene.png", "photo.jpg"):
         Image.fromarray(rng.integers(0, 256, (96, 96, 3), np.uint8)).save(folder / name)
     Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(folder / "digit.png")
+    write_photos(folder / "photos")
+    write_keras_model(folder / "mine.keras")
     run_command("python train.py --model groupnet_dsp --output_dir runs/mine")
     for alias in ("runs/NAME", "RUN", "RUN_OR_FILE"):
         (folder / alias).symlink_to(folder / "runs/mine")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from larq_groupnet import GroupNetConfig, build
 from larq_groupnet.deploy import (
@@ -36,6 +37,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def model():
+    tf.keras.utils.set_random_seed(0)
     return build(
         GroupNetConfig(
             input_shape=(32, 32, 3), num_classes=4, num_bases=2, width=0.125,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import http.server
 import os
@@ -20,6 +21,13 @@ from larq_groupnet.weights.download import DownloadError, download
 
 # pooch leaves the socket and the bar of a connection that broke to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def _collected():
+    yield
+    gc.collect()  # Here, where they are expected, and not in another file's tests.
+
 
 CONTENT = bytes(range(256)) * 2048
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
