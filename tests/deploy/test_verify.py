@@ -91,7 +91,9 @@ def test_right_file():
     assert (result.verdict, result.first_flip, result.samples) == ("equal", None, 3)
     assert result.agreement == 1
     error = np.abs(load_interpreter(content).predict(IMAGES) - model(IMAGES).numpy())
-    assert result.worst_error == error.max() and result.mean_error == error.mean(dtype="f4")
+    # The last bits of the model's outputs depend on how TensorFlow runs it.
+    assert result.worst_error == pytest.approx(error.max(), abs=4e-6)
+    assert result.mean_error == pytest.approx(error.mean(), abs=4e-6)
     assert str(result).startswith("equal: no sign flips. On 3 samples: same arg-max in 100.000%")
 
 
