@@ -86,6 +86,11 @@ class _Options:
         flags = [(name, str(self._options[name])) for name in names if name in self.given]
         return flags + [split_option(text) for text in self.set]
 
+    @property
+    def sample(self) -> int | None:
+        """Test images to judge on, 0 for all; `None` not to judge."""
+        return None if self.judge == "none" else _sample("judge", self.judge)
+
     def folder(self, name: str) -> Path:
         """The output folder, the one to resume, or a new one."""
         from larq_groupnet.runs.folders import new_folder, newest_folder
@@ -117,10 +122,9 @@ def _train(o: _Options) -> None:
     folder = o.folder(choice.recipe.name)
     from larq_groupnet.training.run import run
 
-    sample = None if o.judge == "none" else _sample("judge", o.judge)
     results = run(
         choice.recipe, o.data_dir, folder, o.start_from, o.runtime(), choice.notes, choice.given,
-        sample,
+        o.sample,
     )  # fmt: skip
     _report(results, folder)
 
@@ -135,8 +139,8 @@ def _resume(o: _Options) -> None:
         raise RecipeError(f"model: expected {recipe.name}, as in {folder}. Received: {o.model}.")
     from larq_groupnet.training.run import run
 
-    sample = None if o.judge == "none" else _sample("judge", o.judge)
-    _report(run(recipe, o.data_dir, folder, runtime=o.runtime(), given=None, sample=sample), folder)
+    results = run(recipe, o.data_dir, folder, runtime=o.runtime(), given=None, sample=o.sample)
+    _report(results, folder)
 
 
 def _sample(flag: str, text: str) -> int:
@@ -320,13 +324,14 @@ def convert(
         path = deploy.convert(load_whole_model(source), output, input_shape=shape)
         print(f"{path}: verified on noise; it does not say its classes or how to read an image")
         return
-    found = find_source(source).sized(size)
+    own = find_source(source)
+    found = own.sized(size)
     if int8:
         from larq_groupnet.training.int8 import convert_run
 
         path = convert_run(source, output, data_dir, samples=samples or 64, size=size)
         print(f"{path}: verified")
-        if size in (None, find_source(source).config.input_shape[:2]):
+        if size in (None, own.config.input_shape[:2]):
             from larq_groupnet.inference.judge_file import cost_of_integers
 
             print(cost_of_integers(source, path, data_dir))

@@ -140,8 +140,7 @@ def centre(image: tf.Tensor, mask: tf.Tensor, size: Size) -> tuple[tf.Tensor, tf
     # At most one of the two is larger than the size.
     covered = tf.maximum(size, [height * size[1] // width, width * size[0] // height])
     begin = (covered - size) // 2
-    image = tf.image.resize(image, covered, antialias=True)
-    mask = tf.image.resize(mask, covered, method="nearest")
+    image, mask = resize(image, covered), resize_mask(mask, covered)
     box = (*tf.unstack(begin), *size)
     return tf.image.crop_to_bounding_box(image, *box), tf.image.crop_to_bounding_box(mask, *box)
 

@@ -26,8 +26,6 @@ from larq_groupnet.tasks.task import Task
 ALL = "all"
 """All splits together, for images that were in no training."""
 
-SPLITS = ("test", "validation", "train", ALL)
-
 MOST_COMPARED = 500
 """Validation images on which a file of integers is compared with its network."""
 
@@ -46,7 +44,7 @@ def judge_file(
         source: As for `load_predictor`.
         dataset: Its name; what the network was trained on by default.
         data_dir: Where datasets are kept.
-        split: One of `SPLITS`.
+        split: `"test"`, `"validation"`, `"train"` or `ALL`.
         output_dir: Takes `evaluation.json`, `evaluation-confusion.npz`, `confusion.png` and
             `predictions.png`; `None` to write nothing.
         on_bad_image: As for `prepare`.

@@ -73,8 +73,8 @@ class Predictor:
         Returns:
             `(height, width, classes) float32` of the image's own size, or `(classes,) float32`.
         """
-        if self.view is not None:
-            return self.view.scores(self.network, [pixels])[0]
+        if (view := self.view) is not None:
+            return view.scores(self.network, [pixels])[0]
         scores = self.network(self.reading(pixels).numpy()[None])[0]
         return tf.nn.softmax(scores).numpy() if self.logits else scores
 

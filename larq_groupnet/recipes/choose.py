@@ -85,8 +85,7 @@ def choose(
     if int8_epochs:
         chosen = override(add_int8(chosen, int8_epochs), integers)
     if scale:
-        batch = _find(file, recipe, dataset)[0].batch_size
-        chosen, lines = scaled(chosen, batch, [key for key, _ in changes])
+        chosen, lines = scaled(chosen, found.batch_size, [key for key, _ in changes])
         notes = (*notes, *lines)
     if phase:
         _check_one_phase(chosen, changes, phase)

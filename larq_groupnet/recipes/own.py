@@ -83,8 +83,7 @@ def own_recipe(
     recipe = dataclasses.replace(recipe, model=network)
     bases = override(recipe, [(k, v) for k, v in changes if k == "num_bases"]).model.bases_per_stage
     recipe = dataclasses.replace(recipe, **_strength(max(bases), kind_of(recipe.model.head).mixes))
-    recipe, said = _budget(recipe, builder)
-    notes += said
+    recipe = _budget(recipe, builder)
     if not {"class_weights", "mixup", "cutmix"} & given:
         recipe, said = _weighted(recipe, builder)
         notes += said
@@ -184,15 +183,15 @@ def _strength(bases: int, mixes: bool) -> dict[str, Any]:
     return values
 
 
-def _budget(recipe: Recipe, builder: Dataset) -> tuple[Recipe, list[str]]:
+def _budget(recipe: Recipe, builder: Dataset) -> Recipe:
     """Smaller batches for few images, and longer epochs for many."""
     count = builder.sizes.get("train", 0)
     if not count:  # Not written yet.
-        return recipe, []
-    batch = min(recipe.batch_size, max(count, 1))
+        return recipe
+    batch = min(recipe.batch_size, count)
     epochs = sum(phase.epochs for phase in recipe.phases)
     steps = max(recipe.steps_per_epoch, math.ceil(PASSES * count / (batch * epochs)))
-    return dataclasses.replace(recipe, batch_size=batch, steps_per_epoch=steps), []
+    return dataclasses.replace(recipe, batch_size=batch, steps_per_epoch=steps)
 
 
 def _weighted(recipe: Recipe, builder: Dataset) -> tuple[Recipe, list[str]]:

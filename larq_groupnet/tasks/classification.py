@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from larq_groupnet.tasks.task import Prediction, Task, Thresholds, task
+from larq_groupnet.tasks.task import MOST_NAMED, Prediction, Task, Thresholds, task
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
     from larq_groupnet.tasks.tallies import LabelCounts
-
-MOST_NAMED = 5
-"""Classes that a prediction names."""
 
 
 @task("classification")

@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from larq_groupnet.data import VOID
-from larq_groupnet.tasks.task import Prediction, Task, Thresholds, task
+from larq_groupnet.tasks.task import MOST_NAMED, Prediction, Task, Thresholds, task
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
     from larq_groupnet.tasks.tallies import SegmentationCounts
-
-MOST_NAMED = 5
-"""Classes that the line of a prediction names."""
 
 
 @task("segmentation")

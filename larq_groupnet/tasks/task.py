@@ -27,6 +27,10 @@ class Tally(Protocol):
         """The metrics by name; metrics of a class by class name."""
 
 
+MOST_NAMED = 5
+"""Classes that a prediction names."""
+
+
 class Prediction(NamedTuple):
     """What a network says of one image, for people.
 
