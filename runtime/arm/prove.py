@@ -195,7 +195,7 @@ def count(machine: Machine, file: Path) -> None:
     The convolutions are counted unfused, as LCE's are: without the additions that follow them.
     """
 
-    def instructions(runs: int, repeat: int, fuse: bool = True) -> int:
+    def instructions(runs: int, repeat: int, fuse: bool) -> int:
         code = (
             "from ai_edge_litert.interpreter import Interpreter\n"
             "from larq_groupnet_runtime import load_delegate\n"
@@ -208,8 +208,14 @@ def count(machine: Machine, file: Path) -> None:
         (found,) = re.findall(r"^instructions (\d+)$", said, re.MULTILINE)
         return int(found)
 
-    whole = instructions(2, 1) - instructions(1, 1)
-    once, twice = (instructions(2, n, False) - instructions(1, n, False) for n in (1, 2))
+    # Starting Python takes up to 10 M more or fewer instructions from one process to the next.
+    runs = 5
+
+    def of_one_run(repeat: int, fuse: bool) -> float:
+        return (instructions(1 + runs, repeat, fuse) - instructions(1, repeat, fuse)) / runs
+
+    whole = of_one_run(1, fuse=True)
+    once, twice = (of_one_run(repeat, fuse=False) for repeat in (1, 2))
     print(
         f"instructions of {file.name} at 224 x 224, one thread: whole file {whole / 1e6:.0f} M "
         f"(LCE {LCE_WHOLE} M; real-valued ResNet-18 in TFLite {FLOAT_WHOLE} M), its binary "
