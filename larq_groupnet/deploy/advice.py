@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from larq_groupnet.deploy.audit import Finding
 from larq_groupnet.deploy.matching import layers_with_kernels
+from larq_groupnet.network.quantizers import has_latent_kernel
 
 layers = tf.keras.layers
 
@@ -45,7 +46,7 @@ def _advice(model: tf.keras.Model) -> Iterator[Finding]:
     for layer in kernels:
         if getattr(layer, "input_quantizer", None) is not None:
             yield from _before_sign(layer)
-        if _kernel_is_binary(layer):
+        if has_latent_kernel(layer):
             if _reaches(layer, model, forwards=False):
                 yield _weak(
                     layer,
@@ -130,7 +131,7 @@ def _constant_channels(layer: Any) -> tuple[int, int]:
         shift = (layer.beta.numpy() if layer.center else 0.0) - layer.moving_mean.numpy() * scale
         with np.errstate(invalid="ignore"):  # 0 times infinity
             ends = np.nan_to_num(np.stack([scale * low, scale * high])) + shift
-    elif _kernel_is_binary(layer) and getattr(layer, "bias", None) is not None:
+    elif has_latent_kernel(layer) and getattr(layer, "bias", None) is not None:
         reach = float(np.prod(layer.kernel.shape[:-1]))
         ends = np.stack([-reach + layer.bias.numpy(), reach + layer.bias.numpy()])
     else:
@@ -148,15 +149,11 @@ def _range(before: list[Any]) -> tuple[Any, Any]:
     if isinstance(layer, layers.ReLU | layers.Activation):
         inner, high = _range(_parents(layer)[:1])
         return max(low, inner), high
-    if _kernel_is_binary(layer) and getattr(layer, "input_quantizer", None) is not None:
+    if has_latent_kernel(layer) and getattr(layer, "input_quantizer", None) is not None:
         reach = float(np.prod(layer.kernel.shape[:-1]))
         if getattr(layer, "bias", None) is None:
             return max(low, -reach), reach
     return low, np.inf
-
-
-def _kernel_is_binary(layer: Any) -> bool:
-    return getattr(layer, "kernel_quantizer", None) is not None
 
 
 def _reaches(layer: Any, model: tf.keras.Model, forwards: bool) -> bool:

@@ -1,0 +1,156 @@
+"""Flags, as functions that define them, and the groups that several commands take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from larq_groupnet.cli.program import Define
+
+
+class _Path(flags.ArgumentParser):
+    """A path, `~` being the home folder."""
+
+    def parse(self, argument: str | Path) -> Path:
+        return Path(argument).expanduser()
+
+
+class _Home(flags.ArgumentParser):
+    """A text that may start with `~`."""
+
+    def parse(self, argument: str) -> str:
+        return os.path.expanduser(argument)
+
+
+class _Size(flags.ArgumentParser):
+    """Height and width in pixels."""
+
+    def parse(self, argument: Any) -> Any:
+        from larq_groupnet.recipes.overrides import parse_size
+
+        return parse_size(argument) if isinstance(argument, str) else argument
+
+
+def text_flag(name: str, default: str | None, help: str) -> Define:
+    """A text."""
+    return lambda values: flags.DEFINE_string(name, default, help, values)
+
+
+def bool_flag(name: str, help: str, default: bool | None = False) -> Define:
+    """True or false, `--NAME` or `--noNAME`."""
+    return lambda values: flags.DEFINE_bool(name, default, help, values)
+
+
+def choice_flag(name: str, default: str, choices: Sequence[str], help: str) -> Define:
+    """One of a few texts."""
+    return lambda values: flags.DEFINE_enum(name, default, choices, help, values)
+
+
+def int_flag(name: str, default: int | None, help: str, least: int = 1) -> Define:
+    """An integer, at least `least`."""
+    return lambda values: flags.DEFINE_integer(name, default, help, least, flag_values=values)
+
+
+def float_flag(name: str, help: str, default: float | None = None) -> Define:
+    """A real number."""
+    return lambda values: flags.DEFINE_float(name, default, help, flag_values=values)
+
+
+def path_flag(name: str, default: str | None, help: str) -> Define:
+    """A path; `~` is the home folder."""
+    return lambda values: flags.DEFINE(_Path(), name, default, help, values)
+
+
+def home_flag(name: str, default: str | None, help: str) -> Define:
+    """A path or a name; `~` is the home folder."""
+    return lambda values: flags.DEFINE(_Home(), name, default, help, values)
+
+
+def repeated_flag(name: str, help: str) -> Define:
+    """Texts, the flag given once for each."""
+    return lambda values: flags.DEFINE_multi_string(name, [], help, values)
+
+
+def size_flag(help: str) -> Define:
+    """`--input_size`: height and width in pixels, as two integers."""
+    return lambda values: flags.DEFINE(_Size(), "input_size", None, help, values)
+
+
+DATA_DIR = path_flag("data_dir", "data", "Where datasets are kept.")
+SET = repeated_flag("set", "key=value: a field of the recipe or an option of the network")
+RECIPE = (
+    text_flag("dataset", None, "A TFDS name, folder:PATH or arrays:NAME; the recipe's by default."),
+    text_flag("recipe", None, "Which recipe of the model, by its dataset; --dataset's by default."),
+    text_flag("input_size", None, "Height,width of the images in pixels; the recipe's by default."),
+    SET,
+)
+BUDGET = (
+    float_flag("max_ops", "--tune: real MACs + binary MACs / 64 for an image."),
+    float_flag("max_memory", "--tune: bytes of parameters."),
+    float_flag("max_binary_macs", "--tune: MACs of one bit for an image."),
+)
+SEARCH = (
+    text_flag("tuner", "random", "--tune: random, hyperband or bayesian."),
+    text_flag("objective", "accuracy", "--tune: accuracy, or frontier (against OPs)."),
+    int_flag("max_trials", None, "--tune: 20; with hyperband, one sweep."),
+    text_flag("uniform", "1,2,3,5", "--tune: uniform K to compare with."),
+    text_flag("trial_epochs", None, "--tune: --epochs of a trial."),
+    *BUDGET,
+)
+RUNTIME = (
+    text_flag("strategy", "auto", "auto, one_device, mirrored, multi_worker (TF_CONFIG) or tpu."),
+    text_flag("mixed_precision", "float32", "float32, mixed_bfloat16 or mixed_float16."),
+    bool_flag(
+        "jit_compile", "Compile the training step with XLA; its bits differ from run to run."
+    ),
+    bool_flag("nondeterministic", "Allow operations whose bits differ from run to run."),
+    int_flag("steps_per_execution", 1, "Steps that TensorFlow runs before it returns to Python."),
+    int_flag("snapshot_steps", 0, "Save every so many steps as well as after each epoch.", 0),
+    float_flag("snapshot_minutes", "Save every so many minutes as well as after each epoch.", 0.0),
+    int_flag("log_steps", 0, "Log loss, norms and learning rate every so many steps.", 0),
+    text_flag("profile", "", "Profile the steps from FIRST,LAST for TensorBoard, such as 10,20."),
+)
+JUDGE = "all, none, or how many test images."
+CHANGES = (
+    text_flag("phase", None, "Train only this phase; --start_from RUN starts from the one before."),
+    int_flag("int8_epochs", 0, "Epochs of a last phase with integers where it is not binary.", 0),
+    text_flag("on_bad_image", None, "error, or skip to leave bad images out and list them."),
+    text_flag("epochs", None, "Epochs of each phase: one number, or 2,12."),
+    text_flag("batch_size", None, "Images per step."),
+    text_flag("seed", None, "Seed of weights, data order and augmentation."),
+    text_flag("learning_rate", None, "Peak learning rate of each phase: one number, or 3e-3,1e-3."),
+)
+TRAIN = (
+    text_flag(
+        "model",
+        None,
+        "Name of a file in zoo/, or path of one elsewhere; with --dataset of one's own images, the "
+        "one that suits them by default.",
+    ),
+    *RECIPE,
+    DATA_DIR,
+    path_flag("output_dir", None, "Takes everything that is written; runs/MODEL-TIME by default."),
+    home_flag(
+        "resume", None, "Resume the run in this folder; alone, the newest of --model in runs/."
+    ),
+    path_flag(
+        "evaluate", None, "Only evaluate a run's folder or a weights file on the test images."
+    ),
+    home_flag(
+        "start_from",
+        None,
+        "Start from a run's folder, a weights file or registered weights; none for random ones.",
+    ),
+    *CHANGES,
+    bool_flag("scale_learning_rate", "Have the learning rates follow --batch_size, by a rule."),
+    *RUNTIME,
+    text_flag(
+        "judge", "all", f"On what to judge the trained network and the converted file: {JUDGE}"
+    ),
+    bool_flag("tune", "Search the structure. --set key=a|b gives choices."),
+    *SEARCH,
+)

@@ -1,0 +1,143 @@
+"""From the words of a command line to one command: its flags, its help, its exit status."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import textwrap
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import flags
+from absl.flags import FlagValues as Flags
+
+from larq_groupnet.errors import Interrupted, TrainingError, UserError
+from larq_groupnet.hints import did_you_mean
+
+PROGRAM = "larq-groupnet"
+
+
+Define = Callable[[Flags], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A subcommand.
+
+    Attributes:
+        words: What it takes beside flags; the last may end with `...` for one or more.
+        defines: Define its own flags.
+        call: Runs it with the flags and the words. Returns an exit status; `None` is 0.
+    """
+
+    words: tuple[str, ...]
+    defines: Sequence[Define]
+    call: Callable[..., int | None]
+
+    def flags(self) -> Flags:
+        """Its flags, of which none is given yet."""
+        values = Flags()
+        values.set_gnu_getopt(True)
+        flags.DEFINE_bool("help", False, "Show this.", values, short_name="h")
+        for define in self.defines:
+            define(values)
+        return values
+
+
+COMMANDS: dict[str, Command] = {}
+
+
+def command(name: str, *words: str, flags_of: Sequence[Define] = ()) -> Any:
+    """Registers a function of the flags and the words as a command."""
+
+    def register(call: Callable[..., int | None]) -> Callable[..., int | None]:
+        COMMANDS[name] = Command(words, flags_of, call)
+        return call
+
+    return register
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+        argv: The command and its arguments; those of the process by default.
+
+    Returns:
+        The exit status: 2 for something that the user can mend, which is one line on stderr.
+    """
+    name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        if name in ("-h", "--help", "help"):
+            print(_overview())
+            return 0
+        if name not in COMMANDS:
+            raise UserError(
+                f"command: expected one of {', '.join(COMMANDS)}. Received: {name}."
+                f"{did_you_mean(name, COMMANDS)}"
+            )
+        return _run(name, rest)
+    except (UserError, OSError, flags.Error) as error:
+        _complain(error)
+        return 1 if isinstance(error, TrainingError) else 2
+    except Interrupted as error:
+        _complain(error)
+        return 128 + error.signum
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(name: str, rest: Sequence[str]) -> int:
+    from larq_groupnet._stack import quiet
+
+    command = COMMANDS[name]
+    values = command.flags()
+    _, *words = values([name, *_with_value(rest, "--resume")])
+    if values.help:
+        print(_usage(name))
+        return 0
+    least = len([word for word in command.words if not word.startswith("[")])
+    endless = command.words[-1:] and command.words[-1].endswith("...")
+    if not least <= len(words) <= (sys.maxsize if endless else len(command.words)):
+        raise UserError(
+            f"{name}: expected {' '.join(command.words) or 'only flags'}. "
+            f"Received: {' '.join(words) or 'nothing'}. See {PROGRAM} {name} --help."
+        )
+    quiet()
+    warnings.formatwarning = lambda message, *_, **__: f"{PROGRAM}: warning: {message}\n"
+    return command.call(values, *words) or 0
+
+
+def _with_value(words: Sequence[str], flag: str) -> list[str]:
+    """`FLAG` without a value becomes `FLAG=`."""
+    pairs = zip(words, [*words[1:], "--"], strict=False)
+    return [f"{a}=" if a == flag and b.startswith("-") else a for a, b in pairs]
+
+
+def _complain(error: BaseException) -> None:
+    text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    print(f"{PROGRAM}: {text.replace(':; ', ': ')}", file=sys.stderr)
+
+
+def _overview() -> str:
+    lines = [f"usage: {PROGRAM} COMMAND [words and flags]; {PROGRAM} COMMAND --help", ""]
+    for name, command in COMMANDS.items():
+        first = (command.call.__doc__ or "").splitlines()[0]
+        lines.append(f"  {name:<18} {first}")
+    return "\n".join(lines)
+
+
+def _usage(name: str) -> str:
+    command = COMMANDS[name]
+    lines = [" ".join(["usage:", PROGRAM, name, *command.words, "[flags]"]), ""]
+    lines += [textwrap.dedent(f"    {command.call.__doc__}").strip(), ""]
+    values = command.flags()
+    found = {values[key].name: values[key] for key in values}
+    for flag in found.values():
+        default = "" if flag.default in (None, False, []) else f" (default: {flag.default})"
+        lines += [
+            f"  --{flag.name}",
+            textwrap.indent(textwrap.fill(flag.help + default, 84), " " * 8),
+        ]
+    return "\n".join(lines)
