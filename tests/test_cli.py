@@ -1,6 +1,7 @@
 """The command line, without a process: which flags it has, what it calls, what it refuses."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from conftest import ROOT
 from PIL import Image
 
 from larq_groupnet import cli, commands
+from larq_groupnet.errors import RecipeError
 from larq_groupnet.recipes import load_recipe, override
 
 SMALL = [("width", "0.0625"), ("stage_blocks", "(1,1,1,1)"), ("num_bases", "1")]
@@ -77,7 +79,7 @@ def calls(monkeypatch):
 
     def record(*arguments, **named):
         made.append(repr((arguments, sorted(named.items()))))
-        raise commands.RecipeError("recorded")
+        raise RecipeError("recorded")
 
     monkeypatch.setattr(run, "run", record)
     monkeypatch.setattr(evaluate, "evaluate_only", record)
@@ -232,3 +234,12 @@ def test_run_in_a_thread_leaves_signals_to_the_main_one(tmp_path):
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def test_a_reader_that_has_enough_ends_a_command_without_a_word():
+    command = [sys.executable, "-m", "larq_groupnet", "train", "--help"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 import sys
 import textwrap
 import warnings
@@ -77,7 +79,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"command: expected one of {', '.join(COMMANDS)}. Received: {name}."
                 f"{did_you_mean(name, COMMANDS)}"
             )
-        return _run(name, rest)
+        status = _run(name, rest)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # Whoever reads, such as `head`, has enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (UserError, OSError, flags.Error) as error:
         _complain(error)
         return 1 if isinstance(error, TrainingError) else 2

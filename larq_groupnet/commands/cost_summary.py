@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from larq_groupnet.commands.train import AS_CHANGES
+from larq_groupnet.commands.train_modes import AS_CHANGES
 from larq_groupnet.errors import RecipeError
 
 
