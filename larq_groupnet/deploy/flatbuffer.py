@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+
 import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,21 @@ _DTYPES = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.INT32: np.in
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of a file: `data` is its constant value, `None` where it is computed."""
+    """A tensor of a file.
+
+    Attributes:
+        name: As the converter calls it.
+        shape: Its sizes.
+        data: Its constant value, `None` where it is computed.
+        scale: Of a tensor of integers with one range: what a level stands for; `None` of others.
+        zero_point: The integer that stands for 0.
+    """
 
     name: str
     shape: tuple[int, ...]
     data: NDArray[Any] | None
+    scale: float | None = None
+    zero_point: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,7 +109,13 @@ class Graph:
         if raw is not None and tensor.type in _DTYPES:
             data = np.frombuffer(np.asarray(raw, np.uint8).tobytes(), _DTYPES[tensor.type])
             data = data.reshape(shape)
-        return Tensor(tensor.name.decode(), shape, data)
+        found = Tensor(tensor.name.decode(), shape, data)
+        ranges = tensor.quantization
+        if ranges is None or ranges.scale is None or len(ranges.scale) != 1:
+            return found
+        return replace(
+            found, scale=float(ranges.scale[0]), zero_point=int(ranges.zeroPoint[0])
+        )
 
     def _operation(self, operation: Any) -> Operation:
         code = self._content.operatorCodes[operation.opcodeIndex]

@@ -38,7 +38,7 @@ from larq_groupnet.deploy.flatbuffer import (
     read,
 )
 from larq_groupnet.deploy.fold import fold
-from larq_groupnet.deploy.signs import MOST_FLIPS, SignsOfFile
+from larq_groupnet.deploy.signs import MOST_FLIPS, Flips, SignsOfFile
 from larq_groupnet.files import replacing
 
 Array = NDArray[np.float32]
@@ -47,6 +47,15 @@ CALIBRATION_BATCH = 8
 
 OUTPUT_STEPS = 4
 """How many levels an output may differ by on the same signs: one per real layer of the head."""
+
+MOST_LEVELS = 8
+"""How many levels a value before a sign may differ by: every sum on its way may round by one.
+
+3 were measured, in fresh and in trained networks of up to 16 blocks.
+"""
+
+MOST_DRIFT = 1.0
+"""How many levels the values before a sign may differ by in the mean; 0.33 was measured."""
 
 
 def quantize(model: tf.keras.Model, calibration: Array) -> tf.keras.Model:
@@ -217,8 +226,10 @@ def _calibrate(model: tf.keras.Model, rewriter: Rewriter, images: Array) -> None
 def _verify(model: tf.keras.Model, content: bytes, data: Array) -> None:
     """Compares layer by layer: the model runs on the signs that the file computed.
 
-    Both round to the same levels, but not always a value halfway between two of them, which can
-    flip a sign: so the distance of a flipped value from 0 is a level, and only the share counts.
+    Both round to the same levels, but not always a value halfway between two of them. So values
+    may differ by some levels, and the sign of any that is so near to 0; how many are, a fresh
+    network tells as little as a trained one. Only where the file does not show its numbers does
+    the share of flipped signs count.
     """
     signs = SignsOfFile(model, content)
     runner = Runner(content)
@@ -227,12 +238,17 @@ def _verify(model: tf.keras.Model, content: bytes, data: Array) -> None:
         received, expected = runner(image[None])[0], signs(image[None])
         worst = max(worst, np.abs(received - expected).max())
     step = np.ptp(model.output.node.layer.get_weights()[0]) / 255
-    wrong = [
-        name for name, flips in signs.flips.items() if flips.flipped > MOST_FLIPS * flips.values
-    ]
+    wrong = [name for name, flips in signs.flips.items() if _is_wrong(flips)]
     if wrong or not worst <= OUTPUT_STEPS * step:
         raise ConversionError(
             f"convert_int8: expected outputs within {OUTPUT_STEPS} steps of {step:.3g} of the "
-            f"model's on the same signs, and at most {MOST_FLIPS:.0%} of the signs of a layer to "
-            f"flip. Received: a difference of {worst:.3g}; more flips in {wrong or 'no layer'}"
+            f"model's on the same signs, and values before a sign within {MOST_LEVELS} levels. "
+            f"Received: outputs that differ by {worst:.3g}; other values before "
+            f"{', '.join(wrong) or 'no layer'}"
         )
+
+
+def _is_wrong(flips: Flips) -> bool:
+    if flips.numbers:
+        return flips.misread > 0 or flips.levels > MOST_LEVELS or flips.drift > MOST_DRIFT
+    return flips.flipped > MOST_FLIPS * flips.values

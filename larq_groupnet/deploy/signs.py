@@ -57,6 +57,10 @@ class Flips:
         far: How many of them were not within `NEAR` of a threshold.
         beyond: How many were not within `SIGN_TOLERANCE`.
         distance: The largest absolute input of one that differs, in root mean squares.
+        levels: In a file of integers: the largest distance of its numbers from the model's, in
+            levels; 0 where it does not show them.
+        drift: The mean of those distances.
+        numbers: How many of them there are.
     """
 
     values: int = 0
@@ -66,6 +70,9 @@ class Flips:
     far: int = 0
     beyond: int = 0
     distance: float = 0.0
+    levels: float = 0.0
+    drift: float = 0.0
+    numbers: int = 0
 
     @property
     def wrong(self) -> bool:
@@ -95,7 +102,7 @@ class SignsOfFile:
         self.not_compared: set[str] = set()
         self._model = model
         self._quantizers: dict[str, tuple[tf.keras.layers.Layer, int, int | None]] = {}
-        graph = Graph(content)
+        self._graph = graph = Graph(content)
         self._find(graph)
         used = {t for _, *tensors in self._quantizers.values() for t in tensors if t is not None}
         self._tensors = sorted(used)
@@ -107,10 +114,17 @@ class SignsOfFile:
         values = dict(zip(self._tensors, outputs, strict=True))
         with contextlib.ExitStack() as stack:
             for layer, signs, numbers in self._quantizers.values():
-                number = None if numbers is None else values[numbers]
+                number = None if numbers is None else self._real(numbers, values[numbers])
                 stack.enter_context(self._replaced(layer, values[signs], number))
             result: NDArray[np.float32] = self._model(batch, training=False).numpy()
         return result
+
+    def _real(self, tensor: int, value: NDArray[Any]) -> tuple[NDArray[Any], float | None]:
+        """Numbers of the file, and what a level of them stands for if they are integers."""
+        about = self._graph.tensors[tensor]
+        if about.scale is None or value.dtype == np.float32:
+            return value, None
+        return (value.astype(np.float32) - about.zero_point) * np.float32(about.scale), about.scale
 
     def _find(self, graph: Graph) -> None:
         """Finds the file's tensor for every quantizer: the input of the convolution after it."""
@@ -134,7 +148,10 @@ class SignsOfFile:
 
     @contextlib.contextmanager
     def _replaced(
-        self, layer: tf.keras.layers.Layer, value: NDArray[Any], numbers: NDArray[Any] | None
+        self,
+        layer: tf.keras.layers.Layer,
+        value: NDArray[Any],
+        numbers: tuple[NDArray[Any], float | None] | None,
     ) -> Iterator[None]:
         """Replaces a quantizer past Keras, which would track the replacement as a sublayer."""
         name = "input_quantizer" if hasattr(layer, "input_quantizer") else "call"
@@ -153,7 +170,7 @@ class SignsOfFile:
         name: str,
         quantizer: Callable[[tf.Tensor], tf.Tensor],
         value: NDArray[Any],
-        numbers: NDArray[Any] | None,
+        numbers: tuple[NDArray[Any], float | None] | None,
     ) -> Callable[[tf.Tensor], tf.Tensor]:
         def replacement(inputs: tf.Tensor) -> tf.Tensor:
             own = quantizer(inputs).numpy()
@@ -163,8 +180,8 @@ class SignsOfFile:
                 return tf.convert_to_tensor(own)
             flips = self.flips.setdefault(name, Flips())
             _compare(flips, quantizer, inputs, own, file)
-            if numbers is not None and numbers.dtype == np.float32:  # Not the codes of integers.
-                _explain(flips, quantizer, inputs, own, file, numbers)
+            if numbers is not None:
+                _explain(flips, quantizer, inputs, own, file, *numbers)
             return tf.convert_to_tensor(file)
 
         return replacement
@@ -203,11 +220,19 @@ def _explain(
     own: NDArray[np.float32],
     file: NDArray[np.float32],
     numbers: NDArray[Any],
+    level: float | None,
 ) -> None:
-    """Counts flips at ties, and signs that contradict the file's own numbers."""
+    """Counts signs that contradict the file's own numbers, ties, and how far numbers differ."""
     flips.misread += int((quantizer(tf.convert_to_tensor(numbers)).numpy() != file).sum())
-    tie = np.abs(inputs.numpy()) <= TIE * _root_mean_square(inputs)
-    flips.ties += int((tie & (file != own)).sum())
+    if level is None:
+        tie = np.abs(inputs.numpy()) <= TIE * _root_mean_square(inputs)
+        flips.ties += int((tie & (file != own)).sum())
+        return
+    distances = np.abs(inputs.numpy() - numbers) / level
+    count = flips.numbers + distances.size
+    flips.drift += (distances.mean() - flips.drift) * distances.size / count
+    flips.numbers = count
+    flips.levels = max(flips.levels, float(distances.max()))
 
 
 def _root_mean_square(values: tf.Tensor) -> float:

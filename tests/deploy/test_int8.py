@@ -266,17 +266,50 @@ def test_floats_in_the_file_are_named(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_file_that_computes_something_else_is_refused(tmp_path, monkeypatch):
+def refuses(monkeypatch, tmp_path, int8, other, data, message):
+    """Whether the file of another network is refused as one of this."""
     module = importlib.import_module("larq_groupnet.deploy.int8")
+    convert_model = module.to_tflite
+    monkeypatch.setattr(module, "to_tflite", lambda _: convert_model(other))
+    with pytest.raises(ConversionError, match=message):
+        convert_int8(int8, tmp_path / "model.tflite", data=data)
+    assert not list(tmp_path.iterdir())
+
+
+def test_file_that_computes_something_else_is_refused(tmp_path, monkeypatch):
     model = model_of(layers.Conv2D(4, 1))
     data = images((8, 8, 3))
     int8, other = quantize(model, data), quantize(model_of(layers.Conv2D(4, 1)), data)
     other.layers[-2].set_weights([-weight for weight in int8.layers[-2].get_weights()])
-    convert_model = module.to_tflite
-    monkeypatch.setattr(module, "to_tflite", lambda _: convert_model(other))
-    with pytest.raises(ConversionError, match="on the same signs"):
-        convert_int8(int8, tmp_path / "model.tflite", data=data)
-    assert not list(tmp_path.iterdir())
+    refuses(monkeypatch, tmp_path, int8, other, data, "on the same signs")
+
+
+FAULTS = {
+    "one channel of the stem is another": ("stem", lambda w: w * np.r_[-1, np.ones(31)], "conv"),
+    "a binary kernel is mirrored": ("conv", lambda w: w[::-1], "strided"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_other_numbers_before_a_sign_are_refused(tmp_path, monkeypatch, fault):
+    layer, change, named = FAULTS[fault]
+    data = images((16, 16, 3))
+    int8, other = quantize(classifier(), data), quantize(classifier(), data)
+    kernel, *rest = other.get_layer(layer).get_weights()
+    other.get_layer(layer).set_weights([change(kernel), *rest])
+    refuses(monkeypatch, tmp_path, int8, other, data, f"other values before .*{named}")
+
+
+def test_fresh_network_whose_values_lie_near_zero_is_right(tmp_path, monkeypatch):
+    tf.keras.utils.set_random_seed(1)
+    model = larq_groupnet.GroupNetResNet18(
+        input_shape=(16, 16, 3), num_classes=4, width=0.0625, num_bases=2,
+        stage_blocks=(1, 1, 1, 1), stem_stride=1, output_stride=8,
+    )  # fmt: skip
+    int8 = quantize(model, data := images((16, 16, 3), 2))
+    module = importlib.import_module("larq_groupnet.deploy.int8")
+    monkeypatch.setattr(module, "MOST_FLIPS", 0.0)
+    assert convert_int8(int8, tmp_path / "model.tflite", data=data).is_file()
 
 
 def implied_bytes(model, int8):
