@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import larq as lq
@@ -43,17 +43,19 @@ def _weak(layer: Any, cause: str, remedy: str) -> Finding:
 
 def _advice(model: tf.keras.Model) -> Iterator[Finding]:
     kernels = [layer for layer in layers_with_kernels(model) if layer.inbound_nodes]
+    # Once: Keras takes 0.2 s to list the layers of a large model.
+    begin, end = (_ends(model, forwards) for forwards in (False, True))
     for layer in kernels:
         if getattr(layer, "input_quantizer", None) is not None:
             yield from _before_sign(layer)
         if has_latent_kernel(layer):
-            if _reaches(layer, model, forwards=False):
+            if _reaches(layer, begin, forwards=False):
                 yield _weak(
                     layer,
                     "the first layer is binary: its sign leaves one bit of each pixel",
                     "Use layers.Conv2D or Dense here, and begin with signs after its normalisation",
                 )
-            if _reaches(layer, model, forwards=True):
+            if _reaches(layer, end, forwards=True):
                 yield _weak(
                     layer,
                     "the last layer is binary: scores are whole numbers with no scale",
@@ -156,9 +158,8 @@ def _range(before: list[Any]) -> tuple[Any, Any]:
     return low, np.inf
 
 
-def _reaches(layer: Any, model: tf.keras.Model, forwards: bool) -> bool:
-    """True if an input of the model (or an output) lies beyond a layer with no kernel between."""
-    ends = set(map(id, _ends(model, forwards)))
+def _reaches(layer: Any, ends: Collection[int], forwards: bool) -> bool:
+    """True if one of the ends lies beyond a layer with no kernel between."""
     queue, seen = [layer], set()
     while queue:
         one = queue.pop()
@@ -174,7 +175,8 @@ def _reaches(layer: Any, model: tf.keras.Model, forwards: bool) -> bool:
     return False
 
 
-def _ends(model: tf.keras.Model, forwards: bool) -> list[Any]:
+def _ends(model: tf.keras.Model, forwards: bool) -> set[int]:
+    """The layers of a model's outputs, or its inputs, by `id`."""
     if forwards:
-        return [tensor.node.layer for tensor in tf.nest.flatten(model.outputs)]
-    return [layer for layer in model.submodules if isinstance(layer, layers.InputLayer)]
+        return {id(tensor.node.layer) for tensor in tf.nest.flatten(model.outputs)}
+    return {id(layer) for layer in model.submodules if isinstance(layer, layers.InputLayer)}
