@@ -195,7 +195,10 @@ def _summary(f: Flags, source: str) -> None:
     "[NAME_OR_RUN_OR_FILE]",
     "[MODEL_OR_NAME]",
     "[LICENCE]",
-    flags_of=(path_flag("output", "weights", "publish: the folder to write."),),
+    flags_of=(
+        path_flag("output", "weights", "publish: the folder to write."),
+        bool_flag("test_images", "publish: the picture of test images goes along.", default=True),
+    ),
 )
 def _weights(f: Flags, *words: str) -> int:
     """Show, fetch, verify or publish weights.
@@ -204,7 +207,7 @@ def _weights(f: Flags, *words: str) -> int:
     """
     from larq_groupnet import commands
 
-    return commands.weights(words, f.output)
+    return commands.weights(words, f.output, f.test_images)
 
 
 @command(

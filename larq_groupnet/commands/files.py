@@ -158,7 +158,7 @@ def check(dataset: str, data_dir: Path) -> int:
     return 1 if bad else 0
 
 
-def weights(words: Collection[str], output: Path) -> int:
+def weights(words: Collection[str], output: Path, test_images: bool = True) -> int:
     """The command `weights`; 1 if a file is damaged."""
     from larq_groupnet.weights import registry
 
@@ -174,7 +174,7 @@ def weights(words: Collection[str], output: Path) -> int:
         case ("publish", run, name, *licence):
             from larq_groupnet.training.publish import publish
 
-            entry = publish(run, name, output, licence="".join(licence))
+            entry = publish(run, name, output, licence="".join(licence), test_images=test_images)
             print(f"{output}/{entry.file}: {entry.size / 2**20:.2f} MiB, card beside it")
         case _:
             raise RecipeError(

@@ -112,9 +112,7 @@ class Graph:
         ranges = tensor.quantization
         if ranges is None or ranges.scale is None or len(ranges.scale) != 1:
             return found
-        return replace(
-            found, scale=float(ranges.scale[0]), zero_point=int(ranges.zeroPoint[0])
-        )
+        return replace(found, scale=float(ranges.scale[0]), zero_point=int(ranges.zeroPoint[0]))
 
     def _operation(self, operation: Any) -> Operation:
         code = self._content.operatorCodes[operation.opcodeIndex]

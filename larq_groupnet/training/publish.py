@@ -8,7 +8,7 @@ import math
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +92,9 @@ def publish(
     licence: str = "",
     command: str | None = None,
     zoo: str | Path = "zoo",
+    test_images: bool = True,
 ) -> Entry:
-    """Writes the release file of a finished run, its registry entry, its card and two pictures.
+    """Writes the release file of a finished run, its registry entry, its card and its pictures.
 
     Of weights without a run, such as an imported checkpoint, it writes no pictures, and the card
     has the figures that the weights say of themselves.
@@ -111,6 +112,8 @@ def publish(
             follows from its recipe; give it if the run had options that no recipe holds, such as
             `--start_from` or `--mixed_precision`.
         zoo: Folder with the recipe that the run's is compared with, to say the command.
+        test_images: Whether `predictions.png` goes along. It shows images of the test set, which
+            the terms of a dataset may forbid.
 
     Returns:
         The entry.
@@ -125,6 +128,7 @@ def publish(
         return _publish_weights(find_source(run), name, output_dir, licence)
     found = _read_run(path)
     recipe = found.recipe
+    pictures = {name: PICTURES[name] for name in PICTURES if test_images or name != "predictions"}
     command = command or _command(recipe, Path(zoo))
     height, width, _ = recipe.model.input_shape
     with tempfile.TemporaryDirectory() as folder:
@@ -140,9 +144,9 @@ def publish(
             model_name=recipe.name,
         )
         entry = Entry.of(path, name, recipe.name)
-        card = _card(entry, found, command)
+        card = _card(entry, found, command, pictures)
         stem = card_stem(entry)
-        for picture in PICTURES:
+        for picture in pictures:
             with replacing(output_dir / f"{stem}-{picture}.png") as temporary:
                 shutil.copyfile(found.folder / f"{picture}.png", temporary)
         with replacing(output_dir / f"{stem}.md") as temporary:
@@ -301,7 +305,7 @@ def _changes(base: Recipe, recipe: Recipe) -> Iterator[tuple[str, str]]:
                 yield f"{prefix}{field.name}", str(value)
 
 
-def _card(entry: Entry, run: _Run, command: str) -> str:
+def _card(entry: Entry, run: _Run, command: str, pictures: Mapping[str, str]) -> str:
     per_class = _per_class(run.results)
     known = {name: value for name, value in per_class["keras"].items() if math.isfinite(value)}
     return _TEMPLATES.get_template("card.md.jinja").render(
@@ -323,7 +327,7 @@ def _card(entry: Entry, run: _Run, command: str) -> str:
         warning=disagreement(run.results),
         by_name=entry.model in list_models(),
         stem=card_stem(entry),
-        pictures=PICTURES,
+        pictures=pictures,
     )
 
 

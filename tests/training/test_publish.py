@@ -178,6 +178,14 @@ def test_card_says_everything(published):
     assert "after" not in dict(rows)
 
 
+def test_test_images_stay_behind_when_asked(run, tmp_path):
+    entry = publish(run, "mine", tmp_path / "out", command=PUBLISHED, test_images=False)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert f"{entry.model}-mine-curves.png" in names
+    assert not [name for name in names if "predictions" in name]
+    assert "predictions.png" not in (tmp_path / "out" / f"{entry.model}-mine.md").read_text()
+
+
 def test_publishing_again_replaces_and_another_name_is_added(published, run, tmp_path):
     folder = shutil.copytree(published[0], tmp_path / "again")
     changed = {**RESULTS, "keras": {**RESULTS["keras"], "accuracy": 0.75}, "agreement": 1}
