@@ -94,4 +94,30 @@ IMAGENET = Recipe(
     central_crop=224 / 256,
 )
 
-RECIPES = (DIGITS, IMAGENET)
+# The data, stem and budget of groupnet_resnet18, to compare with it.
+CIFAR10 = Recipe(
+    name="birealnet18",
+    dataset="cifar10",
+    model=GroupNetConfig(
+        layout="resnet18",
+        input_shape=(32, 32, 3),
+        num_classes=10,
+        num_bases=1,
+        decomposition="group",
+        aggregation="mean",
+        projection="real",
+        relu=False,
+        padding="same",
+        stem_pool="after_norm",
+        input_quantizer="approx_sign",
+        kernel_quantizer="magnitude_aware_sign",
+        width=0.25,
+        stem_stride=2,
+        output_stride=8,
+    ),
+    phases=(Phase("binary", epochs=16, learning_rate=3e-3, binary=True),),
+    batch_size=128,
+    augmentation="cifar",
+)
+
+RECIPES = (DIGITS, CIFAR10, IMAGENET)

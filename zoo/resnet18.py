@@ -68,4 +68,24 @@ IMAGENET = Recipe(
     central_crop=224 / 256,
 )
 
-RECIPES = (DIGITS, IMAGENET)
+# The data, stem and budget of groupnet_resnet18, to compare with it.
+CIFAR10 = Recipe(
+    name="resnet18",
+    dataset="cifar10",
+    model=GroupNetConfig(
+        layout="resnet18",
+        input_shape=(32, 32, 3),
+        num_classes=10,
+        num_bases=1,
+        decomposition="none",
+        binary=False,
+        width=0.25,
+        stem_stride=2,
+        output_stride=8,
+    ),
+    phases=(Phase("real", epochs=16, learning_rate=3e-3, binary=False),),
+    batch_size=128,
+    augmentation="cifar",
+)
+
+RECIPES = (DIGITS, CIFAR10, IMAGENET)
