@@ -113,7 +113,7 @@ CIFAR10 = Recipe(
         kernel_quantizer="magnitude_aware_sign",
         width=0.25,
         stem_stride=2,
-        output_stride=8,
+        output_stride=16,
     ),
     phases=(Phase("binary", epochs=16, learning_rate=3e-3, binary=True),),
     batch_size=128,

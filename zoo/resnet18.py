@@ -81,7 +81,7 @@ CIFAR10 = Recipe(
         binary=False,
         width=0.25,
         stem_stride=2,
-        output_stride=8,
+        output_stride=16,
     ),
     phases=(Phase("real", epochs=16, learning_rate=3e-3, binary=False),),
     batch_size=128,
