@@ -1,4 +1,4 @@
-"""The recipes of zoo/ for CIFAR-10: each trains on a made set that lies on disk as TFDS writes it."""
+"""The recipes of zoo/ for CIFAR-10 train on a made set that lies on disk as TFDS writes it."""
 
 import csv
 
