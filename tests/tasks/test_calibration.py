@@ -20,7 +20,10 @@ def test_error_is_the_distance_of_confidence_and_accuracy_by_hand():
 
 def test_error_is_that_of_a_loop_over_bins():
     numbers = np.random.RandomState(0)
-    shares, labels = numbers.dirichlet([0.3] * 7, 400), numbers.randint(0, 7, 400)
+    shares = numbers.dirichlet([0.3] * 7, 400)
+    # Too sure where it is unsure, and the other way round, so that the bins matter.
+    doubtful = shares.max(1) < np.median(shares.max(1))
+    labels = np.where(doubtful, numbers.randint(0, 7, 400), shares.argmax(1))
     expected = 0.0
     for bin in range(BINS):
         sure = shares.max(1)
@@ -35,7 +38,8 @@ def test_error_is_that_of_a_loop_over_bins():
 def test_temperature_is_found_that_the_labels_were_drawn_with(known):
     numbers = np.random.RandomState(1)
     logits = numbers.normal(0, 4, (20_000, 5))
-    shares = probabilities(logits, known)
+    powers = np.exp(logits / known)
+    shares = powers / powers.sum(1, keepdims=True)
     labels = (shares.cumsum(1) < numbers.uniform(size=(len(logits), 1))).sum(1)
     found = best_temperature(labels, logits)
     assert found == pytest.approx(known, rel=0.03)
