@@ -1,0 +1,137 @@
+"""What a classifier loses on photographs that are worse, and how far its probabilities are true.
+
+    python benchmarks/robustness.py runs/k1 runs/k5 runs/real --data_dir DATA
+    python benchmarks/robustness.py cifar10 runs/k1/model.tflite --dataset cifar10 --sample 1000
+
+Each word is a run, a weights file, a registered name or a `.tflite`. The first table has the test
+accuracy on the photographs as they are and changed, the same changes for all networks. The second
+has the expected calibration error (see `larq_groupnet.tasks.calibration`) before and after
+the logits are divided by a temperature, which is fitted on the validation split.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import app, flags, logging
+from terminaltables import GithubFlavoredMarkdownTable
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from larq_groupnet.data.pipeline import Pipeline, class_names, prepare  # noqa: E402
+from larq_groupnet.errors import UserError  # noqa: E402
+from larq_groupnet.inference.evaluate import compare  # noqa: E402
+from larq_groupnet.inference.sources import Predictor, load_predictor  # noqa: E402
+from larq_groupnet.lazy import Lazy  # noqa: E402
+from larq_groupnet.runs.identity import check_classes  # noqa: E402
+from larq_groupnet.tasks.calibration import (  # noqa: E402
+    best_temperature,
+    calibration_error,
+    probabilities,
+)
+
+tf: Any = Lazy("tensorflow")
+
+SIGMA = 1.0
+"""Of the blur, in pixels."""
+NOISE = 16.0
+"""Standard deviation of the noise, of 255."""
+
+_DATASET = flags.DEFINE_string("dataset", "cifar10", "A dataset of labels.")
+_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where datasets are kept.")
+_SAMPLE = flags.DEFINE_integer("sample", 0, "Images of a split to look at; 0 for all.")
+
+
+def jpeg(image: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+    """Written as a JPEG of quality 30, and read."""
+    del number
+    return tf.cast(tf.image.adjust_jpeg_quality(tf.cast(image, tf.uint8), 30), tf.float32)
+
+
+def blur(image: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+    """Gaussian, of `SIGMA` pixels; the border is mirrored."""
+    del number
+    reach = round(3 * SIGMA)
+    line = np.exp(-0.5 * (np.arange(-reach, reach + 1) / SIGMA) ** 2)
+    kernel = np.outer(line, line) / line.sum() ** 2
+    padded = tf.pad(image, [(reach, reach), (reach, reach), (0, 0)], "REFLECT")[None]
+    kernels = np.repeat(kernel[:, :, None, None], image.shape[-1], 2).astype("float32")
+    return tf.nn.depthwise_conv2d(padded, kernels, (1, 1, 1, 1), "VALID")[0]
+
+
+def noise(image: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+    """Normal noise, of its own for each image, the same for each network."""
+    change = tf.random.stateless_normal(tf.shape(image), tf.stack([0, number]), stddev=NOISE)
+    return tf.clip_by_value(image + change, 0, 255)
+
+
+def crop(image: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+    """Without a tenth of its height and width: half of it on each side."""
+    del number
+    return tf.image.central_crop(image, 0.9)
+
+
+CHANGES = {
+    "as they are": lambda image, number: image,
+    "JPEG, quality 30": jpeg,
+    f"blur, {SIGMA:g} pixel": blur,
+    f"noise, {NOISE:g} of 255": noise,
+    "10 % crop": crop,
+}
+
+
+def judged(predictor: Predictor, data: Pipeline, role: str, change: Any) -> tuple[Any, ...]:
+    """Accuracy on changed images; and of each, its label and the logarithm of the scores."""
+
+    def read(number: tf.Tensor, example: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+        image, label = example
+        return tf.ensure_shape(data.reading(change(image, number)), predictor.input_shape), label
+
+    batches = data.full_images(role, _SAMPLE.value).enumerate().map(read).batch(100)
+    names, task = class_names(data.dataset), predictor.task(len(predictor.classes))
+    count = data.dataset.examples(role).count
+    found, samples = compare({"it": predictor.network}, batches, task, names, count)
+    scores = np.array(samples.scores, np.float64)
+    logits = scores if predictor.logits else np.log(np.maximum(scores, 1e-30))
+    return found["it"]["accuracy"], np.array(samples.truths), logits
+
+
+def main(argv: list[str]) -> None:
+    """Judges all, prints both tables."""
+    logging.set_verbosity(logging.ERROR)
+    sources = argv[1:]
+    if not sources:
+        raise app.UsageError("expected runs, weights files, registered names or .tflite files.")
+    builder = prepare(_DATASET.value, Path(_DATA_DIR.value))
+    columns, calibration = {}, []
+    for source in sources:
+        predictor = load_predictor(source, _DATA_DIR.value, threads=os.cpu_count() or 1)
+        check_classes(predictor.classes, class_names(builder), source, _DATASET.value)
+        reading = predictor.reading
+        data = Pipeline(
+            builder, predictor.input_shape[:2], 100,
+            normalisation=reading.normalisation, central_crop=reading.central_crop,
+            letterbox=reading.letterbox,
+        )  # fmt: skip
+        results = {name: judged(predictor, data, "test", each) for name, each in CHANGES.items()}
+        columns[source] = [found[0] for found in results.values()]
+        _, *validation = judged(predictor, data, "validation", CHANGES["as they are"])
+        temperature = best_temperature(*validation)
+        _, labels, logits = results["as they are"]
+        errors = [calibration_error(labels, probabilities(logits, t)) for t in (1.0, temperature)]
+        calibration.append([source, *(f"{e:.4f}" for e in errors), f"{temperature:.3f}"])
+    rows = [[name, *(f"{columns[s][n]:.4f}" for s in sources)] for n, name in enumerate(CHANGES)]
+    print(GithubFlavoredMarkdownTable([["test photographs", *sources], *rows]).table, end="\n\n")
+    head = ["calibration error", "before", "after", "temperature"]
+    print(GithubFlavoredMarkdownTable([head, *calibration]).table)
+
+
+if __name__ == "__main__":
+    try:
+        app.run(main)
+    except UserError as error:
+        sys.exit(f"robustness: {error}")
