@@ -69,24 +69,29 @@ def _determinism_ends_with_its_test():
         config.disable_op_determinism()
 
 
-@pytest.fixture(scope="session")
-def data_dir(tmp_path_factory):
-    """A folder with `digit_scenes` in it, written once for the whole session."""
+def prepared(dataset, tmp_path_factory):
+    """A folder with a dataset in it, which all workers of pytest share; `prepare` takes turns."""
     from larq_groupnet.data.pipeline import prepare
 
-    folder = tmp_path_factory.mktemp("data")
-    prepare("digit_scenes", folder)
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder = folder / f"data-{dataset}"
+    folder.mkdir(exist_ok=True)
+    prepare(dataset, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """A folder with `digit_scenes` in it."""
+    return prepared("digit_scenes", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory):
     """A folder with the dataset `digits` in it."""
-    from larq_groupnet.data.pipeline import prepare
-
-    folder = tmp_path_factory.mktemp("digits")
-    prepare("digits", folder)
-    return folder
+    return prepared("digits", tmp_path_factory)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
-from runs import assert_same_run, command, read_weights, wait_for
+from runs import assert_same_run, command, read_weights, signal_after
 
 from larq_groupnet.deploy import ConversionError, convert, verify
 from larq_groupnet.deploy.int8 import float_operations, is_int8, predict_int8
@@ -29,9 +30,10 @@ from larq_groupnet.training.publish import PublishError, publish
 from larq_groupnet.training.start import load_start
 
 RECIPE = load_recipe("groupnet_resnet18", ROOT / "zoo")
+STEPS = 20
 OPTIONS = (
     "--model=groupnet_resnet18 --set=num_bases=2 --set=width=0.125 --set=stage_blocks=(1,1,1,1)"
-    " --epochs=0,1 --int8_epochs=2 --set=steps_per_epoch=40"
+    f" --epochs=0,1 --int8_epochs=2 --set=steps_per_epoch={STEPS}"
 ).split()
 
 
@@ -75,14 +77,10 @@ def test_run_that_was_killed_in_the_phase_ends_bit_for_bit_where_another_does(
     run, digits, tmp_path
 ):
     words = options(digits, tmp_path / "stopped")
-    process = subprocess.Popen(
-        [sys.executable, "tests/train_only.py", *words],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    wait_for(process, "Phase int8")
-    wait_for(process, r"\b[12]\d/40")
-    process.send_signal(signal.SIGTERM)
-    assert f"--output_dir {tmp_path / 'stopped'}" in process.communicate(timeout=60)[1]
+    with signal_after(random.randrange(1, STEPS), signal.SIGTERM, "int8"):
+        done = command("train", *words, judge=False)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert f"--output_dir {tmp_path / 'stopped'}" in done.stderr
     done = command("train", *words, judge=False)
     assert done.returncode == 0, done.stderr
     assert "Phase binary" not in done.stdout
