@@ -82,10 +82,16 @@ def prepared(dataset, tmp_path_factory):
     return folder
 
 
+SCENES = {"train": (160, 1), "validation": (20, 2), "test": (400, 3)}
+"""Of `digit_scenes` in `data_dir`: split -> (number of scenes, seed). All those for testing."""
+
+
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
     """A folder with `digit_scenes` in it."""
-    return prepared("digit_scenes", tmp_path_factory)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("larq_groupnet.data.digit_scenes.SPLITS", SCENES)
+        return prepared("digit_scenes", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,9 @@ A block that cannot run here has a line before it that readers do not see:
     <!-- not run: needs a GPU -->
 
 What is shortened: `zoo/` has the recipes of the repository for tiny networks and one step (see
-`small_recipes`), `digit_scenes` has the scenes of `SCENES`, and numbers of epochs and trials that a
-page gives are replaced by those of `SHORT`.
+`small_recipes`), `digit_scenes` has the scenes of `SCENES`, numbers of epochs and trials and the
+networks that a page gives are replaced by those of `SHORT` and `SHORT_PYTHON`, and a training that
+varies another one ends unjudged (see `VARIED`).
 """
 
 import contextlib
@@ -34,11 +35,26 @@ ROOT = Path(__file__).resolve().parent.parent
 SHORT = {
     "--epochs": "--epochs=0,1",
     "--int8_epochs": "--int8_epochs=1",
+    "--phase int8": "--judge=none",
     "--tune": "--trial_epochs=0,1 --max_trials=1 --uniform=",
 }
 """What a command of `train` contains -> what is appended."""
 
-SHORT_PYTHON = {"max_trials=8": "max_trials=1"}
+VARIED = "--set "
+"""A training whose command contains it varies another of its page, and is not judged."""
+
+SHORT_PYTHON = {
+    "max_trials=8": "max_trials=1",
+    '[], "1,4")': '[], "0,1")',
+    "num_classes=11, num_bases=3, width=0.25)": (
+        "num_classes=11, num_bases=2, width=0.0625, stage_blocks=(1, 1, 1, 1))"
+    ),
+    'model = GroupNetResNet18(weights="digits")': (
+        "model = GroupNetResNet18(input_shape=(16, 16, 1), num_classes=10, num_bases=2, "
+        "width=0.0625, stage_blocks=(1, 1, 1, 1))"
+    ),
+    '"groupnet_resnet20", width=0.5': '"groupnet_resnet20", width=0.5, num_bases=1',
+}
 """What a block of Python contains -> what is run."""
 
 SCENES = {"train": (8, 1), "validation": (4, 2), "test": (4, 3)}
@@ -110,6 +126,8 @@ def run_command(command: str) -> None:
         return
     if words[0] == "train":
         words += [w for part, more in SHORT.items() if part in command for w in more.split()]
+        if VARIED in command and not {"--evaluate", "--tune"} & {*words}:
+            words.append("--judge=none")
     run_own(words)
 
 

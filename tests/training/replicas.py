@@ -128,7 +128,7 @@ def recipe_of(task, steps=4, epochs=(2, 2), phase=None, mixup=0.0, taught=False,
         num_classes=5,
         num_bases=1,
         width=0.0625,
-        output_stride=8,
+        output_stride=4,
         stem_stride=2,
         **({"dropout": 0.0} if dense else {}),
     )
