@@ -77,7 +77,10 @@ TASKS = {
 }
 FLOAT32 = {"task": "classification", "floats": "float32", "epochs": [1, 0], "int8": 1}
 ORDERS = {"one": {}, "reordered": {"order": 5}, "two": {"devices": 2}}
-LONGER = {"task": "segmentation", "steps": 10, "epochs": [0, 2], "phase": {"average": 0.5}}
+LONGER = {
+    "task": "segmentation", "steps": 10, "epochs": [0, 2], "taught": True,
+    "phase": {"average": 0.5, "soft_targets": 0.5},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
