@@ -47,7 +47,7 @@ def command(*words, judge=True):
 
 @contextlib.contextmanager
 def signal_after(steps, signum, phase=None):
-    """Sends this process a signal at the end of a training step, once, counting those of a phase."""
+    """Sends this process a signal, once, after so many training steps, or steps of a phase."""
     from larq_groupnet.runs.saving import SnapshotCallback
 
     original, left = SnapshotCallback.on_train_batch_end, steps
