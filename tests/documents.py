@@ -10,8 +10,8 @@ A block that cannot run here has a line before it that readers do not see:
 
 What is shortened: `zoo/` has the recipes of the repository for tiny networks and one step (see
 `small_recipes`), `digit_scenes` has the scenes of `SCENES`, numbers of epochs and trials and the
-networks that a page gives are replaced by those of `SHORT` and `SHORT_PYTHON`, and a training that
-varies another one ends unjudged (see `VARIED`).
+networks that a page gives are replaced by those of `SHORT` and `SHORT_PYTHON`, and a training whose
+files no block needs ends unjudged (see `JUDGED`).
 """
 
 import contextlib
@@ -35,13 +35,12 @@ ROOT = Path(__file__).resolve().parent.parent
 SHORT = {
     "--epochs": "--epochs=0,1",
     "--int8_epochs": "--int8_epochs=1",
-    "--phase int8": "--judge=none",
     "--tune": "--trial_epochs=0,1 --max_trials=1 --uniform=",
 }
 """What a command of `train` contains -> what is appended."""
 
-VARIED = "--set "
-"""A training whose command contains it varies another of its page, and is not judged."""
+JUDGED = ("runs/parts", "runs/masks", "runs/mine")
+"""The folders of trainings whose converted file a page uses; all others end unjudged."""
 
 SHORT_PYTHON = {
     "max_trials=8": "max_trials=1",
@@ -126,7 +125,7 @@ def run_command(command: str) -> None:
         return
     if words[0] == "train":
         words += [w for part, more in SHORT.items() if part in command for w in more.split()]
-        if VARIED in command and not {"--evaluate", "--tune"} & {*words}:
+        if not {*JUDGED, "--evaluate", "--tune"} & {*words}:
             words.append("--judge=none")
     run_own(words)
 
