@@ -34,6 +34,9 @@ QUICK = (
     "deploy/test_fold.py::test_nested_model_is_folded_as_if_it_stood_outside",
     "deploy/test_hostile.py::test_flatbuffer_with_any_byte_changed_is_audited_or_refused",
     "inference/test_full_image.py",
+    "test_cli.py",
+    "test_files.py",
+    "test_run_folder.py",
     "network/test_identities.py::test_order_of_the_bases_is_free",
     "training/test_fit.py::test_first_layer_that_is_not_finite_is_found",
     "weights/test_packed.py::test_release_file_has_one_bit_per_binary_weight",
@@ -69,24 +72,35 @@ def _determinism_ends_with_its_test():
         config.disable_op_determinism()
 
 
-@pytest.fixture(scope="session")
-def data_dir(tmp_path_factory):
-    """A folder with `digit_scenes` in it, written once for the whole session."""
+def prepared(dataset, tmp_path_factory):
+    """A folder with a dataset in it, which all workers of pytest share; `prepare` takes turns."""
     from larq_groupnet.data.pipeline import prepare
 
-    folder = tmp_path_factory.mktemp("data")
-    prepare("digit_scenes", folder)
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder = folder / f"data-{dataset}"
+    folder.mkdir(exist_ok=True)
+    prepare(dataset, folder)
     return folder
+
+
+SCENES = {"train": (160, 1), "validation": (20, 2), "test": (400, 3)}
+"""Of `digit_scenes` in `data_dir`: split -> (number of scenes, seed). All those for testing."""
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """A folder with `digit_scenes` in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("larq_groupnet.data.digit_scenes.SPLITS", SCENES)
+        return prepared("digit_scenes", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory):
     """A folder with the dataset `digits` in it."""
-    from larq_groupnet.data.pipeline import prepare
-
-    folder = tmp_path_factory.mktemp("digits")
-    prepare("digits", folder)
-    return folder
+    return prepared("digits", tmp_path_factory)
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ A block that cannot run here has a line before it that readers do not see:
     <!-- not run: needs a GPU -->
 
 What is shortened: `zoo/` has the recipes of the repository for tiny networks and one step (see
-`small_recipes`), `digit_scenes` has the scenes of `SCENES`, and numbers of epochs and trials that a
-page gives are replaced by those of `SHORT`.
+`small_recipes`), `digit_scenes` has the scenes of `SCENES`, numbers of epochs and trials and the
+networks that a page gives are replaced by those of `SHORT` and `SHORT_PYTHON`, and a training whose
+files no block needs ends unjudged (see `JUDGED`).
 """
 
 import contextlib
@@ -38,7 +39,21 @@ SHORT = {
 }
 """What a command of `train` contains -> what is appended."""
 
-SHORT_PYTHON = {"max_trials=8": "max_trials=1"}
+JUDGED = ("runs/parts", "runs/masks", "runs/mine")
+"""The folders of trainings whose converted file a page uses; all others end unjudged."""
+
+SHORT_PYTHON = {
+    "max_trials=8": "max_trials=1",
+    '[], "1,4")': '[], "0,1")',
+    "num_classes=11, num_bases=3, width=0.25)": (
+        "num_classes=11, num_bases=2, width=0.0625, stage_blocks=(1, 1, 1, 1))"
+    ),
+    'model = GroupNetResNet18(weights="digits")': (
+        "model = GroupNetResNet18(input_shape=(16, 16, 1), num_classes=10, num_bases=2, "
+        "width=0.0625, stage_blocks=(1, 1, 1, 1))"
+    ),
+    '"groupnet_resnet20", width=0.5': '"groupnet_resnet20", width=0.5, num_bases=1',
+}
 """What a block of Python contains -> what is run."""
 
 SCENES = {"train": (8, 1), "validation": (4, 2), "test": (4, 3)}
@@ -110,6 +125,8 @@ def run_command(command: str) -> None:
         return
     if words[0] == "train":
         words += [w for part, more in SHORT.items() if part in command for w in more.split()]
+        if not {*JUDGED, "--evaluate", "--tune"} & {*words}:
+            words.append("--judge=none")
     run_own(words)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import re
 import subprocess
 import warnings
@@ -42,6 +43,28 @@ def command(*words, judge=True):
         finally:
             warnings.formatwarning, run.judge = shown, judged
     return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def signal_after(steps, signum, phase=None):
+    """Sends this process a signal, once, after so many training steps, or steps of a phase."""
+    from larq_groupnet.runs.saving import SnapshotCallback
+
+    original, left = SnapshotCallback.on_train_batch_end, steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        nonlocal left
+        left -= phase in (None, self.start.phase)
+        if left == 0:
+            left = -1
+            os.kill(os.getpid(), signum)
+        original(self, batch, logs)
+
+    SnapshotCallback.on_train_batch_end = on_train_batch_end
+    try:
+        yield
+    finally:
+        SnapshotCallback.on_train_batch_end = original
 
 
 def wait_for(process, pattern):

@@ -92,7 +92,7 @@ def test_stock_tuner_of_keras_tuner_takes_a_model_of_tf_keras(tmp_path, name, op
     def build(hp):
         layers = [tf.keras.layers.Dense(hp.Int("units", 1, 4), input_shape=(3,))]
         model = tf.keras.Sequential(layers)
-        model.compile("sgd", "mse")
+        model.compile("sgd", "mse", run_eagerly=True)
         return model
 
     tuner = getattr(keras_tuner, name)(build, "val_loss", directory=tmp_path, **options)

@@ -10,8 +10,11 @@ from larq_groupnet.training.fit import Session
 
 RECIPE = override(
     load_recipe("groupnet_dsp", ROOT / "zoo"),
-    [("num_bases", "1"), ("width", "0.0625"), ("input_shape", "(16, 16, 3)"), ("epochs", "1")],
-)
+    [
+        ("num_bases", "1"), ("width", "0.0625"), ("stage_blocks", "(1,1,1,1)"),
+        ("input_shape", "(16, 16, 3)"), ("epochs", "1"),
+    ],
+)  # fmt: skip
 
 
 IMAGES = np.random.RandomState(0).uniform(-1, 1, (4, 16, 16, 3)).astype("float32")

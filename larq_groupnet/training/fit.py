@@ -214,7 +214,7 @@ def _fit(
     snapshots = Snapshots(session.write_dir / "snapshots")
     history = session.write_dir / "history.csv"
     with replacing(history) as temporary:
-        temporary.write_text(start.history or (history.read_text() if history.exists() else ""))
+        temporary.write_text(start.history or _rows_before(start.epoch, history))
     images, _ = next(iter(session.validation_data))
     validation, validation_steps = session.validation(len(images))
     if snapshot is not None:
@@ -250,6 +250,13 @@ def _fit(
                 snapshots.restore(model, last[1])
             if stop.signum is not None:  # It came when the last epoch was being saved.
                 stop.raise_interrupted(f"the end of phase {phase.name}")
+
+
+def _rows_before(epoch: int, history: Path) -> str:
+    """The history up to an epoch: a run that is killed may leave a row without its snapshot."""
+    lines = history.read_text().splitlines(keepends=True) if history.exists() else []
+    rows = [line for line in lines[1:] if int(line.partition(",")[0]) < epoch]
+    return "".join([*lines[:1], *rows])
 
 
 def _best_weights(session: Session, phase: Phase, value: float | None) -> BestWeights:

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from conftest import ROOT
+from conftest import ROOT, SCENES
 from sklearn.datasets import load_digits
 
 from larq_groupnet.data import augment, digit_scenes, scenes
@@ -61,15 +61,16 @@ def test_tfds_loads_what_was_written(data_dir):
         "digit_scenes", data_dir=str(data_dir), split="test", with_info=True, download=False
     )
     assert {name: split.num_examples for name, split in info.splits.items()} == {
-        name: count for name, (count, _) in SPLITS.items()
+        name: count for name, (count, _) in SCENES.items()
     }
+    assert SCENES["test"] == SPLITS["test"]
     first = next(iter(data.as_numpy_iterator()))
     image, mask = next(scenes.draw_scenes("test", *SPLITS["test"]))
     np.testing.assert_array_equal(first["image"], image)
     np.testing.assert_array_equal(first["mask"], mask)
 
 
-FEWER = {name: (count // 10, seed) for name, (count, seed) in SPLITS.items()}
+FEWER = {name: (count // 20, seed) for name, (count, seed) in SPLITS.items()}
 
 PREPARE_FEWER = """
 import sys
@@ -103,7 +104,7 @@ def test_killed_writer_leaves_nothing_that_is_taken_for_data(tmp_path, monkeypat
     assert not (folder / "1.0.0").exists()
 
     monkeypatch.setattr(digit_scenes, "SPLITS", FEWER)
-    assert prepare("digit_scenes", tmp_path).sizes["train"] == 320
+    assert prepare("digit_scenes", tmp_path).sizes["train"] == 160
     assert [path.name for path in folder.iterdir()] == ["1.0.0"]
 
 
@@ -111,7 +112,7 @@ def test_two_processes_at_once_write_it_once(tmp_path):
     both = [start_writer(tmp_path) for _ in range(2)]
     results = [process.communicate() for process in both]
     assert [process.returncode for process in both] == [0, 0], results
-    assert all(out.split()[-1] == b"40" for out, _ in results)
+    assert all(out.split()[-1] == b"20" for out, _ in results)
     assert [path.name for path in (tmp_path / "digit_scenes").iterdir()] == ["1.0.0"]
     assert sum(b"Generating train" in err for _, err in results) == 1
 

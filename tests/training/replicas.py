@@ -17,6 +17,8 @@ import numpy as np
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 VOID, TRAINED, SIDE = 255, 64, 16
+SHALLOW = {"layout": "two_stages", "output_stride": 4}
+DEEP = {"stage_blocks": (1, 1, 1, 1), "output_stride": 8}
 
 
 def main(runs):
@@ -106,19 +108,30 @@ def stop_after(steps):
     saving.SnapshotCallback.on_train_batch_end = on_train_batch_end
 
 
-def recipe_of(task, steps=4, epochs=(2, 2), phase=None, mixup=0.0, taught=False, int8=0):
+def two_stages():
+    """Registers a backbone that builds in half the time: two stages of one block."""
+    from larq_groupnet.network.kinds import LAYOUTS, layout
+    from larq_groupnet.network.layouts import basic
+
+    if "two_stages" not in LAYOUTS:
+        layout("two_stages", blocks=(1, 1), channels=(64, 128))(basic)
+
+
+def recipe_of(
+    task, steps=4, epochs=(2, 2), phase=None, mixup=0.0, taught=False, int8=0, deep=False
+):
     from larq_groupnet import GroupNetConfig
     from larq_groupnet.recipes.recipe import Phase, Recipe
 
     dense = task == "segmentation"
+    two_stages()
     model = GroupNetConfig(
+        **(DEEP if deep else SHALLOW),
         head="fcn32s" if dense else "classifier",
         input_shape=(SIDE, SIDE, 3),
         num_classes=5,
         num_bases=1,
         width=0.0625,
-        stage_blocks=(1, 1, 1, 1),
-        output_stride=8,
         stem_stride=2,
         **({"dropout": 0.0} if dense else {}),
     )

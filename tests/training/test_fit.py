@@ -17,17 +17,35 @@ def changed(**values):
     return dataclasses.replace(RECIPE, phases=phases)
 
 
-def test_each_phase_starts_from_the_best_weights_of_the_one_before(tmp_path):
-    """With a learning rate of almost nothing, phase 2 ends where phase 1 did."""
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The best weights of two phases, whose learning rate is almost nothing."""
     tf.keras.utils.set_random_seed(0)
-    best = train(changed(learning_rate=1e-30), session(tmp_path))
-    model = build(RECIPE.model, weights=best)
-    first = build(RECIPE.model.replace(binary=False), weights=tmp_path / "tanh.h5")
+    return train(changed(learning_rate=1e-30), session(tmp_path_factory.mktemp("trained")))
+
+
+def test_each_phase_starts_from_the_best_weights_of_the_one_before(trained):
+    """Phase 2 ends where phase 1 did."""
+    model = build(RECIPE.model, weights=trained)
+    first = build(RECIPE.model.replace(binary=False), weights=trained.with_name("tanh.h5"))
     kernels = [name for name in (w.name for w in model.weights) if name.endswith("kernel:0")]
-    assert len(kernels) == 16 + 3 + 3
+    assert len(kernels) == 8 + 3 + 3
     values = [{w.name: w.numpy() for w in m.weights} for m in (model, first)]
     for name in kernels:
         np.testing.assert_array_equal(values[0][name], values[1][name])
+
+
+def test_run_that_was_killed_before_the_snapshot_of_an_epoch_repeats_its_row(trained):
+    """The first epoch of a phase: the snapshot to go on from is of the phase before."""
+    folder = trained.parent
+    before = (folder / "history.csv").read_text()
+    for file in (folder / "snapshots").glob("snapshot-2*"):
+        file.unlink()
+    tf.keras.utils.set_random_seed(0)
+    train(changed(learning_rate=1e-30), session(folder))
+    after = (folder / "history.csv").read_text()
+    assert [line.split(",")[0] for line in after.splitlines()] == ["epoch", "0", "1"]
+    assert after.splitlines()[:2] == before.splitlines()[:2]
 
 
 def test_training_step_is_traced_once(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
-from runs import assert_same_run, command, read_weights, wait_for
+from runs import assert_same_run, command, read_weights, signal_after
 
 from larq_groupnet.deploy import ConversionError, convert, verify
 from larq_groupnet.deploy.int8 import float_operations, is_int8, predict_int8
@@ -29,9 +30,10 @@ from larq_groupnet.training.publish import PublishError, publish
 from larq_groupnet.training.start import load_start
 
 RECIPE = load_recipe("groupnet_resnet18", ROOT / "zoo")
+STEPS = 20
 OPTIONS = (
-    "--model=groupnet_resnet18 --set=num_bases=2 --set=width=0.125 --set=stage_blocks=(1,1,1,1)"
-    " --epochs=0,1 --int8_epochs=2 --set=steps_per_epoch=40"
+    "--model=groupnet_resnet18 --set=num_bases=1 --set=width=0.125 --set=stage_blocks=(1,1,1,1)"
+    f" --epochs=0,1 --int8_epochs=2 --set=steps_per_epoch={STEPS}"
 ).split()
 
 
@@ -56,7 +58,7 @@ def test_file_is_of_integers_and_computes_what_was_trained(run):
     model = load_run(run)
     assert is_int8(model) and not is_int8(load_run(run / "binary.h5"))
     before = read_weights(run / "int8-last.h5")
-    assert sum("kernel" in name for name in before) == 2 * (8 + 3) + 2
+    assert sum("kernel" in name for name in before) == 8 + 3 + 2
     images = np.random.RandomState(0).uniform(-1, 1, (20, 16, 16, 1)).astype("f4")
     expected = model.predict(images, verbose=0)
     assert np.ptp(expected, 0).max() > 0.01
@@ -75,14 +77,10 @@ def test_run_that_was_killed_in_the_phase_ends_bit_for_bit_where_another_does(
     run, digits, tmp_path
 ):
     words = options(digits, tmp_path / "stopped")
-    process = subprocess.Popen(
-        [sys.executable, "tests/train_only.py", *words],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    wait_for(process, "Phase int8")
-    wait_for(process, r"\b[12]\d/40")
-    process.send_signal(signal.SIGTERM)
-    assert f"--output_dir {tmp_path / 'stopped'}" in process.communicate(timeout=60)[1]
+    with signal_after(random.randrange(1, STEPS), signal.SIGTERM, "int8"):
+        done = command("train", *words, judge=False)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert f"--output_dir {tmp_path / 'stopped'}" in done.stderr
     done = command("train", *words, judge=False)
     assert done.returncode == 0, done.stderr
     assert "Phase binary" not in done.stdout
