@@ -120,7 +120,8 @@ def test_in_float32_replicas_differ_as_sums_in_another_order_do(local):
 
     A network of integers can turn the rounding of a sum into a flipped sign, by chance, so there
     only the losses are compared: they differ by 1.4 % after one step, and by 6 % after four, if
-    each replica normalises over its own half of the batch.
+    each replica normalises over its own half of the batch. With oneDNN's kernels for AVX2 a sign
+    flips: 0.03 % after one step, 1.9 % after four.
     """
     folder, _ = local
     one, *others = (read_weights(folder / name / "tanh-last.h5") for name in ORDERS)
@@ -134,7 +135,7 @@ def test_in_float32_replicas_differ_as_sums_in_another_order_do(local):
     )
     assert len(one) == 2
     for other in others:
-        np.testing.assert_allclose(other, one, rtol=0.005)
+        assert (np.abs(other / one - 1) <= (0.005, 0.03)).all()
 
 
 @pytest.mark.skipif("LARQ_GROUPNET_LONG" not in os.environ, reason="takes ten minutes")
