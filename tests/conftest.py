@@ -14,6 +14,11 @@ import larq_groupnet  # noqa: F401 (before TensorFlow: it chooses legacy Keras)
 
 ROOT = Path(__file__).resolve().parent.parent
 
+needs_bfloat16 = pytest.mark.skipif(
+    "ONEDNN_MAX_CPU_ISA" in os.environ,
+    reason="TensorFlow asks the processor for bfloat16; oneDNN was told that it has none",
+)
+
 KINDS = {
     "process": (
         "smoke/", "legacy/", "test_train.py", "data/test_voc.py",

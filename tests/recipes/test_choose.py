@@ -112,7 +112,7 @@ def test_photos_start_from_weights_of_photographs_in_their_network(photos, tmp_p
         np.testing.assert_array_equal(np.sign(started[weight.name]), np.sign(weight))
     assert kept
     # Not where they do not fit, or nobody wants them.
-    for change in (("width", "0.125"), ("input_size", "224"), ("start_from", "none")):
+    for change in (("width", "0.125"), ("start_from", "none")):
         recipe = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=[change]).recipe
         assert with_start(recipe, None).start_from == ""
 

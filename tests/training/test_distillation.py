@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT
+from conftest import ROOT, needs_bfloat16
 from runs import read_weights, write_teacher
 
 from larq_groupnet import build, get_config
@@ -113,7 +113,9 @@ def test_student_that_agrees_has_nothing_to_learn():
     np.testing.assert_allclose(kd.attention_loss(maps, 2 * maps), 0, atol=1e-12)
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "policy", ["float32", pytest.param("mixed_bfloat16", marks=needs_bfloat16)]
+)
 def test_only_the_student_learns_and_is_saved(teacher, tmp_path, policy):
     tf.keras.mixed_precision.set_global_policy(policy)
     try:
