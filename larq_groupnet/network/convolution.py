@@ -39,7 +39,14 @@ class OnePaddedConv2D(lq.layers.QuantConv2D):
             and not self.use_bias
         )
         if training is not True or not (known and padded and plain and only_cpus()):
-            return super().call(inputs)
+            quantizes = lq.context.should_quantize()
+            try:
+                return super().call(inputs)
+            except BaseException:
+                # Larq leaves its scope open behind an error, such as too little memory: whoever
+                # then saves a model would save signs in place of its latent weights.
+                lq.context.quantized_scope(quantizes).__enter__()
+                raise
         if self.input_quantizer:
             inputs = self.input_quantizer(inputs)
         with lq.context.quantized_scope(True):

@@ -103,3 +103,13 @@ def test_network_keeps_every_convolution_plain_to_larq():
     assert lq.models.ModelProfile(model).op_count("mac", 1) > 0
     again = tf.keras.Model.from_config(model.get_config())
     assert [type(layer) for layer in again.layers] == [type(layer) for layer in model.layers]
+
+
+def test_latent_kernels_are_read_behind_an_error_in_a_layer():
+    layer = OnePaddedConv2D(4, 3, padding="same", pad_values=1.0, **BINARY)
+    layer.build((None, 8, 8, 3))
+    latent = layer.get_weights()[0]
+    assert (np.abs(latent) < 1).all()
+    with pytest.raises(Exception, match="channels|depth"):
+        layer.call(tf.ones((1, 8, 8, 5)))
+    np.testing.assert_array_equal(layer.get_weights()[0], latent)

@@ -4,9 +4,10 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import needs_bfloat16
 
 
-@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", [pytest.param("bfloat16", marks=needs_bfloat16), "float16"])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_only_the_result_of_a_binary_convolution_is_rounded(name, stride):
     rng = np.random.RandomState(0)
