@@ -11,6 +11,7 @@ the logits are divided by a temperature, which is fitted on the validation split
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from larq_groupnet.data.pipeline import Pipeline, class_names, prepare  # noqa: E402
 from larq_groupnet.errors import UserError  # noqa: E402
 from larq_groupnet.inference.evaluate import compare  # noqa: E402
+from larq_groupnet.inference.judge_file import pipeline_for, task_on  # noqa: E402
 from larq_groupnet.inference.sources import Predictor, load_predictor  # noqa: E402
 from larq_groupnet.lazy import Lazy  # noqa: E402
 from larq_groupnet.runs.identity import check_classes  # noqa: E402
@@ -33,6 +35,7 @@ from larq_groupnet.tasks.calibration import (  # noqa: E402
     calibration_error,
     probabilities,
 )
+from larq_groupnet.tasks.task import Task  # noqa: E402
 
 tf: Any = Lazy("tensorflow")
 
@@ -84,7 +87,9 @@ CHANGES = {
 }
 
 
-def judged(predictor: Predictor, data: Pipeline, role: str, change: Any) -> tuple[Any, ...]:
+def judged(
+    predictor: Predictor, task: Task, data: Pipeline, role: str, change: Any
+) -> tuple[Any, ...]:
     """Accuracy on changed images; and of each, its label and the logarithm of the scores."""
 
     def read(number: tf.Tensor, example: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
@@ -92,8 +97,7 @@ def judged(predictor: Predictor, data: Pipeline, role: str, change: Any) -> tupl
         return tf.ensure_shape(data.reading(change(image, number)), predictor.input_shape), label
 
     batches = data.full_images(role, _SAMPLE.value).enumerate().map(read).batch(100)
-    names, task = class_names(data.dataset), predictor.task(len(predictor.classes))
-    count = data.dataset.examples(role).count
+    names, count = class_names(data.dataset), data.dataset.examples(role).count
     found, samples = compare({"it": predictor.network}, batches, task, names, count)
     scores = np.array(samples.scores, np.float64)
     logits = scores if predictor.logits else np.log(np.maximum(scores, 1e-30))
@@ -111,15 +115,12 @@ def main(argv: list[str]) -> None:
     for source in sources:
         predictor = load_predictor(source, _DATA_DIR.value, threads=os.cpu_count() or 1)
         check_classes(predictor.classes, class_names(builder), source, _DATASET.value)
-        reading = predictor.reading
-        data = Pipeline(
-            builder, predictor.input_shape[:2], 100,
-            normalisation=reading.normalisation, central_crop=reading.central_crop,
-            letterbox=reading.letterbox,
-        )  # fmt: skip
-        results = {name: judged(predictor, data, "test", each) for name, each in CHANGES.items()}
+        task = task_on(predictor, builder, source, _DATASET.value)
+        data = pipeline_for(predictor, builder)
+        judge = functools.partial(judged, predictor, task, data)
+        results = {name: judge("test", change) for name, change in CHANGES.items()}
         columns[source] = [found[0] for found in results.values()]
-        _, *validation = judged(predictor, data, "validation", CHANGES["as they are"])
+        _, *validation = judge("validation", CHANGES["as they are"])
         temperature = best_temperature(*validation)
         _, labels, logits = results["as they are"]
         errors = [calibration_error(labels, probabilities(logits, t)) for t in (1.0, temperature)]

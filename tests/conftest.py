@@ -14,10 +14,12 @@ import larq_groupnet  # noqa: F401 (before TensorFlow: it chooses legacy Keras)
 
 ROOT = Path(__file__).resolve().parent.parent
 
-needs_bfloat16 = pytest.mark.skipif(
-    "ONEDNN_MAX_CPU_ISA" in os.environ,
-    reason="TensorFlow asks the processor for bfloat16; oneDNN was told that it has none",
-)
+CAPPED = "ONEDNN_MAX_CPU_ISA" in os.environ
+"""True if oneDNN was told that the processor can do less than it can."""
+
+NO_BFLOAT16 = "TensorFlow asks the processor for bfloat16; oneDNN was told that it has none"
+
+needs_bfloat16 = pytest.mark.skipif(CAPPED, reason=NO_BFLOAT16)
 
 KINDS = {
     "process": (

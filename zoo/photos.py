@@ -30,8 +30,7 @@ LABELS = Recipe(
         output_stride=32,
     ),
     phases=(
-        # It starts from weights that are binary already; and a tanh phase from random ones gained
-        # nothing on 240 photos.
+        # It starts from weights that are binary already.
         Phase("tanh", epochs=0, learning_rate=3e-3, binary=False),
         Phase("binary", epochs=30, learning_rate=3e-3, binary=True),
     ),

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +108,10 @@ class Graph:
         if raw is not None and tensor.type in _DTYPES:
             data = np.frombuffer(np.asarray(raw, np.uint8).tobytes(), _DTYPES[tensor.type])
             data = data.reshape(shape)
-        found = Tensor(tensor.name.decode(), shape, data)
-        ranges = tensor.quantization
-        if ranges is None or ranges.scale is None or len(ranges.scale) != 1:
-            return found
-        return replace(found, scale=float(ranges.scale[0]), zero_point=int(ranges.zeroPoint[0]))
+        scale, zero_point, ranges = None, 0, tensor.quantization
+        if ranges is not None and ranges.scale is not None and len(ranges.scale) == 1:
+            scale, zero_point = float(ranges.scale[0]), int(ranges.zeroPoint[0])
+        return Tensor(tensor.name.decode(), shape, data, scale, zero_point)
 
     def _operation(self, operation: Any) -> Operation:
         code = self._content.operatorCodes[operation.opcodeIndex]

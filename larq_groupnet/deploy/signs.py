@@ -44,6 +44,9 @@ A network before training is full of them: its streams are sums of a few integer
 them may flip if the file computed another number there, and none if it computed the same.
 """
 
+Numbers = tuple[NDArray[Any], float | None]
+"""What a quantizer reads in a file, and what a level stands for if the file has integers there."""
+
 
 @dataclass
 class Flips:
@@ -119,7 +122,7 @@ class SignsOfFile:
             result: NDArray[np.float32] = self._model(batch, training=False).numpy()
         return result
 
-    def _real(self, tensor: int, value: NDArray[Any]) -> tuple[NDArray[Any], float | None]:
+    def _real(self, tensor: int, value: NDArray[Any]) -> Numbers:
         """Numbers of the file, and what a level of them stands for if they are integers."""
         about = self._graph.tensors[tensor]
         if about.scale is None or value.dtype == np.float32:
@@ -151,7 +154,7 @@ class SignsOfFile:
         self,
         layer: tf.keras.layers.Layer,
         value: NDArray[Any],
-        numbers: tuple[NDArray[Any], float | None] | None,
+        numbers: Numbers | None,
     ) -> Iterator[None]:
         """Replaces a quantizer past Keras, which would track the replacement as a sublayer."""
         name = "input_quantizer" if hasattr(layer, "input_quantizer") else "call"
@@ -170,7 +173,7 @@ class SignsOfFile:
         name: str,
         quantizer: Callable[[tf.Tensor], tf.Tensor],
         value: NDArray[Any],
-        numbers: tuple[NDArray[Any], float | None] | None,
+        numbers: Numbers | None,
     ) -> Callable[[tf.Tensor], tf.Tensor]:
         def replacement(inputs: tf.Tensor) -> tf.Tensor:
             own = quantizer(inputs).numpy()

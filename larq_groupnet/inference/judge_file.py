@@ -63,8 +63,8 @@ def judge_file(
     names = class_names(builder)
     if predictor.named:
         check_classes(predictor.classes, names, source, dataset)
-    kind = _task(predictor, builder, source, dataset)
-    data = _pipeline(predictor, builder)
+    kind = task_on(predictor, builder, source, dataset)
+    data = pipeline_for(predictor, builder)
     roles = [role for role in ROLES if builder.sizes.get(role)] if split == ALL else [split]
     batches = _images(data, roles, kind.dense)
     count = sum(builder.examples(role).count for role in roles)
@@ -96,8 +96,8 @@ def cost_of_integers(source: str, file: Path, data_dir: Path) -> str:
     predictor = load_predictor(source, data_dir)
     builder = prepare(_trained_on(source), data_dir)
     names = class_names(builder)
-    kind = _task(predictor, builder, source, builder.name)
-    data = _pipeline(predictor, builder)
+    kind = task_on(predictor, builder, source, builder.name)
+    data = pipeline_for(predictor, builder)
     batches = _images(data, ["validation"], kind.dense, MOST_COMPARED)
     runs = {"keras": predictor.network, "lce": load_file(file, os.cpu_count() or 1).predict}
     found, _ = compare(runs, batches, kind, names, view=predictor.view)
@@ -120,7 +120,12 @@ def _trained_on(source: str) -> str:
     return known
 
 
-def _task(predictor: Predictor, builder: Dataset, source: str, dataset: str) -> Task:
+def task_on(predictor: Predictor, builder: Dataset, source: str, dataset: str) -> Task:
+    """The task of a network on a dataset.
+
+    Raises:
+        DatasetError: If the dataset has other truths, classes or channels; names `source`.
+    """
     target, classes, channels = builder.target, len(builder.classes), builder.channels
     if target not in predictor.task.targets or len(predictor.classes) != classes:
         does = "classes of pixels" if predictor.dense else "a class for each image"
@@ -136,7 +141,8 @@ def _task(predictor: Predictor, builder: Dataset, source: str, dataset: str) -> 
     return predictor.task(classes, predictor.logits)
 
 
-def _pipeline(predictor: Predictor, builder: Dataset) -> Pipeline:
+def pipeline_for(predictor: Predictor, builder: Dataset) -> Pipeline:
+    """A dataset, read as a network reads images."""
     read = predictor.reading
     return Pipeline(
         builder,

@@ -177,7 +177,7 @@ def _input_shape(
 def _strength(bases: int, mixes: bool) -> dict[str, Any]:
     """Augmentation that grows with K: one base underfits where five learn their photos by heart.
 
-    On 240 photos RandAugment kept two and three bases from learning anything.
+    With RandAugment (1, 6) and a jitter of 0.4, three bases did not fit 240 photos in 500 steps.
     """
     level = min(max(bases, 1), 5)
     values: dict[str, Any] = {"colour_jitter": 0.1 + 0.05 * level}

@@ -17,7 +17,7 @@ import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import needs_bfloat16
+from conftest import CAPPED, NO_BFLOAT16
 from numpy.typing import NDArray
 from reference import random_images, randomise
 
@@ -168,8 +168,8 @@ class TestFamily:
 
     def test_mixed_precision(self, row: Row, policy: Callable[[str], None]) -> None:
         kind = "float16" if row[2] else "bfloat16"
-        if kind == "bfloat16" and needs_bfloat16.args[0]:
-            pytest.skip(needs_bfloat16.kwargs["reason"])
+        if kind == "bfloat16" and CAPPED:
+            pytest.skip(NO_BFLOAT16)
         policy(f"mixed_{kind}")
         model = build(row, short=True)
         assert model.get_layer("stage4_block1_base1_conv1").compute_dtype == kind

@@ -5,6 +5,7 @@
 Each item is a run. With `TF_CONFIG` set this is one worker of several.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -43,6 +44,8 @@ def main(runs):
 
 def train_one(folder, devices=1, stop=None, order=None, **options):
     """With `stop`, a signal comes after so many steps."""
+    from runs import signal_after
+
     from larq_groupnet.errors import Interrupted
     from larq_groupnet.tasks.task import task_of
     from larq_groupnet.training.distribution import is_chief, open_strategy
@@ -63,10 +66,10 @@ def train_one(folder, devices=1, stop=None, order=None, **options):
         teacher=teacher_of(recipe, strategy) if recipe.teacher else None,
         scratch_dir=None if is_chief(strategy) else folder.with_name(f"{folder.name}-other"),
     )
-    if stop is not None:
-        stop_after(stop)
+    stopping = signal_after(stop, signal.SIGTERM) if stop else contextlib.nullcontext()
     try:
-        weights = train(recipe, session)
+        with stopping:
+            weights = train(recipe, session)
     except Interrupted as error:
         print(error)
         return
@@ -90,22 +93,6 @@ def judge_alike(recipe, strategy, weights, images):
     found = _on_replicas(several)(images)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
     print(f"{strategy.num_replicas_in_sync} replicas judge {len(found)} images alike")
-
-
-def stop_after(steps):
-    """Sends this process SIGTERM at the end of a training step, once."""
-    from larq_groupnet.runs import saving
-
-    original = saving.SnapshotCallback.on_train_batch_end
-    left = [steps]
-
-    def on_train_batch_end(self, batch, logs=None):
-        left[0] -= 1
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-        original(self, batch, logs)
-
-    saving.SnapshotCallback.on_train_batch_end = on_train_batch_end
 
 
 def two_stages():
@@ -212,5 +199,5 @@ def teacher_of(recipe, strategy):
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    sys.path[:0] = map(str, Path(__file__).resolve().parents[1:3])
     main(json.loads(sys.argv[1]))

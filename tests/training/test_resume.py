@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import random
 import signal
 import subprocess
@@ -10,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import CAPPED, ROOT
 from runs import assert_same_run, command, signal_after, write_teacher
 
 from larq_groupnet.runs.snapshots import Position, Snapshots
@@ -38,9 +37,7 @@ with signal_after(int(sys.argv[1]), signal.SIGKILL, "binary"):
 """
 
 
-@pytest.mark.skipif(
-    "ONEDNN_MAX_CPU_ISA" in os.environ, reason="oneDNN's kernels for AVX2 differ from run to run"
-)
+@pytest.mark.skipif(CAPPED, reason="oneDNN's kernels for AVX2 differ from run to run")
 @pytest.mark.slow
 def test_run_that_was_killed_ends_bit_for_bit_where_another_does(digits, tmp_path):
     taught = f"--set=teacher={write_teacher(tmp_path / 'teacher')}"
