@@ -81,16 +81,16 @@ def own_recipe(
         options |= {"stem_stride": 1, "output_stride": 8}
     network = recipe.model.replace(**options, input_shape=shape)
     recipe = dataclasses.replace(recipe, model=network)
+    started: list[str] = []
+    if "start_from" not in given:  # Before what follows from K, which may be that of the weights.
+        recipe, started = _started(recipe, given)
     bases = override(recipe, [(k, v) for k, v in changes if k == "num_bases"]).model.bases_per_stage
     recipe = dataclasses.replace(recipe, **_strength(max(bases), kind_of(recipe.model.head).mixes))
     recipe = _budget(recipe, builder)
     if not {"class_weights", "mixup", "cutmix"} & given:
         recipe, said = _weighted(recipe, builder)
         notes += said
-    if "start_from" not in given:
-        recipe, said = _started(recipe, given)
-        notes += said
-    return recipe, notes
+    return recipe, [*notes, *started]
 
 
 def model_for(target: str) -> str:
