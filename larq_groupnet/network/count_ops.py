@@ -33,10 +33,15 @@ class Map(NamedTuple):
     step: int = 1
 
 
-Node = tuple[str, Sequence[int], int, int, int, int, int, int, int, bool]
-"""One operation: its name, the numbers of the nodes that it reads, its receptive field; parameters
-and their bits, MACs and theirs; multiplications, additions; whether the twin has it, too. A plain
-tuple, because a network has a thousand."""
+Cost = tuple[int, int, int, int, int, int, bool]
+"""Parameters and their bits, MACs and theirs; multiplications, additions; whether the twin has it,
+too."""
+
+Node = tuple[str, Sequence[int], int, Sequence[Cost]]
+"""One operation, or a base as one: its name, the numbers of the nodes that it reads, its receptive
+field, what it costs. A plain tuple, because a network has hundreds."""
+
+FREE: tuple[Cost, ...] = ()
 
 
 class Tally:
@@ -69,7 +74,7 @@ class CountOps(Ops):
 
     def __init__(self, config: GroupNetConfig):
         super().__init__(config)
-        self._nodes: list[Node] = [("image", (), 1, 0, 32, 0, 32, 0, 0, False)]
+        self._nodes: list[Node] = [("image", (), 1, FREE)]
         self._bits = 32, 32
         self._repeats = False
         if config.binary:
@@ -82,20 +87,21 @@ class CountOps(Ops):
         tallies: dict[str, Tally] = defaultdict(Tally)
         by_start: dict[str, Tally] = {}
         for node in self._needed(output.node, 1):
-            name, _, field, params, bits, macs, mac_bits, products, sums, in_twin = node
+            name, _, field, costs = node
             start = name[:7]  # "stage2_" says the part.
             tally = by_start.get(start) or by_start.setdefault(start, tallies[names.part(name)])
             if field > tally.field:
                 tally.field = field
-            if params:
-                tally.params[bits] += params
-            if macs:
-                tally.macs[mac_bits] += macs
-            tally.multiplications += products
-            tally.additions += sums
-            if in_twin and not names.is_extra_base(name):
-                tally.twin_params += params
-                tally.twin_macs += macs
+            for params, bits, macs, mac_bits, products, sums, in_twin in costs:
+                if params:
+                    tally.params[bits] += params
+                if macs:
+                    tally.macs[mac_bits] += macs
+                tally.multiplications += products
+                tally.additions += sums
+                if in_twin and not names.is_extra_base(name):
+                    tally.twin_params += params
+                    tally.twin_macs += macs
         return tallies
 
     def channels(self, x: Map) -> int:
@@ -156,7 +162,7 @@ class CountOps(Ops):
         build: Callable[[int, Map], Map],
     ) -> list[Map]:
         outputs: list[Map] = []
-        built: dict[tuple, tuple[Map, str, list[Sequence]]] = {}
+        built: dict[tuple, tuple[Map, str, list[Cost]]] = {}
         for base, (x, rate) in enumerate(zip(streams, rates, strict=False)):
             # The first base differs from the others: the twin has it, too.
             alike = (base > 0, rate, x._replace(node=0))
@@ -169,11 +175,8 @@ class CountOps(Ops):
                 built[alike] = y, name, self._condensed(start, y.node)
                 del self._nodes[start:]
             y, name, costs = built[alike]
-            node = x.node
-            for cost in costs:
-                self._nodes.append((name, (node,), y.field, *cost))
-                node = len(self._nodes) - 1
-            outputs.append(y._replace(node=node))
+            outputs.append(y._replace(node=len(self._nodes)))
+            self._nodes.append((name, (x.node,), y.field, costs))
         return outputs
 
     def max_pool(self, x: Map, size: int, stride: int, name: str, *, padding: str = "same") -> Map:
@@ -213,16 +216,16 @@ class CountOps(Ops):
                     needed[each] = True
                 yield node
 
-    def _condensed(self, start: int, output: int) -> list[Sequence]:
-        """The costs of the nodes from `start` on, summed: the end of a `Node` for each kind."""
-        sums: dict[tuple, list[int]] = {}
+    def _condensed(self, start: int, output: int) -> list[Cost]:
+        """The costs of the nodes from `start` on, summed for each kind."""
+        sums: dict[tuple[int, int, bool], list[int]] = {}
         for node in self._needed(output, start):
-            _, _, _, params, bits, macs, mac_bits, products, additions, in_twin = node
-            total = sums.setdefault((bits, mac_bits, in_twin), [0, 0, 0, 0])
-            total[0] += params
-            total[1] += macs
-            total[2] += products
-            total[3] += additions
+            for params, bits, macs, mac_bits, products, additions, in_twin in node[3]:
+                total = sums.setdefault((bits, mac_bits, in_twin), [0, 0, 0, 0])
+                total[0] += params
+                total[1] += macs
+                total[2] += products
+                total[3] += additions
         return [
             (params, bits, macs, mac_bits, products, additions, in_twin)
             for (bits, mac_bits, in_twin), (params, macs, products, additions) in sums.items()
@@ -231,7 +234,7 @@ class CountOps(Ops):
     def _pool(self, x: Map, size: int, stride: int, name: str) -> Map:
         height, width, channels, node, field, step = x
         field += (size - 1) * step
-        self._nodes.append((name, (node,), field, 0, 32, 0, 32, 0, 0, False))
+        self._nodes.append((name, (node,), field, FREE))
         height, width = -(-height // stride), -(-width // stride)
         return Map(height, width, channels, len(self._nodes) - 1, field, step * stride)
 
@@ -252,14 +255,15 @@ class CountOps(Ops):
         macs = params * height * width
         params *= not self._repeated(name)
         field += (kernel - 1) * rate * step
-        self._nodes.append((name, (node,), field, params, bits[0], macs, bits[1], 0, 0, True))
+        cost = (params, bits[0], macs, bits[1], 0, 0, True)
+        self._nodes.append((name, (node,), field, (cost,)))
         return Map(height, width, filters, len(self._nodes) - 1, field, step * stride)
 
     def _vector(self, x: Map, length: int, name: str) -> Map:
         """Counts a bias or a normalisation. The twin has these parameters too."""
         height, width, channels, node, field, step = x
         length *= not self._repeated(name)
-        self._nodes.append((name, (node,), field, length, 32, 0, 32, 0, 0, True))
+        self._nodes.append((name, (node,), field, ((length, 32, 0, 32, 0, 0, True),)))
         return Map(height, width, channels, len(self._nodes) - 1, field, step)
 
     def _repeated(self, name: str) -> bool:
@@ -280,5 +284,6 @@ class CountOps(Ops):
         field = max([x.field for x in tensors])
         inputs = [x.node for x in tensors]
         products, sums = multiplications * elements, additions * elements
-        self._nodes.append((name, inputs, field, params, 32, 0, 32, products, sums, False))
+        cost = (params, 32, 0, 32, products, sums, False)
+        self._nodes.append((name, inputs, field, (cost,)))
         return Map(height, width, channels, len(self._nodes) - 1, field, step)
