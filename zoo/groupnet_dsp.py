@@ -22,9 +22,11 @@ compares the two line by line. They start from the binary ImageNet backbone regi
 images with ResNet-18 and FCN-32s, 67.7 % with FCN-16s (K=5, secondary source); not repeated here,
 which takes GPUs.
 
-`camvid` trains on CamVid alone, at a quarter of the width, with three bases and median-frequency
-class weights, on crops of 240 x 320. Its budget is two hours on two cores. It was not trained yet:
-its rates and epochs are a guess from `digit_scenes`.
+`camvid` trains on CamVid at a quarter of the width, with two bases, class weights by the root of
+median frequency, and crops of 240 x 320. The backbone starts from the weights of CIFAR-10. Expected:
+test mIoU of the 11 classes 0.430 at the images' own size, converted 0.430, the same class for
+99.70 % of the pixels (measured, one run, seed 0). Validation rose to the end, 0.513. Of all this,
+one choice was tried, no other rates, K or weights of classes. Cost: about 80 minutes of CPU time.
 
     python train.py --model groupnet_dsp
     python train.py --model groupnet_dsp --dataset camvid
@@ -119,6 +121,8 @@ VOC_RELEASED = dataclasses.replace(
     eval_crop=True,
 )
 
+# The backbone starts from the weights of CIFAR-10, whose K, width and stem it takes: 367 images are
+# few to learn to see from. At one rate for as long as there is time, then down to 0.
 CAMVID = Recipe(
     name="groupnet_dsp",
     dataset="camvid",
@@ -127,20 +131,22 @@ CAMVID = Recipe(
         head="fcn32s",
         input_shape=(240, 320, 3),
         num_classes=11,
-        num_bases=3,
+        num_bases=2,
         width=0.25,
+        stem_stride=2,
         output_stride=8,
         # 2-6 and 6-10 are meant for a feature map of 60 x 60; here it has 30 x 40.
-        atrous_rates=(1, 1, "1-3", "3-5"),
+        atrous_rates=(1, 1, "1-3", "2-6"),
     ),
     phases=(
-        Phase("tanh", epochs=20, learning_rate=3e-3, binary=False),
-        Phase("binary", epochs=60, learning_rate=3e-3, binary=True),
+        Phase("binary", epochs=36, learning_rate=3e-3, binary=True, schedule="constant"),
+        Phase("decay", epochs=16, learning_rate=3e-3, binary=True, warmup_epochs=0),
     ),
-    batch_size=4,
+    start_from="cifar10",
+    batch_size=8,
     augmentation="segmentation",
     base_size=480,
-    class_weights="median_frequency",
+    class_weights="root_median_frequency",
     eval_scales=(1.0,),
 )
 

@@ -17,6 +17,12 @@ CLASS_NAMES = (
 
 VOID_LABEL = 11
 
+ABOUT = (
+    "CamVid (Brostow, Fauqueur and Cipolla, 2009): 701 street scenes of 480 x 360 pixels, 367 to "
+    "train, 101 to validate, 233 to test, with masks of 11 classes, as the SegNet tutorial hands "
+    "them out. For research; ask its authors for other uses."
+)
+
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")

@@ -37,8 +37,9 @@ class Segmentation(Task):
     }
     loss_title = "Cross-entropy per pixel"
     void = VOID
-    # A sign that rounding flips changes a few pixels of a map.
-    thresholds = Thresholds(agreement=0.998, gap=0.002)
+    # A sign that rounding flips changes a few pixels of a map: 0.12 % on digit_scenes, 0.30 % on
+    # CamVid, where many classes are nearly tied (its mIoU changed by 0.0001).
+    thresholds = Thresholds(agreement=0.995, gap=0.002)
 
     def metrics(self) -> list[tf.keras.metrics.Metric]:
         """Mean IoU, void left out."""

@@ -11,8 +11,7 @@ import pytest
 from conftest import ROOT
 
 import larq_groupnet
-from larq_groupnet.data.pipeline import Pipeline, class_names, prepare
-from larq_groupnet.inference.evaluate import evaluate
+from larq_groupnet.inference.judge_file import judge_file
 from larq_groupnet.tasks.task import task_of
 from larq_groupnet.weights import registry
 
@@ -27,6 +26,7 @@ SHIPPED = {
     "digits": larq_groupnet.GroupNetResNet18,
     "cifar10": larq_groupnet.GroupNetResNet18,
     "digit_scenes": larq_groupnet.GroupNetDSP,
+    "camvid": larq_groupnet.GroupNetDSP,
 }
 
 
@@ -68,11 +68,11 @@ def test_card_says_what_the_registry_says(name):
 
 def folder_of(dataset, data_dir):
     """Where a dataset lies: the project makes its own, and photographs are the reader's."""
-    if dataset != "cifar10":
+    if dataset not in ("cifar10", "camvid"):
         return data_dir
     folder = os.environ.get("LARQ_GROUPNET_DATA")
     if folder is None:
-        pytest.skip("needs LARQ_GROUPNET_DATA, a folder with CIFAR-10 as TFDS prepares it")
+        pytest.skip("needs LARQ_GROUPNET_DATA, a folder with CIFAR-10 or CamVid, see docs/data.md")
     return Path(folder)
 
 
@@ -84,13 +84,7 @@ def test_weights_by_name_reach_what_their_card_says(name, data_dir):
     model = SHIPPED[name](weights=name)
     assert model.input_shape[1:] == metadata.config.input_shape
 
-    builder = prepare(metadata.dataset, data_dir)
-    assert class_names(builder) == list(metadata.classes)
-    # Images have the network's size, so that it is all the same at which scales they are read.
-    known = {key: metadata.preprocessing[key] for key in ("normalisation", "central_crop")}
-    data = Pipeline(builder, metadata.preprocessing["size"], 50, **known)
-    task = task_of(metadata.config)
-    found, _ = evaluate(model, None, data.eval_batches("test"), task, metadata.classes)
+    task, found = task_of(metadata.config), judge_file(name, None, data_dir)
     expected = {m.name: m.value for m in metadata.metrics if m.name.endswith(", Keras")}
     measured = {f"{label}, Keras": found["keras"].get(key) for key, label in task.labels.items()}
     assert expected == pytest.approx({k: measured[k] for k in expected}, abs=TOLERANCE)
