@@ -55,7 +55,8 @@ class Calibration:
 
     def add(self, labels: NDArray[np.integer], shares: Floats) -> None:
         """Adds labels `(images,)` and probabilities `(images, classes)`."""
-        confidence, right = shares.max(-1), shares.argmax(-1) == labels
+        # Of a network that has diverged, which is sure of nothing.
+        confidence, right = np.nan_to_num(shares.max(-1)), shares.argmax(-1) == labels
         bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
         self.gaps += np.bincount(bins, right - confidence, BINS)
         self.images += len(labels)

@@ -72,3 +72,8 @@ def test_probabilities_and_logits_are_tempered_alike():
     np.testing.assert_allclose(
         probabilities(probabilities(logits), 1.7, from_logits=False), expected, rtol=1e-6
     )
+
+
+def test_network_that_diverged_is_sure_of_nothing():
+    shares = np.full((4, 3), np.nan)
+    assert calibration_error(np.array([0, 0, 1, 2]), shares) == pytest.approx(0.5)
