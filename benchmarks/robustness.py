@@ -5,13 +5,12 @@
 
 Each word is a run, a weights file, a registered name or a `.tflite`. The first table has the test
 accuracy on the photographs as they are and changed, the same changes for all networks. The second
-has the expected calibration error (see `larq_groupnet.tasks.calibration`) before and after
-the logits are divided by a temperature, which is fitted on the validation split.
+has the expected calibration error of the photographs as they are (see
+`larq_groupnet.tasks.calibration`), before and after the temperature that is kept in the file.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from pathlib import Path
@@ -30,11 +29,6 @@ from larq_groupnet.inference.judge_file import pipeline_for, task_on  # noqa: E4
 from larq_groupnet.inference.sources import Predictor, load_predictor  # noqa: E402
 from larq_groupnet.lazy import Lazy  # noqa: E402
 from larq_groupnet.runs.identity import check_classes  # noqa: E402
-from larq_groupnet.tasks.calibration import (  # noqa: E402
-    best_temperature,
-    calibration_error,
-    probabilities,
-)
 from larq_groupnet.tasks.task import Task  # noqa: E402
 
 tf: Any = Lazy("tensorflow")
@@ -87,21 +81,17 @@ CHANGES = {
 }
 
 
-def judged(
-    predictor: Predictor, task: Task, data: Pipeline, role: str, change: Any
-) -> tuple[Any, ...]:
-    """Accuracy on changed images; and of each, its label and the logarithm of the scores."""
+def judged(predictor: Predictor, task: Task, data: Pipeline, change: Any) -> dict[str, Any]:
+    """The metrics on changed test images."""
 
     def read(number: tf.Tensor, example: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
         image, label = example
         return tf.ensure_shape(data.reading(change(image, number)), predictor.input_shape), label
 
-    batches = data.full_images(role, _SAMPLE.value).enumerate().map(read).batch(100)
-    names, count = class_names(data.dataset), data.dataset.examples(role).count
-    found, samples = compare({"it": predictor.network}, batches, task, names, count)
-    scores = np.array(samples.scores, np.float64)
-    logits = scores if predictor.logits else np.log(np.maximum(scores, 1e-30))
-    return found["it"]["accuracy"], np.array(samples.truths), logits
+    batches = data.full_images("test", _SAMPLE.value).enumerate().map(read).batch(100)
+    found, _ = compare({"it": predictor.network}, batches, task, class_names(data.dataset))
+    metrics: dict[str, Any] = found["it"]
+    return metrics
 
 
 def main(argv: list[str]) -> None:
@@ -117,14 +107,12 @@ def main(argv: list[str]) -> None:
         check_classes(predictor.classes, class_names(builder), source, _DATASET.value)
         task = task_on(predictor, builder, source, _DATASET.value)
         data = pipeline_for(predictor, builder)
-        judge = functools.partial(judged, predictor, task, data)
-        results = {name: judge("test", change) for name, change in CHANGES.items()}
-        columns[source] = [found[0] for found in results.values()]
-        _, *validation = judge("validation", CHANGES["as they are"])
-        temperature = best_temperature(*validation)
-        _, labels, logits = results["as they are"]
-        errors = [calibration_error(labels, probabilities(logits, t)) for t in (1.0, temperature)]
-        calibration.append([source, *(f"{e:.4f}" for e in errors), f"{temperature:.3f}"])
+        found = [judged(predictor, task, data, change) for change in CHANGES.values()]
+        columns[source] = [each["accuracy"] for each in found]
+        after = found[0]["calibration_error"]
+        before = found[0].get("raw_calibration_error", after)
+        row = [f"{before:.4f}", f"{after:.4f}", f"{predictor.temperature:.3f}"]
+        calibration.append([source, *row])
     rows = [[name, *(f"{columns[s][n]:.4f}" for s in sources)] for n, name in enumerate(CHANGES)]
     print(GithubFlavoredMarkdownTable([["test photographs", *sources], *rows]).table, end="\n\n")
     head = ["calibration error", "before", "after", "temperature"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -63,6 +64,9 @@ def read_description(file: File) -> dict[str, Any] | None:
             raise ValueError("classes that are no list of names that can be printed")
         if not isinstance(reading, dict):
             raise ValueError("a preprocessing without names of its values")
+        temperature = found.get("temperature", 1.0)
+        if not (isinstance(temperature, int | float) and 0 < temperature < math.inf):
+            raise ValueError("a temperature that is no number above 0")
     # What zipfile raises of damaged archives is not only its own.
     except (
         zipfile.BadZipFile,

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from larq_groupnet.data.base import Dataset
 from larq_groupnet.data.images import to_pixels
-from larq_groupnet.data.pipeline import class_names, prepare
+from larq_groupnet.data.pipeline import Pipeline, class_names, prepare
 from larq_groupnet.deploy import convert, count_ops
 from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.errors import MissingPackageError
@@ -26,7 +26,12 @@ from larq_groupnet.runs.identity import check_classes
 from larq_groupnet.runs.lock import holding
 from larq_groupnet.runs.saved import describe, first_images, load_run, pipeline_of
 from larq_groupnet.runs.source import find_source
+from larq_groupnet.tasks.calibration import best_temperature, logarithms
+from larq_groupnet.tasks.classification import Classification
 from larq_groupnet.tasks.task import Task, task_of
+
+CALIBRATED = 1_000
+"""At most so many validation images say what the temperature is."""
 
 VERIFIED = 8
 """On how many validation images the converted file is compared with Keras before it is kept."""
@@ -90,27 +95,30 @@ def judge(
     for name, other in others.items():
         check_classes(names, class_names(other), recipe.dataset, name)
     model = load_run(weights)
+    data = pipeline_of(recipe, builder)
+    task.temperature = _temperature(model, task, data)
     draw_curves(
         output_dir / "history.csv", output_dir / "curves.png", task.headline, task.labels,
         task.loss_title,
     )  # fmt: skip
-    description = describe(find_source(weights), data_dir)
-    images = first_images(pipeline_of(recipe, builder), "validation", VERIFIED)
+    source = dataclasses.replace(find_source(weights), temperature=task.temperature)
+    description = describe(source, data_dir)
+    images = first_images(data, "validation", VERIFIED)
     tflite: Path | None = None
     try:
         tflite = convert(model, output_dir / "model.tflite", data=images, description=description)
     except MissingPackageError as error:  # Everything else can still be done.
         print(f"Not converted. {error}", flush=True)
 
-    results = {**about(recipe, task), **_costs(model)}
+    results = {**about(recipe, task), **_costs(model), "temperature": task.temperature}
     if how.strategy.num_replicas_in_sync > 1:
         with how.strategy.scope():
             model = load_run(weights)
-    found, samples = _on(recipe, builder, model, tflite, how)
+    found, samples = _on(recipe, builder, task, model, tflite, how)
     results |= found
     if others:
         results["also"] = {
-            name: _on(recipe, each, model, tflite, how)[0] for name, each in others.items()
+            name: _on(recipe, each, task, model, tflite, how)[0] for name, each in others.items()
         }
     results["keras"]["bytes"] = weights.stat().st_size
     if tflite is not None:
@@ -122,10 +130,15 @@ def judge(
 
 
 def _on(
-    recipe: Recipe, builder: Dataset, model: tf.keras.Model, tflite: Path | None, how: Judging
+    recipe: Recipe,
+    builder: Dataset,
+    task: Task,
+    model: tf.keras.Model,
+    tflite: Path | None,
+    how: Judging,
 ) -> tuple[dict[str, Any], Samples]:
     """What `evaluate` finds on the test set of a dataset, and on how many images in what time."""
-    task, start = task_of(recipe.model), time.monotonic()
+    start = time.monotonic()
     batches, view = test_images(recipe, pipeline_of(recipe, builder), how.sample)
     with naming_bad_files(builder):
         found, samples = evaluate(
@@ -135,6 +148,19 @@ def _on(
     images = min(how.sample or total, total)
     seconds = round(time.monotonic() - start, 1)
     return {**found, "images": images, "of": total, "seconds": seconds}, samples
+
+
+def _temperature(model: tf.keras.Model, task: Task, data: Pipeline) -> float:
+    """The temperature of a classifier, from validation images; 1 of other networks."""
+    if not isinstance(task, Classification):
+        return 1.0
+    batches = data.eval_batches("validation", CALIBRATED)
+    labels, scores = zip(
+        *((truth, model.predict_on_batch(x)) for x, truth in batches.as_numpy_iterator()),
+        strict=True,
+    )
+    logits = logarithms(np.concatenate(scores), task.from_logits)
+    return best_temperature(np.concatenate(labels), logits)
 
 
 def _costs(model: tf.keras.Model) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def task_on(predictor: Predictor, builder: Dataset, source: str, dataset: str) -
             f"dataset: expected images of {predictor.input_shape[2]} channels for {source}. "
             f"Received: {dataset}, whose images have {channels}"
         )
-    return predictor.task(classes, predictor.logits)
+    return predictor.task(classes, predictor.logits, temperature=predictor.temperature)
 
 
 def pipeline_for(predictor: Predictor, builder: Dataset) -> Pipeline:

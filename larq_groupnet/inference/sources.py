@@ -17,6 +17,7 @@ from larq_groupnet.errors import ConversionError, UserError
 from larq_groupnet.inference.full_image import Array, FullImage, Predict
 from larq_groupnet.runs.saved import describe
 from larq_groupnet.runs.source import Source, find_source
+from larq_groupnet.tasks.calibration import probabilities
 from larq_groupnet.tasks.task import Task, task
 
 
@@ -38,6 +39,7 @@ class Predictor:
         logits: True if its scores are logits, not probabilities.
         task: What it predicts.
         named: True if it says itself what its classes are called.
+        temperature: What divides the logits of a label.
     """
 
     network: Predict
@@ -48,6 +50,7 @@ class Predictor:
     logits: bool
     task: type[Task]
     named: bool = True
+    temperature: float = 1.0
 
     @property
     def view(self) -> FullImage | None:
@@ -76,7 +79,7 @@ class Predictor:
         if (view := self.view) is not None:
             return view.scores(self.network, [pixels])[0]
         scores = self.network(self.reading(pixels).numpy()[None])[0]
-        return tf.nn.softmax(scores).numpy() if self.logits else scores
+        return probabilities(scores, self.temperature, self.logits)
 
 
 def load_predictor(
@@ -136,6 +139,7 @@ def load_predictor(
         logits=description.get("output", "logits" if dense else "probabilities") == "logits",
         task=_task(description, dense),
         named=bool(names),
+        temperature=description.get("temperature", 1.0),
     )
 
 

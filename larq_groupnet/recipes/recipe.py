@@ -337,6 +337,11 @@ class Recipe:
                     f"Received: {field}={value!r} with head={self.model.head!r}"
                 )
 
+    @property
+    def last_phase(self) -> Phase:
+        """The last one with epochs, whose weights are judged."""
+        return [phase for phase in self.phases if phase.epochs][-1]
+
     def preprocessing(self) -> dict[str, Any]:
         """What is done to a test image, but for the network's size, in plain values."""
         values = {

@@ -32,6 +32,14 @@ def read_classes(folder: Path) -> tuple[str, ...]:
     return ()
 
 
+def read_temperature(folder: Path) -> float:
+    """The temperature of a judged run; 1 of one that is not judged."""
+    try:
+        return float(json.loads((folder / "results.json").read_text())["temperature"])
+    except (OSError, LookupError, TypeError, ValueError):
+        return 1.0
+
+
 def record_classes(folder: Path, classes: Sequence[str], version: str) -> None:
     """Writes which classes a run learns."""
     write_json(folder / FILE, {"classes": list(classes), "version": version})

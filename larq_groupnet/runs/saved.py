@@ -160,6 +160,8 @@ def first_images(data: EvalData, role: str, count: int) -> np.ndarray:
 def describe(source: Source, data_dir: str | Path) -> dict[str, Any]:
     """What has to be known to use a network: `classes` by name, `preprocessing`, `output`, `task`.
 
+    And `temperature`, if it has another than 1.
+
     Args:
         source: The network.
         data_dir: Where datasets are kept. Of a run of an older version that is not finished, the
@@ -172,7 +174,8 @@ def describe(source: Source, data_dir: str | Path) -> dict[str, Any]:
     if not names and source.recipe is not None:
         recipe = source.recipe
         names = class_names(open_dataset(recipe.dataset, data_dir, recipe.on_bad_image))
-    return {
+    tempered = {"temperature": source.temperature} if source.temperature != 1 else {}
+    return tempered | {
         "classes": names,
         "preprocessing": dict(source.preprocessing),
         "output": source.config.gives,

@@ -12,7 +12,7 @@ from larq_groupnet.errors import MissingFileError, RecipeError
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.recipes.recipe import Recipe
-from larq_groupnet.runs.identity import read_classes
+from larq_groupnet.runs.identity import read_classes, read_temperature
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -45,6 +45,7 @@ class Source:
         preprocessing: What was done to its test images, see `Recipe.preprocessing`.
         recipe: What it was trained by, where that is known.
         integers: The network that a phase of integers started from, if it is one.
+        temperature: See `Metadata`; of a run, from its results.
     """
 
     weights: Path
@@ -55,6 +56,7 @@ class Source:
     preprocessing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     recipe: Recipe | None = None
     integers: Path | None = None
+    temperature: float = 1.0
 
     def sized(self, size: tuple[int | None, int | None] | None) -> Source:
         """The same for images of another height and width; `None` for its own.
@@ -179,6 +181,7 @@ def _of_run_file(path: Path) -> Source | None:
         recipe.preprocessing(),
         recipe,
         path.parent / f"{phase.name}.keras" if phase.int8 else None,
+        read_temperature(path.parent) if path.stem == recipe.last_phase.name else 1.0,
     )
 
 
@@ -196,7 +199,13 @@ def _described(path: Path) -> Source | None:
     # Files of earlier versions do not say which model they are of.
     guess = "groupnet_dsp" if dense else f"groupnet_{config.layout}"
     return Source(
-        path, config, known.model_name or guess, known.classes, known.dataset, known.preprocessing
+        path,
+        config,
+        known.model_name or guess,
+        known.classes,
+        known.dataset,
+        known.preprocessing,
+        temperature=known.temperature,
     )
 
 

@@ -13,37 +13,72 @@ Floats = NDArray[np.floating]
 BINS = 15
 """Of confidence, of equal width."""
 
+LEAST = 200
+"""So many images, some of them named wrongly, can say what the temperature is."""
+
 _COLDEST = 1 / 20
 _HOTTEST = 20.0
 
 
-def probabilities(logits: Floats, temperature: float = 1.0) -> Floats:
-    """Softmax of `logits / temperature`, `(images, classes)`."""
-    scaled = logits / temperature
+def logarithms(scores: Floats, from_logits: bool) -> Floats:
+    """Logits, or the logarithms of probabilities; a temperature divides either alike."""
+    return scores if from_logits else np.log(np.maximum(scores, np.float32(1e-30)))
+
+
+def probabilities(scores: Floats, temperature: float = 1.0, from_logits: bool = True) -> Floats:
+    """Softmax of the logits over the temperature, `(..., classes)`.
+
+    Args:
+        scores: Logits, or probabilities; `(..., classes)`.
+        temperature: Above 0.
+        from_logits: False for probabilities.
+    """
+    if temperature == 1 and not from_logits:
+        return scores
+    scaled = logarithms(scores, from_logits) / np.float32(temperature)
     powers = np.exp(scaled - scaled.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
 
 
-def calibration_error(labels: NDArray[np.integer], shares: Floats) -> float:
+class Calibration:
     """Expected calibration error: how far confidence and accuracy lie apart, on average.
 
-    Args:
-        labels: `(images,)`.
-        shares: Probabilities `(images, classes)`.
-
-    Returns:
-        The mean over `BINS` bins of the distance between the accuracy of the images in it and their
-        mean confidence, each bin weighted by its number of images.
+    Attributes:
+        gaps: Of each of `BINS` bins of confidence: the number of its images that are right, less
+            the sum of their confidences.
+        images: Number of images.
     """
-    confidence, right = shares.max(-1), shares.argmax(-1) == labels
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = np.bincount(bins, right - confidence, BINS)
-    return float(np.abs(gaps).sum() / len(labels))
+
+    def __init__(self) -> None:
+        self.gaps = np.zeros(BINS)
+        self.images = 0
+
+    def add(self, labels: NDArray[np.integer], shares: Floats) -> None:
+        """Adds labels `(images,)` and probabilities `(images, classes)`."""
+        confidence, right = shares.max(-1), shares.argmax(-1) == labels
+        bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+        self.gaps += np.bincount(bins, right - confidence, BINS)
+        self.images += len(labels)
+
+    @property
+    def error(self) -> float:
+        """The mean over all images of the gap of their bin; NaN without images."""
+        return float(np.abs(self.gaps).sum() / self.images) if self.images else float("nan")
 
 
 def best_temperature(labels: NDArray[np.integer], logits: Floats) -> float:
-    """The temperature of the lowest cross-entropy, between 1/20 and 20; arguments as above."""
+    """The temperature of the lowest cross-entropy, between 1/20 and 20.
+
+    1 of fewer than `LEAST` images, or where all are named right: the best would be the lowest.
+
+    Args:
+        labels: `(images,)`.
+        logits: Or logarithms of probabilities, `(images, classes)`.
+    """
     from scipy.optimize import minimize_scalar  # Slow to import.
+
+    if len(labels) < LEAST or (logits.argmax(-1) == labels).all():
+        return 1.0
 
     def loss(logarithm: float) -> float:
         shares = probabilities(logits, np.exp(logarithm))[np.arange(len(labels)), labels]

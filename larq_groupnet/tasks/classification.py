@@ -44,7 +44,7 @@ class Classification(Task):
         """Counts of images."""
         from larq_groupnet.tasks.tallies import LabelCounts
 
-        return LabelCounts(self.num_classes)
+        return LabelCounts(self.num_classes, self.from_logits, self.temperature)
 
     def prediction(
         self, pixels: np.ndarray, scores: np.ndarray, class_names: Sequence[str]

@@ -11,6 +11,7 @@ from sklearn.metrics import confusion_matrix
 
 from larq_groupnet.data import VOID
 from larq_groupnet.tasks.boundaries import BoundaryCounts
+from larq_groupnet.tasks.calibration import Calibration, probabilities
 from larq_groupnet.tasks.counting import checked_void, judged_pixels, mean, ratio, same_classes
 
 CONFIDENCE = 0.95
@@ -49,15 +50,20 @@ class LabelCounts:
 
     Args:
         num_classes: Number of classes.
+        from_logits: True if scores are logits, not probabilities.
+        temperature: What divides the logits.
 
     Attributes:
         matrix: The confusion matrix `(num_classes, num_classes) int64`: rows are true classes,
             columns predicted ones.
+        calibrations: Temperature -> how far the probabilities are true, for 1 and `temperature`.
     """
 
-    def __init__(self, num_classes: int):
+    def __init__(self, num_classes: int, from_logits: bool = False, temperature: float = 1.0):
         self.matrix = np.zeros((num_classes, num_classes), np.int64)
         self.among_five = 0
+        self.from_logits = from_logits
+        self.calibrations = {t: Calibration() for t in (1.0, temperature)}
 
     def add(self, truth: np.ndarray, scores: np.ndarray) -> None:
         """Adds labels `(batch,)` and scores `(batch, num_classes)`."""
@@ -65,6 +71,8 @@ class LabelCounts:
         self.matrix += confusion_matrix(truth, scores.argmax(-1), labels=labels)
         best = np.argsort(-scores, axis=-1, kind="stable")[:, :5]
         self.among_five += int((best == truth[:, None]).any(-1).sum())
+        for temperature, calibration in self.calibrations.items():
+            calibration.add(truth, probabilities(scores, temperature, self.from_logits))
 
     @property
     def accuracy(self) -> float:
@@ -75,7 +83,8 @@ class LabelCounts:
         """`accuracy`, `recall` by class name, and the confusion matrix (rows: truth).
 
         Beside them `top5` where there are more than five classes; `interval`, Wilson's for the
-        accuracy; `baseline`, the accuracy of always naming the most common class.
+        accuracy; `baseline`, the accuracy of always naming the most common class;
+        `calibration_error`, and `raw_calibration_error` before the temperature if there is one.
         """
         truths, total = self.matrix.sum(1), int(self.matrix.sum())
         recall = ratio(np.diag(self.matrix), truths)
@@ -91,6 +100,10 @@ class LabelCounts:
             share = float(truths[common] / total)
             found["interval"] = list(wilson_interval(int(np.trace(self.matrix)), total))
             found["baseline"] = {"class": class_names[common], "accuracy": share}
+            errors = [calibration.error for calibration in self.calibrations.values()]
+            found["calibration_error"] = errors[-1]
+            if len(errors) > 1:
+                found["raw_calibration_error"] = errors[0]
         return found
 
 

@@ -65,6 +65,7 @@ class Task:
             itself.
         class_weights: How much a prediction of each class counts in the loss, `(num_classes,)`;
             `None` for all the same.
+        temperature: What divides the logits of a label before `predict` shows probabilities.
 
     Attributes:
         targets: Features of a dataset that hold the truth; the first that a dataset has is taken.
@@ -103,8 +104,10 @@ class Task:
         num_classes: int,
         from_logits: bool | None = None,
         class_weights: np.ndarray | None = None,
+        temperature: float = 1.0,
     ):
         self.num_classes = num_classes
+        self.temperature = temperature
         self.class_weights = class_weights
         self.from_logits = self.gives_logits if from_logits is None else from_logits
 

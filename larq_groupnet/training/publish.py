@@ -76,7 +76,7 @@ class _Run:
     @property
     def phase(self) -> Phase:
         """The last one, whose weights are those of the results."""
-        return _last_phase(self.recipe)
+        return self.recipe.last_phase
 
     @property
     def config(self) -> GroupNetConfig:
@@ -142,6 +142,7 @@ def publish(
             metrics=_metrics(found.results, command),
             licence=licence or NOT_STATED,
             model_name=recipe.name,
+            temperature=found.results.get("temperature", 1.0),
         )
         entry = Entry.of(path, name, recipe.name)
         card = _card(entry, found, command, pictures)
@@ -193,7 +194,7 @@ def _read_run(folder: Path) -> _Run:
         )
     try:
         recipe = Recipe.from_dict(_read_json(folder / "recipe.json"))
-        phase = _last_phase(recipe)
+        phase = recipe.last_phase
         weights = f"{phase.name}.h5"
         needed = (weights, "results.json", *(f"{picture}.png" for picture in PICTURES))
         missing = [file for file in needed if not (folder / file).is_file()]
@@ -231,10 +232,6 @@ def _of_integers(path: Path) -> PublishError:
 def _read_json(path: Path) -> dict[str, Any]:
     values: dict[str, Any] = json.loads(path.read_text())
     return values
-
-
-def _last_phase(recipe: Recipe) -> Phase:
-    return [phase for phase in recipe.phases if phase.epochs][-1]
 
 
 def _metrics(results: dict[str, Any], command: str) -> list[Metric]:

@@ -71,6 +71,7 @@ class Metadata:
         metrics: Figures and where they come from.
         licence: Terms of these weights.
         model_name: Name of the model, such as `groupnet_resnet18`; empty where it is not known.
+        temperature: What divides the logits of a classifier before its probabilities are shown.
     """
 
     config: GroupNetConfig
@@ -80,6 +81,7 @@ class Metadata:
     metrics: tuple[Metric, ...]
     licence: str
     model_name: str = ""
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         for field in _QUANTIZERS:
@@ -93,6 +95,10 @@ class Metadata:
             value = getattr(self, field)
             if not isinstance(value, str) or (field == "licence" and not value.strip()):
                 raise MetadataError(f"{field}: expected a text. Received: {value!r}")
+        if not (isinstance(self.temperature, int | float) and 0 < self.temperature < math.inf):
+            raise MetadataError(
+                f"temperature: expected a finite number above 0. Received: {self.temperature!r}"
+            )
         if not all(isinstance(name, str) for name in self.classes):
             raise MetadataError(f"classes: expected names. Received: {self.classes!r}")
         if self.classes and len(self.classes) != self.config.num_classes:
@@ -124,6 +130,8 @@ class Metadata:
         values = {**dataclasses.asdict(self), "config": self.config.to_dict()}
         if not self.model_name:
             del values["model_name"]
+        if self.temperature == 1:  # Which earlier versions do not know.
+            del values["temperature"]
         return values
 
     @classmethod

@@ -70,6 +70,7 @@ def save(
     metrics: Iterable[Metric],
     licence: str,
     model_name: str = "",
+    temperature: float = 1.0,
     half: bool = False,
 ) -> Path:
     """Writes a release file; nothing is written if that fails.
@@ -84,6 +85,7 @@ def save(
         metrics: What was measured with these weights, or is the paper's figure for them.
         licence: Terms of these weights.
         model_name: Name of the model, such as `groupnet_resnet18`.
+        temperature: See `Metadata`.
         half: Store float16 instead of float32. Outputs then are no longer bit-identical.
 
     Returns:
@@ -95,7 +97,7 @@ def save(
         FormatError: If a weight cannot be stored: not finite, not float32, or out of the range of
             float16 with `half`.
     """
-    about = preprocessing, tuple(metrics), licence, model_name
+    about = preprocessing, tuple(metrics), licence, model_name, temperature
     metadata = Metadata(config, dataset, tuple(classes), *about)
     _check_config(model, config)
     signs = _signs(model)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 import zipfile
 from typing import Any
 
@@ -38,6 +39,8 @@ class Description:
         flip: A segmentation network's: True to read the mirror image as well.
         letterbox: True to keep the aspect of an image that would be squeezed: it is scaled until it
             fits, and the mean colour fills what is left below or on the right.
+        logits: True if it says that the network gives logits.
+        temperature: A classifier's: what divides its logits before probabilities are shown.
     """
 
     classes: tuple[str, ...] = ()
@@ -46,6 +49,8 @@ class Description:
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     letterbox: bool = False
+    logits: bool = False
+    temperature: float = 1.0
 
     @classmethod
     def from_json(cls, content: Any) -> Description:
@@ -91,8 +96,21 @@ class Description:
         _expect(isinstance(flip, bool), "flip: true or false", flip)
         letterbox = known.get("letterbox", False)
         _expect(isinstance(letterbox, bool), "letterbox: true or false", letterbox)
+        temperature = content.get("temperature", 1.0)
+        _expect(
+            _is_number(temperature) and 0 < temperature < math.inf,
+            "temperature: a number above 0",
+            temperature,
+        )
         return cls(
-            tuple(classes), normalisation, float(crop), tuple(map(float, scales)), flip, letterbox
+            tuple(classes),
+            normalisation,
+            float(crop),
+            tuple(map(float, scales)),
+            flip,
+            letterbox,
+            content.get("output") == "logits",
+            float(temperature),
         )
 
 

@@ -46,6 +46,17 @@ def probabilities(predict: Predict, pixels: Pixels, size: Size, how: Description
     return total / np.float32(len(extents) * (1 + how.flip))
 
 
+def tempered(scores: Array, how: Description) -> Array:
+    """Probabilities of classes, from logits or probabilities `(classes,)`.
+
+    Scores of a file that says nothing of itself stay as they are.
+    """
+    if how.temperature == 1 and not how.logits:
+        return scores
+    logits = scores if how.logits else np.log(np.maximum(scores, np.float32(1e-30)))
+    return softmax(logits / np.float32(how.temperature))
+
+
 def softmax(logits: Array) -> Array:
     """Over the last axis."""
     powers = np.exp(logits - logits.max(-1, keepdims=True))

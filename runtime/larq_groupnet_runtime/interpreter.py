@@ -16,7 +16,7 @@ from larq_groupnet_runtime._delegate import load_delegate
 from larq_groupnet_runtime.backends import find_backend
 from larq_groupnet_runtime.description import read_description
 from larq_groupnet_runtime.errors import InputError, one_line
-from larq_groupnet_runtime.full_image import probabilities
+from larq_groupnet_runtime.full_image import probabilities, tempered
 from larq_groupnet_runtime.images import (
     NORMALISATIONS,
     Array,
@@ -242,7 +242,8 @@ class Interpreter:
         height, width, channels = self._image_shape()
         shape = self.outputs[0].shape
         if len(shape) == 2:
-            return np.asarray(self._first(self.preprocess(image, normalisation))[0], np.float32)
+            found = np.asarray(self._first(self.preprocess(image, normalisation))[0], np.float32)
+            return tempered(found, self.description)
         if shape[1:-1] != (height, width):
             raise InputError(
                 f"{self._name}: expected an output of shape (batch, classes) or (batch, {height}, "

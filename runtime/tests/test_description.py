@@ -65,6 +65,8 @@ def test_another_archive_is_no_description():
         ({"preprocessing": {"scales": [1e9]}}, "scales: at most 16 numbers"),
         ({"preprocessing": {"scales": [1.0] * 17}}, "scales: at most 16 numbers"),
         ({"preprocessing": {"flip": 1}}, "flip: true or false"),
+        ({"temperature": 0}, "temperature: a number above 0"),
+        ({"temperature": float("inf")}, "temperature: a number above 0"),
         ("{", "the description that larq-groupnet writes"),
         (b"\xff\xfe", "the description that larq-groupnet writes"),
         ("[" * 100_000, "the description that larq-groupnet writes"),

@@ -152,6 +152,22 @@ def test_scores_are_those_of_predict_of_the_main_package(labels, pixels):
         assert np.median(np.abs(found - expected)) < 1e-4
 
 
+@pytest.mark.parametrize("said", [{"temperature": 50}, {"output": "logits", "temperature": 0.4}])
+def test_probabilities_are_tempered_as_in_the_main_package(labels, said, tmp_path):
+    from larq_groupnet.deploy.description import read_description, with_description
+    from larq_groupnet.inference.sources import load_predictor
+
+    content = labels.read_bytes()
+    description = {**read_description(content), **said}
+    file = tmp_path / "model.tflite"
+    file.write_bytes(with_description(content[: content.rindex(b"PK\x03\x04")], description))
+    image = photo(50, 70)
+    found = Interpreter(file).scores(image)
+    np.testing.assert_allclose(found, load_predictor(file)(image), rtol=1e-3)
+    assert found.sum() == pytest.approx(1)
+    assert np.abs(found - Interpreter(labels).scores(image)).max() > 1e-3
+
+
 @pytest.mark.parametrize("content", [b"", b"no flatbuffer", b"\x1c\0\0\0TFL3" + bytes(8)])
 def test_what_is_no_file_is_refused_in_one_line(content):
     with pytest.raises(InputError, match="these bytes: expected a") as caught:

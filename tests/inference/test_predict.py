@@ -14,12 +14,13 @@ from runs import command
 
 from larq_groupnet.data.images import normalise
 from larq_groupnet.data.reading import Reading
-from larq_groupnet.deploy import ConversionError
+from larq_groupnet.deploy import ConversionError, convert
 from larq_groupnet.deploy.description import NAME, read_description, with_description
 from larq_groupnet.deploy.int8 import convert_int8, quantize
 from larq_groupnet.inference.predict import OutputError, find_images, predict_files, read_pixels
 from larq_groupnet.inference.sources import Predictor, SourceError, load_predictor
 from larq_groupnet.runs.saved import describe_run, load_run
+from larq_groupnet.runs.source import find_source
 from larq_groupnet.tasks.classification import Classification
 from larq_groupnet.tasks.segmentation import Segmentation
 from larq_groupnet.training import Recipe
@@ -150,6 +151,40 @@ def test_classes_go_to_a_table_with_the_five_likeliest_or_all(label_run, tmp_pat
     found = [float(row["probability"]) for row in rows[:4]]
     np.testing.assert_allclose(found, expected[order], atol=2e-3)
     assert f"a.png: {CLASSES[order[0]]} {found[0]:.1%}" in capsys.readouterr().out
+
+
+def test_temperature_of_a_judged_run_goes_with_all_that_is_made_of_it(label_run, tmp_path):
+    run = shutil.copytree(label_run, tmp_path / "run")
+    pixels = read_pixels(picture(tmp_path / "a.png", (50, 40)), 1)
+    raw = load_predictor(run)(pixels)
+    results = json.loads((run / "results.json").read_text())
+    (run / "results.json").write_text(json.dumps({**results, "temperature": 2.5}))
+    source = find_source(run)
+    description = describe_run(run, "nowhere")
+    file = convert(load_run(run), tmp_path / "model.tflite", description=description)
+    release = packed.save(
+        source.load(),
+        source.config,
+        tmp_path / "weights.safetensors",
+        dataset="none",
+        classes=CLASSES,
+        preprocessing=source.preprocessing,
+        metrics=(),
+        licence="-",
+        temperature=source.temperature,
+    )
+    expected = raw ** (1 / 2.5) / (raw ** (1 / 2.5)).sum()
+    for each in (run, file, release):
+        np.testing.assert_allclose(load_predictor(each)(pixels), expected, atol=1e-3)
+    content = file.read_bytes()
+    damaged = with_description(
+        content[: content.rindex(b"PK\x03\x04")], {**description, "temperature": 0}
+    )
+    file.write_bytes(damaged)
+    with pytest.raises(ConversionError, match="temperature"):
+        load_predictor(file)
+    with pytest.raises(ConversionError, match="temperature that is no number above 0"):
+        read_description(damaged)
 
 
 def test_bad_file_is_named_and_passed_over(dense_file, images, tmp_path):

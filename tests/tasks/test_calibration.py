@@ -5,10 +5,20 @@ import pytest
 
 from larq_groupnet.tasks.calibration import (
     BINS,
+    LEAST,
+    Calibration,
     best_temperature,
-    calibration_error,
     probabilities,
 )
+
+
+def calibration_error(labels, shares):
+    """Of images in two batches, the second larger."""
+    found = Calibration()
+    third = len(labels) // 3
+    found.add(labels[:third], shares[:third])
+    found.add(labels[third:], shares[third:])
+    return found.error
 
 
 def test_error_is_the_distance_of_confidence_and_accuracy_by_hand():
@@ -45,3 +55,20 @@ def test_temperature_is_found_that_the_labels_were_drawn_with(known):
     assert found == pytest.approx(known, rel=0.03)
     assert calibration_error(labels, probabilities(logits, found)) < 0.01
     assert calibration_error(labels, probabilities(logits)) > 0.05
+
+
+def test_few_images_or_no_mistake_say_nothing_of_the_temperature():
+    logits = np.random.RandomState(2).normal(0, 4, (LEAST, 5))
+    right, labels = logits.argmax(1), np.arange(LEAST) % 5
+    assert best_temperature(labels, logits) != 1
+    assert best_temperature(labels[1:], logits[1:]) == 1
+    assert best_temperature(right, logits) == 1
+
+
+def test_probabilities_and_logits_are_tempered_alike():
+    logits = np.random.RandomState(3).normal(0, 2, (50, 4))
+    expected = np.exp(logits / 1.7) / np.exp(logits / 1.7).sum(1, keepdims=True)
+    np.testing.assert_allclose(probabilities(logits, 1.7), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        probabilities(probabilities(logits), 1.7, from_logits=False), expected, rtol=1e-6
+    )
