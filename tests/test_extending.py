@@ -22,7 +22,7 @@ from larq_groupnet.network.kinds import DECOMPOSITIONS, HEADS, LAYOUTS
 
 FOLDER = ROOT / "tests" / "extending"
 MOST_LINES = 40
-TINY = {"width": 0.0625, "stage_blocks": (2, 1, 1, 1), "num_bases": 2}
+TINY = {"width": 0.0625, "stage_blocks": (1, 1, 1, 1), "num_bases": 2}
 REGISTRIES = [DECOMPOSITIONS, HEADS, LAYOUTS, MODELS]
 
 

@@ -79,7 +79,6 @@ def test_tfds_knows_our_datasets_whichever_is_imported_first(order):
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("RandomSearch", {"max_trials": 2}),
         ("BayesianOptimization", {"max_trials": 3, "num_initial_points": 2}),
         ("Hyperband", {"max_epochs": 2}),
     ],

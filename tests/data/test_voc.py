@@ -282,7 +282,7 @@ def test_class_names_are_those_of_voc():
 @pytest.mark.slow
 def test_papers_recipe_trains_evaluates_and_converts(manual, tmp_path):
     """From a classifier's weights, as `zoo/groupnet_dsp.py` says; smaller."""
-    small = ["num_bases=2", "width=0.0625", "stage_blocks=(1, 1, 1, 1)"]
+    small = ["num_bases=(1, 1, 1, 2)", "width=0.0625", "stage_blocks=(1, 1, 1, 1)"]
     backbone = tmp_path / "backbone.h5"
     config = override(
         load_recipe("groupnet_resnet18", ROOT / "zoo", "imagenet2012"), map(split_option, small)
@@ -306,7 +306,7 @@ def test_papers_recipe_trains_evaluates_and_converts(manual, tmp_path):
     matrices = np.load(run / "results-confusion.npz")
     for where in ("keras", "lce"):
         np.testing.assert_array_equal(matrices[where].sum(axis=1), expected)
-    assert results["ops"]["LceBconv2d"] == 2 * (8 + 3)
+    assert results["ops"]["LceBconv2d"] == 2 + 3 + 3 + 2 * 3
     assert list(results["keras"]["iou"]) == list(voc.CLASS_NAMES)
     # Two steps of 1e-4 move no latent weight by more than that.
     trained = read_weights(run / "binary-last.h5")
@@ -319,7 +319,7 @@ def test_papers_recipe_trains_evaluates_and_converts(manual, tmp_path):
 @pytest.mark.slow
 def test_released_recipe_trains_judges_centres_and_converts(manual, tmp_path):
     """As `zoo/groupnet_dsp.py` says; smaller, at a size that the stride does not divide."""
-    changes = ["num_bases=2", "width=0.0625", "stage_blocks=(1, 1, 1, 1)", "epochs=1"]
+    changes = ["num_bases=(1, 1, 1, 2)", "width=0.0625", "stage_blocks=(1, 1, 1, 1)", "epochs=1"]
     changes += ["input_shape=(45, 45, 3)", "base_size=60", "steps_per_epoch=2", "batch_size=2"]
     recipe = override(
         load_recipe("groupnet_dsp", ROOT / "zoo", "voc2012_released"),

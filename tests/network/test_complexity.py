@@ -25,7 +25,7 @@ PUBLISHED = {
 TINY = {
     "input_shape": (32, 64, 3),
     "width": 0.0625,
-    "num_bases": 2,
+    "num_bases": (2, 1, 1, 1),
     "stage_blocks": (2, 1, 1, 1),
     "num_classes": 7,
 }
@@ -39,7 +39,11 @@ VARIANTS = {
     "K per stage": {"num_bases": (3, 1, 2, 4), "padding": "torch"},
     "K per stage, gate per base": {"num_bases": (1, 3, 2, 2), "gate": "base"},
     "mean, sums": {"first_base_sums": True, "aggregation": "mean", "num_bases": (2, 2, 1, 3)},
-    "sums in the last stage": {"first_base_sums": True, "stage_blocks": (1, 1, 1, 2)},
+    "sums in the last stage": {
+        "first_base_sums": True,
+        "num_bases": (1, 1, 1, 2),
+        "stage_blocks": (1, 1, 1, 2),
+    },
     "layer": {"decomposition": "layer"},
     "layer, mean, block, K per stage": {
         "decomposition": "layer",
@@ -48,8 +52,18 @@ VARIANTS = {
         "num_bases": (1, 2, 3, 1),
     },
     "group": {"decomposition": "group", "num_bases": (2, 3, 1, 1)},
-    "group of 2, mean": {"decomposition": "group", "blocks_per_group": 2, "aggregation": "mean"},
-    "group of all, block": {"decomposition": "group", "blocks_per_group": 5, "shortcut": "block"},
+    "group of 2, mean": {
+        "decomposition": "group",
+        "blocks_per_group": 2,
+        "aggregation": "mean",
+        "num_bases": 2,
+    },
+    "group of all, block": {
+        "decomposition": "group",
+        "blocks_per_group": 5,
+        "shortcut": "block",
+        "num_bases": 2,
+    },
     "bottleneck": {"layout": "resnet50", "padding": "torch"},
     "bottleneck, block": {"layout": "resnet50", "shortcut": "block", "num_bases": (1, 2, 2, 3)},
     "bottleneck, layer, dilated": {
@@ -80,6 +94,7 @@ VARIANTS = {
         "output_stride": 8,
         "decomposition": "group",
         "blocks_per_group": 5,
+        "num_bases": 2,
         "atrous_rates": (1, (5, 2), (2, 3), 4),
     },
     "real": {"binary": False},
@@ -297,10 +312,10 @@ def test_other_things_are_refused(target):
 
 
 def test_model_of_the_public_function_and_its_clone():
-    model = GroupNetResNet18(input_shape=(32, 32, 3), num_bases=2, width=0.125, num_classes=10)
-    config = GroupNetConfig(
-        input_shape=(32, 32, 3), num_bases=2, width=0.125, num_classes=10, **CIFAR
-    )
+    options = {"input_shape": (32, 32, 3), "num_bases": 2, "width": 0.125, "num_classes": 10}
+    options["stage_blocks"] = (1, 1, 1, 1)
+    model = GroupNetResNet18(**options)
+    config = GroupNetConfig(**options, **CIFAR)
     assert complexity(model) == complexity(config)
     assert complexity(tf.keras.models.clone_model(model)) == complexity(config)
 

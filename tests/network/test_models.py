@@ -16,11 +16,12 @@ from larq_groupnet import ConfigError, GroupNetConfig, build, complexity
 from larq_groupnet.family import MODELS, Arguments, SegmentationArguments, get_config
 
 SMALL = {"input_shape": (32, 32, 3), "num_classes": 7, "num_bases": 1, "width": 0.0625}
+SHORT = {**SMALL, "stage_blocks": (1, 1, 1, 1)}
 
 
 def test_classifier_gives_probabilities_and_keeps_its_scores():
     tf.keras.utils.set_random_seed(0)
-    model = larq_groupnet.GroupNetResNet18(**SMALL)
+    model = larq_groupnet.GroupNetResNet18(**SHORT)
     images = np.random.RandomState(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
     both = tf.keras.Model(model.input, [model.get_layer("logits").output, model.output])
     scores, probabilities = (output.numpy().astype("float64") for output in both(images))
@@ -30,11 +31,11 @@ def test_classifier_gives_probabilities_and_keeps_its_scores():
 
 
 def test_small_images_get_a_stem_that_keeps_their_size():
-    small = larq_groupnet.GroupNetResNet18(**SMALL, include_top=False)
+    small = larq_groupnet.GroupNetResNet18(**SHORT, include_top=False)
     assert small.get_layer("stem_conv").output_shape[1:3] == (32, 32)
     assert small.output_shape == (None, 4, 4, 32)
     large = larq_groupnet.GroupNetResNet18(
-        **{**SMALL, "input_shape": (64, 64, 3), "include_top": False}
+        **{**SHORT, "input_shape": (64, 64, 3), "include_top": False}
     )
     assert large.get_layer("stem_pool").output_shape[1:3] == (16, 16)
     assert large.output_shape == (None, 2, 2, 32)
@@ -78,7 +79,7 @@ def test_typed_arguments_are_those_of_the_signatures():
 
 @pytest.mark.parametrize("depth", [18, 34])
 def test_options_override_what_the_size_of_the_images_says(depth):
-    options = {"stem_stride": 2, "output_stride": 4, "stage_blocks": (1, 1, 1, 1), **SMALL}
+    options = {"stem_stride": 2, "output_stride": 4, **SHORT}
     function = getattr(larq_groupnet, f"GroupNetResNet{depth}")
     model = function(**options, head="fcn32s")
     assert model.get_layer("stem_conv").output_shape[1:3] == (16, 16)
@@ -86,26 +87,27 @@ def test_options_override_what_the_size_of_the_images_says(depth):
     assert function(**options, include_top=False).output_shape == (None, 8, 8, 32)
 
 
-@pytest.mark.parametrize("kind", [str, Path])
-def test_weights_are_read_from_a_path_of_either_kind(tmp_path, kind):
-    model = larq_groupnet.GroupNetDSP(**SMALL)
+def test_weights_are_read_from_a_path_of_either_kind(tmp_path):
+    model = larq_groupnet.GroupNetDSP(**SHORT)
     model.save_weights(tmp_path / "weights.h5")
-    again = larq_groupnet.GroupNetDSP(**SMALL, weights=kind(tmp_path / "weights.h5"))
-    for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for kind in (str, Path):
+        again = larq_groupnet.GroupNetDSP(**SHORT, weights=kind(tmp_path / "weights.h5"))
+        for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
     with pytest.raises(ValueError, match="has other weights than the model"):
-        larq_groupnet.GroupNetDSP(**{**SMALL, "width": 0.125}, weights=tmp_path / "weights.h5")
+        larq_groupnet.GroupNetDSP(**{**SHORT, "width": 0.125}, weights=tmp_path / "weights.h5")
 
 
 def test_model_reads_a_given_tensor():
     images = tf.keras.layers.Input((64, 64, 3))
-    model = larq_groupnet.GroupNetDSP(input_tensor=images * 2.0, num_bases=1, width=0.0625)
+    options = {"num_bases": 1, "width": 0.0625, "stage_blocks": (1, 1, 1, 1)}
+    model = larq_groupnet.GroupNetDSP(input_tensor=images * 2.0, **options)
     assert model.input is images
     assert model.output_shape == (None, 64, 64, 21)
 
 
 def test_any_size_that_the_stride_divides_is_segmented():
-    model = larq_groupnet.GroupNetDSP(**{**SMALL, "input_shape": (None, None, 3)})
+    model = larq_groupnet.GroupNetDSP(**{**SHORT, "input_shape": (None, None, 3)})
     for size in (32, 48):
         assert model(np.zeros((1, size, 32, 3), "float32")).shape == (1, size, 32, 7)
 
@@ -114,7 +116,7 @@ def test_any_size_that_the_stride_divides_is_segmented():
     "options", [{"output_stride": 16}, {"stem_stride": 2, "output_stride": 8}, {"num_bases": 2}]
 )
 def test_default_rates_go_with_every_stride(options):
-    model = larq_groupnet.GroupNetDSP(**{**SMALL, **options})
+    model = larq_groupnet.GroupNetDSP(**{**SHORT, **options})
     assert model.output_shape == (None, 32, 32, 7)
 
 
@@ -184,7 +186,11 @@ def test_real_valued_resnet_has_the_parameters_that_everybody_counts(layout, par
 
 def test_binary_activations_with_real_kernels_are_counted_as_larq_does():
     config = get_config(
-        "groupnet_resnet18", input_shape=(32, 32, 3), num_bases=2, binary="activations"
+        "groupnet_resnet18",
+        input_shape=(32, 32, 3),
+        num_bases=2,
+        binary="activations",
+        stage_blocks=(1, 1, 1, 1),
     )
     model = build(config.replace(width=0.25))
     assert complexity(model) == complexity(config.replace(width=0.25))
@@ -211,10 +217,9 @@ def test_other_number_of_classes_beside_weights_gets_a_new_head_and_a_warning():
     ("name", "layer"), [("groupnet_resnet18", "probabilities"), ("groupnet_dsp", "logits")]
 )
 def test_probabilities_are_the_softmax_of_the_logits_of_the_same_weights(name, layer):
-    options = {**SMALL, "stage_blocks": (1, 1, 1, 1)}
-    assert get_config(name, **options).gives == layer
-    logits = larq_groupnet.get_model(name, output="logits", **options)
-    probabilities = larq_groupnet.get_model(name, output="probabilities", **options)
+    assert get_config(name, **SHORT).gives == layer
+    logits = larq_groupnet.get_model(name, output="logits", **SHORT)
+    probabilities = larq_groupnet.get_model(name, output="probabilities", **SHORT)
     assert (logits.output_names, probabilities.output_names) == (["logits"], ["probabilities"])
     probabilities.set_weights(logits.get_weights())
     images = np.random.RandomState(0).normal(size=(2, 32, 32, 3)).astype("f4")

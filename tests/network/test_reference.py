@@ -154,33 +154,57 @@ def check_network(config: GroupNetConfig) -> None:
     assert params.read == set(params)
 
 
-SHORT = {"stage_blocks": (2, 1, 1, 2)}
+# A second block where nothing strides, and one in the stage that dilates.
+SHORT = {"stage_blocks": (2, 1, 1, 1)}
+LAST = {"stage_blocks": (1, 1, 1, 2)}
 NETWORKS = {
-    "gated": {},
-    "gate_per_base": {"gate": "base", "num_bases": 3, **SHORT},
-    "gated_mean_block_shortcut": {
+    "gated": SHORT,
+    "gate_per_base, epsilon": {
+        "gate": "base",
+        "num_bases": 3,
+        "batch_norm_epsilon": 0.1,
+        **SHORT,
+    },
+    "gated_mean_block_shortcut, stem_2_same": {
+        "stem_stride": 2,
+        "output_stride": 16,
         "aggregation": "mean",
         "shortcut": "block",
         "head": None,
         **SHORT,
     },
-    "first_base_sums": {"first_base_sums": True, "aggregation": "mean", "num_bases": 3, **SHORT},
+    "first_base_sums, stem_4_same": {
+        "first_base_sums": True,
+        "aggregation": "mean",
+        "num_bases": 3,
+        "stem_stride": 4,
+        "output_stride": 32,
+        "input_shape": (32, 64, 3),
+        **SHORT,
+    },
     "one_base": {"num_bases": 1},
     "bases_per_stage": {
-        "num_bases": (3, 1, 2, 4),
+        "num_bases": (2, 1, 3, 1),
         "gate": "base",
         "padding": "torch",
-        "stage_blocks": (1, 1, 1, 2),
+        "stage_blocks": (1, 1, 2, 1),
     },
     "group_1": {"decomposition": "group", "num_bases": (2, 3, 1, 2), **SHORT},
-    "group_2_mean": {"decomposition": "group", "blocks_per_group": 2, "aggregation": "mean"},
-    "group_3_ragged": {
+    "group_3_ragged, stem_4_torch": {
         "decomposition": "group",
         "blocks_per_group": 3,
         "padding": "torch",
+        "stem_stride": 4,
+        "output_stride": 32,
+        "input_shape": (64, 32, 3),
         "stage_blocks": (1, 2, 1, 1),
     },
-    "group_8": {"decomposition": "group", "blocks_per_group": 8, "shortcut": "block"},
+    "group_of_all": {
+        "decomposition": "group",
+        "blocks_per_group": 5,
+        "shortcut": "block",
+        **SHORT,
+    },
     "layer": {"decomposition": "layer", "num_bases": 3, **SHORT},
     "layer_mean_block_shortcut": {
         "decomposition": "layer",
@@ -194,15 +218,6 @@ NETWORKS = {
         "output_stride": 16,
         "padding": "torch",
         "stem_bias": True,
-        **SHORT,
-    },
-    "stem_2_same": {"stem_stride": 2, "output_stride": 16, "head": None, **SHORT},
-    "stem_4_same": {"stem_stride": 4, "output_stride": 32, "input_shape": (32, 64, 3), **SHORT},
-    "stem_4_torch": {
-        "stem_stride": 4,
-        "output_stride": 32,
-        "input_shape": (64, 32, 3),
-        "padding": "torch",
         **SHORT,
     },
     "real_projection_no_relu_zeros": {
@@ -221,31 +236,31 @@ NETWORKS = {
         "decomposition": "layer",
         **SHORT,
     },
-    "real_twin": {"binary": False, "gate": "base", **SHORT},
+    "real_twin": {"binary": False, "gate": "base", "num_bases": (2, 1, 1, 2), **SHORT},
     "real_twin_torch_layer": {
         "binary": False,
         "decomposition": "layer",
         "padding": "torch",
         **SHORT,
     },
-    "epsilon": {"batch_norm_epsilon": 0.1, "num_bases": 1, "head": None, **SHORT},
     "resnet50": {"layout": "resnet50", **SHORT},
     "resnet50_group_block_shortcut": {
         "layout": "resnet50",
         "decomposition": "group",
-        "blocks_per_group": 16,
+        "blocks_per_group": 5,
         "shortcut": "block",
         "padding": "torch",
         "num_bases": 1,
+        **SHORT,
     },
     "fcn32s_bpac": {
         "head": "fcn32s",
-        "num_bases": 3,
+        "num_bases": (1, 2, 3, 3),
         "output_stride": 2,
         "atrous_rates": BPAC_RATES,
         "dropout": 0.9,
         "input_shape": (16, 24, 3),
-        **SHORT,
+        **LAST,
     },
     "fcn32s_equal_rates_torch": {
         "head": "fcn32s",
@@ -255,7 +270,7 @@ NETWORKS = {
         "padding": "torch",
         "input_shape": (32, 32, 3),
         "shortcut": "block",
-        **SHORT,
+        **LAST,
     },
     "fcn16s_of_one_size": {
         "head": "fcn16s",
@@ -264,7 +279,7 @@ NETWORKS = {
         "atrous_rates": "bpac",
         "num_bases": (2, 1, 3, 2),
         "input_shape": (32, 48, 3),
-        **SHORT,
+        "stage_blocks": (1, 1, 2, 1),
     },
     "fcn16s_of_a_larger_map": {
         "head": "fcn16s",
@@ -289,14 +304,14 @@ NETWORKS = {
         "output_stride": 16,
         "atrous_rates": "bpac",
         "input_shape": (64, 96, 3),
-        **SHORT,
+        "stage_blocks": (1, 1, 1, 1),
     },
     "deeplabv3_real_mean": {
         "head": "deeplabv3",
         "binary": False,
         "aggregation": "mean",
         "decomposition": "group",
-        **SHORT,
+        "stage_blocks": (1, 1, 1, 1),
     },
     "as_released": {
         "head": "fcn32s",
@@ -308,6 +323,7 @@ NETWORKS = {
         "spatial_dropout": True,
         "padding": "torch",
         "input_shape": (35, 50, 3),
+        "stage_blocks": (1, 1, 2, 2),
     },
     "as_released_bpac_at_another_size": {
         "head": "fcn32s",
@@ -319,7 +335,7 @@ NETWORKS = {
         "shared_shortcut": True,
         "projection": "real",
         "input_shape": (32, 41, 3),
-        **SHORT,
+        **LAST,
     },
     "fcn16s_of_an_odd_map": {
         "head": "fcn16s",
@@ -344,7 +360,7 @@ NETWORKS = {
         "output_stride": 2,
         "atrous_rates": (1, 1, 2, 3),
         "first_rates": (1, 1, (3, 1), 2),
-        **SHORT,
+        **LAST,
     },
     "fcn32s_rates_where_it_strides": {
         "head": "fcn32s",

@@ -29,7 +29,7 @@ from tests.reference import random_images, randomise
 TINY = GroupNetConfig(
     input_shape=(32, 32, 3),
     stage_blocks=(1, 1, 1, 1),
-    num_bases=2,
+    num_bases=(1, 2, 1, 1),
     width=0.0625,
     num_classes=5,
     stem_stride=1,
@@ -261,7 +261,7 @@ def test_other_options_are_listed_and_nothing_is_loaded(release, untouched, chan
     [
         {"output_stride": 2, "atrous_rates": (1, 1, 2, 4)},
         {"input_shape": (64, 32, 3), "batch_norm_momentum": 0.5},
-        {"stage_blocks": [1, 1, 1, 1], "num_bases": [2, 2, 2, 2]},
+        {"stage_blocks": [1, 1, 1, 1], "num_bases": [1, 2, 1, 1]},
         {"input_quantizer": "approx_sign", "kernel_quantizer": "swish_sign"},
     ],
     ids=str,
