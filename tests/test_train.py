@@ -179,7 +179,8 @@ def test_run_is_converted_audited_and_verified_by_command(runs, data_dir, tmp_pa
     [
         (0.7005, 0.9995, 0, False),
         (0.7030, 0.9995, 0, True),
-        (0.7005, 0.9975, 0, True),
+        (0.7005, 0.9960, 0, False),  # CamVid has 0.9970.
+        (0.7005, 0.9945, 0, True),
         (0.7090, 0.9, 1, False),
         (0.7110, 0.9995, 1, True),
     ],
