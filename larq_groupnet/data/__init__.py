@@ -29,6 +29,9 @@ VOID = 255
 dataset: Registry[Opener] = Registry("dataset", DatasetError)
 """Decorator of a function that opens a dataset; see `larq_groupnet.data.opening.open_dataset`."""
 
+ABOUT: Registry[str] = Registry("dataset", DatasetError)
+"""What a dataset is, and its terms, for the card of weights; TFDS says it of its own datasets."""
+
 AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation", DatasetError)
 """Filled by `larq_groupnet.data.augment.augmentation`."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from larq_groupnet.data import dataset
+from larq_groupnet.data import ABOUT, dataset
 from larq_groupnet.data.folders import FolderDataset, opened
 from larq_groupnet.data.labels import index_labels
 from larq_groupnet.data.layouts import Examples, Layout
@@ -17,10 +17,11 @@ CLASS_NAMES = (
 
 VOID_LABEL = 11
 
-ABOUT = (
+ABOUT.add(
+    "camvid",
     "CamVid (Brostow, Fauqueur and Cipolla, 2009): 701 street scenes of 480 x 360 pixels, 367 to "
     "train, 101 to validate, 233 to test, with masks of 11 classes, as the SegNet tutorial hands "
-    "them out. For research; ask its authors for other uses."
+    "them out. For research; ask its authors for other uses.",
 )
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}

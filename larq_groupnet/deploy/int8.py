@@ -53,7 +53,7 @@ round by one.
 """
 
 MOST_DRIFT = 1.0
-"""How many levels these may differ by in the mean; 0.33 was measured."""
+"""How many levels these may differ by in the mean; 0.37 was the most in an output."""
 
 
 def quantize(model: tf.keras.Model, calibration: Array) -> tf.keras.Model:

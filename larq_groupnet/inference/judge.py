@@ -26,7 +26,7 @@ from larq_groupnet.runs.identity import check_classes
 from larq_groupnet.runs.lock import holding
 from larq_groupnet.runs.saved import describe, first_images, load_run, pipeline_of
 from larq_groupnet.runs.source import find_source
-from larq_groupnet.tasks.calibration import best_temperature, logarithms
+from larq_groupnet.tasks.calibration import best_temperature
 from larq_groupnet.tasks.classification import Classification
 from larq_groupnet.tasks.task import Task, task_of
 
@@ -159,7 +159,7 @@ def _temperature(model: tf.keras.Model, task: Task, data: Pipeline) -> float:
         *((truth, model.predict_on_batch(x)) for x, truth in batches.as_numpy_iterator()),
         strict=True,
     )
-    logits = logarithms(np.concatenate(scores), task.from_logits)
+    logits = task.log_probabilities(np.concatenate(scores)).numpy()
     return best_temperature(np.concatenate(labels), logits)
 
 

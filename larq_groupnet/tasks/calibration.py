@@ -20,11 +20,6 @@ _COLDEST = 1 / 20
 _HOTTEST = 20.0
 
 
-def logarithms(scores: Floats, from_logits: bool) -> Floats:
-    """Logits, or the logarithms of probabilities; a temperature divides either alike."""
-    return scores if from_logits else np.log(np.maximum(scores, np.float32(1e-30)))
-
-
 def probabilities(scores: Floats, temperature: float = 1.0, from_logits: bool = True) -> Floats:
     """Softmax of the logits over the temperature, `(..., classes)`.
 
@@ -35,7 +30,9 @@ def probabilities(scores: Floats, temperature: float = 1.0, from_logits: bool = 
     """
     if temperature == 1 and not from_logits:
         return scores
-    scaled = logarithms(scores, from_logits) / np.float32(temperature)
+    # Logarithms of probabilities are logits, too.
+    logits = scores if from_logits else np.log(np.maximum(scores, np.float32(1e-30)))
+    scaled = logits / np.float32(temperature)
     powers = np.exp(scaled - scaled.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
 

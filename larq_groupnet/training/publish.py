@@ -14,7 +14,7 @@ from typing import Any
 
 import jinja2
 
-from larq_groupnet.data import camvid
+from larq_groupnet.data import ABOUT
 from larq_groupnet.data.pipeline import open_dataset
 from larq_groupnet.data.records import RecordDataset
 from larq_groupnet.errors import WeightsError
@@ -331,8 +331,8 @@ def _card(entry: Entry, run: _Run, command: str, pictures: Mapping[str, str]) ->
 
 def _data(recipe: Recipe) -> str:
     """What is known of a dataset; of a folder, its publisher has to say it."""
-    if recipe.dataset.partition(":")[0] == "camvid":  # Which may not lie here.
-        return camvid.ABOUT
+    if about := ABOUT.get(recipe.dataset.partition(":")[0]):
+        return about
     with tempfile.TemporaryDirectory() as folder:
         own = recipe.dataset.startswith(("folder:", "arrays:"))
         dataset = None if own else open_dataset(recipe.dataset, folder)

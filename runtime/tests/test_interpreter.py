@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
-from conftest import CLASSES, photo
+from conftest import CLASSES, photo, rewritten
 from larq_groupnet_runtime import InputError, Interpreter, load_delegate
 
 
@@ -154,13 +154,12 @@ def test_scores_are_those_of_predict_of_the_main_package(labels, pixels):
 
 @pytest.mark.parametrize("said", [{"temperature": 50}, {"output": "logits", "temperature": 0.4}])
 def test_probabilities_are_tempered_as_in_the_main_package(labels, said, tmp_path):
-    from larq_groupnet.deploy.description import read_description, with_description
+    from larq_groupnet.deploy.description import read_description
     from larq_groupnet.inference.sources import load_predictor
 
     content = labels.read_bytes()
-    description = {**read_description(content), **said}
     file = tmp_path / "model.tflite"
-    file.write_bytes(with_description(content[: content.rindex(b"PK\x03\x04")], description))
+    file.write_bytes(rewritten(content, {**read_description(content), **said}))
     image = photo(50, 70)
     found = Interpreter(file).scores(image)
     np.testing.assert_allclose(found, load_predictor(file)(image), rtol=1e-3)
