@@ -70,7 +70,7 @@ def read_image(image: ImageLike, channels: int = 3) -> Pixels:
     if isinstance(image, bytes):
         name = "these bytes"
         file: BinaryIO = io.BytesIO(image)
-    elif isinstance(image, str | os.PathLike):
+    elif isinstance(image, (str, os.PathLike)):
         name, file = str(image), Path(image).expanduser().open("rb")
     else:
         name, file = getattr(image, "name", "this file"), image
