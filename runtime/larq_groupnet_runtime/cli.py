@@ -298,9 +298,18 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("files", nargs="*", type=_path, metavar="FILE", help="see above")
     parser.add_argument(
-        "--output", type=_path, metavar="FOLDER", help="of masks and overlays; predictions/"
+        "files",
+        nargs="*",
+        type=_path,
+        metavar="FILE",
+        help="MODEL.tflite, then images and folders of images",
+    )
+    parser.add_argument(
+        "--output",
+        type=_path,
+        metavar="FOLDER",
+        help="where masks and overlays go, predictions by default",
     )
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument(

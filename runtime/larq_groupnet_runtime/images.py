@@ -1,6 +1,6 @@
 """Images read and preprocessed as larq-groupnet's training and evaluation do it.
 
-Written with NumPy and Pillow alone. `runtime/tests/test_equal_to_training.py` compares every step
+Written with NumPy and Pillow alone. `runtime/tests/test_images.py` compares every step
 with TensorFlow's.
 """
 

@@ -370,9 +370,10 @@ def test_camera_reads_a_video_with_opencv_itself(labels, tmp_path):
     for number in range(4):
         writer.write(photo(48, 64, number))
     writer.release()
-    none = run(labels, "--camera", tmp_path / "none.avi")
-    assert none.returncode == 2 and none.stderr.count("\n") == 1
-    assert "expected a camera or a video that gives frames" in none.stderr
+    for device in (tmp_path / "none.avi", "99", "9" * 20):
+        none = run(labels, "--camera", device)
+        assert none.returncode == 2 and none.stderr.count("\n") == 1, none.stderr
+        assert "expected a camera or a video that gives frames" in none.stderr
     done = run(labels, "--camera", path, env={"DISPLAY": ""})
     assert done.returncode == 0, done.stderr
     assert len(lines(done)) == 4
