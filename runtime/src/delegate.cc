@@ -4,6 +4,7 @@
 #include <map>
 #include <new>
 #include <numeric>
+#include <set>
 
 #include "error.h"
 #include "int_array.h"
@@ -94,11 +95,30 @@ class Components {
   std::vector<size_t> parent_;
 };
 
+// A pool pays where its values go on in registers: to an operation that waits for nothing else. And
+// the interpreter must not need them, because it would have to wait for this library.
+bool is_pool_taken(const TfLiteContext* context, int pooled, const std::vector<Node>& nodes,
+                   const std::set<int>& read_elsewhere) {
+  if (read_elsewhere.count(pooled)) return false;
+  bool taken = false;
+  for (const Node& node : nodes) {
+    const auto is_there = [&](int input) {
+      return input == pooled || (input >= 0 && is_constant(context->tensors[input]));
+    };
+    if (std::find(node.inputs.begin(), node.inputs.end(), pooled) == node.inputs.end()) continue;
+    if (node.kind == OpKind::kMaxPool) return false;
+    taken |= (node.kind == OpKind::kQuantize || is_elementwise(node.kind)) &&
+             std::all_of(node.inputs.begin(), node.inputs.end(), is_there);
+  }
+  return taken;
+}
+
 // The nodes to run here: LCE's, and float operations that hang together with them. Others stay
 // where they are, so a file without LCE's operations runs as if this library were not there.
 std::vector<int> claim(TfLiteContext* context, const std::vector<int>& plan, bool fuse) {
   std::vector<Node> nodes;
   std::vector<int> indices;
+  std::set<int> read_elsewhere;  // by nodes that stay where they are
   for (int index : plan) {
     TfLiteNode* source = nullptr;
     TfLiteRegistration* registration = nullptr;
@@ -107,12 +127,21 @@ std::vector<int> claim(TfLiteContext* context, const std::vector<int>& plan, boo
     if (const auto node = read_node(context, source, registration, fuse)) {
       nodes.push_back(*node);
       indices.push_back(index);
+    } else if (source->inputs) {
+      const std::vector<int> inputs = to_vector(*source->inputs);
+      read_elsewhere.insert(inputs.begin(), inputs.end());
     }
   }
   Components components(nodes.size());
   std::map<int, size_t> writers;
-  for (size_t i = 0; i < nodes.size(); i++) writers[nodes[i].output] = i;
   for (size_t i = 0; i < nodes.size(); i++) {
+    if (nodes[i].kind != OpKind::kMaxPool ||
+        is_pool_taken(context, nodes[i].output, nodes, read_elsewhere)) {
+      writers[nodes[i].output] = i;
+    }
+  }
+  for (size_t i = 0; i < nodes.size(); i++) {
+    if (nodes[i].kind == OpKind::kMaxPool) continue;  // follows its readers
     for (int input : nodes[i].inputs) {
       const auto writer = writers.find(input);
       if (writer != writers.end()) components.join(i, writer->second);

@@ -57,7 +57,8 @@ class Fuser {
       step.ops.push_back({PostOpKind::kBits, node.output});
       missing_.erase(node.output);
       return step;
-    } else if (node.kind != OpKind::kConv || type(node.output) != kTfLiteFloat32) {
+    } else if (node.kind != OpKind::kMaxPool &&
+               (node.kind != OpKind::kConv || type(node.output) != kTfLiteFloat32)) {
       missing_.erase(node.output);
       return step;
     }

@@ -1,5 +1,6 @@
 #include "graph.h"
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 
@@ -47,6 +48,17 @@ bool runs_elementwise(const TfLiteTensor* tensors, const Node& node, int activat
   return (a_full && b_full) || (a_full && broadcasts(b, out)) || (b_full && broadcasts(a, out));
 }
 
+bool runs_pool(const TfLiteTensor* tensors, const TfLitePoolParams& params, Node* node) {
+  const TfLiteTensor& in = tensors[node->inputs[0]];
+  const TfLiteTensor& out = tensors[node->output];
+  const bool same = params.padding == kTfLitePaddingSame;
+  node->pool = {params.filter_height, params.filter_width, params.stride_height,
+                params.stride_width, same ? Padding::kSame : Padding::kValid};
+  return is_float(in) && is_float(out) && params.activation == kNoActivation &&
+         (same || params.padding == kTfLitePaddingValid) && params.filter_height >= 1 &&
+         params.filter_width >= 1 && params.stride_height >= 1 && params.stride_width >= 1;
+}
+
 }  // namespace
 
 const char* op_name(OpKind kind) {
@@ -55,6 +67,7 @@ const char* op_name(OpKind kind) {
     case OpKind::kConv: return "LceBconv2d";
     case OpKind::kDequantize: return "LceDequantize";
     case OpKind::kBitMaxPool: return "LceBMaxPool2d";
+    case OpKind::kMaxPool: return "MAX_POOL_2D";
     case OpKind::kAdd: return "ADD";
     case OpKind::kMul: return "MUL";
   }
@@ -92,8 +105,9 @@ std::optional<Node> read_node(TfLiteContext* context, const TfLiteNode* source,
     return node;
   }
   const int code = registration->builtin_code;
-  if (!fuse || !source->builtin_data || node.inputs.size() != 2 || node.inputs[0] < 0 ||
-      node.inputs[1] < 0) {
+  const size_t inputs = code == kTfLiteBuiltinMaxPool2d ? 1 : 2;
+  if (!fuse || !source->builtin_data || node.inputs.size() != inputs ||
+      std::any_of(node.inputs.begin(), node.inputs.end(), [](int input) { return input < 0; })) {
     return std::nullopt;
   }
   bool runs = false;
@@ -105,6 +119,10 @@ std::optional<Node> read_node(TfLiteContext* context, const TfLiteNode* source,
     node.kind = OpKind::kMul;
     runs = runs_elementwise(context->tensors, node,
                             static_cast<const TfLiteMulParams*>(source->builtin_data)->activation);
+  } else if (code == kTfLiteBuiltinMaxPool2d) {
+    node.kind = OpKind::kMaxPool;
+    runs = runs_pool(context->tensors, *static_cast<const TfLitePoolParams*>(source->builtin_data),
+                     &node);
   }
   return runs ? std::optional<Node>(node) : std::nullopt;
 }

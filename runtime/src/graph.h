@@ -8,10 +8,11 @@
 
 #include "flexbuffer.h"
 #include "tfl_abi.h"
+#include "window.h"
 
 namespace lgr {
 
-enum class OpKind { kQuantize, kConv, kDequantize, kBitMaxPool, kAdd, kMul };
+enum class OpKind { kQuantize, kConv, kDequantize, kBitMaxPool, kMaxPool, kAdd, kMul };
 
 const char* op_name(OpKind kind);
 
@@ -23,10 +24,11 @@ struct Node {
   std::vector<int> inputs;  // tensors; -1 for one that is left out
   int output;
   CustomOptions options;  // of LCE's operations
+  PoolOptions pool;       // of a kMaxPool
 };
 
 // The node, if it is one that this library can run. Without `fuse` that is LCE's operations; with
-// it also the float additions and multiplications around them.
+// it also the float additions, multiplications and max-pools around them.
 std::optional<Node> read_node(TfLiteContext* context, const TfLiteNode* node,
                               const TfLiteRegistration* registration, bool fuse);
 

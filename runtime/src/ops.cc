@@ -29,18 +29,14 @@ void pack_bool(const uint8_t* in, size_t rows, int channels, uint32_t* out) {
 }
 
 void max_pool_row(const PoolGeometry& g, const uint32_t* image, int y, uint32_t* out) {
-  const int64_t top = int64_t{y} * g.stride_height - g.pad_top;
-  const int64_t first_y = std::max<int64_t>(top, 0);
-  const int64_t last_y = std::min<int64_t>(top + g.filter_height, g.in_height);
-  for (int x = 0; x < g.out_width; x++, out += g.words) {
-    const int64_t left = int64_t{x} * g.stride_width - g.pad_left;
-    const int64_t first_x = std::max<int64_t>(left, 0);
-    const int64_t last_x = std::min<int64_t>(left + g.filter_width, g.in_width);
-    std::fill(out, out + g.words, ~uint32_t{0});
-    for (int64_t in_y = first_y; in_y < last_y; in_y++) {
-      const uint32_t* pixel = image + (in_y * g.in_width + first_x) * g.words;
-      for (int64_t in_x = first_x; in_x < last_x; in_x++, pixel += g.words) {
-        for (int i = 0; i < g.words; i++) out[i] &= pixel[i];
+  const PoolGeometry::Span rows = g.rows(y);
+  for (int x = 0; x < g.out_width; x++, out += g.depth) {
+    const PoolGeometry::Span columns = g.columns(x);
+    std::fill(out, out + g.depth, ~uint32_t{0});
+    for (int64_t in_y = rows.begin; in_y < rows.end; in_y++) {
+      const uint32_t* pixel = image + (in_y * g.in_width + columns.begin) * g.depth;
+      for (int64_t in_x = columns.begin; in_x < columns.end; in_x++, pixel += g.depth) {
+        for (int i = 0; i < g.depth; i++) out[i] &= pixel[i];
       }
     }
   }

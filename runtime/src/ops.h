@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "window.h"
+#include "kernels/kernels.h"
 
 namespace lgr {
 
@@ -24,22 +24,7 @@ void unpack(const uint32_t* in, size_t rows, int channels, T zero, T one, T* out
   }
 }
 
-struct PoolOptions {
-  int filter_height, filter_width;
-  int stride_height, stride_width;
-  Padding padding;
-};
-
-struct PoolGeometry {
-  int in_height, in_width;
-  int words;  // of a pixel
-  int filter_height, filter_width;
-  int stride_height, stride_width;
-  int pad_top, pad_left;
-  int out_height, out_width;
-};
-
-// One row of the output of a pool: the conjunction of the packed bits of each window, that is its
+// One row of the output of a pool of bits: the conjunction of the packed bits of each window, that is its
 // largest value, since a bit is 1 where the value is negative. Padding is left out.
 void max_pool_row(const PoolGeometry& geometry, const uint32_t* image, int y, uint32_t* out);
 

@@ -178,6 +178,8 @@ Program::Program(TfLiteContext* context, const TfLiteDelegateParams& params,
                                          *settings_.kernels);
     } else if (work.step.node.kind == OpKind::kBitMaxPool) {
       work.pool_options = pool_options(work.step.node.options);
+    } else if (work.step.node.kind == OpKind::kMaxPool) {
+      work.pool_options = work.step.node.pool;
     }
     work_.push_back(std::move(work));
   }
@@ -233,7 +235,8 @@ Program::Shape Program::shape_node(const TfLiteContext* context, Work& work) {
     case OpKind::kQuantize: return packed(in);
     case OpKind::kDequantize: return shape_dequantize(context, node);
     case OpKind::kConv: return shape_conv(context, work);
-    case OpKind::kBitMaxPool: return shape_pool(work);
+    case OpKind::kBitMaxPool:
+    case OpKind::kMaxPool: return shape_pool(work);
     default: return in;
   }
 }
@@ -279,7 +282,7 @@ Program::Shape Program::shape_pool(Work& work) {
   pool.stride_width = options.stride_width;
   pool.in_height = in[1];
   pool.in_width = in[2];
-  pool.words = in[3];
+  pool.depth = in[3];
   pool.pad_top = rows.before;
   pool.pad_left = columns.before;
   pool.out_height = rows.out;
@@ -314,6 +317,8 @@ int Program::replaced_by(const Step& step, size_t store, const std::set<int>& do
   };
   for (size_t i = 0; i < store; i++) {
     const int tensor = step.ops[i].tensor;
+    // Of which later windows read more rows.
+    if (step.node.kind == OpKind::kMaxPool && tensor == step.node.inputs[0]) continue;
     const bool later = std::any_of(
         step.ops.begin() + static_cast<std::ptrdiff_t>(store) + 1, step.ops.end(),
         [&](const PlannedOp& op) { return op.tensor == tensor; });
@@ -450,6 +455,7 @@ void Program::run_step(const TfLiteContext* context, const Work& work, ThreadPoo
     case OpKind::kMul: return run_elementwise(context, work, pool);
     case OpKind::kDequantize: return run_dequantize(context, work);
     case OpKind::kBitMaxPool: return run_bit_pool(context, work, pool);
+    case OpKind::kMaxPool: return run_pool(context, work, pool);
   }
 }
 
@@ -486,13 +492,33 @@ void Program::run_elementwise(const TfLiteContext* context, const Work& work, Th
   });
 }
 
+void Program::run_pool(const TfLiteContext* context, const Work& work, ThreadPool& pool) {
+  const PoolGeometry& g = work.pool;
+  const std::vector<PostOp> ops = resolve(context, work.step.ops);
+  const int input = work.step.node.inputs[0];
+  const float* in = data<const float>(context, input);
+  const size_t image = static_cast<size_t>(g.in_height) * g.in_width * g.depth;
+  pool.for_each(shape(input)[0] * g.out_height, [&](int item, int) {
+    Part part{};
+    part.row = static_cast<size_t>(item) * g.out_width;
+    part.rows = g.out_width;
+    part.row_channels = g.depth;
+    for (part.channel = 0; part.channel < g.depth; part.channel += kChannelBlock) {
+      part.channels = std::min(kChannelBlock, g.depth - part.channel);
+      settings_.kernels->max_pool(g, in + static_cast<size_t>(item / g.out_height) * image,
+                                  item % g.out_height, part, ops.data(),
+                                  static_cast<int>(ops.size()));
+    }
+  });
+}
+
 void Program::run_bit_pool(const TfLiteContext* context, const Work& work, ThreadPool& pool) {
   const PoolGeometry& g = work.pool;
   const Node& node = work.step.node;
   const uint32_t* in = data<const uint32_t>(context, node.inputs[0]);
   uint32_t* out = data<uint32_t>(context, node.output);
-  const size_t image = static_cast<size_t>(g.in_height) * g.in_width * g.words;
-  const size_t row = static_cast<size_t>(g.out_width) * g.words;
+  const size_t image = static_cast<size_t>(g.in_height) * g.in_width * g.depth;
+  const size_t row = static_cast<size_t>(g.out_width) * g.depth;
   pool.for_each(shape(node.inputs[0])[0] * g.out_height, [&](int item, int) {
     max_pool_row(g, in + static_cast<size_t>(item / g.out_height) * image, item % g.out_height,
                  out + static_cast<size_t>(item) * row);

@@ -70,6 +70,7 @@ class Program {
   void run_step(const TfLiteContext* context, const Work& work, ThreadPool& pool);
   void run_conv(const TfLiteContext* context, const Work& work, ThreadPool& pool);
   void run_elementwise(const TfLiteContext* context, const Work& work, ThreadPool& pool);
+  void run_pool(const TfLiteContext* context, const Work& work, ThreadPool& pool);
   void run_bit_pool(const TfLiteContext* context, const Work& work, ThreadPool& pool);
   void run_quantize(const TfLiteContext* context, const Work& work);
   void run_dequantize(const TfLiteContext* context, const Work& work);

@@ -11,6 +11,12 @@ namespace lgr {
 
 enum class Padding { kSame = 0, kValid = 1 };  // as the schema of TensorFlow Lite numbers them
 
+struct PoolOptions {
+  int filter_height, filter_width;
+  int stride_height, stride_width;
+  Padding padding;
+};
+
 struct Window {
   int out;     // size of the output
   int before;  // padding in front; there may be one more behind

@@ -59,6 +59,9 @@ struct Block {
   LGR_INLINE void multiply(const float* p) {
     for (int i = 0; i < 8; i++) v[i] = _mm256_mul_ps(v[i], _mm256_loadu_ps(p + 8 * i));
   }
+  LGR_INLINE void max(const float* p) {
+    for (int i = 0; i < 8; i++) v[i] = _mm256_max_ps(v[i], _mm256_loadu_ps(p + 8 * i));
+  }
   LGR_INLINE void add(float s) {
     for (int i = 0; i < 8; i++) v[i] = _mm256_add_ps(v[i], _mm256_set1_ps(s));
   }
@@ -255,6 +258,7 @@ void multiply(const uint32_t* panel, const uint32_t* packed, int pixels, int cha
 const Kernels kAvx2Kernels = {
     "avx2",     cpu_has_avx2, kTilePixels,         packed_words, panel_words, pack_filter,
     pack_panel, multiply,  finish_float<Block>, finish_int8,  finish_bits, run_post_ops<Block>,
+    max_pool<Block>,
 };
 
 }  // namespace lgr

@@ -75,6 +75,9 @@ struct Block {
   LGR_INLINE void multiply(const float* p) {
     for (int i = 0; i < 4; i++) v[i] = _mm512_mul_ps(v[i], _mm512_loadu_ps(p + kLanes * i));
   }
+  LGR_INLINE void max(const float* p) {
+    for (int i = 0; i < 4; i++) v[i] = _mm512_max_ps(v[i], _mm512_loadu_ps(p + kLanes * i));
+  }
   LGR_INLINE void add(float s) {
     for (int i = 0; i < 4; i++) v[i] = _mm512_add_ps(v[i], _mm512_set1_ps(s));
   }
@@ -296,7 +299,7 @@ void multiply_windows(const ConvGeometry& geometry, const PaddedImage& padded,
 const Kernels kAvx512Kernels = {
     "avx512",   cpu_has_avx512_vpopcntdq, kTilePixels,         packed_words, panel_words, pack_filter,
     pack_panel, multiply,  finish_float<Block>, finish_int8,  finish_bits, run_post_ops<Block>,
-    /*run_multiple=*/2, pad_rows, multiply_windows,
+    max_pool<Block>, /*run_multiple=*/2, pad_rows, multiply_windows,
 };
 
 }  // namespace lgr

@@ -51,6 +51,9 @@ struct TailBlock {
   void multiply(const float* p) {
     for (int i = 0; i < n; i++) v[i] *= p[i];
   }
+  void max(const float* p) {
+    for (int i = 0; i < n; i++) v[i] = std::max(v[i], p[i]);
+  }
   void add(float s) {
     for (int i = 0; i < n; i++) v[i] += s;
   }
@@ -135,6 +138,39 @@ void run_post_ops(const Part& part, const PostOp* ops, int num_ops) {
     TailBlock value;
     value.n = part.channels;
     run_post_ops_rows(value, part, ops, num_ops);
+  }
+}
+
+template <class Block>
+LGR_INLINE void max_pool_pixels(Block& value, const PoolGeometry& g, const float* image, int y,
+                                const Part& part, const PostOp* ops, int num_ops) {
+  const PoolGeometry::Span rows = g.rows(y);
+  const size_t row_values = static_cast<size_t>(g.in_width) * g.depth;
+  const float* top = image + static_cast<size_t>(rows.begin) * row_values + part.channel;
+  for (int x = 0; x < part.rows; x++) {
+    const PoolGeometry::Span columns = g.columns(x);
+    const float* row = top + static_cast<size_t>(columns.begin) * g.depth;
+    value.load(row);
+    for (int64_t in_y = rows.begin; in_y < rows.end; in_y++, row += row_values) {
+      const float* pixel = row;
+      for (int64_t in_x = columns.begin; in_x < columns.end; in_x++, pixel += g.depth) {
+        value.max(pixel);
+      }
+    }
+    run_ops(value, part, part.row + x, ops, num_ops);
+  }
+}
+
+template <class Block>
+void max_pool(const PoolGeometry& geometry, const float* image, int y, const Part& part,
+              const PostOp* ops, int num_ops) {
+  if (part.channels == kChannelBlock) {
+    Block value;
+    max_pool_pixels(value, geometry, image, y, part, ops, num_ops);
+  } else {
+    TailBlock value;
+    value.n = part.channels;
+    max_pool_pixels(value, geometry, image, y, part, ops, num_ops);
   }
 }
 

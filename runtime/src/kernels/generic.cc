@@ -46,6 +46,7 @@ void multiply(const uint32_t* panel, const uint32_t* packed, int pixels, int cha
 const Kernels kGenericKernels = {
     "generic",   supported,  /*tile_pixels=*/1,   packed_words, panel_words, pack_filter,
     pack_panel,  multiply,   finish_float<Block>, finish_int8,  finish_bits, run_post_ops<Block>,
+    max_pool<Block>,
 };
 
 }  // namespace lgr

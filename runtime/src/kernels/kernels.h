@@ -36,6 +36,30 @@ struct ConvGeometry {
   int depth() const { return taps() * patch_words; }  // words of a patch
 };
 
+struct PoolGeometry {
+  int in_height, in_width;
+  int depth;  // of a pixel: words of bits, or channels
+  int filter_height, filter_width;
+  int stride_height, stride_width;
+  int pad_top, pad_left;
+  int out_height, out_width;
+
+  struct Span {
+    int64_t begin, end;
+  };
+  // The rows and columns that the windows of an output pixel cover, at least one of each: padding
+  // is left out.
+  LGR_INLINE Span rows(int y) const {
+    return inside(int64_t{y} * stride_height - pad_top, filter_height, in_height);
+  }
+  LGR_INLINE Span columns(int x) const {
+    return inside(int64_t{x} * stride_width - pad_left, filter_width, in_width);
+  }
+  static LGR_INLINE Span inside(int64_t first, int filter, int size) {
+    return {first > 0 ? first : 0, first + filter < size ? first + filter : size};
+  }
+};
+
 // An image with its padding, and where a window lies in it: in `runs` runs of words, the same for
 // every window.
 struct PaddedImage {
@@ -126,6 +150,11 @@ struct Kernels {
 
   // The operations alone; the first is a kLoad.
   void (*post_ops)(const Part& part, const PostOp* ops, int num_ops);
+
+  // The largest values of the windows of one row of the output, and the operations on them; the
+  // part is that row. A NaN may or may not be the largest.
+  void (*max_pool)(const PoolGeometry& geometry, const float* image, int y, const Part& part,
+                   const PostOp* ops, int num_ops);
 
   // Not every kernel has these. They take windows whose run_words are a multiple of run_multiple.
   int run_multiple = 0;

@@ -65,6 +65,10 @@ struct Block {
     LGR_UNROLL
     for (int i = 0; i < 16; i++) v[i] = vmulq_f32(v[i], vld1q_f32(p + 4 * i));
   }
+  LGR_INLINE void max(const float* p) {
+    LGR_UNROLL
+    for (int i = 0; i < 16; i++) v[i] = vmaxq_f32(v[i], vld1q_f32(p + 4 * i));
+  }
   LGR_INLINE void add(float s) {
     LGR_UNROLL
     for (int i = 0; i < 16; i++) v[i] = vaddq_f32(v[i], vdupq_n_f32(s));
@@ -282,6 +286,7 @@ void multiply(const uint32_t* panel, const uint32_t* packed, int pixels, int cha
 const Kernels kNeonKernels = {
     "neon",     supported, kTilePixels,         packed_words, panel_words, pack_filter,
     pack_panel, multiply,  finish_float<Block>, finish_int8,  finish_bits, run_post_ops<Block>,
+    max_pool<Block>,
 };
 
 }  // namespace lgr
