@@ -4,7 +4,7 @@
 #include <map>
 #include <new>
 #include <numeric>
-#include <set>
+#include <utility>
 
 #include "error.h"
 #include "int_array.h"
@@ -95,30 +95,57 @@ class Components {
   std::vector<size_t> parent_;
 };
 
-// A pool pays where its values go on in registers: to an operation that waits for nothing else. And
-// the interpreter must not need them, because it would have to wait for this library.
-bool is_pool_taken(const TfLiteContext* context, int pooled, const std::vector<Node>& nodes,
-                   const std::set<int>& read_elsewhere) {
-  if (read_elsewhere.count(pooled)) return false;
+// A pool pays where its values go on in registers, to an operation that waits for nothing else. The
+// interpreter must not need them too, since it would have to wait for this library.
+bool is_taken(const TfLiteContext* context, const Node& pool,
+              const std::vector<const Node*>& readers) {
+  const auto is_there = [&](int input) {
+    return input == pool.output || (input >= 0 && is_constant(context->tensors[input]));
+  };
   bool taken = false;
-  for (const Node& node : nodes) {
-    const auto is_there = [&](int input) {
-      return input == pooled || (input >= 0 && is_constant(context->tensors[input]));
-    };
-    if (std::find(node.inputs.begin(), node.inputs.end(), pooled) == node.inputs.end()) continue;
-    if (node.kind == OpKind::kMaxPool) return false;
-    taken |= (node.kind == OpKind::kQuantize || is_elementwise(node.kind)) &&
-             std::all_of(node.inputs.begin(), node.inputs.end(), is_there);
+  for (const Node* reader : readers) {
+    if (!reader || reader->kind == OpKind::kMaxPool) return false;
+    taken |= (reader->kind == OpKind::kQuantize || is_elementwise(reader->kind)) &&
+             std::all_of(reader->inputs.begin(), reader->inputs.end(), is_there);
   }
   return taken;
 }
 
-// The nodes to run here: LCE's, and float operations that hang together with them. Others stay
-// where they are, so a file without LCE's operations runs as if this library were not there.
+// Of the nodes that can run here, LCE's and the float operations that hang together with them.
+std::vector<bool> wanted(const TfLiteContext* context, const std::vector<Node>& nodes,
+                         std::map<int, std::vector<const Node*>> readers) {
+  for (const Node& node : nodes) {
+    for (int input : node.inputs) readers[input].push_back(&node);
+  }
+  std::map<int, size_t> writers;
+  for (size_t i = 0; i < nodes.size(); i++) {
+    const int output = nodes[i].output;
+    if (nodes[i].kind != OpKind::kMaxPool || is_taken(context, nodes[i], readers[output])) {
+      writers[output] = i;
+    }
+  }
+  Components components(nodes.size());
+  for (size_t i = 0; i < nodes.size(); i++) {
+    if (nodes[i].kind == OpKind::kMaxPool) continue;  // hangs together with its readers
+    for (int input : nodes[i].inputs) {
+      const auto writer = writers.find(input);
+      if (writer != writers.end()) components.join(i, writer->second);
+    }
+  }
+  std::vector<bool> roots(nodes.size(), false), result(nodes.size());
+  for (size_t i = 0; i < nodes.size(); i++) {
+    if (is_lce(nodes[i].kind)) roots[components.root(i)] = true;
+  }
+  for (size_t i = 0; i < nodes.size(); i++) result[i] = roots[components.root(i)];
+  return result;
+}
+
+// The nodes to run here. Others stay where they are, so a file without LCE's operations runs as if
+// this library were not there.
 std::vector<int> claim(TfLiteContext* context, const std::vector<int>& plan, bool fuse) {
   std::vector<Node> nodes;
   std::vector<int> indices;
-  std::set<int> read_elsewhere;  // by nodes that stay where they are
+  std::map<int, std::vector<const Node*>> readers;  // null: a node that stays where it is
   for (int index : plan) {
     TfLiteNode* source = nullptr;
     TfLiteRegistration* registration = nullptr;
@@ -128,32 +155,13 @@ std::vector<int> claim(TfLiteContext* context, const std::vector<int>& plan, boo
       nodes.push_back(*node);
       indices.push_back(index);
     } else if (source->inputs) {
-      const std::vector<int> inputs = to_vector(*source->inputs);
-      read_elsewhere.insert(inputs.begin(), inputs.end());
+      for (int input : to_vector(*source->inputs)) readers[input].push_back(nullptr);
     }
   }
-  Components components(nodes.size());
-  std::map<int, size_t> writers;
-  for (size_t i = 0; i < nodes.size(); i++) {
-    if (nodes[i].kind != OpKind::kMaxPool ||
-        is_pool_taken(context, nodes[i].output, nodes, read_elsewhere)) {
-      writers[nodes[i].output] = i;
-    }
-  }
-  for (size_t i = 0; i < nodes.size(); i++) {
-    if (nodes[i].kind == OpKind::kMaxPool) continue;  // follows its readers
-    for (int input : nodes[i].inputs) {
-      const auto writer = writers.find(input);
-      if (writer != writers.end()) components.join(i, writer->second);
-    }
-  }
-  std::vector<bool> wanted(nodes.size(), false);
-  for (size_t i = 0; i < nodes.size(); i++) {
-    if (is_lce(nodes[i].kind)) wanted[components.root(i)] = true;
-  }
+  const std::vector<bool> here = wanted(context, nodes, std::move(readers));
   std::vector<int> claimed;
   for (size_t i = 0; i < nodes.size(); i++) {
-    if (wanted[components.root(i)]) claimed.push_back(indices[i]);
+    if (here[i]) claimed.push_back(indices[i]);
   }
   return claimed;
 }

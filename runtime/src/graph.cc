@@ -4,6 +4,8 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/kernels.h"
+
 namespace lgr {
 namespace {
 
@@ -50,11 +52,13 @@ bool runs_elementwise(const TfLiteTensor* tensors, const Node& node, int activat
 
 bool runs_pool(const TfLiteTensor* tensors, const TfLitePoolParams& params, Node* node) {
   const TfLiteTensor& in = tensors[node->inputs[0]];
+  // XNNPACK is faster where channels do not fill blocks.
+  const bool pays = in.dims && in.dims->size == 4 && in.dims->data[3] % kChannelBlock == 0;
   const TfLiteTensor& out = tensors[node->output];
   const bool same = params.padding == kTfLitePaddingSame;
   node->pool = {params.filter_height, params.filter_width, params.stride_height,
                 params.stride_width, same ? Padding::kSame : Padding::kValid};
-  return is_float(in) && is_float(out) && params.activation == kNoActivation &&
+  return pays && is_float(in) && is_float(out) && params.activation == kNoActivation &&
          (same || params.padding == kTfLitePaddingValid) && params.filter_height >= 1 &&
          params.filter_width >= 1 && params.stride_height >= 1 && params.stride_width >= 1;
 }

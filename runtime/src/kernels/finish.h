@@ -52,7 +52,10 @@ struct TailBlock {
     for (int i = 0; i < n; i++) v[i] *= p[i];
   }
   void max(const float* p) {
-    for (int i = 0; i < n; i++) v[i] = std::max(v[i], p[i]);
+    for (int i = 0; i < n; i++) {
+      const float x = p[i];
+      v[i] = x > v[i] ? x : v[i];
+    }
   }
   void add(float s) {
     for (int i = 0; i < n; i++) v[i] += s;
