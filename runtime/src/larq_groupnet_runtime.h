@@ -4,8 +4,8 @@
  * Options of a delegate, keys and values being strings:
  *   num_threads  1 to 64; 1 by default.
  *   kernel       "auto", or one of larq_groupnet_runtime_kernels().
- *   fuse         "1" (default): runs the float additions and multiplications around binary operations
- *                together with them. "0": runs only LCE's operations.
+ *   fuse         "1" (default): runs the float operations around binary ones together with them.
+ *                "0": runs only LCE's operations.
  *   profile      "1": measures every step; "0" by default.
  *   repeat       Runs every binary convolution so many times, for counting its instructions; 1 by
  *                default.

@@ -24,8 +24,8 @@ void unpack(const uint32_t* in, size_t rows, int channels, T zero, T one, T* out
   }
 }
 
-// One row of the output of a pool of bits: the conjunction of the packed bits of each window, that is its
-// largest value, since a bit is 1 where the value is negative. Padding is left out.
+// One row of the output of a pool of bits: their conjunction over each window, that is its largest
+// value, since a bit is 1 where the value is negative. Padding is left out.
 void max_pool_row(const PoolGeometry& geometry, const uint32_t* image, int y, uint32_t* out);
 
 }  // namespace lgr

@@ -317,7 +317,7 @@ int Program::replaced_by(const Step& step, size_t store, const std::set<int>& do
   };
   for (size_t i = 0; i < store; i++) {
     const int tensor = step.ops[i].tensor;
-    // Of which later windows read more rows.
+    // The input of a pool is read again by the windows of later rows.
     if (step.node.kind == OpKind::kMaxPool && tensor == step.node.inputs[0]) continue;
     const bool later = std::any_of(
         step.ops.begin() + static_cast<std::ptrdiff_t>(store) + 1, step.ops.end(),

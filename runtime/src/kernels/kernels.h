@@ -47,8 +47,7 @@ struct PoolGeometry {
   struct Span {
     int64_t begin, end;
   };
-  // The rows and columns that the windows of an output pixel cover, at least one of each: padding
-  // is left out.
+  // The rows and columns of the input in a window: at least one of each, padding left out.
   LGR_INLINE Span rows(int y) const {
     return inside(int64_t{y} * stride_height - pad_top, filter_height, in_height);
   }
@@ -151,8 +150,8 @@ struct Kernels {
   // The operations alone; the first is a kLoad.
   void (*post_ops)(const Part& part, const PostOp* ops, int num_ops);
 
-  // The largest values of the windows of one row of the output, and the operations on them; the
-  // part is that row. A NaN may or may not be the largest.
+  // The largest values of the windows of row y of an image's output, then the operations. The part
+  // is that row. NaN may be skipped, and of +0 and -0 either is the largest.
   void (*max_pool)(const PoolGeometry& geometry, const float* image, int y, const Part& part,
                    const PostOp* ops, int num_ops);
 
