@@ -54,7 +54,7 @@ struct TailBlock {
   void max(const float* p) {
     for (int i = 0; i < n; i++) {
       const float x = p[i];
-      v[i] = x > v[i] ? x : v[i];
+      v[i] = v[i] > x ? v[i] : x;  // of NaN and -0 as x86 has it
     }
   }
   void add(float s) {

@@ -151,7 +151,7 @@ struct Kernels {
   void (*post_ops)(const Part& part, const PostOp* ops, int num_ops);
 
   // The largest values of the windows of row y of an image's output, then the operations. The part
-  // is that row. NaN may be skipped, and of +0 and -0 either is the largest.
+  // is that row. What NaN does, and of +0 and -0 which is larger, is the processor's.
   void (*max_pool)(const PoolGeometry& geometry, const float* image, int y, const Part& part,
                    const PostOp* ops, int num_ops);
 
