@@ -128,7 +128,7 @@ CAMVID = Recipe(
     dataset="camvid",
     model=GroupNetConfig(
         layout="resnet18",
-        head="fcn32s",
+        head="fcn16s",
         input_shape=(240, 320, 3),
         num_classes=11,
         num_bases=2,
@@ -138,13 +138,11 @@ CAMVID = Recipe(
         # 2-6 and 6-10 are meant for a feature map of 60 x 60; here it has 30 x 40.
         atrous_rates=(1, 1, "1-3", "2-6"),
     ),
-    phases=(
-        Phase("binary", epochs=36, learning_rate=3e-3, binary=True, schedule="constant"),
-        Phase("decay", epochs=16, learning_rate=3e-3, binary=True, warmup_epochs=0),
-    ),
+    phases=(Phase("binary", epochs=60, learning_rate=3e-3, binary=True),),
     start_from="cifar10",
     batch_size=8,
-    augmentation="segmentation",
+    augmentation="segmentation_colour",
+    colour_jitter=0.4,
     base_size=480,
     class_weights="root_median_frequency",
     eval_scales=(1.0,),
