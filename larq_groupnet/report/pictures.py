@@ -130,7 +130,8 @@ def draw_predictions(
                 axes.set_title(name, fontsize=10)
     pairs = zip(["wrong", *class_names], [_WRONG, *colours], strict=True)
     handles = [Patch(facecolor=c, edgecolor="#666666", label=n) for n, c in pairs]
-    handles.append(Patch(facecolor="white", edgecolor="#aaaaaa", hatch="////", label="void"))
+    if any((truth == void).any() for truth in truths):
+        handles.append(Patch(facecolor="white", edgecolor="#aaaaaa", hatch="////", label="void"))
     columns = min(len(handles), 14)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     _save(figure, path, dpi=100)
