@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import larq_groupnet  # noqa: F401 (before TensorFlow: it chooses legacy Keras)
+import two_stages  # noqa: F401 (registers a layout)
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -17,7 +17,7 @@ from larq_groupnet.training import RecipeError, load_recipe, override
 
 STEPS = 12
 OPTIONS = (
-    "--model=groupnet_resnet18 --set=num_bases=1 --set=width=0.0625 --set=stage_blocks=(1,1,1,1)"
+    "--model=groupnet_resnet18 --set=num_bases=1 --set=width=0.0625 --set=layout=two_stages --set=output_stride=2"
     f" --epochs=2,2 --set=steps_per_epoch={STEPS} --set=binary.average=0.5"
     " --set=mixup=0.2 --set=cutmix=1 --set=binary.soft_targets=0.5 --set=binary.attention=10"
     " --set=binary.attention_blocks=('stage2_block1',)"
