@@ -103,8 +103,10 @@ def write_teacher(folder, *changes):
 
     from larq_groupnet import build
 
-    small = [("width", "0.0625"), ("layout", "two_stages"), ("output_stride", "2")]
-    recipe = override(load_recipe("resnet18", ROOT / "zoo"), [*small, *changes])
+    small = {"width": "0.0625", "stage_blocks": "(1,1,1,1)"}
+    recipe = override(
+        load_recipe("resnet18", ROOT / "zoo"), list({**small, **dict(changes)}.items())
+    )
     folder.mkdir(parents=True)
     (folder / "recipe.json").write_text(json.dumps(recipe.to_dict()))
     tf.keras.utils.set_random_seed(1)

@@ -1,4 +1,4 @@
-"""A backbone for tests that train or convert: half of ResNet-18's stages are traced in half the time.
+"""A backbone for tests that train or convert: two of ResNet-18's four stages.
 
 Only processes that import this module know it; tests/conftest.py does.
 """

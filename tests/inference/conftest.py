@@ -40,7 +40,7 @@ def write_run(folder, head, shape):
         num_classes=len(CLASSES),
         num_bases=2,
         width=0.125,
-        layout="two_stages",
+        stage_blocks=(1, 1, 1, 1),
         output_stride=8,
     )
     folder.mkdir()

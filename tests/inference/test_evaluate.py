@@ -63,7 +63,7 @@ CONFIG = GroupNetConfig(
     num_classes=3,
     num_bases=1,
     width=0.125,
-    layout="two_stages",
+    stage_blocks=(1, 1, 1, 1),
     output_stride=8,
 )
 

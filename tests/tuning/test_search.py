@@ -26,7 +26,8 @@ from larq_groupnet.tuning.search import search
 from larq_groupnet.tuning.trial import SearchTuner, Trainer
 
 TINY = (
-    "--model=groupnet_resnet18 --tune --set=layout=two_stages --set=output_stride=2 --set=width=0.0625"
+    "--model=groupnet_resnet18 --tune --set=layout=two_stages --set=output_stride=2"
+    " --set=width=0.0625"
     " --set=decomposition=group --set=aggregation=mean --set=shortcut=conv --set=schedule=cosine"
     " --set=steps_per_epoch=2 --set=tanh.epochs=0 --set=binary.epochs=2 --trial_epochs=0,2"
 ).split()
