@@ -53,6 +53,7 @@ lint: $(VENV)/.installed-dev
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
+	$(BIN)/mypy runtime/larq_groupnet_runtime
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/mkdocs build --strict

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 from pathlib import Path
+from typing import NoReturn
+
+from larq_groupnet_runtime.errors import InputError
 
 LIBRARY = Path(__file__).with_name("liblarq_groupnet_runtime.so")
 
@@ -60,15 +63,15 @@ class Delegate:
         self._pointer: int | None = None
         self._library = load_library()
         messages: list[str] = []
-        report = _ReportError(lambda message: messages.append(message.decode()))
+        report = _ReportError(lambda message: messages.append(message.decode(errors="replace")))
         array = ctypes.c_char_p * len(options)
-        keys = array(*(key.encode() for key in options))
-        values = array(*(_text(value).encode() for value in options.values()))
+        keys = array(*(key.encode(errors="replace") for key in options))
+        values = array(*(_text(value).encode(errors="replace") for value in options.values()))
         self._pointer = self._library.tflite_plugin_create_delegate(
             keys, values, len(options), report
         )
         if not self._pointer:
-            raise ValueError("; ".join(messages) or "the engine refused its options.")
+            raise InputError("; ".join(messages) or "the engine refused its options.")
 
     @property
     def kernel(self) -> str:
@@ -85,6 +88,10 @@ class Delegate:
     def _get_native_delegate_pointer(self) -> int | None:
         return self._pointer
 
+    def __reduce__(self) -> NoReturn:
+        """Refuses copies, which would end the engine twice, and pickles."""
+        raise TypeError("an engine cannot be copied or pickled: make another with load_delegate")
+
     def __del__(self) -> None:
         if self._pointer:
             self._library.tflite_plugin_destroy_delegate(self._pointer)
@@ -99,13 +106,13 @@ def load_delegate(**options: object) -> Delegate:
     """Makes a delegate for `Interpreter(..., experimental_delegates=[load_delegate()])`.
 
     Args:
-        **options: `num_threads` (1 or more), `kernel` ("auto", "generic", "avx2", "avx512",
+        **options: `num_threads` (1 to 64), `kernel` ("auto", "generic", "avx2", "avx512",
             "neon"), `fuse` (True or False), `profile` (True or False).
 
     Returns:
         The delegate. It must live as long as the interpreter, which keeps it.
 
     Raises:
-        ValueError: If an option is unknown or its value is impossible on this machine.
+        InputError: If an option is unknown or its value is impossible on this machine.
     """
     return Delegate(options)

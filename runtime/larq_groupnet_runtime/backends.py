@@ -32,7 +32,7 @@ def find_backend(name: str | None = None) -> Backend:
         InputError: If there is none, or the named one is not installed or does not import.
     """
     if name is not None and name not in NAMES:
-        raise InputError(f"backend: expected one of {', '.join(NAMES)}. Received: {name}")
+        raise InputError(f"backend: expected one of {', '.join(NAMES)}. Received: {name!r}")
     reasons = []
     for candidate in NAMES if name is None else [name]:
         module, distributions = _BACKENDS[candidate]

@@ -42,9 +42,9 @@ def benchmark(
     networks = [_with_noise(Interpreter(file, threads, backend)) for file in files]
     wall, cpu = _in_turns(networks, _WARM_UP + runs)[:, _WARM_UP:]
     parts = [_compared(files, wall, cpu)]
-    for file in files:
+    for file, name in zip(files, _names(files)):
         profiled = _with_noise(Interpreter(file, threads, backend, profile=True))
-        parts.append(_operations(file, profiled, runs))
+        parts.append(_operations(name, profiled, runs))
     first = networks[0]
     parts.append(
         f"{platform.machine()}, {os.cpu_count()} CPUs, kernel {first.delegate.kernel}, "
@@ -86,24 +86,30 @@ def _in_turns(networks: Sequence[Interpreter], runs: int) -> NDArray[np.float64]
     for number in range(runs):
         for index, network in enumerate(networks):
             wall, cpu = time.perf_counter(), time.process_time()
-            network.interpreter.invoke()
+            network.invoke()
             measured[:, number, index] = time.perf_counter() - wall, time.process_time() - cpu
     return measured
 
 
+def _names(files: Sequence[Path]) -> list[str]:
+    """The names of the files, with their folders if two files share a name."""
+    names = [file.name for file in files]
+    return names if len(set(names)) == len(set(files)) else list(map(str, files))
+
+
 def _compared(files: Sequence[Path], wall: NDArray[np.float64], cpu: NDArray[np.float64]) -> str:
     rows = [["file", "median ms", "quartiles", "ratio", "CPU ms", "ratio", "MiB"]]
-    for index, file in enumerate(files):
+    for index, (file, name) in enumerate(zip(files, _names(files))):
         low, middle, high = 1e3 * np.percentile(wall[:, index], (25, 50, 75))
-        row = [file.name, f"{middle:.2f}", f"{low:.2f} - {high:.2f}"]
+        row = [name, f"{middle:.2f}", f"{low:.2f} - {high:.2f}"]
         row += [f"{np.median(wall[:, index] / wall[:, 0]):.3f}"]
         row += [f"{1e3 * np.median(cpu[:, index]):.2f}"]
         row += [f"{np.median(cpu[:, index] / cpu[:, 0]):.3f}"]
-        rows.append([*row, f"{file.stat().st_size / 2**20:.2f}"])
+        rows.append([*row, f"{file.expanduser().stat().st_size / 2**20:.2f}"])
     return table(rows)
 
 
-def _operations(file: Path, network: Interpreter, runs: int) -> str:
+def _operations(file: str, network: Interpreter, runs: int) -> str:
     """What a file spends its time on: the engine's steps by name, and the rest."""
     wall, _ = _in_turns([network], runs)
     steps: dict[str, list[float]] = defaultdict(list)
@@ -112,7 +118,7 @@ def _operations(file: Path, network: Interpreter, runs: int) -> str:
     total = float(wall.mean())
     rest = max(total - sum(map(sum, steps.values())), 0.0)
     named = sorted(steps.items(), key=lambda item: -sum(item[1]))
-    rows = [[file.name, "count", "ms", "of all"]]
+    rows = [[file, "count", "ms", "of all"]]
     for name, each in [*named, (f"others, in {network.backend.split()[0]}", [rest])]:
         count = str(len(each)) if name in steps else ""
         rows.append([name, count, f"{1e3 * sum(each):.3f}", f"{sum(each) / total:.1%}"])

@@ -14,6 +14,9 @@ from larq_groupnet_runtime.pictures import overlay
 
 _TITLE = "larq-groupnet-run"
 
+_MOST_NUMBER = 2**31 - 1
+"""Of a camera, in OpenCV."""
+
 
 def watch(network: Interpreter, device: str, frames: int | None, normalisation: str | None) -> None:
     """Predicts one frame after the other, shows it if there is a display, and prints a line.
@@ -29,7 +32,7 @@ def watch(network: Interpreter, device: str, frames: int | None, normalisation: 
     Raises:
         InputError: If OpenCV is missing or the camera does not open or gives no frame.
     """
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
     try:
         import cv2
     except ImportError as error:
@@ -39,7 +42,8 @@ def watch(network: Interpreter, device: str, frames: int | None, normalisation: 
         ) from error
     from larq_groupnet_runtime.cli import describe
 
-    capture = cv2.VideoCapture(int(device) if device.isdecimal() else device)
+    is_number = device.isdecimal() and int(device) <= _MOST_NUMBER
+    capture = cv2.VideoCapture(int(device) if is_number else device)
     try:
         # Predictions are of the newest frame, not of those that piled up meanwhile.
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -27,6 +27,21 @@ from larq_groupnet_runtime.pictures import index_image, overlay, shares
 TOP = 5
 """How many of the likeliest classes of an image are named."""
 
+_RUNS = 50
+"""Of each file, with --benchmark."""
+
+_MOST_CLASSES = 256
+"""Of a mask: a pixel is a byte."""
+
+_FITS = {
+    "output": ("images",),
+    "scales": ("images",),
+    "normalisation": ("images", "--camera"),
+    "frames": ("--camera",),
+    "runs": ("--benchmark",),
+}
+"""What each flag goes with."""
+
 _EPILOG = """examples:
   larq-groupnet-run model.tflite cat.jpg           the five likeliest classes, or a mask
   larq-groupnet-run model.tflite pictures/         every image in a folder
@@ -39,11 +54,28 @@ _EPILOG = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status.
 
-    0: done; 1: some images were passed over, or outputs differ; 2: nothing could be done.
+    0: done; 1: some images were passed over, or outputs differ; 2: nothing could be done, or not
+    all; 130: Ctrl-C; 141: the reader of a pipe has gone.
     """
-    flags = _parser().parse_args(arguments)
+    if sys.stderr is None:  # Closed by `2>&-`.
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # The names of files and classes have letters that a terminal's encoding may not have.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    flags = _parser().parse_intermixed_args(arguments)
     try:
-        return _run(flags)
+        status = _run(flags)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # `| head` has read enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except MemoryError as error:
+        _complain(
+            f"expected more memory, or a smaller image or number. Received: {one_line(error)}"
+        )
+        return 2
     except (InputError, OSError) as error:
         _complain(_said(error))
         return 2
@@ -57,9 +89,10 @@ def _run(flags: argparse.Namespace) -> int:
         return 0
     if not flags.files:
         raise InputError("expected MODEL.tflite; --help lists everything. Received: nothing")
-    if flags.benchmark:
+    mode = _mode(flags)
+    if mode == "--benchmark":
         with _one_line_errors():
-            tables = benchmark(flags.files, flags.runs, flags.threads, flags.backend)
+            tables = benchmark(flags.files, flags.runs or _RUNS, flags.threads, flags.backend)
         print(tables)
         return 0
     with _one_line_errors():
@@ -69,14 +102,43 @@ def _run(flags: argparse.Namespace) -> int:
     if flags.camera is not None:
         watch(network, flags.camera, flags.frames, flags.normalisation)
         return 0
+    if flags.output is not None and not network.dense:
+        raise InputError(
+            f"--output: expected a network that classifies pixels. Received: {flags.files[0]}, "
+            "which classifies whole images and writes nothing"
+        )
+    flags.output = flags.output or Path("predictions")
     images = _find_images(flags.files[1:], flags.output)
     return _predict(network, images, flags)
 
 
+def _mode(flags: argparse.Namespace) -> str:
+    """What to do; refuses what it would ignore."""
+    found = [
+        mode
+        for mode in ("camera", "check", "benchmark")
+        if getattr(flags, mode) not in (None, False)
+    ]
+    mode = f"--{found[0]}" if found else "images"
+    for name, modes in _FITS.items():
+        if getattr(flags, name) is not None and mode not in modes:
+            raise InputError(
+                f"--{name}: expected {' or '.join(modes)}. Received: {mode}; leave --{name} out"
+            )
+    if mode in ("--camera", "--check") and len(flags.files) > 1:
+        raise InputError(
+            f"{mode}: expected MODEL.tflite alone. Received: {flags.files[1]} after it"
+        )
+    return mode
+
+
 def _predict(network: Interpreter, images: Sequence[Path], flags: argparse.Namespace) -> int:
-    channels = network.inputs[0].shape[-1]
+    channels = network.image_shape()[2]
+    names = _names(images)
+    if network.dense:
+        _check_output(network, images, names, flags.output)
     passed_over = 0
-    for number, (file, name) in enumerate(zip(images, _names(images)), 1):
+    for number, (file, name) in enumerate(zip(images, names), 1):
         if sys.stderr.isatty() and len(images) > 1:
             print(f"\r{number} of {len(images)}\033[K", end="\r", file=sys.stderr, flush=True)
         try:
@@ -86,14 +148,37 @@ def _predict(network: Interpreter, images: Sequence[Path], flags: argparse.Names
             _complain(f"passed over: {_said(error)}")
             continue
         scores = network.scores(pixels, flags.normalisation, flags.scales)
-        print(f"{file}: {describe(scores, network.classes)}", flush=True)
+        print(_printable(f"{file}: {describe(scores, network.classes)}"), flush=True)
         if network.dense:
             classes = scores.argmax(-1)
-            _save(index_image(classes, network.classes), flags.output / "masks" / name)
-            _save(overlay(pixels, classes, network.classes), flags.output / "overlays" / name)
+            masks, overlays = _folders(flags.output)
+            _save(index_image(classes, network.classes), masks / name)
+            _save(overlay(pixels, classes, network.classes), overlays / name)
     if network.dense and passed_over < len(images):
-        print(f"masks and overlays are in {flags.output}")
+        print(_printable(f"masks and overlays are in {flags.output}"))
     return 0 if not passed_over else 1 if passed_over < len(images) else 2
+
+
+def _check_output(
+    network: Interpreter, images: Sequence[Path], names: Sequence[str], output: Path
+) -> None:
+    """Refuses to overwrite an image that is read, and classes that a mask cannot store."""
+    written = {(folder / name).resolve() for folder in _folders(output) for name in names}
+    for image in images:
+        if image.resolve() in written:
+            raise InputError(
+                f"--output: expected a folder that keeps the images. Received: {output}, where "
+                f"{image} would be overwritten"
+            )
+    if len(network.classes) > _MOST_CLASSES:
+        raise InputError(
+            f"expected at most {_MOST_CLASSES} classes for a mask. "
+            f"Received: {len(network.classes)}; use Interpreter.scores in Python"
+        )
+
+
+def _folders(output: Path) -> tuple[Path, Path]:
+    return output / "masks", output / "overlays"
 
 
 def describe(scores: Array, classes: Sequence[str]) -> str:
@@ -114,13 +199,13 @@ def _find_images(sources: Sequence[Path], output: Path) -> list[Path]:
         if not source.is_dir():
             found.append(source)
             continue
-        own = output.resolve()
+        own = {folder.resolve() for folder in _folders(output)}
         inside = sorted(
             file
             for file in source.rglob("*")
             if file.suffix.lower() in SUFFIXES
             and file.is_file()
-            and own not in file.resolve().parents
+            and own.isdisjoint(file.resolve().parents)
         )
         if not inside:
             raise InputError(f"{source}: expected images ({', '.join(SUFFIXES)}). Received: none")
@@ -148,13 +233,18 @@ def _names(images: Sequence[Path]) -> list[str]:
 
 
 def _save(image: object, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.partial.png")
+    temporary = path.with_name(f".{os.getpid()}.partial.png")
     try:
-        image.save(temporary)  # type: ignore[attr-defined]
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            image.save(temporary)  # type: ignore[attr-defined]
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{path}: expected to write it. Received: {error.strerror or one_line(error)}"
+        ) from error
 
 
 def _said(error: InputError | OSError) -> str:
@@ -163,8 +253,16 @@ def _said(error: InputError | OSError) -> str:
     return one_line(error)
 
 
+def _printable(text: str) -> str:
+    """The text in one line, without what would steer a terminal."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
 def _complain(text: str) -> None:
-    print(f"larq-groupnet-run: {text}", file=sys.stderr)
+    print(_printable(f"larq-groupnet-run: {text}"), file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -174,7 +272,7 @@ def _one_line_errors() -> Iterator[None]:
     sys.stderr.flush()
     before = os.dup(2)
     try:
-        with tempfile.TemporaryFile() as sink:
+        with open(os.devnull, "wb") as sink:
             os.dup2(sink.fileno(), 2)
             yield
     finally:
@@ -200,9 +298,18 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="see above")
     parser.add_argument(
-        "--output", type=Path, default=Path("predictions"), help="where masks and overlays go"
+        "files",
+        nargs="*",
+        type=_path,
+        metavar="FILE",
+        help="MODEL.tflite, then images and folders of images",
+    )
+    parser.add_argument(
+        "--output",
+        type=_path,
+        metavar="FOLDER",
+        help="where masks and overlays go, predictions by default",
     )
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument(
@@ -212,10 +319,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DEVICE",
         help="number or path of a camera, or a video; 0 if left out",
     )
-    modes.add_argument("--check", type=Path, metavar="FOLDER", help="what verify has written")
+    modes.add_argument("--check", type=_path, metavar="FOLDER", help="what verify has written")
     modes.add_argument("--benchmark", action="store_true", help="measure the files in turns")
     parser.add_argument("--frames", type=_positive, help="with --camera: end after so many")
-    parser.add_argument("--runs", type=_positive, default=50, help="with --benchmark: timed runs")
+    parser.add_argument(
+        "--runs", type=_positive, help=f"with --benchmark: timed runs, {_RUNS} by default"
+    )
     parser.add_argument("--threads", type=_positive, help="by default one for each CPU")
     parser.add_argument("--backend", choices=backends.NAMES, help="the first one by default")
     parser.add_argument(
@@ -226,6 +335,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="store_true", help="of the engine, and its kernels")
     return parser
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path. Received: an empty one")
+    return Path(text)
 
 
 def _positive(text: str) -> int:

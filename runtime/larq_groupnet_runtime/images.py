@@ -1,6 +1,6 @@
 """Images read and preprocessed as larq-groupnet's training and evaluation do it.
 
-Written with NumPy and Pillow alone. `runtime/tests/test_equal_to_training.py` compares every step
+Written with NumPy and Pillow alone. `runtime/tests/test_images.py` compares every step
 with TensorFlow's.
 """
 
@@ -70,7 +70,7 @@ def read_image(image: ImageLike, channels: int = 3) -> Pixels:
     if isinstance(image, bytes):
         name = "these bytes"
         file: BinaryIO = io.BytesIO(image)
-    elif isinstance(image, str | os.PathLike):
+    elif isinstance(image, (str, os.PathLike)):
         name, file = str(image), Path(image).expanduser().open("rb")
     else:
         name, file = getattr(image, "name", "this file"), image

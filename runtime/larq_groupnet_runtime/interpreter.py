@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import operator
 import os
+import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Union
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from larq_groupnet_runtime._delegate import load_delegate
 from larq_groupnet_runtime.backends import find_backend
-from larq_groupnet_runtime.description import read_description
+from larq_groupnet_runtime.description import LARGEST_SCALE, read_description
 from larq_groupnet_runtime.errors import InputError, one_line
 from larq_groupnet_runtime.full_image import probabilities, tempered
 from larq_groupnet_runtime.images import (
@@ -28,39 +31,48 @@ from larq_groupnet_runtime.images import (
     read_image,
     resize,
 )
+from larq_groupnet_runtime.tensors import TensorDetails, details, meant, stored
 
 File = Union[str, "os.PathLike[str]", bytes]
 
+_MOST_THREADS = 64
+"""Of an engine."""
 
-@dataclasses.dataclass(frozen=True)
-class TensorDetails:
-    """An input or an output of a file.
+_MOST_SIZE = 2**31 - 1
+"""Of an axis, in TensorFlow Lite."""
 
-    Attributes:
-        name: As in the file.
-        shape: The batch included.
-        dtype: Of the stored values.
-        scale: A stored integer q means `scale * (q - zero_point)`; 0 if integers mean themselves.
-        zero_point: See `scale`.
-    """
 
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    scale: float
-    zero_point: int
+def _number_of_threads(given: int | None) -> int:
+    if given is None:
+        return min(len(os.sched_getaffinity(0)), _MOST_THREADS)
+    threads = _sizes([given])
+    if not threads or threads[0] > _MOST_THREADS:
+        raise InputError(
+            f"num_threads: expected a whole number from 1 to {_MOST_THREADS}. Received: {given!r}"
+        )
+    return threads[0]
+
+
+def _sizes(given: Any) -> tuple[int, ...]:
+    """Whole numbers above 0, or nothing if they are others."""
+    try:
+        sizes = tuple(operator.index(size) for size in given)
+    except TypeError:
+        return ()
+    return sizes if all(0 < size <= _MOST_SIZE for size in sizes) else ()
 
 
 class Interpreter:
     """Runs a `.tflite`, with or without binary operations of Larq Compute Engine.
 
     The interpreter is the first of ai-edge-litert, tflite-runtime and TensorFlow that is installed.
-    One object serves one thread at a time; several may run in several threads.
+    Threads that share an object wait for one another; objects run side by side. After a fork, the
+    child loads the file again when it first predicts.
 
     Args:
         file: A path, or the bytes of a file.
-        num_threads: Threads of the engine and of the interpreter; by default one for each CPU that
-            this process may use.
+        num_threads: Threads of the engine and of the interpreter; 1 to 64; by default one for
+            each CPU that this process may use.
         backend: The name of an interpreter, one of `backends.NAMES`.
         **options: Of the engine, for `load_delegate`.
 
@@ -72,7 +84,8 @@ class Interpreter:
         delegate: The engine that runs in it.
 
     Raises:
-        InputError: If there is no interpreter, or the file is none that it runs.
+        InputError: If there is no interpreter, the file is none that it runs, or an option is
+            impossible.
         OSError: If the file cannot be read.
     """
 
@@ -91,21 +104,24 @@ class Interpreter:
                 f"{self._name}: expected a .tflite file, whose bytes 4 to 8 are TFL3. Received: "
                 f"{content[4:8]!r} there"
             )
-        threads = len(os.sched_getaffinity(0)) if num_threads is None else num_threads
-        if threads < 1:
-            raise InputError(f"num_threads: expected 1 or more. Received: {num_threads}")
         self.description = read_description(content)
         self.backend = f"{found.name} {found.version}"
-        self.num_threads = threads
+        self.num_threads = _number_of_threads(num_threads)
+        self._interpreter = found.interpreter
+        self._options = options
         self._content = content  # The interpreter reads constants from it.
+        self._load()
+
+    def _load(self) -> None:
+        self._process, self._lock = os.getpid(), threading.Lock()
+        self.delegate = load_delegate(num_threads=self.num_threads, **self._options)
         try:
-            self.delegate = load_delegate(num_threads=threads, **options)
             with warnings.catch_warnings():
                 # TensorFlow tells that ai-edge-litert will replace its interpreter.
                 warnings.simplefilter("ignore", UserWarning)
-                self.interpreter = found.interpreter(
-                    model_content=content,
-                    num_threads=threads,
+                self.interpreter = self._interpreter(
+                    model_content=self._content,
+                    num_threads=self.num_threads,
                     experimental_delegates=[self.delegate],
                 )
             self.interpreter.allocate_tensors()
@@ -118,12 +134,12 @@ class Interpreter:
     @property
     def inputs(self) -> list[TensorDetails]:
         """The inputs of the file."""
-        return [_details(one) for one in self.interpreter.get_input_details()]
+        return [details(one) for one in self.interpreter.get_input_details()]
 
     @property
     def outputs(self) -> list[TensorDetails]:
         """The outputs of the file."""
-        return [_details(one) for one in self.interpreter.get_output_details()]
+        return [details(one) for one in self.interpreter.get_output_details()]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -148,20 +164,23 @@ class Interpreter:
             InputError: If the file does not compute with this shape. It then reads the shape from
                 before.
         """
-        one, shape = self._only_input("resize"), tuple(shape)
-        before = one.shape
-        if len(shape) != len(before) or not all(size > 0 for size in shape):
+        before = self._only_input("resize").shape
+        sizes = _sizes(shape)
+        if len(sizes) != len(before):
             raise InputError(
-                f"resize: expected {len(before)} sizes above 0, now {before}. Received: {shape}"
+                f"resize: expected {len(before)} whole sizes above 0, now {before}. "
+                f"Received: {shape}"
             )
-        try:
-            self._resize(shape)
-        except (ValueError, RuntimeError) as error:
-            self._resize(before)
-            raise InputError(
-                f"resize: expected a shape that {self._name} computes with, such as {before}. "
-                f"Received: {shape}: {one_line(error)}"
-            ) from error
+        self._load_after_fork()
+        with self._lock:
+            try:
+                self._resize(sizes)
+            except (ValueError, RuntimeError) as error:
+                self._resize(before)
+                raise InputError(
+                    f"resize: expected a shape that {self._name} computes with, such as {before}. "
+                    f"Received: {sizes}: {one_line(error)}"
+                ) from error
 
     def predict(self, x: NDArray[Any]) -> Any:
         """Runs the file on any number of samples.
@@ -169,8 +188,8 @@ class Interpreter:
         They run in batches of the file's own size (see `resize`); the last one is filled up.
 
         Args:
-            x: `(n, ...)`, preprocessed. Floats become what the file reads, integers by its scale.
-                Integers must be what it reads.
+            x: `(n, ...)`, preprocessed and finite. Floats become what the file reads, integers by
+                its scale. Integers must be what it reads.
 
         Returns:
             The output `(n, ...)`, `float32` where integers have a scale; a list of all outputs if
@@ -179,8 +198,26 @@ class Interpreter:
         Raises:
             InputError: If the file has several inputs, or `x` does not fit it.
         """
+        self._load_after_fork()
+        with self._lock:
+            return self._predict(x)
+
+    def invoke(self) -> None:
+        """Runs the file once on what its inputs hold.
+
+        Raises:
+            InputError: If it does not compute with them.
+        """
+        try:
+            self.interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{self._name}: expected inputs that it computes with. Received: {one_line(error)}"
+            ) from error
+
+    def _predict(self, x: NDArray[Any]) -> Any:
         one = self._only_input("predict")
-        values = _stored(np.asarray(x), one)
+        values = stored(np.asarray(x), one)
         if values.shape[1:] != one.shape[1:] or values.ndim != len(one.shape) or not len(values):
             expected = ", ".join(["n", *map(str, one.shape[1:])])
             raise InputError(
@@ -209,7 +246,7 @@ class Interpreter:
             InputError: If the image cannot be read, or the file does not say how it is normalised.
             OSError: If the file of the image cannot be opened.
         """
-        height, width, channels = self._image_shape()
+        height, width, channels = self.image_shape()
         known = self._normalisation(normalisation)
         pixels = read_image(image, channels)
         if self.description.central_crop < 1:
@@ -230,7 +267,7 @@ class Interpreter:
             image: See `images.read_image`.
             normalisation: See `preprocess`.
             scales: For a network that classifies pixels: factors on the image's own size at which
-                it is read, instead of those of the file.
+                it is read, up to 8, instead of those of the file.
 
         Returns:
             `(classes,)`, or `(height, width, classes)` of the image's own size.
@@ -239,8 +276,15 @@ class Interpreter:
             InputError: As `preprocess`, or if the output has another shape.
             OSError: If the file of the image cannot be opened.
         """
-        height, width, channels = self._image_shape()
+        height, width, channels = self.image_shape()
         shape = self.outputs[0].shape
+        if scales and not self.dense:
+            raise InputError(
+                f"scales: expected a network that classifies pixels. Received: {self._name}, which "
+                "classifies whole images"
+            )
+        if scales is not None and not all(0 < scale <= LARGEST_SCALE for scale in scales):
+            raise InputError(f"scales: expected numbers in (0, 8]. Received: {scales}")
         if len(shape) == 2:
             found = np.asarray(self._first(self.preprocess(image, normalisation))[0], np.float32)
             return tempered(found, self.description)
@@ -256,15 +300,25 @@ class Interpreter:
         )
         return probabilities(self._first, read_image(image, channels), (height, width), how)
 
+    def _load_after_fork(self) -> None:
+        """Loads the file again in the child of a fork, which lacks the interpreter's threads."""
+        if os.getpid() == self._process:
+            return
+        shape = self._only_input("predict").shape
+        # Its end would wait for these threads.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.interpreter))
+        self._load()
+        self._resize(shape)
+
     def _first(self, x: Array) -> Array:
         found = self.predict(x)
         return found[0] if isinstance(found, list) else found
 
     def _run(self, batch: NDArray[Any], count: int) -> list[NDArray[Any]]:
         self.interpreter.set_tensor(self.interpreter.get_input_details()[0]["index"], batch)
-        self.interpreter.invoke()
+        self.invoke()
         return [
-            _meant(self.interpreter.get_tensor(one["index"])[:count], _details(one))
+            meant(self.interpreter.get_tensor(one["index"])[:count], details(one))
             for one in self.interpreter.get_output_details()
         ]
 
@@ -278,11 +332,17 @@ class Interpreter:
         if len(inputs) != 1 or not inputs[0].shape:
             raise InputError(
                 f"{what}: expected a file with one input that has a batch axis. Received: "
-                f"{self._name} with inputs {[one.shape for one in inputs]}; use .interpreter"
+                f"{self._name} with {len(inputs)} inputs, the first of shape "
+                f"{inputs[0].shape if inputs else None}; use .interpreter"
             )
         return inputs[0]
 
-    def _image_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the images that the network reads.
+
+        Raises:
+            InputError: If it reads none.
+        """
         shape = self._only_input("image").shape
         if len(shape) != 4 or shape[3] not in (1, 3):
             raise InputError(
@@ -296,35 +356,7 @@ class Interpreter:
         if known not in NORMALISATIONS:
             raise InputError(
                 f"{self._name}: expected to know how its images were normalised: say it with "
-                f"normalisation, one of {', '.join(NORMALISATIONS)}. Received: {known}"
+                f"normalisation (--normalisation), one of {', '.join(NORMALISATIONS)}. "
+                f"Received: {known}"
             )
         return known
-
-
-def _details(found: dict[str, Any]) -> TensorDetails:
-    scale, zero_point = found["quantization"]
-    dtype: DTypeLike = found["dtype"]
-    shape = tuple(int(size) for size in found["shape"])
-    return TensorDetails(found["name"], shape, np.dtype(dtype), float(scale), int(zero_point))
-
-
-def _stored(x: NDArray[Any], one: TensorDetails) -> NDArray[Any]:
-    """The values as the tensor holds them."""
-    if x.dtype == one.dtype:
-        return np.ascontiguousarray(x)
-    if np.issubdtype(x.dtype, np.floating) and one.dtype == np.float32:
-        return np.ascontiguousarray(x, np.float32)
-    if np.issubdtype(x.dtype, np.floating) and one.scale:
-        steps = np.rint(x / np.float32(one.scale) + one.zero_point)
-        limits = np.iinfo(one.dtype)
-        return np.ascontiguousarray(np.clip(steps, limits.min, limits.max).astype(one.dtype))
-    floats = "floats" if one.dtype == np.float32 or one.scale else str(one.dtype)
-    hint = "; preprocess(image) turns an image into them" if floats == "floats" else ""
-    raise InputError(f"predict: expected {floats}{hint}. Received: dtype={x.dtype}")
-
-
-def _meant(values: NDArray[Any], one: TensorDetails) -> NDArray[Any]:
-    """The numbers that stored integers mean."""
-    if not one.scale or not np.issubdtype(one.dtype, np.integer):
-        return values
-    return (values.astype(np.float32) - one.zero_point) * np.float32(one.scale)

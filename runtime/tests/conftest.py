@@ -79,6 +79,18 @@ def plain(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def two(tmp_path_factory):
+    """A file with two inputs, neither of which is an image."""
+    import tensorflow as tf
+
+    inputs = [tf.keras.Input((4,), batch_size=1) for _ in range(2)]
+    model = tf.keras.Model(inputs, tf.keras.layers.Add()(inputs))
+    path = tmp_path_factory.mktemp("networks") / "two.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    return path
+
+
 def photo(height, width, seed=0, channels=3):
     """Smooth random pixels `(height, width, channels) uint8`, which JPEG compresses as a photo."""
     from PIL import Image

@@ -7,15 +7,18 @@ needs this package, a TFLite interpreter, and nothing else. Ends with status 1 i
 
 from __future__ import annotations
 
+import io
 import platform
 import sys
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from larq_groupnet_runtime import Interpreter, load_delegate
 from larq_groupnet_runtime._delegate import available_kernels
 from larq_groupnet_runtime.backends import Backend, find_backend
+from larq_groupnet_runtime.images import read_image
 
 LEAST_AGREEMENT = 0.995
 """Where the float layers round in another order, a sign near 0 flips now and then."""
@@ -40,12 +43,23 @@ def main(folder: Path, name: str | None) -> int:
     results = [available_kernels() == expected_kernels()]
     if not results[0]:
         print(f"  DIFFERENT: expected the kernels {', '.join(expected_kernels())}")
+    results.append(same_image())
     for file in sorted(folder.glob("*.npz")):
         compare = same_bits if file.stem.startswith("fuzz") else same_network
         right, text = compare(file.with_suffix(".tflite"), dict(np.load(file)), backend)
         print(f"  {file.stem:14} {'same' if right else 'DIFFERENT'}: {text}", flush=True)
         results.append(right)
-    return int(len(results) == 1 or not all(results))
+    return int(len(results) == 2 or not all(results))
+
+
+def same_image() -> bool:
+    """True if this Python and Pillow read an image."""
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
+    file = io.BytesIO()
+    Image.fromarray(pixels[..., 0]).save(file, "PNG")
+    right = np.array_equal(read_image(file.getvalue(), 1), pixels)
+    print(f"  {'image':14} {'same' if right else 'DIFFERENT'}")
+    return right
 
 
 def expected_kernels() -> list[str]:

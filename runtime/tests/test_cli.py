@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -126,6 +127,99 @@ def test_wrong_input_gets_one_line_and_status_2(
     assert done.stderr.startswith("larq-groupnet-run: ") and message in done.stderr
     assert done.stderr.count("\n") == 1 and len(done.stderr) < 500
     assert sorted(tmp_path.iterdir()) == [bomb, tmp_path / "empty"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("{labels} {images} --runs 3", "--runs: expected --benchmark. Received: images"),
+        ("{labels} {images} --frames 3", "--frames: expected --camera. Received: images"),
+        ("{labels} --check x --frames 3", "--frames: expected --camera. Received: --check"),
+        ("{labels} --benchmark --output x", "--output: expected images. Received: --benchmark"),
+        ("{labels} --camera 0 --scales 1", "--scales: expected images. Received: --camera"),
+        ("{labels} --benchmark --normalisation imagenet", "expected images or --camera"),
+        ("{labels} {images} --check x", "--check: expected MODEL.tflite alone. Received: "),
+        ("{labels} {images} --output x", "--output: expected a network that classifies pixels"),
+        ("{labels} {images} --scales 0.5", "scales: expected a network that classifies pixels"),
+        ("{labels} {images} --threads 65", "num_threads: expected a whole number from 1 to 64"),
+        ("{labels} --benchmark --runs 99999999999", "expected more memory"),
+        ("{labels} ''", "expected a path. Received: an empty one"),
+        ("{two} {images}", "expected a file with one input that has a batch axis. Received: "),
+    ],
+)
+def test_what_would_be_ignored_is_refused(arguments, message, labels, two, images, capsys):
+    values = {"labels": labels, "two": two, "images": images}
+    try:
+        status = cli.main(shlex.split(arguments.format(**values)))
+    except SystemExit as ended:
+        status = ended.code
+    found = capsys.readouterr()
+    assert status == 2 and not found.out
+    assert message in found.err and found.err.count("\n") == 1 and len(found.err) < 500
+
+
+def test_flags_may_stand_between_files(labels, images, capsys):
+    assert (
+        cli.main(["--threads", "1", str(labels), "--normalisation", "imagenet", str(images)]) == 1
+    )
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_output_may_be_the_folder_of_the_images(pixels, tmp_path, capsys):
+    Image.fromarray(photo(32, 32)).save(tmp_path / "one.png")
+    for _ in range(2):
+        assert cli.main([str(pixels), str(tmp_path), "--output", str(tmp_path)]) == 0
+    assert len(list(tmp_path.rglob("*.png"))) == 3
+
+
+def test_output_overwrites_no_image_that_is_read(pixels, tmp_path, capsys):
+    image = tmp_path / "masks" / "one.png"
+    image.parent.mkdir()
+    Image.fromarray(photo(32, 32)).save(image)
+    before = image.read_bytes()
+    assert cli.main([str(pixels), str(image), "--output", str(tmp_path)]) == 2
+    assert f"where {image} would be overwritten" in capsys.readouterr().err
+    assert image.read_bytes() == before
+
+
+def test_output_that_cannot_be_written_is_named(pixels, tmp_path, capsys):
+    (tmp_path / "masks" / "one.png").mkdir(parents=True)
+    Image.fromarray(photo(32, 32)).save(tmp_path / "one.png")
+    assert cli.main([str(pixels), str(tmp_path / "one.png"), "--output", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.endswith(
+        "masks/one.png: expected to write it. Received: Is a directory\n"
+    )
+    assert [file.name for file in (tmp_path / "masks").iterdir()] == ["one.png"]
+
+
+def test_every_name_is_printed_in_one_line(labels, tmp_path):
+    for name in ("new\nline.png", "\udcff\u4e2d.png", "red\x1b[31m.png"):
+        Image.fromarray(photo(32, 32)).save(tmp_path / name)
+    done = run(labels, tmp_path, env={"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0, done.stderr
+    names = [line[len(f"{tmp_path}/") :].split(":")[0] for line in lines(done)]
+    assert names == [r"new\nline.png", r"red\x1b[31m.png", r"\udcff\u4e2d.png"]
+
+
+def test_closed_pipes_are_no_error(labels, images):
+    command = [sys.executable, "-m", "larq_groupnet_runtime.cli", str(labels), str(images)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()  # As `| head` does.
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+    no_stderr = ["sh", "-c", '"$@" 2>&-', "sh", *command[:-1], str(images / "one.png")]
+    done = subprocess.run(no_stderr, stdout=subprocess.PIPE, text=True)
+    assert done.returncode == 0 and "one.png: " in done.stdout
+
+
+def test_benchmark_tells_files_of_one_name_apart(plain, tmp_path, capsys):
+    files = [tmp_path / folder / "model.tflite" for folder in "ab"]
+    for file in files:
+        file.parent.mkdir()
+        file.write_bytes(plain.read_bytes())
+    assert cli.main([*map(str, files), "--benchmark", "--runs", "1"]) == 0
+    text = capsys.readouterr().out
+    assert all(text.count(f"{file} ") == 2 for file in files)
 
 
 def test_benchmark_compares_files(labels, pixels):
@@ -276,9 +370,10 @@ def test_camera_reads_a_video_with_opencv_itself(labels, tmp_path):
     for number in range(4):
         writer.write(photo(48, 64, number))
     writer.release()
-    none = run(labels, "--camera", tmp_path / "none.avi")
-    assert none.returncode == 2 and none.stderr.count("\n") == 1
-    assert "expected a camera or a video that gives frames" in none.stderr
+    for device in (tmp_path / "none.avi", "99", "9" * 20):
+        none = run(labels, "--camera", device)
+        assert none.returncode == 2 and none.stderr.count("\n") == 1, none.stderr
+        assert "expected a camera or a video that gives frames" in none.stderr
     done = run(labels, "--camera", path, env={"DISPLAY": ""})
     assert done.returncode == 0, done.stderr
     assert len(lines(done)) == 4

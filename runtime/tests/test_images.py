@@ -1,6 +1,8 @@
 """Images, crops, sizes and windows against TensorFlow and the pipeline that training evaluates."""
 
+import ast
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -259,3 +261,11 @@ def test_colours_are_those_of_the_main_package():
 
     for names in (CLASSES, CLASSES[1:], [str(number) for number in range(50)]):
         np.testing.assert_array_equal(palette_of(names), overlay.palette_of(names))
+
+
+def test_types_are_joined_only_in_annotations():
+    """`isinstance(x, a | b)` ends with an error on Python 3.9."""
+    for file in Path(images.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
+                assert not isinstance(node.args[1], ast.BinOp), f"{file}:{node.lineno}"

@@ -1,9 +1,13 @@
 """`Interpreter` against LCE's own interpreter, and what it refuses."""
 
+import copy
+import os
+import signal
 import subprocess
 import sys
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -48,7 +52,9 @@ def test_predict_takes_any_number_of_samples(labels):
 def test_resize_to_another_image_size(pixels):
     network = Interpreter(pixels)
     before = network.predict(noise(1, 32, 32, 3))
-    with pytest.raises(InputError, match=r"resize: expected 4 sizes above 0, now \(1, 32, 32, 3\)"):
+    with pytest.raises(
+        InputError, match=r"resize: expected 4 whole sizes above 0, now \(1, 32, 32, 3\)"
+    ):
         network.resize((1, 32, 32))
     with pytest.raises(
         InputError, match="resize: expected a shape that .* computes with"
@@ -66,6 +72,8 @@ def test_resize_to_another_image_size(pixels):
         (noise(0, 24, 32, 3), r"shape \(n, 24, 32, 3\)"),
         (np.zeros((1, 24, 32, 3), np.uint8), "expected floats; preprocess.* Received: dtype=uint8"),
         (np.zeros((1, 24, 32, 3), complex), "expected floats"),
+        (np.full((1, 24, 32, 3), np.nan, np.float32), "numbers that float32 holds. Received: 2304"),
+        (np.full((1, 24, 32, 3), 1e300), "expected numbers that float32 holds. Received: 2304"),
     ],
 )
 def test_predict_refuses_in_one_sentence(labels, x, expected):
@@ -174,10 +182,80 @@ def test_what_is_no_file_is_refused_in_one_line(content):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("threads", [0, -1])
-def test_num_threads_is_positive(labels, threads):
-    with pytest.raises(InputError, match="num_threads: expected 1 or more"):
+@pytest.mark.parametrize("threads", [0, -1, 65, "2", 2.0])
+def test_num_threads_is_a_number_that_the_engine_takes(labels, threads):
+    with pytest.raises(InputError, match="^num_threads: expected a whole number from 1 to 64"):
         Interpreter(labels, num_threads=threads)
+
+
+def test_machine_with_more_cpus_than_the_engine_has_threads(labels, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(96)))
+    assert Interpreter(labels).num_threads == 64
+
+
+@pytest.mark.parametrize("options", [{"kernel": "sse"}, {"kernel": "\udcff"}, {"size": 1}])
+def test_options_of_the_engine_are_refused_without_blaming_the_file(labels, options):
+    with pytest.raises(InputError, match="^larq-groupnet-runtime: .*expected"):
+        Interpreter(labels, **options)
+
+
+@pytest.mark.parametrize("shape", [(2.5, 24, 32, 3), ("2", 24, 32, 3), 5, (2**31, 24, 32, 3)])
+def test_resize_takes_whole_sizes(labels, shape):
+    with pytest.raises(InputError, match="resize: expected 4 whole sizes above 0"):
+        Interpreter(labels).resize(shape)
+
+
+def test_scales_are_used_or_refused(labels, pixels):
+    with pytest.raises(InputError, match="scales: expected a network that classifies pixels"):
+        Interpreter(labels).scores(photo(20, 20), scales=[0.5])
+    for wrong in (0, -1, 9, float("nan")):
+        with pytest.raises(InputError, match="scales: expected numbers in"):
+            Interpreter(pixels).scores(photo(20, 20), scales=[wrong])
+
+
+def test_values_that_a_file_does_not_compute_with_are_refused():
+    import tensorflow as tf
+
+    table = tf.constant([1.0, 2.0])
+    gather = tf.function(
+        lambda x: tf.gather(table, x), input_signature=[tf.TensorSpec((1,), tf.int32)]
+    )
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([gather.get_concrete_function()])
+    network = Interpreter(converter.convert())
+    assert network.predict(np.array([1], np.int32)) == [2]
+    with pytest.raises(InputError, match="expected inputs that it computes with. Received: gather"):
+        network.predict(np.array([7], np.int32))
+
+
+def test_engine_cannot_be_copied():
+    with pytest.raises(TypeError, match="make another with load_delegate"):
+        copy.copy(load_delegate())
+
+
+def test_predict_after_a_fork(labels):
+    network = Interpreter(labels, num_threads=2)
+    network.resize((2, 24, 32, 3))
+    x = noise(2, 24, 32, 3)
+    expected = network.predict(x)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os._exit(0 if np.array_equal(network.predict(x), expected) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_threads_may_share_an_interpreter(labels):
+    network = Interpreter(labels, num_threads=2)
+    inputs = np.random.default_rng(1).standard_normal((4, 1, 24, 32, 3)).astype(np.float32)
+    expected = [network.predict(x) for x in inputs]
+
+    def right(number):
+        return all(
+            np.array_equal(network.predict(inputs[number]), expected[number]) for _ in range(99)
+        )
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(right, range(4)))
 
 
 def test_interpreters_in_threads_do_not_disturb_each_other(labels, pixels):
