@@ -89,6 +89,8 @@ def assert_same(model: tf.keras.Model, folded: tf.keras.Model, tolerance: float 
     np.testing.assert_allclose(received, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
+ONE = {"num_bases": 1, "head": "classifier"}
+
 # Options, and the most multiplications that may remain: of the gates + of the last aggregate.
 CASES: dict[str, tuple[dict[str, Any], int]] = {
     "scales": ({"head": "classifier"}, 2 * 2 + 2),
@@ -111,7 +113,12 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
         2 * (1 + 1) + 3,
     ),
     "more_bases": ({**FOUR, "num_bases": (2, 1, 3, 3), "shortcut": "block"}, 2 + 1 + 3 + 3 + 3),
-    "one_base": ({"num_bases": 1, "aggregation": "mean"}, 2 * 1 + 1),
+    # Where there is one base, gate and aggregate are factors of its own stream.
+    "one_base": ({"num_bases": 1, "aggregation": "mean"}, 1),
+    "one_base_head": ({**ONE, "gate": "base", "aggregation": "mean"}, 0),
+    # Its random scales are negative, which no sign ignores.
+    "one_base_scaled": (ONE, 3),
+    "one_base_first": ({**FOUR, "num_bases": (1, 1, 2, 1), "head": "fcn16s"}, 1 + 2 + 2 + 1),
     # Conversion folds factors that follow a convolution.
     "layer": ({"decomposition": "layer", "padding": "torch"}, 2 * (3 * 2 + 1)),
     "layer_mean": ({"decomposition": "layer", "aggregation": "mean", "shortcut": "block"}, 0),
@@ -164,6 +171,16 @@ def test_gates_that_are_open_or_shut_leave_nothing_to_multiply() -> None:
         folded = fold(model)
         assert_same(model, folded)
         assert not multiplications(folded)
+
+
+@pytest.mark.usefixtures("float64")
+def test_one_base_of_positive_scales_leaves_nothing_to_multiply() -> None:
+    model = tiny(**ONE)
+    set_all(model, "scales:0", 0.4)
+    folded = fold(model)
+    assert_same(model, folded)
+    assert not multiplications(folded)
+    assert sum(isinstance(layer, layers.Add) for layer in folded.layers) == 2 * 3
 
 
 def test_scale_that_float32_cannot_hold_starts_again() -> None:
