@@ -166,8 +166,8 @@ def _judge(expected: Array, received: Array, on_signs: Array, run: SignsOfFile) 
     elif differs:
         verdict = "wrong"
         text = (
-            f"outputs, or the logarithms of probabilities, differ by {remaining:.2g} of the largest, "
-            "and no flipped sign explains it"
+            "outputs, or the logarithms of probabilities, differ by "
+            f"{remaining:.2g} of the largest, and no flipped sign explains it"
         )
     elif flipped:
         verdict = "rounding"
@@ -195,7 +195,7 @@ def _judge(expected: Array, received: Array, on_signs: Array, run: SignsOfFile) 
 def _difference(expected: Array, received: Array, on_signs: Array) -> float:
     """Of outputs on the same signs, and of the logarithms of probabilities, of the largest."""
     found = np.abs(received - on_signs).max() / (np.abs(expected).max() or 1.0)
-    if not (0 <= expected.min() and np.allclose(expected.sum(-1), 1, atol=1e-3)):
+    if not (expected.min() >= 0 and np.allclose(expected.sum(-1), 1, atol=1e-3)):
         return float(found)
     logs, ours, theirs = (
         np.log(np.maximum(x, LEAST_PROBABILITY)) for x in (expected, received, on_signs)
