@@ -195,23 +195,6 @@ def segmentation(
     return _scaled_crop(image, target, size, seed, base_size, (mean, VOID))
 
 
-@augmentation("segmentation_colour", targets=("mask",))
-def segmentation_colour(
-    image: tf.Tensor,
-    target: tf.Tensor,
-    size: Size,
-    seed: tf.Tensor,
-    *,
-    mean: float | tuple[float, ...] = MEAN_COLOUR,
-    base_size: int = 0,
-    colour_jitter: float = 0.2,
-) -> Example:
-    """`segmentation`, then `colour`: for cameras that meet other light than in training."""
-    image, target = _scaled_crop(image, target, size, seed, base_size, (mean, VOID))
-    jitter = colour.with_options(colour_jitter=colour_jitter)
-    return jitter(image, target, size, _other(seed, 3))
-
-
 @augmentation("segmentation_released", targets=("mask",))
 def segmentation_released(
     image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor, *, base_size: int = 0

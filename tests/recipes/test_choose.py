@@ -242,8 +242,6 @@ def test_zoo_file_trains_the_model_of_its_name():
                 free |= {"stem_stride"}
             if recipe.dataset == "cifar10":
                 free |= {"output_stride"}
-            if recipe.dataset == "camvid":
-                free |= {"head"}
             same = {key: getattr(config, key) for key in ("input_shape", "num_classes")}
             named = get_config(name, **same)
             different = {
