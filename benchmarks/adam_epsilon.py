@@ -98,7 +98,7 @@ def measured(recipe: Recipe) -> dict[float, list[dict[str, Any]]]:
             before = kernels(model)
             tf.keras.utils.set_random_seed(seed)
             model.fit(batches, verbose=0)
-            loss, metric = model.evaluate(test, verbose=0)
+            loss, metric, *_ = model.evaluate(test, verbose=0)  # Then top 5.
             about = movement(before, kernels(model)) | gradients(model, optimizer)
             found[epsilon].append({"metric": metric, "loss": loss, **about})
             print(recipe.dataset, epsilon, seed, found[epsilon][-1], file=sys.stderr, flush=True)

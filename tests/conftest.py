@@ -9,6 +9,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 from pathlib import Path
 
 import pytest
+import two_stages  # noqa: F401 (registers a layout)
 
 import larq_groupnet  # noqa: F401 (before TensorFlow: it chooses legacy Keras)
 

@@ -11,8 +11,9 @@ from larq_groupnet.training.fit import Session
 RECIPE = override(
     load_recipe("groupnet_dsp", ROOT / "zoo"),
     [
-        ("num_bases", "1"), ("width", "0.0625"), ("stage_blocks", "(1,1,1,1)"),
-        ("input_shape", "(16, 16, 3)"), ("epochs", "1"),
+        ("num_bases", "1"), ("width", "0.0625"), ("layout", "two_stages"),
+        ("output_stride", "4"), ("atrous_rates", "None"), ("input_shape", "(16, 16, 3)"),
+        ("epochs", "1"),
     ],
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""`train.py` without what comes after training: conversion, evaluation and pictures."""
+"""`train.py` without what comes after training, and with the layout `two_stages`."""
 
 import runpy
 import sys
@@ -8,6 +8,8 @@ TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 
 if __name__ == "__main__":
     sys.path.insert(0, str(TRAIN.parent))
+    import two_stages  # noqa: F401 (registers a layout)
+
     from larq_groupnet.training import run
 
     run.judge = lambda *given: None

@@ -7,7 +7,8 @@ With base k kept 1 / sigma times as large behind a gate as before it,
     sigma * own_k + (1 - sigma) * aggregate    becomes    own_k + shared
 
 and no branch is multiplied. What remains is the aggregate's own sum, whose factors take in
-`1 - sigma`, `1 / K` and every scale: one multiplication per base, or one in all for a mean.
+`1 - sigma`, `1 / K` and every scale: one multiplication per base, or one in all for a mean, or none
+where there is one base.
 
 Batch normalisations keep their variance, so that whatever bound Keras puts on epsilon is the same
 in both networks. LCE's converter itself makes one of equal quantisations of one tensor.
@@ -83,12 +84,18 @@ class _Value:
         name: Name of the layer that gives the value itself.
         build: Makes the tensor at a scale. Called once; other scales are multiples of the first.
         natural: The scale that costs least; `None` if all cost the same.
+        multiple: A tensor of the new model and the factor that makes it this one, if there are.
     """
 
     def __init__(
-        self, name: str, build: Callable[[float], tf.Tensor], natural: float | None = None
+        self,
+        name: str,
+        build: Callable[[float], tf.Tensor],
+        natural: float | None = None,
+        multiple: tuple[tf.Tensor, float] | None = None,
     ):
         self.name = name
+        self.multiple = multiple
         self._build = build
         self._natural = natural
         self._tensors: dict[float, tf.Tensor] = {}
@@ -288,7 +295,7 @@ def _aggregate(layer: Aggregate, *inputs: _Value) -> _Value:
 
     # The largest factor becomes 1 or -1: nothing is left to multiply in a mean.
     natural = 1 / largest if largest and _is_safe(1 / largest, terms[0][0]) else 1.0
-    return _Value(layer.name, build, natural)
+    return _Value(layer.name, build, natural, terms[0] if len(terms) == 1 else None)
 
 
 def _soft_gate(layer: SoftGate, aggregate: _Value, *own: _Value) -> list[_Value]:
@@ -303,6 +310,10 @@ def _gated(name: str, sigma: float, own: _Value, aggregate: _Value) -> _Value:
     if sigma in (0, 1):
         return own if sigma else aggregate
     tensor, scale = own.any()
+    if aggregate.multiple and aggregate.multiple[0] is tensor:  # All of it is this one base.
+        factor = sigma / scale + (1 - sigma) * aggregate.multiple[1]
+        if factor > 0 and _is_safe(1 / factor, tensor):
+            return _Value.of(name, tensor, 1 / factor)
     scale /= sigma
     if not _is_safe(scale, tensor):
         scale = 1.0

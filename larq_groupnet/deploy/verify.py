@@ -7,7 +7,8 @@ the signs that the file computed, and the rule has no exceptions:
   the quantizer's nearest threshold), at most `MOST_ROUNDED` of the layer's farther than `NEAR`, and
   at most `MOST_FLIPS` of them in all, ties (`TIE`) not counted.
 * Signs that the file takes of its own numbers are those that the model takes of these numbers.
-* The outputs on the file's signs agree within `OUTPUT_TOLERANCE` of the largest output.
+* The outputs on the file's signs agree within `OUTPUT_TOLERANCE` of the largest output. So do the
+  logarithms of probabilities: where a softmax is sure, the probabilities alone hide a difference.
 
 Anything else is wrong.
 """
@@ -38,6 +39,9 @@ OUTPUT_TOLERANCE = 1e-2
 LCE's float32 sums (see `signs`) reach the head, too: on a trained classifier whose last
 normalisations multiply by 350, a probability of 0.663 was off by 0.0028 without one flipped sign.
 """
+
+LEAST_PROBABILITY = 1e-6
+"""Smaller ones count as this."""
 
 
 @dataclass(frozen=True)
@@ -154,14 +158,17 @@ def _judge(expected: Array, received: Array, on_signs: Array, run: SignsOfFile) 
     flipped = [name for name, flips in run.flips.items() if flips.flipped]
     wrong = [name for name in flipped if run.flips[name].wrong]
     first = next(iter(wrong or flipped), None)
-    remaining = np.abs(received - on_signs).max() / (np.abs(expected).max() or 1.0)
+    remaining = _difference(expected, received, on_signs)
     # Not `>`: a difference that is not a number is wrong as well.
     differs = not remaining <= OUTPUT_TOLERANCE
     if wrong:
         verdict, text = "wrong", _wrong_signs(wrong[0], run)
     elif differs:
         verdict = "wrong"
-        text = f"outputs differ by {remaining:.2g} of the largest, and no flipped sign explains it"
+        text = (
+            "outputs, or the logarithms of probabilities, differ by "
+            f"{remaining:.2g} of the largest, and no flipped sign explains it"
+        )
     elif flipped:
         verdict = "rounding"
         flips = [run.flips[name] for name in flipped]
@@ -183,6 +190,17 @@ def _judge(expected: Array, received: Array, on_signs: Array, run: SignsOfFile) 
         verdict=verdict,
         explanation=text,
     )
+
+
+def _difference(expected: Array, received: Array, on_signs: Array) -> float:
+    """Of outputs on the same signs, and of the logarithms of probabilities, of the largest."""
+    found = np.abs(received - on_signs).max() / (np.abs(expected).max() or 1.0)
+    if not (expected.min() >= 0 and np.allclose(expected.sum(-1), 1, atol=1e-3)):
+        return float(found)
+    logs, ours, theirs = (
+        np.log(np.maximum(x, LEAST_PROBABILITY)) for x in (expected, received, on_signs)
+    )
+    return float(max(found, np.abs(ours - theirs).max() / (np.abs(logs).max() or 1.0)))
 
 
 def _compared(verification: Verification, received: Array, second: Array) -> Verification:

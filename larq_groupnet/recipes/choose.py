@@ -14,6 +14,7 @@ from larq_groupnet.recipes import own
 from larq_groupnet.recipes.load import ZooFile, load_recipes
 from larq_groupnet.recipes.overrides import INPUT_SIZE, check_trained, only_phase, override
 from larq_groupnet.recipes.overrides import with_int8 as add_int8
+from larq_groupnet.recipes.own import Changes
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.recipes.scaling import scaled
 
@@ -25,8 +26,6 @@ LOOKED_AT = 16
 
 _SIZE = (INPUT_SIZE, "input_shape")
 _STEM = ("stem_stride", "output_stride")
-
-Changes = Sequence[tuple[str, str]]
 
 
 @dataclasses.dataclass(frozen=True)

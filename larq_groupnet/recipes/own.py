@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +42,14 @@ RARE = 2.0
 PASSES = 10
 """At least so many passes over the training images in all epochs together."""
 
-_OF_PHOTOS = ("width", "stem_stride", "output_stride")
+Changes = Sequence[tuple[str, str]]
+
+_STEM = ("stem_stride", "output_stride")
+_OF_PHOTOS = ("width", *_STEM)
 
 
 def own_recipe(
-    model: Recipe, dataset: str, builder: Dataset, changes: Sequence[tuple[str, str]], path: Path
+    model: Recipe, dataset: str, builder: Dataset, changes: Changes, path: Path
 ) -> tuple[Recipe, list[str]]:
     """The recipe of `zoo/photos.py` with another network, on a dataset.
 
@@ -83,7 +87,7 @@ def own_recipe(
     recipe = dataclasses.replace(recipe, model=network)
     started: list[str] = []
     if "start_from" not in given:  # Before what follows from K, which may be that of the weights.
-        recipe, started = _started(recipe, given)
+        recipe, started = _started(recipe, changes)
     bases = override(recipe, [(k, v) for k, v in changes if k == "num_bases"]).model.bases_per_stage
     recipe = dataclasses.replace(recipe, **_strength(max(bases), kind_of(recipe.model.head).mixes))
     recipe = _budget(recipe, builder)
@@ -218,24 +222,32 @@ def _weighted(recipe: Recipe, builder: Dataset) -> tuple[Recipe, list[str]]:
     ]
 
 
-def _started(recipe: Recipe, given: Collection[str]) -> tuple[Recipe, list[str]]:
-    """Weights of photographs to start from, if there are any that fit, in the network of those."""
-    for entry in list_weights(START_FROM):
-        theirs = entry.metadata.config
-        values = {
-            name: getattr(theirs, name)
-            for name, about in OPTIONS.items()
-            if about.affects == "weights" and not about.of_task and name not in {*given, "binary"}
-        }
-        model = recipe.model.replace(**values)
-        if compare(theirs, model)[0]:
+def _started(recipe: Recipe, changes: Changes) -> tuple[Recipe, list[str]]:
+    """Weights of photographs to start from, if there are any that fit, in a network of their size.
+
+    Where small images would get a stem of stride 1 and no weights have one, that of the weights.
+    """
+    given = {key for key, _ in changes}
+    wanted = override(recipe, [(key, text) for key, text in changes if key in OPTIONS]).model
+    sizes = {"num_bases", "width", "stage_blocks"} - given
+    stem = set() if given & {*_STEM} or wanted.stem_stride != 1 else {*_STEM}
+    difference = ""
+    for names, entry in itertools.product((sizes, sizes | stem), list_weights(START_FROM)):
+        theirs, values = entry.metadata.config, {}
+        if wanted.decomposition != "none":  # Which has one base.
+            values = {name: getattr(theirs, name) for name in names}
+        if differences := compare(theirs, wanted.replace(**values))[0]:
+            difference = next(iter(differences.values()))
             continue
+        model = recipe.model.replace(**values)
         recipe = dataclasses.replace(recipe, model=model, start_from=START_FROM)
         return recipe, [
             f"It starts from the {START_FROM!r} weights, all but the head; --start_from none "
             "starts from random ones."
         ]
+    reason = "this machine has none of photographs"
+    if difference:
+        reason = f"the {START_FROM!r} weights are of another network ({difference})"
     return recipe, [
-        f"It starts from random weights: this machine has no {START_FROM!r} weights of "
-        f"photographs for {recipe.name}. --start_from RUN_OR_FILE_OR_NAME names others."
+        f"It starts from random weights: {reason}. --start_from RUN_OR_FILE_OR_NAME names others."
     ]

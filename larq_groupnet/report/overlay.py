@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
-from larq_groupnet.report.pictures import BACKGROUND, class_colours
+from larq_groupnet.report.pictures import class_colours
 
 OPACITY = 0.6
 """Opacity of a class's colour over the image."""
@@ -71,11 +71,9 @@ def index_image(classes: np.ndarray, class_names: Sequence[str]) -> Image.Image:
 
 
 def palette_of(class_names: Sequence[str]) -> np.ndarray:
-    """Colours `(classes, 3) uint8`: dark for a class 0 called `background`."""
-    colours = class_colours(len(class_names))
-    if class_names[0] == "background":
-        colours = [BACKGROUND, *colours[:-1]]
-    return np.array([[round(255 * c) for c in to_rgb(name)] for name in colours], np.uint8)
+    """`class_colours` as numbers: `(classes, 3) uint8`."""
+    colours = [to_rgb(colour) for colour in class_colours(class_names)]
+    return np.round(255 * np.array(colours)).astype(np.uint8)
 
 
 def shares(classes: np.ndarray) -> list[tuple[int, float]]:

@@ -36,9 +36,10 @@ _RIGHT, _WRONG = "#e8e8e8", "#c1121f"
 _PHASE_COLOURS = ("#999999", "#0072b2", "#d55e00")
 
 
-def class_colours(count: int) -> list[str]:
-    """Colours of `count` classes; beyond `CLASS_COLOURS` they repeat."""
-    return list(islice(cycle(CLASS_COLOURS), count))
+def class_colours(class_names: Sequence[str]) -> list[str]:
+    """A colour per class: dark for a class 0 called `background`; beyond the set they repeat."""
+    colours = list(islice(cycle(CLASS_COLOURS), len(class_names)))
+    return [BACKGROUND, *colours[:-1]] if class_names[0] == "background" else colours
 
 
 def capital(label: str) -> str:
@@ -99,12 +100,12 @@ def draw_predictions(
         images: `(height, width, 3) uint8`, each of its own size.
         truths: Class maps `(height, width)`.
         scores: `(height, width, classes)`; the class of a pixel is the one of the highest.
-        class_names: One per class, background first.
+        class_names: One per class.
         path: PNG to write.
         title: Line above the picture.
-        void: The label that is left white.
+        void: The label of pixels that do not count, chequered in the picture.
     """
-    colours = [BACKGROUND, *class_colours(len(class_names) - 1)]
+    colours = class_colours(class_names)
     rows = -(-len(images) // 2)
     figure = Figure(
         figsize=(15, 1.72 * rows + 1.0),
@@ -129,7 +130,10 @@ def draw_predictions(
                 axes.set_title(name, fontsize=10)
     pairs = zip(["wrong", *class_names], [_WRONG, *colours], strict=True)
     handles = [Patch(facecolor=c, edgecolor="#666666", label=n) for n, c in pairs]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    if any((truth == void).any() for truth in truths):
+        handles.append(Patch(facecolor="white", edgecolor="#aaaaaa", hatch="////", label="void"))
+    columns = min(len(handles), 14)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     _save(figure, path, dpi=100)
 
 
@@ -212,6 +216,8 @@ def draw_confusion(
 
 
 def _show_classes(axes: Axes, classes: np.ndarray, colours: Sequence[str], void: int) -> None:
+    cells = np.indices(classes.shape).sum(0) // max(min(classes.shape) // 32, 1) % 2
+    axes.imshow(cells, cmap="gray", vmin=-4, vmax=1, interpolation="nearest")
     axes.imshow(
         np.ma.masked_equal(classes, void),
         cmap=ListedColormap(list(colours)),

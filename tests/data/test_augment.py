@@ -4,18 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_groupnet.data import augment, images
+from larq_groupnet.data import AUGMENTATIONS, augment, images
 
-ALL = {
-    "none": augment.unchanged,
-    "colour": augment.colour,
-    "shift": augment.shift,
-    "cifar": augment.cifar,
-    "imagenet": augment.imagenet,
-    "segmentation": augment.segmentation,
-    "segmentation_released": augment.segmentation_released,
-}
-MASKS = ("none", "colour", "segmentation", "segmentation_released")
+ALL = dict(AUGMENTATIONS.items())
+MASKS = augment.choices(["mask"])
 
 
 def seed(*numbers):

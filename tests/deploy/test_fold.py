@@ -13,7 +13,7 @@ import tensorflow as tf
 from near_ties import assert_same_classes
 from reference import random_images, randomise
 
-from larq_groupnet import BPAC_RATES, GroupNetConfig
+from larq_groupnet import GroupNetConfig
 from larq_groupnet.deploy import convert, count_ops, load_interpreter
 from larq_groupnet.deploy.fold import fold
 from larq_groupnet.network.build import build
@@ -24,17 +24,21 @@ layers = tf.keras.layers
 
 IMAGES = random_images(2, 16, 16, 3, seed=3)
 
+FOUR = {"layout": "resnet18", "stage_blocks": (1, 1, 1, 2), "output_stride": 8}
+"""What makes four stages of the two of `tiny`."""
+
 
 def tiny(**changes: Any) -> tf.keras.Model:
-    """5 blocks of 2 bases, 4 to 32 channels, 16 x 16 images; the last stage has an inner gate."""
+    """3 blocks of 2 bases, 4 and 8 channels, 16 x 16 images; the last stage has an inner gate."""
     values = {
         "input_shape": (16, 16, 3),
-        "stage_blocks": (1, 1, 1, 2),
+        "layout": "two_stages",
+        "stage_blocks": (1, 2),
         "num_bases": 2,
         "num_classes": 5,
         "width": 0.0625,
         "stem_stride": 1,
-        "output_stride": 8,
+        "output_stride": 2,
         "head": None,
     }
     model = build(GroupNetConfig(**{**values, **changes}))
@@ -85,39 +89,46 @@ def assert_same(model: tf.keras.Model, folded: tf.keras.Model, tolerance: float 
     np.testing.assert_allclose(received, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
+ONE = {"num_bases": 1, "head": "classifier"}
+
 # Options, and the most multiplications that may remain: of the gates + of the last aggregate.
 CASES: dict[str, tuple[dict[str, Any], int]] = {
-    "scales": ({"head": "classifier"}, 4 * 2 + 2),
+    "scales": ({"head": "classifier"}, 2 * 2 + 2),
     "mean": (
         {
             "aggregation": "mean",
             "first_base_sums": True,
             "stem_bias": True,
             "head": "fcn32s",
-            "output_stride": 2,
-            "atrous_rates": BPAC_RATES,
+            "output_stride": 1,
+            "atrous_rates": (1, "2-6"),
         },
-        4 * 1 + 0,
+        2 * 1 + 0,
     ),
     # The first base takes a shared map, each other one a multiple of it.
-    "gate_base": ({"gate": "base", "padding": "torch"}, 4 * (2 + 1) + 2),
+    "gate_base": ({"gate": "base", "padding": "torch"}, 2 * (2 + 1) + 2),
     # Behind the inner gate the bases differ in scale: the sum, and the mean, weigh them.
     "gate_base_mean": (
         {"gate": "base", "aggregation": "mean", "first_base_sums": True, "head": "classifier"},
-        4 * (1 + 1) + 3,
+        2 * (1 + 1) + 3,
     ),
-    "more_bases": ({"num_bases": (2, 1, 3, 3), "shortcut": "block"}, 2 + 1 + 3 + 3 + 3),
-    "one_base": ({"num_bases": 1, "aggregation": "mean"}, 4 * 1 + 1),
+    "more_bases": ({**FOUR, "num_bases": (2, 1, 3, 3), "shortcut": "block"}, 2 + 1 + 3 + 3 + 3),
+    # Where there is one base, gate and aggregate are factors of its own stream.
+    "one_base": ({"num_bases": 1, "aggregation": "mean"}, 1),
+    "one_base_head": ({**ONE, "gate": "base", "aggregation": "mean"}, 0),
+    # Its random scales are negative, which no sign ignores.
+    "one_base_scaled": (ONE, 3),
+    "one_base_first": ({**FOUR, "num_bases": (1, 1, 2, 1), "head": "fcn16s"}, 1 + 2 + 2 + 1),
     # Conversion folds factors that follow a convolution.
-    "layer": ({"decomposition": "layer", "padding": "torch"}, 2 * (5 * 2 + 3)),
+    "layer": ({"decomposition": "layer", "padding": "torch"}, 2 * (3 * 2 + 1)),
     "layer_mean": ({"decomposition": "layer", "aggregation": "mean", "shortcut": "block"}, 0),
-    "group": ({"decomposition": "group", "padding": "torch", "head": "fcn32s"}, 4 * 2 + 2),
-    # The last products are those of the third stage's aggregate, which a real layer reads, too.
-    "fcn16s": ({"head": "fcn16s", "aggregation": "mean"}, 4 + 1),
+    "group": ({"decomposition": "group", "padding": "torch", "head": "fcn32s"}, 2 * 2 + 2),
+    # The last products are those of the first stage's aggregate, which a real layer reads, too.
+    "fcn16s": ({"head": "fcn16s", "aggregation": "mean"}, 2 + 1),
     # The branches stay side by side at one scale, so that nothing in the head is multiplied.
-    "deeplabv3": ({"head": "deeplabv3", "aggregation": "mean"}, 4 + 1),
+    "deeplabv3": ({"head": "deeplabv3", "aggregation": "mean"}, 2 + 1),
     "pairs": ({"decomposition": "group", "blocks_per_group": 2, "aggregation": "mean"}, 1),
-    "bottleneck": ({"layout": "resnet50"}, 4 * 2 + 2),
+    "bottleneck": ({**FOUR, "layout": "resnet50"}, 4 * 2 + 2),
 }
 
 
@@ -154,7 +165,7 @@ def test_gates_near_0_and_1(gate: str) -> None:
 
 @pytest.mark.usefixtures("float64")
 def test_gates_that_are_open_or_shut_leave_nothing_to_multiply() -> None:
-    model = tiny(stage_blocks=(1, 1, 1, 1), aggregation="mean", head="classifier")
+    model = tiny(stage_blocks=(1, 1), aggregation="mean", head="classifier")
     for theta in (-800, 40):
         set_all(model, "theta:0", theta)
         folded = fold(model)
@@ -162,9 +173,19 @@ def test_gates_that_are_open_or_shut_leave_nothing_to_multiply() -> None:
         assert not multiplications(folded)
 
 
+@pytest.mark.usefixtures("float64")
+def test_one_base_of_positive_scales_leaves_nothing_to_multiply() -> None:
+    model = tiny(**ONE)
+    set_all(model, "scales:0", 0.4)
+    folded = fold(model)
+    assert_same(model, folded)
+    assert not multiplications(folded)
+    assert sum(isinstance(layer, layers.Add) for layer in folded.layers) == 2 * 3
+
+
 def test_scale_that_float32_cannot_hold_starts_again() -> None:
     """Two gates of 4e-18 in one stage would make it 6e34."""
-    model = tiny(stage_blocks=(1, 1, 3, 1))
+    model = tiny(stage_blocks=(3, 1))
     set_all(model, "theta:0", -40)
     folded = fold(model)
     assert_same(model, folded, tolerance=1e-5)
@@ -175,7 +196,7 @@ def test_scale_that_float32_cannot_hold_starts_again() -> None:
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("decomposition", ["gated", "group"])
 def test_scales_of_any_sign_and_size(decomposition: str) -> None:
-    model = tiny(stage_blocks=(1, 1, 1, 3), decomposition=decomposition)
+    model = tiny(**{**FOUR, "stage_blocks": (1, 1, 1, 3)}, decomposition=decomposition)
     aggregates = [x for x in model.layers if isinstance(x, Aggregate)]
     scales = ([-0.5, -0.5], [0, -2], [1e-30, -1], [1e-200, 0], [0, 0], [1e100, -1e100])
     for layer, values in zip(aggregates, scales, strict=True):
@@ -212,15 +233,15 @@ def test_fold_leaves_few_multiplications_in_resnet18() -> None:
 def test_converted_file(tmp_path) -> None:
     """All binary, one quantisation per tensor, no product but those of the aggregates."""
     bases = 2
-    blocks = {"stage_blocks": (1, 1, 1, 1), "num_bases": bases, "padding": "torch"}
+    blocks = {"stage_blocks": (1, 1), "num_bases": bases, "padding": "torch"}
     model = tiny(input_shape=(32, 32, 3), head="classifier", **blocks)
     set_all(model, "scales:0", [0.4, 0.7])
     path = convert(fold(model), tmp_path / "model.tflite")
     ops = count_ops(path)
-    assert ops["LceBconv2d"] == bases * (4 * 2 + 3)
+    assert ops["LceBconv2d"] == bases * (2 * 2 + 1)
     # The first block's bases share their input; padded inputs differ from those of shortcuts.
-    assert ops["LceQuantize"] == 1 + bases * (1 + 3 * 3)
-    assert ops["MUL"] == 3 * bases + (bases - 1)
+    assert ops["LceQuantize"] == 1 + bases * (1 + 3)
+    assert ops["MUL"] == bases + (bases - 1)
     assert not ops["ADD_N"]
     images = random_images(2, 32, 32, 3).astype(np.float32)
     expected = model(images).numpy()
@@ -230,7 +251,7 @@ def test_converted_file(tmp_path) -> None:
 
 def test_every_layer_may_be_an_output() -> None:
     """Also those whose tensors the folded network holds at another scale."""
-    tested = tiny(gate="base", head="classifier", stage_blocks=(1, 1, 1, 3))
+    tested = tiny(gate="base", head="classifier", stage_blocks=(1, 3))
     # A normalisation that is an output stays at scale 1, and with it what it is added to.
     chosen = [x for x in tested.layers[1:] if not re.search("base1.*_bn", x.name)]
     model = tf.keras.Model(tested.input, [layer.output for layer in chosen])
@@ -347,7 +368,7 @@ def test_nested_model_is_folded_as_if_it_stood_outside() -> None:
 
 
 def test_nested_model_that_cannot_be_folded_says_why() -> None:
-    body = tiny(head="classifier", num_bases=1, stage_blocks=(1, 1, 1, 1))
+    body = tiny(head="classifier", num_bases=1, stage_blocks=(1, 1))
     with pytest.warns(UserWarning, match="training=True"):
         fold(wrapped(body, training=True))
     inputs = tf.keras.Input((16, 16, 3))

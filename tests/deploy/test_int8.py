@@ -10,7 +10,13 @@ import tensorflow as tf
 import larq_groupnet
 from larq_groupnet.deploy import ConversionError, convert, count_ops
 from larq_groupnet.deploy.fake_quant import FakeQuant, Int8Kernel
-from larq_groupnet.deploy.int8 import convert_int8, float_operations, predict_int8, quantize
+from larq_groupnet.deploy.int8 import (
+    MOST_LEVELS,
+    convert_int8,
+    float_operations,
+    predict_int8,
+    quantize,
+)
 from larq_groupnet.network.layers import ConstantPad2D
 
 layers = tf.keras.layers
@@ -328,6 +334,22 @@ def implied_bytes(model, int8):
 
 
 @pytest.mark.slow
+def test_probabilities_may_differ_by_what_a_level_of_wide_logits_moves_them(tmp_path):
+    # A level of such logits is 0.6: rounding alone moves a probability by 30 of its 256 levels.
+    dense = layers.Dense(10, kernel_initializer="zeros", name="dense")
+    pool = layers.GlobalAveragePooling2D()
+    model = model_of(layers.Conv2D(64, 3), pool, dense, layers.Activation("softmax"))
+    kernel, bias = dense.get_weights()
+    kernel[:] = np.random.RandomState(0).normal(0, 30, kernel.shape)
+    dense.set_weights([kernel, bias])
+    data = images((8, 8, 3), 32)
+    whole = quantize(model, data)
+    convert_int8(whole, tmp_path / "a.tflite", data=data)
+    content = (tmp_path / "a.tflite").read_bytes()
+    worst = np.abs(predict_int8(content, data) - whole.predict(data, verbose=0)).max()
+    assert worst > MOST_LEVELS / 256
+
+
 def test_files_are_as_large_as_their_parameters_imply(tmp_path):
     tf.keras.utils.set_random_seed(0)
     model = larq_groupnet.GroupNetResNet18(

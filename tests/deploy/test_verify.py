@@ -167,6 +167,21 @@ def test_error_is_found_and_placed(layer, index, change, first):
     assert "Do not deploy it" in str(error.value)
 
 
+def test_error_of_the_logits_is_found_where_the_softmax_is_sure():
+    dense = layers.Dense(3, kernel_initializer="zeros", bias_initializer="zeros", name="dense")
+    pool = layers.GlobalAveragePooling2D()
+    model = sequence(conv("conv1"), pool, dense, layers.Activation("softmax"))
+    kernel, _ = dense.get_weights()
+    dense.set_weights([kernel, np.array([9.0, 0.5, 0.0])])
+    content = to_tflite(model)
+    assert verify(model, content, IMAGES).verdict == "equal"
+    before = model(IMAGES).numpy()
+    dense.set_weights([kernel, np.array([9.0, 0.0, 0.0])])
+    assert np.abs(model(IMAGES) - before).max() < 1e-3
+    with pytest.raises(VerificationError, match="logarithms of probabilities, differ by 0"):
+        verify(model, content, IMAGES)
+
+
 def test_systematic_flip_of_exact_zeros_is_wrong():
     """Half of the values are 0 after a ReLU: a file that takes them for -1 is not rounding."""
     model = network(layers.ReLU())

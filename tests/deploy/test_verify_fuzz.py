@@ -84,6 +84,7 @@ def has(fault, model):
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + NETWORKS))
 def test_random_network_is_verified_and_its_faults_are_found(seed):
     rng = np.random.RandomState(seed)
+    tf.keras.backend.clear_session()  # Or a thousand networks need 80 GB.
     tf.keras.utils.set_random_seed(seed)
     config = random_config(rng)
     model = build(config)

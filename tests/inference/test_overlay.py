@@ -9,7 +9,12 @@ from PIL import Image
 
 from larq_groupnet.report import pictures
 from larq_groupnet.report.overlay import LEAST_WIDTH, OPACITY, draw_overlay, index_image, palette_of
-from larq_groupnet.report.pictures import BACKGROUND, CLASS_COLOURS
+from larq_groupnet.report.pictures import (
+    BACKGROUND,
+    CLASS_COLOURS,
+    class_colours,
+    draw_predictions,
+)
 
 # Machado, Oliveira and Fernandes, 2009, at full severity, on linear RGB.
 VISION = {
@@ -111,3 +116,18 @@ def test_legend_grows_with_the_photo():
         classes = np.arange(width)[None].repeat(30, 0) // (width // 2)
         heights.append(draw_overlay(image, classes, ["cat", "dog"]).height - 30)
     assert heights[1] == pytest.approx(3 * heights[0], abs=3)
+
+
+def test_void_looks_like_no_class_and_a_first_class_of_its_own_is_not_dark(tmp_path):
+    names = ["sky", *map(str, range(len(CLASS_COLOURS) - 1))]
+    assert class_colours(names) == list(CLASS_COLOURS)
+    assert class_colours(["background", "cat"]) == [BACKGROUND, CLASS_COLOURS[0]]
+    image = np.zeros((32, 48, 3), np.uint8)
+    scores = np.zeros((32, 48, len(names)))
+    drawn = set()
+    for label in (255, *range(len(names))):
+        truth = np.full((32, 48), label)
+        draw_predictions([image], [truth], [scores], names, tmp_path / "a.png", "", 255)
+        with Image.open(tmp_path / "a.png") as picture:
+            drawn.add(picture.tobytes())
+    assert len(drawn) == 1 + len(names)

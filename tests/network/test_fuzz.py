@@ -107,7 +107,7 @@ def calls_to_count(config):
     return calls
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "two_stages"])
 @pytest.mark.parametrize("head", HEADS)
 def test_counting_takes_few_calls(layout, head):
     """7,200 calls took 2.0 ms on a machine of load 20 (ResNet-50, K=8, DeepLabv3)."""

@@ -118,13 +118,33 @@ def test_photos_start_from_weights_of_photographs_in_their_network(photos, tmp_p
         assert with_start(recipe, None).start_from == ""
 
 
+def test_weights_of_photographs_that_do_not_fit_are_named_with_the_reason(photos, tmp_path):
+    def said(model, *changes):
+        choice = choose(model, tmp_path, dataset=photos, changes=changes)
+        assert choice.recipe.model.decomposition == {"birealnet18": "group"}.get(model, "gated")
+        return choice.recipe.start_from, choice.notes[-1]
+
+    assert said("groupnet_resnet18")[0] == "cifar10"
+    assert said("groupnet_resnet18", ("stem_stride", "2"), ("num_bases", "2"))[0] == "cifar10"
+    for model, change, reason in (
+        ("groupnet_resnet18", ("num_bases", "3"), "num_bases: 2 in the file, 3 in the model"),
+        ("groupnet_resnet18", ("stem_stride", "1"), "stem_stride: 2 in the file, 1 in the model"),
+        ("birealnet18", ("width", "0.25"), "'gated' in the file, 'group' in the model"),
+    ):
+        start, line = said(model, change)
+        assert start == "" and "starts from random weights" in line and reason in line
+
+
 def test_large_images_get_the_stem_for_large_images(photos, tmp_path):
     def stem(*changes):
         found = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=changes).recipe.model
         return found.stem_stride, found.output_stride
 
     assert stem(("input_size", "224")) == (4, 32)
-    assert stem(("input_shape", "(32, 32, 3)")) == (1, 8)
+    # Weights of photographs have that of theirs.
+    assert stem(("input_shape", "(32, 32, 3)")) == (2, 16)
+    assert stem(("input_shape", "(32, 32, 3)"), ("start_from", "none")) == (1, 8)
+    assert stem(("input_shape", "(32, 32, 3)"), ("stem_stride", "1")) == (1, 8)
     assert stem(("input_size", "224"), ("stem_stride", "2"), ("output_stride", "16")) == (2, 16)
 
 

@@ -29,7 +29,7 @@ def test_each_phase_starts_from_the_best_weights_of_the_one_before(trained):
     model = build(RECIPE.model, weights=trained)
     first = build(RECIPE.model.replace(binary=False), weights=trained.with_name("tanh.h5"))
     kernels = [name for name in (w.name for w in model.weights) if name.endswith("kernel:0")]
-    assert len(kernels) == 8 + 3 + 3
+    assert len(kernels) == 4 + 1 + 3
     values = [{w.name: w.numpy() for w in m.weights} for m in (model, first)]
     for name in kernels:
         np.testing.assert_array_equal(values[0][name], values[1][name])

@@ -17,7 +17,8 @@ from larq_groupnet.training import RecipeError, load_recipe, override
 
 STEPS = 12
 OPTIONS = (
-    "--model=groupnet_resnet18 --set=num_bases=1 --set=width=0.0625 --set=stage_blocks=(1,1,1,1)"
+    "--model=groupnet_resnet18 --set=num_bases=1 --set=width=0.0625"
+    " --set=layout=two_stages --set=output_stride=2"
     f" --epochs=2,2 --set=steps_per_epoch={STEPS} --set=binary.average=0.5"
     " --set=mixup=0.2 --set=cutmix=1 --set=binary.soft_targets=0.5 --set=binary.attention=10"
     " --set=binary.attention_blocks=('stage2_block1',)"
@@ -40,7 +41,8 @@ with signal_after(int(sys.argv[1]), signal.SIGKILL, "binary"):
 @pytest.mark.skipif(CAPPED, reason="oneDNN's kernels for AVX2 differ from run to run")
 @pytest.mark.slow
 def test_run_that_was_killed_ends_bit_for_bit_where_another_does(digits, tmp_path):
-    taught = f"--set=teacher={write_teacher(tmp_path / 'teacher')}"
+    two = [("layout", "two_stages"), ("stage_blocks", "(1,1)"), ("output_stride", "2")]
+    taught = f"--set=teacher={write_teacher(tmp_path / 'teacher', *two)}"
     words = [*options(digits, tmp_path / "stopped"), taught]
     rng = random.Random()
     # In a first epoch after its last step there is no snapshot to look at.

@@ -42,7 +42,7 @@ def run(folder, monkeypatch, killed_at=None, **options):
             raise Killed
 
     monkeypatch.setattr(fit.StopOnNonFinite, "on_train_batch_end", on_train_batch_end)
-    model = RECIPE.model.replace(stage_blocks=(1, 1, 1, 1), dropout=0.0)
+    model = RECIPE.model.replace(dropout=0.0)
     recipe = dataclasses.replace(
         RECIPE, phases=(dataclasses.replace(RECIPE.phases[1], epochs=2),), model=model
     )

@@ -28,7 +28,7 @@ def test_norms_of_a_step_are_those_of_gradient_and_update(tmp_path):
         RECIPE.phases[0], optimizer="SGD", schedule="constant", warmup_epochs=0,
         learning_rate=0.01, epochs=2,
     )  # fmt: skip
-    model = RECIPE.model.replace(stage_blocks=(1, 1, 1, 1), dropout=0.0)
+    model = RECIPE.model.replace(dropout=0.0)
     recipe = dataclasses.replace(RECIPE, phases=(phase,), model=model)
     runtime = Runtime(log_steps=2, profile="2,2")
     train(recipe, dataclasses.replace(session(tmp_path, 3), runtime=runtime))
