@@ -100,6 +100,19 @@ LGR_INLINE void run_ops(Block& value, const Part& part, size_t row, const PostOp
   }
 }
 
+// Gives `run` a whole block of channels, or one of fewer.
+template <class Block, class Run>
+LGR_INLINE void with_block(int channels, const Run& run) {
+  if (channels == kChannelBlock) {
+    Block value;
+    run(value);
+  } else {
+    TailBlock value;
+    value.n = channels;
+    run(value);
+  }
+}
+
 template <class Block>
 LGR_INLINE void finish_float_rows(Block& value, const int32_t* counts, size_t stride,
                                   const Part& part, const Transform& transform, const PostOp* ops,
@@ -114,14 +127,9 @@ LGR_INLINE void finish_float_rows(Block& value, const int32_t* counts, size_t st
 template <class Block>
 void finish_float(const int32_t* counts, size_t stride, const Part& part,
                   const Transform& transform, const PostOp* ops, int num_ops) {
-  if (part.channels == kChannelBlock) {
-    Block value;
+  with_block<Block>(part.channels, [&](auto& value) {
     finish_float_rows(value, counts, stride, part, transform, ops, num_ops);
-  } else {
-    TailBlock value;
-    value.n = part.channels;
-    finish_float_rows(value, counts, stride, part, transform, ops, num_ops);
-  }
+  });
 }
 
 template <class Block>
@@ -134,14 +142,8 @@ LGR_INLINE void run_post_ops_rows(Block& value, const Part& part, const PostOp* 
 
 template <class Block>
 void run_post_ops(const Part& part, const PostOp* ops, int num_ops) {
-  if (part.channels == kChannelBlock) {
-    Block value;
-    run_post_ops_rows(value, part, ops, num_ops);
-  } else {
-    TailBlock value;
-    value.n = part.channels;
-    run_post_ops_rows(value, part, ops, num_ops);
-  }
+  with_block<Block>(part.channels,
+                    [&](auto& value) { run_post_ops_rows(value, part, ops, num_ops); });
 }
 
 template <class Block>
@@ -167,14 +169,9 @@ LGR_INLINE void max_pool_pixels(Block& value, const PoolGeometry& g, const float
 template <class Block>
 void max_pool(const PoolGeometry& geometry, const float* image, int y, const Part& part,
               const PostOp* ops, int num_ops) {
-  if (part.channels == kChannelBlock) {
-    Block value;
+  with_block<Block>(part.channels, [&](auto& value) {
     max_pool_pixels(value, geometry, image, y, part, ops, num_ops);
-  } else {
-    TailBlock value;
-    value.n = part.channels;
-    max_pool_pixels(value, geometry, image, y, part, ops, num_ops);
-  }
+  });
 }
 
 // Round half away from zero and saturate. The limits keep the conversion defined; not-a-number
