@@ -79,7 +79,7 @@ class SegmentationArguments(Arguments, total=False):
 
 
 _OF_THE_CALL = {"input_tensor": None, "weights": None, "include_top": True}
-_BY_SIZE = ("stem_stride", "output_stride")
+BY_SIZE = ("stem_stride", "output_stride")
 """Options for which None means: by the size of the images."""
 
 _Function = Callable[..., "tf.keras.Model"]
@@ -423,7 +423,7 @@ def _known(caller: str, given: Mapping[str, Any], arguments: Mapping[str, Any]) 
 
 def _given_options(given: Mapping[str, Any], found: Model) -> dict[str, Any]:
     """The options of `GroupNetConfig` that a call gives."""
-    chosen = ("input_shape", *_BY_SIZE)  # None leaves these to the model.
+    chosen = ("input_shape", *BY_SIZE)  # None leaves these to the model.
     options = {
         name: value
         for name, value in given.items()
@@ -450,7 +450,7 @@ def _config(options: Mapping[str, Any]) -> GroupNetConfig:
     small = isinstance(shape, tuple | list) and any(
         isinstance(size, int) and size < SMALL_IMAGE for size in shape[:2]
     )
-    for name, strides in zip(_BY_SIZE, ((4, 1), (32, 8)), strict=True):
+    for name, strides in zip(BY_SIZE, ((4, 1), (32, 8)), strict=True):
         if options[name] is None:
             options[name] = strides[small]
     return GroupNetConfig().replace(**options)

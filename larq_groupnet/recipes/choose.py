@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from larq_groupnet.errors import RecipeError
-from larq_groupnet.family import SMALL_IMAGE
+from larq_groupnet.family import BY_SIZE, SMALL_IMAGE
 from larq_groupnet.recipes import own
 from larq_groupnet.recipes.load import ZooFile, load_recipes
 from larq_groupnet.recipes.overrides import INPUT_SIZE, check_trained, only_phase, override
@@ -25,7 +25,6 @@ LOOKED_AT = 16
 """How many images of a folder are looked at to learn how large they are."""
 
 _SIZE = (INPUT_SIZE, "input_shape")
-_STEM = ("stem_stride", "output_stride")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +167,7 @@ def adapted(
     }
     smallest = min(size or SMALL_IMAGE for size in shape[:2])
     toy = recipe.model.head == "classifier" and recipe.model.stem_stride == 1
-    if toy and smallest >= SMALL_IMAGE and not any(key in given for key in _STEM):
+    if toy and smallest >= SMALL_IMAGE and not any(key in given for key in BY_SIZE):
         options |= {"stem_stride": 4, "output_stride": 32}
     note = (
         f"No recipe is for {dataset}: this is the one for {recipe.dataset}, with {len(names)} "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from larq_groupnet.errors import RecipeError
-from larq_groupnet.family import SMALL_IMAGE
+from larq_groupnet.family import BY_SIZE, SMALL_IMAGE
 from larq_groupnet.network.config import OPTIONS, GroupNetConfig, unused_options
 from larq_groupnet.recipes.load import load_recipes
 from larq_groupnet.recipes.overrides import INPUT_SIZE, override, parse_size
@@ -44,8 +44,7 @@ PASSES = 10
 
 Changes = Sequence[tuple[str, str]]
 
-_STEM = ("stem_stride", "output_stride")
-_OF_PHOTOS = ("width", *_STEM)
+_OF_PHOTOS = ("width", *BY_SIZE)
 
 
 def own_recipe(
@@ -230,7 +229,7 @@ def _started(recipe: Recipe, changes: Changes) -> tuple[Recipe, list[str]]:
     given = {key for key, _ in changes}
     wanted = override(recipe, [(key, text) for key, text in changes if key in OPTIONS]).model
     sizes = {"num_bases", "width", "stage_blocks"} - given
-    stem = set() if given & {*_STEM} or wanted.stem_stride != 1 else {*_STEM}
+    stem = set() if given & {*BY_SIZE} or wanted.stem_stride != 1 else {*BY_SIZE}
     difference = ""
     for names, entry in itertools.product((sizes, sizes | stem), list_weights(START_FROM)):
         theirs, values = entry.metadata.config, {}

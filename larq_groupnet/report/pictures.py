@@ -103,7 +103,7 @@ def draw_predictions(
         class_names: One per class.
         path: PNG to write.
         title: Line above the picture.
-        void: The label of pixels that do not count, chequered in the picture.
+        void: The label of pixels that do not count, hatched in the picture.
     """
     colours = class_colours(class_names)
     rows = -(-len(images) // 2)

@@ -95,23 +95,15 @@ def judge_alike(recipe, strategy, weights, images):
     print(f"{strategy.num_replicas_in_sync} replicas judge {len(found)} images alike")
 
 
-def two_stages():
-    """Registers a backbone that builds in half the time: two stages of one block."""
-    from larq_groupnet.network.kinds import LAYOUTS, layout
-    from larq_groupnet.network.layouts import basic
-
-    if "two_stages" not in LAYOUTS:
-        layout("two_stages", blocks=(1, 1), channels=(64, 128))(basic)
-
-
 def recipe_of(
     task, steps=4, epochs=(2, 2), phase=None, mixup=0.0, taught=False, int8=0, deep=False
 ):
+    import two_stages  # noqa: F401 (registers SHALLOW's layout)
+
     from larq_groupnet import GroupNetConfig
     from larq_groupnet.recipes.recipe import Phase, Recipe
 
     dense = task == "segmentation"
-    two_stages()
     model = GroupNetConfig(
         **(DEEP if deep else SHALLOW),
         head="fcn32s" if dense else "classifier",
