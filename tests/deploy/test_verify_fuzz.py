@@ -13,6 +13,7 @@ from random_networks import random_config
 
 from larq_groupnet.deploy import VerificationError, fold, verify
 from larq_groupnet.deploy.export import to_tflite
+from larq_groupnet.deploy.verify import OUTPUT_TOLERANCE
 from larq_groupnet.network.build import build
 from larq_groupnet.network.layers import SoftGate
 
@@ -95,11 +96,11 @@ def test_random_network_is_verified_and_its_faults_are_found(seed):
     images = images_for(model, rng)
     assert verify(model, content, images).verdict in ("equal", "rounding"), config
     faults = [fault for fault in FAULTS if has(fault, model)]
-    right, output = model.get_weights(), model(images)
+    right, output = model.get_weights(), model(images).numpy()
     for fault in faults if NETWORKS <= FEW else [faults[seed % len(faults)]]:
         fault(model, rng)
-        # Behind a dead ReLU or a saturated softmax it changes nothing.
-        if not np.allclose(model(images), output, rtol=1e-2, atol=1e-3):
+        # Behind a dead ReLU, a saturated softmax or in one real layer of many it changes little.
+        if np.abs(model(images) - output).max() > 2 * OUTPUT_TOLERANCE * np.abs(output).max():
             with pytest.raises(VerificationError):
                 verify(model, content, images)
         model.set_weights(right)
