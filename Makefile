@@ -58,7 +58,9 @@ types: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	$(BIN)/mkdocs build --strict
 
-venv: $(VENV)/.installed-dev
+# With the commands larq-groupnet and larq-groupnet-run.
+venv: $(VENV)/.installed-dev $(VENV)/.runtime
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps -e .
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest site build *.egg-info

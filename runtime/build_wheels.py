@@ -19,6 +19,7 @@ MACHINES = ("x86_64", "aarch64")
 def main(folder: Path) -> None:
     """Writes the wheels into the folder and prints what is there."""
     for machine in MACHINES:
+        print(f"Building the wheel for {machine}", flush=True)
         environment = {**os.environ, "LARQ_GROUPNET_RUNTIME_TARGET": machine}
         wheel = ["-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(HERE)]
         subprocess.run([sys.executable, *wheel], check=True, env=environment)
