@@ -21,7 +21,7 @@ LEAST_WIDTH = 480
 
 _DPI = 100
 _WIDE = 640
-"""In pixels: the legend of a wider picture grows with it."""
+"""In pixels: the legend of a picture with a longer side grows with it."""
 _BETWEEN = 0.25
 """What is left of the brightness on the line between two classes."""
 
@@ -56,7 +56,7 @@ def draw_overlay(image: np.ndarray, classes: np.ndarray, class_names: Sequence[s
     picture = Image.fromarray(pixels).resize(
         (factor * image.shape[1], factor * image.shape[0]), Image.Resampling.NEAREST
     )
-    legend = _legend(classes, class_names, palette, picture.width)
+    legend = _legend(classes, class_names, palette, picture.size)
     whole = Image.new("RGB", (picture.width, picture.height + legend.height), "white")
     whole.paste(picture, (0, 0))
     whole.paste(legend, (0, picture.height))
@@ -88,17 +88,22 @@ def _rgb(image: np.ndarray) -> np.ndarray:
 
 
 def _legend(
-    classes: np.ndarray, class_names: Sequence[str], palette: np.ndarray, width: int
+    classes: np.ndarray, class_names: Sequence[str], palette: np.ndarray, size: tuple[int, int]
 ) -> Image.Image:
-    """A white strip with colour, name and share of each class that occurs."""
-    dpi = _DPI * max(width / _WIDE, 1)
+    """A white strip with colour, name and share of each class that occurs.
+
+    A viewer fits the longer side of a picture to the screen, so the letters grow with that, up to
+    the width that the longest text takes.
+    """
+    width = size[0]
     texts = {label: f"{class_names[label]} {part:.1%}" for label, part in shares(classes)}
     handles = [
         Patch(facecolor=palette[label] / 255, edgecolor="#444444", label=text)
         for label, text in texts.items()
     ]
-    letters = width * _DPI / dpi // (9 * max(map(len, texts.values())) + 45)
-    columns = max(min(int(letters), len(handles)), 1)
+    widest = 9 * max(map(len, texts.values())) + 45
+    dpi = _DPI * max(min(max(size) / _WIDE, width / widest), 1)
+    columns = max(min(int(width * _DPI / dpi // widest), len(handles)), 1)
     rows = -(-len(handles) // columns)
     figure = Figure(figsize=(width / dpi, 0.24 * rows + 0.16), dpi=dpi, facecolor="white")
     figure.legend(handles=handles, loc="center", ncols=columns, frameon=False, fontsize=10)

@@ -92,24 +92,32 @@ def overlay(pixels: Pixels, classes: Classes, class_names: Sequence[str]) -> Ima
 def _with_legend(
     picture: Image.Image, classes: Classes, class_names: Sequence[str], palette: Pixels
 ) -> Image.Image:
-    """The picture above a white strip with colour, name and share of each class that occurs."""
+    """The picture above a white strip with colour, name and share of each class that occurs.
+
+    The strip grows with the longer side of the picture, which is what a viewer fits to a screen.
+    """
     texts = [(label, f"{class_names[label]} {part:.1%}") for label, part in shares(classes)]
     widest = max(ImageDraw.Draw(picture).textlength(_latin(text)) for _, text in texts)
     cell = int(widest) + _SWATCH + 3 * _MARGIN
-    columns = max(picture.width // cell, 1)
+    factor = max(min(max(picture.size) / LEAST_WIDTH, picture.width / cell), 1)
+    width = round(picture.width / factor)
+    columns = max(width // cell, 1)
     rows = -(-len(texts) // columns)
-    height = picture.height + rows * _LINE + 2 * _MARGIN
-    whole = Image.new("RGB", (picture.width, height), "white")
-    whole.paste(picture, (0, 0))
-    draw = ImageDraw.Draw(whole)
+    strip = Image.new("RGB", (width, rows * _LINE + 2 * _MARGIN), "white")
+    draw = ImageDraw.Draw(strip)
     for number, (label, text) in enumerate(texts):
         left = _MARGIN + number % columns * cell
-        top = picture.height + _MARGIN + number // columns * _LINE
+        top = _MARGIN + number // columns * _LINE
         corner = (left + _SWATCH, top + _SWATCH)
         draw.rectangle(
             ((left, top), corner), fill=tuple(palette[label].tolist()), outline="#444444"
         )
         draw.text((left + _SWATCH + _MARGIN, top), _latin(text), fill="black")
+    # Enlarged as a whole: Pillow's built-in font has other sizes only from 10.1 on.
+    strip = strip.resize((picture.width, round(factor * strip.height)), Image.Resampling.LANCZOS)
+    whole = Image.new("RGB", (picture.width, picture.height + strip.height), "white")
+    whole.paste(picture, (0, 0))
+    whole.paste(strip, (0, picture.height))
     return whole
 
 

@@ -13,7 +13,7 @@ from conftest import CLASSES, photo
 from larq_groupnet_runtime import InputError, Interpreter, images
 from larq_groupnet_runtime.description import Description
 from larq_groupnet_runtime.full_image import probabilities, softmax
-from larq_groupnet_runtime.pictures import palette_of
+from larq_groupnet_runtime.pictures import overlay, palette_of
 
 ORIENTATION = 0x112
 
@@ -257,10 +257,21 @@ def test_limit_of_pixels_is_that_of_training():
 
 
 def test_colours_are_those_of_the_main_package():
-    from larq_groupnet.report import overlay
+    from larq_groupnet.report import overlay as main
 
     for names in (CLASSES, CLASSES[1:], [str(number) for number in range(50)]):
-        np.testing.assert_array_equal(palette_of(names), overlay.palette_of(names))
+        np.testing.assert_array_equal(palette_of(names), main.palette_of(names))
+
+
+@pytest.mark.parametrize("size", [(1440, 30), (480, 1440)])
+def test_legend_grows_with_the_longer_side(size):
+    heights = []
+    for width, height in ((480, 30), size):
+        classes = np.zeros((height, width), int)
+        classes[:, width // 2 :] = 1
+        drawn = overlay(np.zeros((height, width, 3), np.uint8), classes, ["cat", "dog"])
+        heights.append(drawn.height - height)
+    assert heights[1] > 2 * heights[0]
 
 
 def test_types_are_joined_only_in_annotations():
