@@ -187,7 +187,10 @@ def draw_labels(
 def draw_confusion(
     matrix: np.ndarray, class_names: Sequence[str], path: Path, title: str, unit: str
 ) -> None:
-    """A confusion matrix: each row a true class, its predictions as shares of the row.
+    """A confusion matrix: each row a true class, the colours its predictions as shares of the row.
+
+    The numbers are counts, or shares as well where a count is too long to read. Above 25 classes
+    there are none.
 
     Args:
         matrix: `(classes, classes)` counts, rows are true classes.
@@ -204,12 +207,14 @@ def draw_confusion(
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     size = max(min(10, 300 / count), 3)
+    counted = count <= 25 and matrix.max() < 10_000
+    kind = f"number of {unit}" if counted else f"{unit}, shares of each row"
     axes.set_xticks(range(count), class_names, rotation=45, ha="right", fontsize=size)
     axes.set_yticks(range(count), class_names, fontsize=size)
-    axes.set(xlabel="predicted", ylabel="true", title=f"{title}\n{unit}, shares of each row")
+    axes.set(xlabel="predicted", ylabel="true", title=f"{title}\n{kind}")
     for row, column in np.argwhere(matrix > 0) if count <= 25 else ():
         share, number = shares[row, column], matrix[row, column]
-        text = f"{number}" if number < 10_000 else f"{100 * share:.1f} %"
+        text = f"{number}" if counted else f"{100 * share:.1f} %"
         colour = "white" if share > 0.5 else "black"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
     _save(figure, path, dpi=110)

@@ -116,6 +116,24 @@ def test_legend_grows_with_the_photo():
         classes = np.arange(width)[None].repeat(30, 0) // (width // 2)
         heights.append(draw_overlay(image, classes, ["cat", "dog"]).height - 30)
     assert heights[1] == pytest.approx(3 * heights[0], abs=3)
+    image = np.zeros((1280, 640, 3), "u1")
+    classes = np.arange(640)[None].repeat(1280, 0) // 320
+    upright = draw_overlay(image, classes, ["cat", "dog"]).height - 1280
+    assert upright == pytest.approx(2 * heights[0], abs=3)
+
+
+@pytest.mark.parametrize(
+    ("most", "said", "text"),
+    [(9_999, "number of images", "7"), (10_000, "shares of each", "0.1 %")],
+)
+def test_numbers_of_the_confusion_are_what_its_title_says(tmp_path, monkeypatch, most, said, text):
+    figures = []
+    monkeypatch.setattr(pictures, "_save", lambda figure, *_, **__: figures.append(figure))
+    matrix = np.array([[most, 7], [7, most]])
+    pictures.draw_confusion(matrix, ["cat", "dog"], tmp_path / "a.png", "mine", "images")
+    axes = figures[0].axes[0]
+    assert said in axes.get_title()
+    assert [each.get_text() for each in axes.texts][1] == text
 
 
 def test_void_looks_like_no_class_and_a_first_class_of_its_own_is_not_dark(tmp_path):
