@@ -44,11 +44,15 @@ def _data(dataset: Dataset) -> list[str]:
     lines = [f"Data: {dataset.name}, {', '.join(f'{n:,} {role}' for role, n in sizes.items())}."]
     if "test" not in sizes:
         lines.append("There are no test images with labels: validation images are judged instead.")
-    tests = sizes.get("test", sizes["validation"])
+    judged = "test" if "test" in sizes else "validation"
+    tests = sizes[judged]
     if tests < FEW_TESTS:
+        means = f"one more right or wrong moves the metric by {1 / tests:.1%}"
+        if dataset.target != "label":
+            means = "a metric of so few is a rough guess"
         lines.append(
-            f"Warning: {tests} test images; one more right or wrong moves the metric by "
-            f"{1 / tests:.1%}. With {FEW_TESTS} or more it says something."
+            f"Warning: {tests} {judged} images; {means}. With {FEW_TESTS} or more it says "
+            "something."
         )
     masks = dataset.target != "label"
     most = MOST_COUNTED // 10 if masks else MOST_COUNTED

@@ -46,3 +46,12 @@ def test_few_test_images_and_a_class_without_any_are_warned_of(recipe, tmp_path)
     lines = said(recipe, (20, 10, 10), [0, 2] * 5, tmp_path)
     assert any(line.startswith("Warning: 10 test images") and "10.0%" in line for line in lines)
     assert "Warning: test has no image of bee." in lines
+
+
+def test_few_masks_are_not_warned_of_in_the_words_of_accuracy(recipe, tmp_path):
+    images, masks = np.zeros((4, 8, 8, 3), "u1"), np.zeros((4, 8, 8), "u1")
+    part = (images, masks)
+    dataset = from_arrays("masks", part, part, class_names=["ground", "part"])
+    text = "\n".join(announce(recipe, dataset, tmp_path / "out"))
+    assert "Warning: 4 validation images; a metric of so few is a rough guess" in text
+    assert "right or wrong" not in text
