@@ -13,6 +13,7 @@ from conftest import ROOT
 from PIL import Image
 
 from larq_groupnet import cli, commands
+from larq_groupnet.cli.program import Command
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.recipes import load_recipe, override
 
@@ -157,6 +158,40 @@ def test_wrong_command_is_one_line_and_status_2(words, message, capsys, tmp_path
     assert message in said.err
     assert len(said.err.splitlines()) == bool(words)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "nothing.tflite"],
+        ["evaluate", "folder.tflite", "folder:x"],
+        ["audit", "nothing.tflite"],
+        ["predict", "nothing.tflite", "a.png"],
+        ["benchmark", "nothing.tflite"],
+        ["convert", "nothing/run"],
+        ["verify", "nothing/run", "nothing.tflite"],
+        ["summary", "nothing/run"],
+    ],
+)
+def test_path_to_nothing_says_what_was_expected_and_what_to_do(
+    words, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.tflite").mkdir()
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"larq-groupnet: {words[1]}: expected a ")
+    assert "Received: " in said and "Check the path" in said and len(said.splitlines()) == 1
+
+
+def test_error_of_the_system_is_in_our_words(capsys, monkeypatch):
+    def call(flags):
+        raise PermissionError(13, "Permission denied", "there")
+
+    monkeypatch.setitem(cli.COMMANDS, "locked", Command((), (), call))
+    assert cli.main(["locked"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("larq-groupnet: there: expected ") and "Errno" not in said
 
 
 def test_bare_resume_is_the_newest_run_of_the_model(calls, tmp_path, monkeypatch, capsys):

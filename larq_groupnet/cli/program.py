@@ -123,8 +123,18 @@ def _with_value(words: Sequence[str], flag: str) -> list[str]:
 
 
 def _complain(error: BaseException) -> None:
-    text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    text = "; ".join(line.strip() for line in _said(error).splitlines() if line.strip())
     print(f"{PROGRAM}: {text.replace(':; ', ': ')}", file=sys.stderr)
+
+
+def _said(error: BaseException) -> str:
+    """The message; of the system's errors, which have only a number and a name, in our words."""
+    if isinstance(error, UserError) or not isinstance(error, OSError) or not error.filename:
+        return str(error)
+    return (
+        f"{error.filename}: expected a path that can be read or written. "
+        f"Received: {error.strerror}. Check the path and its permissions."
+    )
 
 
 def _overview() -> str:

@@ -39,7 +39,8 @@ def _config(
             )
         recipe = recipe_to_resume(Path(source).expanduser(), list(map(split_option, texts)))
         return recipe.model, [training_line(recipe)]
-    if Path(source).suffix not in ("", ".py") or _is_registered(source):
+    is_path = len(Path(source).parts) > 1 and not Path(source).with_suffix(".py").is_file()
+    if Path(source).suffix not in ("", ".py") or is_path or _is_registered(source):
         if set(given) - {"input_size", "data_dir", "json"}:
             raise RecipeError("summary: expected nothing but --input_size beside trained weights.")
         sizes = options["input_size"] and parse_size(options["input_size"])

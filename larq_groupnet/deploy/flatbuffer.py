@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tensorflow.lite.python import schema_py_generated as schema
 
 from larq_groupnet.deploy.engine import EngineInterpreter
-from larq_groupnet.errors import ConversionError
+from larq_groupnet.errors import ConversionError, MissingFileError
 
 File = bytes | str | Path
 
@@ -133,9 +133,16 @@ def read(file: File) -> bytes:
     """The content of a `.tflite`.
 
     Raises:
+        MissingFileError: If there is no such file.
         ConversionError: If it is no TFLite file.
         OSError: If it cannot be read.
     """
+    if not isinstance(file, bytes) and not Path(file).is_file():
+        received = "a folder" if Path(file).is_dir() else "no such file"
+        raise MissingFileError(
+            f"{file}: expected a converted file (.tflite). Received: {received}. Check the path, "
+            "or make one: larq-groupnet convert RUN"
+        )
     content = file if isinstance(file, bytes) else Path(file).read_bytes()
     if content[4:8] != b"TFL3":
         source = "these bytes" if isinstance(file, bytes) else file

@@ -225,6 +225,6 @@ def _registered(name: str) -> Path:
             f"Received: {name}. Choices: {choices}"
         )
     raise MissingFileError(
-        f"{name}: {_EXPECTED} ({choices}). Received: no such file, and no registered set."
-        f"{did_you_mean(name, [entry.name for entry in entries])}"
+        f"{name}: {_EXPECTED} ({choices}). Received: no such file, and no registered set. "
+        f"Check the path or the name.{did_you_mean(name, [entry.name for entry in entries])}"
     )
