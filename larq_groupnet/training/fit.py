@@ -38,7 +38,13 @@ from larq_groupnet.training.distribution import (
     validation_share,
 )
 from larq_groupnet.training.optimizers import optimizer
-from larq_groupnet.training.step_log import EpochBoard, Progress, StepLog, log_gradient_norm
+from larq_groupnet.training.step_log import (
+    EpochBoard,
+    Progress,
+    StepLog,
+    ending_line,
+    log_gradient_norm,
+)
 from larq_groupnet.weights.by_name import copy_weights
 
 CALIBRATION_IMAGES = 64
@@ -228,7 +234,7 @@ def _fit(
     every = Every(session.runtime.snapshot_steps, session.runtime.snapshot_minutes)
     # The rest of an epoch that was cut in two is a call of its own, and has fewer steps.
     cuts = [(start.epoch, start.step), *([(start.epoch + 1, 0)] if start.step else [])]
-    with StopSignal(session.output_dir).watching() as stop:
+    with StopSignal(session.output_dir).watching() as stop, ending_line():
         for epoch, step in cuts:
             position = dataclasses.replace(start, epoch=epoch, step=step)
             model.fit(

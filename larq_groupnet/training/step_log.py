@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,16 @@ class Progress(tf.keras.callbacks.ProgbarLogger):
         if now - self.drawn >= _DRAWN_EVERY or batch + 1 >= self.target:
             self.drawn = now
             super().on_train_batch_end(batch, logs)
+
+
+@contextlib.contextmanager
+def ending_line() -> Iterator[None]:
+    """Ends the line of a progress bar that an error cuts short, so that a message has its own."""
+    try:
+        yield
+    except BaseException:
+        print(flush=True)
+        raise
 
 
 class EpochBoard(tf.keras.callbacks.TensorBoard):

@@ -1,13 +1,15 @@
 """What is written between two epochs, and what the callbacks of a step cost."""
 
 import dataclasses
+import signal
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from runs import signal_after
 from tiny import RECIPE, session
 
-from larq_groupnet.errors import RecipeError
+from larq_groupnet.errors import Interrupted, RecipeError
 from larq_groupnet.training.distribution import Runtime
 from larq_groupnet.training.fit import train
 
@@ -42,6 +44,13 @@ def test_norms_of_a_step_are_those_of_gradient_and_update(tmp_path):
     rows = np.genfromtxt(tmp_path / "history.csv", delimiter=",", names=True)
     np.testing.assert_allclose(rows["gradient_norm"][1], norms[6], rtol=1e-6)
     assert list(tmp_path.rglob("*.xplane.pb"))
+
+
+def test_stopped_run_ends_the_line_of_its_progress_bar(tmp_path, capsys):
+    with signal_after(2, signal.SIGTERM), pytest.raises(Interrupted):
+        train(RECIPE, session(tmp_path, 3))
+    out = capsys.readouterr().out
+    assert "loss: " in out and out.endswith("\n")
 
 
 @pytest.mark.parametrize("text", ["10", "20,10", "0,5", "a,b"])
