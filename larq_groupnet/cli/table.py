@@ -68,7 +68,7 @@ def _check(f: Flags, dataset: str) -> int:
 @command(
     "predict",
     "RUN_OR_FILE_OR_NAME",
-    "IMAGE_OR_FOLDER",
+    "IMAGE_OR_FOLDER...",
     flags_of=(
         path_flag("output", "predictions", "The folder to write."),
         DATA_DIR,
@@ -77,7 +77,7 @@ def _check(f: Flags, dataset: str) -> int:
         text_flag("normalisation", None, "symmetric or imagenet, where the file does not say."),
     ),
 )
-def _predict(f: Flags, source: str, images: str) -> int:
+def _predict(f: Flags, source: str, *images: str) -> int:
     """Predict class maps, or the likeliest classes, of images."""
     from larq_groupnet import commands
 

@@ -12,7 +12,7 @@ from larq_groupnet.errors import RecipeError
 
 def predict(
     source: str,
-    images: str,
+    images: Collection[str],
     output: Path,
     data_dir: Path,
     scales: str | None,
@@ -26,7 +26,9 @@ def predict(
     from larq_groupnet.inference.sources import load_predictor
 
     predictor = load_predictor(source, data_dir, **preprocessing)
-    done, passed_over = predict_files(predictor, Path(images).expanduser(), output)
+    done, passed_over = predict_files(
+        predictor, [Path(image).expanduser() for image in images], output
+    )
     print(f"{done} images predicted, results in {output}; {len(passed_over)} passed over")
     return 1 if passed_over else 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -34,9 +35,9 @@ class OutputError(UserError):
 
 
 def predict_files(
-    predictor: Predictor, source: str | Path, output_dir: str | Path
+    predictor: Predictor, source: str | Path | Sequence[str | Path], output_dir: str | Path
 ) -> tuple[int, list[Path]]:
-    """Predicts an image, or every image in a folder and the folders in it, and says what it found.
+    """Predicts images, or every image in a folder and the folders in it, and says what it found.
 
     Of a network that classifies pixels, `masks/NAME.png` holds the classes as a palette PNG of the
     image's own size, and `overlays/NAME.png` shows them. Of one that classifies images,
@@ -47,7 +48,8 @@ def predict_files(
 
     Args:
         predictor: The network.
-        source: An image, or a folder.
+        source: An image, a folder, or several of them. Results are named by the path of an image
+            below its folder; with several, below the folder that holds them all.
         output_dir: Takes the results; earlier ones are not read.
 
     Returns:
@@ -59,15 +61,24 @@ def predict_files(
         OutputError: If a result would replace another file, which stays as it is.
         OSError: If a result cannot be written.
     """
-    source, output_dir = Path(source), Path(output_dir)
-    files = find_images(source, output_dir)
-    root = source if source.is_dir() else source.parent
-    names = _names([file.relative_to(root) for file in files])
+    sources = [Path(each) for each in ([source] if isinstance(source, str | Path) else source)]
+    output_dir = Path(output_dir)
+    # By its full path, so that an image that is named twice is predicted once.
+    found_at = {
+        os.path.abspath(file): file for each in sources for file in find_images(each, output_dir)
+    }
+    files = list(found_at.values())
+    root = os.path.commonpath(
+        [os.path.abspath(each if each.is_dir() else each.parent) for each in sources]
+    )
+    names = _names([Path(full).relative_to(root) for full in found_at])
     task, table = predictor.task(len(predictor.classes)), output_dir / "predictions.csv"
     if not predictor.dense:
         _check_own([table])
     passed_over, rows = [], []
-    for file, name in zip(tqdm(files, "Predicting", unit="image"), names, strict=True):
+    # Where the bar is no terminal's, it would only stand between the lines.
+    progress = tqdm(files, "Predicting", unit="image", disable=None, leave=False)
+    for file, name in zip(progress, names, strict=True):
         try:
             pixels = read_pixels(file, predictor.input_shape[2])
         except (OSError, ValueError, SyntaxError, tf.errors.OpError, Image.DecompressionBombError):
@@ -95,7 +106,10 @@ def find_images(source: Path, output_dir: Path) -> list[Path]:
     if source.is_file():
         return [source]
     if not source.is_dir():
-        raise MissingFileError(f"expected an image or a folder of images. Received: {source}")
+        raise MissingFileError(
+            f"{source}: expected an image or a folder of images. Received: no such file. Check the "
+            "path."
+        )
     own = output_dir.resolve()
     files = [
         file

@@ -195,7 +195,7 @@ def test_bad_file_is_named_and_passed_over(dense_file, images, tmp_path):
     assert "3 images predicted" in done.stdout and "2 passed over" in done.stdout
     for name in ("broken.png", "empty.jpg"):
         assert f"{images / name}: passed over, it cannot be decoded" in done.stderr
-    assert "Predicting" in done.stderr and "Traceback" not in done.stderr
+    assert "Predicting" not in done.stderr, "no bar between the lines, where it is no terminal's"
     assert len(masks_in(images / "out" / "masks")) == 3
     assert len(find_images(images, images / "out")) == 5, "results are no images to predict"
 
@@ -283,6 +283,20 @@ def test_each_image_has_a_result_of_its_own_whatever_the_names(constant, tmp_pat
     masks = masks_in(tmp_path / "out" / "masks")
     assert sorted(mask.shape[1] for mask in masks.values()) == list(range(8, 15))
     assert {"b.png", "sub/b.png"} < set(masks)
+
+
+def test_several_images_and_folders_are_each_predicted_once(constant, tmp_path):
+    for size, name in enumerate(["one/a.png", "two/a.png", "two/sub/b.jpg", "c.png"], 8):
+        picture(tmp_path / name, (size, 8))
+    sources = [tmp_path / name for name in ("one", "two", "two/sub", "one/a.png", "c.png")]
+    assert predict_files(constant, sources, tmp_path / "out") == (4, [])
+    masks = masks_in(tmp_path / "out" / "masks")
+    assert {name: mask.shape[1] for name, mask in masks.items()} == {
+        "one/a.png": 8, "two/a.png": 9, "two/sub/b.png": 10, "c.png": 11,
+    }  # fmt: skip
+    with pytest.raises(FileNotFoundError, match="nothing: expected an image"):
+        predict_files(constant, [*sources, tmp_path / "nothing"], tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_results_beside_their_images_lose_nothing_and_are_no_images(constant, tmp_path):
