@@ -18,7 +18,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from larq_groupnet.data.images import image_size, read_image
-from larq_groupnet.data.labels import NO_CLASS, Meaning, read_labels
+from larq_groupnet.data.labels import NO_CLASS, Meaning
 from larq_groupnet.data.layouts import FolderError, Layout
 from larq_groupnet.data.listing import relative
 from larq_groupnet.files import replacing
@@ -149,8 +149,8 @@ def _inspect(image: str, target: int | str, meaning: Meaning | None) -> tuple[se
         if meaning is None or isinstance(target, int):
             return set(), image, ""
         file = target
-        classes = meaning.read(target)[..., 0]
-        values = classes if meaning.colours else read_labels(target)[..., 0]
+        stored = meaning.stored(target)[..., 0]
+        classes = meaning.classes(stored)
     except Exception as error:  # Decoders raise whatever they like.
         return set(), file, _reason(error)
     if classes.shape != shape:
@@ -158,11 +158,13 @@ def _inspect(image: str, target: int | str, meaning: Meaning | None) -> tuple[se
         hint = "; its EXIF turns the photo, and the mask fits the photo as it is stored"
         reason = f"a mask of {classes.shape} pixels for an image of {shape}{hint if turned else ''}"
         return set(), file, reason
-    strange = np.unique(values[classes == NO_CLASS])
+    strange = stored[classes == NO_CLASS]
     if strange.size:
-        what = "colour" if meaning.colours else f"label {strange.max()}"
-        return set(), file, f"{what} is no class"
-    return set(np.unique(values).tolist()), file, ""
+        value = int(strange.max())
+        name = f"colour {' '.join(map(str, value.to_bytes(3, 'big')))}"
+        return set(), file, f"{name if meaning.colours else f'label {value}'} is no class"
+    values = np.bincount((classes if meaning.colours else stored).ravel()).nonzero()[0]
+    return set(values.tolist()), file, ""
 
 
 def _reason(error: Exception) -> str:

@@ -7,6 +7,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -48,17 +49,33 @@ class Meaning:
     void: tuple[int, ...] = (VOID,)
 
     def read(self, path: Path | str | bytes) -> np.ndarray:
-        """The classes of a mask file `(height, width, 1) int64`, `VOID` and `NO_CLASS` included.
+        """The classes of a mask file `(height, width, 1) int16`, `VOID` and `NO_CLASS` included.
 
         Raises:
             ValueError: If its pixels are no labels.
         """
+        return self.classes(self.stored(path))
+
+    def stored(self, path: Path | str | bytes) -> np.ndarray:
+        """What a mask file holds `(height, width, 1)`: labels `uint8`, or `0xRRGGBB int32`.
+
+        Raises:
+            ValueError: If its pixels are no labels.
+        """
+        return _read_colours(path) if self.colours else read_labels(path)
+
+    def classes(self, stored: np.ndarray) -> np.ndarray:
+        """The classes `int16` of what `stored` gives, `VOID` and `NO_CLASS` included."""
+        return self._table.take(stored)
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """The class of each label, or of each of the 2^24 colours (32 MB)."""
         if not self.colours:
-            return self.lookup[read_labels(path)]
-        codes = _read_colours(path)
-        found, places = np.unique(codes, return_inverse=True)
-        classes = np.array([self.colours.get(int(code), self.other) for code in found])
-        return classes[places].reshape((*codes.shape, 1))
+            return self.lookup.astype(np.int16)
+        table = np.full(2**24, self.other, np.int16)
+        table[list(self.colours)] = list(self.colours.values())
+        return table
 
     def key(self) -> str:
         """Text that differs where anything else is meant."""
@@ -208,12 +225,14 @@ def read_labels(path: Path | str | bytes) -> np.ndarray:
 
 
 def _read_colours(path: Path | str | bytes) -> np.ndarray:
-    """`0xRRGGBB` of each pixel, `(height, width) int32`."""
+    """`0xRRGGBB` of each pixel, `(height, width, 1) int32`."""
     with _opened(path) as image:
         if image.format == "JPEG":
             raise ValueError("a mask is stored without loss, as in a PNG, not as JPEG")
-        red, green, blue = np.moveaxis(np.asarray(image.convert("RGB"), np.int32), -1, 0)
-        return red << 16 | green << 8 | blue
+        # Four bytes a pixel are one number: with the bands reversed, a little-endian 0x00RRGGBB.
+        red, green, blue = image.convert("RGB").split()
+        packed = Image.merge("RGBX", (blue, green, red, Image.new("L", image.size)))
+        return np.asarray(packed).view("<i4")
 
 
 def _scale(path: Path | str | bytes) -> int:
