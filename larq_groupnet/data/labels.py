@@ -207,20 +207,21 @@ def read_labels(path: Path | str | bytes) -> np.ndarray:
     """The stored labels of a mask file `(height, width, 1) uint8`.
 
     Those of a palette image are the numbers of its colours, not the colours; those of a grey PNG of
-    2 or 4 bits are its 4 or 16 levels.
+    2 or 4 bits are its 4 or 16 levels. Colours that are all greys, as Krita and Paint save them, are
+    labels too; transparency is dropped.
 
     Raises:
         ValueError: If its pixels are no labels.
     """
     with _opened(path) as image:
-        labels = np.asarray(image)
+        labels = _greys(np.asarray(image)) if _has_bands(image, path) else np.asarray(image)
         if labels.ndim != 2 or labels.max(initial=0) > VOID or image.format == "JPEG":
             raise ValueError(
                 f"a mask is a palette or grey 8-bit PNG, not a {image.format} of mode "
                 f"{image.mode!r}; for colours see mapping"
             )
         if image.format == "PNG" and image.mode == "L":
-            labels = labels // _scale(path)
+            labels = labels // (255 // (2 ** min(_depth(path), 8) - 1))  # As Pillow fills 8 bits.
         return labels.astype(np.uint8)[..., None]
 
 
@@ -235,11 +236,23 @@ def _read_colours(path: Path | str | bytes) -> np.ndarray:
         return np.asarray(packed).view("<i4")
 
 
-def _scale(path: Path | str | bytes) -> int:
-    """By what Pillow multiplies the levels of a grey PNG, to fill 8 bits."""
+def _has_bands(image: Image.Image, path: Path | str | bytes) -> bool:
+    """True for colours, and greys with transparency, of 8 bits; Pillow cuts 16 bits to 8."""
+    bands = image.mode in ("RGB", "RGBA", "LA")
+    return bands and (image.format != "PNG" or _depth(path) == 8)
+
+
+def _greys(pixels: np.ndarray) -> np.ndarray:
+    """The one band of pixels whose bands agree, `(height, width)`; else the pixels."""
+    grey = pixels[..., 0]
+    same = pixels.shape[-1] == 2 or (pixels[..., 1:3] == grey[..., None]).all()
+    return grey if same else pixels
+
+
+def _depth(path: Path | str | bytes) -> int:
+    """Bits of each band of a PNG."""
     with open(os.fsdecode(path), "rb") as file:
-        depth = file.read(25)[24]
-    return 255 // (2**depth - 1) if depth < 8 else 1
+        return file.read(25)[24]
 
 
 def _opened(path: Path | str | bytes) -> Image.Image:

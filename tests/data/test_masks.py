@@ -213,6 +213,23 @@ def test_levels_of_few_bits_are_not_scaled(tmp_path, depth):
     np.testing.assert_array_equal(classes_of(open_folder(root, tmp_path)), labels)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_greys_saved_as_colours_are_read_as_greys(tmp_path, mode):
+    labels = np.random.RandomState(0).randint(0, 2, (6, 8), np.uint8) * 200
+    root = masked(tmp_path / "set", labels)
+    for file in (root / "masks").iterdir():
+        Image.fromarray(labels).convert(mode).save(file)
+    (root / "map.txt").write_text("0 ground\n200 part\n")
+    dataset = prepare(f"folder:{root}?mapping=map.txt", tmp_path)
+    np.testing.assert_array_equal(classes_of(dataset), labels // 200)
+    assert prepare(f"folder:{root}?mapping=levels", tmp_path).classes == ("level_0", "level_200")
+    tinted = np.array(Image.open(file).convert("RGB"))
+    tinted[3, 4, 2] ^= 1
+    Image.fromarray(tinted).save(file)
+    with pytest.raises(FolderError, match="1 bad file.*mode 'RGB'; for colours see mapping"):
+        prepare(f"folder:{root}?mapping=map.txt", tmp_path)
+
+
 @pytest.mark.parametrize("kind", ["two colours", "16 bits", "bmp", "tif"])
 def test_other_files_of_labels_are_read(tmp_path, kind):
     labels = np.random.RandomState(0).randint(0, 2, (6, 8))
