@@ -43,17 +43,25 @@ class FolderDataset(Dataset):
         layout: Its files by role, and its classes.
         data_dir: Where findings are kept.
         skipped: File that was left out -> why.
+        whole: The layout before any file was left out; `layout` if none was.
     """
 
     channels = 3
 
     def __init__(
-        self, name: str, root: Path, layout: Layout, data_dir: Path, skipped: dict[str, str]
+        self,
+        name: str,
+        root: Path,
+        layout: Layout,
+        data_dir: Path,
+        skipped: dict[str, str],
+        whole: Layout | None = None,
     ):
         self.name, self.skipped, self.classes = name, skipped, tuple(layout.names)
         self.target = "label" if layout.meaning is None else "mask"
         self.left_out = layout.left_out.line()
         self._root, self._layout, self._data_dir = root, layout, data_dir
+        self._whole = whole or layout
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -84,16 +92,17 @@ class FolderDataset(Dataset):
             keep_listing(self._root, self._data_dir, self._layout)
 
     def look_again(self) -> Findings:
-        """Decodes every file, and keeps what is found, also for `on_bad_image="skip"`."""
-        return look(self._root, self._layout, self._data_dir, again=True)
+        """Decodes every file, left out or not, and keeps what is found, also for the next run."""
+        return look(self._root, self._whole, self._data_dir, again=True)
 
     def check_files(self) -> None:
-        """Decodes every file again.
+        """Decodes every file that is used again.
 
         Raises:
             FolderError: If one has vanished or gone bad since the folder was opened; names it.
         """
-        self.look_again().raise_for(self._root, sum(self.sizes.values()))
+        found = look(self._root, self._layout, self._data_dir, again=True)
+        found.raise_for(self._root, sum(self.sizes.values()))
 
 
 @dataset("folder")
@@ -117,8 +126,9 @@ def open_folder(
         place: The folder.
         data_dir: Where datasets lie, and what was found in the files is kept.
         on_bad_image: `"error"`, or `"skip"` to leave out, with a warning, the images that cannot
-            be decoded and those whose mask cannot, has another size or holds a label that is no
-            class. `None` to look into no file that need not be known.
+            be decoded and those whose mask is missing, cannot be decoded, has another size or holds
+            a label that is no class. `None` to look into no file that need not be known, and to
+            leave out without a word what is known to be bad, as `look_again` tells all.
         void: Values of masks that are void beside 255, such as `"11"` or `"0,11"`; `"none"` if 255
             is a class.
         mapping: A file that says what the values in masks mean, see `read_mapping`, in the folder
@@ -160,20 +170,23 @@ def opened(
         on_bad_image: See `data_dir`.
         levels: Each value that occurs in the masks is a class.
     """
+    whole = layout
     unnamed = layout.meaning is not None and (not layout.names or levels)
     count = sum(map(len, layout.splits.values()))
-    found = Findings({}, {})
+    found = Findings(layout.unmasked, {})
+    if on_bad_image == "error" or not count:  # Before any file is decoded.
+        found.raise_for(root, count)
     if unnamed or on_bad_image == "skip" or (on_bad_image and count <= CHECKED_UNASKED):
         found = look(root, layout, data_dir)
-        if on_bad_image != "skip":
-            found.raise_for(root, count)
     if found.bad:
         layout = _without(layout, root, found.bad)
+        if on_bad_image == "error" or not any(layout.splits.values()):
+            found.raise_for(root, count)
     if unnamed:
         layout = _named(root, layout, found, levels)
     layout = _divided(root, layout, found)
-    _warn(root, layout, found)
-    return FolderDataset(name, root, layout, data_dir, found.bad)
+    _warn(root, layout, found if on_bad_image else Findings({}, {}))
+    return FolderDataset(name, root, layout, data_dir, found.bad, whole)
 
 
 def _layout(root: Path, void: str | None, mapping: str | None) -> Layout:

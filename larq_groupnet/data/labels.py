@@ -207,8 +207,8 @@ def read_labels(path: Path | str | bytes) -> np.ndarray:
     """The stored labels of a mask file `(height, width, 1) uint8`.
 
     Those of a palette image are the numbers of its colours, not the colours; those of a grey PNG of
-    2 or 4 bits are its 4 or 16 levels. Colours that are all greys, as Krita and Paint save them, are
-    labels too; transparency is dropped.
+    2 or 4 bits are its 4 or 16 levels. Colours that are all greys, as Krita and Paint save masks,
+    are labels too; transparency is dropped.
 
     Raises:
         ValueError: If its pixels are no labels.
