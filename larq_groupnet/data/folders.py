@@ -29,6 +29,7 @@ from larq_groupnet.data.listing import printable, relative
 from larq_groupnet.data.masks import decode_mask
 from larq_groupnet.data.order import columns
 from larq_groupnet.data.splits import check_sizes, draw_splits, name_hash
+from larq_groupnet.hints import counted
 
 CHECKED_UNASKED = 50_000
 """Folders of more images are looked through only on request, or to skip what is bad."""
@@ -227,17 +228,17 @@ def _named(root: Path, layout: Layout, found: Findings, levels: bool) -> Layout:
     if levels:
         names = layout.names or [f"level_{value}" for value in values]
         if len(names) != len(values):
-            raise FolderError(
-                f"mapping: expected as many values in the masks as classes.txt names in {root}, "
-                f"{len(names)}. Received: {values}"
-            )
+            raise FolderError(_not(f"the {len(names)} levels that classes.txt names", root, values))
+        if not layout.names and len(values) > MOST_UNNAMED:
+            raise FolderError(_not(f"at most {MOST_UNNAMED} levels, one a class", root, values))
         meaning = only(values, voids)
     else:
         meaning = layout.meaning
         count = max((int(meaning.lookup[value]) for value in values), default=-1) + 1
         names = [f"class_{label}" for label in range(count)]
         if 2 * len(values) < count or len(values) > MOST_UNNAMED:
-            raise FolderError(_not_labels(root, values))
+            remedy = " If each grey is a class: folder:PATH?mapping=levels."
+            raise FolderError(_not("labels that count from 0", root, values, remedy))
         missing = [names[i] for i in range(count) if i not in set(meaning.lookup[values])]
         if missing:
             warnings.warn(f"{root}: no mask holds {', '.join(missing)}", DatasetWarning, 3)
@@ -251,14 +252,13 @@ def _named(root: Path, layout: Layout, found: Findings, levels: bool) -> Layout:
     return Layout(layout.splits, names, meaning, layout.left_out)
 
 
-def _not_labels(root: Path, values: list[int]) -> str:
+def _not(expected: str, root: Path, values: list[int], remedy: str = "") -> str:
     shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
+    between = f" between {values[0]} and {values[-1]} ({shown})" if values else " but void"
     return (
-        f"masks: expected labels that count from 0 in {root}. Received: {len(values)} values "
-        f"between {values[0]} and {values[-1]} ({shown}). If each grey is a class: "
-        "folder:PATH?mapping=levels. If edges are soft, name the values that are classes, one a "
-        "line, and `* void` for the rest: folder:PATH?mapping=FILE. If all are classes, name them "
-        "in classes.txt."
+        f"masks: expected {expected}, in {root}. Received: {counted(len(values), 'value')}{between}."
+        f"{remedy} If edges are soft, name the values that are classes, one a line, and `* void` "
+        "for the rest: folder:PATH?mapping=FILE. If all are classes, name them in classes.txt."
     )
 
 

@@ -67,6 +67,15 @@ def test_soft_edges_are_refused_with_the_remedy_and_void_by_it(tmp_path):
     root = masked(tmp_path / "set", soft)
     with pytest.raises(FolderError, match=r"128 values between 0 and 254 .*If edges are soft"):
         open_folder(root, tmp_path)
+    said = r"at most 64 levels, .*Received: 128 values between 0 and 254 .*If edges are soft"
+    with pytest.raises(FolderError, match=said):
+        open_folder(root, tmp_path, mapping="levels")
+    (root / "classes.txt").write_text("ground\npart\n")
+    with pytest.raises(FolderError, match=r"the 2 levels .*Received: 128 values .*edges are soft"):
+        open_folder(root, tmp_path, mapping="levels")
+    (root / "classes.txt").write_text("\n".join(f"name{level}" for level in range(128)))
+    assert len(open_folder(root, tmp_path, mapping="levels").classes) == 128
+    (root / "classes.txt").unlink()
     (root / "map.txt").write_text("0 ground\n254: part  # the pencil\n* void\n")
     dataset = open_dataset(f"folder:{root}?mapping=map.txt", tmp_path)
     assert dataset.classes == ("ground", "part")
@@ -170,6 +179,8 @@ def test_wrong_mapping_is_named(tmp_path, text, message):
         ("folder:{}?void=x", "values of 0 to 255.*Received: void=x"),
         ("folder:{}?mapping=none.txt", r"expected a file.*Received: none\.txt"),
         ("digits?void=1", "no options with digits"),
+        ("{}", r"Did you mean folder:.*set\?$"),
+        ("{}?void=1", r"Did you mean folder:.*set\?void=1\?$"),
         ("folder:{}?void", "expected OPTION=VALUE"),
     ],
 )
