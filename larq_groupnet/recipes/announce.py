@@ -9,11 +9,15 @@ from terminaltables import AsciiTable
 
 from larq_groupnet.data.base import ROLES, Dataset
 from larq_groupnet.data.frequencies import class_counts
+from larq_groupnet.hints import counted
 from larq_groupnet.network.complexity import complexity
 from larq_groupnet.recipes.recipe import Recipe
 
 FEW_TESTS = 30
 """Test images below which a metric says little."""
+
+FEW_IMAGES = 10
+"""Images of a class, in all splits, below which it may be none."""
 
 MOST_COUNTED = 20_000
 """Labels, or a tenth as many masks, that are counted; of more, only the totals are said."""
@@ -47,7 +51,7 @@ def _data(dataset: Dataset) -> list[str]:
     tests = sizes.get("test", sizes["validation"])
     if tests < FEW_TESTS:
         lines.append(
-            f"Warning: {tests} test images; one more right or wrong moves the metric by "
+            f"Warning: {counted(tests, 'test image')}; one more right or wrong moves the metric by "
             f"{1 / tests:.1%}. With {FEW_TESTS} or more it says something."
         )
     masks = dataset.target != "label"
@@ -59,11 +63,27 @@ def _data(dataset: Dataset) -> list[str]:
         if missing := [dataset.classes[label] for label in np.flatnonzero(counts == 0)]:
             named = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
             lines.append(f"Warning: {role} has no image of {named}.")
+    if not masks:
+        lines += _rare(dataset, sum(images.values()))
     if len(dataset.classes) <= MOST_CLASSES:
         rows = zip(dataset.classes, *(counts.tolist() for counts in images.values()), strict=True)
         title = "masks that hold" if masks else "images of"
         lines.append(str(AsciiTable([[title, *images], *map(list, rows)]).table))
     return lines
+
+
+def _rare(dataset: Dataset, counts: np.ndarray) -> list[str]:
+    """A warning of classes with few images, such as a folder that was not meant to be one."""
+    rare = [
+        f"{dataset.classes[label]} has {counted(int(counts[label]), 'image')}"
+        for label in np.flatnonzero((counts > 0) & (counts < FEW_IMAGES))
+    ]
+    if not rare:
+        return []
+    named = ", ".join(rare[:8]) + (", ..." if len(rare) > 8 else "")
+    folder = dataset.name.startswith("folder:")
+    advice = "; move the folder out if it is no class" if folder else ""
+    return [f"Warning: {named}{advice}."]
 
 
 def _network(recipe: Recipe) -> str:
