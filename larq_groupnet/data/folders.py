@@ -254,11 +254,12 @@ def _named(root: Path, layout: Layout, found: Findings, levels: bool) -> Layout:
 
 def _not(expected: str, root: Path, values: list[int], remedy: str = "") -> str:
     shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
-    between = f" between {values[0]} and {values[-1]} ({shown})" if values else " but void"
+    received = counted(len(values), "value")
+    received += f" between {values[0]} and {values[-1]} ({shown})" if values else " but void"
     return (
-        f"masks: expected {expected}, in {root}. Received: {counted(len(values), 'value')}{between}."
-        f"{remedy} If edges are soft, name the values that are classes, one a line, and `* void` "
-        "for the rest: folder:PATH?mapping=FILE. If all are classes, name them in classes.txt."
+        f"masks: expected {expected}, in {root}. Received: {received}.{remedy} If edges are soft, "
+        "name the values that are classes, one a line, and `* void` for the rest: "
+        "folder:PATH?mapping=FILE. If all are classes, name them in classes.txt."
     )
 
 
@@ -300,7 +301,10 @@ def _divided(root: Path, layout: Layout, found: Findings) -> Layout:
         splits |= draw_splits(own, lambda x: x[1] if labels else 0, key, test=not splits)
     order = sorted(splits, key=["train", "validation", "test"].index)
     splits = {split: splits[split] for split in order}
-    check_sizes(f"folder {root}", {split: len(examples) for split, examples in splits.items()})
+    without = f", left out {line}" if (line := layout.left_out.line()) else ""
+    check_sizes(
+        f"folder {root}{without}", {split: len(examples) for split, examples in splits.items()}
+    )
     if layout.meaning is None:
         there = {label for _, label in splits["train"]}
         missing = [name for label, name in enumerate(layout.names) if label not in there]

@@ -290,9 +290,10 @@ def _labelled(
                 f"class: expected one of {names}, as classes.txt says. Received: {each}"
             )
         elif not images:
+            without = f", left out {line}" if (line := left_out.line()) else ""
             raise FolderError(
                 f"class: expected images ({', '.join(SUFFIXES)}) in every class. "
-                f"Received: none in {each}"
+                f"Received: none in {each}{without}"
             )
         label = names.index(name) if listed else -1
         examples += [(image, label) for image in images]

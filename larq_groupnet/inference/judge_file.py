@@ -14,6 +14,7 @@ from larq_groupnet.data.images import to_pixels
 from larq_groupnet.data.pipeline import Pipeline, class_names, prepare
 from larq_groupnet.deploy.runtime import load_file
 from larq_groupnet.errors import DatasetError, RecipeError
+from larq_groupnet.hints import counted
 from larq_groupnet.inference.evaluate import compare, labels
 from larq_groupnet.inference.results import write_results
 from larq_groupnet.inference.sources import Predictor, load_predictor
@@ -73,7 +74,7 @@ def judge_file(
             {"keras": predictor.network}, batches, kind, names, kind.num_pictures, predictor.view
         )
     about = labels(Path(source).name, dataset, kind)
-    results = {**about, "column": f"{split}, {count} images", "split": split, **found}
+    results = {**about, "column": f"{split}, {counted(count, 'image')}", "split": split, **found}
     if output_dir is not None:
         write_results(output_dir / "evaluation.json", results)
         title = f"{about['name']} on {dataset}, {split}"
@@ -104,7 +105,7 @@ def cost_of_integers(source: str, file: Path, data_dir: Path) -> str:
     before, after = (found[name][kind.headline] for name in runs)
     count = min(builder.examples("validation").count, MOST_COMPARED)
     return (
-        f"{kind.labels.get(kind.headline, kind.headline)} on {count} validation images: "
+        f"{kind.labels.get(kind.headline, kind.headline)} on {counted(count, 'validation image')}: "
         f"{after:.4f}, as floats {before:.4f}; the integers cost {before - after:+.4f}"
     )
 

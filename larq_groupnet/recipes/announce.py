@@ -64,7 +64,7 @@ def _data(dataset: Dataset) -> list[str]:
             named = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
             lines.append(f"Warning: {role} has no image of {named}.")
     if not masks:
-        lines += _rare(dataset, sum(images.values()))
+        lines += _rare(dataset, np.sum([*images.values()], axis=0))
     if len(dataset.classes) <= MOST_CLASSES:
         rows = zip(dataset.classes, *(counts.tolist() for counts in images.values()), strict=True)
         title = "masks that hold" if masks else "images of"
@@ -106,13 +106,14 @@ def training_line(recipe: Recipe, images: int = 0) -> str:
     """
     phases = [phase for phase in recipe.phases if phase.epochs]
     epochs, batch = sum(phase.epochs for phase in phases), recipe.batch_size
+    each_batch = counted(batch, "image")
     steps = recipe.steps_per_epoch or (images and max(images // batch, 1))
     if not steps:
         each = ", ".join(f"{phase.name} {phase.epochs}" for phase in phases)
-        return f"Training: {epochs} epochs ({each}) in batches of {batch} images."
+        return f"Training: {counted(epochs, 'epoch')} ({each}) in batches of {each_batch}."
     each = ", ".join(f"{phase.name} {phase.epochs * steps:,}" for phase in phases)
     passes = f", {epochs * steps * batch / images:,.1f} passes" if images else ""
     return (
-        f"Training: {epochs * steps:,} steps ({each}) of {batch} images{passes}; validated every "
-        f"{steps:,} steps."
+        f"Training: {counted(epochs * steps, 'step')} ({each}) of {each_batch}{passes}; "
+        f"validated every {counted(steps, 'step')}."
     )

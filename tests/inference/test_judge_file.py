@@ -118,5 +118,5 @@ def test_int8_says_what_it_costs_on_validation_images(dense_run, photos, tmp_pat
         judge_file(str(source), f"folder:{photos}", tmp_path, "validation")["keras"]["miou"]
         for source in (file, run)
     ]
-    assert f"1 validation images: {found[0]:.4f}, as floats {found[1]:.4f}" in line
+    assert f"1 validation image: {found[0]:.4f}, as floats {found[1]:.4f}" in line
     assert f"cost {found[1] - found[0]:+.4f}" in line
