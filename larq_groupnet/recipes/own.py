@@ -225,7 +225,8 @@ def _weighted(recipe: Recipe, builder: Dataset) -> tuple[Recipe, list[str]]:
 def _started(recipe: Recipe, changes: Changes) -> tuple[Recipe, list[str]]:
     """Weights of photographs to start from, if there are any that fit, in a network of their size.
 
-    It may have more bases than they have. Where small images would get a stem of stride 1 and no weights have one, that of the weights.
+    It may have more bases than they have. Where small images would get a stem of stride 1 and no
+    weights have one, that of the weights.
     """
     given = {key for key, _ in changes}
     wanted = override(recipe, [(key, text) for key, text in changes if key in OPTIONS]).model

@@ -22,7 +22,7 @@ CONFIG = GroupNetConfig(
 
 
 @pytest.mark.parametrize(
-    "few, many, options",
+    ("few", "many", "options"),
     [
         (1, 3, {}),
         (2, 5, {"gate": "base"}),
@@ -76,6 +76,6 @@ def test_training_starts_from_a_run_of_fewer_bases(tmp_path):
     check_start(more)
     images = np.random.default_rng(0).normal(size=(2, *RECIPE.model.input_shape)).astype("f4")
     np.testing.assert_array_equal(load_start(more)(images), few(images))
+    (tmp_path / "recipe.json").write_text(json.dumps(more.to_dict()))
     with pytest.raises(RecipeError, match="num_bases: 3 in the file, 2 in the model"):
-        (tmp_path / "recipe.json").write_text(json.dumps(more.to_dict()))
         check_start(dataclasses.replace(more, model=RECIPE.model.replace(num_bases=2)))
