@@ -241,7 +241,7 @@ def _started(recipe: Recipe, changes: Changes) -> tuple[Recipe, list[str]]:
         if may_grow(theirs, ours):
             del differences["num_bases"]
         if differences:
-            difference = next(iter(differences.values()))
+            difference = differences.get("decomposition") or next(iter(differences.values()))
             continue
         model = recipe.model.replace(**values)
         recipe = dataclasses.replace(recipe, model=model, start_from=START_FROM)
