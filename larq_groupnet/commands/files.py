@@ -49,7 +49,7 @@ def evaluate(
     data_dir: Path,
     split: str,
     output: Path | None,
-    on_bad_image: str,
+    on_bad_image: str | None,
 ) -> None:
     """The command `evaluate`."""
     from larq_groupnet.inference.judge_file import judge_file
