@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from multiprocessing.pool import ThreadPool
@@ -59,7 +60,9 @@ class Findings(NamedTuple):
             what = f"{counted(len(others), 'bad file')} in {root}"
             parts.append(f"{what}: {_by_reason(others)}")
         text = "; ".join(parts)
-        return text + ("; `larq-groupnet check` lists all" if " more" in text else "")
+        return text + (
+            "; `larq-groupnet check` lists all" if re.search(r"and \d+ more", text) else ""
+        )
 
     def raise_for(self, root: Path, count: int) -> None:
         """Raises FolderError if there are bad files, with advice that fits `count` examples."""

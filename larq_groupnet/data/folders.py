@@ -285,7 +285,9 @@ def _divided(root: Path, layout: Layout, found: Findings) -> Layout:
         # Cityscapes' test masks, for one, are all void.
         split: examples
         for split, examples in layout.splits.items()
-        if split not in found.values or layout.meaning is None or _has_class(layout, found, split)
+        if split not in found.values
+        or layout.meaning is None
+        or _has_class(layout.meaning, found.values[split])
     }
 
     def key(example: tuple[str, int | str]) -> tuple[int, str]:
@@ -315,11 +317,9 @@ def _divided(root: Path, layout: Layout, found: Findings) -> Layout:
     return Layout(splits, layout.names, layout.meaning, layout.left_out)
 
 
-def _has_class(layout: Layout, found: Findings, split: str) -> bool:
-    meaning: Meaning | None = layout.meaning
-    if meaning is None or meaning.colours:
-        return True
-    return any(meaning.lookup[value] != VOID for value in found.values[split])
+def _has_class(meaning: Meaning, values: list[int]) -> bool:
+    """True if masks of these values hold more than void."""
+    return any((value if meaning.colours else meaning.lookup[value]) != VOID for value in values)
 
 
 def _warn(root: Path, layout: Layout, found: Findings) -> None:

@@ -194,7 +194,9 @@ CITYSCAPES = """
 18 polegroup 255, 29 caravan 255, 30 trailer 255, 255 license_plate 255"""
 
 
-def test_photos_without_masks_are_counted_with_near_names_or_left_out(tmp_path, data_dir, capsys):
+def test_photos_without_masks_are_counted_with_near_names_or_left_out(
+    tmp_path, data_dir, capsys, monkeypatch
+):
     root = tmp_path / "set"
     masks_in(root, [f"n{number}" for number in range(12)])
     masks = root / "masks"
@@ -215,8 +217,11 @@ def test_photos_without_masks_are_counted_with_near_names_or_left_out(tmp_path, 
     with pytest.warns(DatasetWarning, match=f"left out {said}1 bad file in"):
         dataset = open_folder(root, data_dir, "skip")
     assert sum(dataset.sizes.values()) == 12 - 5 - 1
-    words = ["check", f"folder:{root}", f"--data_dir={data_dir}"]
-    assert cli.main(words) == 1
+    shutil.rmtree(data_dir)
+    assert cli.main(["check", f"folder:{root}", f"--data_dir={data_dir}"]) == 1
+    monkeypatch.setattr("larq_groupnet.data.check._look", None)
+    with pytest.warns(DatasetWarning, match="left out 5 photos"):
+        assert len(open_folder(root, data_dir, "skip").skipped) == 6
     out = capsys.readouterr().out
     assert "images/n3.png: it has no mask: expected masks/n3.png; n3.xcf is there\n" in out
     assert out.endswith("6 bad files; --on_bad_image=skip leaves them out\n")

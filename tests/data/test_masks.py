@@ -224,6 +224,20 @@ def test_levels_of_few_bits_are_not_scaled(tmp_path, depth):
     np.testing.assert_array_equal(classes_of(open_folder(root, tmp_path)), labels)
 
 
+def test_split_of_unpainted_photos_is_left_out(tmp_path):
+    pixels = np.array([[*COLOURS]], np.uint8)
+    for name in ("train/0", "train/1", "train/2", "test/0"):
+        for part in ("images", "masks"):
+            (tmp_path / part / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / part / f"{name}.png")
+    (tmp_path / "masks/test/0.png").unlink()
+    text = "".join(f"{r} {g} {b} {name}\n" for (r, g, b), name in COLOURS.items())
+    (tmp_path / "map").write_text(text)
+    with pytest.warns(DatasetWarning, match=r"left out 1 photo .*images/test/0\.png"):
+        dataset = open_folder(tmp_path, tmp_path / "data", "skip", mapping="map")
+    assert dict(dataset.sizes) == {"train": 1, "validation": 1, "test": 1}
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
 def test_greys_saved_as_colours_are_read_as_greys(tmp_path, mode):
     labels = np.random.RandomState(0).randint(0, 2, (6, 8), np.uint8) * 200
