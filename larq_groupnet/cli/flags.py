@@ -45,7 +45,7 @@ def bool_flag(name: str, help: str, default: bool | None = False) -> Define:
     return lambda values: flags.DEFINE_bool(name, default, help, values)
 
 
-def choice_flag(name: str, default: str, choices: Sequence[str], help: str) -> Define:
+def choice_flag(name: str, default: str | None, choices: Sequence[str], help: str) -> Define:
     """One of a few texts."""
     return lambda values: flags.DEFINE_enum(name, default, choices, help, values)
 
