@@ -1,8 +1,9 @@
-"""The nearest valid name, for error messages."""
+"""Words for messages: the nearest valid name, and numbers of things."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -11,3 +12,9 @@ def did_you_mean(received: object, choices: Iterable[object]) -> str:
     names = [choice for choice in choices if isinstance(choice, str)]
     near = difflib.get_close_matches(str(received), names, n=1, cutoff=0.5)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def counted(number: int, kind: str) -> str:
+    """`"1 bad file"`, `"2 bad files"`: the first noun that is known gets an s."""
+    plural = re.sub(r"\b(epoch|file|folder|image|photo|step|value)\b", r"\1s", kind, count=1)
+    return f"{number:,} {kind if number == 1 else plural}"

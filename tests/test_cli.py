@@ -252,7 +252,7 @@ def test_warning_is_one_line_without_the_source_of_python(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "larq_groupnet", *words], cwd=ROOT, capture_output=True, text=True
     )
-    said = f"larq-groupnet: warning: {tmp_path}: left out 1 no images (cat/notes.txt)"
+    said = f"larq-groupnet: warning: {tmp_path}: left out 1 other file (cat/notes.txt)"
     assert done.returncode == 0
     assert said in done.stderr.splitlines() and "warnings.warn" not in done.stderr
 

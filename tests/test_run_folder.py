@@ -114,6 +114,10 @@ def test_last_phase_may_get_more_epochs_and_nothing_else(tmp_path):
     ):
         with pytest.raises(RecipeError, match="holds a run of another recipe"):
             check_folder(override(RECIPE, changes).to_dict(), tmp_path)
+    other = dataclasses.replace(RECIPE, model=RECIPE.model.replace(num_classes=5))
+    record_classes(tmp_path, ["ant", "bee"], "1.0")
+    with pytest.raises(RecipeError, match="is 5.*has learned the classes ant, bee"):
+        check_folder(other.to_dict(), tmp_path)
     alone = only_phase(RECIPE, "tanh")
     write_run(tmp_path / "tanh", alone)
     assert check_folder(override(alone, [("tanh.epochs", "6")]).to_dict(), tmp_path / "tanh")

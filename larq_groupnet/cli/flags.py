@@ -45,7 +45,7 @@ def bool_flag(name: str, help: str, default: bool | None = False) -> Define:
     return lambda values: flags.DEFINE_bool(name, default, help, values)
 
 
-def choice_flag(name: str, default: str, choices: Sequence[str], help: str) -> Define:
+def choice_flag(name: str, default: str | None, choices: Sequence[str], help: str) -> Define:
     """One of a few texts."""
     return lambda values: flags.DEFINE_enum(name, default, choices, help, values)
 
@@ -118,7 +118,11 @@ JUDGE = "all, none, or how many test images."
 CHANGES = (
     text_flag("phase", None, "Train only this phase; --start_from RUN starts from the one before."),
     int_flag("int8_epochs", 0, "Epochs of a last phase with integers where it is not binary.", 0),
-    text_flag("on_bad_image", None, "error, or skip to leave bad images out and list them."),
+    text_flag(
+        "on_bad_image",
+        None,
+        "error, or skip to leave out and list bad images and photos without a mask.",
+    ),
     text_flag("epochs", None, "Epochs of each phase: one number, or 2,12."),
     text_flag("batch_size", None, "Images per step."),
     text_flag("seed", None, "Seed of weights, data order and augmentation."),

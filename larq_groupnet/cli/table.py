@@ -98,7 +98,9 @@ def _predict(f: Flags, source: str, *images: str) -> int:
             "Which images; all that there are for a folder that no training has seen.",
         ),
         path_flag("output", "evaluation", "The folder to write: JSON, confusion and predictions."),
-        choice_flag("on_bad_image", "error", ("error", "skip"), "Of a folder."),
+        choice_flag(
+            "on_bad_image", None, ("error", "skip"), "Of a folder; as in the training by default."
+        ),
     ),
 )
 def _evaluate(f: Flags, source: str, dataset: str | None = None) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from larq_groupnet.errors import RecipeError
+from larq_groupnet.hints import counted
 
 
 def predict(
@@ -49,7 +51,7 @@ def evaluate(
     data_dir: Path,
     split: str,
     output: Path | None,
-    on_bad_image: str,
+    on_bad_image: str | None,
 ) -> None:
     """The command `evaluate`."""
     from larq_groupnet.inference.judge_file import judge_file
@@ -145,7 +147,9 @@ def check(dataset: str, data_dir: Path) -> int:
     from larq_groupnet.data.folders import FolderDataset
     from larq_groupnet.data.pipeline import open_dataset
 
-    found = open_dataset(dataset, data_dir)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*left out ")  # Printed below.
+        found = open_dataset(dataset, data_dir)
     if not isinstance(found, FolderDataset):
         raise RecipeError(
             f"check: expected a dataset whose files lie in a folder, such as folder:PATH. "
@@ -153,10 +157,13 @@ def check(dataset: str, data_dir: Path) -> int:
         )
     counts = ", ".join(f"{role} {size}" for role, size in found.sizes.items())
     print(f"{found.name}: {len(found.classes)} classes; {counts}")
+    if found.left_out:
+        print(f"left out: {found.left_out}")
     bad = found.look_again().bad
     for file, reason in bad.items():
         print(f"{file}: {reason}")
-    print(f"{len(bad)} bad files" + ("; --on_bad_image=skip leaves them out" if bad else ""))
+    advice = f"; --on_bad_image=skip leaves {'it' if len(bad) == 1 else 'them'} out" if bad else ""
+    print(counted(len(bad), "bad file") + advice)
     return 1 if bad else 0
 
 

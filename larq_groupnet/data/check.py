@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from multiprocessing.pool import ThreadPool
@@ -18,13 +19,18 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from larq_groupnet.data.images import image_size, read_image
-from larq_groupnet.data.labels import NO_CLASS, Meaning, read_labels
+from larq_groupnet.data.labels import NO_CLASS, Meaning
 from larq_groupnet.data.layouts import FolderError, Layout
 from larq_groupnet.data.listing import relative
+from larq_groupnet.data.missing_masks import NO_MASK
 from larq_groupnet.files import replacing
+from larq_groupnet.hints import counted
 
-_NAMED = 5
-"""How many bad files an error names."""
+_NAMED = 3
+"""How many reasons an error says, and files of each."""
+
+_RULES = 2
+"""Counts what has changed in the reasons, so that findings of an earlier version are not used."""
 
 
 class Findings(NamedTuple):
@@ -40,16 +46,35 @@ class Findings(NamedTuple):
     values: dict[str, list[int]]
 
     def tell(self, root: Path) -> str:
-        """The bad files: how many, and the first by name with reasons."""
-        shown = "; ".join(f"{file}: {reason}" for file, reason in list(self.bad.items())[:_NAMED])
-        more = f"; and {len(self.bad) - _NAMED} more" if len(self.bad) > _NAMED else ""
-        return f"{len(self.bad)} bad files in {root}: {shown}{more}"
+        """How many files are bad, with the first of each reason by name."""
+        missing = {x: y.removeprefix(NO_MASK) for x, y in self.bad.items() if y.startswith(NO_MASK)}
+        others = {file: reason for file, reason in self.bad.items() if file not in missing}
+        parts = []
+        if missing:
+            named = [f"{file} ({reason})" for file, reason in list(missing.items())[:_NAMED]]
+            if len(missing) > _NAMED:
+                named.append(f"and {len(missing) - _NAMED} more")
+            what = f"{counted(len(missing), 'photo')} without a mask in {root}"
+            parts.append(f"{what}: {', '.join(named)}")
+        if others:
+            what = f"{counted(len(others), 'bad file')} in {root}"
+            parts.append(f"{what}: {_by_reason(others)}")
+        text = "; ".join(parts)
+        return text + (
+            "; `larq-groupnet check` lists all" if re.search(r"and \d+ more", text) else ""
+        )
 
     def raise_for(self, root: Path, count: int) -> None:
         """Raises FolderError if there are bad files, with advice that fits `count` examples."""
         if not self.bad:
             return
-        advice = "Mend or remove them, or leave them out: on_bad_image='skip'."
+        missing = all(reason.startswith(NO_MASK) for reason in self.bad.values())
+        do = (
+            "Add the masks, or leave these photos"
+            if missing
+            else "Mend or remove them, or leave them"
+        )
+        advice = f"{do} out: --on_bad_image=skip."
         (reason, times), *_ = Counter(self.bad.values()).most_common(1)
         if reason.startswith("label ") and 2 * times > count:
             label = reason.split()[1]
@@ -58,6 +83,20 @@ class Findings(NamedTuple):
                 "in classes.txt, or say what the values mean: folder:PATH?mapping=FILE."
             )
         raise FolderError(f"{self.tell(root)}. {advice}")
+
+
+def _by_reason(bad: dict[str, str]) -> str:
+    """The first files of the most common reasons, each reason once."""
+    files: dict[str, list[str]] = {}
+    for file, reason in bad.items():
+        files.setdefault(reason, []).append(file)
+    groups = sorted(files.items(), key=lambda group: -len(group[1]))
+    parts = []
+    for reason, names in groups[:_NAMED]:
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        parts.append(f"{', '.join(names[:_NAMED])}{more}: {reason}")
+    rest = sum(len(names) for _, names in groups[_NAMED:])
+    return "; ".join(parts) + (f"; and {rest} more" if rest else "")
 
 
 def look(root: Path, layout: Layout, data_dir: Path, again: bool = False) -> Findings:
@@ -72,6 +111,11 @@ def look(root: Path, layout: Layout, data_dir: Path, again: bool = False) -> Fin
         data_dir: Where datasets lie.
         again: Look even if there are findings.
     """
+    found = _kept_or_looked(root, layout, data_dir, again)
+    return found._replace(bad={**layout.unmasked, **found.bad})
+
+
+def _kept_or_looked(root: Path, layout: Layout, data_dir: Path, again: bool) -> Findings:
     kept = data_dir / "folders" / f"{_digest(root, layout)}.json"
     if kept.is_file() and not again:
         return Findings(**json.loads(kept.read_text()))
@@ -103,7 +147,8 @@ def _lock(folder: Path) -> Iterator[bool]:
 
 def _digest(root: Path, layout: Layout) -> str:
     """Of the names, sizes and times of all files, and of what their labels mean."""
-    digest = hashlib.sha256(layout.meaning.key().encode() if layout.meaning else b"labels")
+    meaning = layout.meaning.key() if layout.meaning else "labels"
+    digest = hashlib.sha256(f"{_RULES} {meaning}".encode())
     # Without masks no finding depends on the splits, which may have been drawn or not.
     named = sorted(
         (split if layout.meaning else "", path)
@@ -149,8 +194,8 @@ def _inspect(image: str, target: int | str, meaning: Meaning | None) -> tuple[se
         if meaning is None or isinstance(target, int):
             return set(), image, ""
         file = target
-        classes = meaning.read(target)[..., 0]
-        values = classes if meaning.colours else read_labels(target)[..., 0]
+        stored = meaning.stored(target)[..., 0]
+        classes = meaning.classes(stored)
     except Exception as error:  # Decoders raise whatever they like.
         return set(), file, _reason(error)
     if classes.shape != shape:
@@ -158,11 +203,13 @@ def _inspect(image: str, target: int | str, meaning: Meaning | None) -> tuple[se
         hint = "; its EXIF turns the photo, and the mask fits the photo as it is stored"
         reason = f"a mask of {classes.shape} pixels for an image of {shape}{hint if turned else ''}"
         return set(), file, reason
-    strange = np.unique(values[classes == NO_CLASS])
+    strange = stored[classes == NO_CLASS]
     if strange.size:
-        what = "colour" if meaning.colours else f"label {strange.max()}"
-        return set(), file, f"{what} is no class"
-    return set(np.unique(values).tolist()), file, ""
+        value = int(strange.max())
+        name = f"colour {' '.join(map(str, value.to_bytes(3, 'big')))}"
+        return set(), file, f"{name if meaning.colours else f'label {value}'} is no class"
+    values = np.bincount((classes if meaning.colours else stored).ravel()).nonzero()[0]
+    return set(values.tolist()), file, ""
 
 
 def _reason(error: Exception) -> str:

@@ -29,6 +29,7 @@ from larq_groupnet.data.listing import printable, relative
 from larq_groupnet.data.masks import decode_mask
 from larq_groupnet.data.order import columns
 from larq_groupnet.data.splits import check_sizes, draw_splits, name_hash
+from larq_groupnet.hints import counted
 
 CHECKED_UNASKED = 50_000
 """Folders of more images are looked through only on request, or to skip what is bad."""
@@ -43,17 +44,25 @@ class FolderDataset(Dataset):
         layout: Its files by role, and its classes.
         data_dir: Where findings are kept.
         skipped: File that was left out -> why.
+        whole: The layout before any file was left out; `layout` if none was.
     """
 
     channels = 3
 
     def __init__(
-        self, name: str, root: Path, layout: Layout, data_dir: Path, skipped: dict[str, str]
+        self,
+        name: str,
+        root: Path,
+        layout: Layout,
+        data_dir: Path,
+        skipped: dict[str, str],
+        whole: Layout | None = None,
     ):
         self.name, self.skipped, self.classes = name, skipped, tuple(layout.names)
         self.target = "label" if layout.meaning is None else "mask"
         self.left_out = layout.left_out.line()
         self._root, self._layout, self._data_dir = root, layout, data_dir
+        self._whole = whole or layout
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -84,16 +93,17 @@ class FolderDataset(Dataset):
             keep_listing(self._root, self._data_dir, self._layout)
 
     def look_again(self) -> Findings:
-        """Decodes every file, and keeps what is found, also for `on_bad_image="skip"`."""
-        return look(self._root, self._layout, self._data_dir, again=True)
+        """Decodes every file, left out or not, and keeps what is found, also for the next run."""
+        return look(self._root, self._whole, self._data_dir, again=True)
 
     def check_files(self) -> None:
-        """Decodes every file again.
+        """Decodes every file that is used again.
 
         Raises:
             FolderError: If one has vanished or gone bad since the folder was opened; names it.
         """
-        self.look_again().raise_for(self._root, sum(self.sizes.values()))
+        found = look(self._root, self._layout, self._data_dir, again=True)
+        found.raise_for(self._root, sum(self.sizes.values()))
 
 
 @dataset("folder")
@@ -117,8 +127,9 @@ def open_folder(
         place: The folder.
         data_dir: Where datasets lie, and what was found in the files is kept.
         on_bad_image: `"error"`, or `"skip"` to leave out, with a warning, the images that cannot
-            be decoded and those whose mask cannot, has another size or holds a label that is no
-            class. `None` to look into no file that need not be known.
+            be decoded and those whose mask is missing, cannot be decoded, has another size or holds
+            a label that is no class. `None` to look into no file that need not be known, and to
+            leave out without a word what is known to be bad, as `look_again` tells all.
         void: Values of masks that are void beside 255, such as `"11"` or `"0,11"`; `"none"` if 255
             is a class.
         mapping: A file that says what the values in masks mean, see `read_mapping`, in the folder
@@ -160,20 +171,23 @@ def opened(
         on_bad_image: See `data_dir`.
         levels: Each value that occurs in the masks is a class.
     """
+    whole = layout
     unnamed = layout.meaning is not None and (not layout.names or levels)
     count = sum(map(len, layout.splits.values()))
-    found = Findings({}, {})
+    found = Findings(layout.unmasked, {})
+    if on_bad_image == "error" or not count:  # Before any file is decoded.
+        found.raise_for(root, count)
     if unnamed or on_bad_image == "skip" or (on_bad_image and count <= CHECKED_UNASKED):
         found = look(root, layout, data_dir)
-        if on_bad_image != "skip":
-            found.raise_for(root, count)
     if found.bad:
         layout = _without(layout, root, found.bad)
+        if on_bad_image == "error" or not any(layout.splits.values()):
+            found.raise_for(root, count)
     if unnamed:
         layout = _named(root, layout, found, levels)
     layout = _divided(root, layout, found)
-    _warn(root, layout, found)
-    return FolderDataset(name, root, layout, data_dir, found.bad)
+    _warn(root, layout, found if on_bad_image else Findings({}, {}))
+    return FolderDataset(name, root, layout, data_dir, found.bad, whole)
 
 
 def _layout(root: Path, void: str | None, mapping: str | None) -> Layout:
@@ -214,17 +228,17 @@ def _named(root: Path, layout: Layout, found: Findings, levels: bool) -> Layout:
     if levels:
         names = layout.names or [f"level_{value}" for value in values]
         if len(names) != len(values):
-            raise FolderError(
-                f"mapping: expected as many values in the masks as classes.txt names in {root}, "
-                f"{len(names)}. Received: {values}"
-            )
+            raise FolderError(_not(f"the {len(names)} levels that classes.txt names", root, values))
+        if not layout.names and len(values) > MOST_UNNAMED:
+            raise FolderError(_not(f"at most {MOST_UNNAMED} levels, one a class", root, values))
         meaning = only(values, voids)
     else:
         meaning = layout.meaning
         count = max((int(meaning.lookup[value]) for value in values), default=-1) + 1
         names = [f"class_{label}" for label in range(count)]
         if 2 * len(values) < count or len(values) > MOST_UNNAMED:
-            raise FolderError(_not_labels(root, values))
+            remedy = " If each grey is a class: folder:PATH?mapping=levels."
+            raise FolderError(_not("labels that count from 0", root, values, remedy))
         missing = [names[i] for i in range(count) if i not in set(meaning.lookup[values])]
         if missing:
             warnings.warn(f"{root}: no mask holds {', '.join(missing)}", DatasetWarning, 3)
@@ -238,14 +252,14 @@ def _named(root: Path, layout: Layout, found: Findings, levels: bool) -> Layout:
     return Layout(layout.splits, names, meaning, layout.left_out)
 
 
-def _not_labels(root: Path, values: list[int]) -> str:
+def _not(expected: str, root: Path, values: list[int], remedy: str = "") -> str:
     shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
+    received = counted(len(values), "value")
+    received += f" between {values[0]} and {values[-1]} ({shown})" if values else " but void"
     return (
-        f"masks: expected labels that count from 0 in {root}. Received: {len(values)} values "
-        f"between {values[0]} and {values[-1]} ({shown}). If each grey is a class: "
-        "folder:PATH?mapping=levels. If edges are soft, name the values that are classes, one a "
-        "line, and `* void` for the rest: folder:PATH?mapping=FILE. If all are classes, name them "
-        "in classes.txt."
+        f"masks: expected {expected}, in {root}. Received: {received}.{remedy} If edges are soft, "
+        "name the values that are classes, one a line, and `* void` for the rest: "
+        "folder:PATH?mapping=FILE. If all are classes, name them in classes.txt."
     )
 
 
@@ -271,7 +285,9 @@ def _divided(root: Path, layout: Layout, found: Findings) -> Layout:
         # Cityscapes' test masks, for one, are all void.
         split: examples
         for split, examples in layout.splits.items()
-        if split not in found.values or layout.meaning is None or _has_class(layout, found, split)
+        if split not in found.values
+        or layout.meaning is None
+        or _has_class(layout.meaning, found.values[split])
     }
 
     def key(example: tuple[str, int | str]) -> tuple[int, str]:
@@ -287,7 +303,10 @@ def _divided(root: Path, layout: Layout, found: Findings) -> Layout:
         splits |= draw_splits(own, lambda x: x[1] if labels else 0, key, test=not splits)
     order = sorted(splits, key=["train", "validation", "test"].index)
     splits = {split: splits[split] for split in order}
-    check_sizes(f"folder {root}", {split: len(examples) for split, examples in splits.items()})
+    without = f", left out {line}" if (line := layout.left_out.line()) else ""
+    check_sizes(
+        f"folder {root}{without}", {split: len(examples) for split, examples in splits.items()}
+    )
     if layout.meaning is None:
         there = {label for _, label in splits["train"]}
         missing = [name for label, name in enumerate(layout.names) if label not in there]
@@ -298,11 +317,9 @@ def _divided(root: Path, layout: Layout, found: Findings) -> Layout:
     return Layout(splits, layout.names, layout.meaning, layout.left_out)
 
 
-def _has_class(layout: Layout, found: Findings, split: str) -> bool:
-    meaning: Meaning | None = layout.meaning
-    if meaning is None or meaning.colours:
-        return True
-    return any(meaning.lookup[value] != VOID for value in found.values[split])
+def _has_class(meaning: Meaning, values: list[int]) -> bool:
+    """True if masks of these values hold more than void."""
+    return any((value if meaning.colours else meaning.lookup[value]) != VOID for value in values)
 
 
 def _warn(root: Path, layout: Layout, found: Findings) -> None:

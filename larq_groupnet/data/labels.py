@@ -7,6 +7,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -48,17 +49,33 @@ class Meaning:
     void: tuple[int, ...] = (VOID,)
 
     def read(self, path: Path | str | bytes) -> np.ndarray:
-        """The classes of a mask file `(height, width, 1) int64`, `VOID` and `NO_CLASS` included.
+        """The classes of a mask file `(height, width, 1) int16`, `VOID` and `NO_CLASS` included.
 
         Raises:
             ValueError: If its pixels are no labels.
         """
+        return self.classes(self.stored(path))
+
+    def stored(self, path: Path | str | bytes) -> np.ndarray:
+        """What a mask file holds `(height, width, 1)`: labels `uint8`, or `0xRRGGBB int32`.
+
+        Raises:
+            ValueError: If its pixels are no labels.
+        """
+        return _read_colours(path) if self.colours else read_labels(path)
+
+    def classes(self, stored: np.ndarray) -> np.ndarray:
+        """The classes `int16` of what `stored` gives, `VOID` and `NO_CLASS` included."""
+        return self._table.take(stored)
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """The class of each label, or of each of the 2^24 colours (32 MB)."""
         if not self.colours:
-            return self.lookup[read_labels(path)]
-        codes = _read_colours(path)
-        found, places = np.unique(codes, return_inverse=True)
-        classes = np.array([self.colours.get(int(code), self.other) for code in found])
-        return classes[places].reshape((*codes.shape, 1))
+            return self.lookup.astype(np.int16)
+        table = np.full(2**24, self.other, np.int16)
+        table[list(self.colours)] = list(self.colours.values())
+        return table
 
     def key(self) -> str:
         """Text that differs where anything else is meant."""
@@ -190,37 +207,52 @@ def read_labels(path: Path | str | bytes) -> np.ndarray:
     """The stored labels of a mask file `(height, width, 1) uint8`.
 
     Those of a palette image are the numbers of its colours, not the colours; those of a grey PNG of
-    2 or 4 bits are its 4 or 16 levels.
+    2 or 4 bits are its 4 or 16 levels. Colours that are all greys, as Krita and Paint save masks,
+    are labels too; transparency is dropped.
 
     Raises:
         ValueError: If its pixels are no labels.
     """
     with _opened(path) as image:
-        labels = np.asarray(image)
+        labels = _greys(np.asarray(image)) if _has_bands(image, path) else np.asarray(image)
         if labels.ndim != 2 or labels.max(initial=0) > VOID or image.format == "JPEG":
             raise ValueError(
                 f"a mask is a palette or grey 8-bit PNG, not a {image.format} of mode "
                 f"{image.mode!r}; for colours see mapping"
             )
         if image.format == "PNG" and image.mode == "L":
-            labels = labels // _scale(path)
+            labels = labels // (255 // (2 ** min(_depth(path), 8) - 1))  # As Pillow fills 8 bits.
         return labels.astype(np.uint8)[..., None]
 
 
 def _read_colours(path: Path | str | bytes) -> np.ndarray:
-    """`0xRRGGBB` of each pixel, `(height, width) int32`."""
+    """`0xRRGGBB` of each pixel, `(height, width, 1) int32`."""
     with _opened(path) as image:
         if image.format == "JPEG":
             raise ValueError("a mask is stored without loss, as in a PNG, not as JPEG")
-        red, green, blue = np.moveaxis(np.asarray(image.convert("RGB"), np.int32), -1, 0)
-        return red << 16 | green << 8 | blue
+        # Four bytes a pixel are one number: with the bands reversed, a little-endian 0x00RRGGBB.
+        red, green, blue = image.convert("RGB").split()
+        packed = Image.merge("RGBX", (blue, green, red, Image.new("L", image.size)))
+        return np.asarray(packed).view("<i4")
 
 
-def _scale(path: Path | str | bytes) -> int:
-    """By what Pillow multiplies the levels of a grey PNG, to fill 8 bits."""
+def _has_bands(image: Image.Image, path: Path | str | bytes) -> bool:
+    """True for colours, and greys with transparency, of 8 bits; Pillow cuts 16 bits to 8."""
+    bands = image.mode in ("RGB", "RGBA", "LA")
+    return bands and (image.format != "PNG" or _depth(path) == 8)
+
+
+def _greys(pixels: np.ndarray) -> np.ndarray:
+    """The one band of pixels whose bands agree, `(height, width)`; else the pixels."""
+    grey = pixels[..., 0]
+    same = pixels.shape[-1] == 2 or (pixels[..., 1:3] == grey[..., None]).all()
+    return grey if same else pixels
+
+
+def _depth(path: Path | str | bytes) -> int:
+    """Bits of each band of a PNG."""
     with open(os.fsdecode(path), "rb") as file:
-        depth = file.read(25)[24]
-    return 255 // (2**depth - 1) if depth < 8 else 1
+        return file.read(25)[24]
 
 
 def _opened(path: Path | str | bytes) -> Image.Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 from larq_groupnet.data import VOID
 from larq_groupnet.data.labels import NO_CLASS, Meaning, composed, index_labels
 from larq_groupnet.data.listing import (
+    OTHER_FILE,
     SUFFIXES,
     LeftOut,
     folders_in,
@@ -22,7 +23,9 @@ from larq_groupnet.data.listing import (
     printable,
     relative,
 )
+from larq_groupnet.data.missing_masks import missing
 from larq_groupnet.errors import DatasetError
+from larq_groupnet.hints import counted
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
 """How the name of a split's folder begins -> the split."""
@@ -67,12 +70,14 @@ class Layout:
         names: Of the classes; empty if only the masks can tell how many there are.
         meaning: Of the values in masks; `None` for labels.
         left_out: What does not count.
+        unmasked: Photo without a mask, below the folder -> which mask is expected.
     """
 
     splits: dict[str, Examples]
     names: list[str]
     meaning: Meaning | None = None
     left_out: LeftOut = field(default_factory=LeftOut)
+    unmasked: dict[str, str] = field(default_factory=dict)
 
 
 def find_layout(root: Path, names: list[str], meaning: Meaning | None = None) -> Layout:
@@ -95,7 +100,7 @@ def find_layout(root: Path, names: list[str], meaning: Meaning | None = None) ->
         meaning: What the values in masks mean, if it has been said.
 
     Raises:
-        FolderError: If it is none of these, or an image has no class or mask, a class no image.
+        FolderError: If it is none of these, or two images have one mask, or a class has no image.
     """
     if not root.is_dir():
         raise FolderError(f"folder: expected a folder of images. Received: {str(root)!r}")
@@ -104,32 +109,32 @@ def find_layout(root: Path, names: list[str], meaning: Meaning | None = None) ->
     parts = {folder.name.lower(): folder for folder in folders_in(root)}
     if "images" in parts and "masks" in parts:
         meaning = meaning or index_labels(len(names) or VOID)
-        left_out = LeftOut()
-        splits = _with_masks(root, parts["images"], parts["masks"], left_out)
-        return Layout(splits, names, meaning, left_out)
+        layout = Layout({}, names, meaning)
+        _add_masks(layout, root, parts["images"], parts["masks"])
+        return layout
     return _classes(root, names)
 
 
 def _cityscapes(root: Path) -> Layout:
     trained = any((root / "gtFine").glob("*/*/*_gtFine_labelTrainIds.png"))
     kind = "labelTrainIds" if trained else "labelIds"
-    splits, left_out = {}, LeftOut()
+    meaning = index_labels(len(CITYSCAPES)) if trained else cityscapes_meaning()
+    layout = Layout({}, list(CITYSCAPES.values()), meaning)
     for folder, split in _split_folders(root / "leftImg8bit").items():
         if (root / "gtFine" / folder.name).is_dir():
             images = [str(path) for path in sorted(folder.glob("*/*_leftImg8bit.png"))]
-            splits[split] = _paired(
-                images, lambda path: _cityscapes_mask(path, kind), root / "gtFine"
-            )
-    meaning = index_labels(len(CITYSCAPES)) if trained else cityscapes_meaning()
-    return Layout(splits, list(CITYSCAPES.values()), meaning, left_out)
+            masks = {image: _cityscapes_mask(image, kind) for image in images}
+            layout.splits[split] = _paired({x: y for x, y in masks.items() if os.path.isfile(y)})
+            wanted = {x: y for x, y in masks.items() if not os.path.isfile(y)}
+            layout.unmasked.update(missing(wanted, (), root))
+    return layout
 
 
-def _cityscapes_mask(image: str, kind: str) -> str | None:
+def _cityscapes_mask(image: str, kind: str) -> str:
     path = Path(image)
     name = f"{path.name.removesuffix('leftImg8bit.png')}gtFine_{kind}.png"
     root, split, city = path.parents[3], path.parents[1].name, path.parent.name
-    mask = root / "gtFine" / split / city / name
-    return str(mask) if mask.is_file() else None
+    return str(root / "gtFine" / split / city / name)
 
 
 def cityscapes_meaning() -> Meaning:
@@ -140,29 +145,38 @@ def cityscapes_meaning() -> Meaning:
     return Meaning(lookup)
 
 
-def _with_masks(root: Path, images: Path, masks: Path, left_out: LeftOut) -> dict[str, Examples]:
+def _add_masks(layout: Layout, root: Path, images: Path, masks: Path) -> None:
+    """Adds the splits of a folder of images and one of masks to a layout."""
+    left_out = layout.left_out
+
     def pairs(images: Path, masks: Path) -> Examples:
         # By the name without its suffix, of the first kind of `MASK_SUFFIXES` that there is.
         there: dict[str, str] = {}
-        for path in sorted(images_in(masks), key=_mask_rank) if masks.is_dir() else []:
+        others = LeftOut()
+        for path in sorted(images_in(masks, others), key=_mask_rank) if masks.is_dir() else []:
             there.setdefault(_stem(path, masks), path)
-        wanted = images_in(images, left_out, root)
-        return _paired(wanted, lambda path: there.get(_stem(path, images)), masks)
+        stems = {path: _stem(path, images) for path in images_in(images, left_out, root)}
+        wanted = {x: f"{masks / y}.png" for x, y in stems.items() if y not in there}
+        if wanted:
+            used = set(stems.values())
+            spare = [path for stem, path in there.items() if stem not in used]
+            spare += others.kinds.get(OTHER_FILE, [])
+            layout.unmasked.update(missing(wanted, spare, root))
+        return _paired({x: there[y] for x, y in stems.items() if y in there})
 
     folders = _split_folders(images)
     if not folders:
-        return {"all": pairs(images, masks)}
+        layout.splits["all"] = pairs(images, masks)
+        return
     of_split = {split: folder for folder, split in _split_folders(masks).items()}
-    splits = {}
     for folder, split in folders.items():
         if split not in of_split and split == "test":
             unlabelled = images_in(folder, left_out, root)
-            left_out.add("images without masks", (relative(path, root) for path in unlabelled))
+            left_out.add("image without a mask", (relative(path, root) for path in unlabelled))
         else:
-            splits[split] = pairs(folder, of_split.get(split, masks / folder.name))
-    left_out.add("folders that are no split", _others(images, folders))
-    left_out.add("images in no split", (relative(path, root) for path in loose(images)))
-    return splits
+            layout.splits[split] = pairs(folder, of_split.get(split, masks / folder.name))
+    left_out.add("folder beside the splits", _others(images, folders))
+    left_out.add("image in no split", (relative(path, root) for path in loose(images)))
 
 
 def _stem(path: str, folder: Path) -> str:
@@ -175,15 +189,10 @@ def _mask_rank(path: str) -> tuple[int, str]:
     return (MASK_SUFFIXES.index(suffix) if known else len(MASK_SUFFIXES)), path
 
 
-def _paired(images: list[str], mask_of: Callable[[str], str | None], masks: Path) -> Examples:
-    """Each image with its mask."""
+def _paired(masks: Mapping[str, str]) -> Examples:
+    """Each image with its mask, which is that of no other."""
     pairs: dict[str, str] = {}
-    for image in images:
-        found = mask_of(image)
-        if found is None:
-            raise FolderError(
-                f"mask: expected a mask for {image}. Received: no file of its name in {masks}"
-            )
+    for image, found in masks.items():
         if found in pairs:
             raise FolderError(
                 f"mask: expected a mask for each image. Received: {pairs[found]} and {image}, "
@@ -201,7 +210,8 @@ def _classes(root: Path, names: list[str]) -> Layout:
     if len(names) < 2:
         raise FolderError(
             "folder: expected images/ and masks/, or a folder of images for each of two or more "
-            f"classes, in {root} or in its train/, val/ and test/. Received: {names}"
+            f"classes, in {root} or in its train/, val/ and test/. Received: "
+            f"{_too_few(root, names)}"
         )
     if not folders and not (root / "classes.txt").is_file():
         _check_are_classes(root, folders_in(root))
@@ -210,8 +220,17 @@ def _classes(root: Path, names: list[str]) -> Layout:
         for folder, split in parents.items()
     }
     for folder in {root, *parents}:
-        left_out.add("images beside the classes", (relative(x, root) for x in loose(folder)))
+        left_out.add("image beside the classes", (relative(x, root) for x in loose(folder)))
     return Layout(splits, names, None, left_out)
+
+
+def _too_few(root: Path, names: list[str]) -> str:
+    """What there is in place of two classes."""
+    if names:
+        return f"one class, {names[0]}"
+    if images := loose(root):
+        return f"{counted(len(images), 'image')} of one class, {root.name}"
+    return "no folder of images"
 
 
 def _check_are_classes(root: Path, folders: list[Path]) -> None:
@@ -265,15 +284,16 @@ def _labelled(
         name = _class_name(each)
         listed = name in names
         if not images and not (listed and complete):
-            left_out.add("empty folders", [relative(str(each), root)])
+            left_out.add("empty folder", [relative(str(each), root)])
         elif not listed:
             raise FolderError(
                 f"class: expected one of {names}, as classes.txt says. Received: {each}"
             )
         elif not images:
+            without = f", left out {line}" if (line := left_out.line()) else ""
             raise FolderError(
                 f"class: expected images ({', '.join(SUFFIXES)}) in every class. "
-                f"Received: none in {each}"
+                f"Received: none in {each}{without}"
             )
         label = names.index(name) if listed else -1
         examples += [(image, label) for image in images]
@@ -295,9 +315,9 @@ def _class_splits(root: Path, left_out: LeftOut, names: list[str]) -> dict[Path,
             )
         else:
             images = images_in(folder, left_out, root)
-            left_out.add("images without a class", (relative(image, root) for image in images))
+            left_out.add("image without a class", (relative(image, root) for image in images))
     if splits:
-        left_out.add("folders that are no split", _others(root, found))
+        left_out.add("folder beside the splits", _others(root, found))
     return splits
 
 

@@ -7,8 +7,21 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from larq_groupnet.hints import counted
+
 SUFFIXES = (*(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),)
 """Of the image files that are read, in lower case; capitals do as well."""
+
+OTHER_FILE = "other file"
+"""The kind of what is no image; and of images in a format that is not read:"""
+
+CAMERA_FILE = "photo of another format"
+
+_CAMERAS = {
+    *(".heic", ".heif", ".hif", ".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf"),
+    ".rw2",
+}
+"""Suffixes of photos as phones and cameras keep them."""
 
 _NAMED = 3
 """How many files of a kind are named."""
@@ -21,7 +34,7 @@ class LeftOut:
     """What lies in a folder and does not count.
 
     Attributes:
-        kinds: Why, in the plural -> the files or folders, as paths below the folder.
+        kinds: What, in the singular -> the files or folders, as paths below the folder.
         junk: What systems and tools leave in every folder: `.DS_Store`, `._*`, `__MACOSX`, ...
     """
 
@@ -58,13 +71,17 @@ def images_in(folder: Path, left_out: LeftOut | None = None, root: Path | None =
         if is_image(path):
             found.append(path)
         else:
-            other.add("no images", [relative(path, root or folder)])
+            other.add(_kind(path), [relative(path, root or folder)])
     return sorted(found)
 
 
 def is_image(path: str) -> bool:
     """True if a file's name has the suffix of an image."""
     return os.path.splitext(path)[1].lower() in SUFFIXES
+
+
+def _kind(path: str) -> str:
+    return CAMERA_FILE if os.path.splitext(path)[1].lower() in _CAMERAS else OTHER_FILE
 
 
 def folders_in(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
@@ -128,9 +145,10 @@ def _files(folder: Path, root: Path, left_out: LeftOut) -> Iterator[str]:
         junk = sorted(name for name in (*folders, *names) if is_junk(name))
         left_out.junk += [relative(os.path.join(here, name), root) for name in junk]
         folders[:] = sorted(name for name in folders if not is_junk(name))
-        yield from (os.path.join(here, name) for name in names if not is_junk(name))
+        yield from (os.path.join(here, name) for name in sorted(names) if not is_junk(name))
 
 
 def _some(names: list[str], kind: str) -> str:
     shown = ", ".join(names[:_NAMED])
-    return f"{len(names)} {kind} ({shown}{', ...' if len(names) > _NAMED else ''})"
+    advice = ": convert them to JPEG" if kind == CAMERA_FILE else ""
+    return f"{counted(len(names), kind)} ({shown}{', ...' if len(names) > _NAMED else ''}){advice}"

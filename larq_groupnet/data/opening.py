@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from larq_groupnet.data import arrays, camvid, digit_scenes, digits, folders, voc  # noqa: F401
 from larq_groupnet.data import dataset as registered
 from larq_groupnet.data.base import Dataset
-from larq_groupnet.data.records import RecordDataset, open_records
+from larq_groupnet.data.records import RecordDataset, check_no_folder, open_records
 from larq_groupnet.errors import DatasetError
 from larq_groupnet.hints import did_you_mean
 
@@ -32,6 +32,7 @@ def open_dataset(name: str, data_dir: str | Path, on_bad_image: str | None = Non
     opener = registered.get(kind)
     if opener is None or isinstance(opener, type):  # A builder, which TFDS knows by its name.
         if options:
+            check_no_folder(name)
             raise DatasetError(
                 f"dataset: expected no options with {kind}, such as folder:PATH has. "
                 f"Received: {name}"

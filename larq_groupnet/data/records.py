@@ -162,6 +162,15 @@ def open_records(name: str, data_dir: str | Path) -> RecordDataset:
     return RecordDataset(_builder(name, data_dir))
 
 
+def check_no_folder(name: str) -> None:
+    """Raises DatasetError if what is no name of a dataset is a folder, options behind or not."""
+    if any(path and Path(path).expanduser().is_dir() for path in (name, name.rpartition("?")[0])):
+        raise DatasetError(
+            f"dataset: expected a name, or folder:PATH for a folder. Received: {name}. "
+            f"Did you mean folder:{name}?"
+        )
+
+
 def _builder(name: str, data_dir: str | Path) -> tfds.core.DatasetBuilder:
     error: Exception
     try:
@@ -175,6 +184,7 @@ def _builder(name: str, data_dir: str | Path) -> tfds.core.DatasetBuilder:
         return tfds.builder_from_directory(str(on_disk[-1]))
     if builder is not None:
         return builder
+    check_no_folder(name)
     near = did_you_mean(name, [*registered, *tfds.list_builders()])
     raise DatasetError(
         f"unknown dataset {name!r}.{near} Choices: {', '.join(registered.choices)}, every name "

@@ -14,13 +14,14 @@ from larq_groupnet.data.images import to_pixels
 from larq_groupnet.data.pipeline import Pipeline, class_names, prepare
 from larq_groupnet.deploy.runtime import load_file
 from larq_groupnet.errors import DatasetError, RecipeError
+from larq_groupnet.hints import counted
 from larq_groupnet.inference.evaluate import compare, labels
 from larq_groupnet.inference.results import write_results
 from larq_groupnet.inference.sources import Predictor, load_predictor
 from larq_groupnet.report.pictures import draw_confusion
 from larq_groupnet.runs.guards import naming_bad_files
 from larq_groupnet.runs.identity import check_classes
-from larq_groupnet.runs.source import find_source
+from larq_groupnet.runs.source import Source, find_source
 from larq_groupnet.tasks.task import Task
 
 ALL = "all"
@@ -36,7 +37,7 @@ def judge_file(
     data_dir: Path,
     split: str = "test",
     output_dir: Path | None = None,
-    on_bad_image: str = "error",
+    on_bad_image: str | None = None,
 ) -> dict[str, Any]:
     """Metrics of a run, a weights file, a registered name or a `.tflite` on a dataset.
 
@@ -47,7 +48,7 @@ def judge_file(
         split: `"test"`, `"validation"`, `"train"` or `ALL`.
         output_dir: Takes `evaluation.json`, `evaluation-confusion.npz`, `confusion.png` and
             `predictions.png`; `None` to write nothing.
-        on_bad_image: As for `prepare`.
+        on_bad_image: As for `prepare`; by default as in the training, for its own dataset.
 
     Returns:
         What `evaluation.json` holds, the metrics under `"keras"`, and the confusion matrix.
@@ -58,7 +59,10 @@ def judge_file(
         UserError: As `load_predictor`.
     """
     predictor = load_predictor(source, data_dir, threads=os.cpu_count() or 1)
-    dataset = dataset or _trained_on(source)
+    own = None if Path(source).suffix == ".tflite" else find_source(source)
+    dataset = dataset or _dataset_of(own, source)
+    if on_bad_image is None:
+        on_bad_image = own.on_bad_image if own and own.dataset == dataset else "error"
     builder = prepare(dataset, data_dir, on_bad_image)
     names = class_names(builder)
     if predictor.named:
@@ -73,7 +77,7 @@ def judge_file(
             {"keras": predictor.network}, batches, kind, names, kind.num_pictures, predictor.view
         )
     about = labels(Path(source).name, dataset, kind)
-    results = {**about, "column": f"{split}, {count} images", "split": split, **found}
+    results = {**about, "column": f"{split}, {counted(count, 'image')}", "split": split, **found}
     if output_dir is not None:
         write_results(output_dir / "evaluation.json", results)
         title = f"{about['name']} on {dataset}, {split}"
@@ -94,7 +98,8 @@ def cost_of_integers(source: str, file: Path, data_dir: Path) -> str:
         data_dir: Where datasets are kept.
     """
     predictor = load_predictor(source, data_dir)
-    builder = prepare(_trained_on(source), data_dir)
+    own = find_source(source)
+    builder = prepare(_dataset_of(own, source), data_dir, own.on_bad_image)
     names = class_names(builder)
     kind = task_on(predictor, builder, source, builder.name)
     data = pipeline_for(predictor, builder)
@@ -104,20 +109,18 @@ def cost_of_integers(source: str, file: Path, data_dir: Path) -> str:
     before, after = (found[name][kind.headline] for name in runs)
     count = min(builder.examples("validation").count, MOST_COMPARED)
     return (
-        f"{kind.labels.get(kind.headline, kind.headline)} on {count} validation images: "
+        f"{kind.labels.get(kind.headline, kind.headline)} on {counted(count, 'validation image')}: "
         f"{after:.4f}, as floats {before:.4f}; the integers cost {before - after:+.4f}"
     )
 
 
-def _trained_on(source: str) -> str:
-    path = Path(source).expanduser()
-    known = "" if path.suffix == ".tflite" else find_source(source).dataset
-    if not known:
+def _dataset_of(own: Source | None, source: str) -> str:
+    if own is None or not own.dataset:
         raise RecipeError(
             f"evaluate: expected the dataset to judge on, because {source} does not say what it "
             "was trained on. Received: none. Name it: evaluate FILE folder:PATH."
         )
-    return known
+    return own.dataset
 
 
 def task_on(predictor: Predictor, builder: Dataset, source: str, dataset: str) -> Task:

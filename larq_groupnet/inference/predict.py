@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,9 @@ import tensorflow as tf
 from PIL import Image, PngImagePlugin
 from tqdm import tqdm
 
+from larq_groupnet.data import DatasetWarning
 from larq_groupnet.data.images import read_image
-from larq_groupnet.data.listing import SUFFIXES, images_in
+from larq_groupnet.data.listing import CAMERA_FILE, SUFFIXES, LeftOut, images_in
 from larq_groupnet.errors import MissingFileError, UserError
 from larq_groupnet.files import replacing
 from larq_groupnet.inference.sources import Predictor
@@ -110,17 +112,21 @@ def find_images(source: Path, output_dir: Path) -> list[Path]:
             f"{source}: expected an image or a folder of images. Received: no such file. Check the "
             "path."
         )
-    own = output_dir.resolve()
+    own, others, unread = output_dir.resolve(), LeftOut(), LeftOut()
     files = [
         file
-        for file in map(Path, images_in(source))
+        for file in map(Path, images_in(source, others))
         if not (own in file.resolve().parents and _is_own(file))
     ]
+    unread.add(CAMERA_FILE, others.kinds.get(CAMERA_FILE, ()))
+    left_out = f"{source}: left out {line}" if (line := unread.line()) else ""
     if not files:
         raise NoImagesError(
-            f"expected images ({', '.join(SUFFIXES)}) in the folder. Received: {source}, which has "
-            "none"
+            f"expected images ({', '.join(SUFFIXES)}) in the folder. Received: "
+            f"{left_out or f'{source}, which has none'}"
         )
+    if left_out:
+        warnings.warn(left_out, DatasetWarning, 2)
     return files
 
 

@@ -9,11 +9,15 @@ from terminaltables import AsciiTable
 
 from larq_groupnet.data.base import ROLES, Dataset
 from larq_groupnet.data.frequencies import class_counts
+from larq_groupnet.hints import counted
 from larq_groupnet.network.complexity import complexity
 from larq_groupnet.recipes.recipe import Recipe
 
 FEW_TESTS = 30
 """Test images below which a metric says little."""
+
+FEW_IMAGES = 10
+"""Images of a class, in all splits, below which it may be none."""
 
 MOST_COUNTED = 20_000
 """Labels, or a tenth as many masks, that are counted; of more, only the totals are said."""
@@ -51,8 +55,8 @@ def _data(dataset: Dataset) -> list[str]:
         if dataset.target != "label":
             means = "a metric of so few is a rough guess"
         lines.append(
-            f"Warning: {tests} {judged} images; {means}. With {FEW_TESTS} or more it says "
-            "something."
+            f"Warning: {counted(tests, f'{judged} image')}; {means}. With {FEW_TESTS} or more it "
+            "says something."
         )
     masks = dataset.target != "label"
     most = MOST_COUNTED // 10 if masks else MOST_COUNTED
@@ -63,11 +67,27 @@ def _data(dataset: Dataset) -> list[str]:
         if missing := [dataset.classes[label] for label in np.flatnonzero(counts == 0)]:
             named = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
             lines.append(f"Warning: {role} has no image of {named}.")
+    if not masks:
+        lines += _rare(dataset, np.sum([*images.values()], axis=0))
     if len(dataset.classes) <= MOST_CLASSES:
         rows = zip(dataset.classes, *(counts.tolist() for counts in images.values()), strict=True)
         title = "masks that hold" if masks else "images of"
         lines.append(str(AsciiTable([[title, *images], *map(list, rows)]).table))
     return lines
+
+
+def _rare(dataset: Dataset, counts: np.ndarray) -> list[str]:
+    """A warning of classes with few images, such as a folder that was not meant to be one."""
+    rare = [
+        f"{dataset.classes[label]} has {counted(int(counts[label]), 'image')}"
+        for label in np.flatnonzero((counts > 0) & (counts < FEW_IMAGES))
+    ]
+    if not rare:
+        return []
+    named = ", ".join(rare[:8]) + (", ..." if len(rare) > 8 else "")
+    folder = dataset.name.startswith("folder:")
+    advice = "; move the folder out if it is no class" if folder else ""
+    return [f"Warning: {named}{advice}."]
 
 
 def _network(recipe: Recipe) -> str:
@@ -90,13 +110,14 @@ def training_line(recipe: Recipe, images: int = 0) -> str:
     """
     phases = [phase for phase in recipe.phases if phase.epochs]
     epochs, batch = sum(phase.epochs for phase in phases), recipe.batch_size
+    each_batch = counted(batch, "image")
     steps = recipe.steps_per_epoch or (images and max(images // batch, 1))
     if not steps:
         each = ", ".join(f"{phase.name} {phase.epochs}" for phase in phases)
-        return f"Training: {epochs} epochs ({each}) in batches of {batch} images."
+        return f"Training: {counted(epochs, 'epoch')} ({each}) in batches of {each_batch}."
     each = ", ".join(f"{phase.name} {phase.epochs * steps:,}" for phase in phases)
     passes = f", {epochs * steps * batch / images:,.1f} passes" if images else ""
     return (
-        f"Training: {epochs * steps:,} steps ({each}) of {batch} images{passes}; validated every "
-        f"{steps:,} steps."
+        f"Training: {counted(epochs * steps, 'step')} ({each}) of {each_batch}{passes}; "
+        f"validated every {counted(steps, 'step')}."
     )

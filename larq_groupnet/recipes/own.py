@@ -19,6 +19,7 @@ from larq_groupnet.recipes.overrides import INPUT_SIZE, override, parse_size
 from larq_groupnet.recipes.recipe import ROOT_MEDIAN_FREQUENCY, Phase, Recipe
 from larq_groupnet.tasks.task import kind_of
 from larq_groupnet.weights.metadata import compare
+from larq_groupnet.weights.more_bases import may_grow
 from larq_groupnet.weights.registry import list_weights
 
 if TYPE_CHECKING:
@@ -224,25 +225,36 @@ def _weighted(recipe: Recipe, builder: Dataset) -> tuple[Recipe, list[str]]:
 def _started(recipe: Recipe, changes: Changes) -> tuple[Recipe, list[str]]:
     """Weights of photographs to start from, if there are any that fit, in a network of their size.
 
-    Where small images would get a stem of stride 1 and no weights have one, that of the weights.
+    It may have more bases than they have. Where small images would get a stem of stride 1 and no
+    weights have one, that of the weights.
     """
     given = {key for key, _ in changes}
     wanted = override(recipe, [(key, text) for key, text in changes if key in OPTIONS]).model
-    sizes = {"num_bases", "width", "stage_blocks"} - given
+    sizes = {"width", "stage_blocks"} - given
     stem = set() if given & {*BY_SIZE} or wanted.stem_stride != 1 else {*BY_SIZE}
     difference = ""
     for names, entry in itertools.product((sizes, sizes | stem), list_weights(START_FROM)):
         theirs, values = entry.metadata.config, {}
         if wanted.decomposition != "none":  # Which has one base.
             values = {name: getattr(theirs, name) for name in names}
-        if differences := compare(theirs, wanted.replace(**values))[0]:
-            difference = next(iter(differences.values()))
+        differences = compare(theirs, ours := wanted.replace(**values))[0]
+        if may_grow(theirs, ours):
+            del differences["num_bases"]
+        if differences:
+            difference = differences.get("decomposition") or next(iter(differences.values()))
             continue
         model = recipe.model.replace(**values)
         recipe = dataclasses.replace(recipe, model=model, start_from=START_FROM)
+        copied = (
+            ""
+            if theirs.num_bases == model.num_bases
+            else (
+                f" They are of K={theirs.num_bases}: the other bases begin as copies that count 0."
+            )
+        )
         return recipe, [
             f"It starts from the {START_FROM!r} weights, all but the head; --start_from none "
-            "starts from random ones."
+            f"starts from random ones.{copied}"
         ]
     reason = "this machine has none of photographs"
     if difference:

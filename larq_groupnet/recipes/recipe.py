@@ -200,7 +200,8 @@ class Recipe:
             0 for that of the network's input.
         start_from: What the first phase starts from: a run's folder, a weights file, or the name
             of a registered set; `""` for random weights.
-        on_bad_image: For `folder:PATH`: `"error"`, or `"skip"` to leave bad images out.
+        on_bad_image: For `folder:PATH`: `"error"`, or `"skip"` to leave out bad images, and those
+            without a mask.
         central_crop: Side of the central part that is looked at when evaluating, as a share of the
             shorter side; 1 squeezes the whole image into the input.
         letterbox: True to keep the aspect of a test image that would be squeezed into the input,

@@ -68,9 +68,11 @@ def check_folder(values: dict[str, Any], output_dir: Path, kind: str = "recipe")
         ]
     if changed:
         differences = ", ".join(f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in changed)
+        classes = ", ".join(read_classes(output_dir)) if "model.num_classes" in changed else ""
+        learned = f" It has learned the classes {classes}." * bool(classes)
         raise RecipeError(
-            f"output_dir: {output_dir} holds a run of another {kind} ({differences}). Give the "
-            "same options to resume it, or name another folder."
+            f"output_dir: {output_dir} holds a run of another {kind} ({differences}).{learned} "
+            "Give the same options to resume it, or name another folder."
         )
     return []
 

@@ -122,10 +122,9 @@ def data_of(source: Source, data_dir: Path) -> Pipeline:
             f"samples: expected a network that says which dataset and normalisation it was trained "
             f"with. Received: {source.weights}, which does not."
         )
-    on_bad_image = source.recipe.on_bad_image if source.recipe else "error"
     height, width, _ = source.config.input_shape
     return Pipeline(
-        prepare(source.dataset, data_dir, on_bad_image),
+        prepare(source.dataset, data_dir, source.on_bad_image),
         (height or 0, width or 0),
         source.recipe.batch_size if source.recipe else 1,
         normalisation=normalisation,

@@ -58,6 +58,11 @@ class Source:
     integers: Path | None = None
     temperature: float = 1.0
 
+    @property
+    def on_bad_image(self) -> str:
+        """What the run did with bad images; `"error"` where that is not known."""
+        return self.recipe.on_bad_image if self.recipe else "error"
+
     def sized(self, size: tuple[int | None, int | None] | None) -> Source:
         """The same for images of another height and width; `None` for its own.
 

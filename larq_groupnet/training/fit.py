@@ -156,6 +156,8 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
     found = Snapshots(session.output_dir / "snapshots").last()
     if found is not None:
         check_classes(found[0].classes, session.classes, f"{found[1]}", recipe.dataset)
+        if found[0].epoch == (epochs := sum(phase.epochs for phase in recipe.phases)):
+            print(f"All {epochs} epochs are trained; more of --epochs go on from here.", flush=True)
     before: tf.keras.Model | None = start_from
     named = {phase.name: phase for phase in recipe.phases}
     first_epoch = 0
@@ -296,7 +298,7 @@ def callbacks(
         EpochBoard(str(logs), profile_batch=session.runtime.profiled() or 0),
         StructureLog(logs / "structure"),
         StepLog(logs / "steps", session.data.batch_size, session.runtime.log_steps),
-        Progress(count_mode="steps"),
+        Progress(),
     ]
 
 

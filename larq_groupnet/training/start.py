@@ -10,17 +10,20 @@ import tensorflow as tf
 
 from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.family import build, get_config
-from larq_groupnet.network.config import OPTIONS
+from larq_groupnet.network.config import OPTIONS, GroupNetConfig
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.runs.identity import check_classes
-from larq_groupnet.runs.saved import load_run
 from larq_groupnet.runs.source import find_source
 from larq_groupnet.weights.described import metadata_of
 from larq_groupnet.weights.metadata import compare
-from larq_groupnet.weights.resolve import adopt, is_path, resolve
+from larq_groupnet.weights.more_bases import grow, may_grow
+from larq_groupnet.weights.resolve import adopt, config_of, is_path, resolve
 
 RANDOM = "none"
 """What `--start_from` says for random weights, where a recipe names others."""
+
+_RATES = ("atrous_rates", "first_rates")
+"""Options of each base that change no weight."""
 
 _SAME_WEIGHTS = ("binary", "input_quantizer", "kernel_quantizer", "batch_norm_epsilon")
 """Options that may differ, because what is trained adapts to them."""
@@ -61,7 +64,7 @@ def with_start(
 def check_start(recipe: Recipe) -> None:
     """Sees whether what training starts from is this network, before anything is built.
 
-    The head may be another.
+    The head may be another, and the bases may be fewer, see `more_bases`.
 
     Raises:
         RecipeError: If it is another network; says where they differ.
@@ -72,7 +75,8 @@ def check_start(recipe: Recipe) -> None:
         return  # `with_start` has chosen the registered set that fits.
     source = find_source(_weights_before(recipe) if path.is_dir() else path, recipe)
     different, _ = compare(source.config, recipe.model)
-    if texts := [text for option, text in different.items() if option not in _SAME_WEIGHTS]:
+    free = {*_SAME_WEIGHTS, *(["num_bases"] if may_grow(source.config, recipe.model) else [])}
+    if texts := [text for option, text in different.items() if option not in free]:
         raise RecipeError(
             f"start_from: expected weights of the network that is trained. "
             f"Received: {recipe.start_from}, of another: {'; '.join(texts)}. Give the options "
@@ -105,7 +109,7 @@ def _classes_of_start(recipe: Recipe) -> Sequence[str]:
         return ()
     if path.is_dir() or is_path(recipe.start_from):
         return find_source(_weights_before(recipe) if path.is_dir() else path, recipe).classes
-    known = metadata_of(resolve(recipe.start_from, recipe.name, recipe.model))
+    known = metadata_of(resolve(recipe.start_from, recipe.name, _registered(recipe)))
     return known.classes if known else ()
 
 
@@ -117,15 +121,24 @@ def load_start(recipe: Recipe) -> tf.keras.Model | None:
     """
     if not recipe.start_from:
         return None
-    path = Path(recipe.start_from)
+    path, source = Path(recipe.start_from), None
     try:
         if path.is_dir():
-            model = load_run(_weights_before(recipe), recipe)
+            source = find_source(_weights_before(recipe), recipe)
         elif is_path(recipe.start_from) and find_source(path, recipe).recipe is not recipe:
             # As the network that it was trained as: phases copy weights by name, of a twin too.
-            model = load_run(path, recipe)
-        else:  # A registered set, or a file that nothing describes: all but another head.
-            model = build(recipe.model, weights=recipe.start_from, name=recipe.name)
+            source = find_source(path, recipe)
+        # Or a registered set, or a file that nothing describes: all but another head.
+        config = source.config if source else _registered(recipe)
+        if source:
+            model = source.load()
+        else:
+            model = build(config, weights=recipe.start_from, name=recipe.name)
+        if may_grow(config, recipe.model):
+            bases = {n: getattr(recipe.model, n) for n in ("num_bases", *_RATES)}
+            many = build(config.replace(**bases), name=recipe.name)
+            grow(model, many, recipe.seed)
+            model = many
     except (OSError, ValueError) as error:
         raise RecipeError(_no_start(recipe, error)) from error
     if is_int8(model):
@@ -135,6 +148,15 @@ def load_start(recipe: Recipe) -> tf.keras.Model | None:
             "integers"
         )
     return model
+
+
+def _registered(recipe: Recipe) -> GroupNetConfig:
+    """The network of a recipe with the bases of the registered set that it starts from."""
+    if is_path(recipe.start_from):
+        return recipe.model
+    theirs = config_of(recipe.start_from, recipe.name, recipe.model)
+    grows = may_grow(theirs, recipe.model)
+    return recipe.model.replace(num_bases=theirs.num_bases) if grows else recipe.model
 
 
 def _weights_before(recipe: Recipe) -> Path:

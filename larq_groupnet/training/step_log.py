@@ -18,9 +18,25 @@ _DRAWN_EVERY = 0.2
 
 
 class Progress(tf.keras.callbacks.ProgbarLogger):
-    """Keras' progress bar, which does not ask the device for the numbers of every step."""
+    """Keras' progress bar, which does not ask the device for the numbers of every step.
+
+    After two epochs it says how long the others take; the first is longer, as it traces the step.
+    """
 
     drawn = 0.0
+
+    def __init__(self) -> None:
+        super().__init__(count_mode="steps")
+        self.began: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        """Begins a bar."""
+        self.began.append(time.monotonic())
+        if len(self.began) == 3:
+            minutes = (self.epochs - epoch) * (self.began[2] - self.began[1]) / 60
+            if minutes >= 1:
+                print(f"About {minutes:.0f} minutes more for these epochs.", flush=True)
+        super().on_epoch_begin(epoch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Draws, if the last time was long enough ago."""

@@ -121,7 +121,8 @@ def has_other_head(theirs: GroupNetConfig, ours: GroupNetConfig) -> bool:
 def warn_left_out(path: Path, left_out: Mapping[str, str]) -> None:
     """Says which weights of a file were not loaded."""
     warnings.warn(
-        f"weights: {path}: left out, because the head is another: {'; '.join(left_out.values())}",
+        f"weights: {path}: loaded; left out, because the head is another: "
+        f"{'; '.join(left_out.values())}",
         UserWarning,
         stacklevel=3,
     )

@@ -75,6 +75,11 @@ def resolve(
     return obtain(entry, base=base)
 
 
+def config_of(weights: str, model: str, config: GroupNetConfig) -> GroupNetConfig:
+    """That of a registered set; arguments and errors as those of `resolve`."""
+    return _nearest(_named(weights, model, config), model, config, _OPTIONS).metadata.config
+
+
 def adopt(
     weights: str | Path | None, model: str, config: GroupNetConfig, given: Collection[str]
 ) -> GroupNetConfig:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from conftest import ROOT
 from PIL import Image
 
+from larq_groupnet import cli
 from larq_groupnet.data import DatasetError, DatasetWarning, folders
 from larq_groupnet.data.folders import open_folder
 from larq_groupnet.data.layouts import FolderError
@@ -193,6 +194,51 @@ CITYSCAPES = """
 18 polegroup 255, 29 caravan 255, 30 trailer 255, 255 license_plate 255"""
 
 
+def test_photos_without_masks_are_counted_with_near_names_or_left_out(
+    tmp_path, data_dir, capsys, monkeypatch
+):
+    root = tmp_path / "set"
+    masks_in(root, [f"n{number}" for number in range(12)])
+    masks = root / "masks"
+    for number, name in ((0, "n0_mask.png"), (1, "N1.png"), (3, "n3.xcf")):
+        (masks / f"n{number}.png").rename(masks / name)
+    for number in (2, 4):
+        (masks / f"n{number}.png").unlink()
+    said = (
+        r"5 photos without a mask in .*: images/n0\.png \(expected masks/n0\.png; n0_mask\.png is "
+        r"there\), images/n1\.png \(expected masks/n1\.png; N1\.png is there\), images/n2\.png "
+        r"\(expected masks/n2\.png\), and 2 more; "
+    )
+    with pytest.raises(
+        FolderError, match=rf"{said}`larq-groupnet check` lists all\. Add .*: --on_bad_image=skip"
+    ):
+        open_folder(root, data_dir)
+    (root / "images" / "n5.png").write_bytes(b"no image")
+    with pytest.warns(DatasetWarning, match=f"left out {said}1 bad file in"):
+        dataset = open_folder(root, data_dir, "skip")
+    assert sum(dataset.sizes.values()) == 12 - 5 - 1
+    shutil.rmtree(data_dir)
+    assert cli.main(["check", f"folder:{root}", f"--data_dir={data_dir}"]) == 1
+    monkeypatch.setattr("larq_groupnet.data.check._look", None)
+    with pytest.warns(DatasetWarning, match="left out 5 photos"):
+        assert len(open_folder(root, data_dir, "skip").skipped) == 6
+    out = capsys.readouterr().out
+    assert "images/n3.png: it has no mask: expected masks/n3.png; n3.xcf is there\n" in out
+    assert out.endswith("6 bad files; --on_bad_image=skip leaves them out\n")
+
+
+def test_check_prints_what_training_says_is_left_out(tmp_path, data_dir, capsys):
+    root = classes_in(tmp_path / "set")
+    for name in ("IMG_1.HEIC", "IMG_2.heic", "note.txt"):
+        (root / "cat" / name).write_bytes(b"x")
+    assert cli.main(["check", f"folder:{root}", f"--data_dir={data_dir}"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[1] == (
+        "left out: 1 other file (cat/note.txt); 2 photos of another format (cat/IMG_1.HEIC, "
+        "cat/IMG_2.heic): convert them to JPEG"
+    )
+
+
 @pytest.mark.parametrize("kind", ["labelIds", "labelTrainIds"])
 def test_cityscapes(tmp_path, data_dir, kind):
     rows = [row.split() for row in CITYSCAPES.replace("\n", " ").split(",")]
@@ -300,20 +346,24 @@ def test_bad_file_is_named_or_left_out(tmp_path, data_dir, spoil):
     root = tmp_path / "set"
     masks_in(root, [*(f"train/{n}" for n in range(4)), "val/0"])
     said = spoil(root)
-    with pytest.raises(FolderError, match=rf"1 bad files in .*set: {said}.*\. Mend"):
+    with pytest.raises(FolderError, match=rf"1 bad file in .*set: {said}.*\. Mend"):
         open_folder(root, data_dir)
-    with pytest.warns(DatasetWarning, match=rf"left out 1 bad files in .*: {said}.*\."):
+    with pytest.warns(DatasetWarning, match=rf"left out 1 bad file in .*: {said}.*\."):
         builder = open_folder(root, data_dir, on_bad_image="skip")
     assert list(builder.skipped) == [said.partition(":")[0]]
     assert builder.sizes["train"] == len(read(builder)) == 3
 
 
-def test_many_bad_files_are_counted_and_five_are_named(tmp_path, data_dir):
+def test_many_bad_files_are_counted_and_three_of_a_reason_are_named(tmp_path, data_dir):
     root = classes_in(tmp_path / "set" / "train", count=6).parent
     for name in ("cat", "dog"):
         for number in range(2, 6):
             (root / "train" / name / f"{name}{number}.png").write_bytes(b"no image")
-    with pytest.raises(FolderError, match=r"8 bad files in .*cat/cat2.*; and 3 more\. Mend"):
+    with pytest.raises(
+        FolderError,
+        match=r"8 bad files in .*: train/cat/cat2\.png, train/cat/cat3.*, .* and 5 more: it cannot "
+        r"be decoded; `larq-groupnet check` lists all\. Mend .*: --on_bad_image=skip",
+    ):
         open_folder(root, data_dir)
     with pytest.warns(DatasetWarning, match="left out 8"):
         assert len(open_folder(root, data_dir, "skip").skipped) == 8
@@ -410,17 +460,19 @@ def test_left_out_files_are_counted_and_named(tmp_path, data_dir):
         path.write_bytes(b"x")
     dataset = open_folder(root, data_dir)
     assert dataset.left_out.startswith("5 hidden or of the system (train/cat/.DS_Store, ")
-    (root / "train" / "emu" / "photo.heic").write_bytes(b"x")
+    for name in ("a.txt", "b.txt", "photo.heic"):
+        (root / "train" / "emu" / name).write_bytes(b"x")
     for place in ("test/a.png", "extra/fox/a.png", "train/b.png"):
         picture(root / place)
     with pytest.warns(DatasetWarning) as said:
         dataset = open_folder(root, data_dir)
     assert len(said) == 1 and "\n" not in str(said[0].message)
     for line in (
-        "1 folders that are no split (extra)",
-        "1 images beside the classes (train/b.png)",
-        "1 images without a class (test/a.png)",
-        "1 no images (train/emu/photo.heic)",
+        "1 folder beside the splits (extra)",
+        "1 image beside the classes (train/b.png)",
+        "1 image without a class (test/a.png)",
+        "1 photo of another format (train/emu/photo.heic): convert them to JPEG",
+        "2 other files (train/emu/a.txt, train/emu/b.txt)",
     ):
         assert line in str(said[0].message)
     assert dict(dataset.sizes) == {"train": 9, "validation": 9}
@@ -443,7 +495,7 @@ def test_ambiguous_splits_are_refused_with_the_remedy(tmp_path, data_dir):
     with pytest.raises(FolderError, match=r"train with folders in it, beside extra.*classes\.txt"):
         open_folder(root, data_dir)
     (root / "classes.txt").write_text("cat\ndog\nemu\n")
-    with pytest.warns(DatasetWarning, match=r"1 folders that are no split \(extra\)"):
+    with pytest.warns(DatasetWarning, match=r"1 folder beside the splits \(extra\)"):
         assert sum(open_folder(root, data_dir).sizes.values()) == 9
 
 
@@ -521,18 +573,25 @@ def no_folder(root):
 
 def nothing(root):
     root.mkdir()
-    return r"a folder of images for each of two or more classes.* Received: \[\]"
+    return r"a folder of images for each of two or more classes.* Received: no folder of images"
 
 
 def one_class(root):
     picture(root / "train" / "cat" / "a.png")
-    return r"two or more classes.*Received: \['cat'\]"
+    return "two or more classes.*Received: one class, cat"
+
+
+def photos_alone(root):
+    for name in "ab":
+        picture(root / f"{name}.png")
+    return "two or more classes.*Received: 2 images of one class, set"
 
 
 def empty_class(root):
     classes_in(root / "train")
     (root / "train" / "fox").mkdir()
-    return "in every class. Received: none in .*fox"
+    (root / "train" / "fox" / "a.heic").touch()
+    return "in every class. Received: none in .*fox, left out 1 photo of .*convert them to JPEG"
 
 
 def class_only_in_val(root):
@@ -573,7 +632,7 @@ def two_validations(root):
 def no_mask(root):
     masks_in(root, ["train/0", "train/1"])
     (root / "masks" / "train" / "1.png").unlink()
-    return "expected a mask for .*1.png. Received: no file of its name in .*masks/train"
+    return r"1 photo without a mask in .*: images/train/1.png \(expected masks/train/1.png\)\. Add"
 
 
 def black_and_white_masks(root):
@@ -617,7 +676,8 @@ def empty_line_between_names(root):
 
 
 BAD_FOLDERS = [
-    *(no_folder, nothing, one_class, empty_class, class_only_in_val, unlisted_class),
+    *(no_folder, nothing, one_class, photos_alone, empty_class, class_only_in_val),
+    unlisted_class,
     *(twice_listed_class, no_train, too_few, two_validations, no_mask, black_and_white_masks),
     *(splits_of_other_names, masks_of_another_name, one_mask_for_two, masks_of_jpeg),
     empty_line_between_names,

@@ -46,7 +46,7 @@ def listed(root):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(folders, "_layout", counted)
-        with pytest.warns(match="1 no images"):
+        with pytest.warns(match="1 other file"):
             dataset = open_folder(root, root.parent / "data")
     splits = {role: dataset._layout.splits[role] for role in dataset.sizes}
     return splits, dataset.classes, bool(walked)
@@ -116,11 +116,11 @@ def test_check_names_every_bad_file_and_training_leaves_them_out_unasked_again(r
     (root / "class0/2.png").write_bytes(b"no image")
     assert cli.main(words) == 1
     out = capsys.readouterr().out
-    assert "class0/2.png: it cannot be decoded\n1 bad files" in out
+    assert "class0/2.png: it cannot be decoded\n1 bad file;" in out
     looked = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("larq_groupnet.data.check._look", lambda *given: looked.append(given))
-        with pytest.warns(match="left out 1 bad files"):
+        with pytest.warns(match="left out 1 bad file"):
             dataset = open_folder(root, root.parent / "data", "skip")
     assert sum(dataset.sizes.values()) == 15 and not looked
 

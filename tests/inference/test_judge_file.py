@@ -105,18 +105,40 @@ def test_interval_of_maps_covers_new_images_and_counts_images_not_pixels():
     assert np.mean(covered) >= 0.8
 
 
-def test_int8_says_what_it_costs_on_validation_images(dense_run, photos, tmp_path, capsys):
-    run = tmp_path / "run"
-    shutil.copytree(dense_run, run)
+@pytest.fixture
+def skipping_run(dense_run, photos, tmp_path):
+    """A run that left a photo out, and the photos."""
+    photos = shutil.copytree(photos, tmp_path / "photos")
+    for folder in ("images", "masks"):
+        (photos / folder / "broken.png").write_bytes(b"no picture")
+    run = shutil.copytree(dense_run, tmp_path / "run")
     recipe = json.loads((run / "recipe.json").read_text())
-    (run / "recipe.json").write_text(json.dumps({**recipe, "dataset": f"folder:{photos}"}))
+    recipe |= {"dataset": f"folder:{photos}", "on_bad_image": "skip"}
+    (run / "recipe.json").write_text(json.dumps(recipe))
+    return run, photos
+
+
+@pytest.mark.filterwarnings("ignore:left out")
+def test_int8_says_what_it_costs_on_validation_images(skipping_run, tmp_path, capsys):
+    run, photos = skipping_run
     file = tmp_path / "int8.tflite"
     words = ["convert", str(run), f"--output={file}", "--int8", "--samples=2"]
     assert cli.main(words) == 0
     line = capsys.readouterr().out.splitlines()[-1]
     found = [
-        judge_file(str(source), f"folder:{photos}", tmp_path, "validation")["keras"]["miou"]
+        judge_file(str(source), f"folder:{photos}", tmp_path, "validation", None, "skip")
         for source in (file, run)
     ]
-    assert f"1 validation images: {found[0]:.4f}, as floats {found[1]:.4f}" in line
+    found = [results["keras"]["miou"] for results in found]
+    assert f"1 validation image: {found[0]:.4f}, as floats {found[1]:.4f}" in line
     assert f"cost {found[1] - found[0]:+.4f}" in line
+
+
+@pytest.mark.filterwarnings("ignore:left out")
+def test_run_is_judged_on_its_own_data_as_it_was_trained(skipping_run, tmp_path, capsys):
+    run, photos = skipping_run
+    words = ["evaluate", str(run), f"--data_dir={tmp_path}", f"--output={tmp_path / 'out'}"]
+    assert cli.main(words) == 0
+    assert cli.main([*words, f"folder:{photos}"]) == 0
+    assert cli.main([*words, "--on_bad_image=error"]) == 2
+    assert "broken.png" in capsys.readouterr().err

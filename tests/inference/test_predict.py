@@ -12,12 +12,19 @@ from near_ties import assert_same_classes, decided
 from PIL import Image
 from runs import command
 
+from larq_groupnet.data import DatasetWarning
 from larq_groupnet.data.images import normalise
 from larq_groupnet.data.reading import Reading
 from larq_groupnet.deploy import ConversionError, convert
 from larq_groupnet.deploy.description import NAME, read_description, with_description
 from larq_groupnet.deploy.int8 import convert_int8, quantize
-from larq_groupnet.inference.predict import OutputError, find_images, predict_files, read_pixels
+from larq_groupnet.inference.predict import (
+    NoImagesError,
+    OutputError,
+    find_images,
+    predict_files,
+    read_pixels,
+)
 from larq_groupnet.inference.sources import Predictor, SourceError, load_predictor
 from larq_groupnet.runs.saved import describe_run, load_run
 from larq_groupnet.runs.source import find_source
@@ -333,3 +340,13 @@ def test_table_of_another_origin_is_not_replaced(constant, tmp_path):
     with pytest.raises(OutputError, match="predictions.csv, of another origin"):
         predict_files(labels, tmp_path, tmp_path)
     assert table.read_text() == "my,own,table\n"
+
+
+def test_photos_that_are_not_read_are_named(tmp_path):
+    (tmp_path / "IMG_1.HEIC").touch()
+    said = r"left out 1 photo of another format \(IMG_1\.HEIC\): convert them to JPEG"
+    with pytest.raises(NoImagesError, match=said):
+        find_images(tmp_path, tmp_path / "out")
+    Image.new("RGB", (8, 8)).save(tmp_path / "IMG_2.jpg")
+    with pytest.warns(DatasetWarning, match=said):
+        assert find_images(tmp_path, tmp_path / "out") == [tmp_path / "IMG_2.jpg"]

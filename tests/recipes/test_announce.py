@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from larq_groupnet import GroupNetConfig
 from larq_groupnet.data.arrays import from_arrays
+from larq_groupnet.data.folders import open_folder
 from larq_groupnet.network.complexity import complexity
 from larq_groupnet.recipes import Phase, Recipe
 from larq_groupnet.recipes.announce import announce
@@ -55,3 +57,14 @@ def test_few_masks_are_not_warned_of_in_the_words_of_accuracy(recipe, tmp_path):
     text = "\n".join(announce(recipe, dataset, tmp_path / "out"))
     assert "Warning: 4 validation images; a metric of so few is a rough guess" in text
     assert "right or wrong" not in text
+
+
+def test_folder_of_few_images_among_classes_is_warned_of(recipe, tmp_path):
+    for name, count in (("bolt", 12), ("nut", 10), ("unsorted", 4), ("one", 1)):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (8, 8)).save(tmp_path / "set" / name / f"{number}.png")
+    folder = open_folder(tmp_path / "set", tmp_path)
+    lines = announce(recipe, folder, tmp_path / "out")
+    expected = "one has 1 image, unsorted has 4 images; move the folder out if it is no class."
+    assert f"Warning: {expected}" in lines

@@ -104,8 +104,8 @@ def test_photos_start_from_weights_of_photographs_in_their_network(photos, tmp_p
     choice = choose("groupnet_resnet18", tmp_path, dataset=photos)
     recipe = with_start(choice.recipe, None, choice.given)
     assert recipe.start_from == "cifar10" and "'cifar10' weights" in choice.notes[-1]
-    assert (recipe.model.num_bases, recipe.model.width) == (2, 0.0625)
-    assert recipe.colour_jitter == pytest.approx(0.2)  # That of two bases.
+    assert (recipe.model.num_bases, recipe.model.width) == (3, 0.0625)
+    assert "They are of K=2" in choice.notes[-1]
     with pytest.warns(UserWarning, match="left out, because the head is another"):
         started = {weight.name: weight for weight in load_start(recipe).weights}
     kept = [w for w in net.weights if w.name.startswith("stage2_block1_base1_conv1")]
@@ -127,7 +127,7 @@ def test_weights_of_photographs_that_do_not_fit_are_named_with_the_reason(photos
     assert said("groupnet_resnet18")[0] == "cifar10"
     assert said("groupnet_resnet18", ("stem_stride", "2"), ("num_bases", "2"))[0] == "cifar10"
     for model, change, reason in (
-        ("groupnet_resnet18", ("num_bases", "3"), "num_bases: 2 in the file, 3 in the model"),
+        ("groupnet_resnet18", ("num_bases", "1"), "num_bases: 2 in the file, 1 in the model"),
         ("groupnet_resnet18", ("stem_stride", "1"), "stem_stride: 2 in the file, 1 in the model"),
         ("birealnet18", ("width", "0.25"), "'gated' in the file, 'group' in the model"),
     ):

@@ -35,6 +35,13 @@ def test_each_phase_starts_from_the_best_weights_of_the_one_before(trained):
         np.testing.assert_array_equal(values[0][name], values[1][name])
 
 
+def test_finished_run_says_that_it_is(trained, capsys):
+    before = trained.read_bytes()
+    assert train(changed(learning_rate=1e-30), session(trained.parent)) == trained
+    assert "All 2 epochs are trained" in capsys.readouterr().out
+    assert trained.read_bytes() == before
+
+
 def test_run_that_was_killed_before_the_snapshot_of_an_epoch_repeats_its_row(trained):
     """The first epoch of a phase: the snapshot to go on from is of the phase before."""
     folder = trained.parent

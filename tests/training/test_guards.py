@@ -118,7 +118,7 @@ def test_file_that_goes_bad_while_training_is_named(tmp_path, spoil):
         with naming_bad_files(builder):
             list(zip(range(300), batches, strict=False))
 
-    with pytest.raises(FolderError, match=f"1 bad files in .*: train/dog/7.png: {said}. Mend"):
+    with pytest.raises(FolderError, match=f"1 bad file in .*: train/dog/7.png: {said}. Mend"):
         read()
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tiny import RECIPE, session
 from larq_groupnet.errors import Interrupted, RecipeError
 from larq_groupnet.training.distribution import Runtime
 from larq_groupnet.training.fit import train
+from larq_groupnet.training.step_log import Progress
 
 
 def entries(folder):
@@ -57,3 +59,16 @@ def test_stopped_run_ends_the_line_of_its_progress_bar(tmp_path, capsys):
 def test_profile_names_two_steps(text):
     with pytest.raises(RecipeError, match="profile: expected the first and the last step"):
         Runtime(profile=text)
+
+
+def test_progress_says_after_two_epochs_how_long_the_others_take(monkeypatch, capsys):
+    bar, clock = Progress(), iter([0.0, 900.0, 930.0, 960.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    bar.set_params({"epochs": 20, "steps": 1, "verbose": 1})
+    bar.on_train_begin()
+    for epoch in range(4):
+        bar.on_epoch_begin(epoch)
+    assert capsys.readouterr().out.split("\n")[2:4] == [
+        "About 9 minutes more for these epochs.",
+        "Epoch 3/20",
+    ]
