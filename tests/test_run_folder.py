@@ -249,8 +249,8 @@ def test_weights_of_another_network_are_refused_before_anything_is_built(tmp_pat
     start = dataclasses.replace(RECIPE, start_from=str(folder))
     check_start(start)
     check_start(override(start, [("binary", "false"), ("num_classes", "3")]))
-    with pytest.raises(RecipeError, match="num_bases: 1 in the file, 2 in the model"):
-        check_start(override(start, [("num_bases", "2")]))
+    with pytest.raises(RecipeError, match="width: 0.0625 in the file, 0.125 in the model"):
+        check_start(override(start, [("width", "0.125")]))
 
 
 def test_run_is_loaded_at_any_size(tmp_path):
