@@ -134,7 +134,7 @@ def load_start(recipe: Recipe) -> tf.keras.Model | None:
             model = source.load()
         else:
             model = build(config, weights=recipe.start_from, name=recipe.name)
-        if may_grow(config, recipe.model):
+        if may_grow(config, recipe.model) and not is_int8(model):
             bases = {n: getattr(recipe.model, n) for n in ("num_bases", *_RATES)}
             many = build(config.replace(**bases), name=recipe.name)
             grow(model, many, recipe.seed)
