@@ -34,7 +34,6 @@ def write_photos(folder: Path, seed: int, labelled: int = LABELLED, masked: int 
     """
     for name in ("images", "masks"):
         (folder / "masks" / name).mkdir(parents=True, exist_ok=True)
-    (folder / "masks" / "classes.txt").write_text("background\npart\n")
     for number in tqdm(range(labelled + masked), "Making photos", unit="photo"):
         random, kind = np.random.default_rng((seed, number)), KINDS[number % len(KINDS)]
         photo, mask = make_photo(random, kind)
@@ -45,6 +44,7 @@ def write_photos(folder: Path, seed: int, labelled: int = LABELLED, masked: int 
             file = folder / "masks" / "images" / f"IMG_{number:04}.jpg"
             mask.save(folder / "masks" / "masks" / f"{file.stem}.png")
         photo.save(file, quality=88)
+    (folder / "masks" / "classes.txt").write_text("background\npart\n")
 
 
 def make_photo(random: np.random.Generator, kind: str) -> tuple[Image.Image, Image.Image]:

@@ -3,8 +3,10 @@
     python benchmarks/photos.py --folder build/photos
 
 makes the photos (see made_photos.py), trains a classifier, its real-valued twin and a segmenter,
-one after the other, and prints a table. Status 1 if a figure is missed: test accuracy 0.85 where
-the twin has 0.9, IoU of the part 0.6, each in 40 minutes of CPU time, which is 20 on two cores.
+one after the other, and prints a table. As a tenth of the photos tests, 24 or 6 of them, each run
+is judged on as many photos as it had again, made with another seed. Status 1 if a figure of those
+is missed: accuracy 0.85 where the twin has 0.9, IoU of the part 0.6, each in 40 minutes of CPU
+time, which is 20 on two cores.
 """
 
 import json
@@ -12,6 +14,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags
 from made_photos import write_photos
@@ -44,23 +47,33 @@ def train(folder: Path, name: str) -> float | None:
     return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 60
 
 
+def judge(folder: Path, name: str) -> dict[str, Any]:
+    """The metrics of a run on photos that it had no part of."""
+    run, output = folder / "runs" / name, folder / "judged" / name
+    photos = f"folder:{folder / 'others' / RUNS[name][0]}"
+    words = ["evaluate", str(run), photos, "--split=all", f"--output={output}"]
+    subprocess.run([sys.executable, "-m", "larq_groupnet", *words], check=True)
+    return json.loads((output / "evaluation.json").read_text())["keras"]
+
+
 def main(_: list[str]) -> None:
-    """Makes, trains, checks."""
+    """Makes, trains, judges, checks."""
     folder = Path(FLAGS.folder).resolve()
-    if not (folder / "masks" / "classes.txt").is_file():
-        write_photos(folder, 0)
+    for seed, place in enumerate((folder, folder / "others")):
+        if not (place / "masks" / "classes.txt").is_file():
+            write_photos(place, seed)
     wanted = FLAGS.only or list(RUNS)
     minutes = {name: train(folder, name) for name in wanted}
-    rows, right = [["run", "metric", "Keras", "converted", "CPU minutes"]], True
+    rows, right = [["run", "metric", "Keras", "converted", "others", "CPU minutes"]], True
     found = {}
     for name in wanted:
         results = json.loads((folder / "runs" / name / "results.json").read_text())
         metric = "IoU of part" if name == "masks" else "accuracy"
-        sides = [results[side] for side in ("keras", "lce")]
+        sides = [results["keras"], results["lce"], judge(folder, name)]
         values = [side["iou"]["part"] if name == "masks" else side["accuracy"] for side in sides]
         spent = minutes[name]
         rows.append([name, metric, *(f"{v:.3f}" for v in values), f"{spent:.1f}" if spent else "-"])
-        found[name] = min(values)
+        found[name] = values[-1]
         right &= (spent or 0) <= CPU_MINUTES
     print(AsciiTable(rows).table)
     right &= found.get("masks", 1) >= IOU and found.get("binary", 1) >= ACCURACY
