@@ -31,6 +31,9 @@ RECIPES = "photos"
 START_FROM = "cifar10"
 """Registered weights of photographs that training starts from, where this machine has them."""
 
+MOST = 5
+"""Bases above which augmentation grows no more."""
+
 LOOKED_AT = 64
 """How many training images are looked at to choose the input size."""
 
@@ -88,8 +91,11 @@ def own_recipe(
     started: list[str] = []
     if "start_from" not in given:  # Before what follows from K, which may be that of the weights.
         recipe, started = _started(recipe, changes)
-    bases = override(recipe, [(k, v) for k, v in changes if k == "num_bases"]).model.bases_per_stage
-    recipe = dataclasses.replace(recipe, **_strength(max(bases), kind_of(recipe.model.head).mixes))
+    wanted = override(recipe, [(k, v) for k, v in changes if k in OPTIONS]).model
+    # A real-valued network learns its photos by heart: of 240 others the one of `resnet18` named
+    # 0.838 with the augmentation of one base, and 0.946 with that of five.
+    bases = MOST if wanted.decomposition == "none" else max(wanted.bases_per_stage)
+    recipe = dataclasses.replace(recipe, **_strength(bases, kind_of(recipe.model.head).mixes))
     recipe = _budget(recipe, builder)
     if not {"class_weights", "mixup", "cutmix"} & given:
         recipe, said = _weighted(recipe, builder)
@@ -183,7 +189,7 @@ def _strength(bases: int, mixes: bool) -> dict[str, Any]:
 
     With RandAugment (1, 6) and a jitter of 0.4, three bases did not fit 240 photos in 500 steps.
     """
-    level = min(max(bases, 1), 5)
+    level = min(bases, MOST)
     values: dict[str, Any] = {"colour_jitter": 0.1 + 0.05 * level}
     if mixes and level > 3:
         values["rand_augment"] = (1, level)

@@ -70,6 +70,8 @@ def test_augmentation_of_photos_grows_with_k(photos, tmp_path):
         return recipe.rand_augment, recipe.colour_jitter
 
     assert strength(1) < strength(2) < strength(5)
+    real = choose("resnet18", tmp_path, dataset=photos).recipe
+    assert (real.rand_augment, real.colour_jitter) == strength(5)
     given = [("num_bases", "5"), ("rand_augment", "()")]
     recipe = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=given).recipe
     assert recipe.rand_augment == ()
