@@ -5,6 +5,7 @@ import json
 import resource
 import shutil
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -138,9 +139,9 @@ def test_later_phase_starts_from_the_phase_before_it(monkeypatch, tmp_path):
     from larq_groupnet.training import start
 
     taken = []
-    network = tf.keras.Sequential()
-    monkeypatch.setattr(start, "load_run", lambda path, recipe: taken.append(path) or network)
     whole = dataclasses.replace(RECIPE, start_from=str(tmp_path))
+    source = SimpleNamespace(recipe=RECIPE, config=RECIPE.model, load=tf.keras.Sequential)
+    monkeypatch.setattr(start, "find_source", lambda path, recipe: taken.append(path) or source)
     for name in ("tanh", "binary"):
         (tmp_path / f"{name}.h5").touch()
     start.load_start(only_phase(whole, "binary"))
