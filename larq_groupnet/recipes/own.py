@@ -31,7 +31,7 @@ RECIPES = "photos"
 START_FROM = "cifar10"
 """Registered weights of photographs that training starts from, where this machine has them."""
 
-MOST = 5
+MOST_BASES = 5
 """Bases above which augmentation grows no more."""
 
 LOOKED_AT = 64
@@ -94,7 +94,7 @@ def own_recipe(
     wanted = override(recipe, [(k, v) for k, v in changes if k in OPTIONS]).model
     # A real-valued network learns its photos by heart: of 240 others the one of `resnet18` named
     # 0.838 with the augmentation of one base, and 0.946 with that of five.
-    bases = MOST if wanted.decomposition == "none" else max(wanted.bases_per_stage)
+    bases = MOST_BASES if wanted.decomposition == "none" else max(wanted.bases_per_stage)
     recipe = dataclasses.replace(recipe, **_strength(bases, kind_of(recipe.model.head).mixes))
     recipe = _budget(recipe, builder)
     if not {"class_weights", "mixup", "cutmix"} & given:
@@ -189,7 +189,7 @@ def _strength(bases: int, mixes: bool) -> dict[str, Any]:
 
     With RandAugment (1, 6) and a jitter of 0.4, three bases did not fit 240 photos in 500 steps.
     """
-    level = min(bases, MOST)
+    level = min(bases, MOST_BASES)
     values: dict[str, Any] = {"colour_jitter": 0.1 + 0.05 * level}
     if mixes and level > 3:
         values["rand_augment"] = (1, level)
@@ -244,20 +244,17 @@ def _started(recipe: Recipe, changes: Changes) -> tuple[Recipe, list[str]]:
         if wanted.decomposition != "none":  # Which has one base.
             values = {name: getattr(theirs, name) for name in names}
         differences = compare(theirs, ours := wanted.replace(**values))[0]
+        copied = ""
         if may_grow(theirs, ours):
+            copied = (
+                f" They are of K={theirs.num_bases}: the other bases begin as copies that count 0."
+            )
             del differences["num_bases"]
         if differences:
             difference = differences.get("decomposition") or next(iter(differences.values()))
             continue
         model = recipe.model.replace(**values)
         recipe = dataclasses.replace(recipe, model=model, start_from=START_FROM)
-        copied = (
-            ""
-            if theirs.num_bases == model.num_bases
-            else (
-                f" They are of K={theirs.num_bases}: the other bases begin as copies that count 0."
-            )
-        )
         return recipe, [
             f"It starts from the {START_FROM!r} weights, all but the head; --start_from none "
             f"starts from random ones.{copied}"
