@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
 from multiprocessing.pool import ThreadPool
@@ -59,10 +58,10 @@ class Findings(NamedTuple):
         if others:
             what = f"{counted(len(others), 'bad file')} in {root}"
             parts.append(f"{what}: {_by_reason(others)}")
-        text = "; ".join(parts)
-        return text + (
-            "; `larq-groupnet check` lists all" if re.search(r"and \d+ more", text) else ""
-        )
+        reasons = Counter(others.values())
+        if max(len(missing), len(reasons), *reasons.values()) > _NAMED:
+            parts.append("`larq-groupnet check` lists all")
+        return "; ".join(parts)
 
     def raise_for(self, root: Path, count: int) -> None:
         """Raises FolderError if there are bad files, with advice that fits `count` examples."""

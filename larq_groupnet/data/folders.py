@@ -303,10 +303,8 @@ def _divided(root: Path, layout: Layout, found: Findings) -> Layout:
         splits |= draw_splits(own, lambda x: x[1] if labels else 0, key, test=not splits)
     order = sorted(splits, key=["train", "validation", "test"].index)
     splits = {split: splits[split] for split in order}
-    without = f", left out {line}" if (line := layout.left_out.line()) else ""
-    check_sizes(
-        f"folder {root}{without}", {split: len(examples) for split, examples in splits.items()}
-    )
+    sizes = {split: len(examples) for split, examples in splits.items()}
+    check_sizes(f"folder {root}{layout.left_out.clause()}", sizes)
     if layout.meaning is None:
         there = {label for _, label in splits["train"]}
         missing = [name for label, name in enumerate(layout.names) if label not in there]

@@ -124,8 +124,8 @@ def _cityscapes(root: Path) -> Layout:
         if (root / "gtFine" / folder.name).is_dir():
             images = [str(path) for path in sorted(folder.glob("*/*_leftImg8bit.png"))]
             masks = {image: _cityscapes_mask(image, kind) for image in images}
-            layout.splits[split] = _paired({x: y for x, y in masks.items() if os.path.isfile(y)})
             wanted = {x: y for x, y in masks.items() if not os.path.isfile(y)}
+            layout.splits[split] = _paired({x: y for x, y in masks.items() if x not in wanted})
             layout.unmasked.update(missing(wanted, (), root))
     return layout
 
@@ -290,10 +290,9 @@ def _labelled(
                 f"class: expected one of {names}, as classes.txt says. Received: {each}"
             )
         elif not images:
-            without = f", left out {line}" if (line := left_out.line()) else ""
             raise FolderError(
                 f"class: expected images ({', '.join(SUFFIXES)}) in every class. "
-                f"Received: none in {each}{without}"
+                f"Received: none in {each}{left_out.clause()}"
             )
         label = names.index(name) if listed else -1
         examples += [(image, label) for image in images]

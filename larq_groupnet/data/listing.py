@@ -53,6 +53,11 @@ class LeftOut:
         parts += [_some(self.junk, "hidden or of the system")] if self.junk else []
         return "; ".join(parts)
 
+    def clause(self) -> str:
+        """The same for the end of a message: `", left out ..."`."""
+        line = self.line()
+        return f", left out {line}" if line else ""
+
 
 def images_in(folder: Path, left_out: LeftOut | None = None, root: Path | None = None) -> list[str]:
     """The images in a folder and in the folders in it, by name; links are followed.

@@ -65,8 +65,7 @@ def _data(dataset: Dataset) -> list[str]:
     images = {role: class_counts(dataset, role).images for role in sizes}
     for role, counts in images.items():
         if missing := [dataset.classes[label] for label in np.flatnonzero(counts == 0)]:
-            named = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
-            lines.append(f"Warning: {role} has no image of {named}.")
+            lines.append(f"Warning: {role} has no image of {_first(missing)}.")
     if not masks:
         lines += _rare(dataset, np.sum([*images.values()], axis=0))
     if len(dataset.classes) <= MOST_CLASSES:
@@ -84,10 +83,13 @@ def _rare(dataset: Dataset, counts: np.ndarray) -> list[str]:
     ]
     if not rare:
         return []
-    named = ", ".join(rare[:8]) + (", ..." if len(rare) > 8 else "")
     folder = dataset.name.startswith("folder:")
     advice = "; move the folder out if it is no class" if folder else ""
-    return [f"Warning: {named}{advice}."]
+    return [f"Warning: {_first(rare)}{advice}."]
+
+
+def _first(texts: list[str]) -> str:
+    return ", ".join(texts[:8]) + (", ..." if len(texts) > 8 else "")
 
 
 def _network(recipe: Recipe) -> str:

@@ -13,7 +13,7 @@ from larq_groupnet.family import build, get_config
 from larq_groupnet.network.config import OPTIONS, GroupNetConfig
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.runs.identity import check_classes
-from larq_groupnet.runs.source import find_source
+from larq_groupnet.runs.source import Source, find_source
 from larq_groupnet.weights.described import metadata_of
 from larq_groupnet.weights.metadata import compare
 from larq_groupnet.weights.more_bases import grow, may_grow
@@ -70,10 +70,9 @@ def check_start(recipe: Recipe) -> None:
         RecipeError: If it is another network; says where they differ.
         UserError: If there is none.
     """
-    path = Path(recipe.start_from)
-    if not recipe.start_from or not (path.is_dir() or is_path(recipe.start_from)):
+    source = _run_or_file(recipe)
+    if source is None:
         return  # `with_start` has chosen the registered set that fits.
-    source = find_source(_weights_before(recipe) if path.is_dir() else path, recipe)
     different, _ = compare(source.config, recipe.model)
     free = {*_SAME_WEIGHTS, *(["num_bases"] if may_grow(source.config, recipe.model) else [])}
     if texts := [text for option, text in different.items() if option not in free]:
@@ -104,11 +103,10 @@ def learned_other_classes(recipe: Recipe, names: Sequence[str]) -> bool:
 
 
 def _classes_of_start(recipe: Recipe) -> Sequence[str]:
-    path = Path(recipe.start_from)
     if not recipe.start_from:
         return ()
-    if path.is_dir() or is_path(recipe.start_from):
-        return find_source(_weights_before(recipe) if path.is_dir() else path, recipe).classes
+    if source := _run_or_file(recipe):
+        return source.classes
     known = metadata_of(resolve(recipe.start_from, recipe.name, _registered(recipe)))
     return known.classes if known else ()
 
@@ -121,18 +119,13 @@ def load_start(recipe: Recipe) -> tf.keras.Model | None:
     """
     if not recipe.start_from:
         return None
-    path, source = Path(recipe.start_from), None
     try:
-        if path.is_dir():
-            source = find_source(_weights_before(recipe), recipe)
-        elif is_path(recipe.start_from) and find_source(path, recipe).recipe is not recipe:
+        source = _run_or_file(recipe)
+        if source and source.recipe is not recipe:
             # As the network that it was trained as: phases copy weights by name, of a twin too.
-            source = find_source(path, recipe)
-        # Or a registered set, or a file that nothing describes: all but another head.
-        config = source.config if source else _registered(recipe)
-        if source:
-            model = source.load()
-        else:
+            config, model = source.config, source.load()
+        else:  # A registered set, or a file that nothing describes: all but another head.
+            config = _registered(recipe)
             model = build(config, weights=recipe.start_from, name=recipe.name)
         if may_grow(config, recipe.model) and not is_int8(model):
             bases = {n: getattr(recipe.model, n) for n in ("num_bases", *_RATES)}
@@ -148,6 +141,14 @@ def load_start(recipe: Recipe) -> tf.keras.Model | None:
             "integers"
         )
     return model
+
+
+def _run_or_file(recipe: Recipe) -> Source | None:
+    """The run or file that training starts from; `None` for a registered set or random weights."""
+    path = Path(recipe.start_from)
+    if not recipe.start_from or not (path.is_dir() or is_path(recipe.start_from)):
+        return None
+    return find_source(_weights_before(recipe) if path.is_dir() else path, recipe)
 
 
 def _registered(recipe: Recipe) -> GroupNetConfig:
