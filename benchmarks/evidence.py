@@ -1,20 +1,22 @@
-"""Which of the paper's orderings hold on `digit_scenes`: trains, evaluates, appends to a CSV file.
+"""Which of the paper's orderings hold on a dataset: trains, evaluates, appends to a CSV file.
 
-    python benchmarks/evidence.py
+    python benchmarks/evidence.py                                   # of digit_scenes
+    python benchmarks/evidence.py --study cifar10 --data_dir DATA
     python benchmarks/evidence.py --table        # only what zoo/results.csv has by now
-    python benchmarks/evidence.py --stage_blocks "" --batch_size 16 --steps 200 --epochs 2,10
+    python benchmarks/evidence.py --set stage_blocks= --set batch_size=16 --set steps_per_epoch=200
 
-The last line is the recipe itself, 17 minutes of CPU time a run at K=3. The default is a budget of
-3 minutes: one block in each stage instead of two, 8 images a step, 900 steps.
+The last line is the recipe itself, 17 minutes of CPU time a run at K=3. Rows and budgets are those
+of `studies.py`; a run of the default ones takes from one minute to six.
 
-Every row of `zoo/results.csv` is one run of `groupnet_dsp`: metrics of the Keras model on the 400
-test scenes. A run that has its row is not done again, and one that was stopped goes on where it
-was, so stop it (Ctrl-C) and start it as you like; a second process takes other runs. The column
-`command` repeats a run with train.py, which also converts the network.
+Every row of `zoo/results.csv` is one run: metrics of the Keras model, or of the file of 8-bit
+integers where the row is of one, on the whole test set. A run
+that has its row is not done again, and one that was stopped goes on where it was, so stop it
+(Ctrl-C) and start it as you like; a second process takes other runs. The column `command` repeats a
+run with train.py, which also converts the network.
 
 An ordering holds if the mean of the first is above that of the second and Student's t-test (two
-samples of the same variance, two-sided) gives p < 0.05; it does not hold if the reverse is so; else
-the two are within the spread.
+samples of the same variance, two-sided) gives p < 0.05, corrected by Holm for the number of
+orderings of the study; it does not hold if the reverse is so; else the two are within the spread.
 """
 
 from __future__ import annotations
@@ -31,92 +33,79 @@ from typing import NamedTuple
 import numpy as np
 from absl import app, flags, logging
 from filelock import FileLock, Timeout
+from matplotlib.figure import Figure
+from studies import CIFAR10, DIGIT_SCENES, STUDIES, Experiment, Study
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from larq_groupnet import ConfigError  # noqa: E402
+from larq_groupnet import ConfigError, complexity  # noqa: E402
 from larq_groupnet.files import replacing  # noqa: E402
 from larq_groupnet.recipes.overrides import split_option  # noqa: E402
 from larq_groupnet.training import Interrupted, Recipe, load_recipe, override  # noqa: E402
 
-MODEL = "groupnet_dsp"
-
-EXPERIMENTS = {
-    "K=3": (),
-    "K=1": ("num_bases=1",),
-    "K=5": ("num_bases=5",),
-    "K=3, real-valued twin": ("binary=false",),
-    "K=3, equal rates": ("atrous_rates=(1, 1, 2, 3)",),
-    "K=3, group-wise": ("decomposition=group",),
-    "K=3, layer-wise": ("decomposition=layer",),
-    "K=3, FCN-16s": ("head=fcn16s",),
-}
-"""Name -> what differs from the recipe. Equal rates are the middle of each stage's interval, so
-that both look equally far on average."""
-
-ORDERINGS = (
-    ("K=3", "K=1", "more bases are better"),
-    ("K=5", "K=3", "more bases are better"),
-    ("K=3, real-valued twin", "K=3", "real values are better than binary ones"),
-    ("K=3", "K=3, equal rates", "a rate per base (BPAC) is better than equal ones"),
-    ("K=3", "K=3, group-wise", "learned gates are better than groups of one block"),
-    ("K=3, group-wise", "K=3, layer-wise", "group-wise is better than layer-wise"),
-    ("K=3, FCN-16s", "K=3", "FCN-16s is better than FCN-32s"),
+COLUMNS = (
+    *("model", "experiment", "seed", "dataset", *CIFAR10.metrics, *DIGIT_SCENES.metrics),
+    *("cpu_seconds", "command"),
 )
-"""First, second, and what the paper says of them."""
-
-METRICS = (
-    "miou",
-    "pixel_accuracy",
-    "mean_accuracy",
-    "frequency_weighted_iou",
-    "mean_boundary_f_score",
-)
-COLUMNS = ("model", "experiment", "seed", "dataset", *METRICS, "cpu_seconds", "command")
 SIGNIFICANT = 0.05
 
-_SEEDS = flags.DEFINE_integer("seeds", 5, "Runs of each row, seeds 0, 1, ...", lower_bound=2)
-_EPOCHS = flags.DEFINE_string("epochs", "2,10", "Epochs of each phase.")
-_STEPS = flags.DEFINE_integer("steps", 75, "Steps per epoch.", lower_bound=1)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Images per step.", lower_bound=1)
-_BLOCKS = flags.DEFINE_string("stage_blocks", "(1, 1, 1, 1)", "Empty for the recipe's own.")
+_STUDY = flags.DEFINE_enum("study", "digit_scenes", list(STUDIES), "The dataset.")
+_SEEDS = flags.DEFINE_integer("seeds", 0, "Runs of each row, seeds 0, 1, ...; 0 for the study's.")
+_SET = flags.DEFINE_multi_string("set", [], "OPTION=VALUE of the budget; empty for the recipe's.")
 _RESULTS = flags.DEFINE_string("results", str(ROOT / "zoo" / "results.csv"), "What to append to.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where datasets are kept.")
 _RUNS = flags.DEFINE_string("runs", "runs/evidence", "Takes the weights and logs of each run.")
 _TABLE = flags.DEFINE_bool("table", False, "Train nothing.")
+_PICTURE = flags.DEFINE_string("picture", "", "PNG to write: the metric against costs.")
 
 Rows = list[dict[str, str]]
 
 
 class Run(NamedTuple):
-    """One row to be: `options` are flags of train.py."""
+    """One row to be."""
 
-    experiment: str
+    name: str
+    dataset: str
     seed: int
-    options: tuple[str, ...]
+
+    @property
+    def study(self) -> Study:
+        return STUDIES[self.dataset]
+
+    @property
+    def experiment(self) -> Experiment:
+        return self.study.experiments[self.name]
+
+    @property
+    def model(self) -> str:
+        return self.experiment.model or self.study.model
 
     @property
     def changes(self) -> tuple[str, ...]:
         """What to give to --set of train.py."""
-        budget = {
-            "epochs": _EPOCHS.value,
-            "steps_per_epoch": _STEPS.value,
-            "batch_size": _BATCH_SIZE.value,
-            "stage_blocks": _BLOCKS.value,
-            "seed": self.seed,
-        }
-        return *(f"{key}={value}" for key, value in budget.items() if value != ""), *self.options
+        budget = {**self.study.budget, **dict(map(split_option, _SET.value)), "seed": self.seed}
+        given = (f"{key}={value}" for key, value in budget.items() if value != "")
+        return *given, *self.experiment.options
 
     @property
     def command(self) -> str:
         """What repeats it, and tells it from a run of another budget."""
+        dataset = () if self.study is DIGIT_SCENES else ("--dataset", self.dataset)
         words = [word for change in self.changes for word in ("--set", change)]
-        return shlex.join(["python", "train.py", "--model", MODEL, *words])
+        train = shlex.join(["python", "train.py", "--model", self.model, *dataset, *words])
+        if not self.experiment.int8:
+            return train
+        tool = "python -m larq_groupnet"
+        return (
+            f"{train} --output_dir=RUN && {tool} convert RUN --int8 --output=int8.tflite && "
+            f"{tool} evaluate int8.tflite {self.dataset}"
+        )
 
     def recipe(self) -> Recipe:
         """Its recipe, the one that the command has."""
-        return override(load_recipe(MODEL, ROOT / "zoo"), map(split_option, self.changes))
+        recipe = load_recipe(self.model, ROOT / "zoo", self.dataset)
+        return override(recipe, map(split_option, self.changes))
 
 
 def main(argv: list[str]) -> None:
@@ -129,7 +118,7 @@ def main(argv: list[str]) -> None:
         done = {row["command"] for row in read(results)}
         if run.command in done:
             continue
-        folder = Path(_RUNS.value) / f"{run.experiment}, seed {run.seed}"
+        folder = Path(_RUNS.value) / _STUDY.value / f"{run.name}, seed {run.seed}"
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(folder.with_suffix(".lock"), timeout=0):
@@ -138,18 +127,22 @@ def main(argv: list[str]) -> None:
         except Timeout:
             continue  # Another process is at it.
         except ConfigError as error:
-            print(f"left out {run.experiment!r}: {error}", flush=True)
+            print(f"left out {run.name!r}: {error}", flush=True)
         except Interrupted as error:
             print(f"\n{error}", file=sys.stderr)
             sys.exit(128 + error.signum)
-    print(report(read(results)))
+    found = values(read(results))
+    print(report(found))
+    if _PICTURE.value:
+        draw(found, Path(_PICTURE.value))
 
 
 def runs() -> Iterator[Run]:
     """All runs: first those of seed 0, so that what is there can be compared at any time."""
-    for seed in range(_SEEDS.value):
-        for experiment, options in EXPERIMENTS.items():
-            yield Run(experiment, seed, options)
+    study = STUDIES[_STUDY.value]
+    for seed in range(_SEEDS.value or study.seeds):
+        for name in study.experiments:
+            yield Run(name, _STUDY.value, seed)
 
 
 def measure(run: Run, folder: Path) -> dict[str, str]:
@@ -157,17 +150,24 @@ def measure(run: Run, folder: Path) -> dict[str, str]:
     import tensorflow as tf
 
     from larq_groupnet.inference.evaluate import evaluate_only
+    from larq_groupnet.inference.judge_file import judge_file
+    from larq_groupnet.training.int8 import convert_run
     from larq_groupnet.training.run import train_weights
 
     start = time.process_time()
     recipe = run.recipe()
     tf.keras.backend.clear_session()
-    weights = train_weights(recipe, Path(_DATA_DIR.value), folder)
-    found = evaluate_only(recipe, Path(_DATA_DIR.value), weights)["keras"]
-    metrics = {name: f"{found[name]:.6f}" for name in METRICS}
+    data_dir = Path(_DATA_DIR.value)
+    weights = train_weights(recipe, data_dir, folder)
+    if run.experiment.int8:
+        file = convert_run(folder, folder / "int8.tflite", data_dir)
+        found = judge_file(str(file), run.dataset, data_dir)["keras"]
+    else:
+        found = evaluate_only(recipe, data_dir, weights)["keras"]
+    metrics = {name: f"{found[name]:.6f}" for name in run.study.metrics}
     return {
-        "model": MODEL,
-        "experiment": run.experiment,
+        "model": run.model,
+        "experiment": run.name,
         "seed": str(run.seed),
         "dataset": recipe.dataset,
         **metrics,
@@ -194,43 +194,102 @@ def append(results: Path, row: dict[str, str]) -> None:
             writer.writerows(rows)
 
 
-def report(rows: Rows) -> str:
-    """Two tables in Markdown: every experiment of this budget, and every ordering of the paper."""
-    wanted = {run.command for run in runs()}
-    values: dict[str, np.ndarray] = {
-        name: np.array(
-            [float(r["miou"]) for r in rows if r["experiment"] == name and r["command"] in wanted]
-        )
-        for name in EXPERIMENTS
-    }
-    lines = ["", "| groupnet_dsp | runs | mean mIoU | standard deviation | lowest | highest |"]
-    lines.append("|---|--:|--:|--:|--:|--:|")
-    for name, found in values.items():
-        if len(found) < 2:
-            lines.append(f"| {name} | {len(found)} | | | | |")
-            continue
-        figures = (found.mean(), found.std(ddof=1), found.min(), found.max())
-        lines.append(f"| {name} | {len(found)} | {' | '.join(f'{f:.3f}' for f in figures)} |")
-    lines += ["", "| the paper says | difference of means | pooled deviation | p | here |"]
-    lines.append("|---|--:|--:|--:|---|")
-    for first, second, claim in ORDERINGS:
-        lines.append(f"| {claim} ({first} > {second}) | {judge(values[first], values[second])} |")
+def values(rows: Rows) -> dict[str, np.ndarray]:
+    """Row of the study -> its metric in each run of this budget."""
+    study = STUDIES[_STUDY.value]
+    of_command = {row["command"]: row for row in rows}
+    found: dict[str, list[float]] = {name: [] for name in study.experiments}
+    for run in runs():
+        if run.command in of_command:
+            found[run.name].append(float(of_command[run.command][study.metrics[0]]))
+    return {name: np.array(each) for name, each in found.items()}
+
+
+def report(found: dict[str, np.ndarray]) -> str:
+    """Two tables in Markdown: every row of the study, and every ordering of the paper."""
+    study = STUDIES[_STUDY.value]
+    lines = ["", f"| {study.model} | runs | mean {study.metric_name} | standard deviation "]
+    lines[-1] += "| lowest | highest | OPs | memory |"
+    lines.append("|---|--:|--:|--:|--:|--:|--:|--:|")
+    for name, each in found.items():
+        figures = [""] * 4
+        if len(each) >= 2:
+            numbers = (each.mean(), each.std(ddof=1), each.min(), each.max())
+            figures = [f"{number:.3f}" for number in numbers]
+        ops, memory = costs(name)
+        cells = (name, str(len(each)), *figures, f"{ops / 1e6:.2f} M", f"{memory / 1e3:,.0f} kB")
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "| the paper says | difference of means | pooled deviation | p | Holm | here |"]
+    lines.append("|---|--:|--:|--:|--:|---|")
+    tests = [compare(found[o.first], found[o.second]) for o in study.orderings]
+    corrected = holm([p for *_, p in tests])
+    for (first, second, claim), (difference, deviation, p), holm_p in zip(
+        study.orderings, tests, corrected, strict=True
+    ):
+        cells = "| | | | not measured"
+        if not math.isnan(p):
+            verdict = "holds" if difference > 0 else "does not hold"
+            verdict = verdict if holm_p < SIGNIFICANT else "within the spread"
+            cells = f"{difference:+.3f} | {deviation:.3f} | {p:.3f} | {holm_p:.3f} | {verdict}"
+        lines.append(f"| {claim} ({first} > {second}) | {cells} |")
     return "\n".join(lines)
 
 
-def judge(first: np.ndarray, second: np.ndarray) -> str:
-    """Cells of a row: how far apart two samples are, and what that says."""
+def compare(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
+    """Difference of the means, pooled deviation, and p; NaN where a sample has one run or none."""
     from scipy.stats import ttest_ind
 
     if min(len(first), len(second)) < 2:
-        return "| | | not measured"
-    difference = first.mean() - second.mean()
+        return math.nan, math.nan, math.nan
     degrees = len(first) + len(second) - 2
     squares = sum(((x - x.mean()) ** 2).sum() for x in (first, second))
-    p = ttest_ind(first, second).pvalue
-    verdict = "holds" if difference > 0 else "does not hold"
-    verdict = verdict if p < SIGNIFICANT else "within the spread"
-    return f"{difference:+.3f} | {math.sqrt(squares / degrees):.3f} | {p:.3f} | {verdict}"
+    p = float(ttest_ind(first, second).pvalue)
+    return first.mean() - second.mean(), math.sqrt(squares / degrees), p
+
+
+def holm(ps: list[float]) -> list[float]:
+    """Holm's correction for several tests (1979); NaN is no test."""
+    corrected, largest = ps.copy(), 0.0
+    order = sorted((i for i, p in enumerate(ps) if not math.isnan(p)), key=ps.__getitem__)
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * ps[i]))
+        corrected[i] = largest
+    return corrected
+
+
+def costs(name: str) -> tuple[float, float]:
+    """OPs for an image, and bytes of parameters, which 8-bit integers quarter."""
+    run = Run(name, _STUDY.value, 0)
+    total = complexity(run.recipe().model).total
+    return total.ops, total.total_memory / (4 if run.experiment.int8 else 1)
+
+
+def draw(found: dict[str, np.ndarray], path: Path) -> None:
+    """The metric against OPs and memory: a point a row, with its standard deviation."""
+    study = STUDIES[_STUDY.value]
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    axes[0].set_ylabel(f"test {study.metric_name}, {_STUDY.value}")
+    for column, (panel, title) in enumerate(
+        zip(axes, ("OPs for an image (M)", "memory of the parameters (kB)"), strict=True)
+    ):
+        for label, names in study.curves.items():
+            rows = [name for name in names if len(found[name])]
+            if not rows:
+                continue
+            x = [costs(name)[column] / (1e6, 1e3)[column] for name in rows]
+            y = [found[name].mean() for name in rows]
+            spread = [found[name].std(ddof=1) if len(found[name]) > 1 else 0 for name in rows]
+            panel.errorbar(x, y, spread, marker="o", capsize=3, label=label)
+            for name, *at in zip(rows, x, y, strict=True):
+                note = name.removeprefix("real, ") if len(names) > 1 else ""
+                panel.annotate(note, at, xytext=(4, -11), textcoords="offset points", fontsize=8)
+        panel.set_xscale("log")
+        panel.set_xlabel(title)
+        panel.grid(alpha=0.3)
+    axes[1].legend()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
 
 
 if __name__ == "__main__":
