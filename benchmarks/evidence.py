@@ -71,14 +71,17 @@ class Run(NamedTuple):
 
     @property
     def study(self) -> Study:
+        """What it is a row of."""
         return STUDIES[self.dataset]
 
     @property
     def experiment(self) -> Experiment:
+        """What it does differently."""
         return self.study.experiments[self.name]
 
     @property
     def model(self) -> str:
+        """Its name, for `--model`."""
         return self.experiment.model or self.study.model
 
     @property

@@ -1,4 +1,4 @@
-"""What `benchmarks/evidence.py` trains and compares: for each dataset a budget, rows and orderings."""
+"""What `benchmarks/evidence.py` trains and compares: a budget, rows and orderings a dataset."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -35,7 +35,7 @@ class Study(NamedTuple):
     metric_name: str
     experiments: Mapping[str, Experiment]
     orderings: tuple[Ordering, ...]
-    curves: Mapping[str, tuple[str, ...]] = {}
+    curves: Mapping[str, tuple[str, ...]]
     """Name in the picture -> rows that are joined by a line."""
 
 
@@ -85,6 +85,10 @@ DIGIT_SCENES = Study(
         Ordering("K=3, group-wise", "K=3, layer-wise", GROUPS),
         Ordering("K=3, FCN-16s", "K=3", FCN),
     ),
+    curves={
+        "Group-Net, width 0.25": ("K=1", "K=3", "K=5"),
+        "K=3, real-valued twin": ("K=3, real-valued twin",),
+    },
 )
 
 # One phase for every network: the recipe's constant rate is for runs that are made longer.
@@ -172,6 +176,7 @@ CAMVID = Study(
         Ordering("K=3", "K=3, no rates", "a rate per base (BPAC) is better than no dilation"),
         Ordering("K=3, FCN-16s", "K=3", FCN),
     ),
+    curves={"Group-Net, width 0.25": ("K=1", "K=3", "K=5")},
 )
 
 STUDIES = {"digit_scenes": DIGIT_SCENES, "cifar10": CIFAR10, "camvid": CAMVID}
