@@ -29,6 +29,10 @@ def run_python(code, **environment):
         "import larq_groupnet, larq_groupnet.training, larq_groupnet.data",
         "import runpy\nsys.argv = ['train.py', '--help']\n"
         "try: runpy.run_path('train.py', run_name='__main__')\nexcept SystemExit: pass",
+        "import runpy\nsys.argv = ['larq-groupnet', 'summary', 'groupnet_dsp']\n"
+        "try: runpy.run_module('larq_groupnet', run_name='__main__')\nexcept SystemExit: pass",
+        "import runpy\nsys.argv = ['larq-groupnet', 'summary', 'resnet18', '--dataset=cifar10']\n"
+        "try: runpy.run_module('larq_groupnet', run_name='__main__')\nexcept SystemExit: pass",
     ],
 )
 def test_nothing_large_is_imported(code):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping
-from typing import Protocol
-
-import tensorflow as tf
+from typing import TYPE_CHECKING, Protocol
 
 from larq_groupnet.data import images
+from larq_groupnet.lazy import Lazy
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = Lazy("tensorflow")
 
 ROLES = ("train", "validation", "test")
 
@@ -16,7 +20,7 @@ Opener = Callable[..., "Dataset"]
 """Opens a dataset. It takes by name what it needs of `place`, what follows the colon in the name of
 the dataset, `data_dir` and `on_bad_image`; what else it takes are options, as text."""
 
-Part = Callable[[tf.Tensor], tf.Tensor]
+Part = Callable[["tf.Tensor"], "tf.Tensor"]
 """From the shape of an image to top, left, height and width, `(4,) int32`."""
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
 from larq_groupnet.data import VOID
 from larq_groupnet.data.base import Dataset
 from larq_groupnet.errors import DatasetError
+from larq_groupnet.lazy import Lazy
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = Lazy("tensorflow")
 
 
 class Counts(NamedTuple):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from larq_groupnet.network.config import GroupNetConfig
-from larq_groupnet.network.quantizers import has_latent_kernel
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -36,6 +35,8 @@ def grow(source: tf.keras.Model, target: tf.keras.Model, seed: int) -> None:
         target: The same of a configuration that `may_grow`.
         seed: Of the signs.
     """
+    from larq_groupnet.network.quantizers import has_latent_kernel  # It imports TensorFlow.
+
     values = {weight.name: weight.numpy() for weight in source.weights}
     latent = {layer.kernel.name for layer in target.layers if has_latent_kernel(layer)}
     random = np.random.RandomState(seed)
