@@ -51,7 +51,7 @@ COLUMNS = (
 SIGNIFICANT = 0.05
 
 _STUDY = flags.DEFINE_enum("study", "digit_scenes", list(STUDIES), "The dataset.")
-_SEEDS = flags.DEFINE_integer("seeds", 0, "Runs of each row, seeds 0, 1, ...; 0 for the study's.")
+_SEEDS = flags.DEFINE_integer("seeds", 0, "Runs of each row, seeds 0, 1, ...; 0: the study's.", 0)
 _SET = flags.DEFINE_multi_string("set", [], "OPTION=VALUE of the budget; empty for the recipe's.")
 _RESULTS = flags.DEFINE_string("results", str(ROOT / "zoo" / "results.csv"), "What to append to.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where datasets are kept.")
