@@ -60,7 +60,7 @@ def test_run_leaves_every_artefact_and_nothing_half_written(runs):
         "recipe.json", "history.csv", "logs", "tanh.h5", "binary.h5", "tanh-last.h5",
         "binary-last.h5",
         "model.tflite", "results.json", "results-confusion.npz", "curves.png", "predictions.png",
-        "snapshots", "run.json", "runtime.json",
+        "confusion.png", "snapshots", "run.json", "runtime.json",
     }  # fmt: skip
     recipe = json.loads((runs[0] / "recipe.json").read_text())
     assert recipe["model"]["num_bases"] == 1
@@ -68,7 +68,7 @@ def test_run_leaves_every_artefact_and_nothing_half_written(runs):
     assert [phase["epochs"] for phase in recipe["phases"]] == [1, 1]
     for phase in ("tanh", "binary"):
         assert list((runs[0] / "logs" / phase).rglob("events.out*"))
-    for picture in ("curves.png", "predictions.png"):
+    for picture in ("curves.png", "predictions.png", "confusion.png"):
         pixels = imread(runs[0] / picture)
         assert min(pixels.shape[:2]) > 300
         assert pixels.std() > 0.05

@@ -58,13 +58,17 @@ def evaluate(
         threads: Of the file; one for each CPU by default.
 
     Returns:
-        `keras` and, with a file, `lce` (see the task's tally) and `agreement`, the share of
-        predictions that both make; and the first images with the scores of the file.
+        `keras` and, with a file, `lce` (see the task's tally), `engine`, which ran the file, and
+        `agreement`, the share of predictions that both make; and the first images with the scores
+        of the file.
     """
     runs: dict[str, Any] = {"keras": _on_replicas(model)}
-    if tflite is not None:
-        runs["lce"] = load_file(tflite, threads or os.cpu_count() or 1).predict
-    return compare(runs, batches, task, class_names, num_samples, view)
+    if tflite is None:
+        return compare(runs, batches, task, class_names, num_samples, view)
+    file = load_file(tflite, threads or os.cpu_count() or 1)
+    runs["lce"] = file.predict
+    found, samples = compare(runs, batches, task, class_names, num_samples, view)
+    return {**found, "engine": file.engine}, samples
 
 
 def compare(

@@ -18,9 +18,9 @@ from larq_groupnet.deploy import convert, count_ops
 from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.errors import MissingPackageError
 from larq_groupnet.inference.evaluate import Samples, about, evaluate, test_images
-from larq_groupnet.inference.results import write_results
+from larq_groupnet.inference.results import MATRIX, write_results
 from larq_groupnet.recipes.recipe import Recipe
-from larq_groupnet.report.pictures import draw_curves
+from larq_groupnet.report.pictures import draw_confusion, draw_curves
 from larq_groupnet.runs.guards import naming_bad_files
 from larq_groupnet.runs.identity import check_classes
 from larq_groupnet.runs.lock import holding
@@ -77,7 +77,7 @@ def judge(
         recipe: What the weights were trained by.
         data_dir: Where the dataset is kept.
         output_dir: Has `history.csv`; takes `model.tflite`, `results.json`,
-            `results-confusion.npz`, `curves.png` and `predictions.png`.
+            `results-confusion.npz`, `curves.png`, `predictions.png` and `confusion.png`.
         weights: The `.h5` of the run.
         how: On which images, and where to compute.
 
@@ -125,6 +125,9 @@ def judge(
         results["lce"]["bytes"] = tflite.stat().st_size
         results["ops"] = dict(count_ops(tflite))
     _draw(recipe, task, samples, results, names, output_dir / "predictions.png")
+    if matrix := results["keras"].get(MATRIX):
+        title = f"{recipe.name} on {recipe.dataset}, test"
+        draw_confusion(np.array(matrix), names, output_dir / "confusion.png", title, task.unit)
     write_results(output_dir / "results.json", results)
     return results
 

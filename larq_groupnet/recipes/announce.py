@@ -38,8 +38,8 @@ def announce(recipe: Recipe, dataset: Dataset, output_dir: Path) -> list[str]:
         *_data(dataset),
         _network(recipe),
         training_line(recipe, dataset.sizes["train"]),
-        f"Writes: {output_dir} takes snapshots, weights of each phase, model.tflite, results.json, "
-        "curves.png and predictions.png.",
+        f"Writes: {output_dir} takes snapshots, weights of each phase, model.tflite, results.json "
+        "and pictures.",
     ]
 
 

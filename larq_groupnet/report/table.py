@@ -19,7 +19,7 @@ def results_table(results: dict[str, Any]) -> str:
     keras, lce, ops = results["keras"], results["lce"], results["ops"]
     macs = {bits: count for bits, count in results["macs"].items() if count}
     rows = [
-        [_title(results), "Keras", "LCE (.tflite)"],
+        [_title(results), "Keras", "converted"],
         *_metrics(results, [keras, lce]),
         *(
             [f"{name} {label}", _number(part["keras"][key]), _number(part["lce"][key])]

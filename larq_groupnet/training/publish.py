@@ -35,8 +35,15 @@ from larq_groupnet.weights.registry import Entry, register
 RUNTIMES = {"keras": "Keras", "lce": "LCE"}
 """Who computed a figure: key in `results.json` -> how it is called in the name of a metric."""
 
-PICTURES = {"predictions": "What the converted file says", "curves": "Training"}
+PICTURES = {
+    "predictions": "What the converted file says",
+    "curves": "Training",
+    "confusion": "Confusion of the Keras model on the test split",
+}
 """Pictures that a card shows: name of the file in a run -> heading."""
+
+NEEDED = ("predictions", "curves")
+"""Those that every run has; older ones and those of other tasks have no confusion."""
 
 _RESULTS = ("headline", "unit", *RUNTIMES, "agreement", "parameters", "macs")
 
@@ -106,8 +113,8 @@ def publish(
     Args:
         run: Folder that `train.py` has written, or what else `find_source` finds.
         name: What to give as `weights`.
-        output_dir: Takes the release file, `MODEL-NAME.md`, `MODEL-NAME-predictions.png` and
-            `-curves.png`; the entry is added to its `registry.json`.
+        output_dir: Takes the release file, `MODEL-NAME.md`, `MODEL-NAME-predictions.png`,
+            `-curves.png` and `-confusion.png`; the entry is added to its `registry.json`.
         licence: Terms of these weights; those that they say of themselves by default.
         command: The command that made the run and measured its results. `None` for the one that
             follows from its recipe; give it if the run had options that no recipe holds, such as
@@ -129,7 +136,11 @@ def publish(
         return _publish_weights(find_source(run), name, output_dir, licence)
     found = _read_run(path)
     recipe = found.recipe
-    pictures = {name: PICTURES[name] for name in PICTURES if test_images or name != "predictions"}
+    pictures = {
+        name: heading
+        for name, heading in PICTURES.items()
+        if (path / f"{name}.png").is_file() and (test_images or name != "predictions")
+    }
     command = command or _command(recipe, Path(zoo))
     height, width, _ = recipe.model.input_shape
     with tempfile.TemporaryDirectory() as folder:
@@ -197,7 +208,7 @@ def _read_run(folder: Path) -> _Run:
         recipe = Recipe.from_dict(_read_json(folder / "recipe.json"))
         phase = recipe.last_phase
         weights = f"{phase.name}.h5"
-        needed = (weights, "results.json", *(f"{picture}.png" for picture in PICTURES))
+        needed = (weights, "results.json", *(f"{picture}.png" for picture in NEEDED))
         missing = [file for file in needed if not (folder / file).is_file()]
         results = {} if missing else _read_json(folder / "results.json")
     except (LookupError, TypeError, ValueError) as error:
@@ -310,7 +321,7 @@ def _card(entry: Entry, run: _Run, command: str, pictures: Mapping[str, str]) ->
         entry=entry,
         config=entry.metadata.config,
         recipe=run.recipe,
-        results=run.results,
+        results={"engine": "", **run.results},
         phases=[phase for phase in run.recipe.phases if phase.epochs],
         data=_data(run.recipe),
         command=command,

@@ -53,6 +53,7 @@ RESULTS = {
         "bytes": 2**19,
     },
     "agreement": 0.9,
+    "engine": "larq-groupnet-runtime",
     "parameters": 1234567,
     "macs": {"1": 7654321, "32": 98765},
 }
@@ -68,7 +69,7 @@ def finished(tmp_path_factory):
     model.save_weights(folder / "binary.h5")
     (folder / "recipe.json").write_text(json.dumps(RECIPE.to_dict()))
     (folder / "results.json").write_text(json.dumps(RESULTS))
-    for picture in ("curves", "predictions"):
+    for picture in ("curves", "predictions", "confusion"):
         (folder / f"{picture}.png").write_bytes(picture.encode())
     return folder, model
 
@@ -92,12 +93,13 @@ def test_all_of_it_is_written(published):
     assert {path.name for path in folder.iterdir()} == {
         entry.file,
         "groupnet_resnet18-tiny.md",
+        "groupnet_resnet18-tiny-confusion.png",
         "groupnet_resnet18-tiny-curves.png",
         "groupnet_resnet18-tiny-predictions.png",
         "registry.json",
         "registry.lock",
     }
-    for picture in ("curves", "predictions"):
+    for picture in ("curves", "predictions", "confusion"):
         path = folder / f"groupnet_resnet18-tiny-{picture}.png"
         assert path.read_bytes() == picture.encode()
     assert json.loads((folder / "registry.json").read_text()) == [
@@ -165,13 +167,14 @@ def test_card_says_everything(published):
         "central square whose side is 0.875 of its",
         "pixels of 0 to 255 become -1 to 1",
         PUBLISHED,
-        "same class to 90.000 % of the images",
+        "run by larq-groupnet-runtime. Both give the same class to 90.000 % of the images",
         entry.sha256,
         "lowest for class c: 0.2500",
         "disagrees with Keras, do not deploy it",
         "CC0\nand more",
         "](groupnet_resnet18-tiny-predictions.png)",
         "](groupnet_resnet18-tiny-curves.png)",
+        "](groupnet_resnet18-tiny-confusion.png)",
         'get_model("groupnet_resnet18", weights="tiny")',
     ):
         assert text in card
@@ -184,6 +187,16 @@ def test_test_images_stay_behind_when_asked(run, tmp_path):
     assert f"{entry.model}-mine-curves.png" in names
     assert not [name for name in names if "predictions" in name]
     assert "predictions.png" not in (tmp_path / "out" / f"{entry.model}-mine.md").read_text()
+
+
+def test_run_of_before_has_no_confusion_and_says_no_engine(run, tmp_path):
+    (run / "confusion.png").unlink()
+    before = {key: value for key, value in RESULTS.items() if key != "engine"}
+    (run / "results.json").write_text(json.dumps(before))
+    publish(run, "mine", tmp_path, command=PUBLISHED)
+    card = (tmp_path / "groupnet_resnet18-mine.md").read_text()
+    assert "confusion" not in card.lower()
+    assert "was run by LCE. Both" in card
 
 
 def test_publishing_again_replaces_and_another_name_is_added(published, run, tmp_path):
