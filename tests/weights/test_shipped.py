@@ -91,12 +91,24 @@ def test_weights_by_name_reach_what_their_card_says(name, data_dir):
     assert task.headline in found["keras"] and f"{task.labels[task.headline]}, Keras" in expected
 
 
+def made_images(height, width, seeds):
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j][..., None]
+    waves = [np.random.RandomState(n).uniform(-3, 3, (3, 3)) for n in seeds]
+    return np.tanh(2 * np.sin([2 * a * x + 2 * b * y + c for a, b, c in waves])).astype("float32")
+
+
 def test_weights_of_photographs_name_made_images_as_when_they_were_shipped():
     model = larq_groupnet.GroupNetResNet18(weights="cifar10")
-    y, x = np.mgrid[-1:1:32j, -1:1:32j][..., None]
-    waves = [np.random.RandomState(n).uniform(-3, 3, (3, 3)) for n in (2, 7, 13, 16, 22)]
-    images = np.tanh(2 * np.sin([2 * a * x + 2 * b * y + c for a, b, c in waves]))
-    scores = model.predict(images.astype(np.float32), verbose=0)
+    scores = model.predict(made_images(32, 32, (2, 7, 13, 16, 22)), verbose=0)
     named = [entry_of("cifar10").metadata.classes[each] for each in scores.argmax(-1)]
     # The second likeliest class of each is at least 0.5 less likely.
     assert named == ["bird", "frog", "airplane", "airplane", "automobile"]
+
+
+def test_weights_of_streets_part_made_images_as_when_they_were_shipped():
+    model = larq_groupnet.GroupNetDSP(weights="camvid")
+    classes = entry_of("camvid").metadata.classes
+    maps = model.predict(made_images(240, 320, (16, 37, 35)), verbose=0).argmax(-1)
+    shares = [np.bincount(each.ravel(), minlength=len(classes)) / each.size for each in maps]
+    assert [classes[each.argmax()] for each in shares] == ["car", "building", "car"]
+    assert [each.max() for each in shares] == pytest.approx([0.808, 0.800, 0.471], abs=0.01)
