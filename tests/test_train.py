@@ -192,6 +192,31 @@ def test_file_that_disagrees_is_reported(lce, agreement, integers, bad):
 
 
 @pytest.mark.parametrize(
+    ("images", "differ", "lost", "bad"),
+    [
+        (24, 1, 1, False),
+        (24, 2, 0, True),
+        (24, 2, 2, True),
+        (1000, 20, 9, False),
+        (1000, 21, 0, True),
+    ],
+)
+def test_one_of_few_images_may_differ(images, differ, lost, bad):
+    keras, lce = {"accuracy": 0.75}, {"accuracy": 0.75 - lost / images}
+    results = {"keras": keras, "lce": lce, "agreement": (images - differ) / images}
+    results |= {"headline": "accuracy", "unit": "images", "macs": {}, "images": images}
+    assert bool(disagreement(results)) is bad
+
+
+@pytest.mark.parametrize(("low", "high", "bad"), [(0.67, 0.83, False), (0.73, 0.77, True)])
+def test_miou_of_few_photos_may_differ_by_a_twentieth_of_its_interval(low, high, bad):
+    keras = {"miou": 0.75, "interval": [low, high]}
+    results = {"keras": keras, "lce": {"miou": 0.755}, "agreement": 0.998}
+    results |= {"headline": "miou", "unit": "pixels", "macs": {}, "images": 6}
+    assert bool(disagreement(results)) is bad
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--model=groupnet_dps"], "Did you mean 'groupnet_dsp'"),

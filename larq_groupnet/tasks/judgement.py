@@ -24,10 +24,24 @@ def disagreement(results: Mapping[str, Any]) -> str | None:
     headline, unit = results["headline"], results["unit"]
     gap = abs(results["keras"][headline] - results["lce"][headline])
     allowed = INT8 if results["macs"].get("8", 0) > 0 else kind_in(results).thresholds
+    allowed = _of_few(results, allowed)
     if gap <= allowed.gap and results["agreement"] >= allowed.agreement:
         return None
     return (
         "The converted file disagrees with Keras, do not deploy it: expected the same prediction "
-        f"for at least {allowed.agreement:.1%} of the {unit} and {headline} within {allowed.gap}. "
+        f"for at least {allowed.agreement:.1%} of the {unit} and {headline} within {allowed.gap:.2g}. "
         f"Received: {results['agreement']:.3%} and {gap:.4f}."
     )
+
+
+def _of_few(results: Mapping[str, Any], allowed: Thresholds) -> Thresholds:
+    """The thresholds where few images test: one that differs says nothing, nor does a noisy metric.
+
+    One image in 24 is 4 % of the predictions. The mIoU of 6 photos is known to 0.1, and moves by
+    0.004 where 0.2 % of the pixels differ.
+    """
+    if results["unit"] == "images" and results.get("images"):
+        one = 1.000001 / results["images"]
+        return Thresholds(min(allowed.agreement, 1 - one), max(allowed.gap, one))
+    low, high = results["keras"].get("interval", (0, 0))
+    return allowed._replace(gap=max(allowed.gap, (high - low) / 20))

@@ -20,20 +20,22 @@ _DRAWN_EVERY = 0.2
 class Progress(tf.keras.callbacks.ProgbarLogger):
     """Keras' progress bar, which does not ask the device for the numbers of every step.
 
-    After two epochs it says how long the others take; the first is longer, as it traces the step.
+    After an epoch it says how long the others take, without the first step, which is traced.
     """
 
     drawn = 0.0
 
     def __init__(self) -> None:
         super().__init__(count_mode="steps")
-        self.began: list[float] = []
+        self.epochs_begun = 0
+        self.first_step = 0.0
+        """When it ended."""
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Begins a bar."""
-        self.began.append(time.monotonic())
-        if len(self.began) == 3:
-            minutes = (self.epochs - epoch) * (self.began[2] - self.began[1]) / 60
+        self.epochs_begun += 1
+        if self.epochs_begun == 2:
+            minutes = (self.epochs - epoch) * (time.monotonic() - self.first_step) / 60
             if minutes >= 1:
                 print(f"About {minutes:.0f} minutes more for these epochs.", flush=True)
         super().on_epoch_begin(epoch, logs)
@@ -41,6 +43,7 @@ class Progress(tf.keras.callbacks.ProgbarLogger):
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Draws, if the last time was long enough ago."""
         now = time.monotonic()
+        self.first_step = self.first_step or now
         if now - self.drawn >= _DRAWN_EVERY or batch + 1 >= self.target:
             self.drawn = now
             super().on_train_batch_end(batch, logs)
