@@ -59,8 +59,9 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/mkdocs build --strict
 
 # With the commands larq-groupnet and larq-groupnet-run.
-venv: $(VENV)/.installed-dev $(VENV)/.runtime
+venv: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps -e .
+	@$(MAKE) --no-print-directory $(VENV)/.runtime
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest site build *.egg-info

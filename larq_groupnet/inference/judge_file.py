@@ -13,7 +13,7 @@ from larq_groupnet.data.base import ROLES, Dataset
 from larq_groupnet.data.images import to_pixels
 from larq_groupnet.data.pipeline import Pipeline, class_names, prepare
 from larq_groupnet.deploy.runtime import load_file
-from larq_groupnet.errors import DatasetError, RecipeError
+from larq_groupnet.errors import DatasetError, RecipeError, UserError
 from larq_groupnet.hints import counted
 from larq_groupnet.inference.evaluate import compare, labels
 from larq_groupnet.inference.results import write_results
@@ -59,7 +59,7 @@ def judge_file(
         UserError: As `load_predictor`.
     """
     predictor = load_predictor(source, data_dir, threads=os.cpu_count() or 1)
-    own = None if Path(source).suffix == ".tflite" else find_source(source)
+    own = _own(source)
     dataset = dataset or _dataset_of(own, source)
     if on_bad_image is None:
         on_bad_image = own.on_bad_image if own and own.dataset == dataset else "error"
@@ -112,6 +112,16 @@ def cost_of_integers(source: str, file: Path, data_dir: Path) -> str:
         f"{kind.labels.get(kind.headline, kind.headline)} on {counted(count, 'validation image')}: "
         f"{after:.4f}, as floats {before:.4f}; the integers cost {before - after:+.4f}"
     )
+
+
+def _own(source: str) -> Source | None:
+    """The run or the weights; of a `.tflite`, the run in whose folder it lies, if there is one."""
+    if Path(source).suffix != ".tflite":
+        return find_source(source)
+    try:
+        return find_source(Path(source).expanduser().resolve().parent)
+    except UserError:
+        return None
 
 
 def _dataset_of(own: Source | None, source: str) -> str:

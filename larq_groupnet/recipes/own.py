@@ -247,7 +247,7 @@ def _started(recipe: Recipe, changes: Changes) -> tuple[Recipe, list[str]]:
         copied = ""
         if may_grow(theirs, ours):
             copied = (
-                f" They are of K={theirs.num_bases}: the other bases begin as copies that count 0."
+                f" They have {theirs.num_bases} bases (K): the others begin as copies with scale 0."
             )
             del differences["num_bases"]
         if differences:

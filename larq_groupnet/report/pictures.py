@@ -68,7 +68,9 @@ def draw_curves(
         (loss_title, capital(labels.get(headline, headline))),
         strict=True,
     ):
-        for phase, colour in zip(dict.fromkeys(r["phase"] for r in rows), cycle(_PHASE_COLOURS)):  # noqa: B905
+        phases = list(dict.fromkeys(row["phase"] for row in rows))
+        colours = _PHASE_COLOURS if len(phases) > 1 else _PHASE_COLOURS[1:]  # Grey looks disabled.
+        for phase, colour in zip(phases, cycle(colours)):  # noqa: B905
             part = [row for row in rows if row["phase"] == phase]
             epochs = [int(row["epoch"]) + 1 for row in part]
             for prefix, style, name in (("", "--", "training"), ("val_", "-", "validation")):
@@ -212,9 +214,9 @@ def draw_confusion(
     axes.set_xticks(range(count), class_names, rotation=45, ha="right", fontsize=size)
     axes.set_yticks(range(count), class_names, fontsize=size)
     axes.set(xlabel="predicted", ylabel="true", title=f"{title}\n{kind}")
-    for row, column in np.argwhere(matrix > 0) if count <= 25 else ():
+    for row, column in np.ndindex(matrix.shape) if count <= 25 else ():
         share, number = shares[row, column], matrix[row, column]
-        text = f"{number}" if counted else f"{100 * share:.1f} %"
+        text = f"{number}" if counted or not number else f"{100 * share:.1f} %"
         colour = "white" if share > 0.5 else "black"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
     _save(figure, path, dpi=110)

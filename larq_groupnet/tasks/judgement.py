@@ -29,8 +29,8 @@ def disagreement(results: Mapping[str, Any]) -> str | None:
         return None
     return (
         "The converted file disagrees with Keras, do not deploy it: expected the same prediction "
-        f"for at least {allowed.agreement:.1%} of the {unit} and {headline} within {allowed.gap:.2g}. "
-        f"Received: {results['agreement']:.3%} and {gap:.4f}."
+        f"for at least {allowed.agreement:.1%} of the {unit} and {headline} within "
+        f"{allowed.gap:.2g}. Received: {results['agreement']:.3%} and {gap:.4f}."
     )
 
 

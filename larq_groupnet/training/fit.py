@@ -182,7 +182,8 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
                 left_out = copy_weights(before, model, first, first and session.new_head)
                 if left_out:
                     what = "classes are others" if session.new_head else "head is another"
-                    print(f"Not from {before.name}, whose {what}: {', '.join(left_out)}")
+                    layers = dict.fromkeys(name.partition("/")[0] for name in left_out)
+                    print(f"New in {model.name}, as {what} there: {', '.join(layers)}")
         if phase.int8:
             model = _with_integers(model, session, phase)
         if unfinished:

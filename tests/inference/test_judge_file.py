@@ -135,9 +135,14 @@ def test_int8_says_what_it_costs_on_validation_images(skipping_run, tmp_path, ca
 
 
 @pytest.mark.filterwarnings("ignore:left out")
-def test_run_is_judged_on_its_own_data_as_it_was_trained(skipping_run, tmp_path, capsys):
+@pytest.mark.parametrize("what", ["run", "file"])
+def test_run_is_judged_on_its_own_data_as_it_was_trained(
+    skipping_run, dense_file, tmp_path, capsys, what
+):
     run, photos = skipping_run
-    words = ["evaluate", str(run), f"--data_dir={tmp_path}", f"--output={tmp_path / 'out'}"]
+    shutil.copy(dense_file, run / "model.tflite")
+    source = run if what == "run" else run / "model.tflite"
+    words = ["evaluate", str(source), f"--data_dir={tmp_path}", f"--output={tmp_path / 'out'}"]
     assert cli.main(words) == 0
     assert cli.main([*words, f"folder:{photos}"]) == 0
     assert cli.main([*words, "--on_bad_image=error"]) == 2
