@@ -113,6 +113,7 @@ def _run(name: str, rest: Sequence[str]) -> int:
         )
     quiet()
     warnings.formatwarning = lambda message, *_, **__: f"{PROGRAM}: warning: {message}\n"
+    warnings.simplefilter("once", UserWarning, append=True)  # From wherever it comes.
     return command.call(values, *words) or 0
 
 
