@@ -17,7 +17,7 @@ from larq_groupnet.data import digit_scenes
 from larq_groupnet.data.pipeline import prepare
 from larq_groupnet.deploy import count_ops, load_interpreter
 from larq_groupnet.deploy.int8 import float_operations
-from larq_groupnet.tasks.judgement import disagreement
+from larq_groupnet.tasks.judgement import disagreement, no_better
 
 TINY = (
     "--model=groupnet_dsp --epochs=1 --batch_size=8 --set=steps_per_epoch=3 --set=num_bases=1"
@@ -206,6 +206,17 @@ def test_one_of_few_images_may_differ(images, differ, lost, bad):
     results = {"keras": keras, "lce": lce, "agreement": (images - differ) / images}
     results |= {"headline": "accuracy", "unit": "images", "macs": {}, "images": images}
     assert bool(disagreement(results)) is bad
+
+
+@pytest.mark.parametrize(("low", "poor"), [(0.12, True), (0.34, False)])
+def test_result_that_a_constant_answer_may_have_too_is_named(low, poor):
+    keras = {
+        "accuracy": 0.5,
+        "interval": [low, 0.7],
+        "baseline": {"class": "cup", "accuracy": 1 / 3},
+    }
+    results = {"keras": keras, "headline": "accuracy", "task": "classification"}
+    assert bool(no_better(results)) is poor
 
 
 @pytest.mark.parametrize(("low", "high", "bad"), [(0.67, 0.83, False), (0.73, 0.77, True)])

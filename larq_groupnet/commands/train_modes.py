@@ -176,9 +176,11 @@ def _report(results: Mapping[str, Any] | None, folder: Path) -> None:
         print(f"Trained, not judged: larq-groupnet judge {folder}")
         return
     from larq_groupnet.report.table import results_table
-    from larq_groupnet.tasks.judgement import disagreement
+    from larq_groupnet.tasks.judgement import disagreement, no_better
 
     print(results_table(dict(results)))
+    if poor := no_better(dict(results)):
+        print(poor)
     if warning := disagreement(dict(results)):
         print(f"larq-groupnet: {warning}", file=sys.stderr)
     print(f"Everything is in {folder}; look at predictions.png and curves.png.")

@@ -34,6 +34,24 @@ def disagreement(results: Mapping[str, Any]) -> str | None:
     )
 
 
+def no_better(results: Mapping[str, Any]) -> str | None:
+    """One line if a network may be no better than always naming the most common class.
+
+    Args:
+        results: Content of a `results.json`.
+    """
+    found, headline = results["keras"], results["headline"]
+    base = found.get("baseline")
+    if not base or "interval" not in found or found["interval"][0] > base[headline]:
+        return None
+    label = kind_in(results).labels.get(headline, headline)
+    return (
+        f"This may be no better than always naming {base['class']}: {label} {found[headline]:.3f} "
+        f"({found['interval'][0]:.3f} to {found['interval'][1]:.3f}), and that has "
+        f'{base[headline]:.3f}. See "If the result is poor" in docs/photos-to-pi.md.'
+    )
+
+
 def _of_few(results: Mapping[str, Any], allowed: Thresholds) -> Thresholds:
     """The thresholds where few images test: one that differs says nothing, nor does a noisy metric.
 

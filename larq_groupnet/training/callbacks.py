@@ -33,7 +33,7 @@ class PhaseCSVLogger(tf.keras.callbacks.CSVLogger):
 
 
 class BestWeights(tf.keras.callbacks.Callback):
-    """Keeps the weights of the last epoch, and of that with the highest validation metric.
+    """Keeps the weights of the last epoch, and of the last one with the highest validation metric.
 
     Either file is whole or absent. With an optimizer that averages weights, the averages are
     validated and kept.
@@ -78,7 +78,8 @@ class BestWeights(tf.keras.callbacks.Callback):
             if self.description:
                 describe(temporary, self.description)
         value = float((logs or {})[f"val_{self.metric}"])
-        if self.value is None or value > self.value:
+        # Of equals the later one: a few validation images give the same metric again and again.
+        if self.value is None or value >= self.value:
             self.value = value
             with replacing(self.path) as temporary:
                 shutil.copyfile(self.last, temporary)

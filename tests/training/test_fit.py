@@ -8,7 +8,12 @@ import tensorflow as tf
 from tiny import IMAGES, RECIPE, Data, session
 
 from larq_groupnet import build, copy_weights
-from larq_groupnet.training.callbacks import StructureLog, TrainingError, first_non_finite
+from larq_groupnet.training.callbacks import (
+    BestWeights,
+    StructureLog,
+    TrainingError,
+    first_non_finite,
+)
 from larq_groupnet.training.fit import compile_model, train
 
 
@@ -33,6 +38,21 @@ def test_each_phase_starts_from_the_best_weights_of_the_one_before(trained):
     values = [{w.name: w.numpy() for w in m.weights} for m in (model, first)]
     for name in kernels:
         np.testing.assert_array_equal(values[0][name], values[1][name])
+
+
+def test_of_epochs_with_the_same_metric_the_last_is_kept(tmp_path):
+    dense = tf.keras.layers.Dense(1, use_bias=False, input_shape=(1,))
+    model = tf.keras.Sequential([dense])
+    keeper = BestWeights(tmp_path / "best.h5", tmp_path / "last.h5", "miou", None, False, {})
+    keeper.set_model(model)
+    for epoch, metric in enumerate((0.25, 0.5, 0.5, 0.375)):
+        dense.set_weights([np.full((1, 1), epoch)])
+        keeper.on_epoch_end(epoch, {"val_miou": metric})
+    kept = []
+    for name in ("best.h5", "last.h5"):
+        model.load_weights(tmp_path / name)
+        kept.append(dense.get_weights()[0].item())
+    assert kept == [2, 3]
 
 
 def test_finished_run_says_that_it_is(trained, capsys):
