@@ -26,10 +26,11 @@ which takes GPUs.
 median frequency, and crops of 240 x 320. The backbone starts from the weights of CIFAR-10.
 Expected: test mIoU of the 11 classes 0.430 at the images' own size, converted 0.430, the same
 class for 99.70 % of the pixels (measured, one run, seed 0). Validation rose to the end, 0.513.
-Trained once more from where its first phase ended, 0.471, converted 0.471, the same class for
-99.66 % (0.468 with the fast transform of JPEGs that trained it): the two commands below, which made the weights `camvid`. With `head=fcn16s`, colours
-changed by up to 0.4 and one cosine of 60 epochs it was 0.391 (one run). No other rates, K or class
-weights were tried. Cost: about 80 minutes of CPU time, each time.
+Trained once more from where its first phase ended, 0.471, converted 0.471, the same class for 99.66
+% (0.468 with the fast transform of JPEGs that trained it): the two commands below, which made the
+weights `camvid`. With `head=fcn16s`, colours changed by up to 0.4 and one cosine of 60 epochs it
+was 0.391 (one run). No other rates, K or class weights were tried. Cost: about 80 minutes of CPU
+time, each time.
 
     python train.py --model groupnet_dsp
     python train.py --model groupnet_dsp --dataset camvid --output_dir runs/first
