@@ -9,10 +9,10 @@ The last line is the recipe itself, 17 minutes of CPU time a run at K=3. Rows an
 of `studies.py`; a run of the default ones takes from one minute to six.
 
 Every row of `zoo/results.csv` is one run: metrics of the Keras model, or of the file of 8-bit
-integers where the row is of one, on the whole test set. A run
-that has its row is not done again, and one that was stopped goes on where it was, so stop it
-(Ctrl-C) and start it as you like; a second process takes other runs. The column `command` repeats a
-run with train.py, which also converts the network.
+integers where the row is of one, on the whole test set. A run that has its row is not done again,
+and one that was stopped goes on where it was, so stop it (Ctrl-C) and start it as you like; a
+second process takes other runs. The column `command` repeats a run with train.py, which also
+converts the network.
 
 An ordering holds if the mean of the first is above that of the second and Student's t-test (two
 samples of the same variance, two-sided) gives p < 0.05, corrected by Holm for the number of
@@ -156,9 +156,10 @@ def measure(run: Run, folder: Path) -> dict[str, str]:
     from larq_groupnet.inference.judge_file import judge_file
     from larq_groupnet.training.int8 import convert_run
     from larq_groupnet.training.run import train_weights
+    from larq_groupnet.training.start import with_start
 
     start = time.process_time()
-    recipe = run.recipe()
+    recipe = with_start(run.recipe(), None)
     tf.keras.backend.clear_session()
     data_dir = Path(_DATA_DIR.value)
     weights = train_weights(recipe, data_dir, folder)
@@ -273,20 +274,18 @@ def draw(found: dict[str, np.ndarray], path: Path) -> None:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     axes[0].set_ylabel(f"test {study.metric_name}, {_STUDY.value}")
-    for column, (panel, title) in enumerate(
-        zip(axes, ("OPs for an image (M)", "memory of the parameters (kB)"), strict=True)
-    ):
+    at = {name: costs(name) for name, each in found.items() if len(each)}
+    scales = (("OPs for an image (M)", 1e6), ("memory of the parameters (kB)", 1e3))
+    for column, (panel, (title, unit)) in enumerate(zip(axes, scales, strict=True)):
         for label, names in study.curves.items():
-            rows = [name for name in names if len(found[name])]
-            if not rows:
-                continue
-            x = [costs(name)[column] / (1e6, 1e3)[column] for name in rows]
+            rows = [name for name in names if name in at]
+            x = [at[name][column] / unit for name in rows]
             y = [found[name].mean() for name in rows]
             spread = [found[name].std(ddof=1) if len(found[name]) > 1 else 0 for name in rows]
             panel.errorbar(x, y, spread, marker="o", capsize=3, label=label)
-            for name, *at in zip(rows, x, y, strict=True):
+            for name, *point in zip(rows, x, y, strict=True):
                 note = name.removeprefix("real, ") if len(names) > 1 else ""
-                panel.annotate(note, at, xytext=(4, -11), textcoords="offset points", fontsize=8)
+                panel.annotate(note, point, xytext=(4, -11), textcoords="offset points", fontsize=8)
         panel.set_xscale("log")
         panel.set_xlabel(title)
         panel.grid(alpha=0.3)

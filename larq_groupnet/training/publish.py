@@ -321,7 +321,7 @@ def _card(entry: Entry, run: _Run, command: str, pictures: Mapping[str, str]) ->
         entry=entry,
         config=entry.metadata.config,
         recipe=run.recipe,
-        results={"engine": "", **run.results},
+        results={"engine": "LCE", **run.results},
         phases=[phase for phase in run.recipe.phases if phase.epochs],
         data=_data(run.recipe),
         command=command,
