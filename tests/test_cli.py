@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,13 @@ def test_warning_is_one_line_without_the_source_of_python(tmp_path):
     said = f"larq-groupnet: warning: {tmp_path}: left out 1 other file (cat/notes.txt)"
     assert done.returncode == 0
     assert said in done.stderr.splitlines() and "warnings.warn" not in done.stderr
+
+
+def test_same_warning_from_elsewhere_is_not_said_again(monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    assert cli.main(["summary", "groupnet_dsp"]) == 0
+    said = [warnings.formatwarning(UserWarning("a"), UserWarning, "x.py", n) for n in (1, 2)]
+    assert said == ["larq-groupnet: warning: a\n", ""]
 
 
 def test_run_in_a_thread_leaves_signals_to_the_main_one(tmp_path):

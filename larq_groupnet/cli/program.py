@@ -112,9 +112,21 @@ def _run(name: str, rest: Sequence[str]) -> int:
             f"Received: {' '.join(words) or 'nothing'}. See {PROGRAM} {name} --help."
         )
     quiet()
-    warnings.formatwarning = lambda message, *_, **__: f"{PROGRAM}: warning: {message}\n"
-    warnings.simplefilter("once", UserWarning, append=True)  # From wherever it comes.
+    warnings.formatwarning = _warnings_once()
     return command.call(values, *words) or 0
+
+
+def _warnings_once() -> Callable[..., str]:
+    """A line for a warning, nothing for the same again: Python's "once" forgets at each import."""
+    said: set[str] = set()
+
+    def line(message: Warning | str, *_: Any, **__: Any) -> str:
+        text = f"{PROGRAM}: warning: {message}\n"
+        new = text not in said
+        said.add(text)
+        return text if new else ""
+
+    return line
 
 
 def _with_value(words: Sequence[str], flag: str) -> list[str]:
