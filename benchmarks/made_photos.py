@@ -3,7 +3,8 @@
     python benchmarks/made_photos.py PHOTOS
 
 writes `PHOTOS/parts/{bolt,bracket,nut}/*.jpg`, 240 photos in class folders, and `PHOTOS/masks/`,
-60 photos with masks of `background` and `part`. The same seed gives the same photos.
+60 photos with masks of `background` and `part`. The same seed gives the same photos. With
+`--any_colour` parts and tables have any colours, so that shape alone tells the parts apart.
 """
 
 import sys
@@ -21,9 +22,12 @@ KINDS = ("bolt", "bracket", "nut")
 LABELLED, MASKED = 240, 60
 
 flags.DEFINE_integer("seed", 0, "Of all photos.", lower_bound=0)
+flags.DEFINE_bool("any_colour", False, "Harder: parts and tables of any colours.")
 
 
-def write_photos(folder: Path, seed: int, labelled: int = LABELLED, masked: int = MASKED) -> None:
+def write_photos(
+    folder: Path, seed: int, labelled: int = LABELLED, masked: int = MASKED, any_colour: bool = False
+) -> None:
     """Writes both sets.
 
     Args:
@@ -31,12 +35,13 @@ def write_photos(folder: Path, seed: int, labelled: int = LABELLED, masked: int 
         seed: Of all photos.
         labelled: Number of photos in class folders, the same of each kind.
         masked: Number of photos with masks.
+        any_colour: Whether parts and tables have any colours.
     """
     for name in ("images", "masks"):
         (folder / "masks" / name).mkdir(parents=True, exist_ok=True)
     for number in tqdm(range(labelled + masked), "Making photos", unit="photo"):
         random, kind = np.random.default_rng((seed, number)), KINDS[number % len(KINDS)]
-        photo, mask = make_photo(random, kind)
+        photo, mask = make_photo(random, kind, any_colour)
         if number < labelled:
             file = folder / "parts" / kind / f"IMG_{number:04}.jpg"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -47,12 +52,14 @@ def write_photos(folder: Path, seed: int, labelled: int = LABELLED, masked: int 
     (folder / "masks" / "classes.txt").write_text("background\npart\n")
 
 
-def make_photo(random: np.random.Generator, kind: str) -> tuple[Image.Image, Image.Image]:
+def make_photo(
+    random: np.random.Generator, kind: str, any_colour: bool = False
+) -> tuple[Image.Image, Image.Image]:
     """A photo, and its mask with 1 where the part is."""
     width, height = SIZES[random.integers(len(SIZES))]
     if random.random() < 0.5:
         width, height = height, width
-    table = _texture(random, height, width)
+    table = _texture(random, height, width, any_colour)
     side = random.uniform(0.35, 0.7) * min(height, width)
     centre = [random.uniform(0.55 * side, edge - 0.55 * side) for edge in (width, height)]
     angle = random.uniform(0, 360)
@@ -61,7 +68,10 @@ def make_photo(random: np.random.Generator, kind: str) -> tuple[Image.Image, Ima
     shadow = mask.filter(ImageFilter.GaussianBlur(side / 25))
     drop = [int(d) for d in random.uniform(-0.06, 0.06, 2) * side]
     dark = np.roll(np.asarray(shadow, np.float32), drop, (0, 1))[..., None] / 255
-    metal = _metal(random, kind, (width, height), centre, side, angle)
+    base = random.uniform(90, 210) + random.uniform(-35, 35, 3)
+    if any_colour:
+        base = _distinct(random, table[int(centre[1]), int(centre[0])])
+    metal = base * _sheen(random, kind, (width, height), centre, side, angle)
     pixels = table * (1 - 0.5 * dark) * (1 - inside) + metal * inside
     rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     slope = random.uniform(-0.3, 0.3, 2)
@@ -71,7 +81,17 @@ def make_photo(random: np.random.Generator, kind: str) -> tuple[Image.Image, Ima
     return photo, mask.point(lambda value: value > 127).convert("L").point(lambda v: int(v > 0))
 
 
-def _texture(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+def _distinct(random: np.random.Generator, beside: np.ndarray) -> np.ndarray:
+    """Any colour that the eye tells from another one."""
+    while True:
+        colour = random.uniform(20, 240, 3)
+        if np.abs(colour - beside).max() > 60:
+            return colour
+
+
+def _texture(
+    random: np.random.Generator, height: int, width: int, any_colour: bool
+) -> np.ndarray:
     """Wood, cloth or stone: noise of several sizes between two colours."""
     grain = np.zeros((height, width), np.float32)
     stretch = random.choice((1, 1, 6))
@@ -85,17 +105,17 @@ def _texture(random: np.random.Generator, height: int, width: int) -> np.ndarray
         grain += 0.4 * np.sin(np.arange(width) * 2 * np.pi / period)[None]
     share = (0.5 + grain / (2 * grain.std() + 1e-6)).clip(0, 1)[..., None]
     colours = random.uniform(30, 220, (2, 3))
-    colours[1] = 0.5 * colours[0] + 0.5 * colours[1]  # Not a chessboard.
+    if not any_colour:
+        colours[1] = 0.5 * colours[0] + 0.5 * colours[1]  # Not a chessboard.
     return share * colours[0] + (1 - share) * colours[1]
 
 
-def _metal(
+def _sheen(
     random: np.random.Generator, kind: str, size: tuple[int, int], centre: list, side: float,
     angle: float,
 ) -> np.ndarray:  # fmt: skip
-    """Grey, brass or paint with a sheen across, and the thread of a bolt."""
+    """The light across grey metal, brass or paint, and the thread of a bolt, `(height, width, 1)`."""
     width, height = size
-    base = random.uniform(90, 210) + random.uniform(-35, 35, 3)
     turn = np.deg2rad(angle)
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     along = (columns - centre[0]) * np.cos(turn) - (rows - centre[1]) * np.sin(turn)
@@ -104,7 +124,7 @@ def _metal(
     if kind == "bolt":
         thread = np.where(along > -0.2 * side, 0.12 * np.cos(along / side * 90), 0)
         sheen = sheen + thread
-    return base * sheen[..., None]
+    return sheen[..., None]
 
 
 def _silhouette(
@@ -139,7 +159,7 @@ def main(words: list[str]) -> None:
     """Writes the photos into the folder that is named."""
     if len(words) != 2:
         sys.exit("usage: python benchmarks/made_photos.py FOLDER [--seed N]")
-    write_photos(Path(words[1]), flags.FLAGS.seed)
+    write_photos(Path(words[1]), flags.FLAGS.seed, any_colour=flags.FLAGS.any_colour)
 
 
 if __name__ == "__main__":
