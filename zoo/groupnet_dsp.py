@@ -138,6 +138,7 @@ CAMVID = Recipe(
         num_classes=11,
         num_bases=2,
         width=0.25,
+        projection="real",
         stem_stride=2,
         output_stride=8,
         # 2-6 and 6-10 are meant for a feature map of 60 x 60; here it has 30 x 40.

@@ -100,6 +100,7 @@ CIFAR10 = Recipe(
         num_classes=10,
         num_bases=2,
         width=0.25,
+        projection="real",
         stem_stride=2,
         output_stride=16,
     ),

@@ -26,6 +26,7 @@ LABELS = Recipe(
         num_classes=2,
         num_bases=3,
         width=0.25,
+        projection="real",
         stem_stride=4,
         output_stride=32,
     ),
@@ -50,6 +51,8 @@ MASKS = Recipe(
         num_classes=2,
         num_bases=3,
         width=0.25,
+        projection="real",
+        stem_stride=2,
         output_stride=8,
         # 2-6 and 6-10 are meant for a feature map of 60 x 60; here it has 20 x 20.
         atrous_rates=(1, 1, "1-3", "2-4"),

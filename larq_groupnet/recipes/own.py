@@ -48,7 +48,7 @@ PASSES = 10
 
 Changes = Sequence[tuple[str, str]]
 
-_OF_PHOTOS = ("width", *BY_SIZE)
+_OF_PHOTOS = ("width", "projection", *BY_SIZE)
 
 
 def own_recipe(
@@ -138,8 +138,9 @@ def _structure(photos: GroupNetConfig, model: GroupNetConfig) -> GroupNetConfig:
     bases = photos.bases_per_stage[0]
     if isinstance(model.num_bases, int):
         values["num_bases"] = min(model.num_bases, bases)
-    unused = unused_options(model.decomposition, photos.head)
-    return photos.replace(**{name: v for name, v in values.items() if name not in unused})
+    for name in unused_options(model.decomposition, photos.head):
+        values[name] = getattr(GroupNetConfig, name)
+    return photos.replace(**values)
 
 
 def _real(phases: Sequence[Phase]) -> Phase:
@@ -231,12 +232,12 @@ def _weighted(recipe: Recipe, builder: Dataset) -> tuple[Recipe, list[str]]:
 def _started(recipe: Recipe, changes: Changes) -> tuple[Recipe, list[str]]:
     """Weights of photographs to start from, if there are any that fit, in a network of their size.
 
-    It may have more bases than they have. Where small images would get a stem of stride 1 and no
-    weights have one, that of the weights.
+    Shortcuts are theirs, too. It may have more bases than they have. Where small images would get a
+    stem of stride 1 and no weights have one, that of the weights.
     """
     given = {key for key, _ in changes}
     wanted = override(recipe, [(key, text) for key, text in changes if key in OPTIONS]).model
-    sizes = {"width", "stage_blocks"} - given
+    sizes = {"width", "stage_blocks", "projection"} - given
     stem = set() if given & {*BY_SIZE} or wanted.stem_stride != 1 else {*BY_SIZE}
     difference = ""
     for names, entry in itertools.product((sizes, sizes | stem), list_weights(START_FROM)):

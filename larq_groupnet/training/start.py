@@ -9,7 +9,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from larq_groupnet.deploy.int8 import is_int8
-from larq_groupnet.family import build, get_config
+from larq_groupnet.family import BY_SIZE, build, get_config
 from larq_groupnet.network.config import OPTIONS, GroupNetConfig
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.runs.identity import check_classes
@@ -41,7 +41,8 @@ def with_start(
 
     Returns:
         The recipe. If it starts from a registered set, options of its network that it leaves at
-        their defaults are those of the set (see `resolve.adopt`), but for the image size.
+        their defaults are those of the set (see `resolve.adopt`), but for the image size and, where
+        the stem's kernel is the same, the strides that suit it.
 
     Raises:
         RecipeError: If there is no such set; says how to get it.
@@ -58,6 +59,9 @@ def with_start(
         model = adopt(recipe.start_from, recipe.name, recipe.model, kept)
     except ValueError as error:
         raise RecipeError(_no_start(recipe, error)) from error
+    sized = model.replace(**{name: getattr(recipe.model, name) for name in BY_SIZE})
+    if not compare(model, sized)[0]:
+        model = sized
     return dataclasses.replace(recipe, model=model)
 
 

@@ -120,6 +120,16 @@ def test_photos_start_from_weights_of_photographs_in_their_network(photos, tmp_p
         assert with_start(recipe, None).start_from == ""
 
 
+def test_strides_of_the_recipe_stay_beside_weights_of_smaller_images(photos, tmp_path):
+    from larq_groupnet.training.start import with_start
+
+    for changes in ((), (("stem_stride", "4"), ("output_stride", "32"))):
+        changes = (("input_size", "128,128"), *changes)
+        choice = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=changes)
+        assert choice.recipe.start_from == "cifar10"
+        assert with_start(choice.recipe, None, choice.given) == choice.recipe
+
+
 def test_weights_of_photographs_that_do_not_fit_are_named_with_the_reason(photos, tmp_path):
     def said(model, *changes):
         choice = choose(model, tmp_path, dataset=photos, changes=changes)
@@ -241,8 +251,8 @@ def test_zoo_file_trains_the_model_of_its_name():
             free = {"num_bases", "width", "atrous_rates", "input_quantizer", "padding"}
             if recipe.dataset == "voc2012_released":
                 free |= {"align_corners", "shared_shortcut", "spatial_dropout"}
-            if recipe.dataset in ("cifar10", "camvid"):  # One stem for both, see the recipes.
-                free |= {"stem_stride"}
+            if recipe.dataset in ("cifar10", "camvid") or file == "photos":
+                free |= {"stem_stride", "projection"}  # The same for all photographs.
             if recipe.dataset == "cifar10":
                 free |= {"output_stride"}
             same = {key: getattr(config, key) for key in ("input_shape", "num_classes")}
