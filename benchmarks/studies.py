@@ -103,11 +103,11 @@ def _decayed(num_bases: int, *options: str) -> Experiment:
 CIFAR10 = Study(
     model="groupnet_resnet18",
     budget={
-        "epochs": "8",
+        "epochs": "6",
         "steps_per_epoch": "75",
         "batch_size": "128",
         "stage_blocks": "(1, 1, 1, 1)",
-        "warmup_epochs": "0",
+        "warmup_epochs": "1",
     },
     seeds=3,
     metrics=("accuracy",),

@@ -118,7 +118,7 @@ CIFAR10 = Recipe(
         stem_stride=2,
         output_stride=16,
     ),
-    phases=(Phase("binary", epochs=16, learning_rate=3e-3, binary=True),),
+    phases=(Phase("binary", epochs=16, learning_rate=2e-2, binary=True),),
     batch_size=128,
     augmentation="cifar",
 )

@@ -105,8 +105,8 @@ CIFAR10 = Recipe(
         output_stride=16,
     ),
     phases=(
-        Phase("binary", epochs=30, learning_rate=3e-3, binary=True, schedule="constant"),
-        Phase("decay", epochs=8, learning_rate=3e-3, binary=True, warmup_epochs=0),
+        Phase("binary", epochs=34, learning_rate=2e-2, binary=True, schedule="constant"),
+        Phase("decay", epochs=10, learning_rate=2e-2, binary=True, warmup_epochs=0),
     ),
     batch_size=128,
     augmentation="cifar",

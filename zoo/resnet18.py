@@ -86,7 +86,7 @@ CIFAR10 = Recipe(
         stem_stride=2,
         output_stride=16,
     ),
-    phases=(Phase("real", epochs=16, learning_rate=3e-3, binary=False),),
+    phases=(Phase("real", epochs=16, learning_rate=1e-2, binary=False),),
     batch_size=128,
     augmentation="cifar",
 )
