@@ -6,7 +6,7 @@ makes the photos (see made_photos.py), trains a classifier, its real-valued twin
 one after the other, and prints a table. As a tenth of the photos tests, 24 or 6 of them, each run
 is judged on as many photos as it had again, made with another seed. Status 1 if a figure of those
 is missed: accuracy 0.85 where the twin has 0.9, IoU of the part 0.6, each in 40 minutes of CPU
-time, which is 20 on two cores.
+time, which is 20 on two cores. With `--any_colour` the photos are harder, and only time counts.
 """
 
 import json
@@ -61,7 +61,7 @@ def main(_: list[str]) -> None:
     folder = Path(FLAGS.folder).resolve()
     for seed, place in enumerate((folder, folder / "others")):
         if not (place / "masks" / "classes.txt").is_file():
-            write_photos(place, seed)
+            write_photos(place, seed, any_colour=FLAGS.any_colour)
     wanted = FLAGS.only or list(RUNS)
     minutes = {name: train(folder, name) for name in wanted}
     rows, right = [["run", "metric", "Keras", "converted", "others", "CPU minutes"]], True
@@ -76,8 +76,9 @@ def main(_: list[str]) -> None:
         found[name] = values[-1]
         right &= (spent or 0) <= CPU_MINUTES
     print(AsciiTable(rows).table)
-    right &= found.get("masks", 1) >= IOU and found.get("binary", 1) >= ACCURACY
-    right &= found.get("real", 1) >= TWIN
+    if not FLAGS.any_colour:
+        right &= found.get("masks", 1) >= IOU and found.get("binary", 1) >= ACCURACY
+        right &= found.get("real", 1) >= TWIN
     print("All is reached." if right else "Something is missed.")
     sys.exit(not right)
 

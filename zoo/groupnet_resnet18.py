@@ -105,7 +105,7 @@ CIFAR10 = Recipe(
         output_stride=16,
     ),
     phases=(
-        Phase("binary", epochs=34, learning_rate=2e-2, binary=True, schedule="constant"),
+        Phase("binary", epochs=22, learning_rate=2e-2, binary=True, schedule="constant"),
         Phase("decay", epochs=10, learning_rate=2e-2, binary=True, warmup_epochs=0),
     ),
     batch_size=128,
