@@ -26,7 +26,11 @@ flags.DEFINE_bool("any_colour", False, "Harder: parts and tables of any colours.
 
 
 def write_photos(
-    folder: Path, seed: int, labelled: int = LABELLED, masked: int = MASKED, any_colour: bool = False
+    folder: Path,
+    seed: int,
+    labelled: int = LABELLED,
+    masked: int = MASKED,
+    any_colour: bool = False,
 ) -> None:
     """Writes both sets.
 
@@ -89,9 +93,7 @@ def _distinct(random: np.random.Generator, beside: np.ndarray) -> np.ndarray:
             return colour
 
 
-def _texture(
-    random: np.random.Generator, height: int, width: int, any_colour: bool
-) -> np.ndarray:
+def _texture(random: np.random.Generator, height: int, width: int, any_colour: bool) -> np.ndarray:
     """Wood, cloth or stone: noise of several sizes between two colours."""
     grain = np.zeros((height, width), np.float32)
     stretch = random.choice((1, 1, 6))
@@ -114,7 +116,7 @@ def _sheen(
     random: np.random.Generator, kind: str, size: tuple[int, int], centre: list, side: float,
     angle: float,
 ) -> np.ndarray:  # fmt: skip
-    """The light across grey metal, brass or paint, and the thread of a bolt, `(height, width, 1)`."""
+    """The light across the part, and the thread of a bolt, `(height, width, 1)`."""
     width, height = size
     turn = np.deg2rad(angle)
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
