@@ -27,6 +27,7 @@ from larq_groupnet.runs.source import Source, find_source
 from larq_groupnet.tasks.judgement import disagreement
 from larq_groupnet.tasks.task import kind_in
 from larq_groupnet.training import Phase, Recipe, load_recipe
+from larq_groupnet.training.distribution import Runtime
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.described import metadata_of
 from larq_groupnet.weights.metadata import NOT_STATED, Metric
@@ -91,6 +92,12 @@ class _Run:
         """The network of that phase."""
         return self.recipe.model.replace(binary=self.phase.binary)
 
+    @property
+    def precision(self) -> str:
+        """In which it was trained."""
+        path = self.folder / "runtime.json"
+        return _read_json(path)["precision"] if path.is_file() else Runtime.precision
+
 
 def publish(
     run: str | Path,
@@ -141,7 +148,7 @@ def publish(
         for name, heading in PICTURES.items()
         if (path / f"{name}.png").is_file() and (test_images or name != "predictions")
     }
-    command = command or _command(recipe, Path(zoo))
+    command = command or _command(recipe, Path(zoo), found.precision)
     height, width, _ = recipe.model.input_shape
     with tempfile.TemporaryDirectory() as folder:
         path = packed.save(
@@ -269,7 +276,7 @@ def _kind(results: dict[str, Any]) -> str:
     return next(iter(kind_in(results).class_labels))
 
 
-def _command(recipe: Recipe, zoo: Path) -> str:
+def _command(recipe: Recipe, zoo: Path, precision: str = Runtime.precision) -> str:
     """The `train.py` that has this recipe, by what differs from the one in `zoo`.
 
     Raises:
@@ -293,6 +300,8 @@ def _command(recipe: Recipe, zoo: Path) -> str:
         words += ["--dataset", recipe.dataset]
     changes.pop("dataset", None)
     words += [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+    if precision != Runtime.precision:
+        words += ["--mixed_precision", precision]
     return shlex.join(words)
 
 

@@ -309,6 +309,13 @@ def test_command_has_the_recipe(changes, dataset):
     assert override(base, map(split_option, values)) == recipe
 
 
+def test_command_has_the_precision():
+    recipe = load_recipe("groupnet_resnet18", ROOT / "zoo")
+    assert "precision" not in _command(recipe, ROOT / "zoo")
+    words = shlex.split(_command(recipe, ROOT / "zoo", "mixed_bfloat16"))
+    assert words[-2:] == ["--mixed_precision", "mixed_bfloat16"]
+
+
 def test_recipe_that_no_options_make_needs_the_command(tmp_path):
     recipe = load_recipe("groupnet_resnet18", ROOT / "zoo")
     phases = (*recipe.phases, Phase("third", 1, 0.1, True))

@@ -99,10 +99,10 @@ def made_images(height, width, seeds):
 
 def test_weights_of_photographs_name_made_images_as_when_they_were_shipped():
     model = larq_groupnet.GroupNetResNet18(weights="cifar10")
-    scores = model.predict(made_images(32, 32, (2, 7, 13, 16, 22)), verbose=0)
+    scores = model.predict(made_images(32, 32, (13, 23, 26, 50, 58)), verbose=0)
     named = [entry_of("cifar10").metadata.classes[each] for each in scores.argmax(-1)]
-    # The second likeliest class of each is at least 0.5 less likely.
-    assert named == ["bird", "frog", "airplane", "airplane", "automobile"]
+    # The second likeliest class of each is at least 0.75 less likely.
+    assert named == ["truck", "bird", "automobile", "truck", "airplane"]
 
 
 def test_weights_of_streets_part_made_images_as_when_they_were_shipped():
