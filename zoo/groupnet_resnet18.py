@@ -88,8 +88,8 @@ IMAGENET = Recipe(
     central_crop=224 / 256,
 )
 
-# The stem that photographs get (7x7/2), so that they can start from these weights; no tanh phase,
-# which gained nothing. At one rate for as long as there is time, then down to 0: such a run can be
+# The stem and shortcuts that photographs get, so that they can start from these weights; no tanh
+# phase, which gained nothing. At one rate for as long as there is time, then down to 0: such a run can be
 # made longer without starting again.
 CIFAR10 = Recipe(
     name="groupnet_resnet18",
