@@ -29,9 +29,9 @@ class for 99.70 % of the pixels (measured, one run, seed 0). Validation rose to 
 Trained once more from where its first phase ended, 0.471, converted 0.471, the same class for 99.66
 % (0.468 with the fast transform of JPEGs that trained it): the two commands below, which made the
 weights `camvid`, but with `projection=binary` and the CIFAR-10 weights of then (0.745). Real
-shortcuts, as the recipe has them now, were not trained on it yet. With `head=fcn16s`, colours changed by up to 0.4 and one cosine of 60 epochs it
-was 0.391 (one run). No other rates, K or class weights were tried. Cost: about 80 minutes of CPU
-time, each time.
+shortcuts, as the recipe has them now, were not trained on it yet. With `head=fcn16s`, colours
+changed by up to 0.4 and one cosine of 60 epochs it was 0.391 (one run). No other rates, K or class
+weights were tried. Cost: about 80 minutes of CPU time, each time.
 
     python train.py --model groupnet_dsp
     python train.py --model groupnet_dsp --dataset camvid --output_dir runs/first

@@ -89,8 +89,8 @@ IMAGENET = Recipe(
 )
 
 # The stem and shortcuts that photographs get, so that they can start from these weights; no tanh
-# phase, which gained nothing. At one rate for as long as there is time, then down to 0: such a run can be
-# made longer without starting again.
+# phase, which gained nothing. At one rate for as long as there is time, then down to 0: such a run
+# can be made longer without starting again.
 CIFAR10 = Recipe(
     name="groupnet_resnet18",
     dataset="cifar10",

@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.family import BY_SIZE, build, get_config
 from larq_groupnet.network.config import OPTIONS, GroupNetConfig
+from larq_groupnet.network.quantizers import CLASSES, has_latent_kernel
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.runs.identity import check_classes
 from larq_groupnet.runs.source import Source, find_source
@@ -21,6 +23,13 @@ from larq_groupnet.weights.resolve import adopt, config_of, is_path, resolve
 
 RANDOM = "none"
 """What `--start_from` says for random weights, where a recipe names others."""
+
+LATENT = 0.2
+"""Magnitude of a latent weight of which only the sign is stored.
+
+At 1, a learning rate of 3e-3 needs hundreds of steps to change a sign. Of 192 photos, three bases
+fitted 0.60 after 7 epochs from there, and 0.80 from 0.2 (one run each).
+"""
 
 _RATES = ("atrous_rates", "first_rates")
 """Options of each base that change no weight."""
@@ -131,6 +140,7 @@ def load_start(recipe: Recipe) -> tf.keras.Model | None:
         else:  # A registered set, or a file that nothing describes: all but another head.
             config = _registered(recipe)
             model = build(config, weights=recipe.start_from, name=recipe.name)
+        _loosen(model)
         if may_grow(config, recipe.model) and not is_int8(model):
             bases = {n: getattr(recipe.model, n) for n in ("num_bases", *_RATES)}
             many = build(config.replace(**bases), name=recipe.name)
@@ -145,6 +155,14 @@ def load_start(recipe: Recipe) -> tf.keras.Model | None:
             "integers"
         )
     return model
+
+
+def _loosen(model: tf.keras.Model) -> None:
+    """Gives latent kernels of which only signs are known `LATENT` as magnitude; outputs stay."""
+    for layer in filter(has_latent_kernel, model.submodules):
+        quantizer, kernel = CLASSES.get(type(layer.kernel_quantizer)), layer.kernel.numpy()
+        if quantizer and quantizer.scale_free and (np.abs(kernel) == 1).all():
+            layer.kernel.assign(LATENT * kernel)
 
 
 def _run_or_file(recipe: Recipe) -> Source | None:
