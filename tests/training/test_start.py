@@ -133,3 +133,23 @@ def test_recipe_of_the_paper(dataset):
     assert recipe.model.replace(input_quantizer="ste_sign") == get_config(
         "groupnet_dsp", input_shape=(480, 480, 3)
     )
+
+
+def test_latent_weights_of_stored_signs_are_small_enough_to_change():
+    from larq_groupnet.training.start import _loosen
+
+    images = np.random.RandomState(0).normal(size=(2, 32, 32, 3)).astype("f4")
+    sizes = {**TINY, "input_shape": (32, 32, 3), "num_classes": 3}
+    for quantizer, size in (("ste_sign", LATENT), ("magnitude_aware_sign", 1.0)):
+        model = build(RECIPE.model.replace(head="classifier", kernel_quantizer=quantizer, **sizes))
+        kernels = [w for w in model.weights if "_base1_conv1/kernel" in w.name]
+        for weight in kernels:
+            weight.assign(np.where(weight.numpy() < 0, -1, 1))
+        before = model.predict(images, verbose=0)
+        _loosen(model)
+        np.testing.assert_array_equal(model.predict(images, verbose=0), before)
+        assert all((np.abs(weight.numpy()) == np.float32(size)).all() for weight in kernels)
+    randomise(kernels)
+    values = [weight.numpy() for weight in kernels]
+    _loosen(model)
+    assert all(np.array_equal(*pair) for pair in zip(values, kernels, strict=True))
