@@ -124,7 +124,7 @@ def main(argv: list[str]) -> None:
         folder = Path(_RUNS.value) / _STUDY.value / f"{run.name}, seed {run.seed}"
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(folder.with_suffix(".lock"), timeout=0):
+            with FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0):
                 print(f"\n{run.command}", flush=True)
                 append(results, measure(run, folder))
         except Timeout:
