@@ -34,6 +34,7 @@ import numpy as np
 from absl import app, flags, logging
 from filelock import FileLock, Timeout
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from studies import CIFAR10, DIGIT_SCENES, STUDIES, Experiment, Study
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -273,7 +274,7 @@ def draw(found: dict[str, np.ndarray], path: Path) -> None:
     study = STUDIES[_STUDY.value]
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
-    axes[0].set_ylabel(f"test {study.metric_name}, {_STUDY.value}")
+    axes[0].set_ylabel(f"{study.metric_name} on test images, {_STUDY.value}")
     at = {name: costs(name) for name, each in found.items() if len(each)}
     scales = (("OPs for an image (M)", 1e6), ("memory of the parameters (kB)", 1e3))
     for column, (panel, (title, unit)) in enumerate(zip(axes, scales, strict=True)):
@@ -287,6 +288,10 @@ def draw(found: dict[str, np.ndarray], path: Path) -> None:
                 note = name.removeprefix("real, ") if len(names) > 1 else ""
                 panel.annotate(note, point, xytext=(4, -11), textcoords="offset points", fontsize=8)
         panel.set_xscale("log")
+        panel.set_xmargin(0.2)  # For the last note.
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter("")
         panel.set_xlabel(title)
         panel.grid(alpha=0.3)
     axes[1].legend()
