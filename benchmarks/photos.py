@@ -76,10 +76,12 @@ def main(_: list[str]) -> None:
         found[name] = values[-1]
         right &= (spent or 0) <= CPU_MINUTES
     print(AsciiTable(rows).table)
+    asked = f"at most {CPU_MINUTES} minutes"
     if not FLAGS.any_colour:
         right &= found.get("masks", 1) >= IOU and found.get("binary", 1) >= ACCURACY
         right &= found.get("real", 1) >= TWIN
-    print("All is reached." if right else "Something is missed.")
+        asked += f", IoU {IOU}, accuracy {ACCURACY} and {TWIN}"
+    print(f"{'Reached' if right else 'Missed'}: {asked}.")
     sys.exit(not right)
 
 

@@ -98,7 +98,7 @@ IMAGENET = Recipe(
     central_crop=224 / 256,
 )
 
-# The data, stem and budget of groupnet_resnet18, to compare with it.
+# The data and stem of groupnet_resnet18, to compare with it.
 CIFAR10 = Recipe(
     name="birealnet18",
     dataset="cifar10",
@@ -116,8 +116,8 @@ CIFAR10 = Recipe(
         input_quantizer="approx_sign",
         kernel_quantizer="magnitude_aware_sign",
         width=0.25,
-        stem_stride=2,
-        output_stride=16,
+        stem_stride=1,
+        output_stride=8,
     ),
     phases=(Phase("binary", epochs=16, learning_rate=2e-2, binary=True),),
     batch_size=128,

@@ -6,13 +6,13 @@ Expected on digits (a quarter of the width, 16 x 16 pixels): test accuracy 0.981
 0.981 (measured, one run, seed 0, 359 images).
 Cost: 26 s of CPU time, conversion and evaluation included.
 
-The recipe for CIFAR-10 was not trained whole; its rate is the best of four in short runs, see
-docs/evidence.md.
+Expected on CIFAR-10 (a quarter of the width): test accuracy 0.855, converted 0.855 (measured, one
+run, seed 0, in mixed_bfloat16). Rate and stem are the best of short runs, see docs/evidence.md.
 
 On ImageNet the Group-Net paper reports 69.7 % top-1; not repeated here.
 
     python train.py --model resnet18
-    python train.py --model resnet18 --dataset cifar10
+    python train.py --model resnet18 --dataset cifar10 --mixed_precision mixed_bfloat16
     python train.py --model resnet18 --dataset imagenet2012
 """
 
@@ -72,7 +72,7 @@ IMAGENET = Recipe(
     central_crop=224 / 256,
 )
 
-# The data, stem and budget of groupnet_resnet18, to compare with it.
+# The data and stem of groupnet_resnet18, to compare with it.
 CIFAR10 = Recipe(
     name="resnet18",
     dataset="cifar10",
@@ -84,10 +84,10 @@ CIFAR10 = Recipe(
         decomposition="none",
         binary=False,
         width=0.25,
-        stem_stride=2,
-        output_stride=16,
+        stem_stride=1,
+        output_stride=8,
     ),
-    phases=(Phase("real", epochs=16, learning_rate=1e-2, binary=False),),
+    phases=(Phase("real", epochs=20, learning_rate=1e-2, binary=False),),
     batch_size=128,
     augmentation="cifar",
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
 RECIPES = "photos"
 """The file of zoo/ with the recipes, one for each kind of truth."""
 
-START_FROM = "cifar10"
-"""Registered weights of photographs that training starts from, where this machine has them."""
+START_FROM = "cifar10*"
+"""Names of registered weights of photographs; training starts from the first that fit."""
 
 MOST_BASES = 3
 """Bases above which augmentation grows no more."""
@@ -233,18 +232,16 @@ def _weighted(recipe: Recipe, builder: Dataset) -> tuple[Recipe, list[str]]:
 def _started(recipe: Recipe, changes: Changes) -> tuple[Recipe, list[str]]:
     """Weights of photographs to start from, if there are any that fit, in a network of their size.
 
-    Shortcuts are theirs, too. It may have more bases than they have. Where small images would get a
-    stem of stride 1 and no weights have one, that of the weights.
+    Shortcuts are theirs, too. It may have more bases than they have.
     """
     given = {key for key, _ in changes}
     wanted = override(recipe, [(key, text) for key, text in changes if key in OPTIONS]).model
     sizes = {"width", "stage_blocks", "projection"} - given
-    stem = set() if given & {*BY_SIZE} or wanted.stem_stride != 1 else {*BY_SIZE}
-    difference = ""
-    for names, entry in itertools.product((sizes, sizes | stem), list_weights(START_FROM)):
+    differing = []
+    for entry in list_weights(START_FROM):
         theirs, values = entry.metadata.config, {}
         if wanted.decomposition != "none":  # Which has one base.
-            values = {name: getattr(theirs, name) for name in names}
+            values = {name: getattr(theirs, name) for name in sizes}
         differences = compare(theirs, ours := wanted.replace(**values))[0]
         copied = ""
         if may_grow(theirs, ours):
@@ -253,17 +250,18 @@ def _started(recipe: Recipe, changes: Changes) -> tuple[Recipe, list[str]]:
             )
             del differences["num_bases"]
         if differences:
-            difference = differences.get("decomposition") or next(iter(differences.values()))
+            text = differences.get("decomposition") or next(iter(differences.values()))
+            differing.append(
+                (len(differences), f"the {entry.name!r} weights are of another network ({text})")
+            )
             continue
         model = recipe.model.replace(**values)
-        recipe = dataclasses.replace(recipe, model=model, start_from=START_FROM)
+        recipe = dataclasses.replace(recipe, model=model, start_from=entry.name)
         return recipe, [
-            f"It starts from the {START_FROM!r} weights, all but the head; --start_from none "
+            f"It starts from the {entry.name!r} weights, all but the head; --start_from none "
             f"starts from random ones.{copied}"
         ]
-    reason = "this machine has none of photographs"
-    if difference:
-        reason = f"the {START_FROM!r} weights are of another network ({difference})"
+    _, reason = min(differing, default=(0, "this machine has none of photographs"))
     return recipe, [
         f"It starts from random weights: {reason}. --start_from RUN_OR_FILE_OR_NAME names others."
     ]

@@ -25,6 +25,7 @@ the 359 digits this is less than one image."""
 SHIPPED = {
     "digits": larq_groupnet.GroupNetResNet18,
     "cifar10": larq_groupnet.GroupNetResNet18,
+    "cifar10_stride2": larq_groupnet.GroupNetResNet18,
     "digit_scenes": larq_groupnet.GroupNetDSP,
     "camvid": larq_groupnet.GroupNetDSP,
 }
@@ -97,12 +98,19 @@ def made_images(height, width, seeds):
     return np.tanh(2 * np.sin([2 * a * x + 2 * b * y + c for a, b, c in waves])).astype("float32")
 
 
-def test_weights_of_photographs_name_made_images_as_when_they_were_shipped():
-    model = larq_groupnet.GroupNetResNet18(weights="cifar10")
-    scores = model.predict(made_images(32, 32, (13, 23, 26, 50, 58)), verbose=0)
-    named = [entry_of("cifar10").metadata.classes[each] for each in scores.argmax(-1)]
+@pytest.mark.parametrize(
+    ("name", "seeds", "classes"),
+    [
+        ("cifar10", (2, 12, 123, 139, 176), ["bird", "airplane", "cat", "automobile", "truck"]),
+        ("cifar10_stride2", (13, 23, 50, 58), ["truck", "bird", "truck", "airplane"]),
+    ],
+)
+def test_weights_of_photographs_name_made_images_as_when_they_were_shipped(name, seeds, classes):
+    model = larq_groupnet.GroupNetResNet18(weights=name)
+    scores = model.predict(made_images(32, 32, seeds), verbose=0)
+    named = [entry_of(name).metadata.classes[each] for each in scores.argmax(-1)]
     # The second likeliest class of each is at least 0.75 less likely.
-    assert named == ["truck", "bird", "automobile", "truck", "airplane"]
+    assert named == classes
 
 
 def test_weights_of_streets_part_made_images_as_when_they_were_shipped():
