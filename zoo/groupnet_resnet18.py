@@ -92,8 +92,8 @@ IMAGENET = Recipe(
     central_crop=224 / 256,
 )
 
-# No tanh phase, which gained nothing. At one rate for as long as there is time, then down to 0: such
-# a run can be made longer without starting again.
+# No tanh phase, which gained nothing. At one rate as long as there is time, then down to 0: such a
+# run can be made longer without starting again.
 CIFAR10 = Recipe(
     name="groupnet_resnet18",
     dataset="cifar10",
