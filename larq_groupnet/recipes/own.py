@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 RECIPES = "photos"
 """The file of zoo/ with the recipes, one for each kind of truth."""
 
-START_FROM = "cifar10*"
+START_FROM = ("cifar10", "cifar10_stride2")
 """Names of registered weights of photographs; training starts from the first that fit."""
 
 MOST_BASES = 3
@@ -238,7 +238,7 @@ def _started(recipe: Recipe, changes: Changes) -> tuple[Recipe, list[str]]:
     wanted = override(recipe, [(key, text) for key, text in changes if key in OPTIONS]).model
     sizes = {"width", "stage_blocks", "projection"} - given
     differing = []
-    for entry in list_weights(START_FROM):
+    for entry in (each for each in list_weights() if each.name in START_FROM):
         theirs, values = entry.metadata.config, {}
         if wanted.decomposition != "none":  # Which has one base.
             values = {name: getattr(theirs, name) for name in sizes}

@@ -139,6 +139,7 @@ def test_weights_of_photographs_that_do_not_fit_are_named_with_the_reason(photos
     assert said("groupnet_resnet18")[0] == "cifar10"
     start, line = said("groupnet_resnet18", ("stem_stride", "2"), ("num_bases", "2"))
     assert start == "cifar10_stride2" and "copies" not in line
+    assert said("groupnet_resnet18", ("stem_stride", "1"))[0] == "cifar10"
     for model, change, reason in (
         ("groupnet_resnet18", ("num_bases", "1"), "num_bases: 2 in the file, 1 in the model"),
         ("groupnet_resnet18", ("relu", "false"), "relu: True in the file, False in the model"),
@@ -155,6 +156,8 @@ def test_large_images_get_the_stem_for_large_images(photos, tmp_path):
 
     assert stem(("input_size", "224")) == (4, 32)
     assert stem(("input_shape", "(32, 32, 3)")) == (1, 8)
+    assert stem(("input_shape", "(32, 32, 3)"), ("start_from", "none")) == (1, 8)
+    assert stem(("input_shape", "(32, 32, 3)"), ("stem_stride", "1")) == (1, 8)
     assert stem(("input_size", "224"), ("stem_stride", "2"), ("output_stride", "16")) == (2, 16)
 
 
