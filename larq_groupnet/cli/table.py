@@ -45,13 +45,15 @@ def _train(f: Flags) -> None:
         int_flag("threads", None, "Threads of the converted file; one for each CPU by default."),
         text_flag("strategy", "auto", "Where Keras computes: auto, one_device, mirrored or tpu."),
         repeated_flag("also", "Another dataset of the same classes to judge on; repeatable."),
+        bool_flag("both_engines", "Run the file with LCE's interpreter, too, which is far slower."),
     ),
 )
 def _judge(f: Flags, run: str) -> None:
     """Convert what a run has trained and evaluate both, as the end of train --judge=all."""
     from larq_groupnet import commands
 
-    commands.judge(Path(run).expanduser(), f.data_dir, f.samples, f.threads, f.strategy, f.also)
+    folder, where = Path(run).expanduser(), (f.threads, f.strategy)
+    commands.judge(folder, f.data_dir, f.samples, *where, f.also, f.both_engines)
 
 
 @command("check", "DATASET", flags_of=(DATA_DIR,))

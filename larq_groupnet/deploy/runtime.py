@@ -54,18 +54,23 @@ def load_file(file: File, threads: int | None = None) -> Runner:
         OSError: If it cannot be read.
     """
     if Interpreter is None:
-        try:
-            lce = load_interpreter(file)
-        except RuntimeError as error:
-            name = "these bytes" if isinstance(file, bytes) else file
-            raise ConversionError(f"{name}: LCE's interpreter does not load it: {error}") from error
-        shapes = [tuple(shape) for shape in lce.input_shapes]
-        return Runner("LCE", shapes, tuple(lce.output_shapes[0]), partial(predict, lce))
+        return load_lce(file)
     networks = [_network(file, threads and 1) for _ in range(threads or 1)]
     first = networks[0]
     shapes = [one.shape for one in first.inputs]
     run = first.predict if len(networks) == 1 else partial(_side_by_side, networks)
     return Runner("larq-groupnet-runtime", shapes, first.outputs[0].shape, run)
+
+
+def load_lce(file: File) -> Runner:
+    """The same with LCE's interpreter, also where larq-groupnet-runtime is installed."""
+    try:
+        lce = load_interpreter(file)
+    except RuntimeError as error:
+        name = "these bytes" if isinstance(file, bytes) else file
+        raise ConversionError(f"{name}: LCE's interpreter does not load it: {error}") from error
+    shapes = [tuple(shape) for shape in lce.input_shapes]
+    return Runner("LCE", shapes, tuple(lce.output_shapes[0]), partial(predict, lce))
 
 
 def _side_by_side(networks: list[Any], images: Array) -> Array:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from larq_groupnet.data.pipeline import Pipeline, class_names, open_dataset, prepare
-from larq_groupnet.deploy.runtime import load_file
+from larq_groupnet.deploy.runtime import load_file, load_lce
 from larq_groupnet.inference.full_image import FullImage, Predict
 from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.recipes.recipe import Recipe
@@ -43,6 +43,7 @@ def evaluate(
     num_samples: int = 0,
     view: FullImage | None = None,
     threads: int | None = None,
+    both_engines: bool = False,
 ) -> tuple[dict[str, Any], Samples]:
     """Runs the Keras model, and the converted file if there is one, on the same images.
 
@@ -56,16 +57,19 @@ def evaluate(
         num_samples: How many of the first images to return.
         view: How the model looks at a full image.
         threads: Of the file; one for each CPU by default.
+        both_engines: Whether LCE's interpreter runs the file, too, where another engine does.
 
     Returns:
         `keras` and, with a file, `lce` (see the task's tally), `engine`, which ran the file, and
-        `agreement`, the share of predictions that both make; and the first images with the scores
-        of the file.
+        `agreement`, the share of predictions that both make; with both engines `interpreter`, the
+        tally of LCE's; and the first images with the scores of the file.
     """
     runs: dict[str, Any] = {"keras": _on_replicas(model)}
     if tflite is None:
         return compare(runs, batches, task, class_names, num_samples, view)
     file = load_file(tflite, threads or os.cpu_count() or 1)
+    if both_engines and file.engine != "LCE":
+        runs["interpreter"] = load_lce(tflite).predict
     runs["lce"] = file.predict
     found, samples = compare(runs, batches, task, class_names, num_samples, view)
     return {**found, "engine": file.engine}, samples

@@ -46,12 +46,14 @@ class Judging:
         threads: Of the converted file; by default one for each CPU.
         strategy: Where the Keras model computes.
         also: More datasets to judge on, of the same classes.
+        both_engines: Whether LCE's interpreter runs the converted file, too.
     """
 
     sample: int = 0
     threads: int | None = None
     strategy: tf.distribute.Strategy = dataclasses.field(default_factory=tf.distribute.get_strategy)
     also: tuple[str, ...] = ()
+    both_engines: bool = False
 
 
 def judge_run(folder: Path, data_dir: Path, how: Judging) -> dict[str, Any]:
@@ -145,8 +147,9 @@ def _on(
     batches, view = test_images(recipe, pipeline_of(recipe, builder), how.sample)
     with naming_bad_files(builder):
         found, samples = evaluate(
-            model, tflite, batches, task, class_names(builder), task.num_pictures, view, how.threads
-        )
+            model, tflite, batches, task, class_names(builder), task.num_pictures, view,
+            how.threads, how.both_engines,
+        )  # fmt: skip
     total = builder.examples("test").count
     images = min(how.sample or total, total)
     seconds = round(time.monotonic() - start, 1)

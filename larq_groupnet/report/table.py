@@ -13,14 +13,15 @@ WORST = 5
 
 
 def results_table(results: dict[str, Any]) -> str:
-    """Keras beside LCE, from a run's results; Keras alone if nothing was converted."""
+    """Keras beside the converted file, from the results of a run; Keras alone without a file."""
     if "lce" not in results:
         return metrics_table(results)
     keras, lce, ops = results["keras"], results["lce"], results["ops"]
+    other = [results["interpreter"]] if "interpreter" in results else []
     macs = {bits: count for bits, count in results["macs"].items() if count}
     rows = [
-        [_title(results), "Keras", "converted"],
-        *_metrics(results, [keras, lce]),
+        [_title(results), "Keras", "converted", *(["LCE's interpreter"] if other else [])],
+        *_metrics(results, [keras, lce, *other]),
         *(
             [f"{name} {label}", _number(part["keras"][key]), _number(part["lce"][key])]
             for name, part in results.get("also", {}).items()

@@ -33,9 +33,6 @@ from larq_groupnet.weights.described import metadata_of
 from larq_groupnet.weights.metadata import NOT_STATED, Metric
 from larq_groupnet.weights.registry import Entry, register
 
-RUNTIMES = {"keras": "Keras", "lce": "LCE"}
-"""Who computed a figure: key in `results.json` -> how it is called in the name of a metric."""
-
 PICTURES = {
     "predictions": "What the converted file says",
     "curves": "Training",
@@ -46,7 +43,7 @@ PICTURES = {
 NEEDED = ("predictions", "curves")
 """Those that every run has; older ones and those of other tasks have no confusion."""
 
-_RESULTS = ("headline", "unit", *RUNTIMES, "agreement", "parameters", "macs")
+_RESULTS = ("headline", "unit", "keras", "lce", "agreement", "parameters", "macs")
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -256,11 +253,17 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _metrics(results: dict[str, Any], command: str) -> list[Metric]:
     """The metrics of the table that ends a run, of Keras and of the converted file."""
     return [
-        Metric(f"{label}, {runtime}", results[key][metric], command)
+        Metric(f"{label}, {engine}", results[key][metric], command)
         for metric, label in kind_in(results).labels.items()
-        for key, runtime in RUNTIMES.items()
+        for key, engine in _engines(results).items()
         if metric in results[key]
     ]
+
+
+def _engines(results: Mapping[str, Any]) -> dict[str, str]:
+    """Who computed a figure: key in `results.json` -> how it is called in a card."""
+    names = {"keras": "Keras", "lce": results.get("engine", "LCE"), "interpreter": "LCE"}
+    return {key: name for key, name in names.items() if key in results}
 
 
 def _per_class(results: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -268,7 +271,7 @@ def _per_class(results: dict[str, Any]) -> dict[str, dict[str, float]]:
     kind = _kind(results)
     return {
         key: {n: math.nan if v is None else v for n, v in results[key][kind].items()}
-        for key in RUNTIMES
+        for key in _engines(results)
     }
 
 
@@ -330,7 +333,8 @@ def _card(entry: Entry, run: _Run, command: str, pictures: Mapping[str, str]) ->
         entry=entry,
         config=entry.metadata.config,
         recipe=run.recipe,
-        results={"engine": "LCE", **run.results},
+        results=run.results,
+        engines=_engines(run.results),
         phases=[phase for phase in run.recipe.phases if phase.epochs],
         data=_data(run.recipe),
         command=command,

@@ -7,11 +7,13 @@ import pytest
 
 from larq_groupnet import cli
 from larq_groupnet.data.arrays import from_arrays
-from larq_groupnet.data.pipeline import Pipeline
+from larq_groupnet.data.pipeline import Pipeline, prepare
+from larq_groupnet.deploy.flatbuffer import load_interpreter
 from larq_groupnet.deploy.runtime import load_file
 from larq_groupnet.inference.judge import Judging, judge_run
 from larq_groupnet.runs.lock import holding
-from larq_groupnet.runs.saved import load_run
+from larq_groupnet.runs.saved import load_run, pipeline_of
+from larq_groupnet.runs.source import find_source
 
 
 def examples(count, seed):
@@ -66,6 +68,19 @@ def test_judge_reads_the_sample_that_was_asked_for(run, capsys):
     assert results["lce"]["accuracy"] == pytest.approx(right, abs=0.15)
     also = results["also"]["arrays:another"]
     assert (also["images"], also["of"]) == (7, 10)
+
+
+def test_both_engines_judge_the_file(run, capsys):
+    words = ["judge", str(run), "--both_engines", "--data_dir=nowhere"]
+    assert cli.main(words) == 0
+    assert "LCE's interpreter" in capsys.readouterr().out
+    results = json.loads((run / "results.json").read_text())
+    assert results["engine"] == "larq-groupnet-runtime"
+    data = pipeline_of(find_source(run).recipe, prepare("arrays:judged", run))
+    lce = load_interpreter(run / "model.tflite")
+    batches = list(data.eval_batches("test").as_numpy_iterator())
+    right = sum((lce.predict(x).argmax(-1) == truth).sum() for x, truth in batches)
+    assert results["interpreter"]["accuracy"] == pytest.approx(right / 30)
 
 
 def results_classes(results):

@@ -124,9 +124,9 @@ def test_entry_is_that_of_the_run(published):
     assert {metric.command for metric in metadata.metrics} == {PUBLISHED}
     assert {metric.name: metric.value for metric in metadata.metrics} == {
         "accuracy (top-1), Keras": 0.71875,
-        "accuracy (top-1), LCE": 0.6875,
+        "accuracy (top-1), larq-groupnet-runtime": 0.6875,
         "accuracy (top-5), Keras": 0.96875,
-        "accuracy (top-5), LCE": 0.9375,
+        "accuracy (top-5), larq-groupnet-runtime": 0.9375,
     }
 
 
@@ -167,7 +167,7 @@ def test_card_says_everything(published):
         "central square whose side is 0.875 of its",
         "pixels of 0 to 255 become -1 to 1",
         PUBLISHED,
-        "run by larq-groupnet-runtime. Both give the same class to 90.000 % of the images",
+        "Keras and larq-groupnet-runtime give the same class to 90.000 % of the images",
         entry.sha256,
         "lowest for class c: 0.2500",
         "disagrees with Keras, do not deploy it",
@@ -196,7 +196,20 @@ def test_run_of_before_has_no_confusion_and_says_no_engine(run, tmp_path):
     publish(run, "mine", tmp_path, command=PUBLISHED)
     card = (tmp_path / "groupnet_resnet18-mine.md").read_text()
     assert "confusion" not in card.lower()
-    assert "was run by LCE. Both" in card
+    assert "was run by LCE. Keras and LCE give" in card
+
+
+def test_card_has_a_column_for_each_engine(run, tmp_path):
+    other = {**RESULTS["lce"], "accuracy": 0.65625}
+    (run / "results.json").write_text(json.dumps({**RESULTS, "interpreter": other}))
+    entry = publish(run, "mine", tmp_path, command=PUBLISHED)
+    card = (tmp_path / "groupnet_resnet18-mine.md").read_text()
+    assert "| | Keras | larq-groupnet-runtime | LCE |\n|---|---|---|---|\n" in card
+    assert "| accuracy (top-1) | 0.7188 | 0.6875 | 0.6562 |\n" in card
+    assert "| recall, c | 0.2500 | 0.1250 | 0.1250 |\n" in card
+    assert "was run by larq-groupnet-runtime and by LCE's interpreter. Keras and larq" in card
+    found = {metric.name: metric.value for metric in entry.metadata.metrics}
+    assert found["accuracy (top-1), LCE"] == 0.65625
 
 
 def test_publishing_again_replaces_and_another_name_is_added(published, run, tmp_path):
