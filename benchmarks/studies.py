@@ -93,11 +93,9 @@ DIGIT_SCENES = Study(
 
 
 def _decayed(num_bases: int, *options: str) -> Experiment:
-    """Group-Net in the last phase of its recipe alone, as the networks beside it have one phase.
-
-    The rate of the other one is constant, for runs that are made longer.
-    """
-    return Experiment((f"num_bases={num_bases}", "binary.epochs=0", *options))
+    """Group-Net as wide as the networks beside it, with one phase as they have: `decay`."""
+    same = ("width=0.25", "binary.epochs=0", "polish.epochs=0")
+    return Experiment((f"num_bases={num_bases}", *same, *options))
 
 
 CIFAR10 = Study(

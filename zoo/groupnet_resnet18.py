@@ -93,7 +93,7 @@ IMAGENET = Recipe(
 )
 
 # No tanh phase, which gained nothing. At one rate as long as there is time, then down to 0: such a
-# run can be made longer without starting again.
+# run can be made longer without starting again, as the last phase does.
 CIFAR10 = Recipe(
     name="groupnet_resnet18",
     dataset="cifar10",
@@ -102,16 +102,18 @@ CIFAR10 = Recipe(
         input_shape=(32, 32, 3),
         num_classes=10,
         num_bases=2,
-        width=0.25,
+        width=0.5,
+        stage_blocks=(1, 1, 1, 1),
         projection="real",
         stem_stride=1,
         output_stride=8,
     ),
     phases=(
         Phase("binary", epochs=15, learning_rate=2e-2, binary=True, schedule="constant"),
-        Phase("decay", epochs=12, learning_rate=2e-2, binary=True, warmup_epochs=0),
+        Phase("decay", epochs=18, learning_rate=2e-2, binary=True, warmup_epochs=0),
+        Phase("polish", epochs=7, learning_rate=6e-3, binary=True, warmup_epochs=0),
     ),
-    batch_size=64,
+    batch_size=128,
     augmentation="cifar",
 )
 
