@@ -94,8 +94,7 @@ DIGIT_SCENES = Study(
 
 def _decayed(num_bases: int, *options: str) -> Experiment:
     """Group-Net as wide as the networks beside it, with one phase as they have: `decay`."""
-    same = ("width=0.25", "binary.epochs=0", "polish.epochs=0")
-    return Experiment((f"num_bases={num_bases}", *same, *options))
+    return Experiment((f"num_bases={num_bases}", "width=0.25", "binary.epochs=0", *options))
 
 
 CIFAR10 = Study(

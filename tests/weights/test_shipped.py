@@ -103,7 +103,7 @@ def made_images(height, width, seeds):
 @pytest.mark.parametrize(
     ("name", "seeds", "classes"),
     [
-        ("cifar10", (2, 12, 123, 139, 176), ["bird", "airplane", "cat", "automobile", "truck"]),
+        ("cifar10", (41, 193, 206, 228, 309), ["automobile", "frog", "bird", "airplane", "deer"]),
         (
             "cifar10_stride2",
             (13, 23, 26, 50, 58),
