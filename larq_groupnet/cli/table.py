@@ -52,8 +52,9 @@ def _judge(f: Flags, run: str) -> None:
     """Convert what a run has trained and evaluate both, as the end of train --judge=all."""
     from larq_groupnet import commands
 
-    folder, where = Path(run).expanduser(), (f.threads, f.strategy)
-    commands.judge(folder, f.data_dir, f.samples, *where, f.also, f.both_engines)
+    commands.judge(
+        Path(run).expanduser(), f.data_dir, f.samples, f.threads, f.strategy, f.also, f.both_engines
+    )
 
 
 @command("check", "DATASET", flags_of=(DATA_DIR,))

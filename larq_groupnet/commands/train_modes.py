@@ -159,15 +159,14 @@ def judge(
     threads: int | None,
     strategy: str,
     also: Collection[str],
-    both_engines: bool = False,
+    both_engines: bool,
 ) -> None:
     """The command `judge`."""
     from larq_groupnet.inference.judge import Judging, judge_run
     from larq_groupnet.training.distribution import open_strategy
 
     sample = _sample("samples", samples)
-    where = open_strategy(strategy, alone=True)
-    how = Judging(sample, threads, where, tuple(also), both_engines)
+    how = Judging(sample, threads, open_strategy(strategy, alone=True), tuple(also), both_engines)
     _report(judge_run(run, data_dir, how), run)
 
 

@@ -23,12 +23,15 @@ except ImportError:
 
 Array = NDArray[np.float32]
 
+LCE = "LCE"
+"""What `Runner.engine` says of LCE's interpreter."""
+
 
 class Runner(NamedTuple):
     """A converted file, loaded.
 
     Attributes:
-        engine: Who runs it: `"larq-groupnet-runtime"` or `"LCE"`.
+        engine: Who runs it: `"larq-groupnet-runtime"` or `LCE`.
         input_shapes: Of every input, the batch included.
         output_shape: Of the first output, the batch included.
         predict: From images `(n, height, width, channels)` to outputs, both floats; a file of
@@ -63,14 +66,14 @@ def load_file(file: File, threads: int | None = None) -> Runner:
 
 
 def load_lce(file: File) -> Runner:
-    """The same with LCE's interpreter, also where larq-groupnet-runtime is installed."""
+    """Loads a file into LCE's interpreter; for the errors see `load_file`."""
     try:
         lce = load_interpreter(file)
     except RuntimeError as error:
         name = "these bytes" if isinstance(file, bytes) else file
         raise ConversionError(f"{name}: LCE's interpreter does not load it: {error}") from error
     shapes = [tuple(shape) for shape in lce.input_shapes]
-    return Runner("LCE", shapes, tuple(lce.output_shapes[0]), partial(predict, lce))
+    return Runner(LCE, shapes, tuple(lce.output_shapes[0]), partial(predict, lce))
 
 
 def _side_by_side(networks: list[Any], images: Array) -> Array:

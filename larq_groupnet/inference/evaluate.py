@@ -13,7 +13,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from larq_groupnet.data.pipeline import Pipeline, class_names, open_dataset, prepare
-from larq_groupnet.deploy.runtime import load_file, load_lce
+from larq_groupnet.deploy.runtime import LCE, load_file, load_lce
 from larq_groupnet.inference.full_image import FullImage, Predict
 from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.recipes.recipe import Recipe
@@ -68,7 +68,7 @@ def evaluate(
     if tflite is None:
         return compare(runs, batches, task, class_names, num_samples, view)
     file = load_file(tflite, threads or os.cpu_count() or 1)
-    if both_engines and file.engine != "LCE":
+    if both_engines and file.engine != LCE:
         runs["interpreter"] = load_lce(tflite).predict
     runs["lce"] = file.predict
     found, samples = compare(runs, batches, task, class_names, num_samples, view)

@@ -17,8 +17,8 @@ def write_results(path: Path, results: Mapping[str, Any]) -> None:
     """Writes results as JSON, and their confusion matrices beside it.
 
     A number that is NaN or infinite becomes `null`, and one of NumPy's a plain one. The matrices
-    (rows: truth) go to `NAME-confusion.npz`, as `keras` and `lce`: for 1,000 classes they would be
-    21 MB of JSON.
+    (rows: truth) go to `NAME-confusion.npz`, under the keys of the results: for 1,000 classes they
+    would be 21 MB of JSON.
 
     Args:
         path: The JSON file.

@@ -11,19 +11,22 @@ MOST_CLASSES = 20
 """That a table lists; of more, the `WORST` are listed."""
 WORST = 5
 
+COLUMNS = {"keras": "Keras", "lce": "converted", "interpreter": "LCE's interpreter"}
+"""Who computed a column: key in the results of a run -> heading."""
+
 
 def results_table(results: dict[str, Any]) -> str:
     """Keras beside the converted file, from the results of a run; Keras alone without a file."""
     if "lce" not in results:
         return metrics_table(results)
+    columns = {name: title for name, title in COLUMNS.items() if name in results}
     keras, lce, ops = results["keras"], results["lce"], results["ops"]
-    other = [results["interpreter"]] if "interpreter" in results else []
     macs = {bits: count for bits, count in results["macs"].items() if count}
     rows = [
-        [_title(results), "Keras", "converted", *(["LCE's interpreter"] if other else [])],
-        *_metrics(results, [keras, lce, *other]),
+        [_title(results), *columns.values()],
+        *_metrics(results, [results[column] for column in columns]),
         *(
-            [f"{name} {label}", _number(part["keras"][key]), _number(part["lce"][key])]
+            [f"{name} {label}", *(_number(part[column][key]) for column in columns)]
             for name, part in results.get("also", {}).items()
             for key, label in _labels(results, "labels").items()
         ),

@@ -17,6 +17,7 @@ import jinja2
 from larq_groupnet.data import ABOUT
 from larq_groupnet.data.pipeline import open_dataset
 from larq_groupnet.data.records import RecordDataset
+from larq_groupnet.deploy.runtime import LCE
 from larq_groupnet.errors import WeightsError
 from larq_groupnet.family import list_models
 from larq_groupnet.files import replacing
@@ -262,12 +263,12 @@ def _metrics(results: dict[str, Any], command: str) -> list[Metric]:
 
 def _engines(results: Mapping[str, Any]) -> dict[str, str]:
     """Who computed a figure: key in `results.json` -> how it is called in a card."""
-    names = {"keras": "Keras", "lce": results.get("engine", "LCE"), "interpreter": "LCE"}
+    names = {"keras": "Keras", "lce": results.get("engine", LCE), "interpreter": LCE}
     return {key: name for key, name in names.items() if key in results}
 
 
 def _per_class(results: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """`keras`, `lce` -> class name -> recall or IoU; the names are in the order of their labels."""
+    """Key as in `_engines` -> class name -> recall or IoU; names in the order of their labels."""
     kind = _kind(results)
     return {
         key: {n: math.nan if v is None else v for n, v in results[key][kind].items()}

@@ -71,10 +71,14 @@ def test_judge_reads_the_sample_that_was_asked_for(run, capsys):
 
 
 def test_both_engines_judge_the_file(run, capsys):
-    words = ["judge", str(run), "--both_engines", "--data_dir=nowhere"]
+    words = ["judge", str(run), "--both_engines", "--also=arrays:another", "--data_dir=nowhere"]
     assert cli.main(words) == 0
-    assert "LCE's interpreter" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "LCE's interpreter" in out
     results = json.loads((run / "results.json").read_text())
+    also = next(line for line in out.splitlines() if "another accuracy (top-1)" in line)
+    columns = [results["also"]["arrays:another"][n] for n in ("keras", "lce", "interpreter")]
+    assert [float(cell) for cell in also.split("|")[2:-1]] == [c["accuracy"] for c in columns]
     assert results["engine"] == "larq-groupnet-runtime"
     data = pipeline_of(find_source(run).recipe, prepare("arrays:judged", run))
     lce = load_interpreter(run / "model.tflite")

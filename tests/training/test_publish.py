@@ -167,7 +167,8 @@ def test_card_says_everything(published):
         "central square whose side is 0.875 of its",
         "pixels of 0 to 255 become -1 to 1",
         PUBLISHED,
-        "Keras and larq-groupnet-runtime give the same class to 90.000 % of the images",
+        "was run by larq-groupnet-runtime. Keras and larq-groupnet-runtime give the same class to "
+        "90.000 % of the images",
         entry.sha256,
         "lowest for class c: 0.2500",
         "disagrees with Keras, do not deploy it",

@@ -59,7 +59,8 @@ def test_card_says_what_the_registry_says(name):
     assert entry.file in card and entry.sha256 in card
     rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", card, re.MULTILINE))
     heading = re.search(r"^\| \| (Keras \| .+) \|$", card, re.MULTILINE)[1]
-    engines = re.sub("converted|LCE .+", "LCE", heading).split(" | ")  # As of older cards.
+    older = {"converted": "LCE", "LCE (`.tflite`)": "LCE"}
+    engines = [older.get(column, column) for column in heading.split(" | ")]
     for metric in entry.metadata.metrics:
         label, runtime = metric.name.rsplit(", ", 1)
         figures = dict(zip(engines, rows[label].split(" | "), strict=True))
