@@ -14,7 +14,7 @@ import tensorflow as tf
 from larq_groupnet.data.base import Dataset
 from larq_groupnet.data.images import to_pixels
 from larq_groupnet.data.pipeline import Pipeline, class_names, prepare
-from larq_groupnet.deploy import convert, count_ops
+from larq_groupnet.deploy import convert, count_ops, runtime
 from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.errors import MissingPackageError
 from larq_groupnet.inference.evaluate import Samples, about, evaluate, test_images
@@ -47,6 +47,9 @@ class Judging:
         strategy: Where the Keras model computes.
         also: More datasets to judge on, of the same classes.
         both_engines: Whether LCE's interpreter runs the converted file, too.
+
+    Raises:
+        MissingPackageError: If there are to be both engines, and LCE's is the only one.
     """
 
     sample: int = 0
@@ -54,6 +57,13 @@ class Judging:
     strategy: tf.distribute.Strategy = dataclasses.field(default_factory=tf.distribute.get_strategy)
     also: tuple[str, ...] = ()
     both_engines: bool = False
+
+    def __post_init__(self) -> None:
+        if self.both_engines and runtime.Interpreter is None:
+            raise MissingPackageError(
+                "both_engines: expected two engines. Received: LCE's interpreter alone. Install "
+                "larq-groupnet-runtime: 'pip install ./runtime' in a clone, or leave the flag out."
+            )
 
 
 def judge_run(folder: Path, data_dir: Path, how: Judging) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 from larq_groupnet import cli
 from larq_groupnet.data.arrays import from_arrays
 from larq_groupnet.data.pipeline import Pipeline, prepare
+from larq_groupnet.deploy import runtime
 from larq_groupnet.deploy.flatbuffer import load_interpreter
 from larq_groupnet.deploy.runtime import load_file
 from larq_groupnet.inference.judge import Judging, judge_run
@@ -113,6 +114,14 @@ def test_what_cannot_be_judged_is_one_line(run, words, message, capsys):
     assert cli.main(["judge", str(run), *words]) == 2
     assert message in capsys.readouterr().err
     assert sorted(path for path in run.iterdir() if path.name != ".lock") == before
+
+
+def test_second_engine_is_not_left_out_in_silence(run, capsys, monkeypatch):
+    before = (run / "results.json").stat().st_mtime_ns
+    monkeypatch.setattr(runtime, "Interpreter", None)
+    assert cli.main(["judge", str(run), "--both_engines"]) == 2
+    assert "Received: LCE's interpreter alone" in capsys.readouterr().err
+    assert (run / "results.json").stat().st_mtime_ns == before
 
 
 def test_run_that_is_being_trained_is_not_judged(run, capsys):
