@@ -13,7 +13,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from larq_groupnet.data.pipeline import Pipeline, class_names, open_dataset, prepare
-from larq_groupnet.deploy.runtime import LCE, load_file, load_lce
+from larq_groupnet.deploy.runtime import load_file, load_lce
 from larq_groupnet.inference.full_image import FullImage, Predict
 from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.recipes.recipe import Recipe
@@ -57,7 +57,7 @@ def evaluate(
         num_samples: How many of the first images to return.
         view: How the model looks at a full image.
         threads: Of the file; one for each CPU by default.
-        both_engines: Whether LCE's interpreter runs the file, too, where another engine does.
+        both_engines: Whether LCE's interpreter runs the file, too.
 
     Returns:
         `keras` and, with a file, `lce` (see the task's tally), `engine`, which ran the file, and
@@ -68,7 +68,7 @@ def evaluate(
     if tflite is None:
         return compare(runs, batches, task, class_names, num_samples, view)
     file = load_file(tflite, threads or os.cpu_count() or 1)
-    if both_engines and file.engine != LCE:
+    if both_engines:
         runs["interpreter"] = load_lce(tflite).predict
     runs["lce"] = file.predict
     found, samples = compare(runs, batches, task, class_names, num_samples, view)
