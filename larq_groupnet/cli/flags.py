@@ -81,6 +81,9 @@ def size_flag(help: str) -> Define:
 
 
 DATA_DIR = path_flag("data_dir", "data", "Where datasets are kept.")
+NORMALISATION = text_flag(
+    "normalisation", None, "symmetric or imagenet, where the file does not say."
+)
 SET = repeated_flag("set", "key=value: a field of the recipe or an option of the network")
 RECIPE = (
     text_flag("dataset", None, "A TFDS name, folder:PATH or arrays:NAME; the recipe's by default."),

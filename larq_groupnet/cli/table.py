@@ -11,6 +11,7 @@ from absl.flags import FlagValues as Flags
 from larq_groupnet.cli.flags import (
     CHANGES,
     DATA_DIR,
+    NORMALISATION,
     RECIPE,
     TRAIN,
     bool_flag,
@@ -77,7 +78,7 @@ def _check(f: Flags, dataset: str) -> int:
         DATA_DIR,
         text_flag("scales", None, "0.5,1,1.5 of the image's own size, for class maps."),
         bool_flag("flip", "Look at the mirror image as well, for class maps.", None),
-        text_flag("normalisation", None, "symmetric or imagenet, where the file does not say."),
+        NORMALISATION,
     ),
 )
 def _predict(f: Flags, source: str, *images: str) -> int:
@@ -104,13 +105,16 @@ def _predict(f: Flags, source: str, *images: str) -> int:
         choice_flag(
             "on_bad_image", None, ("error", "skip"), "Of a folder; as in the training by default."
         ),
+        NORMALISATION,
     ),
 )
 def _evaluate(f: Flags, source: str, dataset: str | None = None) -> None:
     """Judge a run, weights or a .tflite on a dataset: metrics, interval, confusion."""
     from larq_groupnet import commands
 
-    commands.evaluate(source, dataset, f.data_dir, f.split, f.output, f.on_bad_image)
+    commands.evaluate(
+        source, dataset, f.data_dir, f.split, f.output, f.on_bad_image, f.normalisation
+    )
 
 
 @command(

@@ -21,13 +21,11 @@ def predict(
     asked: Mapping[str, Any],
 ) -> int:
     """The command `predict`; 1 if an image was passed over."""
-    preprocessing = {name: value for name, value in asked.items() if value is not None}
-    if scales is not None:
-        preprocessing["scales"] = _scales(scales)
+    sides = None if scales is None else _scales(scales)
     from larq_groupnet.inference.predict import predict_files
     from larq_groupnet.inference.sources import load_predictor
 
-    predictor = load_predictor(source, data_dir, **preprocessing)
+    predictor = load_predictor(source, data_dir, scales=sides, **asked)
     done, passed_over = predict_files(
         predictor, [Path(image).expanduser() for image in images], output
     )
@@ -52,12 +50,14 @@ def evaluate(
     split: str,
     output: Path | None,
     on_bad_image: str | None,
+    normalisation: str | None = None,
 ) -> None:
     """The command `evaluate`."""
     from larq_groupnet.inference.judge_file import judge_file
     from larq_groupnet.report.table import metrics_table
 
-    print(metrics_table(judge_file(source, dataset, data_dir, split, output, on_bad_image)))
+    results = judge_file(source, dataset, data_dir, split, output, on_bad_image, normalisation)
+    print(metrics_table(results))
     if output is not None:
         print(f"{output} has evaluation.json, confusion.png and predictions.png.")
 

@@ -38,6 +38,7 @@ def judge_file(
     split: str = "test",
     output_dir: Path | None = None,
     on_bad_image: str | None = None,
+    normalisation: str | None = None,
 ) -> dict[str, Any]:
     """Metrics of a run, a weights file, a registered name or a `.tflite` on a dataset.
 
@@ -49,6 +50,7 @@ def judge_file(
         output_dir: Takes `evaluation.json`, `evaluation-confusion.npz`, `confusion.png` and
             `predictions.png`; `None` to write nothing.
         on_bad_image: As for `prepare`; by default as in the training, for its own dataset.
+        normalisation: Of a file that does not say how its images were normalised.
 
     Returns:
         What `evaluation.json` holds, the metrics under `"keras"`, and the confusion matrix.
@@ -58,7 +60,8 @@ def judge_file(
         DatasetError: If the dataset has other classes, or another kind of truth.
         UserError: As `load_predictor`.
     """
-    predictor = load_predictor(source, data_dir, threads=os.cpu_count() or 1)
+    threads = os.cpu_count() or 1
+    predictor = load_predictor(source, data_dir, threads, normalisation=normalisation)
     own = _own(source)
     dataset = dataset or _dataset_of(own, source)
     if on_bad_image is None:

@@ -94,7 +94,7 @@ def load_predictor(
         data_dir: Where the dataset of an unfinished run is kept.
         threads: Of a converted file.
         **preprocessing: `normalisation`, `central_crop`, `scales` or `flip`, where they are to be
-            other than what is stored with the weights.
+            other than what is stored with the weights; `None` is as stored.
 
     Raises:
         FileNotFoundError: If `source` is a path to nothing.
@@ -110,7 +110,8 @@ def load_predictor(
         model, description = _of_keras(find_source(source), Path(data_dir))
         network, input_shape = model.predict_on_batch, model.input_shape[1:]
         output_shape = model.output_shape
-    known = {**description.get("preprocessing", {}), **preprocessing}
+    asked = {name: value for name, value in preprocessing.items() if value is not None}
+    known = {**description.get("preprocessing", {}), **asked}
     if known.get("normalisation") not in NORMALISATIONS:
         raise SourceError(
             f"{source}: expected to know how its images were normalised, one of "

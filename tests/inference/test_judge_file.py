@@ -55,6 +55,19 @@ def test_maps_of_a_run_and_of_its_file_are_judged_as_predicted(source, photos, r
             assert drawn.width > 300
 
 
+def test_a_file_that_does_not_say_how_images_are_read_is_told(dense_file, photos, tmp_path):
+    bare, found = tmp_path / "bare.tflite", []
+    content = dense_file.read_bytes()
+    bare.write_bytes(content[: content.index(b"PK\x03\x04")])
+    for file, told in ((dense_file, ""), (bare, "imagenet"), (bare, "symmetric")):
+        words = ["evaluate", str(file), f"folder:{photos}", "--split=all"]
+        words.append(f"--output={tmp_path / f'{file.stem}{told}'}")
+        assert cli.main([*words, *([f"--normalisation={told}"] if told else [])]) == 0
+        with np.load(tmp_path / f"{file.stem}{told}/evaluation-confusion.npz") as stored:
+            found.append(stored["keras"].tolist())
+    assert found[0] == found[1] != found[2]
+
+
 def test_labels_are_judged_on_the_split_that_is_named(label_run, tmp_path):
     random = np.random.RandomState(0)
     images, labels = random.randint(0, 256, (90, 24, 24, 1), "u1"), np.arange(90) % 4
