@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.family import BY_SIZE, build, get_config
-from larq_groupnet.network.config import OPTIONS, GroupNetConfig
+from larq_groupnet.network.config import OPTIONS, GroupNetConfig, fields_affecting
 from larq_groupnet.network.quantizers import CLASSES, has_latent_kernel
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.runs.identity import check_classes
@@ -50,8 +50,8 @@ def with_start(
 
     Returns:
         The recipe. If it starts from a registered set, options of its network that it leaves at
-        their defaults are those of the set (see `resolve.adopt`), but for the image size and, where
-        the stem's kernel is the same, the strides that suit it.
+        their defaults are those of the set (see `resolve.adopt`), but for the image size, what
+        affects only training and, where the stem's kernel is the same, the strides that suit it.
 
     Raises:
         RecipeError: If there is no such set; says how to get it.
@@ -64,7 +64,7 @@ def with_start(
     try:
         default = get_config(recipe.name)
         chosen = {n for n in OPTIONS if getattr(recipe.model, n) != getattr(default, n)}
-        kept = {*chosen, *given, "input_shape"}
+        kept = {*chosen, *given, "input_shape", *fields_affecting("training")}
         model = adopt(recipe.start_from, recipe.name, recipe.model, kept)
     except ValueError as error:
         raise RecipeError(_no_start(recipe, error)) from error

@@ -33,8 +33,8 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def write_classifier(path):
-    options = {"input_shape": (64, 64, 3), "num_classes": 5, "aggregation": "mean", **TINY}
+def write_classifier(path, **options):
+    options = {**TINY, "input_shape": (64, 64, 3), "num_classes": 5, **options}
     model = GroupNetResNet18(**options)
     values = randomise(model.weights)
     packed.save(
@@ -63,8 +63,11 @@ def test_unregistered_weights_are_refused_with_the_ways_to_get_them():
 
 
 def test_registered_backbone_brings_its_options_and_its_weights(cache, tmp_path):
-    values = write_classifier(tmp_path / "weights.safetensors")
+    values = write_classifier(
+        tmp_path / "weights.safetensors", aggregation="mean", batch_norm_momentum=0.99
+    )
     register(tmp_path / "weights.safetensors", "imagenet", "groupnet_resnet18", cache)
+    # How the weights were trained is no option of theirs: that is for the recipe to say.
     recipe = with_start(RECIPE, None)
     assert recipe.model == RECIPE.model.replace(aggregation="mean", **TINY)
     with pytest.warns(UserWarning, match="left out, because the head is another"):
