@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import lzma
 import shutil
-import stat
 import tarfile
-import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 from typing import IO, cast
 
@@ -17,15 +14,7 @@ from tqdm import tqdm
 
 from larq_groupnet.data import DatasetError
 
-_DAMAGED = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    NotImplementedError,  # A compression that zipfile lacks.
-    RuntimeError,  # An encrypted member of a zip.
-)
+_DAMAGED = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError)
 
 
 class ArchiveError(DatasetError):
@@ -33,7 +22,7 @@ class ArchiveError(DatasetError):
 
 
 def unpack(archive: Path, target: Path) -> Path:
-    """Unpacks a `.tar`, `.tar.gz`, `.tgz`, `.tar.bz2`, `.tar.xz` or `.zip` into a new folder.
+    """Unpacks a `.tar`, `.tar.gz`, `.tgz`, `.tar.bz2` or `.tar.xz` into a new folder.
 
     The folder gets its name only when it is whole, and one that already holds something is taken
     for unpacked. A second process that asks for the same folder waits.
@@ -62,7 +51,7 @@ def unpack(archive: Path, target: Path) -> Path:
         shutil.rmtree(partial, ignore_errors=True)  # Of a killed run.
         partial.mkdir()
         try:
-            _reader(archive)(archive, partial)
+            _untar(archive, partial)
             partial.replace(target)
         except _DAMAGED as error:
             raise _unreadable(archive, error) from error
@@ -76,15 +65,10 @@ def unpack(archive: Path, target: Path) -> Path:
     return target
 
 
-def _reader(archive: Path) -> Callable[[Path, Path], None]:
-    with archive.open("rb") as file:
-        return _unzip if file.read(4) in (b"PK\3\4", b"PK\5\6") else _untar
-
-
 def _unreadable(archive: Path, error: Exception) -> ArchiveError:
     reason = str(error).partition("\n")[0].rstrip(":")
     return ArchiveError(
-        f"{archive} is not a whole archive ({reason}). Expected a tar or zip file as published; "
+        f"{archive} is not a whole archive ({reason}). Expected a tar file as published; "
         "download it again and compare its size with the one on its page."
     )
 
@@ -97,8 +81,15 @@ def _untar(archive: Path, folder: Path) -> None:
         tarfile.open(fileobj=read) as tar,
     ):
         for member in tar:
+            path = PureWindowsPath(member.name)  # Knows both slashes and drives.
             allowed = member.isfile() or member.isdir()
-            _check_member(archive, member.name, allowed)
+            if not allowed or path.anchor or ".." in path.parts:
+                what = "member" if allowed else "link or device"
+                raise ArchiveError(
+                    f"{archive} was not unpacked. Expected only files and folders below its own "
+                    f"folder. Received: {what}={member.name!r}. Take the archive from its official "
+                    "page."
+                )
             tar.extract(member, folder, filter="data")
         _check_end(tar)
 
@@ -114,23 +105,3 @@ def _check_end(tar: tarfile.TarFile) -> None:
         raise tarfile.ReadError("it stops before its end")
     while stream.read(1 << 20):  # The checksum of a compressed file is at its very end.
         pass
-
-
-def _unzip(archive: Path, folder: Path) -> None:
-    with zipfile.ZipFile(archive) as file:
-        for member in tqdm(file.infolist(), f"Unpacking {archive.name}", unit="file"):
-            kind = stat.S_IFMT(member.external_attr >> 16)
-            # Some programs on Windows write these, against the format.
-            member.filename = member.filename.replace("\\", "/")
-            _check_member(archive, member.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
-            file.extract(member, folder)
-
-
-def _check_member(archive: Path, name: str, allowed: bool) -> None:
-    path = PureWindowsPath(name)  # Knows both slashes and drives.
-    if not allowed or path.anchor or ".." in path.parts:
-        raise ArchiveError(
-            f"{archive} was not unpacked. Expected only files and folders below its own folder. "
-            f"Received: {'member' if allowed else 'link or device'}={name!r}. "
-            "Take the archive from its official page."
-        )

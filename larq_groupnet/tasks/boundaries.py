@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from larq_groupnet.data import VOID
-from larq_groupnet.tasks.counting import checked_void, judged_pixels, mean, ratio, same_classes
+from larq_groupnet.tasks.counting import checked_void, judged_pixels, mean, ratio
 
 BOUNDARY_TOLERANCE = 0.0075
 """How far apart two boundaries may be, as a share of the image's diagonal; see `BoundaryCounts`."""
@@ -75,13 +75,6 @@ class BoundaryCounts:
                 if other.any():
                     close = distance_transform_edt(~other) <= reach
                     self.matched[side, label] += (counted & close).sum()
-
-    def __add__(self, other: BoundaryCounts) -> BoundaryCounts:
-        """The counts of both, as of two replicas."""
-        total = BoundaryCounts(self.total.shape[1], self.tolerance, self.ignore)
-        total.matched = self.matched + same_classes(self.matched, other.matched)
-        total.total = self.total + other.total
-        return total
 
     @property
     def f_score(self) -> np.ndarray:

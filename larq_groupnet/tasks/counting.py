@@ -35,16 +35,6 @@ def checked_void(ignore: int | None, classes: int) -> int | None:
     return ignore
 
 
-def same_classes(own: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """`other`, if it counts as many classes."""
-    if own.shape != other.shape:
-        raise ValueError(
-            "Only counts of the same classes can be added. "
-            f"Received: num_classes={own.shape[1]} and {other.shape[1]}"
-        )
-    return other
-
-
 def ratio(part: ArrayLike, whole: ArrayLike) -> np.ndarray:
     """`part / whole`, NaN where `whole` is 0."""
     return np.divide(

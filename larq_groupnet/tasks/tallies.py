@@ -12,7 +12,7 @@ from sklearn.metrics import confusion_matrix
 from larq_groupnet.data import VOID
 from larq_groupnet.tasks.boundaries import BoundaryCounts
 from larq_groupnet.tasks.calibration import Calibration, probabilities
-from larq_groupnet.tasks.counting import checked_void, judged_pixels, mean, ratio, same_classes
+from larq_groupnet.tasks.counting import checked_void, judged_pixels, mean, ratio
 
 CONFIDENCE = 0.95
 """Of the interval around a metric."""
@@ -150,15 +150,6 @@ class SegmentationCounts:
             self.parts.append(part)
         if self.boundary:
             self.boundary.add(truth, predicted)
-
-    def __add__(self, other: SegmentationCounts) -> SegmentationCounts:
-        """The counts of both, as of two replicas."""
-        total = SegmentationCounts(len(self.matrix), self.ignore)
-        total.matrix = self.matrix + same_classes(self.matrix, other.matrix)
-        total.parts = self.parts + other.parts
-        if self.boundary and other.boundary:
-            total.boundary = self.boundary + other.boundary
-        return total
 
     @property
     def iou(self) -> np.ndarray:
