@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import h5py
 import numpy as np
@@ -133,14 +133,7 @@ def data_of(source: Source, data_dir: Path) -> Pipeline:
     )
 
 
-class EvalData(Protocol):
-    """A dataset as a network reads it; `Pipeline` is one."""
-
-    def eval_batches(self, role: str) -> tf.data.Dataset:
-        """One pass over a split, without augmentation."""
-
-
-def first_images(data: EvalData, role: str, count: int) -> np.ndarray:
+def first_images(data: Pipeline, role: str, count: int) -> np.ndarray:
     """The first images of a split, as the network reads them, without augmentation.
 
     Args:

@@ -8,12 +8,12 @@ import json
 import math
 import os
 import socket
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
+from larq_groupnet.data.pipeline import Pipeline
 from larq_groupnet.recipes.recipe import RecipeError, unknown
-from larq_groupnet.runs.saved import EvalData
 
 InputContext: TypeAlias = tf.distribute.InputContext
 
@@ -22,25 +22,6 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 PEER_TIMEOUT = 30
 """Seconds after which a worker takes another one, of which it hears nothing, for dead."""
-
-
-class TrainingData(EvalData, Protocol):
-    """Gives the batches from any point of a run on; `Pipeline` is one.
-
-    Attributes:
-        batch_size: Images of a step.
-    """
-
-    batch_size: int
-
-    def train_batches(
-        self,
-        steps_per_epoch: int,
-        first_epoch: int = 0,
-        first_step: int = 0,
-        context: tf.distribute.InputContext | None = None,
-    ) -> tf.data.Dataset:
-        """Endless batches, from a step of an epoch on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,7 +197,7 @@ def check_batch(batch_size: int, strategy: tf.distribute.Strategy) -> None:
 
 
 def training_share(
-    data: TrainingData, steps_per_epoch: int, epoch: int, step: int, context: InputContext
+    data: Pipeline, steps_per_epoch: int, epoch: int, step: int, context: InputContext
 ) -> tf.data.Dataset:
     """This worker's share of every batch, cut into parts for its replicas.
 

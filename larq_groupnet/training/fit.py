@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from larq_groupnet.data.pipeline import Pipeline
 from larq_groupnet.deploy import quantize
 from larq_groupnet.files import replacing
 from larq_groupnet.network.build import build
@@ -31,7 +32,6 @@ from larq_groupnet.training.callbacks import (
 from larq_groupnet.training.distillation import Teacher, distilled
 from larq_groupnet.training.distribution import (
     Runtime,
-    TrainingData,
     count_batches,
     test_step,
     training_share,
@@ -72,7 +72,7 @@ class Session:
         new_head: What the first phase starts from has learned other classes.
     """
 
-    data: TrainingData
+    data: Pipeline
     steps_per_epoch: int
     validation_data: tf.data.Dataset
     output_dir: Path
