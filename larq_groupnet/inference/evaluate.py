@@ -136,14 +136,7 @@ def test_images(
     """
     if recipe.eval_crop or not task_of(recipe.model).dense:
         return data.eval_batches("test", sample), None
-    view = FullImage(
-        data.size,
-        recipe.normalisation,
-        recipe.eval_scales,
-        recipe.eval_flip,
-        logits=recipe.model.gives == "logits",
-        letterbox=recipe.letterbox,
-    )
+    view = FullImage(recipe.reading(data.size), recipe.model.gives == "logits")
     return data.full_images("test", sample), view
 
 
@@ -173,7 +166,10 @@ def evaluate_only(recipe: Recipe, data_dir: Path, weights: str | Path) -> dict[s
 
 def about(recipe: Recipe, task: Task) -> dict[str, Any]:
     """What results are of, and how to read them."""
-    return {**labels(recipe.name, recipe.dataset, task), "preprocessing": recipe.preprocessing()}
+    return {
+        **labels(recipe.name, recipe.dataset, task),
+        "preprocessing": recipe.reading().to_dict(),
+    }
 
 
 def labels(name: str, dataset: str, task: Task) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from larq_groupnet.data.images import fitted, normalise
-from larq_groupnet.data.reading import MAX_PIXELS
+from larq_groupnet.data.reading import MAX_PIXELS, Reading
 from larq_groupnet.errors import DatasetError
 
 Array = NDArray[np.float32]
@@ -32,21 +32,18 @@ class FullImage:
     its distance from the window's edge, where an object may be cut off.
 
     Attributes:
-        size: Height and width of the network's input.
-        normalisation: See `larq_groupnet.data.images.normalise`.
-        scales: Factors on the image's own size, each looked at; empty to squeeze the whole image
-            into the network's input.
-        flip: Whether the mirror image is looked at as well.
+        reading: How the image becomes the network's input; of a size, and without a central crop.
         logits: True if the network gives logits, which are averaged as probabilities.
-        letterbox: True to keep the aspect of an image that would be squeezed; see `Reading`.
     """
 
-    size: tuple[int, int]
-    normalisation: str = "symmetric"
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
+    reading: Reading
     logits: bool = True
-    letterbox: bool = False
+
+    @property
+    def _window(self) -> tuple[int, int]:
+        """Height and width of the network's input."""
+        assert self.reading.size is not None
+        return self.reading.size
 
     def scores(self, predict: Predict, images: Sequence[Array]) -> list[Array]:
         """Probabilities `(height, width, classes)` of images, each of its own size.
@@ -58,9 +55,10 @@ class FullImage:
             predict: The network.
             images: `(height, width, channels)`, pixels of 0 to 255.
         """
+        height, width = self._window
         views = [list(self._views(image)) for image in images]
         windows = [
-            view[top : top + self.size[0], left : left + self.size[1]]
+            view[top : top + height, left : left + width]
             for view in _flat(views)
             for top, left in self._corners(view.shape)
         ]
@@ -70,7 +68,7 @@ class FullImage:
             total: Array | float = 0.0
             for number, (view, extent) in enumerate(zip(own, self._extents(image), strict=True)):
                 scores = self._joined(view.shape, found)[: extent[0], : extent[1]]
-                if self.flip and number % 2:
+                if self.reading.flip and number % 2:
                     scores = scores[:, ::-1]
                 total += _resized(scores, image.shape[:2])
             results.append(np.asarray(total / np.float32(len(own)), np.float32))
@@ -94,34 +92,33 @@ class FullImage:
     def _extents(self, image: Array) -> list[tuple[int, int]]:
         """Height and width of the image in each view."""
         height, width = image.shape[:2]
-        sizes = [
-            (max(round(scale * height), 1), max(round(scale * width), 1)) for scale in self.scales
-        ]
+        scales = self.reading.scales
+        sizes = [(max(round(scale * height), 1), max(round(scale * width), 1)) for scale in scales]
         for extent in sizes:
             if extent[0] * extent[1] > MAX_PIXELS:
                 raise DatasetError(
                     f"scales: expected at most {MAX_PIXELS} pixels. Received: {extent[0]} x "
-                    f"{extent[1]}, of an image of {height} x {width} at the scales {self.scales}."
+                    f"{extent[1]}, of an image of {height} x {width} at the scales {scales}."
                 )
-        if not sizes and self.letterbox:
-            sizes = [tuple(fitted(image, self.size).numpy().tolist())]
-        return [size for size in sizes or [self.size] for _ in range(1 + self.flip)]
+        if not sizes and self.reading.letterbox:
+            sizes = [tuple(fitted(image, self._window).numpy().tolist())]
+        return [size for size in sizes or [self._window] for _ in range(1 + self.reading.flip)]
 
     def _views(self, image: Array) -> Iterator[Array]:
         """The image at each scale, then mirrored, normalised and as large as a window at least."""
         for number, extent in enumerate(self._extents(image)):
             pixels = _resized(np.asarray(image, np.float32), extent)
-            if self.flip and number % 2:
+            if self.reading.flip and number % 2:
                 pixels = pixels[:, ::-1]
-            short = [max(side - own, 0) for side, own in zip(self.size, extent, strict=True)]
+            short = [max(side - own, 0) for side, own in zip(self._window, extent, strict=True)]
             padding = ((0, short[0]), (0, short[1]), (0, 0))
             # Normalised, the mean colour is 0.
-            yield np.pad(normalise(pixels, self.normalisation).numpy(), padding)
+            yield np.pad(normalise(pixels, self.reading.normalisation).numpy(), padding)
 
     def _corners(self, shape: Sequence[int]) -> list[tuple[int, int]]:
         """Top left corners of the windows: half a window apart, the last ones at the edge."""
         starts = []
-        for whole, side in zip(shape, self.size, strict=False):
+        for whole, side in zip(shape, self._window, strict=False):
             last, step = max(whole - side, 0), max(side // 2, 1)
             starts.append([min(start, last) for start in range(0, last + step, step)])
         return [(top, left) for top in starts[0] for left in starts[1]]
@@ -134,14 +131,17 @@ class FullImage:
 
     def _joined(self, shape: Sequence[int], found: Iterator[Array]) -> Array:
         """The weighted mean of the next windows of `found` over a view of this shape."""
-        ramps = [np.minimum(np.arange(side), np.arange(side)[::-1]) + 1.0 for side in self.size]
+        height, width = self._window
+        ramps = [
+            np.minimum(side, side[::-1]) + 1.0 for side in (np.arange(height), np.arange(width))
+        ]
         weight = np.outer(*ramps)[..., None].astype(np.float32)
         total, weights = np.zeros((), np.float32), np.zeros((*shape[:2], 1), np.float32)
         for top, left in self._corners(shape):
             window = next(found)
             if not total.ndim:
                 total = np.zeros((*shape[:2], window.shape[-1]), np.float32)
-            part = np.s_[top : top + self.size[0], left : left + self.size[1]]
+            part = np.s_[top : top + height, left : left + width]
             total[part] += weight * window
             weights[part] += weight
         joined: Array = total / weights

@@ -55,17 +55,7 @@ class Predictor:
     @property
     def view(self) -> FullImage | None:
         """How it looks at a whole image, if it classifies pixels."""
-        read = self.reading
-        if not self.dense:
-            return None
-        return FullImage(
-            self.input_shape[:2],
-            read.normalisation,
-            read.scales,
-            read.flip,
-            self.logits,
-            read.letterbox,
-        )
+        return FullImage(self.reading, self.logits) if self.dense else None
 
     def __call__(self, pixels: np.ndarray) -> Array:
         """Probabilities of one image.

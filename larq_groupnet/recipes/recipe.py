@@ -12,7 +12,7 @@ from typing import Any
 
 from larq_groupnet.data import AUGMENTATIONS
 from larq_groupnet.data.augment import choices
-from larq_groupnet.data.reading import NORMALISATIONS
+from larq_groupnet.data.reading import NORMALISATIONS, Reading
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.network.config import GroupNetConfig
@@ -128,12 +128,7 @@ class Phase:
                 "names of blocks with attention above 0, and none without",
             ),
         }
-        for field, (right, expected) in wanted.items():
-            if not right:
-                raise RecipeError(
-                    f"{self.name}.{field}: expected {expected}. "
-                    f"Received: {field}={getattr(self, field)!r}"
-                )
+        _check(self, wanted, f"{self.name}.")
         for field, names in {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "loss": None}.items():
             _check_spec(f"{self.name}.{field}", getattr(self, field), names)
         if self.optimizer == "bop" and (self.weight_decay or self.average or self.head_factor != 1):
@@ -255,25 +250,22 @@ class Recipe:
             if getattr(self, field) not in names:
                 raise RecipeError(unknown(field, getattr(self, field), names))
         least_of = {"batch_size": 1, "steps_per_epoch": 0, "seed": 0, "base_size": 0}
-        for field, least in least_of.items():
-            if not least <= getattr(self, field) < 2**32:
-                raise RecipeError(
-                    f"{field}: expected an integer of at least {least} and below 2**32. "
-                    f"Received: {field}={getattr(self, field)!r}"
-                )
-        if not 0 <= self.colour_jitter <= 1:
-            raise RecipeError(
-                f"colour_jitter: expected a number in [0, 1]. Received: {self.colour_jitter!r}"
+        whole = {
+            field: (
+                least <= getattr(self, field) < 2**32,
+                f"an integer of at least {least} and below 2**32",
             )
-        if not 0 < self.central_crop <= 1:
-            raise RecipeError(
-                f"central_crop: expected a share in (0, 1]. Received: {self.central_crop!r}"
-            )
-        if not all(_is_scale(scale) for scale in self.eval_scales):
-            raise RecipeError(
-                "eval_scales: expected finite numbers above 0, such as (0.5, 1.0, 1.5). "
-                f"Received: {self.eval_scales!r}"
-            )
+            for field, least in least_of.items()
+        }
+        shares = {
+            "colour_jitter": (0 <= self.colour_jitter <= 1, "a number in [0, 1]"),
+            "central_crop": (0 < self.central_crop <= 1, "a share in (0, 1]"),
+            "eval_scales": (
+                all(_is_number(scale) and scale > 0 for scale in self.eval_scales),
+                "finite numbers above 0, such as (0.5, 1.0, 1.5)",
+            ),
+        }
+        _check(self, whole | shares)
         if not any(phase.epochs for phase in self.phases):
             raise RecipeError("epochs: expected at least 1 in a phase. Received: 0 in all")
         if self.normalisation == "imagenet" and self.model.input_shape[2] != 3:
@@ -328,11 +320,9 @@ class Recipe:
             "mixup": (0 <= self.mixup < math.inf, "at least 0"),
             "cutmix": (0 <= self.cutmix < math.inf, "at least 0"),
         }
-        for field, (right, expected) in wanted.items():
-            value = getattr(self, field)
-            if not right:
-                raise RecipeError(f"{field}: expected {expected}. Received: {field}={value!r}")
-            if value and not task.mixes:
+        _check(self, wanted)
+        for field in wanted:
+            if (value := getattr(self, field)) and not task.mixes:
                 raise RecipeError(
                     f"{field}: expected a classifier, because masks would no longer fit. "
                     f"Received: {field}={value!r} with head={self.model.head!r}"
@@ -343,16 +333,16 @@ class Recipe:
         """The last one with epochs, whose weights are judged."""
         return [phase for phase in self.phases if phase.epochs][-1]
 
-    def preprocessing(self) -> dict[str, Any]:
-        """What is done to a test image, but for the network's size, in plain values."""
-        values = {
-            "normalisation": self.normalisation,
-            "central_crop": self.central_crop,
-            "scales": list(self.eval_scales),
-            "flip": self.eval_flip,
-        }
-        # Without it where it is not used, so that earlier versions read the file.
-        return {**values, "letterbox": True} if self.letterbox else values
+    def reading(self, size: tuple[int, int] | None = None) -> Reading:
+        """How a test image becomes the input of a network of this size."""
+        return Reading(
+            size,
+            self.normalisation,
+            self.central_crop,
+            self.eval_scales,
+            self.eval_flip,
+            self.letterbox,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
@@ -389,12 +379,16 @@ def _check_spec(option: str, spec: Any, names: tuple[str, ...] | None) -> None:
         raise RecipeError(unknown(kind, name, names) + f", or a class of Keras' {kind}s")
 
 
+def _check(owner: Phase | Recipe, wanted: Mapping[str, tuple[bool, str]], prefix: str = "") -> None:
+    """Names the first field that is not as it should be; of each, whether it is, and how."""
+    for field, (right, expected) in wanted.items():
+        if not right:
+            received = f"{field}={getattr(owner, field)!r}"
+            raise RecipeError(f"{prefix}{field}: expected {expected}. Received: {received}")
+
+
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
-
-
-def _is_scale(value: Any) -> bool:
-    return _is_number(value) and value > 0
 
 
 def unknown(kind: str, received: str, choices: Iterable[str]) -> str:

@@ -51,7 +51,7 @@ def describe_recipe(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
     Empty where that cannot be said in a file, as of a quantizer that is an object.
     """
     height, width, _ = recipe.model.input_shape
-    reading = {"size": [height, width], **recipe.preprocessing()}
+    reading = {"size": [height, width], **recipe.reading().to_dict()}
     try:
         known = Metadata(
             recipe.model, recipe.dataset, tuple(classes), reading, (), NOT_STATED, recipe.name

@@ -183,7 +183,7 @@ def _of_run_file(path: Path) -> Source | None:
         recipe.name,
         read_classes(path.parent),
         recipe.dataset,
-        recipe.preprocessing(),
+        recipe.reading().to_dict(),
         recipe,
         path.parent / f"{phase.name}.keras" if phase.int8 else None,
         read_temperature(path.parent) if path.stem == recipe.last_phase.name else 1.0,

@@ -155,7 +155,7 @@ def publish(
             Path(folder) / "weights.safetensors",
             dataset=recipe.dataset,
             classes=_per_class(found.results)["keras"],
-            preprocessing={"size": [height, width], **recipe.preprocessing()},
+            preprocessing={"size": [height, width], **recipe.reading().to_dict()},
             metrics=_metrics(found.results, command),
             licence=licence or NOT_STATED,
             model_name=recipe.name,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from larq_groupnet.data.reading import Reading
 from larq_groupnet.inference.full_image import BATCH_SIZE, FullImage
 
 SIZE = (12, 8)
@@ -28,6 +29,10 @@ def by_place(images):
     return np.stack(planes, -1).astype("float32")
 
 
+def view_of(scales=(1.0,), **fields):
+    return FullImage(Reading(SIZE, scales=scales, **fields))
+
+
 def image_of(height, width, seed=0):
     pixels = np.random.RandomState(seed).randint(0, 256, (height, width, 3))
     return pixels.astype("float32")
@@ -36,7 +41,7 @@ def image_of(height, width, seed=0):
 @pytest.mark.parametrize("shape", [(12, 8), (5, 3), (13, 8), (1, 40), (31, 29)])
 def test_every_pixel_gets_its_own_scores_whatever_the_size(shape):
     image = image_of(*shape)
-    (scores,) = FullImage(SIZE).scores(by_pixel, [image])
+    (scores,) = view_of().scores(by_pixel, [image])
     expected = softmax(by_pixel(image[None].astype("float64") / 127.5 - 1))[0]
     assert scores.shape == (*shape, 3)
     np.testing.assert_allclose(scores, expected, atol=1e-6)
@@ -44,7 +49,7 @@ def test_every_pixel_gets_its_own_scores_whatever_the_size(shape):
 
 def test_windows_count_by_the_distance_from_their_edge():
     image = image_of(21, 14)
-    (scores,) = FullImage(SIZE).scores(by_place, [image])
+    (scores,) = view_of().scores(by_place, [image])
     total, weights = np.zeros((21, 14, 3)), np.zeros((21, 14, 1))
     for top in (0, 6, 9):
         for left in (0, 4, 6):
@@ -60,7 +65,7 @@ def test_windows_count_by_the_distance_from_their_edge():
 
 def test_with_flip_a_mirrored_image_gets_mirrored_scores():
     image = image_of(12, 17)
-    plain, flipped = FullImage(SIZE), FullImage(SIZE, flip=True)
+    plain, flipped = view_of(), view_of(flip=True)
     (scores,) = flipped.scores(by_place, [image])
     (mirrored,) = flipped.scores(by_place, [image[:, ::-1]])
     np.testing.assert_allclose(scores, mirrored[:, ::-1], atol=1e-6)
@@ -72,8 +77,8 @@ def test_with_flip_a_mirrored_image_gets_mirrored_scores():
 
 def test_scales_are_averaged_at_the_size_of_the_image():
     image = image_of(20, 15)
-    several = FullImage(SIZE, scales=(0.5, 1.0, 1.7), flip=True)
-    each = [FullImage(SIZE, scales=(scale,), flip=True) for scale in several.scales]
+    several = view_of(scales=(0.5, 1.0, 1.7), flip=True)
+    each = [view_of(scales=(scale,), flip=True) for scale in several.reading.scales]
     (scores,) = several.scores(by_place, [image])
     single = [view.scores(by_place, [image])[0] for view in each]
     assert all(found.shape == (20, 15, 3) for found in single)
@@ -89,7 +94,7 @@ def test_scale_shows_the_network_the_image_at_that_scale():
         seen.append(images)
         return by_pixel(images)
 
-    FullImage(SIZE, scales=(2.0,)).scores(network, [image])
+    view_of(scales=(2.0,)).scores(network, [image])
     expected = tf.image.resize(image, SIZE, antialias=True).numpy() / 127.5 - 1
     np.testing.assert_allclose(seen[0][0], expected, atol=1e-5)
 
@@ -103,7 +108,7 @@ def test_without_scales_the_whole_image_is_squeezed_into_the_network():
         shapes.append(images.shape)
         return by_pixel(images)
 
-    (scores,) = FullImage(SIZE, scales=()).scores(network, [image])
+    (scores,) = view_of(scales=()).scores(network, [image])
     assert shapes == [(1, *SIZE, 3)]
     expected = softmax(by_pixel(image[None] / 127.5 - 1))[0]
     np.testing.assert_allclose(scores[[0, -1]], expected[[0, -1]], atol=1e-5)
@@ -116,7 +121,7 @@ def test_padding_is_the_mean_colour():
         seen.append(images)
         return by_pixel(images)
 
-    FullImage(SIZE, "imagenet").scores(network, [np.full((5, 3, 3), 200, "float32")])
+    view_of(normalisation="imagenet").scores(network, [np.full((5, 3, 3), 200, "float32")])
     np.testing.assert_array_equal(seen[0][0, 5:], 0)
     np.testing.assert_array_equal(seen[0][0, :, 3:], 0)
     assert seen[0][0, :5, :3].min() > 1
@@ -125,7 +130,7 @@ def test_padding_is_the_mean_colour():
 def test_images_share_batches_and_keep_their_order():
     images = [image_of(9 + seed % 3, 8 + seed, seed) for seed in range(12)]
     examples = [(image, np.full(image.shape[:2], seed)) for seed, image in enumerate(images)]
-    view, sizes = FullImage(SIZE, flip=True), []
+    view, sizes = view_of(flip=True), []
 
     def network(batch):
         sizes.append(len(batch))
