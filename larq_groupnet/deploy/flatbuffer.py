@@ -81,6 +81,7 @@ class Graph:
             graph = self._content.subgraphs[0]
             self.tensors = [self._tensor(tensor) for tensor in graph.tensors]
             self.operations = [self._operation(operation) for operation in graph.operators]
+            self.outputs = [int(tensor) for tensor in graph.outputs]
         self._producers = {t: op for op in self.operations for t in op.outputs}
 
     def producer(self, tensor: int) -> Operation | None:
@@ -163,6 +164,15 @@ def _damage_named() -> Iterator[None]:
             "expected a .tflite file. Received: a damaged one "
             f"({type(error).__name__}: {error}). Convert the network again."
         ) from error
+
+
+def ends_in_softmax(file: File) -> bool:
+    """True if the first output of a `.tflite` is probabilities, whatever rounds them."""
+    graph = Graph(file)
+    last = graph.producer(graph.outputs[0])
+    while last is not None and last.name in ("QUANTIZE", "DEQUANTIZE", "RESHAPE"):
+        last = graph.producer(last.inputs[0])
+    return last is not None and last.name in ("SOFTMAX", "LOGISTIC")
 
 
 def count_ops(file: File) -> Counter[str]:

@@ -53,13 +53,15 @@ def load_file(file: File, threads: int | None = None) -> Runner:
             many images; by default all CPUs share each image. LCE's interpreter always does that.
 
     Raises:
-        ConversionError: If the engine does not load it.
+        ConversionError: If the engine does not load it, or it reads neither floats nor integers
+            that stand for them.
         OSError: If it cannot be read.
     """
     if Interpreter is None:
         return load_lce(file)
     networks = [_network(file, threads and 1) for _ in range(threads or 1)]
     first = networks[0]
+    _check_reads_floats(file, first.inputs[0].dtype)
     shapes = [one.shape for one in first.inputs]
     run = first.predict if len(networks) == 1 else partial(_side_by_side, networks)
     return Runner("larq-groupnet-runtime", shapes, first.outputs[0].shape, run)
@@ -70,10 +72,24 @@ def load_lce(file: File) -> Runner:
     try:
         lce = load_interpreter(file)
     except RuntimeError as error:
-        name = "these bytes" if isinstance(file, bytes) else file
-        raise ConversionError(f"{name}: LCE's interpreter does not load it: {error}") from error
+        raise ConversionError(
+            f"{_named(file)}: LCE's interpreter does not load it: {error}"
+        ) from error
+    _check_reads_floats(file, np.dtype(lce.input_types[0]))
     shapes = [tuple(shape) for shape in lce.input_shapes]
     return Runner(LCE, shapes, tuple(lce.output_shapes[0]), partial(predict, lce))
+
+
+def _check_reads_floats(file: File, kind: np.dtype) -> None:
+    if kind not in (np.float32, np.int8):
+        raise ConversionError(
+            f"{_named(file)}: expected a file that reads float32, or int8 in its place. Received: "
+            f"one that reads {kind} and normalises images itself; an engine runs it on pixels"
+        )
+
+
+def _named(file: File) -> str:
+    return "these bytes" if isinstance(file, bytes) else str(file)
 
 
 def _side_by_side(networks: list[Any], images: Array) -> Array:

@@ -16,7 +16,7 @@ from larq_groupnet.data.images import to_pixels
 from larq_groupnet.data.pipeline import Pipeline, class_names, prepare
 from larq_groupnet.deploy import convert, count_ops, runtime
 from larq_groupnet.deploy.int8 import is_int8
-from larq_groupnet.errors import MissingPackageError
+from larq_groupnet.errors import MissingPackageError, RecipeError
 from larq_groupnet.inference.evaluate import Samples, about, evaluate, test_images
 from larq_groupnet.inference.results import MATRIX, write_results
 from larq_groupnet.recipes.recipe import Recipe
@@ -72,8 +72,12 @@ def judge_run(folder: Path, data_dir: Path, how: Judging) -> dict[str, Any]:
     Raises:
         RecipeError: If it is no run, has no weights, or is still held by a process.
     """
-    source = find_source(folder)
-    assert source.recipe is not None  # noqa: S101 (It is a folder.)
+    source = None if folder.is_file() else find_source(folder)
+    if source is None or source.recipe is None:
+        raise RecipeError(
+            f"judge: expected the folder of a run. Received: {folder}, which is none; evaluate "
+            "judges weights and converted files"
+        )
     with holding(folder):
         return judge(source.recipe, data_dir, folder, source.weights, how)
 

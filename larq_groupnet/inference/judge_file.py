@@ -80,6 +80,7 @@ def judge_file(
             {"keras": predictor.network}, batches, kind, names, kind.num_pictures, predictor.view
         )
     about = labels(Path(source).name, dataset, kind)
+    about["preprocessing"] = predictor.reading.to_dict()
     results = {**about, "column": f"{split}, {counted(count, 'image')}", "split": split, **found}
     if output_dir is not None:
         write_results(output_dir / "evaluation.json", results)
@@ -144,7 +145,7 @@ def task_on(predictor: Predictor, builder: Dataset, source: str, dataset: str) -
     """
     target, classes, channels = builder.target, len(builder.classes), builder.channels
     if target not in predictor.task.targets or len(predictor.classes) != classes:
-        does = "classes of pixels" if predictor.dense else "a class for each image"
+        does = "classes of pixels" if predictor.dense else "classes of images"
         raise DatasetError(
             f"dataset: expected one for {source}, which predicts {len(predictor.classes)} {does}. "
             f"Received: {dataset} with {classes} classes, {target}s"

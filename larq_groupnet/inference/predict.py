@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from larq_groupnet.data import DatasetWarning
 from larq_groupnet.data.images import read_image
-from larq_groupnet.data.listing import CAMERA_FILE, SUFFIXES, LeftOut, images_in
+from larq_groupnet.data.listing import CAMERA_FILE, SUFFIXES, LeftOut, images_in, printable
 from larq_groupnet.errors import MissingFileError, UserError
 from larq_groupnet.files import replacing
 from larq_groupnet.inference.sources import Predictor
@@ -85,14 +85,16 @@ def predict_files(
             pixels = read_pixels(file, predictor.input_shape[2])
         except (OSError, ValueError, SyntaxError, tf.errors.OpError, Image.DecompressionBombError):
             passed_over.append(file)
-            tqdm.write(f"{file}: passed over, it cannot be decoded", file=sys.stderr)
+            tqdm.write(
+                f"{printable(str(file))}: passed over, it cannot be decoded", file=sys.stderr
+            )
             continue
         found = task.prediction(pixels, predictor(pixels), predictor.classes)
         _check_own([output_dir / folder / name for folder in found.files])
         for folder, content in found.files.items():
             _save(content, output_dir / folder / name)
         rows += [(file, rank, *row) for rank, row in enumerate(found.rows, 1)]
-        tqdm.write(f"{file}: {found.line}")
+        tqdm.write(f"{printable(str(file))}: {found.line}")
     if not predictor.dense:
         _write_csv(rows, table)
     return len(files) - len(passed_over), passed_over
@@ -169,8 +171,11 @@ def _is_own(path: Path) -> bool:
         with path.open("rb") as file:
             return file.readline().strip() == ",".join(COLUMNS).encode()
     try:
-        with Image.open(path) as image:
-            return bool(image.info.get("Software") == _SOFTWARE)
+        with warnings.catch_warnings():
+            # Its header is all that is read.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return bool(image.info.get("Software") == _SOFTWARE)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False
 

@@ -12,8 +12,10 @@ import tensorflow as tf
 
 from larq_groupnet.data.reading import NORMALISATIONS, Reading
 from larq_groupnet.deploy.description import read_description
+from larq_groupnet.deploy.flatbuffer import ends_in_softmax
 from larq_groupnet.deploy.runtime import load_file
 from larq_groupnet.errors import ConversionError, UserError
+from larq_groupnet.hints import did_you_mean
 from larq_groupnet.inference.full_image import Array, FullImage, Predict
 from larq_groupnet.runs.saved import describe
 from larq_groupnet.runs.source import Source, find_source
@@ -102,18 +104,24 @@ def load_predictor(
         output_shape = model.output_shape
     asked = {name: value for name, value in preprocessing.items() if value is not None}
     known = {**description.get("preprocessing", {}), **asked}
-    if known.get("normalisation") not in NORMALISATIONS:
+    normalisation, fit = known.get("normalisation"), NORMALISATIONS
+    if input_shape[-1] != 3:
+        fit = tuple(name for name in fit if name != "imagenet")  # Which is of three colours.
+    if normalisation not in fit:
         raise SourceError(
-            f"{source}: expected to know how its images were normalised, one of "
-            f"{', '.join(NORMALISATIONS)}; convert it again with this version, or say it with "
-            f"--normalisation. Received: {known.get('normalisation')}"
+            f"{source}: expected to know how its images were normalised, one of {', '.join(fit)}; "
+            "say it with --normalisation, or give convert(model, path) a description. "
+            f"Received: {normalisation}.{did_you_mean(normalisation, fit)}"
         )
-    if len(output_shape) not in (2, 4) or None in input_shape:
+    dense = len(output_shape) == 4
+    if None in input_shape or not (
+        len(output_shape) == 2 or (dense and output_shape[1:3] == input_shape[:2])
+    ):
         raise SourceError(
-            f"{source}: expected a network of a fixed input size that predicts labels or class "
-            f"maps. Received: input_shape={input_shape}, output_shape={output_shape}"
+            f"{source}: expected a network of a fixed input size that predicts labels, or a class "
+            f"map of that size. Received: input_shape={input_shape}, output_shape={output_shape}"
         )
-    names, dense = tuple(description.get("classes", ())), len(output_shape) == 4
+    names = tuple(description.get("classes", ()))
     if len(names) not in (0, output_shape[-1]):
         raise SourceError(
             f"{source}: expected {output_shape[-1]} names of classes, as it has outputs, or none. "
@@ -143,7 +151,9 @@ def _task(description: Mapping[str, Any], dense: bool) -> type[Task]:
 def _of_file(
     path: Path, threads: int
 ) -> tuple[Predict, tuple[int, ...], tuple[int, ...], Mapping[str, Any]]:
-    description = read_description(path) or {}
+    description = read_description(path)
+    if description is None:
+        description = {"output": "probabilities" if ends_in_softmax(path) else "logits"}
     runner = load_file(path, threads)
     shapes = runner.input_shapes
     if len(shapes) != 1 or shapes[0][0] != 1:

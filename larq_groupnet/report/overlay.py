@@ -19,6 +19,9 @@ OPACITY = 0.6
 LEAST_WIDTH = 480
 """In pixels: a smaller image is enlarged by a whole number, so that its legend can be read."""
 
+MOST_HEIGHT = 4000
+"""In pixels, to which a narrow image is enlarged at most."""
+
 _DPI = 100
 _WIDE = 640
 """In pixels: the legend of a picture with a longer side grows with it."""
@@ -39,7 +42,7 @@ def draw_overlay(image: np.ndarray, classes: np.ndarray, class_names: Sequence[s
 
     Returns:
         An RGB image as large as the given one, times a whole number where that is less than
-        `LEAST_WIDTH` wide, and the legend beneath.
+        `LEAST_WIDTH` wide, and the legend beneath, which has that width at least.
     """
     palette = palette_of(class_names)
     opacity = np.full(len(class_names), OPACITY)
@@ -52,12 +55,14 @@ def draw_overlay(image: np.ndarray, classes: np.ndarray, class_names: Sequence[s
     grey = np.asarray(Image.fromarray(_rgb(image)).convert("L"))[..., None]
     pixels = np.where(share > 0, (1 - share) * grey + share * palette[classes], image)
     pixels = np.where(edge[..., None], _BETWEEN * pixels, pixels).round().astype(np.uint8)
-    factor = -(-LEAST_WIDTH // image.shape[1])
+    height, width = classes.shape
+    factor = min(-(-LEAST_WIDTH // width), max(MOST_HEIGHT // height, 1))
     picture = Image.fromarray(pixels).resize(
-        (factor * image.shape[1], factor * image.shape[0]), Image.Resampling.NEAREST
+        (factor * width, factor * height), Image.Resampling.NEAREST
     )
-    legend = _legend(classes, class_names, palette, picture.size)
-    whole = Image.new("RGB", (picture.width, picture.height + legend.height), "white")
+    widest = max(picture.width, LEAST_WIDTH)
+    legend = _legend(classes, class_names, palette, (widest, picture.height))
+    whole = Image.new("RGB", (widest, picture.height + legend.height), "white")
     whole.paste(picture, (0, 0))
     whole.paste(legend, (0, picture.height))
     return whole

@@ -42,13 +42,17 @@ def results_table(results: dict[str, Any]) -> str:
 def metrics_table(results: dict[str, Any]) -> str:
     """The Keras metrics of an evaluation without training."""
     title = [_title(results), results.get("column", "Keras")]
-    return str(AsciiTable([title, *_metrics(results, [results["keras"]])]).table)
+    split = results.get("split", "test")
+    rows = _metrics(results, [results["keras"]], "" if split == "all" else f"{split} ")
+    return str(AsciiTable([title, *rows]).table)
 
 
-def _metrics(results: dict[str, Any], columns: Sequence[dict[str, Any]]) -> list[list[str]]:
+def _metrics(
+    results: dict[str, Any], columns: Sequence[dict[str, Any]], of: str = "test "
+) -> list[list[str]]:
     """The headline, how sure it is and what is worth nothing; each class; the other metrics."""
     (name, label), *others = _labels(results, "labels").items()
-    rows = [[f"test {label}", *(_number(column[name]) for column in columns)]]
+    rows = [[f"{of}{label}", *(_number(column[name]) for column in columns)]]
     if all("interval" in column for column in columns):
         ranges = [" to ".join(f"{each:.3f}" for each in c["interval"]) for c in columns]
         rows.append(["95 % interval", *ranges])
@@ -62,7 +66,7 @@ def _metrics(results: dict[str, Any], columns: Sequence[dict[str, Any]]) -> list
             shown = sorted(shown, key=lambda each: values[each])[:WORST]
             text = f"lowest {text}"
         rows += [[f"{text} of {n}", *(_number(c[key][n]) for c in columns)] for n in shown]
-    rows += [[f"test {text}", *(_number(c[key]) for c in columns)] for key, text in others]
+    rows += [[f"{of}{text}", *(_number(c[key]) for c in columns)] for key, text in others]
     return rows
 
 

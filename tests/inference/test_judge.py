@@ -116,6 +116,12 @@ def test_what_cannot_be_judged_is_one_line(run, words, message, capsys):
     assert sorted(path for path in run.iterdir() if path.name != ".lock") == before
 
 
+@pytest.mark.parametrize("what", ["digits", "{run}/recipe.json", "{run}/binary.h5"])
+def test_what_is_no_folder_of_a_run_is_one_line(run, what, capsys):
+    assert cli.main(["judge", what.format(run=run)]) == 2
+    assert "judge: expected the folder of a run. Received: " in capsys.readouterr().err
+
+
 def test_second_engine_is_not_left_out_in_silence(run, capsys, monkeypatch):
     before = (run / "results.json").stat().st_mtime_ns
     monkeypatch.setattr(runtime, "Interpreter", None)

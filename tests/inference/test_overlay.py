@@ -99,6 +99,14 @@ def test_first_class_that_is_no_background_is_tinted_and_grey_images_are_drawn()
     assert drawn.shape[1] == 500 * -(-LEAST_WIDTH // 500)
 
 
+def test_narrow_image_is_enlarged_to_a_picture_that_can_be_opened():
+    image = np.zeros((2000, 1, 3), "u1")
+    drawn = draw_overlay(image, np.zeros((2000, 1), int), ["road", "car"])
+    assert drawn.width == LEAST_WIDTH
+    assert 4000 < drawn.height < 4500
+    assert np.asarray(drawn)[10, 1].max() > 0 and np.asarray(drawn)[10, 3].tolist() == [255] * 3
+
+
 def test_void_is_no_error_in_the_picture_of_predictions(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(pictures, "_show_classes", lambda axes, classes, *_: drawn.append(classes))
