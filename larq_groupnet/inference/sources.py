@@ -104,9 +104,9 @@ def load_predictor(
         output_shape = model.output_shape
     asked = {name: value for name, value in preprocessing.items() if value is not None}
     known = {**description.get("preprocessing", {}), **asked}
-    normalisation, fit = known.get("normalisation"), NORMALISATIONS
-    if input_shape[-1] != 3:
-        fit = tuple(name for name in fit if name != "imagenet")  # Which is of three colours.
+    normalisation = known.get("normalisation")
+    # ImageNet's mean is of three colours.
+    fit = [name for name in NORMALISATIONS if name != "imagenet" or input_shape[-1] == 3]
     if normalisation not in fit:
         raise SourceError(
             f"{source}: expected to know how its images were normalised, one of {', '.join(fit)}; "
