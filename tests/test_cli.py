@@ -14,7 +14,7 @@ from conftest import ROOT
 from PIL import Image
 
 from larq_groupnet import cli, commands
-from larq_groupnet.cli.program import Command
+from larq_groupnet.cli.table import Command
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.recipes import load_recipe, override
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from larq_groupnet.cli.program import Define
+Define = Callable[[flags.FlagValues], Any]
 
 
 class _Path(flags.ArgumentParser):

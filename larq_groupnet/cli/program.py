@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import sys
@@ -12,52 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags
-from absl.flags import FlagValues as Flags
 
+from larq_groupnet.cli.table import COMMANDS
 from larq_groupnet.errors import Interrupted, TrainingError, UserError
 from larq_groupnet.hints import did_you_mean
 
 PROGRAM = "larq-groupnet"
-
-
-Define = Callable[[Flags], Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Command:
-    """A subcommand.
-
-    Attributes:
-        words: What it takes beside flags; the last may end with `...` for one or more.
-        defines: Define its own flags.
-        call: Runs it with the flags and the words. Returns an exit status; `None` is 0.
-    """
-
-    words: tuple[str, ...]
-    defines: Sequence[Define]
-    call: Callable[..., int | None]
-
-    def flags(self) -> Flags:
-        """Its flags, of which none is given yet."""
-        values = Flags()
-        values.set_gnu_getopt(True)
-        flags.DEFINE_bool("help", False, "Show this.", values, short_name="h")
-        for define in self.defines:
-            define(values)
-        return values
-
-
-COMMANDS: dict[str, Command] = {}
-
-
-def command(name: str, *words: str, flags_of: Sequence[Define] = ()) -> Any:
-    """Registers a function of the flags and the words as a command."""
-
-    def register(call: Callable[..., int | None]) -> Callable[..., int | None]:
-        COMMANDS[name] = Command(words, flags_of, call)
-        return call
-
-    return register
 
 
 def main(argv: Sequence[str] | None = None) -> int:

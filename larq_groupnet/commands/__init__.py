@@ -1,10 +1,23 @@
-"""What the commands of `cli` do: find the recipe or the network, make the call, print."""
+"""What the commands of `cli` do: find the recipe or the network, make the call, print.
+
+Each takes the flags and the words of a command line; its docstring is the help of the command.
+"""
 
 from larq_groupnet.commands.cost_summary import summary
-from larq_groupnet.commands.files import audit, check, convert, evaluate, predict, verify, weights
+from larq_groupnet.commands.files import (
+    audit,
+    benchmark,
+    check,
+    convert,
+    evaluate,
+    import_checkpoint,
+    predict,
+    verify,
+    weights,
+)
 from larq_groupnet.commands.train_modes import MODES, judge, train
 
 __all__ = [
-    "MODES", "audit", "check", "convert", "evaluate", "judge", "predict", "summary", "train",
-    "verify", "weights",
+    "MODES", "audit", "benchmark", "check", "convert", "evaluate", "import_checkpoint", "judge",
+    "predict", "summary", "train", "verify", "weights",
 ]  # fmt: skip

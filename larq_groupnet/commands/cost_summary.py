@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from larq_groupnet.commands.train_modes import AS_CHANGES
+from absl.flags import FlagValues as Flags
+
+from larq_groupnet.commands.train_modes import AS_CHANGES, given
 from larq_groupnet.errors import RecipeError
 
 
-def summary(source: str, options: Mapping[str, Any], as_json: bool, given: Collection[str]) -> None:
-    """The command `summary`: of trained weights, of what `train` trains, or of a model by name."""
+def summary(f: Flags, source: str) -> None:
+    """Count MACs, OPs and memory of a model, of trained weights or of what train trains.
+
+    It takes the flags of train that change what is trained.
+    """
     from larq_groupnet.network.complexity import format_json, report
 
-    config, notes = _config(source, options, given)
-    print(format_json(config) if as_json else "\n".join([*notes, report(config)]))
+    config, notes = _config(f, source)
+    print(format_json(config) if f.json else "\n".join([*notes, report(config)]))
 
 
-def _config(
-    source: str, options: Mapping[str, Any], given: Collection[str]
-) -> tuple[Any, Sequence[str]]:
+def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
     """The network, and lines about its training."""
     from larq_groupnet.family import arguments, get_config, list_models
     from larq_groupnet.recipes.announce import training_line
@@ -29,10 +32,10 @@ def _config(
     from larq_groupnet.runs.folders import recipe_to_resume
     from larq_groupnet.runs.source import find_source
 
-    texts = [f"{name}={options[name]}" for name in AS_CHANGES if name in given]
-    texts += options["set"]
+    asked = {*given(f)}
+    texts = [f"{name}={f[name].value}" for name in AS_CHANGES if name in asked] + f.set
     if Path(source).expanduser().is_dir():
-        if wrong := {"dataset", "recipe", "phase", "int8_epochs"} & {*given}:
+        if wrong := {"dataset", "recipe", "phase", "int8_epochs"} & asked:
             raise RecipeError(
                 "summary: expected no flag that it ignores beside a run. "
                 f"Received: {', '.join(f'--{name}' for name in sorted(wrong))}"
@@ -41,20 +44,27 @@ def _config(
         return recipe.model, [training_line(recipe)]
     is_path = len(Path(source).parts) > 1 and not Path(source).with_suffix(".py").is_file()
     if Path(source).suffix not in ("", ".py") or is_path or _is_registered(source):
-        if set(given) - {"input_size", "data_dir", "json"}:
+        if asked - {"input_size", "data_dir", "json"}:
             raise RecipeError("summary: expected nothing but --input_size beside trained weights.")
-        sizes = options["input_size"] and parse_size(options["input_size"])
+        sizes = f.input_size and parse_size(f.input_size)
         return find_source(source).sized(sizes or None).config, []
     trains = {"dataset", "recipe", "phase", "int8_epochs", *AS_CHANGES} - {"input_size"}
-    if source in list_models() and not trains & {*given}:
+    if source in list_models() and not trains & asked:
         config = get_config(source, **parse_options(texts, arguments(source)))
         return config, [
             f"The model {source} as get_model builds it; --recipe or --dataset counts what train "
             "trains."
         ]
     changes = list(map(split_option, texts))
-    which = {name: options[name] for name in ("dataset", "recipe", "phase", "int8_epochs")}
-    choice = choose(source, options["data_dir"], changes=changes, **which)
+    choice = choose(
+        source,
+        f.data_dir,
+        dataset=f.dataset,
+        recipe=f.recipe,
+        changes=changes,
+        phase=f.phase,
+        int8_epochs=f.int8_epochs,
+    )
     return choice.recipe.model, [*choice.notes, training_line(choice.recipe)]
 
 

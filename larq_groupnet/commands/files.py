@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
-from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+
+from absl.flags import FlagValues as Flags
 
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.hints import counted
 
 
-def predict(
-    source: str,
-    images: Collection[str],
-    output: Path,
-    data_dir: Path,
-    scales: str | None,
-    asked: Mapping[str, Any],
-) -> int:
-    """The command `predict`; 1 if an image was passed over."""
-    sides = None if scales is None else _scales(scales)
+def predict(f: Flags, source: str, *images: str) -> int:
+    """Predict class maps, or the likeliest classes, of images."""
+    scales = None if f.scales is None else _scales(f.scales)
     from larq_groupnet.inference.predict import predict_files
     from larq_groupnet.inference.sources import load_predictor
 
-    predictor = load_predictor(source, data_dir, scales=sides, **asked)
-    done, passed_over = predict_files(
-        predictor, [Path(image).expanduser() for image in images], output
+    predictor = load_predictor(
+        source, f.data_dir, scales=scales, flip=f.flip, normalisation=f.normalisation
     )
-    print(f"{done} images predicted, results in {output}; {len(passed_over)} passed over")
+    done, passed_over = predict_files(
+        predictor, [Path(image).expanduser() for image in images], f.output
+    )
+    print(f"{done} images predicted, results in {f.output}; {len(passed_over)} passed over")
     return 1 if passed_over else 0
 
 
@@ -43,71 +39,67 @@ def _scales(text: str) -> tuple[float, ...]:
     return scales
 
 
-def evaluate(
-    source: str,
-    dataset: str | None,
-    data_dir: Path,
-    split: str,
-    output: Path | None,
-    on_bad_image: str | None,
-    normalisation: str | None = None,
-) -> None:
-    """The command `evaluate`."""
+def evaluate(f: Flags, source: str, dataset: str | None = None) -> None:
+    """Judge a run, weights or a .tflite on a dataset: metrics, interval, confusion."""
     from larq_groupnet.inference.judge_file import judge_file
     from larq_groupnet.report.table import metrics_table
 
-    results = judge_file(source, dataset, data_dir, split, output, on_bad_image, normalisation)
+    results = judge_file(
+        source, dataset, f.data_dir, f.split, f.output, f.on_bad_image, f.normalisation
+    )
     print(metrics_table(results))
-    if output is not None:
-        print(f"{output} has evaluation.json, confusion.png and predictions.png.")
+    if f.output is not None:
+        print(f"{f.output} has evaluation.json, confusion.png and predictions.png.")
 
 
-def convert(
-    source: str,
-    output: Path,
-    data_dir: Path,
-    size: tuple[int, int] | None,
-    samples: int | None,
-    int8: bool,
-) -> None:
-    """The command `convert`. Images are read only for integers, or if `samples` are asked for."""
+def convert(f: Flags, source: str) -> None:
+    """Convert a trained network for Larq Compute Engine.
+
+    Also a whole model that Keras has saved: .keras, .h5 or a SavedModel.
+    """
     from larq_groupnet.runs.saved import is_whole_model, load_whole_model
     from larq_groupnet.runs.source import find_source
 
-    if not int8 and is_whole_model(source):
+    if not f.int8 and is_whole_model(source):
         from larq_groupnet import deploy
 
-        shape = (*size, 3) if size else None
-        path = deploy.convert(load_whole_model(source), output, input_shape=shape)
+        shape = (*f.input_size, 3) if f.input_size else None
+        path = deploy.convert(load_whole_model(source), f.output, input_shape=shape)
         print(f"{path}: verified on noise; it does not say its classes or how to read an image")
         return
     own = find_source(source)
-    found = own.sized(size)
-    if int8:
+    found = own.sized(f.input_size)
+    if f.int8:
         from larq_groupnet.training.int8 import convert_run
 
-        path = convert_run(source, output, data_dir, samples=samples or 64, size=size)
+        path = convert_run(source, f.output, f.data_dir, samples=f.samples or 64, size=f.input_size)
         print(f"{path}: verified")
-        if size in (None, own.config.input_shape[:2]):
+        if f.input_size in (None, own.config.input_shape[:2]):
             from larq_groupnet.inference.judge_file import cost_of_integers
 
-            print(cost_of_integers(source, path, data_dir))
+            print(cost_of_integers(source, path, f.data_dir))
         return
     from larq_groupnet import deploy
     from larq_groupnet.runs.saved import data_of, describe, first_images
 
-    images = first_images(data_of(found, data_dir), "test", samples) if samples else None
-    description = describe(found, data_dir)
-    path = deploy.convert(found.load(), output, data=images, description=description)
-    print(f"{path}: verified on {f'{len(images)} test images' if images is not None else 'noise'}")
+    # Images are read only if they are asked for.
+    data = first_images(data_of(found, f.data_dir), "test", f.samples) if f.samples else None
+    path = deploy.convert(
+        found.load(), f.output, data=data, description=describe(found, f.data_dir)
+    )
+    print(f"{path}: verified on {f'{len(data)} test images' if data is not None else 'noise'}")
 
 
-def audit(source: str, size: tuple[int, int] | None) -> int:
-    """The command `audit`; 1 if something is wrong."""
+def audit(f: Flags, source: str) -> int:
+    """Name the layers that Larq Compute Engine runs wrongly or slowly, or that learn badly.
+
+    Also of a whole model that Keras has saved: .keras, .h5 or a SavedModel.
+    """
     from larq_groupnet import deploy
     from larq_groupnet.runs.saved import is_whole_model, load_whole_model
     from larq_groupnet.runs.source import find_source
 
+    size = f.input_size
     if Path(source).suffix == ".tflite":
         if size is not None:
             raise RecipeError(f"input_size: expected none for a converted file. Received: {size}")
@@ -120,36 +112,32 @@ def audit(source: str, size: tuple[int, int] | None) -> int:
     return 1 if any(finding.severity == "wrong" for finding in findings) else 0
 
 
-def verify(
-    source: str,
-    file: str,
-    output: Path | None,
-    data_dir: Path,
-    size: tuple[int, int] | None,
-    samples: int,
-) -> None:
-    """The command `verify`."""
+def verify(f: Flags, source: str, file: str) -> None:
+    """Compare a converted file with its network, on test images."""
     from larq_groupnet import deploy
     from larq_groupnet.deploy.description import read_description
     from larq_groupnet.runs.identity import check_classes
     from larq_groupnet.runs.saved import data_of, first_images
     from larq_groupnet.runs.source import find_source
 
-    found, path = find_source(source).sized(size), Path(file).expanduser()
+    found, path = find_source(source).sized(f.input_size), Path(file).expanduser()
     names = (read_description(path) or {}).get("classes", ())
     check_classes(found.classes, names, source, file)
-    images = first_images(data_of(found, data_dir), "test", samples)
-    print(deploy.verify(found.load(), path, images, output))
+    images = first_images(data_of(found, f.data_dir), "test", f.samples)
+    print(deploy.verify(found.load(), path, images, f.output))
 
 
-def check(dataset: str, data_dir: Path) -> int:
-    """The command `check`; 1 if a file is bad."""
+def check(f: Flags, dataset: str) -> int:
+    """Decode every image of a folder once, and keep what is found for training.
+
+    DATASET is folder:PATH, or another name of --dataset whose files lie in a folder.
+    """
     from larq_groupnet.data.folders import FolderDataset
     from larq_groupnet.data.pipeline import open_dataset
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*left out ")  # Printed below.
-        found = open_dataset(dataset, data_dir)
+        found = open_dataset(dataset, f.data_dir)
     if not isinstance(found, FolderDataset):
         raise RecipeError(
             f"check: expected a dataset whose files lie in a folder, such as folder:PATH. "
@@ -167,11 +155,14 @@ def check(dataset: str, data_dir: Path) -> int:
     return 1 if bad else 0
 
 
-def weights(words: Collection[str], output: Path, test_images: bool = True) -> int:
-    """The command `weights`; 1 if a file is damaged."""
+def weights(f: Flags, *words: str) -> int:
+    """Show, fetch, verify or publish weights.
+
+    list; fetch NAME MODEL; verify; publish RUN_OR_FILE NAME [LICENCE]
+    """
     from larq_groupnet.weights import registry
 
-    match tuple(words):
+    match words:
         case ("list",):
             print(registry.table(registry.verify()))
         case ("fetch", name, model):
@@ -183,11 +174,40 @@ def weights(words: Collection[str], output: Path, test_images: bool = True) -> i
         case ("publish", run, name, *licence):
             from larq_groupnet.training.publish import publish
 
-            entry = publish(run, name, output, licence="".join(licence), test_images=test_images)
-            print(f"{output}/{entry.file}: {entry.size / 2**20:.2f} MiB, card beside it")
+            entry = publish(
+                run, name, f.output, licence="".join(licence), test_images=f.test_images
+            )
+            print(f"{f.output}/{entry.file}: {entry.size / 2**20:.2f} MiB, card beside it")
         case _:
             raise RecipeError(
                 "weights: expected list, fetch NAME MODEL, verify or publish RUN_OR_FILE NAME "
                 f"[LICENCE]. Received: {' '.join(words)}"
             )
     return 0
+
+
+def benchmark(f: Flags, *files: str) -> None:
+    """Measure latency, memory and operations of converted files on this machine."""
+    from larq_groupnet.deploy.benchmark import main
+
+    main([os.path.expanduser(file) for file in files], f.runs)
+
+
+def import_checkpoint(f: Flags, file: str) -> None:
+    """Turn a checkpoint of Group-Net's authors into weights of this package."""
+    from larq_groupnet.recipes.overrides import parse_options
+    from larq_groupnet.weights.checkpoint import main
+
+    rates = {"atrous_rates": f.atrous_rates, "first_rates": f.first_rates}
+    main(
+        file,
+        f.output,
+        f["as"].value,
+        classes_file=f.classes,
+        input_shape=f.input_size and (*f.input_size, 3),
+        dataset=f.dataset,
+        normalisation=f.normalisation,
+        central_crop=f.central_crop,
+        shared_shortcut=f.shared_shortcut,
+        **parse_options(f"{name}={text}" for name, text in rates.items() if text),
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from absl.flags import FlagValues as Flags
 
 from larq_groupnet.errors import RecipeError
 
@@ -33,113 +35,109 @@ MODES: dict[str, tuple[str, ...]] = {
 """What `train` does -> the flags that it takes then; any other is refused."""
 
 
-def train(options: Mapping[str, Any], given: Collection[str]) -> None:
-    """The command `train`, with the values of all flags and the names of those given.
+def train(f: Flags) -> None:
+    """Train a recipe, convert the network and show what it does.
 
-    Raises:
-        UserError: Before anything is written, if the flags do not fit together.
+    With --evaluate it only evaluates, with --tune it searches the structure.
     """
-    mode = _mode(options)
-    if wrong := [name for name in given if name not in (*MODES[mode], mode)]:
+    mode = _mode(f)
+    if wrong := [name for name in given(f) if name not in (*MODES[mode], mode)]:
         does = "train" if mode == "train" else f"--{mode}"
         raise RecipeError(
             f"{does}: expected no flag that it ignores. Received: "
             f"{', '.join(f'--{name}' for name in wrong)}. Leave it out."
         )
-    o = _Options(options, given)
-    if not o.model and not (o.dataset and mode == "train") and mode in ("train", "tune"):
+    if not f.model and not (f.dataset and mode == "train") and mode in ("train", "tune"):
         raise RecipeError(
             "model: expected --model NAME, a file of zoo/, or --dataset folder:PATH for images of "
             "one's own. Received: none."
         )
-    if o.recipe and not o.model:
+    if f.recipe and not f.model:
         raise RecipeError("recipe: expected --model beside --recipe. Received: --recipe alone.")
-    {"tune": _tune, "evaluate": _evaluate, "resume": _resume, "train": _train}[mode](o)
+    {"tune": _tune, "evaluate": _evaluate, "resume": _resume, "train": _train}[mode](f)
 
 
-def _mode(options: Mapping[str, Any]) -> str:
-    if options["tune"]:
+def _mode(f: Flags) -> str:
+    if f.tune:
         return "tune"
-    if options["evaluate"]:
+    if f.evaluate:
         return "evaluate"
-    return "resume" if options["resume"] else "train"
+    return "resume" if f.resume else "train"
 
 
-class _Options:
-    """The flags by name, and what follows from several of them."""
-
-    def __init__(self, options: Mapping[str, Any], given: Collection[str]):
-        self._options, self.given = options, given
-
-    def __getitem__(self, name: str) -> Any:
-        return self._options[name]
-
-    def __getattr__(self, name: str) -> Any:
-        return self._options[name]
-
-    @property
-    def changes(self) -> list[tuple[str, str]]:
-        """Keys and texts for `override`."""
-        from larq_groupnet.recipes.overrides import split_option
-
-        names = (*AS_CHANGES, "start_from")
-        flags = [(name, str(self._options[name])) for name in names if name in self.given]
-        return flags + [split_option(text) for text in self.set]
-
-    @property
-    def sample(self) -> int | None:
-        """Test images to judge on, 0 for all; `None` not to judge."""
-        return None if self.judge == "none" else _sample("judge", self.judge)
-
-    def folder(self, name: str) -> Path:
-        """The output folder, the one to resume, or a new one."""
-        from larq_groupnet.runs.folders import new_folder, newest_folder
-
-        if self.output_dir:
-            return Path(self.output_dir)
-        return new_folder(name) if self.resume is None else newest_folder(name)
-
-    def runtime(self) -> Any:
-        """On what, and how precisely, to compute."""
-        from larq_groupnet.training.distribution import Runtime
-
-        return Runtime(*(self._options[name] for name in _RUNTIME))
+def given(f: Flags) -> list[str]:
+    """The flags on the command line, sorted."""
+    return sorted({f[name].name for name in f if f[name].present})
 
 
-def _train(o: _Options) -> None:
+def _several(f: Flags, names: Iterable[str]) -> dict[str, Any]:
+    return {name: f[name].value for name in names}
+
+
+def _changes(f: Flags) -> list[tuple[str, str]]:
+    """Keys and texts for `override`."""
+    from larq_groupnet.recipes.overrides import split_option
+
+    names = [name for name in (*AS_CHANGES, "start_from") if f[name].present]
+    flags = [(name, str(value)) for name, value in _several(f, names).items()]
+    return flags + [split_option(text) for text in f.set]
+
+
+def _judged(f: Flags) -> int | None:
+    """Test images to judge on, 0 for all; `None` not to judge."""
+    return None if f.judge == "none" else _sample("judge", f.judge)
+
+
+def _folder(f: Flags, name: str) -> Path:
+    """The output folder, the one to resume, or a new one."""
+    from larq_groupnet.runs.folders import new_folder, newest_folder
+
+    if f.output_dir:
+        return Path(f.output_dir)
+    return new_folder(name) if f.resume is None else newest_folder(name)
+
+
+def _runtime(f: Flags) -> Any:
+    """On what, and how precisely, to compute."""
+    from larq_groupnet.training.distribution import Runtime
+
+    return Runtime(*_several(f, _RUNTIME).values())
+
+
+def _train(f: Flags) -> None:
     from larq_groupnet.recipes.choose import choose
 
     choice = choose(
-        o.model,
-        o.data_dir,
-        dataset=o.dataset,
-        recipe=o.recipe,
-        changes=o.changes,
-        phase=o.phase,
-        int8_epochs=o.int8_epochs,
-        scale=o.scale_learning_rate,
+        f.model,
+        f.data_dir,
+        dataset=f.dataset,
+        recipe=f.recipe,
+        changes=_changes(f),
+        phase=f.phase,
+        int8_epochs=f.int8_epochs,
+        scale=f.scale_learning_rate,
     )
-    folder = o.folder(choice.recipe.name)
+    folder = _folder(f, choice.recipe.name)
     from larq_groupnet.training.run import run
 
     results = run(
-        choice.recipe, o.data_dir, folder, o.start_from, o.runtime(), choice.notes, choice.given,
-        o.sample,
+        choice.recipe, f.data_dir, folder, f.start_from, _runtime(f), choice.notes, choice.given,
+        _judged(f),
     )  # fmt: skip
     _report(results, folder)
 
 
-def _resume(o: _Options) -> None:
+def _resume(f: Flags) -> None:
     from larq_groupnet.runs.folders import recipe_to_resume
 
-    folder = Path(o.resume).expanduser()
-    dataset = [("dataset", o.dataset)] if o.dataset else []
-    recipe = recipe_to_resume(folder, [*dataset, *o.changes])
-    if o.model not in (None, recipe.name):
-        raise RecipeError(f"model: expected {recipe.name}, as in {folder}. Received: {o.model}.")
+    folder = Path(f.resume).expanduser()
+    dataset = [("dataset", f.dataset)] if f.dataset else []
+    recipe = recipe_to_resume(folder, [*dataset, *_changes(f)])
+    if f.model not in (None, recipe.name):
+        raise RecipeError(f"model: expected {recipe.name}, as in {folder}. Received: {f.model}.")
     from larq_groupnet.training.run import run
 
-    results = run(recipe, o.data_dir, folder, runtime=o.runtime(), given=None, sample=o.sample)
+    results = run(recipe, f.data_dir, folder, runtime=_runtime(f), given=None, sample=_judged(f))
     _report(results, folder)
 
 
@@ -152,22 +150,15 @@ def _sample(flag: str, text: str) -> int:
     return int(text)
 
 
-def judge(
-    run: Path,
-    data_dir: Path,
-    samples: str,
-    threads: int | None,
-    strategy: str,
-    also: Collection[str],
-    both_engines: bool,
-) -> None:
-    """The command `judge`."""
+def judge(f: Flags, run: str) -> None:
+    """Convert what a run has trained and evaluate both, as the end of train --judge=all."""
     from larq_groupnet.inference.judge import Judging, judge_run
     from larq_groupnet.training.distribution import open_strategy
 
-    sample = _sample("samples", samples)
-    how = Judging(sample, threads, open_strategy(strategy, alone=True), tuple(also), both_engines)
-    _report(judge_run(run, data_dir, how), run)
+    folder, sample = Path(run).expanduser(), _sample("samples", f.samples)
+    strategy = open_strategy(f.strategy, alone=True)
+    how = Judging(sample, f.threads, strategy, tuple(f.also), f.both_engines)
+    _report(judge_run(folder, f.data_dir, how), folder)
 
 
 def _report(results: Mapping[str, Any] | None, folder: Path) -> None:
@@ -187,40 +178,40 @@ def _report(results: Mapping[str, Any] | None, folder: Path) -> None:
     print(f"Everything is in {folder}; look at predictions.png and curves.png.")
 
 
-def _evaluate(o: _Options) -> None:
+def _evaluate(f: Flags) -> None:
     from larq_groupnet.recipes.choose import choose
     from larq_groupnet.runs.judging import recipe_to_judge
 
-    base = choose(o.model, o.data_dir, recipe=o.recipe).recipe if o.model else None
-    recipe = recipe_to_judge(o.evaluate, base, o.dataset, o.changes)
+    base = choose(f.model, f.data_dir, recipe=f.recipe).recipe if f.model else None
+    recipe = recipe_to_judge(f.evaluate, base, f.dataset, _changes(f))
     from larq_groupnet.inference.evaluate import evaluate_only
     from larq_groupnet.inference.results import write_results
     from larq_groupnet.report.table import classes_table, metrics_table
 
-    results = evaluate_only(recipe, o.data_dir, o.evaluate)
+    results = evaluate_only(recipe, f.data_dir, f.evaluate)
     print(metrics_table(results), classes_table(results), sep="\n")
-    if o.output_dir:
-        write_results(o.output_dir / "evaluation.json", results)
+    if f.output_dir:
+        write_results(f.output_dir / "evaluation.json", results)
 
 
-def _tune(o: _Options) -> None:
+def _tune(f: Flags) -> None:
     from larq_groupnet.recipes import load_search
     from larq_groupnet.recipes.choose import choose
     from larq_groupnet.tuning import Budget, Plan, make_space
 
     # A text with | gives choices, which is for the space to read.
-    single = [change for change in o.changes if "|" not in change[1]]
-    choice = choose(o.model, o.data_dir, dataset=o.dataset, recipe=o.recipe, changes=single)
-    declared = load_search(o.model, dataset=choice.recipe.dataset)
-    budget = Budget(**{name: o[name] for name in _BUDGET})
-    space = make_space(choice.recipe, declared, o.changes, o.trial_epochs, budget)
-    plan = Plan(**{**{name: o[name] for name in _SEARCH}, "uniform": _integers(o.uniform)})
+    single = [change for change in _changes(f) if "|" not in change[1]]
+    choice = choose(f.model, f.data_dir, dataset=f.dataset, recipe=f.recipe, changes=single)
+    declared = load_search(f.model, dataset=choice.recipe.dataset)
+    budget = Budget(**_several(f, _BUDGET))
+    space = make_space(choice.recipe, declared, _changes(f), f.trial_epochs, budget)
+    plan = Plan(**{**_several(f, _SEARCH), "uniform": _integers(f.uniform)})
 
     from larq_groupnet.report.search import search_table
     from larq_groupnet.tuning.search import search
 
-    folder = o.folder(f"{choice.recipe.name}-tune")
-    results = search(space, plan, o.data_dir, folder, o.runtime())
+    folder = _folder(f, f"{choice.recipe.name}-tune")
+    results = search(space, plan, f.data_dir, folder, _runtime(f))
     if results is None:
         print("This worker is done; the chief writes the report.")
         return

@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 
 from larq_groupnet import GroupNetConfig, build
-from larq_groupnet.commands import audit as audit_command
 from larq_groupnet.deploy import advise, audit
 
 layers = tf.keras.layers
@@ -98,7 +97,7 @@ def test_whole_keras_models_are_audited_and_converted(name, tmp_path, capsys):
 
     model = network(normalisation(), conv(), normalisation("after"), layers.Flatten())
     model.save(tmp_path / name)
-    assert audit_command(str(tmp_path / name), None) == 0
+    assert cli.main(["audit", str(tmp_path / name)]) == 0
     assert "nothing found" in capsys.readouterr().out
     file = tmp_path / "net.tflite"
     assert cli.main(["convert", str(tmp_path / name), f"--output={file}"]) == 0
