@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,79 +12,44 @@ from absl import flags
 Define = Callable[[flags.FlagValues], Any]
 
 
-class _Path(flags.ArgumentParser):
-    """A path, `~` being the home folder."""
+class _Parser(flags.ArgumentParser):
+    """What a function makes of a text."""
 
-    def parse(self, argument: str | Path) -> Path:
-        return Path(argument).expanduser()
-
-
-class _Home(flags.ArgumentParser):
-    """A text that may start with `~`."""
-
-    def parse(self, argument: str) -> str:
-        return os.path.expanduser(argument)
+    def __init__(self, parse: Callable[[str], Any]):
+        self.parse = parse
 
 
-class _Size(flags.ArgumentParser):
-    """Height and width in pixels."""
+def _size(text: str) -> tuple[int, int] | None:
+    from larq_groupnet.recipes.overrides import parse_size
 
-    def parse(self, argument: Any) -> Any:
-        from larq_groupnet.recipes.overrides import parse_size
-
-        return parse_size(argument) if isinstance(argument, str) else argument
+    return parse_size(text)
 
 
-def text_flag(name: str, default: str | None, help: str) -> Define:
-    """A text."""
-    return lambda values: flags.DEFINE_string(name, default, help, values)
+def _flag(define: Callable[..., Any], *first: Any, **options: Any) -> Callable[..., Define]:
+    """A function of a name, a default and a help text, or what else `define` of absl takes."""
+    return lambda *args, **own: (
+        lambda values: define(*first, *args, flag_values=values, **{**options, **own})
+    )
 
 
-def bool_flag(name: str, help: str, default: bool | None = False) -> Define:
-    """True or false, `--NAME` or `--noNAME`."""
-    return lambda values: flags.DEFINE_bool(name, default, help, values)
-
-
-def choice_flag(name: str, default: str | None, choices: Sequence[str], help: str) -> Define:
-    """One of a few texts."""
-    return lambda values: flags.DEFINE_enum(name, default, choices, help, values)
-
-
-def int_flag(name: str, default: int | None, help: str, least: int = 1) -> Define:
-    """An integer, at least `least`."""
-    return lambda values: flags.DEFINE_integer(name, default, help, least, flag_values=values)
-
-
-def float_flag(name: str, help: str, default: float | None = None) -> Define:
-    """A real number."""
-    return lambda values: flags.DEFINE_float(name, default, help, flag_values=values)
-
-
-def path_flag(name: str, default: str | None, help: str) -> Define:
-    """A path; `~` is the home folder."""
-    return lambda values: flags.DEFINE(_Path(), name, default, help, values)
-
-
-def home_flag(name: str, default: str | None, help: str) -> Define:
-    """A path or a name; `~` is the home folder."""
-    return lambda values: flags.DEFINE(_Home(), name, default, help, values)
-
-
-def repeated_flag(name: str, help: str) -> Define:
-    """Texts, the flag given once for each."""
-    return lambda values: flags.DEFINE_multi_string(name, [], help, values)
-
-
-def size_flag(help: str) -> Define:
-    """`--input_size`: height and width in pixels, as two integers."""
-    return lambda values: flags.DEFINE(_Size(), "input_size", None, help, values)
-
+text_flag = _flag(flags.DEFINE_string)
+bool_flag = _flag(flags.DEFINE_bool)
+choice_flag = _flag(flags.DEFINE_enum)
+int_flag = _flag(flags.DEFINE_integer, lower_bound=1)
+count_flag = _flag(flags.DEFINE_integer, lower_bound=0)
+float_flag = _flag(flags.DEFINE_float)
+repeated_flag = _flag(flags.DEFINE_multi_string)
+# `~` is the home folder: of a path, and of a text that may be one.
+path_flag = _flag(flags.DEFINE, _Parser(lambda text: Path(text).expanduser()))
+home_flag = _flag(flags.DEFINE, _Parser(os.path.expanduser))
+# Takes only the help text.
+size_flag = _flag(flags.DEFINE, _Parser(_size), "input_size", None)
 
 DATA_DIR = path_flag("data_dir", "data", "Where datasets are kept.")
 NORMALISATION = text_flag(
     "normalisation", None, "symmetric or imagenet, where the file does not say."
 )
-SET = repeated_flag("set", "key=value: a field of the recipe or an option of the network")
+SET = repeated_flag("set", [], "key=value: a field of the recipe or an option of the network")
 RECIPE = (
     text_flag("dataset", None, "A TFDS name, folder:PATH or arrays:NAME; the recipe's by default."),
     text_flag("recipe", None, "Which recipe of the model, by its dataset; --dataset's by default."),
@@ -92,9 +57,9 @@ RECIPE = (
     SET,
 )
 BUDGET = (
-    float_flag("max_ops", "--tune: real MACs + binary MACs / 64 for an image."),
-    float_flag("max_memory", "--tune: bytes of parameters."),
-    float_flag("max_binary_macs", "--tune: MACs of one bit for an image."),
+    float_flag("max_ops", None, "--tune: real MACs + binary MACs / 64 for an image."),
+    float_flag("max_memory", None, "--tune: bytes of parameters."),
+    float_flag("max_binary_macs", None, "--tune: MACs of one bit for an image."),
 )
 SEARCH = (
     text_flag("tuner", "random", "--tune: random, hyperband or bayesian."),
@@ -108,19 +73,19 @@ RUNTIME = (
     text_flag("strategy", "auto", "auto, one_device, mirrored, multi_worker (TF_CONFIG) or tpu."),
     text_flag("mixed_precision", "float32", "float32, mixed_bfloat16 or mixed_float16."),
     bool_flag(
-        "jit_compile", "Compile the training step with XLA; its bits differ from run to run."
+        "jit_compile", False, "Compile the training step with XLA; its bits differ from run to run."
     ),
-    bool_flag("nondeterministic", "Allow operations whose bits differ from run to run."),
+    bool_flag("nondeterministic", False, "Allow operations whose bits differ from run to run."),
     int_flag("steps_per_execution", 1, "Steps that TensorFlow runs before it returns to Python."),
-    int_flag("snapshot_steps", 0, "Save every so many steps as well as after each epoch.", 0),
-    float_flag("snapshot_minutes", "Save every so many minutes as well as after each epoch.", 0.0),
-    int_flag("log_steps", 0, "Log loss, norms and learning rate every so many steps.", 0),
+    count_flag("snapshot_steps", 0, "Save every so many steps as well as after each epoch."),
+    float_flag("snapshot_minutes", 0.0, "Save every so many minutes as well as after each epoch."),
+    count_flag("log_steps", 0, "Log loss, norms and learning rate every so many steps."),
     text_flag("profile", "", "Profile the steps from FIRST,LAST for TensorBoard, such as 10,20."),
 )
 JUDGE = "all, none, or how many test images."
 CHANGES = (
     text_flag("phase", None, "Train only this phase; --start_from RUN starts from the one before."),
-    int_flag("int8_epochs", 0, "Epochs of a last phase with integers where it is not binary.", 0),
+    count_flag("int8_epochs", 0, "Epochs of a last phase with integers where it is not binary."),
     text_flag(
         "on_bad_image",
         None,
@@ -153,11 +118,13 @@ TRAIN = (
         "Start from a run's folder, a weights file or registered weights; none for random ones.",
     ),
     *CHANGES,
-    bool_flag("scale_learning_rate", "Have the learning rates follow --batch_size, by a rule."),
+    bool_flag(
+        "scale_learning_rate", False, "Have the learning rates follow --batch_size, by a rule."
+    ),
     *RUNTIME,
     text_flag(
         "judge", "all", f"On what to judge the trained network and the converted file: {JUDGE}"
     ),
-    bool_flag("tune", "Search the structure. --set key=a|b gives choices."),
+    bool_flag("tune", False, "Search the structure. --set key=a|b gives choices."),
     *SEARCH,
 )

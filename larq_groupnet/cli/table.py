@@ -66,8 +66,10 @@ _command(
     text_flag("samples", "all", "Test images: all, or how many, evenly spread over the set."),
     int_flag("threads", None, "Threads of the converted file; one for each CPU by default."),
     text_flag("strategy", "auto", "Where Keras computes: auto, one_device, mirrored or tpu."),
-    repeated_flag("also", "Another dataset of the same classes to judge on; repeatable."),
-    bool_flag("both_engines", "Run the file with LCE's interpreter, too, which is far slower."),
+    repeated_flag("also", [], "Another dataset of the same classes to judge on; repeatable."),
+    bool_flag(
+        "both_engines", False, "Run the file with LCE's interpreter, too, which is far slower."
+    ),
 )
 _command(commands.check, "DATASET", DATA_DIR)
 _command(
@@ -76,7 +78,7 @@ _command(
     path_flag("output", "predictions", "The folder to write."),
     DATA_DIR,
     text_flag("scales", None, "0.5,1,1.5 of the image's own size, for class maps."),
-    bool_flag("flip", "Look at the mirror image as well, for class maps.", None),
+    bool_flag("flip", None, "Look at the mirror image as well, for class maps."),
     NORMALISATION,
 )
 _command(
@@ -101,7 +103,9 @@ _command(
     path_flag("output", "model.tflite", "The file to write."),
     DATA_DIR,
     size_flag("Height,width of the images that it is to read; the run's by default."),
-    bool_flag("int8", "8-bit integers where it is not binary, calibrated on training images."),
+    bool_flag(
+        "int8", False, "8-bit integers where it is not binary, calibrated on training images."
+    ),
     int_flag("samples", None, "Images to verify the file on, noise by default; to calibrate on."),
 )
 _command(
@@ -124,13 +128,13 @@ _command(
     *RECIPE,
     DATA_DIR,
     *CHANGES,
-    bool_flag("json", "Print JSON."),
+    bool_flag("json", False, "Print JSON."),
 )
 _command(
     commands.weights,
     "list|fetch|verify|publish [NAME_OR_RUN_OR_FILE] [MODEL_OR_NAME] [LICENCE]",
     path_flag("output", "weights", "publish: the folder to write."),
-    bool_flag("test_images", "publish: the picture of test images goes along.", default=True),
+    bool_flag("test_images", True, "publish: the picture of test images goes along."),
 )
 _command(
     commands.import_checkpoint,
@@ -141,10 +145,12 @@ _command(
     text_flag("dataset", None, "What it was trained on; imagenet2012 if it has 1000 classes."),
     path_flag("classes", None, "A file with the names of its classes, one a line."),
     text_flag("normalisation", None, "How its images were normalised: symmetric or imagenet."),
-    float_flag("central_crop", "Side of the central square that it sees, over the shorter side."),
+    float_flag(
+        "central_crop", None, "Side of the central square that it sees, over the shorter side."
+    ),
     text_flag(
         "atrous_rates", None, "Of a segmentation network: released, released_bpac, (1,1,3,6)."
     ),
     text_flag("first_rates", None, "Of the first convolution of each stage: half, (1,1,2,3)."),
-    bool_flag("shared_shortcut", "Keep the shortcut that all bases share at the authors'."),
+    bool_flag("shared_shortcut", False, "Keep the shortcut that all bases share at the authors'."),
 )
