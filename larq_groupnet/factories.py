@@ -53,59 +53,32 @@ class _Factory(ModelFactory):
         )
 
 
-def _with_fields(model: str) -> Any:
-    """A `_Factory` with a `Field` for each argument of a model that `_Factory` does not have."""
-    types = typing.get_type_hints(GroupNetConfig)
+def _factory(name: str) -> Any:
+    """The factory of a model: a `Field` for each argument that `_Factory` does not have."""
+    model, types = MODELS[name], typing.get_type_hints(GroupNetConfig)
     own = {"input_shape", "input_tensor", "weights", "include_top", "num_classes"}
-    defaults = {k: v for k, v in MODELS[model].arguments.items() if k not in own}
-    annotations = {k: types[k] if v is not None else types[k] | None for k, v in defaults.items()}
-    fields = {name: Field(default) for name, default in defaults.items()}
-    return type("_WithFields", (_Factory,), {"__annotations__": annotations, **fields})
+    defaults = {k: v for k, v in model.arguments.items() if k not in own}
+    builds = model.function.__name__
+    members = {
+        "__doc__": f"Builds `larq_groupnet.{builds}`, with its arguments as fields.",
+        "__annotations__": {
+            k: types[k] if v is not None else types[k] | None for k, v in defaults.items()
+        },
+        "model_name": name,
+        **{k: Field(v) for k, v in defaults.items()},
+    }
+    return factory(type(f"{builds}Factory", (_Factory,), members))
 
 
-_Classifier: Any = _with_fields("groupnet_resnet18")
-_Segmentation: Any = _with_fields("groupnet_dsp")
-_BiReal: Any = _with_fields("birealnet18")
-_Real: Any = _with_fields("resnet18")
-
-
-@factory
-class GroupNetResNet18Factory(_Classifier):
-    """Builds `larq_groupnet.GroupNetResNet18`, with its arguments as fields."""
-
-    model_name = "groupnet_resnet18"
-
-
-@factory
-class GroupNetResNet34Factory(_Classifier):
-    """Builds `larq_groupnet.GroupNetResNet34`, with its arguments as fields."""
-
-    model_name = "groupnet_resnet34"
-
-
-@factory
-class GroupNetResNet50Factory(_Classifier):
-    """Builds `larq_groupnet.GroupNetResNet50`, with its arguments as fields."""
-
-    model_name = "groupnet_resnet50"
-
-
-@factory
-class GroupNetDSPFactory(_Segmentation):
-    """Builds `larq_groupnet.GroupNetDSP`, with its arguments as fields."""
-
-    model_name = "groupnet_dsp"
-
-
-@factory
-class BiRealNet18Factory(_BiReal):
-    """Builds `larq_groupnet.BiRealNet18`, with its arguments as fields."""
-
-    model_name = "birealnet18"
-
-
-@factory
-class ResNet18Factory(_Real):
-    """Builds `larq_groupnet.ResNet18`, with its arguments as fields."""
-
-    model_name = "resnet18"
+GroupNetResNet18Factory = _factory("groupnet_resnet18")
+"""Builds `larq_groupnet.GroupNetResNet18`."""
+GroupNetResNet34Factory = _factory("groupnet_resnet34")
+"""Builds `larq_groupnet.GroupNetResNet34`."""
+GroupNetResNet50Factory = _factory("groupnet_resnet50")
+"""Builds `larq_groupnet.GroupNetResNet50`."""
+GroupNetDSPFactory = _factory("groupnet_dsp")
+"""Builds `larq_groupnet.GroupNetDSP`."""
+BiRealNet18Factory = _factory("birealnet18")
+"""Builds `larq_groupnet.BiRealNet18`."""
+ResNet18Factory = _factory("resnet18")
+"""Builds `larq_groupnet.ResNet18`."""
