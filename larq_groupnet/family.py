@@ -99,10 +99,6 @@ class Model:
     arguments: Mapping[str, Any]
     fixed: Mapping[str, Any]
 
-    @property
-    def __wrapped__(self) -> _Function:
-        return inspect.unwrap(self.function)
-
 
 MODELS: Registry[Model] = Registry("model")
 
@@ -136,7 +132,7 @@ def model(
             for option, value in arguments.items()
         ]
         checked.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        MODELS.add(name, Model(checked, arguments, fixed))
+        MODELS.add(name, Model(checked, arguments, fixed), function)
         return checked
 
     return register

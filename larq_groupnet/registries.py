@@ -9,6 +9,7 @@ from larq_groupnet.errors import UserError
 from larq_groupnet.hints import did_you_mean
 
 T = TypeVar("T")
+F = TypeVar("F")
 
 
 class Registry(Mapping[str, T]):
@@ -28,13 +29,23 @@ class Registry(Mapping[str, T]):
         self.kind = kind
         self._error = error
         self._things: dict[str, T] = {}
+        self._definitions: dict[str, str] = {}
 
     def __call__(self, name: str) -> Callable[[T], T]:
         """The decorator that registers a thing under `name`."""
         return lambda thing: self.add(name, thing)
 
-    def add(self, name: str, thing: T) -> T:
-        """Registers `thing` under `name` and returns it.
+    def wrapping(self, name: str, make: Callable[[F], T]) -> Callable[[F], F]:
+        """The decorator that registers what `make` makes of a function and leaves that as it is."""
+
+        def register(function: F) -> F:
+            self.add(name, make(function), function)
+            return function
+
+        return register
+
+    def add(self, name: str, thing: T, function: object = None) -> T:
+        """Registers `thing`, or `thing` made of a `function`, under `name` and returns it.
 
         The same definition may come again, as when a cell of a notebook is run twice: the newer
         one counts.
@@ -42,13 +53,13 @@ class Registry(Mapping[str, T]):
         Raises:
             UserError: If something else has this name.
         """
-        taken = self._things.get(name)
-        if taken is not None and taken != thing and _definition(taken) != _definition(thing):
+        taken, definition = self._things.get(name), _definition(function or thing)
+        if taken is not None and taken != thing and self._definitions[name] != definition:
             raise self._error(
                 f"{self.kind}: expected a new name. Received: {name!r}, which is registered for "
-                f"{_definition(taken)}. Choose another name."
+                f"{self._definitions[name]}. Choose another name."
             )
-        self._things[name] = thing
+        self._things[name], self._definitions[name] = thing, definition
         return thing
 
     def find(self, name: object) -> T:
@@ -84,7 +95,6 @@ class Registry(Mapping[str, T]):
 
 
 def _definition(thing: object) -> str:
-    """Where a function or a class was defined; for another thing, what it wraps or what it is."""
-    thing = getattr(thing, "__wrapped__", thing)
+    """Where a function or a class was defined; for another thing, what it is."""
     name = getattr(thing, "__qualname__", "<lambda>")
     return repr(thing) if "<lambda>" in name else f"{thing.__module__}.{name}"

@@ -44,10 +44,6 @@ class Layout:
     blocks: tuple[int, ...]
     channels: tuple[int, ...]
 
-    @property
-    def __wrapped__(self) -> Convolutions:
-        return self.convolutions
-
 
 Wiring = Callable[["Ops", "Tensor"], Iterator[tuple[int, "Tensor"]]]
 """Operations and the output of the stem -> stage (from 0) and aggregate, group by group."""
@@ -66,10 +62,6 @@ class Decomposition:
     wire: Wiring
     uses: frozenset[str]
     binary: bool
-
-    @property
-    def __wrapped__(self) -> Wiring:
-        return self.wire
 
 
 Top = Callable[["Ops", Mapping[int, "Tensor"]], "Tensor"]
@@ -94,10 +86,6 @@ class Head:
     output: str
     uses: frozenset[str]
     check: Callable[[GroupNetConfig], None]
-
-    @property
-    def __wrapped__(self) -> Top:
-        return self.build
 
 
 BLOCK_OPTIONS = ("aggregation", "shortcut", "projection", "relu")
@@ -129,11 +117,7 @@ def layout(
             f"{channels} for {name!r}."
         )
 
-    def register(convolutions: Convolutions) -> Convolutions:
-        LAYOUTS.add(name, Layout(convolutions, blocks, channels))
-        return convolutions
-
-    return register
+    return LAYOUTS.wrapping(name, lambda function: Layout(function, blocks, channels))
 
 
 def decomposition(
@@ -150,12 +134,7 @@ def decomposition(
         The decorator of a generator of `ops` and the output of the stem, which yields the number of
         the stage (from 0) with each aggregate.
     """
-
-    def register(wire: Wiring) -> Wiring:
-        DECOMPOSITIONS.add(name, Decomposition(wire, frozenset(uses), binary))
-        return wire
-
-    return register
+    return DECOMPOSITIONS.wrapping(name, lambda wire: Decomposition(wire, frozenset(uses), binary))
 
 
 def head(
@@ -172,12 +151,7 @@ def head(
         The decorator of a function of `ops` and the aggregate of each stage, which returns the
         output of the network.
     """
-
-    def register(build: Top) -> Top:
-        HEADS.add(name, Head(build, task, output, frozenset(uses), check))
-        return build
-
-    return register
+    return HEADS.wrapping(name, lambda top: Head(top, task, output, frozenset(uses), check))
 
 
 def of_task(task: str) -> list[str]:
