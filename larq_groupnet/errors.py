@@ -39,6 +39,10 @@ class TrainingError(UserError, ArithmeticError):
     """A run that cannot go on, such as one whose loss is no longer finite."""
 
 
+class OutputError(UserError):
+    """A place where results cannot be written, or would take that of a file of another origin."""
+
+
 class MissingFileError(UserError, FileNotFoundError):
     """A path to nothing."""
 

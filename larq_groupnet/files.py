@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from larq_groupnet.errors import OutputError
+
 PARTIAL = ".*.partial*"
 """Pattern of the names that `replacing` gives to files which are not whole yet."""
 
@@ -33,6 +35,23 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_output(path: Path, folder: bool = False) -> None:
+    """Sees whether a file, or a folder, can be written, before the work that fills it.
+
+    Raises:
+        OutputError: If there is something else, or no right to write.
+    """
+    there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    parent = folder or there != path
+    if there.is_dir() != parent or not os.access(there, os.W_OK):
+        what = "a folder" if there.is_dir() else "a file"
+        raise OutputError(
+            f"output: expected {'a folder' if folder else 'a file'} that can be written. Received: "
+            f"{path}, where {there} is {what}"
+            + (" that cannot be written" if there.is_dir() == parent else "")
+        )
 
 
 def write_json(path: Path, content: Any) -> None:

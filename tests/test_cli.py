@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 from conftest import ROOT
 from PIL import Image
 
@@ -183,6 +185,49 @@ def test_path_to_nothing_says_what_was_expected_and_what_to_do(
     said = capsys.readouterr().err
     assert said.startswith(f"larq-groupnet: {words[1]}: expected a ")
     assert "Received: " in said and "Check the path" in said and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["predict", "digits", "a.png", "--output=file"], "expected a folder .*Received: file, "),
+        (["evaluate", "digits", "--output=file/in"], "Received: file/in, where .*file is a file"),
+        (["evaluate", "digits", "--on_bad_image=skip"], "expected 'error' with a dataset .*digits"),
+        (["verify", "digits", "a.tflite", "--output=file"], "expected a folder that can be"),
+        (["convert", "digits", "--output=folder.tflite"], "expected a file that can be written"),
+        (["convert", "digits", "--output=model"], "a name that ends in .tflite"),
+        (["convert", "digits", "--output="], "a name that ends in .tflite"),
+        (["convert", "whole.keras", "--int8"], "int8: expected a run or its weights"),
+        (["convert", "whole.keras", "--samples=4"], "samples: expected a run or its weights"),
+        (["predict", "digits", "a.png", "--scales=0.5"], "scales: expected a network that class"),
+        (["predict", "digits", "a.png", "--flip"], "flip: expected a network that classifies"),
+        (["weights", "list", "--output=here"], "output: expected with publish only"),
+        (["weights", "verify", "--notest_images"], "test_images: expected with publish only"),
+        (["weights", "publish", "digits", "x", "--output=file"], "expected a folder that can be"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_the_work(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.tflite").mkdir()
+    tf.keras.Sequential([tf.keras.layers.InputLayer((4, 4, 1))]).save("whole.keras")
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err
+    assert re.search(message, said) and len(said.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_whole_models_of_open_size_are_audited_and_converted_at_a_given_one(tmp_path, capsys):
+    file, converted = tmp_path / "grey.keras", tmp_path / "grey.tflite"
+    image = tf.keras.Input((None, None, 1))
+    tf.keras.Model(image, tf.keras.layers.Conv2D(2, 3)(image)).save(file)
+    assert cli.main(["audit", str(file)]) == 1
+    assert cli.main(["audit", str(file), "--input_size=8,8"]) == 0
+    assert cli.main(["convert", str(file), f"--output={converted}"]) == 2
+    assert "or --input_size" in capsys.readouterr().err
+    assert cli.main(["convert", str(file), "--input_size=8,8", f"--output={converted}"]) == 0
+    assert converted.is_file()
 
 
 def test_error_of_the_system_is_in_our_words(capsys, monkeypatch):

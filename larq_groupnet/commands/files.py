@@ -10,12 +10,14 @@ from pathlib import Path
 from absl.flags import FlagValues as Flags
 
 from larq_groupnet.errors import RecipeError
+from larq_groupnet.files import check_output
 from larq_groupnet.hints import counted
 
 
 def predict(f: Flags, source: str, *images: str) -> int:
     """Predict class maps, or the likeliest classes, of images."""
     scales = None if f.scales is None else _scales(f.scales)
+    check_output(f.output, folder=True)
     from larq_groupnet.inference.predict import predict_files
     from larq_groupnet.inference.sources import load_predictor
 
@@ -41,6 +43,7 @@ def _scales(text: str) -> tuple[float, ...]:
 
 def evaluate(f: Flags, source: str, dataset: str | None = None) -> None:
     """Judge a run, weights or a .tflite on a dataset: metrics, interval, confusion."""
+    check_output(f.output, folder=True)
     from larq_groupnet.inference.judge_file import judge_file
     from larq_groupnet.report.table import metrics_table
 
@@ -48,8 +51,7 @@ def evaluate(f: Flags, source: str, dataset: str | None = None) -> None:
         source, dataset, f.data_dir, f.split, f.output, f.on_bad_image, f.normalisation
     )
     print(metrics_table(results))
-    if f.output is not None:
-        print(f"{f.output} has evaluation.json, confusion.png and predictions.png.")
+    print(f"{f.output} has evaluation.json, confusion.png and predictions.png.")
 
 
 def convert(f: Flags, source: str) -> None:
@@ -57,14 +59,27 @@ def convert(f: Flags, source: str) -> None:
 
     Also a whole model that Keras has saved: .keras, .h5 or a SavedModel.
     """
+    if f.output.suffix != ".tflite":
+        raise RecipeError(
+            "output: expected a name that ends in .tflite, by which other commands know the file. "
+            f"Received: {f.output}"
+        )
+    check_output(f.output)
     from larq_groupnet.runs.saved import is_whole_model, load_whole_model
     from larq_groupnet.runs.source import find_source
 
-    if not f.int8 and is_whole_model(source):
+    if is_whole_model(source):
+        for name in ("int8", "samples"):
+            if f[name].value:
+                raise RecipeError(
+                    f"{name}: expected a run or its weights, which say on which images. Received: "
+                    f"{source}, a whole Keras model"
+                )
         from larq_groupnet import deploy
 
-        shape = (*f.input_size, 3) if f.input_size else None
-        path = deploy.convert(load_whole_model(source), f.output, input_shape=shape)
+        model = load_whole_model(source)
+        shape = (*f.input_size, model.input_shape[-1]) if f.input_size else None
+        path = deploy.convert(model, f.output, input_shape=shape)
         print(f"{path}: verified on noise; it does not say its classes or how to read an image")
         return
     own = find_source(source)
@@ -105,8 +120,12 @@ def audit(f: Flags, source: str) -> int:
             raise RecipeError(f"input_size: expected none for a converted file. Received: {size}")
         findings = deploy.audit(Path(source).expanduser())
     else:
-        whole = is_whole_model(source)
-        model = load_whole_model(source) if whole else find_source(source).sized(size).load()
+        if is_whole_model(source):
+            model = load_whole_model(source)
+            if size:
+                model = deploy.with_input_shape(model, (*size, model.input_shape[-1]))
+        else:
+            model = find_source(source).sized(size).load()
         findings = [*deploy.audit(model), *deploy.advise(model)]
     print("\n".join(map(str, findings)) or f"{source}: nothing found")
     return 1 if any(finding.severity == "wrong" for finding in findings) else 0
@@ -114,6 +133,8 @@ def audit(f: Flags, source: str) -> int:
 
 def verify(f: Flags, source: str, file: str) -> None:
     """Compare a converted file with its network, on test images."""
+    if f.output is not None:
+        check_output(f.output, folder=True)
     from larq_groupnet import deploy
     from larq_groupnet.deploy.description import read_description
     from larq_groupnet.runs.identity import check_classes
@@ -162,6 +183,9 @@ def weights(f: Flags, *words: str) -> int:
     """
     from larq_groupnet.weights import registry
 
+    for name in ("output", "test_images"):
+        if f[name].present and words[:1] != ("publish",):
+            raise RecipeError(f"{name}: expected with publish only. Received: {' '.join(words)}")
     match words:
         case ("list",):
             print(registry.table(registry.verify()))
@@ -174,6 +198,7 @@ def weights(f: Flags, *words: str) -> int:
         case ("publish", run, name, *licence):
             from larq_groupnet.training.publish import publish
 
+            check_output(f.output, folder=True)
             entry = publish(
                 run, name, f.output, licence="".join(licence), test_images=f.test_images
             )

@@ -26,10 +26,16 @@ def open_dataset(name: str, data_dir: str | Path, on_bad_image: str | None = Non
             into no file that need not be known.
 
     Raises:
-        DatasetError: If there is no such dataset (names the nearest), or the folder holds none.
+        DatasetError: If there is no such dataset (names the nearest), the folder holds none, or it
+            has no files to skip.
     """
     kind, place, options = parse_name(name)
     opener = registered.get(kind)
+    if on_bad_image == "skip" and not has_files(name):
+        raise DatasetError(
+            "on_bad_image: expected 'error' with a dataset whose images were decoded when it was "
+            f"written; folder:PATH can skip bad files. Received: 'skip' with {name}"
+        )
     if opener is None or isinstance(opener, type):  # A builder, which TFDS knows by its name.
         if options:
             check_no_folder(name)
@@ -61,6 +67,12 @@ def prepare(name: str, data_dir: str | Path, on_bad_image: str | None = "error")
     if isinstance(dataset, RecordDataset):
         dataset.prepare()
     return dataset
+
+
+def has_files(name: str) -> bool:
+    """True of a dataset that is read from files that may be bad, such as a folder."""
+    opener = registered.get(parse_name(name)[0])
+    return opener is not None and "on_bad_image" in inspect.signature(opener).parameters
 
 
 def parse_name(name: str) -> tuple[str, str, dict[str, str]]:

@@ -13,6 +13,7 @@ from larq_groupnet.data import VOID, augment, images
 from larq_groupnet.data.base import Dataset
 from larq_groupnet.data.copies import with_copies
 from larq_groupnet.data.mixing import Mixing, mix
+from larq_groupnet.data.opening import has_files as has_files
 from larq_groupnet.data.opening import open_dataset as open_dataset
 from larq_groupnet.data.opening import prepare as prepare
 from larq_groupnet.data.order import ENDLESS

@@ -121,7 +121,7 @@ def with_input_shape(
         raise ConversionError(
             "convert: expected a fixed input size, because a binary convolution of unknown size "
             f"does not convert. Received: input_shape={own}. Name one: "
-            "convert(model, path, input_shape=(height, width, channels))."
+            "convert(model, path, input_shape=(height, width, channels)), or --input_size."
         )
     fits = len(shape) == len(own[1:]) and all(
         size > 0 and known in (None, size) for size, known in zip(shape, own[1:], strict=True)

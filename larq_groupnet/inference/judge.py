@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from larq_groupnet.data.base import Dataset
 from larq_groupnet.data.images import to_pixels
-from larq_groupnet.data.pipeline import Pipeline, class_names, prepare
+from larq_groupnet.data.pipeline import Pipeline, class_names, has_files, prepare
 from larq_groupnet.deploy import convert, count_ops, runtime
 from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.errors import MissingPackageError, RecipeError
@@ -106,7 +106,10 @@ def judge(
     """
     how = how or Judging()
     builder = prepare(recipe.dataset, data_dir, recipe.on_bad_image)
-    others = {name: prepare(name, data_dir, recipe.on_bad_image) for name in how.also}
+    others = {
+        name: prepare(name, data_dir, recipe.on_bad_image if has_files(name) else "error")
+        for name in how.also
+    }
     task, names = task_of(recipe.model), class_names(builder)
     for name, other in others.items():
         check_classes(names, class_names(other), recipe.dataset, name)

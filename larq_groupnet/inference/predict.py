@@ -18,7 +18,7 @@ from tqdm import tqdm
 from larq_groupnet.data import DatasetWarning
 from larq_groupnet.data.images import read_image
 from larq_groupnet.data.listing import CAMERA_FILE, SUFFIXES, LeftOut, images_in, printable
-from larq_groupnet.errors import MissingFileError, UserError
+from larq_groupnet.errors import MissingFileError, OutputError, UserError
 from larq_groupnet.files import replacing
 from larq_groupnet.inference.sources import Predictor
 
@@ -30,10 +30,6 @@ _SOFTWARE = "larq-groupnet predict"
 
 class NoImagesError(UserError):
     """There is nothing to predict."""
-
-
-class OutputError(UserError):
-    """A result would take the place of a file that this command has not written."""
 
 
 def predict_files(

@@ -121,6 +121,12 @@ def load_predictor(
             f"{source}: expected a network of a fixed input size that predicts labels, or a class "
             f"map of that size. Received: input_shape={input_shape}, output_shape={output_shape}"
         )
+    for name in ("scales", "flip"):
+        if asked.get(name) and not dense:
+            raise SourceError(
+                f"{name}: expected a network that classifies pixels. Received: {source}, which "
+                "classifies whole images"
+            )
     names = tuple(description.get("classes", ()))
     if len(names) not in (0, output_shape[-1]):
         raise SourceError(

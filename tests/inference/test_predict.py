@@ -18,9 +18,9 @@ from larq_groupnet.data.reading import Reading
 from larq_groupnet.deploy import ConversionError, convert
 from larq_groupnet.deploy.description import NAME, read_description, with_description
 from larq_groupnet.deploy.int8 import convert_int8, quantize
+from larq_groupnet.errors import OutputError
 from larq_groupnet.inference.predict import (
     NoImagesError,
-    OutputError,
     find_images,
     predict_files,
     read_pixels,
