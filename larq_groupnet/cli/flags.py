@@ -47,7 +47,7 @@ size_flag = _flag(flags.DEFINE, _Parser(_size), "input_size", None)
 
 DATA_DIR = path_flag("data_dir", "data", "Where datasets are kept.")
 NORMALISATION = text_flag(
-    "normalisation", None, "symmetric or imagenet, where the file does not say."
+    "normalisation", None, "symmetric or imagenet, in place of what the file says, if it does."
 )
 SET = repeated_flag("set", [], "key=value: a field of the recipe or an option of the network")
 RECIPE = (

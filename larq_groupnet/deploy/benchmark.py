@@ -109,7 +109,8 @@ def benchmark(
         One measurement per file, in the order given.
 
     Raises:
-        BenchmarkError: If a file is no `.tflite` or LCE does not run it; names the file.
+        ConversionError: If a file is no `.tflite`, or not a whole one; names it.
+        BenchmarkError: If LCE does not run a file; names it.
         OSError: If one cannot be read, or the profiler cannot be started.
         ValueError: If there is no file, or `runs` or `threads` is below 1.
     """

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tensorflow.lite.python import schema_py_generated as schema
 
 from larq_groupnet.deploy.engine import EngineInterpreter
-from larq_groupnet.errors import ConversionError, MissingFileError
+from larq_groupnet.errors import ConversionError, MissingFileError, UserError
 
 File = bytes | str | Path
 
@@ -37,6 +37,7 @@ class Tensor:
         name: As the converter calls it.
         shape: Its sizes.
         data: Its constant value, `None` where it is computed.
+        computes_floats: True if it is computed, and float32.
         scale: Of a tensor of integers with one range: what a level stands for; `None` of others.
         zero_point: The integer that stands for 0.
     """
@@ -44,6 +45,7 @@ class Tensor:
     name: str
     shape: tuple[int, ...]
     data: NDArray[Any] | None
+    computes_floats: bool
     scale: float | None = None
     zero_point: int = 0
 
@@ -76,11 +78,12 @@ class Graph:
 
     def __init__(self, file: File):
         content = read(file)
-        with _damage_named():
+        with damage_named(file):
             self._content = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
             graph = self._content.subgraphs[0]
             self.tensors = [self._tensor(tensor) for tensor in graph.tensors]
             self.operations = [self._operation(operation) for operation in graph.operators]
+            self.inputs = [int(tensor) for tensor in graph.inputs]
             self.outputs = [int(tensor) for tensor in graph.outputs]
         self._producers = {t: op for op in self.operations for t in op.outputs}
 
@@ -112,7 +115,8 @@ class Graph:
         scale, zero_point, ranges = None, 0, tensor.quantization
         if ranges is not None and ranges.scale is not None and len(ranges.scale) == 1:
             scale, zero_point = float(ranges.scale[0]), int(ranges.zeroPoint[0])
-        return Tensor(tensor.name.decode(), shape, data, scale, zero_point)
+        floats = tensor.type == schema.TensorType.FLOAT32 and data is None
+        return Tensor(tensor.name.decode(), shape, data, floats, scale, zero_point)
 
     def _operation(self, operation: Any) -> Operation:
         code = self._content.operatorCodes[operation.opcodeIndex]
@@ -122,7 +126,7 @@ class Graph:
             options = flexbuffers.Loads(np.asarray(raw, np.uint8).tobytes())
         padding = options.get("padding", getattr(operation.builtinOptions, "padding", None))
         return Operation(
-            _name(code),
+            code.customCode.decode() if code.customCode else _BUILTIN[code.builtinCode],
             tuple(int(i) for i in operation.inputs),
             tuple(int(i) for i in operation.outputs),
             padding == schema.Padding.SAME,
@@ -146,24 +150,30 @@ def read(file: File) -> bytes:
         )
     content = file if isinstance(file, bytes) else Path(file).read_bytes()
     if content[4:8] != b"TFL3":
-        source = "these bytes" if isinstance(file, bytes) else file
         raise ConversionError(
             "expected a .tflite file, whose bytes 4 to 8 are TFL3. Received: "
-            f"{source}, with {content[4:8]!r} there."
+            f"{name_of(file)}, with {content[4:8]!r} there."
         )
     return content
 
 
 @contextlib.contextmanager
-def _damage_named() -> Iterator[None]:
+def damage_named(file: File) -> Iterator[None]:
     """Turns the errors of damaged files into a `ConversionError`. The schema checks nothing."""
     try:
         yield
+    except (UserError, OSError):
+        raise
     except Exception as error:
         raise ConversionError(
-            "expected a .tflite file. Received: a damaged one "
+            f"expected a whole .tflite file. Received: {name_of(file)}, a damaged one "
             f"({type(error).__name__}: {error}). Convert the network again."
         ) from error
+
+
+def name_of(file: File) -> str:
+    """What a message calls a file."""
+    return "these bytes" if isinstance(file, bytes) else str(file)
 
 
 def ends_in_softmax(file: File) -> bool:
@@ -184,13 +194,7 @@ def count_ops(file: File) -> Counter[str]:
     Returns:
         Name of the operation (`CONV_2D`, `LceBconv2d`, ...) -> how often it occurs.
     """
-    content = read(file)
-    with _damage_named():
-        model = schema.Model.GetRootAs(content)
-        names = [_name(model.OperatorCodes(i)) for i in range(model.OperatorCodesLength())]
-        graph = model.Subgraphs(0)
-        operations = [graph.Operators(i) for i in range(graph.OperatorsLength())]
-        return Counter(names[operation.OpcodeIndex()] for operation in operations)
+    return Counter(operation.name for operation in Graph(file).operations)
 
 
 class Interpreter(EngineInterpreter):
@@ -223,7 +227,7 @@ def load_interpreter(file: File) -> Interpreter:
             files with a few changed bytes one in three crashed the process.
     """
     content = read(file)
-    with _damage_named(), warnings.catch_warnings():
+    with damage_named(file), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Of the deletion of tf.lite.
         tf.lite.Interpreter(model_content=content)  # Its constructor runs the schema's verifier.
     return Interpreter(content, num_threads=os.cpu_count() or 1)
@@ -279,10 +283,3 @@ def unpack(bits: NDArray[np.int32], channels: int) -> NDArray[np.float32]:
     octets = np.ascontiguousarray(bits).view(np.uint8)
     signs = np.unpackbits(octets, axis=-1, bitorder="little")[..., :channels]
     return 1 - 2 * signs.astype(np.float32)
-
-
-def _name(code: Any) -> str:
-    """Name of an operation, from a table of codes read by either API of the schema."""
-    custom = code.customCode if hasattr(code, "customCode") else code.CustomCode()
-    builtin = code.builtinCode if hasattr(code, "builtinCode") else code.BuiltinCode()
-    return custom.decode() if custom else _BUILTIN[builtin]

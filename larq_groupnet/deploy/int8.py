@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from tensorflow.lite.python import schema_py_generated as schema
 from tqdm import tqdm
 
 from larq_groupnet.deploy.audit import audit
@@ -35,7 +34,6 @@ from larq_groupnet.deploy.flatbuffer import (
     Graph,
     Runner,
     load_interpreter,
-    read,
 )
 from larq_groupnet.deploy.fold import fold
 from larq_groupnet.deploy.signs import MOST_FLIPS, Flips, SignsOfFile
@@ -135,25 +133,17 @@ def float_operations(file: File) -> list[str]:
     Those that translate input and output do not count, nor do the multiplier and the offset per
     channel that `LceBconv2d` always holds as float constants.
     """
-    model = schema.Model.GetRootAs(read(file))
-    graph = model.Subgraphs(0)
-
-    def is_float(index: int) -> bool:
-        if index < 0:  # A bias that is left out.
-            return False
-        tensor = graph.Tensors(index)
-        constant = model.Buffers(tensor.Buffer()).DataLength() > 0
-        return tensor.Type() == schema.TensorType.FLOAT32 and not constant
-
-    found = []
-    for operation in Graph(file).operations:
-        ends = operation.name in ("QUANTIZE", "DEQUANTIZE")
-        tensors = [i for i in (*operation.inputs, *operation.outputs) if is_float(i)]
-        if ends:
-            own = [*graph.InputsAsNumpy(), *graph.OutputsAsNumpy()]
-            tensors = [i for i in tensors if i not in own]
+    graph, found = Graph(file), []
+    ends = {*graph.inputs, *graph.outputs}
+    for operation in graph.operations:
+        translates = operation.name in ("QUANTIZE", "DEQUANTIZE")
+        tensors = [
+            i
+            for i in (*operation.inputs, *operation.outputs)  # -1 is a bias that is left out.
+            if i >= 0 and graph.tensors[i].computes_floats and not (translates and i in ends)
+        ]
         if tensors:
-            found.append(f"{operation.name}({graph.Tensors(tensors[-1]).Name().decode()})")
+            found.append(f"{operation.name}({graph.tensors[tensors[-1]].name})")
     return found
 
 

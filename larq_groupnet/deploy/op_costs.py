@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from larq_groupnet.deploy.benchmark_worker import KERNELS
-from larq_groupnet.deploy.flatbuffer import ConversionError, Graph, Operation, read
+from larq_groupnet.deploy.flatbuffer import Graph, Operation, damage_named
 from larq_groupnet.errors import UserError
 
 _WITH_KERNELS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "LceBconv2d")
@@ -46,18 +46,11 @@ def count(path: Path) -> dict[str, OpCost]:
     """Counts the operations of a file by name.
 
     Raises:
-        BenchmarkError: If it is no `.tflite`, or not a whole one.
+        ConversionError: If it is no `.tflite`, or not a whole one.
         OSError: If it cannot be read.
     """
-    content = _content(path)
-    try:
-        graph = Graph(content)
-        return _count(graph)
-    except Exception as error:  # The flatbuffer reader raises whatever a broken offset leads to.
-        raise BenchmarkError(
-            "benchmark: expected a whole .tflite file. "
-            f"Received: {path}, which cannot be parsed ({error}). Convert it again."
-        ) from error
+    with damage_named(path):
+        return _count(Graph(path))
 
 
 def profile(
@@ -117,13 +110,6 @@ def combine(
             for name in names
         ]
     return tuple(sorted(ops, key=lambda op: (op.milliseconds or 0, op.macs, op.elements)))[::-1]
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return read(path)
-    except ConversionError as error:
-        raise BenchmarkError(f"benchmark: {error}") from error
 
 
 def _count(graph: Graph) -> dict[str, OpCost]:

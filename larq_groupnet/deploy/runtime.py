@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from larq_groupnet.deploy.flatbuffer import ConversionError, File, load_interpreter
+from larq_groupnet.deploy.flatbuffer import ConversionError, File, load_interpreter, name_of
 from larq_groupnet.deploy.int8 import predict
 
 try:
@@ -73,7 +73,7 @@ def load_lce(file: File) -> Runner:
         lce = load_interpreter(file)
     except RuntimeError as error:
         raise ConversionError(
-            f"{_named(file)}: LCE's interpreter does not load it: {error}"
+            f"{name_of(file)}: LCE's interpreter does not load it: {error}"
         ) from error
     _check_reads_floats(file, np.dtype(lce.input_types[0]))
     shapes = [tuple(shape) for shape in lce.input_shapes]
@@ -83,13 +83,9 @@ def load_lce(file: File) -> Runner:
 def _check_reads_floats(file: File, kind: np.dtype) -> None:
     if kind not in (np.float32, np.int8):
         raise ConversionError(
-            f"{_named(file)}: expected a file that reads float32, or int8 in its place. Received: "
+            f"{name_of(file)}: expected a file that reads float32, or int8 in its place. Received: "
             f"one that reads {kind} and normalises images itself; an engine runs it on pixels"
         )
-
-
-def _named(file: File) -> str:
-    return "these bytes" if isinstance(file, bytes) else str(file)
 
 
 def _side_by_side(networks: list[Any], images: Array) -> Array:

@@ -15,6 +15,7 @@ from larq_groupnet.deploy import benchmark_worker as worker
 from larq_groupnet.deploy import op_costs
 from larq_groupnet.deploy.benchmark import BenchmarkError, benchmark, main, table
 from larq_groupnet.deploy.export import to_tflite
+from larq_groupnet.errors import UserError
 
 layers = tf.keras.layers
 
@@ -183,7 +184,7 @@ def test_bad_files_are_named(files, tmp_path):
     for name, wrong in bad.items():
         path = tmp_path / f"{name}.tflite"
         path.write_bytes(wrong)
-        with pytest.raises(BenchmarkError, match=f"{name}.tflite") as error:
+        with pytest.raises(UserError, match=f"{name}.tflite") as error:
             benchmark([files["real"], path], 1)
         assert "Received" in str(error.value)
         if name in ("unknown", "refused"):
