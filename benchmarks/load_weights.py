@@ -42,15 +42,8 @@ def main(argv: list[str]) -> None:
     target = build(config)
     about = {"dataset": "none", "classes": (), "preprocessing": {}, "metrics": (), "licence": "-"}
     with tempfile.TemporaryDirectory() as folder:
-        h5, release, half = (
-            Path(folder) / name for name in ("a.h5", "a.safetensors", "b.safetensors")
-        )
+        h5, release = (Path(folder) / name for name in ("a.h5", "a.safetensors"))
         kinds: dict[str, tuple[Path, Callable[[], Any], Callable[[], Any]]] = {
-            "half.safetensors": (
-                half,
-                lambda: packed.save(model, config, half, half=True, **about),
-                lambda: packed.load(target, half, config),
-            ),
             ".h5": (h5, lambda: model.save_weights(h5), lambda: target.load_weights(h5)),
             ".safetensors": (
                 release,

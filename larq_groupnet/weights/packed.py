@@ -71,7 +71,6 @@ def save(
     licence: str,
     model_name: str = "",
     temperature: float = 1.0,
-    half: bool = False,
 ) -> Path:
     """Writes a release file; nothing is written if that fails.
 
@@ -86,7 +85,6 @@ def save(
         licence: Terms of these weights.
         model_name: Name of the model, such as `groupnet_resnet18`.
         temperature: See `Metadata`.
-        half: Store float16 instead of float32. Outputs then are no longer bit-identical.
 
     Returns:
         The path.
@@ -94,8 +92,7 @@ def save(
     Raises:
         MetadataError: If a quantizer is not a name, or a description is not plain.
         MismatchError: If `config` does not describe `model`.
-        FormatError: If a weight cannot be stored: not finite, not float32, or out of the range of
-            float16 with `half`.
+        FormatError: If a weight cannot be stored: not finite, or not float32.
     """
     about = preprocessing, tuple(metrics), licence, model_name, temperature
     metadata = Metadata(config, dataset, tuple(classes), *about)
@@ -104,7 +101,7 @@ def save(
     tensors = {
         weight.name: np.packbits(signs[weight.name] > 0)
         if weight.name in signs
-        else _stored(weight, half)
+        else _stored(weight)
         for weight in model.weights
     }
     shapes = {name: value.shape for name, value in signs.items()}
@@ -190,16 +187,14 @@ def _signs(model: tf.keras.Model) -> dict[str, NDArray]:
     return signs
 
 
-def _stored(weight: tf.Variable, half: bool) -> NDArray:
-    value = weight.numpy()
-    with np.errstate(over="ignore"):  # Becomes infinite, and is refused.
-        stored = value.astype("float16") if half else value
-    if value.dtype != np.float32 or not np.isfinite(stored).all():
+def _stored(weight: tf.Variable) -> NDArray:
+    value: NDArray = weight.numpy()
+    if value.dtype != np.float32 or not np.isfinite(value).all():
         raise FormatError(
-            f"save: expected finite {'float16' if half else 'float32'} weights. Received: "
-            f"{weight.name} {value.dtype}, from {np.min(value)} to {np.max(value)}"
+            f"save: expected finite float32 weights. Received: {weight.name} {value.dtype}, from "
+            f"{np.min(value)} to {np.max(value)}"
         )
-    return stored
+    return value
 
 
 def _open(path: Path) -> tuple[Metadata, dict[str, _Tensor]]:
