@@ -152,7 +152,7 @@ def table(measurements: Sequence[Measurement]) -> str:
         low, high = one.quartiles
         rows += [
             [
-                one.file.name,
+                str(one.file),
                 f"{1e3 * one.median:.2f}",
                 f"{1e3 * low:.2f} - {1e3 * high:.2f}",
                 f"{one.ratio(first):.3f}",
@@ -256,7 +256,7 @@ def _in_turns(workers: Sequence[_Worker], runs: int) -> list[list[dict[str, Any]
 def _ops_table(measurement: Measurement) -> str:
     ops = measurement.ops
     rows = [
-        [measurement.file.name, "count", "MACs (M)", "of all", "elements written (k)", "of all"]
+        [str(measurement.file), "count", "MACs (M)", "of all", "elements written (k)", "of all"]
     ]
     timed = any(op.milliseconds is not None for op in ops)
     rows[0] += ["time (ms)", "of all"] * timed
@@ -292,14 +292,14 @@ def _explanation(measurements: Sequence[Measurement], profiler: str | None) -> s
     starved = min(measurements, key=lambda one: one.cpu_share)
     if starved.cpu_share < _BUSY:
         lines += [
-            f"The machine is busy: {starved.file.name} had the CPU for {starved.cpu_share:.0%} of "
+            f"The machine is busy: {starved.file} had the CPU for {starved.cpu_share:.0%} of "
             "its latency only. Latencies are too high, long ones most, and so are their ratios; "
             "CPU times are nearer the truth. Measure again on an idle machine."
         ]
     lines += [
         "Latency: one invocation on one thread, image copied in and result copied out; median and "
         f"quartiles of {len(measurements[0].seconds)}. The files took turns.",
-        f"Ratio: to {measurements[0].file.name}; of latencies the median over the rounds.",
+        f"Ratio: to {measurements[0].file}; of latencies the median over the rounds.",
         "CPU: median CPU time. Memory: peak of what the interpreter adds to its process, content "
         "of the file included; Python, NumPy and LCE's library are not counted.",
         "MACs: of convolutions and dense layers, binary ones included. Elements: values written; a "
@@ -308,7 +308,7 @@ def _explanation(measurements: Sequence[Measurement], profiler: str | None) -> s
         "and reference whose output equals the reference kernel's.",
     ]
     for one in measurements:
-        lines += [f"{one.file.name}: {kernel}: {why}" for kernel, why in one.refused.items()]
+        lines += [f"{one.file}: {kernel}: {why}" for kernel, why in one.refused.items()]
     if profiler:
         lines += [f"Times per operation: {profiler}, in runs of its own."]
     else:
