@@ -19,7 +19,7 @@ _HOLDER = ".holder.json"
 
 
 @contextlib.contextmanager
-def holding(folder: Path) -> Iterator[None]:
+def holding(folder: Path, remedy: str = "Wait for it, or name another folder.") -> Iterator[None]:
     """Holds a folder, which is made if need be.
 
     The system drops the lock when its process ends, however it ends, so that none is ever stale.
@@ -35,7 +35,7 @@ def holding(folder: Path) -> Iterator[None]:
     except Timeout as error:
         raise RecipeError(
             f"output_dir: expected a folder that no other process writes to. Received: {folder}, "
-            f"held by {_holder(folder)}. Wait for it, or name another folder."
+            f"held by {_holder(folder)}. {remedy}"
         ) from error
     with lock:
         (folder / _HOLDER).write_text(

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import filelock
 import grpc
 import keras_tuner
 
@@ -19,6 +18,7 @@ from larq_groupnet.files import write_json
 from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.runs.guards import check_folder
 from larq_groupnet.runs.identity import check_classes, read_classes, record_classes
+from larq_groupnet.runs.lock import holding
 from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training.distribution import Runtime, check_batch, open_strategy
 from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, RandomOracle, make_oracle
@@ -36,6 +36,7 @@ from larq_groupnet.tuning.zoo_file import recipe_source
 from larq_groupnet.version import __version__
 
 ENVIRONMENT = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
+TOGETHER = "Several can search together as chief and workers: see docs/search.md"
 
 
 def search(
@@ -75,7 +76,9 @@ def search(
     metric = f"val_{task_of(space.recipe.model).headline}"
     oracle = make_oracle(plan.tuner, space, metric, plan.objective == "frontier", plan.max_trials)
     trainer = Trainer(data_dir, runtime)
-    with _explained(output_dir), _held(output_dir, who):
+    # Workers share the folder of their chief.
+    held = contextlib.nullcontext() if who == "worker" else holding(output_dir, TOGETHER)
+    with _explained(output_dir), held:
         print(f"Searching as {who} in {output_dir}", flush=True)
         SearchTuner(oracle, space, trainer, output_dir, who == "alone").search()
         if who == "worker":
@@ -192,26 +195,6 @@ def _uniform(space: SearchSpace, plan: Plan, trainer: Trainer, output_dir: Path)
             continue
         rows.append({**describe(recipe), "value": value})
     return rows
-
-
-@contextlib.contextmanager
-def _held(output_dir: Path, who: str) -> Iterator[None]:
-    """Holds the folder, so that the same command twice does no damage; workers share it.
-
-    Raises:
-        RecipeError: If another process holds it.
-    """
-    if who == "worker":
-        yield
-        return
-    try:
-        with filelock.FileLock(output_dir / "search.lock", timeout=0):
-            yield
-    except filelock.Timeout as error:
-        raise RecipeError(
-            "output_dir: expected a folder where no other process searches. Received: "
-            f"{output_dir}. Several can search together as chief and workers: see docs/search.md"
-        ) from error
 
 
 @contextlib.contextmanager
