@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import larq as lq
 import tensorflow as tf
 
 from larq_groupnet.hints import did_you_mean
+from larq_groupnet.network.names import is_of_head
 from larq_groupnet.network.quantizers import has_latent_kernel
 from larq_groupnet.recipes.recipe import Phase, RecipeError
-from larq_groupnet.training.coupled_decay import with_coupled_decay
-from larq_groupnet.training.head_factor import with_head_factor
 
 optimizers: Any = tf.keras.optimizers
 schedules: Any = tf.keras.optimizers.schedules
@@ -216,3 +216,85 @@ def not_decayed(model: tf.keras.Model) -> list[tf.Variable]:
         and not has_latent_kernel(layer)
     }
     return [weight for weight in model.trainable_weights if id(weight) not in decayed]
+
+
+def with_coupled_decay(kind: type[Any], decay: float, scaled: Collection[Any] = ()) -> type[Any]:
+    """A subclass of a Keras optimizer that adds `decay * weight` to each gradient.
+
+    So does PyTorch. With momentum 0.9 a weight decays ten times faster than by Keras' own decay of
+    the same size, and with Adam by about the learning rate whatever the decay is. Gradients are
+    clipped before, and what `exclude_from_weight_decay` names is left alone. State and snapshots
+    are those of `kind`.
+
+    Args:
+        kind: The optimizer's class.
+        decay: Share of a weight that joins its gradient.
+        scaled: Weights whose gradient is first divided by their mean magnitude. That is the
+            gradient of a kernel `mean(|w|) * sign(w)` before a normalisation, as the authors have
+            it, where ours is `sign(w)`; a decay of their size then weighs as much as theirs.
+    """
+    options = {"coupled_decay": decay, "scaled": scaled}
+    return type(f"{kind.__name__}WithCoupledDecay", (_CoupledDecay, kind), options)
+
+
+class _CoupledDecay:
+    """Goes before a `tf.keras.optimizers.Optimizer`."""
+
+    coupled_decay = 0.0
+    scaled: Collection[Any] = ()
+
+    def build(self, var_list: Any) -> None:
+        """Notes which weights are scaled, as Keras tells weights apart."""
+        super().build(var_list)  # type: ignore[misc]
+        self._scaled = {self._var_key(each) for each in self.scaled}  # type: ignore[attr-defined]
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+        """Moves one weight."""
+        if self._var_key(variable) in self._scaled:  # type: ignore[attr-defined]
+            gradient = gradient / tf.reduce_mean(tf.abs(variable))
+        if self._use_weight_decay(variable):  # type: ignore[attr-defined]
+            gradient = gradient + self.coupled_decay * variable
+        super().update_step(gradient, variable)  # type: ignore[misc]
+
+
+def with_head_factor(kind: type[Any], factor: float) -> type[Any]:
+    """A subclass of a Keras optimizer whose learning rate for the head is `factor` times larger.
+
+    Not the gradient is multiplied, which Adam would divide out again. State and snapshots are
+    those of `kind`.
+    """
+    return type(f"{kind.__name__}WithHeadFactor", (_HeadFactor, kind), {"head_factor": factor})
+
+
+class _HeadFactor:
+    """Goes before a `tf.keras.optimizers.Optimizer`, which asks for the rate at each weight."""
+
+    head_factor = 1.0
+    _current_factor = 1.0
+
+    @property
+    def learning_rate(self) -> Any:
+        """That of the weight at hand."""
+        rate = super().learning_rate  # type: ignore[misc]
+        return rate if self._current_factor == 1 else rate * self._current_factor
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+        """Moves one weight."""
+        with self._at(self.head_factor if is_of_head(variable.name) else 1.0):
+            super().update_step(gradient, variable)  # type: ignore[misc]
+
+    def _apply_weight_decay(self, variables: list[tf.Variable]) -> None:
+        """Decay goes with the learning rate, too. Private in Keras 2."""
+        for factor, head in ((1.0, False), (self.head_factor, True)):
+            with self._at(factor):
+                super()._apply_weight_decay(  # type: ignore[misc]
+                    [variable for variable in variables if is_of_head(variable.name) == head]
+                )
+
+    @contextlib.contextmanager
+    def _at(self, factor: float) -> Iterator[None]:
+        self._current_factor = factor
+        try:
+            yield
+        finally:
+            self._current_factor = 1.0
