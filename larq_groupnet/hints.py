@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def did_you_mean(received: object, choices: Iterable[object]) -> str:
@@ -18,3 +18,8 @@ def counted(number: int, kind: str) -> str:
     """`"1 bad file"`, `"2 bad files"`: the first noun that is known gets an s."""
     plural = re.sub(r"\b(epoch|file|folder|image|photo|step|value)\b", r"\1s", kind, count=1)
     return f"{number:,} {kind if number == 1 else plural}"
+
+
+def few(things: Sequence[object]) -> str:
+    """`"a, b"`; of more than eight the first eight, and dots."""
+    return ", ".join(map(str, things[:8])) + ", ..." * (len(things) > 8)

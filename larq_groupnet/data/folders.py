@@ -29,7 +29,7 @@ from larq_groupnet.data.listing import printable, relative
 from larq_groupnet.data.masks import decode_mask
 from larq_groupnet.data.order import columns
 from larq_groupnet.data.splits import check_sizes, draw_splits, name_hash
-from larq_groupnet.hints import counted
+from larq_groupnet.hints import counted, few
 
 CHECKED_UNASKED = 50_000
 """Folders of more images are looked through only on request, or to skip what is bad."""
@@ -253,9 +253,8 @@ def _named(root: Path, layout: Layout, found: Findings, levels: bool) -> Layout:
 
 
 def _not(expected: str, root: Path, values: list[int], remedy: str = "") -> str:
-    shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
     received = counted(len(values), "value")
-    received += f" between {values[0]} and {values[-1]} ({shown})" if values else " but void"
+    received += f" between {values[0]} and {values[-1]} ({few(values)})" if values else " but void"
     return (
         f"masks: expected {expected}, in {root}. Received: {received}.{remedy} If edges are soft, "
         "name the values that are classes, one a line, and `* void` for the rest: "

@@ -9,7 +9,7 @@ from terminaltables import AsciiTable
 
 from larq_groupnet.data.base import ROLES, Dataset
 from larq_groupnet.data.frequencies import class_counts
-from larq_groupnet.hints import counted
+from larq_groupnet.hints import counted, few
 from larq_groupnet.network.complexity import complexity
 from larq_groupnet.recipes.recipe import Recipe
 
@@ -65,7 +65,7 @@ def _data(dataset: Dataset) -> list[str]:
     images = {role: class_counts(dataset, role).images for role in sizes}
     for role, counts in images.items():
         if missing := [dataset.classes[label] for label in np.flatnonzero(counts == 0)]:
-            lines.append(f"Warning: {role} has no image of {_first(missing)}.")
+            lines.append(f"Warning: {role} has no image of {few(missing)}.")
     if not masks:
         lines += _rare(dataset, np.sum([*images.values()], axis=0))
     if len(dataset.classes) <= MOST_CLASSES:
@@ -85,11 +85,7 @@ def _rare(dataset: Dataset, counts: np.ndarray) -> list[str]:
         return []
     folder = dataset.name.startswith("folder:")
     advice = "; move the folder out if it is no class" if folder else ""
-    return [f"Warning: {_first(rare)}{advice}."]
-
-
-def _first(texts: list[str]) -> str:
-    return ", ".join(texts[:8]) + (", ..." if len(texts) > 8 else "")
+    return [f"Warning: {few(rare)}{advice}."]
 
 
 def _network(recipe: Recipe) -> str:

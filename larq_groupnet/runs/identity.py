@@ -9,6 +9,7 @@ from typing import Any
 
 from larq_groupnet.errors import DatasetError
 from larq_groupnet.files import write_json
+from larq_groupnet.hints import few
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.weights.metadata import NOT_STATED, Metadata, MetadataError
 
@@ -76,7 +77,7 @@ def check_classes(known: Sequence[str], received: Sequence[str], whose: str, dat
     if not known or not received or list(known) == list(received):
         return
     if len(known) != len(received):
-        expected, given = f"{len(known)}: {_few(known)}", f"{len(received)}: {_few(received)}"
+        expected, given = f"{len(known)}: {few(known)}", f"{len(received)}: {few(received)}"
     else:
         label = next(i for i, (a, b) in enumerate(zip(known, received, strict=True)) if a != b)
         expected, given = f"{known[label]!r} as class {label}", f"{received[label]!r}"
@@ -84,8 +85,3 @@ def check_classes(known: Sequence[str], received: Sequence[str], whose: str, dat
         f"classes: expected those of {whose}, {expected}. Received: {given} in {dataset}. "
         "Classes are compared by name and order; rename or add the folders, or write classes.txt."
     )
-
-
-def _few(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:8])
-    return f"{shown}, ..." if len(names) > 8 else shown
