@@ -65,7 +65,7 @@ def run_callbacks(folder: Path) -> list[Any]:
     import tensorflow as tf
 
     from larq_groupnet.recipes import Phase
-    from larq_groupnet.runs.saving import Every, SnapshotCallback
+    from larq_groupnet.runs.saving import SnapshotCallback
     from larq_groupnet.runs.snapshots import Position, Snapshots
     from larq_groupnet.runs.stopping import StopSignal
     from larq_groupnet.training.callbacks import BestWeights, PhaseCSVLogger
@@ -85,7 +85,7 @@ def run_callbacks(folder: Path) -> list[Any]:
         best,
         folder / "history.csv",
         tf.distribute.get_strategy(),
-        Every(minutes=10),
+        minutes=10,
     )
     return [*made, snapshots]
 

@@ -18,19 +18,6 @@ _AGREE_EVERY = 8
 """Steps after which the workers of a run ask each other for signals."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Every:
-    """When to save within an epoch; 0 for never.
-
-    Attributes:
-        steps: Steps between two snapshots.
-        minutes: Minutes between two snapshots, by the clock of the first worker.
-    """
-
-    steps: int = 0
-    minutes: float = 0.0
-
-
 class SnapshotCallback(tf.keras.callbacks.Callback):
     """Saves after each epoch, as often in between as asked for, and once a signal has come.
 
@@ -43,7 +30,8 @@ class SnapshotCallback(tf.keras.callbacks.Callback):
         best: Knows the best value so far.
         history: The `history.csv`.
         strategy: Where the run computes.
-        every: When to save within an epoch.
+        steps: Steps between two snapshots within an epoch; 0 for none.
+        minutes: Minutes between them, by the clock of the first worker; 0 for none.
     """
 
     _supports_tf_logs = True  # Keras then does not wait for the numbers of a step.
@@ -56,7 +44,8 @@ class SnapshotCallback(tf.keras.callbacks.Callback):
         best: Any,
         history: Path,
         strategy: tf.distribute.Strategy,
-        every: Every | None = None,
+        steps: int = 0,
+        minutes: float = 0.0,
     ):
         super().__init__()
         self.snapshots = snapshots
@@ -64,7 +53,7 @@ class SnapshotCallback(tf.keras.callbacks.Callback):
         self.start = start
         self.best = best
         self.history = history
-        self.every = every or Every()
+        self.steps, self.minutes = steps, minutes
         self.epoch, self.first_step, self.asked_at = start.epoch, 0, 0
         self.saved_at, self.saved_time = 0, time.monotonic()
         self.workers = _Workers(strategy)
@@ -113,7 +102,7 @@ class SnapshotCallback(tf.keras.callbacks.Callback):
 
     def _asked(self, steps: int) -> tuple[bool, bool]:
         """Whether to stop, and whether a snapshot is due."""
-        due = bool(self.every.steps) and steps - self.saved_at >= self.every.steps
+        due = bool(self.steps) and steps - self.saved_at >= self.steps
         if not self.workers.several:
             return self.stop.signum is not None, due or self._late()
         if steps - self.asked_at < _AGREE_EVERY:
@@ -124,7 +113,7 @@ class SnapshotCallback(tf.keras.callbacks.Callback):
 
     def _late(self) -> bool:
         passed = time.monotonic() - self.saved_time
-        return bool(self.every.minutes) and passed >= 60 * self.every.minutes
+        return bool(self.minutes) and passed >= 60 * self.minutes
 
     def _save(self, epoch: int, step: int, metrics: list[list[Any]]) -> None:
         text = self.history.read_text() if self.history.exists() else ""

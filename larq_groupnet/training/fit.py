@@ -19,7 +19,7 @@ from larq_groupnet.network.build import build
 from larq_groupnet.recipes.recipe import Phase, Recipe
 from larq_groupnet.runs.identity import check_classes
 from larq_groupnet.runs.saved import LAST, first_images, load_model
-from larq_groupnet.runs.saving import Every, SnapshotCallback
+from larq_groupnet.runs.saving import SnapshotCallback
 from larq_groupnet.runs.snapshots import Position, Snapshots
 from larq_groupnet.runs.stopping import StopSignal
 from larq_groupnet.tasks.task import Task
@@ -234,7 +234,7 @@ def _fit(
         f"Phase {phase.name}: {phase.epochs} epochs of {session.steps_per_epoch} steps", flush=True
     )
     best = _best_weights(session, phase, start.best)
-    every = Every(session.runtime.snapshot_steps, session.runtime.snapshot_minutes)
+    every = (session.runtime.snapshot_steps, session.runtime.snapshot_minutes)
     # The rest of an epoch that was cut in two is a call of its own, and has fewer steps.
     cuts = [(start.epoch, start.step), *([(start.epoch + 1, 0)] if start.step else [])]
     with StopSignal(session.output_dir).watching() as stop, ending_line():
@@ -250,7 +250,7 @@ def _fit(
                 callbacks=[
                     *callbacks(session, phase, images, best),
                     SnapshotCallback(
-                        snapshots, stop, position, best, history, session.strategy, every
+                        snapshots, stop, position, best, history, session.strategy, *every
                     ),
                 ],
             )
