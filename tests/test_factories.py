@@ -129,6 +129,8 @@ def model_of(conf):
 
 def config_of(build, *args, **options):
     """What Keras needs to build a model again, with layers counted anew."""
+    import larq_groupnet.network.quantizers  # noqa: F401 (Counts those that it looks at.)
+
     tf.keras.backend.clear_session()
     return build(*args, **options).get_config()
 
