@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from larq_groupnet.deploy.int8 import is_int8
+from larq_groupnet.errors import UserError
 from larq_groupnet.family import BY_SIZE, build, get_config
 from larq_groupnet.network.config import OPTIONS, GroupNetConfig, fields_affecting
 from larq_groupnet.network.quantizers import CLASSES, has_latent_kernel
@@ -19,6 +20,7 @@ from larq_groupnet.runs.source import Source, find_source
 from larq_groupnet.weights.described import metadata_of
 from larq_groupnet.weights.metadata import compare
 from larq_groupnet.weights.more_bases import grow, may_grow
+from larq_groupnet.weights.registry import UnknownSetError
 from larq_groupnet.weights.resolve import adopt, config_of, is_path, resolve
 
 RANDOM = "none"
@@ -61,12 +63,12 @@ def with_start(
     path = Path(recipe.start_from)
     if not recipe.start_from or path.is_dir() or is_path(recipe.start_from):
         return recipe
+    default = get_config(recipe.name)
+    chosen = {n for n in OPTIONS if getattr(recipe.model, n) != getattr(default, n)}
+    kept = {*chosen, *given, "input_shape", *fields_affecting("training")}
     try:
-        default = get_config(recipe.name)
-        chosen = {n for n in OPTIONS if getattr(recipe.model, n) != getattr(default, n)}
-        kept = {*chosen, *given, "input_shape", *fields_affecting("training")}
         model = adopt(recipe.start_from, recipe.name, recipe.model, kept)
-    except ValueError as error:
+    except UnknownSetError as error:
         raise RecipeError(_no_start(recipe, error)) from error
     sized = model.replace(**{name: getattr(recipe.model, name) for name in BY_SIZE})
     if not compare(model, sized)[0]:
@@ -128,7 +130,7 @@ def load_start(recipe: Recipe) -> tf.keras.Model | None:
     """The network that the first phase starts from; `None` for random weights.
 
     Raises:
-        RecipeError: If there are no such weights, or those of another network.
+        UserError: If there are no such weights, or those of another network.
     """
     if not recipe.start_from:
         return None
@@ -146,8 +148,13 @@ def load_start(recipe: Recipe) -> tf.keras.Model | None:
             many = build(config.replace(**bases), name=recipe.name)
             grow(model, many, recipe.seed)
             model = many
-    except (OSError, ValueError) as error:
-        raise RecipeError(_no_start(recipe, error)) from error
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:  # Of Keras, which reads a phase of integers.
+        raise RecipeError(
+            f"start_from: expected weights that Keras can read. Received: {recipe.start_from}: "
+            f"{error}"
+        ) from error
     if is_int8(model):
         raise RecipeError(
             "start_from: expected real weights, such as those of a phase before the integers, "
@@ -194,7 +201,7 @@ def _weights_before(recipe: Recipe) -> Path:
     return next((file for file in files if file.is_file()), folder)
 
 
-def _no_start(recipe: Recipe, error: Exception) -> str:
+def _no_start(recipe: Recipe, error: UnknownSetError) -> str:
     return (
         "start_from: expected a run's folder, a weights file or a registered set. "
         f"Received: {recipe.start_from}. Give the folder or the file with --start_from, or start "

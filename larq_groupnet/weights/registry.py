@@ -35,7 +35,11 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 class RegistryError(WeightsError):
-    """There are no weights of this name, or the registry is broken. Lists the names."""
+    """There are no such weights for a model, or the registry is broken. Lists the names."""
+
+
+class UnknownSetError(RegistryError):
+    """No set of weights has this name."""
 
 
 @dataclasses.dataclass(frozen=True)

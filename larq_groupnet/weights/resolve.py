@@ -28,6 +28,7 @@ from larq_groupnet.weights.metadata import compare
 from larq_groupnet.weights.registry import (
     Entry,
     RegistryError,
+    UnknownSetError,
     cache_folder,
     list_weights,
     obtain,
@@ -94,8 +95,9 @@ def adopt(
     Returns:
         `config` with all other options as the weights were made with, as far as that is known.
         Where they were made for another task (a classifier's for segmentation), image size, output
-        stride, rates and head stay too. A file never changes `layout` and `binary`: one of another
-        layout, or of the tanh twin, is refused when it is loaded.
+        stride, rates and head stay too. An output stride that is not given and that the stem does
+        not reach becomes the nearest that it does. A file never changes `layout` and `binary`: one
+        of another layout, or of the tanh twin, is refused when it is loaded.
 
     Raises:
         FileNotFoundError: If `weights` is a path to no file.
@@ -114,12 +116,15 @@ def adopt(
         named = _named(str(weights), model, config)
         family = [entry for entry in named if _family(entry.model) == _family(model)]
         if not family:
-            raise _unknown(str(weights), model, config.layout)
+            raise _of_another(named, model, config.layout)
         entry = _nearest(family, model, config, given)
         theirs, same_task, kept = entry.metadata.config, entry.model == model, {*given}
     if not same_task:
         kept |= {*_OF_THE_TASK}
     values = {n: getattr(config if n in kept else theirs, n) for n in _OPTIONS}
+    if "output_stride" not in given:
+        stem, stages = values["stem_stride"], len(LAYOUTS[values["layout"]].blocks)
+        values["output_stride"] = min(max(values["output_stride"], stem), stem * 2 ** (stages - 1))
     # What the network to be has no use for, and nobody asked for.
     for name in unused_options(values["decomposition"], values["head"]) - {*given}:
         values[name] = getattr(GroupNetConfig, name)
@@ -194,14 +199,14 @@ def _family(model: str) -> str:
 
 
 def _named(name: str, model: str, config: GroupNetConfig) -> list[Entry]:
-    entries = [
-        entry
-        for entry in list_weights()
-        if entry.name == name and entry.metadata.config.layout == config.layout
-    ]
+    """The sets of a name for the layout of a model."""
+    entries = [entry for entry in list_weights() if entry.name == name]
     if not entries:
         raise _unknown(name, model, config.layout)
-    return entries
+    fitting = [entry for entry in entries if entry.metadata.config.layout == config.layout]
+    if not fitting:
+        raise _of_another(entries, model, config.layout)
+    return fitting
 
 
 def _nearest(
@@ -221,17 +226,36 @@ def _nearest(
     return min(entries, key=distance)
 
 
-def _unknown(name: str, model: str, layout: str) -> RegistryError:
+def _of_another(entries: list[Entry], model: str, layout: str) -> RegistryError:
+    """The error of a set that is registered, but for models of another layout or family."""
+    name = entries[0].name
+    models = ", ".join(sorted({entry.model for entry in entries}))
+    fit = [
+        repr(entry.name)
+        for entry in list_weights()
+        if entry.metadata.config.layout == layout and _family(entry.model) == _family(model)
+    ]
+    return RegistryError(
+        f"weights: expected a set for {model}. Received: weights={name!r} for {model}, which is "
+        f"registered for {models}. Those that fit: {', '.join(fit) or 'none'}."
+        f"{_ways_said(name, layout)}"
+    )
+
+
+def _unknown(name: str, model: str, layout: str) -> UnknownSetError:
     entries = list_weights()
     names = {"imagenet", *(entry.name for entry in entries)}
     hint = "" if name in names else did_you_mean(name, names)
     known = ", ".join(f"{entry.name!r} for {entry.model}" for entry in entries) or "none"
-    ways = "".join(f"\n  {way}" for way in _ways(layout)) if name == "imagenet" else ""
-    return RegistryError(
+    return UnknownSetError(
         "weights: expected None, a path, or a registered set. "
         f"Received: weights={name!r} for {model}, which is neither published nor registered in "
-        f"{cache_folder()}.{hint} Registered: {known}.{ways}"
+        f"{cache_folder()}.{hint} Registered: {known}.{_ways_said(name, layout)}"
     )
+
+
+def _ways_said(name: str, layout: str) -> str:
+    return "".join(f"\n  {way}" for way in _ways(layout)) if name == "imagenet" else ""
 
 
 def _ways(layout: str) -> list[str]:

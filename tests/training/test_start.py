@@ -8,6 +8,7 @@ from conftest import ROOT
 from reference import randomise
 
 from larq_groupnet import GroupNetResNet18
+from larq_groupnet.errors import ConfigError, UserError, WeightsError
 from larq_groupnet.family import get_config
 from larq_groupnet.network.build import build
 from larq_groupnet.training import Phase, Recipe, RecipeError, load_recipe
@@ -81,7 +82,7 @@ def test_registered_backbone_brings_its_options_and_its_weights(cache, tmp_path)
 
     # What the user asks for stays, and says what does not fit.
     other = dataclasses.replace(RECIPE, model=RECIPE.model.replace(num_bases=3))
-    with pytest.raises(RecipeError, match=r"(?s)start_from: .*num_bases: 2 in the file, 3 in"):
+    with pytest.raises(WeightsError, match="imagenet.*num_bases: 2 in the file, 3 in"):
         load_start(with_start(other, None))
 
 
@@ -89,8 +90,44 @@ def test_registered_backbone_brings_its_options_and_its_weights(cache, tmp_path)
 def test_path_to_nothing_is_refused(given):
     recipe = with_start(RECIPE, given)
     assert recipe == dataclasses.replace(RECIPE, start_from=given)
-    with pytest.raises(RecipeError, match="no such file, and no registered set"):
+    with pytest.raises(UserError, match="no such file, and no registered set"):
         load_start(recipe)
+
+
+@pytest.mark.filterwarnings("ignore:.*stem_stride. 2 in the file, 4 in the model")
+def test_classifier_starts_from_the_backbone_of_a_segmenter():
+    """`camvid` has a stem of stride 2, beside which an output stride of 32 is none."""
+    config = get_config("groupnet_resnet18", input_shape=(64, 64, 3), num_classes=3)
+    recipe = dataclasses.replace(RECIPE, name="groupnet_resnet18", model=config)
+    recipe = with_start(recipe, "camvid")
+    # The kernel of both stems is the same, so the strides are those of the recipe.
+    assert (recipe.model.stem_stride, recipe.model.output_stride) == (4, 32)
+    assert (recipe.model.num_bases, recipe.model.head) == (2, "classifier")
+    with pytest.warns(UserWarning, match="left out, because the head is another: head_conv1"):
+        start = load_start(recipe)
+    assert copy_weights(start, build(recipe.model)) == []
+
+
+def test_output_stride_that_is_not_given_follows_the_stem_of_the_weights():
+    for name, size, strides in (
+        ("camvid", 224, (2, 16)), ("camvid", 32, (2, 8)), ("digit_scenes", 224, (4, 32)),
+    ):  # fmt: skip
+        config = get_config("groupnet_resnet18", weights=name, input_shape=(size, size, 3))
+        assert (config.stem_stride, config.output_stride) == strides
+    with pytest.raises(ConfigError, match="with stem_stride=2. Received: output_stride=32"):
+        get_config("groupnet_resnet18", weights="camvid", output_stride=32)
+    with pytest.warns(UserWarning, match="left out, because the head is another"):
+        GroupNetResNet18(weights="camvid", num_classes=2)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar10_stride2"])
+def test_set_of_another_model_is_not_said_to_be_none(name):
+    config = get_config("birealnet18", input_shape=(64, 64, 3))
+    recipe = dataclasses.replace(RECIPE, name="birealnet18", model=config)
+    with pytest.raises(WeightsError) as error:
+        with_start(recipe, name)
+    said = f"Received: weights={name!r} for birealnet18, which is registered for groupnet_resnet18"
+    assert said in str(error.value) and "neither published" not in str(error.value)
 
 
 def test_nothing_to_start_from():
