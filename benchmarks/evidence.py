@@ -155,9 +155,9 @@ def measure(run: Run, folder: Path) -> dict[str, str]:
 
     from larq_groupnet.inference.evaluate import evaluate_only
     from larq_groupnet.inference.judge_file import judge_file
+    from larq_groupnet.recipes.start import with_start
     from larq_groupnet.training.int8 import convert_run
     from larq_groupnet.training.run import train_weights
-    from larq_groupnet.training.start import with_start
 
     start = time.process_time()
     recipe = with_start(run.recipe(), None)

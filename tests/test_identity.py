@@ -16,11 +16,11 @@ from larq_groupnet.network.names import is_of_head
 from larq_groupnet.recipes import load_recipe, override
 from larq_groupnet.runs.identity import describe_recipe, record_classes
 from larq_groupnet.runs.source import find_source
+from larq_groupnet.runs.start import learned_other_classes
 from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training import fit
 from larq_groupnet.training.callbacks import BestWeights
 from larq_groupnet.training.distillation import load_teacher
-from larq_groupnet.training.start import learned_other_classes
 from larq_groupnet.weights import keras_files
 from larq_groupnet.weights.described import metadata_of
 

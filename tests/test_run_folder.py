@@ -243,7 +243,7 @@ def test_evaluation_refuses_an_option_that_changes_nothing(changes, message, tmp
 
 
 def test_weights_of_another_network_are_refused_before_anything_is_built(tmp_path):
-    from larq_groupnet.training.start import check_start
+    from larq_groupnet.runs.start import check_start
 
     folder = write_run(tmp_path / "run", RECIPE, "binary.h5", "tanh.h5")
     start = dataclasses.replace(RECIPE, start_from=str(folder))
@@ -275,7 +275,7 @@ def test_run_is_loaded_at_any_size(tmp_path):
 
 def test_options_beside_registered_weights_are_kept_or_refused():
     """Also one given at its default; the shipped set has width 0.25."""
-    from larq_groupnet.training.start import with_start
+    from larq_groupnet.recipes.start import with_start
 
     whole = load_recipe("groupnet_resnet18")
     taken = with_start(override(whole, [("width", "1.0")]), "digits")

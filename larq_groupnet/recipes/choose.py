@@ -14,9 +14,9 @@ from larq_groupnet.recipes import own
 from larq_groupnet.recipes.load import ZooFile, load_recipes
 from larq_groupnet.recipes.overrides import INPUT_SIZE, check_trained, only_phase, override
 from larq_groupnet.recipes.overrides import with_int8 as add_int8
-from larq_groupnet.recipes.own import Changes
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.recipes.scaling import scaled
+from larq_groupnet.recipes.start import Changes
 
 if TYPE_CHECKING:
     from larq_groupnet.data.base import Dataset

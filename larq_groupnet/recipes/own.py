@@ -16,19 +16,14 @@ from larq_groupnet.network.config import OPTIONS, GroupNetConfig, unused_options
 from larq_groupnet.recipes.load import load_recipes
 from larq_groupnet.recipes.overrides import INPUT_SIZE, override, parse_size
 from larq_groupnet.recipes.recipe import ROOT_MEDIAN_FREQUENCY, Phase, Recipe
+from larq_groupnet.recipes.start import Changes, started
 from larq_groupnet.tasks.task import kind_of
-from larq_groupnet.weights.metadata import compare
-from larq_groupnet.weights.more_bases import may_grow
-from larq_groupnet.weights.registry import list_weights
 
 if TYPE_CHECKING:
     from larq_groupnet.data.base import Dataset
 
 RECIPES = "photos"
 """The file of zoo/ with the recipes, one for each kind of truth."""
-
-START_FROM = ("cifar10", "cifar10_stride2")
-"""Names of registered weights of photographs; training starts from the first that fit."""
 
 MOST_BASES = 3
 """Bases above which augmentation grows no more."""
@@ -44,8 +39,6 @@ RARE = 2.0
 
 PASSES = 10
 """At least so many passes over the training images in all epochs together."""
-
-Changes = Sequence[tuple[str, str]]
 
 _OF_PHOTOS = ("width", "projection", *BY_SIZE)
 
@@ -87,9 +80,8 @@ def own_recipe(
         options |= {"stem_stride": 1, "output_stride": 8}
     network = recipe.model.replace(**options, input_shape=shape)
     recipe = dataclasses.replace(recipe, model=network)
-    started: list[str] = []
-    if "start_from" not in given:  # Before what follows from K, which may be that of the weights.
-        recipe, started = _started(recipe, changes)
+    # Before what follows from K, which may be that of the weights.
+    recipe, start = started(recipe, changes)
     wanted = override(recipe, [(k, v) for k, v in changes if k in OPTIONS]).model
     # A real-valued network learns its photos by heart: of 240 others the one of `resnet18` named
     # 0.838 with a jitter of 0.15 alone, and 0.946 with the strongest augmentation.
@@ -99,7 +91,7 @@ def own_recipe(
     if not {"class_weights", "mixup", "cutmix"} & given:
         recipe, said = _weighted(recipe, builder)
         notes += said
-    return recipe, [*notes, *started]
+    return recipe, [*notes, *start]
 
 
 def model_for(target: str) -> str:
@@ -226,42 +218,4 @@ def _weighted(recipe: Recipe, builder: Dataset) -> tuple[Recipe, list[str]]:
     return dataclasses.replace(recipe, class_weights=ROOT_MEDIAN_FREQUENCY), [
         f"{rare} is {frequency.min() / frequency.max():.3f} times as common as {common}: rare "
         'classes count more in the loss; --set class_weights="" counts all the same.'
-    ]
-
-
-def _started(recipe: Recipe, changes: Changes) -> tuple[Recipe, list[str]]:
-    """Weights of photographs to start from, if there are any that fit, in a network of their size.
-
-    Shortcuts are theirs, too. It may have more bases than they have.
-    """
-    given = {key for key, _ in changes}
-    wanted = override(recipe, [(key, text) for key, text in changes if key in OPTIONS]).model
-    sizes = {"width", "stage_blocks", "projection"} - given
-    differing = []
-    for entry in (each for each in list_weights() if each.name in START_FROM):
-        theirs, values = entry.metadata.config, {}
-        if wanted.decomposition != "none":  # Which has one base.
-            values = {name: getattr(theirs, name) for name in sizes}
-        differences = compare(theirs, ours := wanted.replace(**values))[0]
-        copied = ""
-        if may_grow(theirs, ours):
-            copied = (
-                f" They have {theirs.num_bases} bases (K): the others begin as copies with scale 0."
-            )
-            del differences["num_bases"]
-        if differences:
-            text = differences.get("decomposition") or next(iter(differences.values()))
-            differing.append(
-                (len(differences), f"the {entry.name!r} weights are of another network ({text})")
-            )
-            continue
-        model = recipe.model.replace(**values)
-        recipe = dataclasses.replace(recipe, model=model, start_from=entry.name)
-        return recipe, [
-            f"It starts from the {entry.name!r} weights, all but the head; --start_from none "
-            f"starts from random ones.{copied}"
-        ]
-    _, reason = min(differing, default=(0, "this machine has none of photographs"))
-    return recipe, [
-        f"It starts from random weights: {reason}. --start_from RUN_OR_FILE_OR_NAME names others."
     ]

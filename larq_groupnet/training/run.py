@@ -19,10 +19,12 @@ from larq_groupnet.inference.judge import Judging, judge
 from larq_groupnet.recipes.announce import announce
 from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.recipes.recipe import CLASS_WEIGHTS, Recipe, RecipeError
+from larq_groupnet.recipes.start import with_start
 from larq_groupnet.runs.guards import check_folder, claimed, naming_bad_files
 from larq_groupnet.runs.identity import check_classes, describe_recipe, read_classes
 from larq_groupnet.runs.lock import check_free
 from larq_groupnet.runs.saved import pipeline_of
+from larq_groupnet.runs.start import check_start, learned_other_classes
 from larq_groupnet.runs.stopping import StopSignal
 from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training.callbacks import TrainingError
@@ -30,12 +32,7 @@ from larq_groupnet.training.distillation import Teacher, check_teacher, load_tea
 from larq_groupnet.training.distribution import Runtime, check_batch, gone, is_chief, open_strategy
 from larq_groupnet.training.fit import Session, train
 from larq_groupnet.training.optimizers import make_optimizer
-from larq_groupnet.training.start import (
-    check_start,
-    learned_other_classes,
-    load_start,
-    with_start,
-)
+from larq_groupnet.training.start import load_start
 
 
 def run(
@@ -58,7 +55,7 @@ def run(
         output_dir: Takes `recipe.json`, `history.csv`, `logs/`, `snapshots/`, the weights of each
             phase (`PHASE.h5` of the best epoch and `PHASE-last.h5`) and what `judge` leaves.
         start_from: What to start the first phase from, instead of what the recipe says; see
-            `start.load_start`.
+            `training.start.load_start`.
         runtime: On what, and how precisely, to compute.
         notes: Lines to print once everything that can be known before has been checked.
         given: Options of the network that stay as they are beside registered weights; `None` for

@@ -8,6 +8,8 @@ from PIL import Image
 from larq_groupnet.recipes import RecipeError, load_recipes, override
 from larq_groupnet.recipes.choose import choose
 from larq_groupnet.recipes.load import zoo_folders
+from larq_groupnet.recipes.start import with_start
+from larq_groupnet.runs.start import check_start
 
 
 @pytest.fixture
@@ -19,6 +21,20 @@ def photos(tmp_path):
             pixels = np.random.RandomState(number).randint(0, 256, (20, 40, 3), "u1")
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
     return f"folder:{tmp_path / 'photos'}"
+
+
+@pytest.fixture
+def masks(tmp_path):
+    """Six images of 30 x 20 pixels and their masks, of two classes."""
+    for name in ("images", "masks"):
+        (tmp_path / "cut" / name).mkdir(parents=True)
+    for number in range(6):
+        mask = np.zeros((30, 20), "u1")
+        mask[:3, :4] = number % 2
+        Image.fromarray(mask).save(tmp_path / "cut" / "masks" / f"{number}.png")
+        Image.fromarray(np.dstack([mask] * 3)).save(tmp_path / "cut" / "images" / f"{number}.png")
+    (tmp_path / "cut" / "classes.txt").write_text("background\npart\n")
+    return f"folder:{tmp_path / 'cut'}"
 
 
 @pytest.mark.parametrize("dataset", ["imagenet2012:5.1.0", "imagenet2012", "imagenet2012/x:1.0.0"])
@@ -41,17 +57,9 @@ def test_dataset_without_a_recipe_gets_the_one_for_photos(photos, tmp_path):
     assert "--input_size 48,80" in notes and "random weights" in notes
 
 
-def test_without_a_model_the_truth_of_the_dataset_chooses(photos, tmp_path):
+def test_without_a_model_the_truth_of_the_dataset_chooses(photos, masks, tmp_path):
     assert choose(None, tmp_path, dataset=photos).recipe.name == "groupnet_resnet18"
-    for name in ("images", "masks"):
-        (tmp_path / "cut" / name).mkdir(parents=True)
-    for number in range(6):
-        mask = np.zeros((30, 20), "u1")
-        mask[:3, :4] = number % 2
-        Image.fromarray(mask).save(tmp_path / "cut" / "masks" / f"{number}.png")
-        Image.fromarray(np.dstack([mask] * 3)).save(tmp_path / "cut" / "images" / f"{number}.png")
-    (tmp_path / "cut" / "classes.txt").write_text("background\npart\n")
-    name = f"folder:{tmp_path / 'cut'}"
+    name = masks
     choice = choose(None, tmp_path, dataset=name)
     assert (choice.recipe.name, choice.recipe.model.head) == ("groupnet_dsp", "fcn32s")
     assert choice.recipe.class_weights == "root_median_frequency"
@@ -90,7 +98,7 @@ def test_real_network_for_photos_has_one_phase_of_all_epochs(photos, tmp_path):
 
 def test_photos_start_from_weights_of_photographs_in_their_network(photos, tmp_path, monkeypatch):
     from larq_groupnet import GroupNetConfig, build
-    from larq_groupnet.training.start import load_start, with_start
+    from larq_groupnet.training.start import load_start
     from larq_groupnet.weights import packed, registry
 
     monkeypatch.setenv("LARQ_GROUPNET_CACHE", str(tmp_path / "cache"))
@@ -120,9 +128,66 @@ def test_photos_start_from_weights_of_photographs_in_their_network(photos, tmp_p
         assert with_start(recipe, None).start_from == ""
 
 
-def test_strides_of_the_recipe_stay_beside_weights_of_smaller_images(photos, tmp_path):
-    from larq_groupnet.training.start import with_start
+SHIPPED = {
+    "cifar10": (0.5, (1, 1, 1, 1), "real"),
+    "cifar10_stride2": (0.25, None, "real"),
+    "camvid": (0.25, None, "binary"),
+    "digit_scenes": (0.25, None, "binary"),
+}
+"""Weights of colour images -> width, blocks and projection, of which none is said to be given."""
 
+
+@pytest.mark.parametrize("size", ["32,32", "128,96"])
+@pytest.mark.parametrize("kind", ["photos", "masks"])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_weights_that_are_asked_for_bring_their_network(name, kind, size, request, tmp_path):
+    dataset = request.getfixturevalue(kind)
+
+    def start(*changes):
+        changes = (("input_size", size), ("start_from", name), *changes)
+        choice = choose(None, tmp_path, dataset=dataset, changes=changes)
+        recipe = with_start(choice.recipe, name, choice.given)
+        check_start(recipe)
+        assert recipe == choice.recipe  # So that summary and train have the same.
+        return recipe.model, choice.notes[-1]
+
+    model, line = start()
+    assert (model.width, model.stage_blocks, model.projection) == SHIPPED[name]
+    assert (model.num_bases, model.num_classes) == (3, 2)
+    assert model.input_shape == (*map(int, size.split(",")), 3)
+    assert (model.stem_stride == 1) == (name == "cifar10")  # The kernel of the stem is theirs.
+    assert line.startswith(f"It starts from the {name!r} weights, all but the head")
+    assert ("width=0.5" in line) == (name == "cifar10")
+    assert ("They have 2 bases (K)" in line) == (name != "digit_scenes")
+    # What the user gives stays: the width of these weights, or another, which is refused.
+    given, width = str(model.width), str(model.width / 2)
+    assert start(("width", given), ("num_bases", "4"))[0] == model.replace(num_bases=4)
+    with pytest.raises(RecipeError, match=f"start_from: .*width: {given} in the file, {width} in"):
+        start(("width", width))
+
+
+def test_weights_of_more_bases_than_the_photos_have_bring_them(photos, tmp_path):
+    """`digits` has five, and reads grey images."""
+    changes = [("start_from", "digits")]
+    choice = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=changes)
+    assert choice.recipe.model.num_bases == 5
+    with pytest.raises(RecipeError, match=r"of another: input_shape: .16, 16, 1. in the file.*or"):
+        check_start(with_start(choice.recipe, None, choice.given))
+    changes += [("num_bases", "3")]
+    choice = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=changes)
+    with pytest.raises(RecipeError, match="num_bases: 5 in the file, 3 in the model"):
+        check_start(with_start(choice.recipe, None, choice.given))
+
+
+def test_number_of_classes_is_that_of_the_dataset_beside_weights_of_the_same_model():
+    """21 are the default of the model, so that those of the weights were taken."""
+    recipe = load_recipes("groupnet_dsp").find("voc2012")
+    changes = [("width", "0.25"), ("num_bases", "2"), ("stem_stride", "2")]
+    recipe = with_start(override(recipe, [*changes, ("start_from", "camvid")]), None)
+    assert (recipe.model.num_classes, recipe.model.num_bases) == (21, 2)
+
+
+def test_strides_of_the_recipe_stay_beside_weights_of_smaller_images(photos, tmp_path):
     for changes in ((), (("stem_stride", "4"), ("output_stride", "32"))):
         changes = (("input_size", "128,128"), *changes)
         choice = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=changes)

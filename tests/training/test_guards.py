@@ -136,7 +136,8 @@ def test_signal_outside_training_ends_the_run_with_a_line(tmp_path, signum):
 
 
 def test_later_phase_starts_from_the_phase_before_it(monkeypatch, tmp_path):
-    from larq_groupnet.training import start
+    from larq_groupnet.runs import start
+    from larq_groupnet.training.start import load_start
 
     taken = []
     whole = dataclasses.replace(RECIPE, start_from=str(tmp_path))
@@ -144,10 +145,10 @@ def test_later_phase_starts_from_the_phase_before_it(monkeypatch, tmp_path):
     monkeypatch.setattr(start, "find_source", lambda path, recipe: taken.append(path) or source)
     for name in ("tanh", "binary"):
         (tmp_path / f"{name}.h5").touch()
-    start.load_start(only_phase(whole, "binary"))
-    start.load_start(whole)
+    load_start(only_phase(whole, "binary"))
+    load_start(whole)
     (tmp_path / "tanh.h5").unlink()
-    start.load_start(only_phase(whole, "binary"))
+    load_start(only_phase(whole, "binary"))
     assert taken == [tmp_path / "tanh.h5", tmp_path, tmp_path]
 
 

@@ -11,8 +11,9 @@ from larq_groupnet import GroupNetResNet18
 from larq_groupnet.errors import ConfigError, UserError, WeightsError
 from larq_groupnet.family import get_config
 from larq_groupnet.network.build import build
+from larq_groupnet.recipes.start import with_start
 from larq_groupnet.training import Phase, Recipe, RecipeError, load_recipe
-from larq_groupnet.training.start import LATENT, load_start, with_start
+from larq_groupnet.training.start import LATENT, load_start
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.by_name import copy_weights
 from larq_groupnet.weights.registry import register

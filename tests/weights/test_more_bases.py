@@ -11,8 +11,9 @@ from tiny import RECIPE
 
 from larq_groupnet import GroupNetConfig
 from larq_groupnet.network.build import build
+from larq_groupnet.runs.start import check_start
 from larq_groupnet.training import RecipeError
-from larq_groupnet.training.start import check_start, load_start
+from larq_groupnet.training.start import load_start
 from larq_groupnet.weights.more_bases import grow, may_grow
 
 CONFIG = GroupNetConfig(

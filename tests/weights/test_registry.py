@@ -18,8 +18,8 @@ import larq_groupnet
 from larq_groupnet import GroupNetConfig
 from larq_groupnet.family import get_config
 from larq_groupnet.network.build import build
+from larq_groupnet.recipes.start import with_start
 from larq_groupnet.training import load_recipe
-from larq_groupnet.training.start import with_start
 from larq_groupnet.weights import import_checkpoint, packed, registry
 from larq_groupnet.weights.checkpoint import LICENCE
 from larq_groupnet.weights.checkpoint_files import read_state

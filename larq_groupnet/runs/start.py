@@ -1,0 +1,103 @@
+"""What training starts from: whether it is the network that is trained, and what it has learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from larq_groupnet.errors import RecipeError
+from larq_groupnet.network.config import GroupNetConfig
+from larq_groupnet.recipes.recipe import Recipe
+from larq_groupnet.recipes.start import starts_by_name
+from larq_groupnet.runs.identity import check_classes
+from larq_groupnet.runs.source import Source, find_source
+from larq_groupnet.weights.described import metadata_of
+from larq_groupnet.weights.metadata import compare
+from larq_groupnet.weights.more_bases import may_grow
+from larq_groupnet.weights.resolve import config_of, is_path, resolve
+
+_SAME_WEIGHTS = ("binary", "input_quantizer", "kernel_quantizer", "batch_norm_epsilon")
+"""Options in which a run may differ, because what is trained adapts to them."""
+
+
+def check_start(recipe: Recipe) -> None:
+    """Sees whether what training starts from is this network, before anything is built.
+
+    The head may be another, and the bases may be fewer, see `more_bases`.
+
+    Raises:
+        RecipeError: If it is another network; says where they differ.
+        UserError: If there is none.
+    """
+    if source := run_or_file(recipe):
+        theirs, free = source.config, {*_SAME_WEIGHTS}
+    elif recipe.start_from:
+        theirs, free = config_of(recipe.start_from, recipe.name, recipe.model), set()
+    else:
+        return
+    different, _ = compare(theirs, recipe.model)
+    if may_grow(theirs, recipe.model):
+        free |= {"num_bases"}
+    if texts := [text for option, text in different.items() if option not in free]:
+        raise RecipeError(
+            f"start_from: expected weights of the network that is trained. "
+            f"Received: {recipe.start_from}, of another: {'; '.join(texts)}. Give the options "
+            "of those weights with --set, or start from others."
+        )
+
+
+def learned_other_classes(recipe: Recipe, names: Sequence[str]) -> bool:
+    """True if what training starts from is known to have learned other classes, or in other order.
+
+    The network to be trained then gets a new head.
+
+    Args:
+        recipe: What is trained.
+        names: The classes of its dataset.
+
+    Raises:
+        DatasetError: If the first phase is one of integers, which keeps the head that it gets.
+    """
+    known = _classes_of_start(recipe)
+    first = next(phase for phase in recipe.phases if phase.epochs)
+    if first.int8:
+        check_classes(known, names, recipe.start_from, recipe.dataset)
+    return bool(known) and list(known) != list(names)
+
+
+def _classes_of_start(recipe: Recipe) -> Sequence[str]:
+    if not recipe.start_from:
+        return ()
+    if source := run_or_file(recipe):
+        return source.classes
+    known = metadata_of(resolve(recipe.start_from, recipe.name, registered(recipe)))
+    return known.classes if known else ()
+
+
+def run_or_file(recipe: Recipe) -> Source | None:
+    """The run or file that training starts from; `None` for a registered set or random weights."""
+    if not recipe.start_from or starts_by_name(recipe):
+        return None
+    path = Path(recipe.start_from)
+    return find_source(_weights_before(recipe) if path.is_dir() else path, recipe)
+
+
+def registered(recipe: Recipe) -> GroupNetConfig:
+    """The network of a recipe with the bases of the registered set that it starts from."""
+    if is_path(recipe.start_from):
+        return recipe.model
+    theirs = config_of(recipe.start_from, recipe.name, recipe.model)
+    grows = may_grow(theirs, recipe.model)
+    return recipe.model.replace(num_bases=theirs.num_bases) if grows else recipe.model
+
+
+def _weights_before(recipe: Recipe) -> Path:
+    """In the folder of a run that has trained the phase before the first one, the weights of that.
+
+    So a later phase can be repeated. Of another run, the folder, which stands for its last phase.
+    """
+    folder = Path(recipe.start_from)
+    epochs = [phase.epochs > 0 for phase in recipe.phases]
+    before = [phase.name for phase in recipe.phases[: epochs.index(True)]]
+    files = [folder / f"{name}.h5" for name in reversed(before)]
+    return next((file for file in files if file.is_file()), folder)
