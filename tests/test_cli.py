@@ -123,6 +123,83 @@ def test_every_flag_of_train_is_obeyed_or_refused(mode, calls, run_folder, capsy
     assert ignored == (["output_dir"] if mode == "evaluate" else [])
 
 
+@pytest.fixture
+def both(monkeypatch, tmp_path):
+    """The networks that `summary` counts and that `train` trains with the same words."""
+    from larq_groupnet.network import complexity
+    from larq_groupnet.training import run
+
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(6):
+            Image.new("RGB", (128, 128), (i, 0, 0)).save(tmp_path / f"photos/{name}/{i}.png")
+    counted, trained = [], []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(complexity, "report", lambda config: counted.append(config) or "")
+
+    def record(recipe, *_):
+        trained.append(recipe.model)
+        raise RecipeError("recorded")
+
+    monkeypatch.setattr(run, "train_weights", record)
+
+    def compare(model, *words):
+        counted.clear(), trained.clear()
+        status = cli.main(["summary", model, *words])
+        assert cli.main(["train", f"--model={model}", *words]) == 2
+        return status, counted, trained
+
+    return compare
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "groupnet_resnet18 --dataset=folder:photos",
+        "groupnet_resnet18 --dataset=folder:photos --start_from=none",
+        "groupnet_resnet18 --dataset=folder:photos --start_from=cifar10",
+        "groupnet_resnet18 --dataset=folder:photos --set=start_from=cifar10 --set=width=0.5",
+        "groupnet_resnet18 --dataset=folder:photos --start_from=camvid --input_size=64,96",
+        "groupnet_resnet18 --dataset=folder:photos --start_from=cifar10_stride2 --phase=binary",
+        "groupnet_resnet18 --start_from=digits --set=num_bases=5",
+        "groupnet_resnet18 --set=start_from=digits",
+        "groupnet_resnet18 --set=start_from=digits --set=width=0.25",
+        "groupnet_dsp --dataset=camvid",
+        "groupnet_dsp --dataset=camvid --start_from=none --set=width=0.5",
+    ],
+)
+def test_summary_counts_the_network_that_train_trains(words, both):
+    status, counted, trained = both(*words.split())
+    assert status == 0 and counted == trained and len(counted) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--start_from=cifar10 --set=width=0.25", "width: 0.5 in the file, 0.25 in the model"),
+        ("--start_from=cifar", "Did you mean 'cifar10'"),
+        ("--start_from=nothing.h5", "nothing.h5: expected a run's folder"),
+    ],
+)
+def test_summary_refuses_a_start_that_train_refuses(words, message, both, capsys):
+    status, counted, _ = both("groupnet_resnet18", "--dataset=folder:photos", *words.split())
+    assert status == 2 and not counted
+    (line, *_) = [line for line in capsys.readouterr().err.splitlines() if "groupnet: " in line]
+    assert message in line
+
+
+def test_summary_counts_a_recipe_whose_own_start_is_not_on_this_machine(both, capsys, monkeypatch):
+    monkeypatch.setenv("LARQ_GROUPNET_CACHE", "nowhere")
+    status, counted, trained = both("groupnet_dsp", "--dataset=voc2012")
+    assert status == 0 and len(counted) == 1 and not trained
+    said = capsys.readouterr()
+    assert "the 'imagenet' weights, which are not on this machine" in said.out
+    assert "import-checkpoint" in said.err
+    # Beside a run, which has started.
+    assert cli.main(["summary", "photos", "--start_from=none"]) == 2
+    assert "Received: --start_from" in capsys.readouterr().err
+
+
 def test_only_its_own_flags_are_in_the_help_of_a_command(capsys):
     assert cli.main(["convert", "--help"]) == 0
     out = capsys.readouterr().out

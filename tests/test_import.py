@@ -33,6 +33,8 @@ def run_python(code, **environment):
         "try: runpy.run_module('larq_groupnet', run_name='__main__')\nexcept SystemExit: pass",
         "import runpy\nsys.argv = ['larq-groupnet', 'summary', 'resnet18', '--dataset=cifar10']\n"
         "try: runpy.run_module('larq_groupnet', run_name='__main__')\nexcept SystemExit: pass",
+        "import runpy\nsys.argv = ['', 'summary', 'groupnet_dsp', '--dataset=camvid']\n"
+        "try: runpy.run_module('larq_groupnet', run_name='__main__')\nexcept SystemExit: pass",
     ],
 )
 def test_nothing_large_is_imported(code):

@@ -84,6 +84,11 @@ RUNTIME = (
 )
 JUDGE = "all, none, or how many test images."
 CHANGES = (
+    home_flag(
+        "start_from",
+        None,
+        "Start from a run's folder, a weights file or registered weights; none for random ones.",
+    ),
     text_flag("phase", None, "Train only this phase; --start_from RUN starts from the one before."),
     count_flag("int8_epochs", 0, "Epochs of a last phase with integers where it is not binary."),
     text_flag(
@@ -111,11 +116,6 @@ TRAIN = (
     ),
     path_flag(
         "evaluate", None, "Only evaluate a run's folder or a weights file on the test images."
-    ),
-    home_flag(
-        "start_from",
-        None,
-        "Start from a run's folder, a weights file or registered weights; none for random ones.",
     ),
     *CHANGES,
     bool_flag(

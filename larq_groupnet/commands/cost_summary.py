@@ -29,13 +29,16 @@ def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
     from larq_groupnet.recipes.announce import training_line
     from larq_groupnet.recipes.choose import choose
     from larq_groupnet.recipes.overrides import parse_options, parse_size, split_option
+    from larq_groupnet.recipes.start import NoStartError, with_start
     from larq_groupnet.runs.folders import recipe_to_resume
     from larq_groupnet.runs.source import find_source
+    from larq_groupnet.runs.start import check_start
 
     asked = {*given(f)}
-    texts = [f"{name}={f[name].value}" for name in AS_CHANGES if name in asked] + f.set
+    flags = (*AS_CHANGES, "start_from")
+    texts = [f"{name}={f[name].value}" for name in flags if name in asked] + f.set
     if Path(source).expanduser().is_dir():
-        if wrong := {"dataset", "recipe", "phase", "int8_epochs"} & asked:
+        if wrong := {"dataset", "recipe", "phase", "int8_epochs", "start_from"} & asked:
             raise RecipeError(
                 "summary: expected no flag that it ignores beside a run. "
                 f"Received: {', '.join(f'--{name}' for name in sorted(wrong))}"
@@ -48,8 +51,9 @@ def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
             raise RecipeError("summary: expected nothing but --input_size beside trained weights.")
         sizes = f.input_size and parse_size(f.input_size)
         return find_source(source).sized(sizes or None).config, []
-    trains = {"dataset", "recipe", "phase", "int8_epochs", *AS_CHANGES} - {"input_size"}
-    if source in list_models() and not trains & asked:
+    trains = {"dataset", "recipe", "phase", "int8_epochs", *flags} - {"input_size"}
+    keys = {split_option(text)[0] for text in texts}
+    if source in list_models() and not trains & {*asked, *keys}:
         config = get_config(source, **parse_options(texts, arguments(source)))
         return config, [
             f"The model {source} as get_model builds it; --recipe or --dataset counts what train "
@@ -65,7 +69,18 @@ def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
         phase=f.phase,
         int8_epochs=f.int8_epochs,
     )
-    return choice.recipe.model, [*choice.notes, training_line(choice.recipe)]
+    recipe, notes = choice.recipe, [*choice.notes]
+    try:  # As train does.
+        recipe = with_start(recipe, None, choice.given)
+        check_start(recipe)
+    except NoStartError:
+        if "start_from" in choice.given:
+            raise
+        notes.append(
+            f"It starts from the {recipe.start_from!r} weights, which are not on this machine; "
+            "some options may be theirs."
+        )
+    return recipe.model, [*notes, training_line(recipe)]
 
 
 def _is_registered(name: str) -> bool:
