@@ -152,11 +152,11 @@ def GroupNetResNet18(  # noqa: D417 (GroupNetConfig explains the others)
             64 pixels get a 3x3 stride-1 stem without pooling and output stride 8, as is usual for
             CIFAR; larger ones the ImageNet stem and output stride 32.
         input_tensor: Keras tensor to read from; its shape then is the input shape.
-        weights: Name of a registered set (`larq_groupnet.list_weights()`), such as `"imagenet"`,
-            whose options the network then gets, except those given here; `str` or `Path` of a
-            `.safetensors`, `.h5` or `.keras` file of the same network; or `None` for random ones.
-            Given options that need other weights are refused, but for those of the head, which is
-            then left out with a warning.
+        weights: Name of a registered set (`larq_groupnet.list_weights()`), such as `"imagenet"`
+            or `"groupnet_resnet18:imagenet"`, whose options the network then gets, except those
+            given here; `str` or `Path` of a `.safetensors`, `.h5` or `.keras` file of the same
+            network; or `None` for random ones. Given options that need other weights are refused,
+            but for those of the head, which is then left out with a warning.
         include_top: Add the head, which is average pooling, the dense layer and softmax; `False`
             gives the last aggregate.
         num_classes: Length of the output, with `include_top`.

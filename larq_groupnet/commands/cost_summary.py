@@ -33,6 +33,7 @@ def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
     from larq_groupnet.runs.folders import recipe_to_resume
     from larq_groupnet.runs.source import find_source
     from larq_groupnet.runs.start import check_start
+    from larq_groupnet.weights.registry import named
 
     asked = {*given(f)}
     flags = (*AS_CHANGES, "start_from")
@@ -46,7 +47,7 @@ def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
         recipe = recipe_to_resume(Path(source).expanduser(), list(map(split_option, texts)))
         return recipe.model, [training_line(recipe)]
     is_path = len(Path(source).parts) > 1 and not Path(source).with_suffix(".py").is_file()
-    if Path(source).suffix not in ("", ".py") or is_path or _is_registered(source):
+    if Path(source).suffix not in ("", ".py") or is_path or named(source):
         if asked - {"input_size", "data_dir", "json"}:
             raise RecipeError("summary: expected nothing but --input_size beside trained weights.")
         sizes = f.input_size and parse_size(f.input_size)
@@ -81,9 +82,3 @@ def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
             "some options may be theirs."
         )
     return recipe.model, [*notes, training_line(recipe)]
-
-
-def _is_registered(name: str) -> bool:
-    from larq_groupnet.weights.registry import list_weights
-
-    return any(name in (each.name, f"{each.model}:{each.name}") for each in list_weights())

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from larq_groupnet.errors import MissingFileError, RecipeError
-from larq_groupnet.hints import did_you_mean
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.identity import read_classes, read_temperature
@@ -216,20 +215,20 @@ def _described(path: Path) -> Source | None:
 
 def _registered(name: str) -> Path:
     """The file of registered weights, fetched if need be."""
-    from larq_groupnet.weights.registry import RegistryError, list_weights, obtain
+    from larq_groupnet.weights import registry
 
-    entries = list_weights()
-    found = [entry for entry in entries if name in (entry.name, f"{entry.model}:{entry.name}")]
+    found = registry.named(name)
     models = sorted({entry.model for entry in found})
     if len(models) == 1:
-        return obtain(found[0])
-    choices = ", ".join(f"{entry.model}:{entry.name}" for entry in found or entries) or "none"
+        return registry.obtain(found[0])
+    sets = found or registry.list_weights()
+    choices = ", ".join(entry.full_name for entry in sets) or "none"
     if models:
-        raise RegistryError(
+        raise registry.RegistryError(
             f"weights: expected the model too, as several have a set of this name. "
             f"Received: {name}. Choices: {choices}"
         )
     raise MissingFileError(
         f"{name}: {_EXPECTED} ({choices}). Received: no such file, and no registered set. "
-        f"Check the path or the name.{did_you_mean(name, [entry.name for entry in entries])}"
+        f"Check the path or the name.{registry.nearest_name(name)}"
     )

@@ -22,6 +22,7 @@ from terminaltables import AsciiTable
 
 from larq_groupnet.errors import WeightsError
 from larq_groupnet.files import replacing
+from larq_groupnet.hints import did_you_mean
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.container import BROKEN
 from larq_groupnet.weights.download import DownloadError, download, is_intact, sha256
@@ -74,6 +75,11 @@ class Entry:
                 f".safetensors file, its size and its SHA-256. Received: {self}"
             )
 
+    @property
+    def full_name(self) -> str:
+        """`MODEL:NAME`, as several models may have a set of one name."""
+        return f"{self.model}:{self.name}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -107,6 +113,18 @@ def list_weights(pattern: str = "*") -> list[Entry]:
     """
     entries = [*_read(cache_folder() / "registry.json"), *_read(_PACKAGE / "registry.json")]
     return [entry for entry in entries if fnmatch.fnmatch(entry.name, pattern)]
+
+
+def named(name: str) -> list[Entry]:
+    """The sets that `NAME` or `MODEL:NAME` stands for."""
+    return [entry for entry in list_weights() if name in (entry.name, entry.full_name)]
+
+
+def nearest_name(name: str, *others: str) -> str:
+    """`" Did you mean 'x'?"` where a set, or one of `others`, is called nearly so, else nothing."""
+    full = ":" in name
+    names = [entry.full_name if full else entry.name for entry in list_weights()]
+    return did_you_mean(name, [*names, *others])
 
 
 def register(path: str | Path, name: str, model: str, folder: Path | None = None) -> Entry:

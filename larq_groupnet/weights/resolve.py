@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from larq_groupnet.errors import MissingFileError
-from larq_groupnet.hints import did_you_mean
 from larq_groupnet.network.config import (
     OPTIONS,
     GroupNetConfig,
@@ -31,6 +30,8 @@ from larq_groupnet.weights.registry import (
     UnknownSetError,
     cache_folder,
     list_weights,
+    named,
+    nearest_name,
     obtain,
 )
 
@@ -50,7 +51,7 @@ def resolve(
 
     Args:
         weights: A `Path`; a `str` that names a file, has a `/` or ends as one (`.h5`, `.keras`,
-            `.safetensors`); or the name of a registered set.
+            `.safetensors`); or a registered set: `NAME`, or `MODEL:NAME`.
         model: Name of the model that wants them.
         config: Its configuration; among several sets of a name, the nearest to it is taken.
         base: Release base, URL or folder; `None` for `LARQ_GROUPNET_WEIGHTS`, or the package's.
@@ -113,10 +114,10 @@ def adopt(
         theirs, same_task = known.config, _task(known.config) == _task(config)
         kept = {*given, "layout", "binary"}
     else:
-        named = _named(str(weights), model, config)
-        family = [entry for entry in named if _family(entry.model) == _family(model)]
+        entries = _named(str(weights), model, config)
+        family = [entry for entry in entries if _family(entry.model) == _family(model)]
         if not family:
-            raise _of_another(named, model, config.layout)
+            raise _of_another(str(weights), entries, model, config.layout)
         entry = _nearest(family, model, config, given)
         theirs, same_task, kept = entry.metadata.config, entry.model == model, {*given}
     if not same_task:
@@ -200,12 +201,12 @@ def _family(model: str) -> str:
 
 def _named(name: str, model: str, config: GroupNetConfig) -> list[Entry]:
     """The sets of a name for the layout of a model."""
-    entries = [entry for entry in list_weights() if entry.name == name]
+    entries = named(name)
     if not entries:
         raise _unknown(name, model, config.layout)
     fitting = [entry for entry in entries if entry.metadata.config.layout == config.layout]
     if not fitting:
-        raise _of_another(entries, model, config.layout)
+        raise _of_another(name, entries, model, config.layout)
     return fitting
 
 
@@ -226,9 +227,8 @@ def _nearest(
     return min(entries, key=distance)
 
 
-def _of_another(entries: list[Entry], model: str, layout: str) -> RegistryError:
+def _of_another(name: str, entries: list[Entry], model: str, layout: str) -> RegistryError:
     """The error of a set that is registered, but for models of another layout or family."""
-    name = entries[0].name
     models = ", ".join(sorted({entry.model for entry in entries}))
     fit = [
         repr(entry.name)
@@ -244,8 +244,7 @@ def _of_another(entries: list[Entry], model: str, layout: str) -> RegistryError:
 
 def _unknown(name: str, model: str, layout: str) -> UnknownSetError:
     entries = list_weights()
-    names = {"imagenet", *(entry.name for entry in entries)}
-    hint = "" if name in names else did_you_mean(name, names)
+    hint = "" if _is_imagenet(name) else nearest_name(name, "imagenet")
     known = ", ".join(f"{entry.name!r} for {entry.model}" for entry in entries) or "none"
     return UnknownSetError(
         "weights: expected None, a path, or a registered set. "
@@ -255,7 +254,11 @@ def _unknown(name: str, model: str, layout: str) -> UnknownSetError:
 
 
 def _ways_said(name: str, layout: str) -> str:
-    return "".join(f"\n  {way}" for way in _ways(layout)) if name == "imagenet" else ""
+    return "".join(f"\n  {way}" for way in _ways(layout)) if _is_imagenet(name) else ""
+
+
+def _is_imagenet(name: str) -> bool:
+    return name.rpartition(":")[2] == "imagenet"
 
 
 def _ways(layout: str) -> list[str]:

@@ -19,6 +19,7 @@ from larq_groupnet import GroupNetConfig
 from larq_groupnet.family import get_config
 from larq_groupnet.network.build import build
 from larq_groupnet.recipes.start import with_start
+from larq_groupnet.runs.start import check_start
 from larq_groupnet.training import load_recipe
 from larq_groupnet.weights import import_checkpoint, packed, registry
 from larq_groupnet.weights.checkpoint import LICENCE
@@ -229,6 +230,32 @@ def test_segmentation_network_takes_the_backbone_of_a_classifier(files):
     assert len(shared) == len(values) - 2
     for weight in shared:
         np.testing.assert_array_equal(weight.numpy(), stored[weight.name])
+
+
+def test_name_of_the_model_may_stand_before_that_of_the_set(files):
+    """Which tells two sets of one name apart, of which the nearest is taken otherwise."""
+    for bases, model in ((1, MODEL), (2, "groupnet_dsp")):
+        registry.register(files[bases][0], "mine", model)
+    for bases, model in ((1, MODEL), (2, "groupnet_dsp")):
+        name, theirs = f"{model}:mine", files[bases][2]
+        config = adopt(name, MODEL, theirs, ())
+        assert config.num_bases == bases
+        assert sha256(resolve(name, MODEL, config)) == sha256(files[bases][0])
+        assert get_config(MODEL, weights=name, num_classes=4).num_bases == bases
+    larq_groupnet.GroupNetResNet18(weights=f"{MODEL}:mine")
+    recipe = dataclasses.replace(load_recipe(MODEL, ROOT / "zoo"), model=files[1][2])
+    recipe = with_start(recipe, f"{MODEL}:mine")
+    check_start(recipe)
+    assert recipe.start_from == f"{MODEL}:mine"
+    for other, model in (("birealnet18", MODEL), ("groupnet_resnet34", "groupnet_dsp")):
+        with pytest.raises(RegistryError) as error:
+            adopt(f"{model}:mine", other, get_config(other), ())
+        assert "\n" not in str(error.value)
+        said = f"weights='{model}:mine' for {other}, which is registered for {model}. Those"
+        assert said in str(error.value)
+    for slip in ("groupnet_resnet18:mime", "groupnet_resnet1:mine"):
+        with pytest.raises(RegistryError, match=f"Did you mean '{MODEL}:mine'"):
+            adopt(slip, MODEL, files[1][2], ())
 
 
 def test_network_of_another_family_is_not_turned_into_this_one(files):
