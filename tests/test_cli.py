@@ -229,10 +229,19 @@ def test_only_its_own_flags_are_in_the_help_of_a_command(capsys):
         (["train", "--evaluate=file.tflite"], "Received: a converted file"),
         (["train", "--evaluate=nowhere"], "nowhere: expected a run's folder"),
         (["weights", "list", "of", "them"], "expected list, fetch NAME MODEL"),
+        (["weights", "fetch", "digts", "groupnet_resnet18"], "Did you mean 'digits'"),
+        (["weights", "fetch", "digits", "groupnet_resnet"], "Did you mean 'groupnet_resnet18'"),
+        (["weights", "publish", "digits", "My"], "name: expected small letters, digits, - and _"),
+        (["weights", "publish", "digits", "my.name"], "Received: 'my.name'"),
+        (["import-checkpoint", "nothing.npz", "--as=My"], "Received: 'My'"),
+        (["summary", "digts"], "unknown model 'digts'. Did you mean 'digits'"),
+        (["summary", "groupnet_resnet18:digts"], "Did you mean 'groupnet_resnet18:digits'"),
+        (["summary", str(ROOT / "docs")], "summary: expected a run's folder, with recipe.json"),
     ],
 )
 def test_wrong_command_is_one_line_and_status_2(words, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("larq_groupnet.family.build", None)  # Which takes seconds.
     assert cli.main(words) == (2 if words else 0)
     said = capsys.readouterr()
     assert message in said.err

@@ -28,12 +28,13 @@ def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
     from larq_groupnet.family import arguments, get_config, list_models
     from larq_groupnet.recipes.announce import training_line
     from larq_groupnet.recipes.choose import choose
-    from larq_groupnet.recipes.overrides import parse_options, parse_size, split_option
+    from larq_groupnet.recipes.load import zoo_files
+    from larq_groupnet.recipes.overrides import override, parse_options, parse_size, split_option
+    from larq_groupnet.recipes.recipe import unknown
     from larq_groupnet.recipes.start import NoStartError, with_start
-    from larq_groupnet.runs.folders import recipe_to_resume
-    from larq_groupnet.runs.source import find_source
+    from larq_groupnet.runs.source import find_source, read_recipe
     from larq_groupnet.runs.start import check_start
-    from larq_groupnet.weights.registry import named
+    from larq_groupnet.weights.registry import named, names_like
 
     asked = {*given(f)}
     flags = (*AS_CHANGES, "start_from")
@@ -44,8 +45,14 @@ def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
                 "summary: expected no flag that it ignores beside a run. "
                 f"Received: {', '.join(f'--{name}' for name in sorted(wrong))}"
             )
-        recipe = recipe_to_resume(Path(source).expanduser(), list(map(split_option, texts)))
-        return recipe.model, [training_line(recipe)]
+        run = read_recipe(Path(source).expanduser())
+        if run is None:
+            raise RecipeError(
+                f"summary: expected a run's folder, with recipe.json. Received: {source}, which "
+                f"has none. If it has images, give MODEL --dataset folder:{source}."
+            )
+        run = override(run, list(map(split_option, texts)))
+        return run.model, [training_line(run)]
     is_path = len(Path(source).parts) > 1 and not Path(source).with_suffix(".py").is_file()
     if Path(source).suffix not in ("", ".py") or is_path or named(source):
         if asked - {"input_size", "data_dir", "json"}:
@@ -60,6 +67,8 @@ def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
             f"The model {source} as get_model builds it; --recipe or --dataset counts what train "
             "trains."
         ]
+    if not Path(source).suffix and source not in (models := zoo_files()):
+        raise RecipeError(unknown("model", source, [*sorted(models), *names_like(source)]))
     changes = list(map(split_option, texts))
     choice = choose(
         source,

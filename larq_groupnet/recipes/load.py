@@ -62,7 +62,7 @@ def load_recipes(name: str, zoo: Path | None = None) -> ZooFile:
     Raises:
         RecipeError: If there is no such file (names the nearest), or it holds no recipes.
     """
-    path = _find(name, zoo_folders() if zoo is None else [zoo])
+    path = _find(name, None if zoo is None else [zoo])
     try:
         content = runpy.run_path(str(path))
         recipes = tuple(content["RECIPES"])
@@ -90,13 +90,19 @@ def load_search(
     return spaces.get(dataset or "") or next(iter(spaces.values()), {})
 
 
-def _find(name: str, folders: Sequence[Path]) -> Path:
+def zoo_files(folders: Sequence[Path] | None = None) -> dict[str, Path]:
+    """Name -> the file of recipes that it stands for, in `zoo_folders` by default."""
+    files: dict[str, Path] = {}
+    for folder in reversed(zoo_folders() if folders is None else folders):
+        files.update({path.stem: path for path in folder.glob("[!_]*.py")})
+    return files
+
+
+def _find(name: str, folders: Sequence[Path] | None) -> Path:
     path = Path(name).expanduser()
     if path.suffix == ".py" and path.is_file():
         return path
-    files: dict[str, Path] = {}
-    for folder in reversed(folders):
-        files.update({path.stem: path for path in folder.glob("[!_]*.py")})
+    files = zoo_files(folders)
     if name not in files:
         raise RecipeError(unknown("model", name, sorted(files)))
     return files[name]

@@ -32,7 +32,7 @@ from larq_groupnet.training.distribution import Runtime
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.described import metadata_of
 from larq_groupnet.weights.metadata import NOT_STATED, Metric
-from larq_groupnet.weights.registry import Entry, register
+from larq_groupnet.weights.registry import Entry, check_name, register
 
 PICTURES = {
     "predictions": "What the converted file says",
@@ -136,11 +136,13 @@ def publish(
         RegistryError: If the name is none, or a `registry.json` there cannot be read.
         OSError: If `output_dir` cannot be written.
     """
+    check_name("name", name)  # Before anything is built, which takes seconds.
     output_dir, path = Path(output_dir).expanduser(), Path(run).expanduser()
     if not path.is_dir():
         return _publish_weights(find_source(run), name, output_dir, licence)
     found = _read_run(path)
     recipe = found.recipe
+    check_name("model", recipe.name)
     pictures = {
         name: heading
         for name, heading in PICTURES.items()
@@ -183,6 +185,7 @@ def _publish_weights(source: Source, name: str, output_dir: Path, licence: str) 
             f"weights: expected a file that says what it is. Received: {source.weights}. Publish "
             "the folder of its run."
         )
+    check_name("model", source.name)
     about = {field.name: getattr(known, field.name) for field in dataclasses.fields(known)}
     about |= {"licence": licence or known.licence, "config": source.config}
     with tempfile.TemporaryDirectory() as folder:

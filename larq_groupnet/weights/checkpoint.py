@@ -27,7 +27,7 @@ from larq_groupnet.weights.checkpoint_keys import (
     without_prefix,
 )
 from larq_groupnet.weights.metadata import Metadata
-from larq_groupnet.weights.registry import register
+from larq_groupnet.weights.registry import check_name, register
 
 LICENCE = (
     "The terms of whoever trained these weights hold for the converted weights too; the licence of "
@@ -177,6 +177,8 @@ def main(
         classes_file: Names of the classes, one a line, in the order of their labels.
         **about: The other arguments of `import_checkpoint`; `None` for its defaults.
     """
+    if name is not None:
+        check_name("name", name)
     about = {argument: value for argument, value in about.items() if value is not None}
     if classes_file is not None:
         about["classes"] = tuple(filter(None, map(str.strip, read_text(classes_file).splitlines())))

@@ -15,7 +15,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 from filelock import FileLock
 from terminaltables import AsciiTable
@@ -64,16 +64,19 @@ class Entry:
     metadata: Metadata
 
     def __post_init__(self) -> None:
+        check_name("name", self.name)
+        check_name("model", self.model)
         path = PurePosixPath(self.file)
         # The path comes from a file that may have been edited, and must stay in its folder.
         inside = not path.is_absolute() and ".." not in path.parts and path.suffix == ".safetensors"
-        digest_ok = re.fullmatch("[0-9a-f]{64}", self.sha256)
-        names_ok = all(map(_NAME.fullmatch, (self.name, self.model)))
-        if not (inside and digest_ok and names_ok and type(self.size) is int and self.size > 0):
-            raise RegistryError(
-                "registry: expected names of small letters, digits, - and _, a relative path of a "
-                f".safetensors file, its size and its SHA-256. Received: {self}"
-            )
+        wanted = {
+            "file": (inside, "a relative path of a .safetensors file"),
+            "size": (type(self.size) is int and self.size > 0, "its size in bytes"),
+            "sha256": (bool(re.fullmatch("[0-9a-f]{64}", self.sha256)), "its SHA-256 in hex"),
+        }
+        for field, (right, expected) in wanted.items():
+            if not right:
+                _fail(field, expected, getattr(self, field))
 
     @property
     def full_name(self) -> str:
@@ -99,6 +102,16 @@ class Entry:
         return cls(name, model, file, path.stat().st_size, digest, metadata)
 
 
+def check_name(field: str, name: str) -> None:
+    """Raises a `RegistryError` unless a set, or its model, may be called so."""
+    if not _NAME.fullmatch(name):
+        _fail(field, "small letters, digits, - and _, the first a letter or a digit", name)
+
+
+def _fail(field: str, expected: str, received: object) -> NoReturn:
+    raise RegistryError(f"{field}: expected {expected}. Received: {received!r}")
+
+
 def cache_folder() -> Path:
     """Where fetched and registered files are kept: `LARQ_GROUPNET_CACHE`, or in `~/.cache`."""
     folder = os.environ.get("LARQ_GROUPNET_CACHE") or "~/.cache/larq_groupnet"
@@ -120,11 +133,14 @@ def named(name: str) -> list[Entry]:
     return [entry for entry in list_weights() if name in (entry.name, entry.full_name)]
 
 
+def names_like(name: str) -> list[str]:
+    """What all sets are called, in the form of `name`: `NAME` or `MODEL:NAME`."""
+    return [entry.full_name if ":" in name else entry.name for entry in list_weights()]
+
+
 def nearest_name(name: str, *others: str) -> str:
     """`" Did you mean 'x'?"` where a set, or one of `others`, is called nearly so, else nothing."""
-    full = ":" in name
-    names = [entry.full_name if full else entry.name for entry in list_weights()]
-    return did_you_mean(name, [*names, *others])
+    return did_you_mean(name, [*names_like(name), *others])
 
 
 def register(path: str | Path, name: str, model: str, folder: Path | None = None) -> Entry:
@@ -198,12 +214,15 @@ def fetch(name: str, model: str, *, base: str | Path | None = None) -> list[Path
         RegistryError: If there is none.
         DownloadError: If one could not be fetched.
     """
-    entries = [entry for entry in list_weights() if (entry.name, entry.model) == (name, model)]
+    of_name = named(name)
+    entries = [entry for entry in of_name if entry.model == model]
     if not entries:
         known = ", ".join(f"{entry.name} {entry.model}" for entry in list_weights()) or "none"
+        models = [entry.model for entry in of_name]
+        hint = did_you_mean(model, models) if models else nearest_name(name)
         raise RegistryError(
             f"weights: expected the name and the model of a registered set. Received: {name} "
-            f"{model}. Registered: {known}"
+            f"{model}.{hint} Registered: {known}"
         )
     return [obtain(entry, base=base) for entry in entries]
 

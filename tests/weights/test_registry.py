@@ -330,9 +330,16 @@ def test_damaged_file_is_fetched_anew_or_said_to_be_damaged(files, tmp_path, mon
 
 def test_fetch_brings_every_file_of_a_name(files, tmp_path, cache):
     entry = publish(tmp_path / "base", files[1][0])
-    with pytest.raises(RegistryError, match=f"imagenet groupnet_dsp. Registered: imagenet {MODEL}"):
+    with pytest.raises(
+        RegistryError, match=f"imagenet groupnet_dsp.* Registered: imagenet {MODEL}"
+    ):
         registry.fetch("imagenet", "groupnet_dsp")
+    with pytest.raises(RegistryError, match="Did you mean 'imagenet'. Registered"):
+        registry.fetch("imagnet", MODEL)
+    with pytest.raises(RegistryError, match=f"Did you mean '{MODEL}'. Registered"):
+        registry.fetch("imagenet", "groupnet_resnet1")
     assert registry.fetch("imagenet", MODEL, base=tmp_path / "base") == [cache / entry.file]
+    assert registry.fetch(f"{MODEL}:imagenet", MODEL) == [cache / entry.file]
     assert (cache / entry.file).read_bytes() == files[1][0].read_bytes()
 
 
@@ -371,7 +378,7 @@ def test_registering_what_is_no_release_file_changes_nothing(files, tmp_path, ca
     with pytest.raises(packed.FormatError):
         registry.register(tmp_path / "bad.safetensors", "imagenet", MODEL)
     for name in ("../imagenet", "", "Image Net"):
-        with pytest.raises(RegistryError, match="names of small letters"):
+        with pytest.raises(RegistryError, match="name: expected small letters"):
             registry.register(files[1][0], name, MODEL)
     assert not cache.exists()
 
@@ -419,6 +426,13 @@ def test_registry_of_another_kind_is_named(cache, text):
     (cache / "registry.json").write_text(text)
     with pytest.raises(RegistryError, match="expected a list of entries in"):
         registry.list_weights()
+
+
+def test_entry_that_is_wrong_names_the_field_alone(files):
+    entry = registry.register(files[1][0], "imagenet", MODEL)
+    for field, value in (("name", "My"), ("model", "a.b"), ("file", "/a"), ("size", 0)):
+        with pytest.raises(RegistryError, match=f"^{field}: expected .* Received: {value!r}$"):
+            dataclasses.replace(entry, **{field: value})
 
 
 def test_entry_survives_json(files):
