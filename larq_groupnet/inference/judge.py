@@ -208,7 +208,7 @@ def _draw(
     drawn, kind = ("lce", "converted for LCE") if "lce" in results else ("keras", "not converted")
     title = (
         f"{recipe.name} on {recipe.dataset}, {kind}: the first {len(samples.images)} "
-        f"test images, test {headline} {results[drawn][headline]:.3f}"
+        f"test images, test {task.labels.get(headline, headline)} {results[drawn][headline]:.3f}"
     )
     if task.dense:
         images = [image.astype(np.uint8) for image in samples.images]

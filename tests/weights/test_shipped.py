@@ -123,7 +123,11 @@ def test_weights_of_photographs_name_made_images_as_when_they_were_shipped(name,
 def test_weights_of_streets_part_made_images_as_when_they_were_shipped():
     model = larq_groupnet.GroupNetDSP(weights="camvid")
     classes = entry_of("camvid").metadata.classes
-    maps = model.predict(made_images(240, 320, (16, 37, 35)), verbose=0).argmax(-1)
+    maps = model.predict(made_images(240, 320, (38, 3, 9)), verbose=0).argmax(-1)
     shares = [np.bincount(each.ravel(), minlength=len(classes)) / each.size for each in maps]
-    assert [classes[each.argmax()] for each in shares] == ["car", "building", "car"]
-    assert [each.max() for each in shares] == pytest.approx([0.808, 0.800, 0.471], abs=0.01)
+    largest = [np.argsort(-each)[:2] for each in shares]
+    named = [[classes[label] for label in labels] for labels in largest]
+    assert named == [["sign", "sky"], ["sign", "building"], ["sign", "sky"]]
+    found = [each[labels] for each, labels in zip(shares, largest, strict=True)]
+    expected = [[0.507, 0.302], [0.564, 0.188], [0.594, 0.340]]
+    np.testing.assert_allclose(found, expected, atol=0.01)
