@@ -28,8 +28,9 @@ Expected: test mIoU of the 11 classes 0.534 at the images' own size, converted 0
 for 99.76 % of the pixels (measured, one run, seed 0): the weights `camvid`. Validation rose to the
 end, 0.621. Before, with binary shortcuts, `fcn32s` and a backbone that started from weights of
 CIFAR-10, 52 epochs had 0.430 and as many again 0.471; with `fcn16s`, colours changed by up to 0.4
-and one cosine of 60 epochs it was 0.391. No other rates, K or class weights were tried. Cost: about
-105 minutes of CPU time with `--mixed_precision mixed_bfloat16`, on processors that compute it.
+and one cosine of 60 epochs it was 0.391. Rates were compared in short runs (docs/evidence.md); no
+other K or class weights were tried. Cost: about 105 minutes of CPU time with `--mixed_precision
+mixed_bfloat16`, on processors that compute it.
 
     python train.py --model groupnet_dsp
     python train.py --model groupnet_dsp --dataset camvid
