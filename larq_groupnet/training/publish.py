@@ -229,9 +229,7 @@ def _read_run(folder: Path) -> _Run:
     if missing:
         raise PublishError(
             f"run: expected a finished run. Received: {folder}, which has no "
-            f"{', '.join(missing)}. Go on with it: python train.py --model {recipe.name} "
-            f"--dataset {recipe.dataset} --output_dir {folder} (and the options that it was "
-            "started with)"
+            f"{', '.join(missing)}. Go on with it: larq-groupnet train --resume {folder}"
         )
     absent = [key for key in _RESULTS if key not in results]
     if absent:

@@ -249,8 +249,7 @@ def test_unfinished_run_says_what_is_missing_and_how_to_go_on(run, tmp_path, mis
     (run / "tanh.h5").touch()  # An earlier phase is no substitute.
     with pytest.raises(PublishError, match=f"expected a finished run.*has no {missing}") as error:
         publish(run, "tiny", tmp_path / "out", licence="CC0", command="x")
-    command = "python train.py --model groupnet_resnet18 --dataset digits --output_dir"
-    assert f"{command} {run}" in str(error.value)
+    assert f"larq-groupnet train --resume {run}" in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
