@@ -5,8 +5,9 @@ Paper: Liu et al., ECCV 2018.
 Expected on digits (a quarter of the width, 16 x 16 pixels): test accuracy 0.978, converted
 0.978 (measured, one run, seed 0, 359 images).
 
-The recipe for CIFAR-10 was not trained whole; its rate is the best of three in short runs, see
-docs/evidence.md.
+Expected on CIFAR-10 (a quarter of the width): test accuracy 0.740, converted 0.739 (measured, one
+run, seed 0, in mixed_bfloat16, 26 minutes of CPU time). Its rate is the best of three in short
+runs, see docs/evidence.md.
 
 On ImageNet the Group-Net paper reports 55.6 % top-1 at K=1; not repeated here.
 
