@@ -82,7 +82,7 @@ def test_labels_are_judged_on_the_split_that_is_named(label_run, tmp_path):
 def test_other_classes_truths_and_datasets_are_refused(dense_file, label_run, photos, tmp_path):
     with pytest.raises(RecipeError, match="expected the dataset to judge on"):
         judge_file(str(dense_file), None, tmp_path)
-    with pytest.raises(DatasetError, match="a class for each image.*masks"):
+    with pytest.raises(DatasetError, match="4 classes of images.*masks"):
         judge_file(str(label_run), f"folder:{photos}", tmp_path)
     (photos / "classes.txt").write_text("\n".join(reversed(CLASSES)))
     with pytest.raises(DatasetError, match="expected those of .*'background' as class 0"):
