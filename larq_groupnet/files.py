@@ -43,15 +43,19 @@ def check_output(path: Path, folder: bool = False) -> None:
     Raises:
         OutputError: If there is something else, or no right to write.
     """
-    there = next(each for each in (path, *path.absolute().parents) if each.exists())
-    parent = folder or there != path
-    if there.is_dir() != parent or not os.access(there, os.W_OK):
-        what = "a folder" if there.is_dir() else "a file"
+    there = nearest(path)
+    right = there.is_dir() == (folder or there != path)
+    if not right or not os.access(there, os.W_OK):
         raise OutputError(
             f"output: expected {'a folder' if folder else 'a file'} that can be written. Received: "
-            f"{path}, where {there} is {what}"
-            + (" that cannot be written" if there.is_dir() == parent else "")
+            f"{path}, where {there} is {'a folder' if there.is_dir() else 'a file'}"
+            f"{' that cannot be written' if right else ''}"
         )
+
+
+def nearest(path: Path) -> Path:
+    """What there is of a path: itself, or the innermost of its folders that exists."""
+    return next(each for each in (path, *path.absolute().parents) if each.exists())
 
 
 def write_json(path: Path, content: Any) -> None:

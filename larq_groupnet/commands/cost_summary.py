@@ -39,6 +39,7 @@ def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
     asked = {*given(f)}
     flags = (*AS_CHANGES, "start_from")
     texts = [f"{name}={f[name].value}" for name in flags if name in asked] + f.set
+    changes = list(map(split_option, texts))
     if Path(source).expanduser().is_dir():
         if wrong := {"dataset", "recipe", "phase", "int8_epochs", "start_from"} & asked:
             raise RecipeError(
@@ -51,7 +52,7 @@ def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
                 f"summary: expected a run's folder, with recipe.json. Received: {source}, which "
                 f"has none. If it has images, give MODEL --dataset folder:{source}."
             )
-        run = override(run, list(map(split_option, texts)))
+        run = override(run, changes)
         return run.model, [training_line(run)]
     is_path = len(Path(source).parts) > 1 and not Path(source).with_suffix(".py").is_file()
     if Path(source).suffix not in ("", ".py") or is_path or named(source):
@@ -60,8 +61,7 @@ def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
         sizes = f.input_size and parse_size(f.input_size)
         return find_source(source).sized(sizes or None).config, []
     trains = {"dataset", "recipe", "phase", "int8_epochs", *flags} - {"input_size"}
-    keys = {split_option(text)[0] for text in texts}
-    if source in list_models() and not trains & {*asked, *keys}:
+    if source in list_models() and not trains & {*asked, *dict(changes)}:
         config = get_config(source, **parse_options(texts, arguments(source)))
         return config, [
             f"The model {source} as get_model builds it; --recipe or --dataset counts what train "
@@ -69,7 +69,6 @@ def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
         ]
     if not Path(source).suffix and source not in (models := zoo_files()):
         raise RecipeError(unknown("model", source, [*sorted(models), *names_like(source)]))
-    changes = list(map(split_option, texts))
     choice = choose(
         source,
         f.data_dir,

@@ -6,12 +6,16 @@ import math
 import os
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl.flags import FlagValues as Flags
 
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.files import check_output
 from larq_groupnet.hints import counted
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 def predict(f: Flags, source: str, *images: str) -> int:
@@ -65,7 +69,7 @@ def convert(f: Flags, source: str) -> None:
             f"Received: {f.output}"
         )
     check_output(f.output)
-    from larq_groupnet.runs.saved import is_whole_model, load_whole_model
+    from larq_groupnet.runs.saved import is_whole_model
     from larq_groupnet.runs.source import find_source
 
     if is_whole_model(source):
@@ -77,9 +81,7 @@ def convert(f: Flags, source: str) -> None:
                 )
         from larq_groupnet import deploy
 
-        model = load_whole_model(source)
-        shape = (*f.input_size, model.input_shape[-1]) if f.input_size else None
-        path = deploy.convert(model, f.output, input_shape=shape)
+        path = deploy.convert(_whole_model(source, f.input_size), f.output)
         print(f"{path}: verified on noise; it does not say its classes or how to read an image")
         return
     own = find_source(source)
@@ -111,7 +113,7 @@ def audit(f: Flags, source: str) -> int:
     Also of a whole model that Keras has saved: .keras, .h5 or a SavedModel.
     """
     from larq_groupnet import deploy
-    from larq_groupnet.runs.saved import is_whole_model, load_whole_model
+    from larq_groupnet.runs.saved import is_whole_model
     from larq_groupnet.runs.source import find_source
 
     size = f.input_size
@@ -120,15 +122,20 @@ def audit(f: Flags, source: str) -> int:
             raise RecipeError(f"input_size: expected none for a converted file. Received: {size}")
         findings = deploy.audit(Path(source).expanduser())
     else:
-        if is_whole_model(source):
-            model = load_whole_model(source)
-            if size:
-                model = deploy.with_input_shape(model, (*size, model.input_shape[-1]))
-        else:
-            model = find_source(source).sized(size).load()
+        whole = is_whole_model(source)
+        model = _whole_model(source, size) if whole else find_source(source).sized(size).load()
         findings = [*deploy.audit(model), *deploy.advise(model)]
     print("\n".join(map(str, findings)) or f"{source}: nothing found")
     return 1 if any(finding.severity == "wrong" for finding in findings) else 0
+
+
+def _whole_model(source: str, size: tuple[int, int] | None) -> tf.keras.Model:
+    """A model that Keras has saved, for images of this size if one is given."""
+    from larq_groupnet.deploy import with_input_shape
+    from larq_groupnet.runs.saved import load_whole_model
+
+    model = load_whole_model(source)
+    return with_input_shape(model, (*size, model.input_shape[-1])) if size else model
 
 
 def verify(f: Flags, source: str, file: str) -> None:

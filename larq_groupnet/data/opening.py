@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 from larq_groupnet.data import arrays, camvid, digit_scenes, digits, folders, voc  # noqa: F401
@@ -31,7 +33,8 @@ def open_dataset(name: str, data_dir: str | Path, on_bad_image: str | None = Non
     """
     kind, place, options = parse_name(name)
     opener = registered.get(kind)
-    if on_bad_image == "skip" and not has_files(name):
+    takes = _arguments(opener)
+    if on_bad_image == "skip" and "on_bad_image" not in takes:
         raise DatasetError(
             "on_bad_image: expected 'error' with a dataset whose images were decoded when it was "
             f"written; folder:PATH can skip bad files. Received: 'skip' with {name}"
@@ -44,7 +47,6 @@ def open_dataset(name: str, data_dir: str | Path, on_bad_image: str | None = Non
                 f"Received: {name}"
             )
         return open_records(name, Path(data_dir).expanduser())
-    takes = inspect.signature(opener).parameters
     known = {"place": place, "data_dir": Path(data_dir).expanduser(), "on_bad_image": on_bad_image}
     choices = [option for option in takes if option not in known]
     for option in options:
@@ -71,8 +73,12 @@ def prepare(name: str, data_dir: str | Path, on_bad_image: str | None = "error")
 
 def has_files(name: str) -> bool:
     """True of a dataset that is read from files that may be bad, such as a folder."""
-    opener = registered.get(parse_name(name)[0])
-    return opener is not None and "on_bad_image" in inspect.signature(opener).parameters
+    return "on_bad_image" in _arguments(registered.get(parse_name(name)[0]))
+
+
+def _arguments(opener: Any) -> Mapping[str, Any]:
+    """Of what opens a dataset, by their names; none of one that TFDS opens."""
+    return {} if opener is None else inspect.signature(opener).parameters
 
 
 def parse_name(name: str) -> tuple[str, str, dict[str, str]]:

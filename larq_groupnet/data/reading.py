@@ -129,6 +129,11 @@ class Reading:
         return cls(**values)
 
 
+def normalisations(channels: int) -> tuple[str, ...]:
+    """Those of images of so many channels: ImageNet's mean is of three colours."""
+    return tuple(name for name in NORMALISATIONS if name != "imagenet" or channels == 3)
+
+
 def _is_positive(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 

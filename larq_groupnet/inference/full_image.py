@@ -132,9 +132,7 @@ class FullImage:
     def _joined(self, shape: Sequence[int], found: Iterator[Array]) -> Array:
         """The weighted mean of the next windows of `found` over a view of this shape."""
         height, width = self._window
-        ramps = [
-            np.minimum(side, side[::-1]) + 1.0 for side in (np.arange(height), np.arange(width))
-        ]
+        ramps = [np.minimum(side, side[::-1]) + 1.0 for side in map(np.arange, self._window)]
         weight = np.outer(*ramps)[..., None].astype(np.float32)
         total, weights = np.zeros((), np.float32), np.zeros((*shape[:2], 1), np.float32)
         for top, left in self._corners(shape):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from larq_groupnet.data.reading import NORMALISATIONS, Reading
+from larq_groupnet.data.reading import Reading, normalisations
 from larq_groupnet.deploy.description import read_description
 from larq_groupnet.deploy.flatbuffer import ends_in_softmax
 from larq_groupnet.deploy.runtime import load_file
@@ -104,9 +104,7 @@ def load_predictor(
         output_shape = model.output_shape
     asked = {name: value for name, value in preprocessing.items() if value is not None}
     known = {**description.get("preprocessing", {}), **asked}
-    normalisation = known.get("normalisation")
-    # ImageNet's mean is of three colours.
-    fit = [name for name in NORMALISATIONS if name != "imagenet" or input_shape[-1] == 3]
+    normalisation, fit = known.get("normalisation"), normalisations(input_shape[-1])
     if normalisation not in fit:
         raise SourceError(
             f"{source}: expected to know how its images were normalised, one of {', '.join(fit)}; "

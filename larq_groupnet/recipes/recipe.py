@@ -12,7 +12,7 @@ from typing import Any
 
 from larq_groupnet.data import AUGMENTATIONS
 from larq_groupnet.data.augment import choices
-from larq_groupnet.data.reading import NORMALISATIONS, Reading
+from larq_groupnet.data.reading import NORMALISATIONS, Reading, normalisations
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.network.config import GroupNetConfig
@@ -268,7 +268,7 @@ class Recipe:
         _check(self, whole | shares)
         if not any(phase.epochs for phase in self.phases):
             raise RecipeError("epochs: expected at least 1 in a phase. Received: 0 in all")
-        if self.normalisation == "imagenet" and self.model.input_shape[2] != 3:
+        if self.normalisation not in normalisations(self.model.input_shape[2]):
             raise RecipeError(
                 "normalisation: expected 'symmetric' for images that are not of 3 channels. "
                 f"Received: 'imagenet' with input_shape={self.model.input_shape}"
@@ -343,6 +343,10 @@ class Recipe:
             self.eval_flip,
             self.letterbox,
         )
+
+    def preprocessing(self) -> dict[str, Any]:
+        """What a file says of how its network reads an image, in plain values."""
+        return {"size": [*self.model.input_shape[:2]], **self.reading().to_dict()}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from larq_groupnet.data.base import Dataset
 from larq_groupnet.data.folders import FolderDataset
-from larq_groupnet.files import PARTIAL, write_json
+from larq_groupnet.files import PARTIAL, nearest, write_json
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.runs.identity import check_classes, read_classes, record_classes
 from larq_groupnet.runs.lock import holding, is_new
@@ -117,7 +117,7 @@ def check_room(recipe: Recipe, output_dir: Path, parameters: int) -> None:
     copies = (KEPT + 1) * snapshot + 2 * len(phases) + 1
     before = sum(file.stat().st_size for file in output_dir.rglob("*") if file.is_file())
     needed = max(4 * parameters * copies - before, 4 * parameters) + SPARE_BYTES
-    there = next(path for path in (output_dir, *output_dir.absolute().parents) if path.exists())
+    there = nearest(output_dir)
     free = shutil.disk_usage(there).free
     if free < needed:
         raise RecipeError(

@@ -51,12 +51,9 @@ def describe_recipe(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
 
     Empty where that cannot be said in a file, as of a quantizer that is an object.
     """
-    height, width, _ = recipe.model.input_shape
-    reading = {"size": [height, width], **recipe.reading().to_dict()}
+    about = tuple(classes), recipe.preprocessing(), (), NOT_STATED, recipe.name
     try:
-        known = Metadata(
-            recipe.model, recipe.dataset, tuple(classes), reading, (), NOT_STATED, recipe.name
-        )
+        known = Metadata(recipe.model, recipe.dataset, *about)
     except MetadataError:
         return {}
     return known.to_dict()

@@ -234,7 +234,6 @@ def _fit(
         f"Phase {phase.name}: {phase.epochs} epochs of {session.steps_per_epoch} steps", flush=True
     )
     best = _best_weights(session, phase, start.best)
-    every = (session.runtime.snapshot_steps, session.runtime.snapshot_minutes)
     # The rest of an epoch that was cut in two is a call of its own, and has fewer steps.
     cuts = [(start.epoch, start.step), *([(start.epoch + 1, 0)] if start.step else [])]
     with StopSignal(session.output_dir).watching() as stop, ending_line():
@@ -250,7 +249,14 @@ def _fit(
                 callbacks=[
                     *callbacks(session, phase, images, best),
                     SnapshotCallback(
-                        snapshots, stop, position, best, history, session.strategy, *every
+                        snapshots,
+                        stop,
+                        position,
+                        best,
+                        history,
+                        session.strategy,
+                        session.runtime.snapshot_steps,
+                        session.runtime.snapshot_minutes,
                     ),
                 ],
             )

@@ -149,7 +149,6 @@ def publish(
         if (path / f"{name}.png").is_file() and (test_images or name != "predictions")
     }
     command = command or _command(recipe, Path(zoo), found.precision)
-    height, width, _ = recipe.model.input_shape
     with tempfile.TemporaryDirectory() as folder:
         path = packed.save(
             load_run(found.folder / f"{found.phase.name}.h5"),
@@ -157,7 +156,7 @@ def publish(
             Path(folder) / "weights.safetensors",
             dataset=recipe.dataset,
             classes=_per_class(found.results)["keras"],
-            preprocessing={"size": [height, width], **recipe.reading().to_dict()},
+            preprocessing=recipe.preprocessing(),
             metrics=_metrics(found.results, command),
             licence=licence or NOT_STATED,
             model_name=recipe.name,

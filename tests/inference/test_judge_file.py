@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from runs import without_description
 from sklearn.metrics import confusion_matrix
 
 from larq_groupnet import cli
@@ -57,8 +58,7 @@ def test_maps_of_a_run_and_of_its_file_are_judged_as_predicted(source, photos, r
 
 def test_a_file_that_does_not_say_how_images_are_read_is_told(dense_file, photos, tmp_path):
     bare, found = tmp_path / "bare.tflite", []
-    content = dense_file.read_bytes()
-    bare.write_bytes(content[: content.index(b"PK\x03\x04")])
+    bare.write_bytes(without_description(dense_file))
     for file, told in ((dense_file, ""), (bare, "imagenet"), (bare, "symmetric")):
         words = ["evaluate", str(file), f"folder:{photos}", "--split=all"]
         words.append(f"--output={tmp_path / f'{file.stem}{told}'}")

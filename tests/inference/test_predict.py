@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from near_ties import assert_same_classes, decided
 from PIL import Image
-from runs import command
+from runs import command, without_description
 
 from larq_groupnet.data import DatasetWarning
 from larq_groupnet.data.images import normalise
@@ -249,11 +249,6 @@ def test_file_that_does_not_say_how_images_are_read_is_refused(dense_file, tmp_p
         True,
     )
     assert predictor.classes == ("class_0", "class_1", "class_2", "class_3")
-
-
-def without_description(file):
-    content = file.read_bytes()
-    return content[: content.index(b"PK\x03\x04")]
 
 
 def test_description_follows_the_bytes_that_were_verified(dense_file):
