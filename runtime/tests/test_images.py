@@ -216,13 +216,14 @@ def by_place(windows):
 )
 @pytest.mark.parametrize("flip", [False, True])
 def test_windows_scales_and_flip_are_those_of_predict(shape, scales, letterbox, flip):
+    from larq_groupnet.data.reading import Reading
     from larq_groupnet.inference.full_image import FullImage
 
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    view = FullImage((12, 8), "imagenet", scales, flip, letterbox=letterbox)
+    how = {"normalisation": "imagenet", "scales": scales, "flip": flip, "letterbox": letterbox}
+    view = FullImage(Reading((12, 8), **how))
     (expected,) = view.scores(by_place, [image.astype(np.float32)])
-    how = Description(normalisation="imagenet", scales=scales, flip=flip, letterbox=letterbox)
-    found = probabilities(by_place, image, (12, 8), how)
+    found = probabilities(by_place, image, (12, 8), Description(**how))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
