@@ -117,17 +117,16 @@ def pipelines(folder: Path) -> dict[str, Any]:
     """Ours, for training and for evaluation."""
     from larq_groupnet.data import augment
     from larq_groupnet.data.folders import open_folder
+    from larq_groupnet.data.imagenet import READING
     from larq_groupnet.data.pipeline import Pipeline
     from larq_groupnet.data.rand_augment import rand_augment
 
     def pipeline(augmentation: augment.Augmentation) -> Pipeline:
         return Pipeline(
             open_folder(folder / "set", folder / "data"),
-            SIZE,
+            READING,
             BATCH_SIZE,
             augmentation=augmentation,
-            normalisation="imagenet",
-            central_crop=224 / 256,
         )
 
     data = pipeline(augment.imagenet)

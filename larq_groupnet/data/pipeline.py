@@ -19,6 +19,7 @@ from larq_groupnet.data.opening import prepare as prepare
 from larq_groupnet.data.order import ENDLESS
 from larq_groupnet.data.reading import Reading
 from larq_groupnet.data.records import RecordDataset
+from larq_groupnet.errors import DatasetError
 
 Finish = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
@@ -28,45 +29,42 @@ class Pipeline:
 
     Args:
         dataset: From `prepare`, or a builder of TFDS.
-        size: Height and width of the model's input.
+        reading: How an image becomes the model's input, of a size. Labels are evaluated with its
+            central crop, and all with its letterbox.
         batch_size: Images per step.
         seed: Of order and augmentation.
         augmentation: See `larq_groupnet.data.augment`; any function of that form will do.
-        normalisation: As in `Reading`, and so is `central_crop`.
-        central_crop: See `normalisation`; for labels, when evaluating.
         eval_crop: When evaluating on masks, scale the shorter side to the input's and take the
             centre, instead of squeezing the whole image into it.
-        letterbox: As in `Reading`, when evaluating.
         mixing: Which training images are mixed with each other; for labels.
+
+    Raises:
+        DatasetError: If the reading has no size.
     """
 
     def __init__(
         self,
         dataset: Dataset | tfds.core.DatasetBuilder,
-        size: tuple[int, int],
+        reading: Reading,
         batch_size: int,
         *,
         seed: int = 0,
         augmentation: augment.Change = augment.unchanged,
-        normalisation: str = "symmetric",
-        central_crop: float = 1.0,
         eval_crop: bool = False,
-        letterbox: bool = False,
         mixing: Mixing | None = None,
     ):
         self.dataset = dataset if isinstance(dataset, Dataset) else RecordDataset(dataset)
-        self.reading = Reading((size[0], size[1]), normalisation, central_crop, letterbox=letterbox)
+        if reading.size is None:
+            raise DatasetError(
+                "reading: expected a size, the height and width of the model's input. "
+                f"Received: {reading}"
+            )
+        self.reading, self.size = reading, reading.size
         self.batch_size = batch_size
         self.seed = seed
         self.augmentation = augmentation
         self.eval_crop = eval_crop
         self.mixing = mixing or Mixing()
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the model's input."""
-        assert self.reading.size is not None  # noqa: S101
-        return self.reading.size
 
     @property
     def target(self) -> str:

@@ -136,7 +136,7 @@ def test_images(
     """
     if recipe.eval_crop or not task_of(recipe.model).dense:
         return data.eval_batches("test", sample), None
-    view = FullImage(recipe.reading(data.size), recipe.model.gives == "logits")
+    view = FullImage(data.reading, recipe.model.gives == "logits")
     return data.full_images("test", sample), view
 
 

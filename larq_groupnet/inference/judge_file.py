@@ -160,15 +160,7 @@ def task_on(predictor: Predictor, builder: Dataset, source: str, dataset: str) -
 
 def pipeline_for(predictor: Predictor, builder: Dataset) -> Pipeline:
     """A dataset, read as a network reads images."""
-    read = predictor.reading
-    return Pipeline(
-        builder,
-        predictor.input_shape[:2],
-        1 if predictor.dense else 16,
-        normalisation=read.normalisation,
-        central_crop=read.central_crop,
-        letterbox=read.letterbox,
-    )
+    return Pipeline(builder, predictor.reading, 1 if predictor.dense else 16)
 
 
 def _images(data: Pipeline, roles: list[str], dense: bool, sample: int = 0) -> tf.data.Dataset:

@@ -21,6 +21,7 @@ from larq_groupnet.data.pipeline import (
     prepare,
 )
 from larq_groupnet.data.rand_augment import rand_augment
+from larq_groupnet.data.reading import Reading
 from larq_groupnet.deploy.fake_quant import FakeQuant, Int8Kernel
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.network import keras_ops  # noqa: F401 (Keras then knows its layers.)
@@ -116,21 +117,15 @@ def data_of(source: Source, data_dir: Path) -> Pipeline:
     Raises:
         RecipeError: If it is not known what it was trained on, or how images were normalised.
     """
-    normalisation = source.preprocessing.get("normalisation")
-    if not source.dataset or normalisation is None:
+    if not source.dataset or "normalisation" not in source.preprocessing:
         raise RecipeError(
             f"samples: expected a network that says which dataset and normalisation it was trained "
             f"with. Received: {source.weights}, which does not."
         )
-    height, width, _ = source.config.input_shape
-    return Pipeline(
-        prepare(source.dataset, data_dir, source.on_bad_image),
-        (height or 0, width or 0),
-        source.recipe.batch_size if source.recipe else 1,
-        normalisation=normalisation,
-        central_crop=source.preprocessing.get("central_crop", 1.0),
-        letterbox=source.preprocessing.get("letterbox", False),
-    )
+    reading = {**source.preprocessing, "size": source.config.input_shape[:2]}
+    builder = prepare(source.dataset, data_dir, source.on_bad_image)
+    batch_size = source.recipe.batch_size if source.recipe else 1
+    return Pipeline(builder, Reading.from_dict(reading), batch_size)
 
 
 def first_images(data: Pipeline, role: str, count: int) -> np.ndarray:
@@ -185,14 +180,11 @@ def pipeline_of(recipe: Recipe, builder: Dataset) -> Pipeline:
     height, width, _ = recipe.model.input_shape
     return Pipeline(
         builder,
-        (height or 0, width or 0),  # _check has seen that they are fixed.
+        recipe.reading((height or 0, width or 0)),  # _check has seen that they are fixed.
         recipe.batch_size,
         seed=recipe.seed,
         augmentation=_augmentation(recipe),
-        normalisation=recipe.normalisation,
-        central_crop=recipe.central_crop,
         eval_crop=recipe.eval_crop,
-        letterbox=recipe.letterbox,
         mixing=Mixing(recipe.mixup, recipe.cutmix),
     )
 

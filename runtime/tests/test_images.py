@@ -181,10 +181,11 @@ def folder(tmp_path_factory):
 
 def test_preprocess_is_what_training_evaluates_on(labels, folder, tmp_path):
     from larq_groupnet.data.pipeline import Pipeline, prepare
+    from larq_groupnet.data.reading import Reading
 
     network = Interpreter(labels)
     builder = prepare(f"folder:{folder}", tmp_path)
-    pipeline = Pipeline(builder, (24, 32), 1, normalisation="imagenet", central_crop=0.75)
+    pipeline = Pipeline(builder, Reading((24, 32), "imagenet", central_crop=0.75), 1)
     expected = {}
     for batch, label in pipeline.eval_batches("test").as_numpy_iterator():
         expected.setdefault(int(label[0]), []).append(batch)

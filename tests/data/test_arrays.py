@@ -6,6 +6,7 @@ import pytest
 from larq_groupnet.data import DatasetError
 from larq_groupnet.data.arrays import from_arrays
 from larq_groupnet.data.pipeline import Pipeline, class_names, open_dataset, prepare
+from larq_groupnet.data.reading import Reading
 
 RNG = np.random.RandomState(0)
 IMAGES = RNG.randint(0, 256, (30, 6, 8, 3), "u1")
@@ -14,7 +15,7 @@ MASKS = RNG.randint(0, 3, (30, 6, 8), "u1")
 
 
 def batches(builder, role, size=(6, 8)):
-    return list(Pipeline(builder, size, 10).eval_batches(role).as_numpy_iterator())
+    return list(Pipeline(builder, Reading(size), 10).eval_batches(role).as_numpy_iterator())
 
 
 def test_labels_come_as_they_went_in():
@@ -24,7 +25,7 @@ def test_labels_come_as_they_went_in():
     np.testing.assert_allclose(images, IMAGES[20:] / 127.5 - 1, atol=1e-6)
     np.testing.assert_array_equal(labels, LABELS[20:])
     assert sorted(batches(builder, "validation")[0][1]) == [0, 1, 2], "a tenth of each class"
-    images, labels = next(iter(Pipeline(builder, (6, 8), 17).train_batches(1)))
+    images, labels = next(iter(Pipeline(builder, Reading((6, 8)), 17).train_batches(1)))
     wanted = {IMAGES[n].tobytes(): LABELS[n] for n in range(20)}
     pixels = ((images.numpy() + 1) * 127.5).round().astype("u1")
     assert [wanted[x.tobytes()] for x in pixels] == labels.numpy().tolist()

@@ -10,6 +10,7 @@ from larq_groupnet.data import DatasetError
 from larq_groupnet.data.camvid import CLASS_NAMES
 from larq_groupnet.data.frequencies import class_counts, median_frequency_weights
 from larq_groupnet.data.pipeline import Pipeline, prepare
+from larq_groupnet.data.reading import Reading
 
 SIZE = (36, 48)
 
@@ -40,7 +41,7 @@ def test_lists_say_what_counts_and_11_is_void(data_dir):
     assert dict(dataset.sizes) == {"train": 5, "validation": 2, "test": 3}
     root = data_dir / "downloads" / "manual" / "CamVid"
     masks = sorted(np.asarray(Image.open(p)).tobytes() for p in (root / "testannot").iterdir())
-    found = [mask.numpy() for _, mask in Pipeline(dataset, SIZE, 1).full_images("test")]
+    found = [mask.numpy() for _, mask in Pipeline(dataset, Reading(SIZE), 1).full_images("test")]
     assert sorted(np.where(m == 255, 11, m).astype("u1").tobytes() for m in found) == masks
     assert {label for mask in found for label in np.unique(mask)} == {*range(11), 255}
     elsewhere = shutil.move(root, data_dir / "elsewhere")
@@ -65,7 +66,8 @@ def test_missing_files_are_named(data_dir):
 def test_weights_are_median_frequency_balancing(data_dir):
     dataset = prepare("camvid", data_dir)
     counts = class_counts(dataset)
-    stored = np.stack([mask for _, mask in Pipeline(dataset, SIZE, 1).full_images("train")])
+    examples = Pipeline(dataset, Reading(SIZE), 1).full_images("train")
+    stored = np.stack([mask for _, mask in examples])
     for label in range(11):
         holds = (stored == label).any((1, 2))
         assert counts.own[label] == (stored == label).sum()

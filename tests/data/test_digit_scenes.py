@@ -15,6 +15,7 @@ from sklearn.datasets import load_digits
 from larq_groupnet.data import augment, digit_scenes, scenes
 from larq_groupnet.data.digit_scenes import SPLITS
 from larq_groupnet.data.pipeline import Pipeline, prepare
+from larq_groupnet.data.reading import Reading
 
 
 def test_handwriting_of_the_splits_is_disjoint_and_complete():
@@ -123,7 +124,7 @@ def builder(data_dir):
 
 
 def first_batches(builder, seed, size=(96, 96)):
-    pipeline = Pipeline(builder, size, 4, seed=seed, augmentation=augment.colour)
+    pipeline = Pipeline(builder, Reading(size), 4, seed=seed, augmentation=augment.colour)
     data = pipeline.train_batches(800)
     return [tuple(map(np.asarray, batch)) for batch in data.take(3)]
 
@@ -139,7 +140,7 @@ def test_same_seed_gives_the_same_batches_and_another_seed_others(builder):
 def test_augmentation_changes_colours_and_not_masks(builder):
     plain = {
         np.asarray(mask).tobytes(): image
-        for images, masks in Pipeline(builder, (96, 96), 64).eval_batches("train")
+        for images, masks in Pipeline(builder, Reading((96, 96)), 64).eval_batches("train")
         for image, mask in zip(np.asarray(images), np.asarray(masks), strict=True)
     }
     for image, mask in zip(*first_batches(builder, 0)[0], strict=True):

@@ -11,6 +11,7 @@ from larq_groupnet.data.arrays import from_arrays
 from larq_groupnet.data.imagenet import decode_predictions, preprocess_input
 from larq_groupnet.data.images import MEAN_RGB, STDDEV_RGB
 from larq_groupnet.data.pipeline import Pipeline
+from larq_groupnet.data.reading import Reading
 
 
 def random_image(*size):
@@ -24,7 +25,7 @@ def test_preprocessing_is_the_reading_of_the_evaluation(size, dtype):
     ours = preprocess_input(image.astype(dtype))
     assert isinstance(ours, np.ndarray) and ours.dtype == "float32"
     arrays = from_arrays("one", ([image] * 2, [0, 1]), ([image], [0]), class_names=["a", "b"])
-    pipeline = Pipeline(arrays, (224, 224), 1, normalisation="imagenet", central_crop=224 / 256)
+    pipeline = Pipeline(arrays, Reading((224, 224), "imagenet", central_crop=224 / 256), 1)
     ((batch, _),) = pipeline.eval_batches("validation").as_numpy_iterator()
     np.testing.assert_array_equal(batch[0], ours)
 

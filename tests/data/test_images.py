@@ -74,7 +74,7 @@ def test_training_evaluation_and_predict_read_a_photo_alike(tmp_path):
     for name in ("a", "b"):
         for number in range(3):
             saved(tmp_path / "set" / name / f"{number}.jpg", 6, quality=95)
-    pipeline = Pipeline(open_folder(tmp_path / "set", tmp_path), (64, 40), 2)
+    pipeline = Pipeline(open_folder(tmp_path / "set", tmp_path), Reading((64, 40)), 2)
     seen = (read_pixels(tmp_path / "set" / "a" / "0.jpg", 3) / 127.5 - 1)[None]
     for batches in (pipeline.train_batches(1), *map(pipeline.eval_batches, ("train", "test"))):
         read, _ = next(iter(batches))
@@ -98,7 +98,7 @@ def test_reading_is_crop_resize_normalise():
     assert Reading.from_dict(reading.to_dict()) == reading
     assert Reading.from_dict({"scales": [0.5, 1], "flip": True}).scales == (0.5, 1)
     several = from_arrays("read", ([PIXELS] * 2, [0, 1]), ([PIXELS], [0]), class_names="ab")
-    pipeline = Pipeline(several, (20, 30), 1, normalisation="imagenet", central_crop=0.5)
+    pipeline = Pipeline(several, reading, 1)
     np.testing.assert_array_equal(next(iter(pipeline.eval_batches("test")))[0][0], reading(PIXELS))
 
 

@@ -17,6 +17,7 @@ from larq_groupnet.data.labels import index_labels, read_labels, read_mapping
 from larq_groupnet.data.layouts import FolderError
 from larq_groupnet.data.opening import open_dataset, parse_name, prepare
 from larq_groupnet.data.pipeline import Pipeline
+from larq_groupnet.data.reading import Reading
 
 
 def masked(root, labels, count=4, colour=None):
@@ -32,8 +33,9 @@ def masked(root, labels, count=4, colour=None):
 
 def classes_of(dataset):
     """The class map of the first example, as the pipeline gives it."""
-    size = next(iter(Pipeline(dataset, (8, 8), 1).full_images("train")))[1].shape
-    return next(iter(Pipeline(dataset, tuple(size), 1).eval_batches("train")))[1][0].numpy()
+    size = next(iter(Pipeline(dataset, Reading((8, 8)), 1).full_images("train")))[1].shape
+    data = Pipeline(dataset, Reading(tuple(size)), 1)
+    return next(iter(data.eval_batches("train")))[1][0].numpy()
 
 
 def halves(low, high, size=(6, 8)):
@@ -294,5 +296,6 @@ def test_loop_of_ones_own_learns_from_masks_with_void():
     model = tf.keras.Sequential([tf.keras.layers.Conv2D(2, 1, input_shape=(8, 8, 3))])
     loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255)
     model.compile("sgd", loss)
-    history = model.fit(Pipeline(arrays, (8, 8), 2).train_batches(2), steps_per_epoch=2, verbose=0)
+    batches = Pipeline(arrays, Reading((8, 8)), 2).train_batches(2)
+    history = model.fit(batches, steps_per_epoch=2, verbose=0)
     assert np.isfinite(history.history["loss"][0])

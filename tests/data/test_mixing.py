@@ -9,6 +9,7 @@ from scipy.stats import beta, kstest
 from larq_groupnet.data.arrays import from_arrays
 from larq_groupnet.data.mixing import Mixing, mix
 from larq_groupnet.data.pipeline import Pipeline
+from larq_groupnet.data.reading import Reading
 from larq_groupnet.tasks.classification import Classification
 from larq_groupnet.training import RecipeError, load_recipe, override
 
@@ -81,7 +82,7 @@ def test_workers_and_resuming_change_nothing():
     arrays = from_arrays("mixed", (rng.randint(0, 256, (40, *SIZE, 1), "u1"), np.arange(40) % 3))
 
     def batches(count, *position, context=None):
-        data = Pipeline(arrays, SIZE, 8, seed=2, mixing=Mixing(0.5, 1.0))
+        data = Pipeline(arrays, Reading(SIZE), 8, seed=2, mixing=Mixing(0.5, 1.0))
         return list(
             data.train_batches(3, *position, context=context).take(count).as_numpy_iterator()
         )

@@ -16,6 +16,7 @@ from larq_groupnet.data import order
 from larq_groupnet.data.arrays import from_arrays
 from larq_groupnet.data.order import Records
 from larq_groupnet.data.pipeline import Pipeline
+from larq_groupnet.data.reading import Reading
 from larq_groupnet.data.records import RecordDataset, open_records
 
 COUNT = 97
@@ -93,7 +94,7 @@ def test_every_example_comes_once_a_pass_and_any_may_be_the_first(dataset):
 
 
 def test_batches_are_the_examples_in_this_order_whatever_an_epoch_is(dataset):
-    pipeline = Pipeline(dataset, (1, 1), 8, seed=3)
+    pipeline = Pipeline(dataset, Reading((1, 1)), 8, seed=3)
     expected = numbers(dataset.examples("train"), 240, seed=3)
     for steps, position, first in ((7, (0, 0), 0), (100, (0, 3), 24), (4, (3, 1), 104)):
         data = pipeline.train_batches(steps, *position).take(17)
@@ -154,8 +155,9 @@ def test_folder_of_data_that_cannot_be_written_is_read(tmp_path):
     code = f"""
 import os
 from larq_groupnet.data.pipeline import Pipeline, prepare
+from larq_groupnet.data.reading import Reading
 def read(name, folder):
-    next(iter(Pipeline(prepare(name, folder), (4, 4), 8).train_batches(1)))
+    next(iter(Pipeline(prepare(name, folder), Reading((4, 4)), 8).train_batches(1)))
 def everything(folder):
     for name in ("numbers", "folder:{tmp_path / "set"}"):
         read(name, folder)

@@ -38,7 +38,7 @@ def test_letterbox_scales_both_sides_alike_and_fills_with_the_mean():
 
 
 def test_maps_are_letterboxed_as_their_images_when_validated(masks, tmp_path):
-    data = Pipeline(prepare(masks, tmp_path), (32, 32), 4, letterbox=True)
+    data = Pipeline(prepare(masks, tmp_path), Reading((32, 32), letterbox=True), 4)
     images, truths = next(iter(data.eval_batches("train")))
     images, truths = images.numpy(), truths.numpy()
     assert truths.shape == (4, 32, 32)
@@ -71,7 +71,7 @@ def test_photo_moves_map_and_image_together_and_fills_with_void():
 
 def test_training_reads_photos_once(masks, tmp_path):
     data = Pipeline(
-        prepare(masks, tmp_path), (32, 32), 5, seed=3, augmentation=augment.AUGMENTATIONS["photo"]
+        prepare(masks, tmp_path), Reading((32, 32)), 5, seed=3, augmentation=augment.photo
     )
     batches = iter(data.train_batches(2))
     first = [next(batches) for _ in range(4)]

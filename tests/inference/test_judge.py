@@ -8,6 +8,7 @@ import pytest
 from larq_groupnet import cli
 from larq_groupnet.data.arrays import from_arrays
 from larq_groupnet.data.pipeline import Pipeline, prepare
+from larq_groupnet.data.reading import Reading
 from larq_groupnet.deploy import runtime
 from larq_groupnet.deploy.flatbuffer import load_interpreter
 from larq_groupnet.deploy.runtime import load_file
@@ -58,9 +59,8 @@ def test_judge_reads_the_sample_that_was_asked_for(run, capsys):
             validation=(images[chosen], labels[chosen]),
             class_names=results_classes(results),
         ),
-        (24, 24),
+        Reading((24, 24), central_crop=0.75),
         7,
-        central_crop=0.75,
     )
     batch = next(iter(data.eval_batches("validation")))[0].numpy()
     scores = load_run(run).predict(batch, verbose=0)

@@ -14,6 +14,7 @@ from conftest import ROOT
 from runs import wait_for
 
 from larq_groupnet.data.pipeline import Pipeline, prepare
+from larq_groupnet.data.reading import Reading
 from larq_groupnet.training import RecipeError
 from larq_groupnet.training.distribution import Runtime, gone, open_strategy
 
@@ -78,7 +79,7 @@ def test_worker_that_dies_is_named_and_both_resume(digits, tmp_path):
 def test_shares_of_two_workers_are_the_batch_of_one(digits):
     import tensorflow as tf
 
-    data = Pipeline(prepare("digits", digits), (16, 16), 8, seed=1)
+    data = Pipeline(prepare("digits", digits), Reading((16, 16)), 8, seed=1)
     whole = list(data.train_batches(3).take(6).as_numpy_iterator())
     shares = [
         list(data.train_batches(3, context=context).take(6).as_numpy_iterator())

@@ -18,6 +18,7 @@ from larq_groupnet.data import augment
 from larq_groupnet.data.folders import open_folder
 from larq_groupnet.data.layouts import FolderError
 from larq_groupnet.data.pipeline import Pipeline
+from larq_groupnet.data.reading import Reading
 from larq_groupnet.runs.guards import check_folder, check_room, naming_bad_files
 from larq_groupnet.runs.snapshots import Position, Snapshots
 from larq_groupnet.runs.stopping import StopSignal
@@ -110,7 +111,7 @@ def test_file_that_goes_bad_while_training_is_named(tmp_path, spoil):
             pixels = np.random.RandomState(number).randint(0, 256, (8, 8, 3), "u1")
             Image.fromarray(pixels).save(root / "train" / name / f"{number}.png")
     builder = open_folder(root, tmp_path / "data")
-    data = Pipeline(builder, (8, 8), 4, augmentation=augment.cifar)
+    data = Pipeline(builder, Reading((8, 8)), 4, augmentation=augment.cifar)
     batches = iter(data.train_batches(1000))
     next(batches)
     said = spoil(root / "train" / "dog" / "7.png")

@@ -184,10 +184,11 @@ def test_snapshot_that_was_not_finished_does_not_count(model, tmp_path):
 def test_epoch_depends_on_its_number_alone(digits):
     from larq_groupnet.data import augment
     from larq_groupnet.data.pipeline import Pipeline, prepare
+    from larq_groupnet.data.reading import Reading
 
     def batches(count, *position, seed=3):
         data = Pipeline(
-            prepare("digits", digits), (16, 16), 8, seed=seed, augmentation=augment.shift
+            prepare("digits", digits), Reading((16, 16)), 8, seed=seed, augmentation=augment.shift
         ).train_batches(5, *position)
         return list(data.take(count).as_numpy_iterator())
 
