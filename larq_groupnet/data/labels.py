@@ -84,11 +84,8 @@ class Meaning:
 
 def index_labels(num_classes: int = VOID, void: Iterable[int] = (VOID,)) -> Meaning:
     """Of masks whose values are the classes, those that are void left out of the count."""
-    lookup = np.full(256, NO_CLASS)
-    lookup[list(void)] = VOID
-    labels = np.flatnonzero(lookup == NO_CLASS)[: min(num_classes, VOID)]
-    lookup[labels] = np.arange(len(labels))
-    return Meaning(lookup, void=tuple(void))
+    labels = [value for value in range(256) if value not in set(void)]
+    return only(labels[: min(num_classes, VOID)], void)
 
 
 def only(values: Iterable[int], void: Iterable[int]) -> Meaning:
@@ -158,8 +155,7 @@ def read_mapping(path: Path, void: Iterable[int]) -> tuple[list[str], Meaning]:
         return names, Meaning(np.full(256, NO_CLASS), classes, other)  # type: ignore[arg-type]
     lookup = np.full(256, other)
     lookup[list(void)] = VOID
-    for value, label in classes.items():
-        lookup[value] = label
+    lookup[list(classes)] = list(classes.values())
     return names, Meaning(lookup)
 
 

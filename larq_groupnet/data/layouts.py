@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from larq_groupnet.data import VOID
-from larq_groupnet.data.labels import NO_CLASS, Meaning, composed, index_labels
+from larq_groupnet.data.labels import Meaning, composed, index_labels, only
 from larq_groupnet.data.listing import (
     OTHER_FILE,
     SUFFIXES,
@@ -139,10 +137,7 @@ def _cityscapes_mask(image: str, kind: str) -> str:
 
 def cityscapes_meaning() -> Meaning:
     """What Cityscapes' label ids, 0 to 33, mean."""
-    lookup = np.full(256, NO_CLASS)
-    lookup[:34] = lookup[VOID] = VOID
-    lookup[list(CITYSCAPES)] = range(len(CITYSCAPES))
-    return Meaning(lookup)
+    return only(CITYSCAPES, {*range(34), VOID} - {*CITYSCAPES})
 
 
 def _add_masks(layout: Layout, root: Path, images: Path, masks: Path) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from larq_groupnet.data.labels import NO_CLASS
+from larq_groupnet.data.labels import only
 from larq_groupnet.data.layouts import CITYSCAPES, cityscapes_meaning
 
 
@@ -17,16 +17,10 @@ class _Source(NamedTuple):
     lookup: np.ndarray
 
 
-def _pet_lookup() -> np.ndarray:
-    """Its trimaps hold 1 for the pet, 2 for the background and 3 for the border between them."""
-    lookup = np.full(256, NO_CLASS)
-    lookup[1:4] = range(3)
-    return lookup
-
-
 SOURCES = {
+    # Its trimaps hold 1 for the pet, 2 for the background and 3 for the border between them.
     "oxford_iiit_pet": _Source(
-        "image", "segmentation_mask", ("pet", "background", "border"), _pet_lookup()
+        "image", "segmentation_mask", ("pet", "background", "border"), only((1, 2, 3), ()).lookup
     ),
     "cityscapes": _Source(
         "image_left", "segmentation_label", tuple(CITYSCAPES.values()), cityscapes_meaning().lookup
