@@ -129,28 +129,28 @@ def printable(name: str) -> str:
 
 def all_folders(root: Path) -> list[str]:
     """A folder and all folders below it that images may lie in; links are followed."""
-    found: dict[tuple[int, int], str] = {}
-    for here, folders, _ in os.walk(root, followlinks=True):
-        state = os.stat(here)
-        if found.setdefault((state.st_dev, state.st_ino), here) != here:
-            folders.clear()
-        folders[:] = [name for name in folders if not is_junk(name)]
-    return list(found.values())
+    return [here for here, _, _ in _walk(root)]
 
 
 def _files(folder: Path, root: Path, left_out: LeftOut) -> Iterator[str]:
-    """All files that are not junk; a folder that is linked into itself is read once."""
+    """All files that are not junk."""
+    for here, names, junk in _walk(folder):
+        left_out.junk += [relative(os.path.join(here, name), root) for name in junk]
+        yield from (os.path.join(here, name) for name in names)
+
+
+def _walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Each folder with its files and its junk, by name; one linked into itself comes once."""
     seen: set[tuple[int, int]] = set()
-    for here, folders, names in os.walk(folder, followlinks=True):
+    for here, folders, names in os.walk(root, followlinks=True):
         state = os.stat(here)
         if (state.st_dev, state.st_ino) in seen:
             folders.clear()
             continue
         seen.add((state.st_dev, state.st_ino))
         junk = sorted(name for name in (*folders, *names) if is_junk(name))
-        left_out.junk += [relative(os.path.join(here, name), root) for name in junk]
         folders[:] = sorted(name for name in folders if not is_junk(name))
-        yield from (os.path.join(here, name) for name in sorted(names) if not is_junk(name))
+        yield here, sorted(name for name in names if not is_junk(name)), junk
 
 
 def _some(names: list[str], kind: str) -> str:
