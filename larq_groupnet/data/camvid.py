@@ -7,7 +7,7 @@ from pathlib import Path
 from larq_groupnet.data import ABOUT, dataset
 from larq_groupnet.data.folders import FolderDataset, opened
 from larq_groupnet.data.labels import index_labels
-from larq_groupnet.data.layouts import Examples, Layout
+from larq_groupnet.data.layouts import SPLITS, Examples, Layout
 from larq_groupnet.errors import DatasetError
 
 CLASS_NAMES = (
@@ -23,8 +23,6 @@ ABOUT.add(
     "train, 101 to validate, 233 to test, with masks of 11 classes, as the SegNet tutorial hands "
     "them out. For research; ask its authors for other uses.",
 )
-
-SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 

@@ -9,9 +9,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from larq_groupnet.data import dataset
+from larq_groupnet.data.base import ROLES
 from larq_groupnet.data.scenes import split_digits
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataset("digits")
@@ -42,7 +41,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         del dl_manager  # Nothing is downloaded.
-        return {split: self._generate_examples(split) for split in SPLITS}
+        return {split: self._generate_examples(split) for split in ROLES}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         ink, labels = split_digits(split)

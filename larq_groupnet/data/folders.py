@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from larq_groupnet.data import VOID, DatasetWarning, dataset
-from larq_groupnet.data.base import Dataset, Examples, Part, decoded
+from larq_groupnet.data.base import ROLES, Dataset, Examples, Part, decoded
 from larq_groupnet.data.check import Findings, look
 from larq_groupnet.data.kept_listing import keep_listing, read_listing
 from larq_groupnet.data.labels import (
@@ -264,14 +264,14 @@ def _not(expected: str, root: Path, values: list[int], remedy: str = "") -> str:
 
 def _without(layout: Layout, root: Path, bad: dict[str, str]) -> Layout:
     splits = {
-        split: [x for x in examples if not any(_is_bad(path, root, bad) for path in x)]
+        split: [
+            example
+            for example in examples
+            if not any(isinstance(x, str) and relative(x, root) in bad for x in example)
+        ]
         for split, examples in layout.splits.items()
     }
     return Layout(splits, layout.names, layout.meaning, layout.left_out)
-
-
-def _is_bad(path: Any, root: Path, bad: dict[str, str]) -> bool:
-    return isinstance(path, str) and relative(path, root) in bad
 
 
 def _divided(root: Path, layout: Layout, found: Findings) -> Layout:
@@ -300,8 +300,7 @@ def _divided(root: Path, layout: Layout, found: Findings) -> Layout:
     if own is not None:
         labels = layout.meaning is None
         splits |= draw_splits(own, lambda x: x[1] if labels else 0, key, test=not splits)
-    order = sorted(splits, key=["train", "validation", "test"].index)
-    splits = {split: splits[split] for split in order}
+    splits = {split: splits[split] for split in ROLES if split in splits}
     sizes = {split: len(examples) for split, examples in splits.items()}
     check_sizes(f"folder {root}{layout.left_out.clause()}", sizes)
     if layout.meaning is None:
