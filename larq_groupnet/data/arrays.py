@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from larq_groupnet.data import VOID, dataset
-from larq_groupnet.data.base import Dataset, Part, crop
+from larq_groupnet.data.base import Dataset
+from larq_groupnet.data.images import Part, crop
 from larq_groupnet.data.order import Addressed
 from larq_groupnet.data.splits import check_sizes, draw_splits, number_keys
 from larq_groupnet.errors import DatasetError

@@ -20,9 +20,6 @@ Opener = Callable[..., "Dataset"]
 """Opens a dataset. It takes by name what it needs of `place`, what follows the colon in the name of
 the dataset, `data_dir` and `on_bad_image`; what else it takes are options, as text."""
 
-Part = Callable[["tf.Tensor"], "tf.Tensor"]
-"""From the shape of an image to top, left, height and width, `(4,) int32`."""
-
 
 class Examples(Protocol):
     """The examples of one role, not decoded, in an order that is stored or drawn.
@@ -99,7 +96,7 @@ class Dataset(abc.ABC):
         return [(int(height), int(width)) for height, width in shapes.as_numpy_iterator()]
 
     @abc.abstractmethod
-    def decode_image(self, image: tf.Tensor, part: Part | None = None) -> tf.Tensor:
+    def decode_image(self, image: tf.Tensor, part: images.Part | None = None) -> tf.Tensor:
         """The pixels of an image, `(height, width, channels) uint8`.
 
         Args:
@@ -114,17 +111,3 @@ class Dataset(abc.ABC):
         Args:
             target: As it came from `Examples.fetch`.
         """
-
-
-def crop(image: tf.Tensor, part: Part | None) -> tf.Tensor:
-    """A part of a decoded image."""
-    if part is None:
-        return image
-    return tf.image.crop_to_bounding_box(image, *tf.unstack(part(tf.shape(image))))
-
-
-def decoded(data: tf.Tensor, channels: int, part: Part | None, upright: bool = True) -> tf.Tensor:
-    """An encoded image, or a part of it; see `images.decode_image`."""
-    if part is None:
-        return images.decode_image(data, channels, upright)
-    return images.decode_part(data, channels, part, upright)

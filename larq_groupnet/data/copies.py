@@ -8,7 +8,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from larq_groupnet.data import images
-from larq_groupnet.data.base import Dataset, Examples, Part, crop
+from larq_groupnet.data.base import Dataset, Examples
+from larq_groupnet.data.images import Part, crop
 from larq_groupnet.data.order import columns
 
 MOST_BYTES = 2**30

@@ -11,8 +11,9 @@ from typing import Any
 import tensorflow as tf
 
 from larq_groupnet.data import VOID, DatasetWarning, dataset
-from larq_groupnet.data.base import ROLES, Dataset, Examples, Part, decoded
+from larq_groupnet.data.base import ROLES, Dataset, Examples
 from larq_groupnet.data.check import Findings, look
+from larq_groupnet.data.images import Part, decode_image
 from larq_groupnet.data.kept_listing import keep_listing, read_listing
 from larq_groupnet.data.labels import (
     LEVELS,
@@ -79,7 +80,7 @@ class FolderDataset(Dataset):
 
     def decode_image(self, image: tf.Tensor, part: Part | None = None) -> tf.Tensor:
         """See `Dataset`."""
-        return decoded(tf.io.read_file(image), self.channels, part)
+        return decode_image(tf.io.read_file(image), self.channels, part=part)
 
     def decode_target(self, target: tf.Tensor) -> tf.Tensor:
         """See `Dataset`."""

@@ -29,6 +29,8 @@ STDDEV_RGB = (58.395, 57.12, 57.375)
 """Of the ImageNet training set, for pixels of 0 to 255 (0.485, ... and 0.229, ... times 255)."""
 
 Size = tuple[int, int]
+Part = Callable[["tf.Tensor"], "tf.Tensor"]
+"""From the shape of an image, `(3,) int32`, to top, left, height and width, `(4,) int32`."""
 
 _ORIENTATION = 0x112
 """The EXIF tag that says how the camera was held."""
@@ -48,8 +50,10 @@ def read_image(path: Path | str | bytes | tf.Tensor, channels: int = 3) -> tf.Te
     return decode_image(tf.io.read_file(path), channels)
 
 
-def decode_image(data: tf.Tensor, channels: int = 3, upright: bool = True) -> tf.Tensor:
-    """The pixels of an encoded image, `(height, width, channels) uint8`.
+def decode_image(
+    data: tf.Tensor, channels: int = 3, upright: bool = True, part: Part | None = None
+) -> tf.Tensor:
+    """The pixels of an encoded image, or of a part of it, `(height, width, channels) uint8`.
 
     JPEG and PNG are decoded by TensorFlow, every other format (its first frame) by Pillow. Palette
     and CMYK become RGB, 16 bits are cut to the upper 8, transparency is dropped. An image of more
@@ -59,10 +63,13 @@ def decode_image(data: tf.Tensor, channels: int = 3, upright: bool = True) -> tf
         data: The content of a file, `() string`.
         channels: 1 for grey, 3 for colour.
         upright: Turn the image as the orientation in its EXIF says.
+        part: Which part of it is wanted, which takes half the time of the whole for most JPEGs.
 
     Raises:
         tf.errors.OpError: If the image cannot be decoded, or is too large.
     """
+    if part is not None:
+        return _part(data, channels, upright, part)
     image = tf.cond(
         _starts_with(data, _JPEG, _PNG),
         lambda: _by_tensorflow(data, upright),
@@ -71,33 +78,11 @@ def decode_image(data: tf.Tensor, channels: int = 3, upright: bool = True) -> tf
     return _with_channels(tf.ensure_shape(image, (None, None, 3)), channels)
 
 
-def decode_part(
-    data: tf.Tensor, channels: int, part: Callable[[tf.Tensor], tf.Tensor], upright: bool = True
-) -> tf.Tensor:
-    """A part of an encoded image, which takes half the time of the whole for most JPEGs.
-
-    Args:
-        data: As for `decode_image`, and so are `channels` and `upright`.
-        channels: See `data`.
-        part: From the shape of the image, `(3,) int32`, to top, left, height and width.
-        upright: See `data`.
-
-    Returns:
-        `(height, width, channels) uint8`.
-    """
-
-    def of_the_whole() -> tf.Tensor:
-        image = decode_image(data, channels, upright)
-        return tf.image.crop_to_bounding_box(image, *tf.unstack(part(tf.shape(image))))
-
-    def of_jpeg() -> tf.Tensor:
-        shape = _checked(tf.io.extract_jpeg_shape(data))
-        window = part(shape)
-        image = tf.io.decode_and_crop_jpeg(data, window, channels=3, dct_method=_ACCURATE)
-        return _with_channels(image, channels)
-
-    plain = _is_plain_jpeg(data) if upright else _starts_with(data, _JPEG)
-    return tf.ensure_shape(tf.cond(plain, of_jpeg, of_the_whole), (None, None, channels))
+def crop(image: tf.Tensor, part: Part | None) -> tf.Tensor:
+    """A part of a decoded image; the image itself for `None`."""
+    if part is None:
+        return image
+    return tf.image.crop_to_bounding_box(image, *tf.unstack(part(tf.shape(image))))
 
 
 def image_size(path: Path | str | bytes) -> Size:
@@ -205,6 +190,17 @@ def to_pixels(image: np.ndarray, normalisation: str) -> np.ndarray:
 def mean_colour(normalisation: str) -> float | tuple[float, ...]:
     """The pixel value, or that of each channel, that `normalise` makes 0."""
     return 127.5 if normalisation == "symmetric" else MEAN_RGB
+
+
+def _part(data: tf.Tensor, channels: int, upright: bool, part: Part) -> tf.Tensor:
+    def of_jpeg() -> tf.Tensor:
+        window = part(_checked(tf.io.extract_jpeg_shape(data)))
+        image = tf.io.decode_and_crop_jpeg(data, window, channels=3, dct_method=_ACCURATE)
+        return _with_channels(image, channels)
+
+    plain = _is_plain_jpeg(data) if upright else _starts_with(data, _JPEG)
+    image = tf.cond(plain, of_jpeg, lambda: crop(decode_image(data, channels, upright), part))
+    return tf.ensure_shape(image, (None, None, channels))
 
 
 def _starts_with(data: tf.Tensor, *starts: bytes) -> tf.Tensor:

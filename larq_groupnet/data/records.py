@@ -13,8 +13,8 @@ import tensorflow_datasets as tfds
 from filelock import FileLock
 
 from larq_groupnet.data import dataset as registered
-from larq_groupnet.data.base import ROLES, Dataset, Examples, Part, crop, decoded
-from larq_groupnet.data.images import Size
+from larq_groupnet.data.base import ROLES, Dataset, Examples
+from larq_groupnet.data.images import Part, Size, crop, decode_image
 from larq_groupnet.data.masks import translate
 from larq_groupnet.data.order import Addressed, Records, block_for
 from larq_groupnet.data.tfds_masks import SOURCES
@@ -84,7 +84,7 @@ class RecordDataset(Dataset):
         feature = self.builder.info.features[self._keys[0]]
         if feature.np_dtype != np.uint8 or self.channels not in (1, 3):
             return crop(feature.decode_example(image), part)
-        image = decoded(image, self.channels, part, upright=self.target == "label")
+        image = decode_image(image, self.channels, self.target == "label", part)
         # Where the size is fixed, nothing need be resized.
         return tf.ensure_shape(image, feature.shape) if part is None else image
 

@@ -156,7 +156,7 @@ def test_part_of_a_jpeg_is_decoded_as_the_part_of_the_whole(tmp_path):
         path = str(tmp_path / name)
         Image.fromarray(pixels).convert(mode).save(path, quality=95)
         whole = images.read_image(path).numpy()
-        found = images.decode_part(tf.io.read_file(path), 3, lambda shape: part)
+        found = images.decode_image(tf.io.read_file(path), part=lambda shape: part)
         assert found.shape == (40, 50, 3)
         difference = np.abs(found.numpy().astype(int) - whole[16:56, 24:74])
         assert difference.max() <= 8 and difference.mean() < 0.5, name

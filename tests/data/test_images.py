@@ -45,7 +45,8 @@ def test_image_is_read_upright(tmp_path, suffix, orientation):
     pixels = images.read_image(path).numpy()
     assert pixels.shape == expected.shape and images.image_size(path) == expected.shape[:2]
     np.testing.assert_array_equal(pixels, expected)
-    part = images.decode_part(tf.io.read_file(str(path)), 3, lambda shape: [3, 5, shape[0] - 9, 20])
+    data = tf.io.read_file(str(path))
+    part = images.decode_image(data, part=lambda shape: [3, 5, shape[0] - 9, 20])
     assert np.abs(part.numpy().astype(int) - pixels[3:-6, 5:25]).mean() < 1
     np.testing.assert_array_equal(read_pixels(path, 3), pixels)
 
@@ -85,7 +86,8 @@ def test_grey_network_reads_colours_as_pillow_does(tmp_path):
     path = saved(tmp_path / "a.png")
     grey = np.asarray(Image.fromarray(PIXELS).convert("L"))[..., None]
     np.testing.assert_array_equal(images.read_image(path, channels=1), grey)
-    part = images.decode_part(tf.io.read_file(str(path)), 1, lambda shape: [1, 2, 3, 4])
+    data = tf.io.read_file(str(path))
+    part = images.decode_image(data, 1, part=lambda shape: [1, 2, 3, 4])
     np.testing.assert_array_equal(part, grey[1:4, 2:6])
 
 
