@@ -255,25 +255,13 @@ def photo(
     middle = (sides - 1) / 2 + MOVE * sides * draw[2:4]
     flip = tf.where(draw[4] < 0, -1.0, 1.0)
 
-    def moved(pixels: tf.Tensor, interpolation: str) -> tf.Tensor:
-        """What is 0 outside; output (x, y) reads (a x + b y + c, d x + e y + f)."""
-        y, x = ((side - 1) / 2 for side in size)
-        a, b, d, e = flip * turned[0], -turned[1], flip * turned[1], turned[0]
-        rows = [a, b, middle[1] - a * x - b * y, d, e, middle[0] - d * x - e * y, 0.0, 0.0]
-        found = tf.raw_ops.ImageProjectiveTransformV3(
-            images=pixels[None],
-            transforms=tf.stack(rows)[None],
-            output_shape=tf.constant(size),
-            interpolation=interpolation,
-            fill_mode="CONSTANT",
-            fill_value=0.0,
-        )
-        return tf.ensure_shape(found[0], (*size, pixels.shape[-1]))
-
-    image = moved(image - mean, "BILINEAR") + mean
+    y, x = ((side - 1) / 2 for side in size)
+    a, b, d, e = flip * turned[0], -turned[1], flip * turned[1], turned[0]
+    rows = [a, b, middle[1] - a * x - b * y, d, e, middle[0] - d * x - e * y]
+    image = images.warp(image, rows, size, mean)
     if target.shape.rank:
-        mask = moved(tf.cast(target - VOID, tf.float32), "NEAREST")
-        target = tf.cast(mask, tf.int32) + VOID
+        mask = images.warp(tf.cast(target, tf.float32), rows, size, VOID, "NEAREST")
+        target = tf.cast(mask, tf.int32)
     jitter = colour.with_options(colour_jitter=colour_jitter)
     return jitter(image, target, size, _other(seed, 1))
 

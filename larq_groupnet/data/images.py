@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,6 +151,28 @@ def pad(image: tf.Tensor, size: Size, value: float) -> tf.Tensor:
     short = tf.constant(size) - tf.shape(image)[:2]
     padded = tf.pad(image, [[0, short[0]], [0, short[1]], [0, 0]], constant_values=value)
     return tf.ensure_shape(padded, (*size, image.shape[-1]))
+
+
+def warp(
+    image: tf.Tensor,
+    rows: Sequence[tf.Tensor | float],
+    size: Size,
+    fill: float | tuple[float, ...],
+    interpolation: str = "BILINEAR",
+) -> tf.Tensor:
+    """Pixel (x, y) of the result is that at (a x + b y + c, d x + e y + f), `fill` outside.
+
+    `rows` are a to f, `size` is that of the result, `interpolation` may be `"NEAREST"`.
+    """
+    found = tf.raw_ops.ImageProjectiveTransformV3(
+        images=(image - fill)[None],
+        transforms=tf.stack([*rows, 0.0, 0.0])[None],
+        output_shape=[*size],
+        interpolation=interpolation,
+        fill_mode="CONSTANT",
+        fill_value=0.0,
+    )
+    return tf.ensure_shape(found[0] + fill, (*size, image.shape[-1]))
 
 
 def central_crop(image: tf.Tensor, share: float) -> tf.Tensor:

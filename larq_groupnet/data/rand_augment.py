@@ -11,6 +11,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from larq_groupnet.data.augment import MEAN_COLOUR, Augmentation, Size
+from larq_groupnet.data.images import warp
 
 HIGHEST = 10
 """The largest magnitude."""
@@ -106,25 +107,12 @@ def posterize(image: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
     return tf.floor(image / step) * step
 
 
-def _warp(image: tf.Tensor, rows: list[tf.Tensor | float]) -> tf.Tensor:
-    """Output pixel (x, y) reads (a x + b y + c, d x + e y + f) of the image; grey outside."""
-    projection = tf.stack([tf.cast(value, tf.float32) for value in (*rows, 0.0, 0.0)])[None]
-    warped = tf.raw_ops.ImageProjectiveTransformV3(
-        images=(image - MEAN_COLOUR)[None],
-        transforms=projection,
-        output_shape=tf.shape(image)[:2],
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-        fill_value=0.0,
-    )
-    return tf.ensure_shape(warped[0] + MEAN_COLOUR, image.shape)
-
-
 def _about_the_centre(image: tf.Tensor, matrix: list[list[tf.Tensor | float]]) -> tf.Tensor:
     """A linear map of (x, y) that leaves the centre where it is."""
     (a, b), (c, d) = matrix
     y, x = ((side - 1) / 2 for side in image.shape[:2])
-    return _warp(image, [a, b, x - a * x - b * y, c, d, y - c * x - d * y])
+    rows = [a, b, x - a * x - b * y, c, d, y - c * x - d * y]
+    return warp(image, rows, image.shape[:2], MEAN_COLOUR)
 
 
 def _rotate(image: tf.Tensor, level: tf.Tensor, sign: tf.Tensor) -> tf.Tensor:
@@ -136,7 +124,8 @@ def _rotate(image: tf.Tensor, level: tf.Tensor, sign: tf.Tensor) -> tf.Tensor:
 
 def _shift(image: tf.Tensor, axis: int, level: tf.Tensor, sign: tf.Tensor) -> tf.Tensor:
     move = 0.45 * level * sign * image.shape[axis]
-    return _warp(image, [1.0, 0.0, move * axis, 0.0, 1.0, move * (1 - axis)])
+    rows = [1.0, 0.0, move * axis, 0.0, 1.0, move * (1 - axis)]
+    return warp(image, rows, image.shape[:2], MEAN_COLOUR)
 
 
 CHANGES: dict[str, Change] = {
