@@ -83,13 +83,9 @@ def augmentation(
     part: Part | None = None,
     detail: float = 0.0,
 ) -> Callable[[Callable[..., Example]], Augmentation]:
-    """Registers the function below it as a random change that recipes know by name.
+    """Registers the function below it as a random change that recipes know by `name`.
 
-    Args:
-        name: For `Recipe.augmentation`.
-        targets: See `Augmentation`, and so are `part` and `detail`.
-        part: See `targets`.
-        detail: See `targets`.
+    `targets`, `part` and `detail` are those of `Augmentation`.
     """
     return lambda function: AUGMENTATIONS.add(
         name, Augmentation(function, targets, part, detail=detail)
@@ -102,7 +98,7 @@ def choices(targets: Iterable[str]) -> list[str]:
     return [name for name, each in AUGMENTATIONS.items() if fit & set(each.targets)]
 
 
-def _resized(image: tf.Tensor, target: tf.Tensor, size: Size) -> Example:
+def _resized(image: tf.Tensor, target: tf.Tensor, size: Size | tf.Tensor) -> Example:
     if target.shape.rank:
         target = images.resize_mask(target, size)
     return images.resize(image, size), target
@@ -182,15 +178,8 @@ def segmentation(
     """Scale by 0.5 to 2, random crop, flip; padded by the mean and by void, which counts nowhere.
 
     The authors' code trains so on VOC, with a base size of 520 and crops of 480, but for what it
-    pads with (`segmentation_released`).
-
-    Args:
-        image: As for every change, and so are `target`, `size` and `seed`.
-        target: See `image`.
-        size: See `image`.
-        seed: See `image`.
-        mean: Pixel value, or one per channel, that the model reads as 0.
-        base_size: Longer side of an image at scale 1; 0 for that of the model's input.
+    pads with (`segmentation_released`). `base_size` is the longer side of an image at scale 1; 0
+    for that of the model's input.
     """
     return _scaled_crop(image, target, size, seed, base_size, (mean, VOID))
 
@@ -215,10 +204,14 @@ def _scaled_crop(
     padding: tuple[float | tuple[float, ...], int],
 ) -> Example:
     """`padding`: the pixel and the label that stand where there is no image."""
-    image, mask = _rescaled(image, target, base_size or max(size), seed)
+    sides = tf.cast(tf.shape(image)[:2], tf.float32)
+    longer = tf.random.stateless_uniform((), seed, 0.5, 2.0) * (base_size or max(size))
+    factor = longer / tf.reduce_max(sides)
+    scaled = tf.maximum(tf.cast(tf.round(sides * factor), tf.int32), 1)
+    image, target = _resized(image, target, scaled)
     pixel, label = padding
     # The padding is what is left where there is no image, once both are padded with 0.
-    both = tf.concat([image - pixel, tf.cast(mask, tf.float32) - label], axis=-1)
+    both = tf.concat([image - pixel, tf.cast(target, tf.float32) - label], axis=-1)
     short = tf.maximum(tf.constant(size) - tf.shape(both)[:2], 0)
     both = tf.pad(both, [[0, short[0]], [0, short[1]], [0, 0]])
     channels = image.shape[-1]
@@ -264,15 +257,6 @@ def photo(
         target = tf.cast(mask, tf.int32)
     jitter = colour.with_options(colour_jitter=colour_jitter)
     return jitter(image, target, size, _other(seed, 1))
-
-
-def _rescaled(image: tf.Tensor, mask: tf.Tensor, base_size: int, seed: tf.Tensor) -> Example:
-    """Both, the longer side 0.5 to 2 times the base size; the mask by nearest neighbour."""
-    size = tf.cast(tf.shape(image)[:2], tf.float32)
-    factor = tf.random.stateless_uniform((), seed, 0.5, 2.0) * base_size / tf.reduce_max(size)
-    scaled = tf.maximum(tf.cast(tf.round(size * factor), tf.int32), 1)
-    image = tf.image.resize(image, scaled, antialias=True)
-    return image, tf.image.resize(mask, scaled, method="nearest")
 
 
 def _scaled(image: tf.Tensor, size: Size) -> tf.Tensor:
