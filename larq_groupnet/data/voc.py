@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from larq_groupnet.data import VOID, DatasetError, dataset
 from larq_groupnet.data.archives import unpack
@@ -37,7 +38,6 @@ def _instructions(*archives: str) -> str:
 class Voc2012(tfds.core.GeneratorBasedBuilder):
     """Pascal VOC 2012: 1,464 images to train on, 1,449 to validate."""
 
-    name = "voc2012"
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(_VOC)
@@ -65,9 +65,16 @@ class Voc2012(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         voc = _folder(dl_manager, _VOC)
         return {
-            "train": self._generate_examples(_voc_files(voc, _voc_names(voc, "train"))),
+            "train": self._generate_examples(self._train_files(dl_manager, voc)),
             "validation": self._generate_examples(_voc_files(voc, _voc_names(voc, "val"))),
         }
+
+    def _train_files(
+        self, dl_manager: tfds.download.DownloadManager, voc: Path
+    ) -> dict[str, tuple[Path, Path]]:
+        """Key -> image and mask, of the training examples."""
+        del dl_manager  # All of them are in VOC's archive.
+        return _voc_files(voc, _voc_names(voc, "train"))
 
     def _generate_examples(
         self, files: dict[str, tuple[Path, Path]]
@@ -85,22 +92,16 @@ class Voc2012Aug(Voc2012):
     masks have no void.
     """
 
-    name = "voc2012_aug"
-    VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(_VOC, _SBD)
     ARCHIVES: ClassVar = _FOLDERS
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        voc, sbd = _folder(dl_manager, _VOC), _folder(dl_manager, _SBD)
-        train, validation = _voc_names(voc, "train"), _voc_names(voc, "val")
+    def _train_files(
+        self, dl_manager: tfds.download.DownloadManager, voc: Path
+    ) -> dict[str, tuple[Path, Path]]:
+        sbd, files = _folder(dl_manager, _SBD), super()._train_files(dl_manager, voc)
         listed = _names(sbd / "train.txt") + _names(sbd / "val.txt")
-        more = sorted(set(listed) - {*train, *validation})
-        files = _voc_files(voc, train)
-        files |= {name: _sbd_file(sbd, name) for name in more}
-        return {
-            "train": self._generate_examples(files),
-            "validation": self._generate_examples(_voc_files(voc, validation)),
-        }
+        more = sorted(set(listed) - {*files, *_voc_names(voc, "val")})
+        return files | {name: _sbd_file(sbd, name) for name in more}
 
 
 @dataset("voc2012_released")
@@ -112,18 +113,13 @@ class Voc2012Released(Voc2012):
     trained on. So its validation figures are too good; `voc2012_aug` is the clean set.
     """
 
-    name = "voc2012_released"
-    VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(_VOC, _SBD)
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        voc, sbd = _folder(dl_manager, _VOC), _folder(dl_manager, _SBD)
-        files = _voc_files(voc, _voc_names(voc, "train"))
-        files |= {f"sbd/{name}": _sbd_file(sbd, name) for name in _names(sbd / "train.txt")}
-        return {
-            "train": self._generate_examples(files),
-            "validation": self._generate_examples(_voc_files(voc, _voc_names(voc, "val"))),
-        }
+    def _train_files(
+        self, dl_manager: tfds.download.DownloadManager, voc: Path
+    ) -> dict[str, tuple[Path, Path]]:
+        sbd, files = _folder(dl_manager, _SBD), super()._train_files(dl_manager, voc)
+        return files | {f"sbd/{name}": _sbd_file(sbd, name) for name in _names(sbd / "train.txt")}
 
 
 def _sbd_file(sbd: Path, name: str) -> tuple[Path, Path]:
@@ -174,8 +170,6 @@ def _voc_files(voc: Path, names: list[str]) -> dict[str, tuple[Path, Path]]:
 
 
 def _checked_mask(image: Path, mask: Path) -> np.ndarray:
-    from PIL import Image
-
     labels = (_labels_of_mat if mask.suffix == ".mat" else read_labels)(_existing(mask))
     with Image.open(image) as opened:
         size = (opened.height, opened.width)
