@@ -47,11 +47,9 @@ class ArrayDataset(Dataset):
 
     @property
     def sizes(self) -> Mapping[str, int]:
-        """See `Dataset`."""
         return {role: len(places) for role, places in self._places.items()}
 
     def examples(self, role: str) -> Addressed:
-        """See `Dataset`."""
         role = "validation" if role == "test" and role not in self._places else role
         order = list(self._parts)
         table = [(order.index(part), number) for part, number in self._places[role]]
@@ -62,12 +60,10 @@ class ArrayDataset(Dataset):
         return Addressed(len(table), lambda n: (tf.gather(places, n), tf.gather(labels, n)))
 
     def decode_image(self, image: tf.Tensor, part: Part | None = None) -> tf.Tensor:
-        """See `Dataset`."""
         images = [images for images, _ in self._parts.values()]
         return crop(_element(images, image, self.channels), part)
 
     def decode_target(self, target: tf.Tensor) -> tf.Tensor:
-        """See `Dataset`."""
         if self.target == "mask":
             target = _element([masks for _, masks in self._parts.values()], target, 1)
         return tf.cast(target, tf.int32)

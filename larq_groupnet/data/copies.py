@@ -48,21 +48,18 @@ class Copies(Dataset):
 
     @property
     def sizes(self) -> Mapping[str, int]:
-        """See `Dataset`."""
         return {"train": self._examples.count}
 
     def examples(self, role: str) -> Examples:
-        """See `Dataset`; there is `"train"` alone."""
+        """There is `"train"` alone."""
         assert role == "train", role  # noqa: S101
         return self._examples
 
     def decode_image(self, image: tf.Tensor, part: Part | None = None) -> tf.Tensor:
-        """See `Dataset`."""
         pixels = tf.io.parse_tensor(image, tf.uint8)
         return crop(tf.ensure_shape(pixels, (None, None, self.channels)), part)
 
     def decode_target(self, target: tf.Tensor) -> tf.Tensor:
-        """See `Dataset`."""
         shape = () if self.target == "label" else (None, None, 1)
         return tf.ensure_shape(tf.io.parse_tensor(target, tf.int32), shape)
 

@@ -67,11 +67,9 @@ class FolderDataset(Dataset):
 
     @property
     def sizes(self) -> Mapping[str, int]:
-        """See `Dataset`."""
         return {role: len(examples) for role, examples in self._layout.splits.items()}
 
     def examples(self, role: str) -> Examples:
-        """See `Dataset`."""
         role = "validation" if role == "test" and role not in self._layout.splits else role
         images, targets = zip(*self._layout.splits[role], strict=True)
         if self.target == "mask":
@@ -79,11 +77,9 @@ class FolderDataset(Dataset):
         return columns(_paths(images), tf.constant(targets, tf.int32))
 
     def decode_image(self, image: tf.Tensor, part: Part | None = None) -> tf.Tensor:
-        """See `Dataset`."""
         return decode_image(tf.io.read_file(image), self.channels, part=part)
 
     def decode_target(self, target: tf.Tensor) -> tf.Tensor:
-        """See `Dataset`."""
         if self._layout.meaning is not None:
             target = decode_mask(target, self._layout.meaning)
         return tf.cast(target, tf.int32)

@@ -50,7 +50,7 @@ class RecordDataset(Dataset):
 
     @property
     def sizes(self) -> Mapping[str, int]:
-        """See `Dataset`; empty as long as the dataset is not written."""
+        """Empty as long as the dataset is not written."""
         splits = self.builder.info.splits
         found = {role: split_of(self.builder, role) for role in ROLES} if splits else {}
         if found.get("test") == found.get("validation"):
@@ -58,7 +58,6 @@ class RecordDataset(Dataset):
         return {role: splits[split].num_examples for role, split in found.items()}
 
     def examples(self, role: str) -> Examples:
-        """See `Dataset`."""
         split = self.builder.info.splits[split_of(self.builder, role)]
         wanted = tfds.decode.PartialDecoding(dict.fromkeys(self._keys, True))
         features = wanted.extract_features(self.builder.info.features)
@@ -80,7 +79,7 @@ class RecordDataset(Dataset):
         return Records(files, parse, block_for(whole.num_examples, whole.num_bytes))
 
     def decode_image(self, image: tf.Tensor, part: Part | None = None) -> tf.Tensor:
-        """See `Dataset`. The masks of TFDS fit images as they are stored, whatever EXIF says."""
+        """The masks of TFDS fit images as they are stored, whatever EXIF says."""
         feature = self.builder.info.features[self._keys[0]]
         if feature.np_dtype != np.uint8 or self.channels not in (1, 3):
             return crop(feature.decode_example(image), part)
@@ -89,7 +88,6 @@ class RecordDataset(Dataset):
         return tf.ensure_shape(image, feature.shape) if part is None else image
 
     def decode_target(self, target: tf.Tensor) -> tf.Tensor:
-        """See `Dataset`."""
         if self.target == "mask":
             target = self.builder.info.features[self._keys[1]].decode_example(target)
             if self._lookup is not None:
@@ -97,7 +95,7 @@ class RecordDataset(Dataset):
         return tf.cast(target, tf.int32)
 
     def largest(self, count: int) -> Size | None:
-        """See `Dataset`; known of images of a fixed size before they are written."""
+        """Known of images of a fixed size before they are written."""
         height, width, _ = self.builder.info.features[self._keys[0]].shape
         return (height, width) if height and width else super().largest(count)
 
