@@ -16,6 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from larq_groupnet.deploy.flatbuffer import ConversionError
+from larq_groupnet.deploy.unshared import applied, copied, nodes_of
 from larq_groupnet.network.convolution import OnePaddedConv2D
 from larq_groupnet.network.layers import ConstantPad2D, Resize
 
@@ -112,8 +113,7 @@ class Rewriter:
 
     def __init__(self, folded: tf.keras.Model):
         self._folded = folded
-        depths = folded._nodes_by_depth
-        self._nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
+        self._nodes = nodes_of(folded)
         self._readers: dict[int, list[Any]] = defaultdict(list)
         for node in self._nodes:
             for x in node.keras_inputs:
@@ -180,7 +180,7 @@ class Rewriter:
             raise _refused(layer, "expected a softmax; of other activations, layers.ReLU")
         quant = _quant(layer.name)
         self.softmaxes.append(quant)
-        return _Value(_copy(layer)(x.rounded()), quant)
+        return _Value(copied(layer)(x.rounded()), quant)
 
     def _add(self, node: Any, *inputs: _Value) -> _Value:
         """Adds two tensors at a time: each sum is a tensor of the file and needs a range."""
@@ -198,7 +198,7 @@ class Rewriter:
                 layer, "expected a binary convolution; build the network with binary=True"
             )
         return _Value(
-            _applied(layer, x.rounded()),
+            applied(layer, x.rounded()),
             _quant(layer.name),
             (layers.ReLU, layers.BatchNormalization),
         )
@@ -248,7 +248,7 @@ class Rewriter:
     def _batch_norm(self, node: Any, x: _Value) -> _Value:
         layer = node.layer
         if layers.BatchNormalization in x.fuses:
-            return _Value(_applied(layer, x.tensor), _quant(layer.name))
+            return _Value(applied(layer, x.tensor), _quant(layer.name))
         scale, offset = self._left.get(layer.name) or _affine(layer)
         if (scale == 1).all() and not offset.any():
             return x
@@ -266,18 +266,18 @@ class Rewriter:
         if layer.max_value not in (None, 6) or layer.threshold or layer.negative_slope:
             raise _refused(layer, "expected a plain ReLU or ReLU6")
         fused = layers.ReLU in x.fuses
-        tensor = _copy(layer)(x.tensor if fused else x.rounded())
+        tensor = copied(layer)(x.tensor if fused else x.rounded())
         binary = layers.BatchNormalization in x.fuses
         return _Value(tensor, _quant(layer.name), (layers.BatchNormalization,) if binary else ())
 
     def _rounded_again(self, node: Any, *inputs: _Value) -> _Value:
         rounded = [x.rounded() for x in inputs]
         tensors = rounded if len(rounded) > 1 else rounded[0]
-        return _Value(_copy(node.layer)(tensors), _quant(node.layer.name))
+        return _Value(copied(node.layer)(tensors), _quant(node.layer.name))
 
     def _same_range(self, node: Any, x: _Value) -> _Value:
         """For layers that TFLite runs on the integers without rescaling."""
-        copy = _copy(node.layer)
+        copy = copied(node.layer)
         if isinstance(copy, ConstantPad2D):
             self.pads.append((copy, x.quant))
         return _Value(copy(x.rounded()), x.quant)
@@ -294,17 +294,6 @@ def _affine(layer: tf.keras.layers.Layer) -> tuple[NDArray[Any], NDArray[Any]]:
 
 def _quant(name: str) -> FakeQuant:
     return FakeQuant(name=f"{name}_int8")
-
-
-def _copy(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
-    return type(layer).from_config(layer.get_config())
-
-
-def _applied(layer: tf.keras.layers.Layer, tensor: tf.Tensor) -> tf.Tensor:
-    copy = _copy(layer)
-    result = copy(tensor)
-    copy.set_weights(layer.get_weights())
-    return result
 
 
 def _refused(layer: tf.keras.layers.Layer, cause: str) -> ConversionError:

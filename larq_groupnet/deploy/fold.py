@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from larq_groupnet.deploy.unshared import unshared
+from larq_groupnet.deploy.unshared import applied, copied, nodes_of, unshared
 from larq_groupnet.errors import ConversionError
 from larq_groupnet.network.layers import Aggregate, Broadcast, ConstantPad2D, Resize, SoftGate
 from larq_groupnet.network.quantizers import CLASSES
@@ -155,8 +155,7 @@ def _fold_layers(model: tf.keras.Model, values: dict[int, _Value], unique: set[s
 
     A model inside is folded as if its layers stood outside, if their names are `unique` there.
     """
-    depths = model._nodes_by_depth
-    nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
+    nodes = nodes_of(model)
     calls = Counter(id(node.layer) for node in nodes)
     copies: dict[int, tf.keras.layers.Layer] = {}
     for node in nodes:
@@ -174,7 +173,7 @@ def _fold_layers(model: tf.keras.Model, values: dict[int, _Value], unique: set[s
             results = rule(layer, *(values[id(x)] for x in node.keras_inputs))
         else:
             if id(layer) not in copies:
-                copies[id(layer)] = _copy(layer)
+                copies[id(layer)] = copied(layer)
             results = [_Value.of(layer.name, x) for x in _call(copies[id(layer)], node, values)]
             copies[id(layer)].set_weights(layer.get_weights())
         for tensor, value in zip(tensors, tf.nest.flatten(results), strict=True):
@@ -217,7 +216,7 @@ def _identity(layer: tf.keras.layers.Layer, x: _Value) -> _Value:
 
 
 def _sign(layer: tf.keras.layers.Layer, x: _Value) -> _Value:
-    return _Value.of(layer.name, _applied(layer, x.any()[0]))
+    return _Value.of(layer.name, applied(layer, x.any()[0]))
 
 
 def _homogeneous(layer: tf.keras.layers.Layer, x: _Value) -> _Value:
@@ -225,13 +224,13 @@ def _homogeneous(layer: tf.keras.layers.Layer, x: _Value) -> _Value:
     changes: dict[str, Any] = {"name": _named(layer.name, scale)}
     if isinstance(layer, ConstantPad2D):
         changes["value"] = layer.value * scale
-    return _Value.of(layer.name, _applied(layer, tensor, **changes), scale)
+    return _Value.of(layer.name, applied(layer, tensor, **changes), scale)
 
 
 def _real_kernel(layer: tf.keras.layers.Layer, x: _Value) -> _Value:
     tensor, scale = x.any()
     kernel, *bias = layer.get_weights()
-    return _Value.of(layer.name, _applied(layer, tensor, [kernel / scale, *bias]))
+    return _Value.of(layer.name, applied(layer, tensor, [kernel / scale, *bias]))
 
 
 def _batch_norm(layer: tf.keras.layers.Layer, x: _Value) -> _Value:
@@ -241,7 +240,7 @@ def _batch_norm(layer: tf.keras.layers.Layer, x: _Value) -> _Value:
     def build(wanted: float) -> tf.Tensor:
         offset = [wanted * value for value in beta]
         weights = [gamma * (wanted / scale), *offset, mean * scale, variance]
-        return _applied(layer, tensor, weights)
+        return applied(layer, tensor, weights)
 
     return _Value(layer.name, build)
 
@@ -250,13 +249,13 @@ def _add(layer: tf.keras.layers.Layer, *inputs: _Value) -> _Value:
     fixed = [x for x in inputs if not x.adapts]
     scale = fixed[0].any()[1] if fixed else 1.0
     tensors = [x.at(scale) for x in inputs]
-    return _Value.of(layer.name, _applied(layer, tensors, name=_named(layer.name, scale)), scale)
+    return _Value.of(layer.name, applied(layer, tensors, name=_named(layer.name, scale)), scale)
 
 
 def _concatenate(layer: tf.keras.layers.Layer, *inputs: _Value) -> _Value:
     scale = inputs[0].any()[1]
     tensors = [x.at(scale) for x in inputs]
-    return _Value.of(layer.name, _applied(layer, tensors, name=_named(layer.name, scale)), scale)
+    return _Value.of(layer.name, applied(layer, tensors, name=_named(layer.name, scale)), scale)
 
 
 def _broadcast(layer: Broadcast, pixel: _Value, like: _Value) -> _Value:
@@ -265,7 +264,7 @@ def _broadcast(layer: Broadcast, pixel: _Value, like: _Value) -> _Value:
     height, width = like.any()[0].shape[1:3]
     name = _named(layer.name, scale)
     if height is None or width is None:
-        return _Value.of(layer.name, _applied(layer, [tensor, like.any()[0]], name=name), scale)
+        return _Value.of(layer.name, applied(layer, [tensor, like.any()[0]], name=name), scale)
     repeat = layers.UpSampling2D((height, width), name=name, dtype=tensor.dtype.name)
     return _Value.of(layer.name, repeat(tensor), scale)
 
@@ -278,7 +277,7 @@ def _resize(layer: Resize, x: _Value, like: _Value | None = None) -> _Value:
         if None in size:
             size, inputs = None, [tensor, like.any()[0]]
     name = _named(layer.name, scale)
-    return _Value.of(layer.name, _applied(layer, inputs, name=name, size=size), scale)
+    return _Value.of(layer.name, applied(layer, inputs, name=name, size=size), scale)
 
 
 def _aggregate(layer: Aggregate, *inputs: _Value) -> _Value:
@@ -382,20 +381,6 @@ def _renamed(tensor: tf.Tensor, name: str) -> tf.Tensor:
     if tensor.node.layer.name == name:
         return tensor
     return layers.Activation("linear", name=name, dtype=tensor.dtype.name)(tensor)
-
-
-def _applied(
-    layer: tf.keras.layers.Layer, inputs: Any, weights: list[Any] | None = None, **changes: Any
-) -> tf.Tensor:
-    """A copy of the layer, called, with other weights or another configuration."""
-    copy = _copy(layer, **changes)
-    outputs = copy(inputs)
-    copy.set_weights(layer.get_weights() if weights is None else weights)
-    return outputs
-
-
-def _copy(layer: tf.keras.layers.Layer, **changes: Any) -> tf.keras.layers.Layer:
-    return type(layer).from_config({**layer.get_config(), **changes})
 
 
 def _call(layer: tf.keras.layers.Layer, node: Any, values: dict[int, _Value]) -> list[tf.Tensor]:

@@ -1,10 +1,32 @@
-"""A model whose layers are each called once, as conversion and what checks it need them."""
+"""Functional models taken apart, and put together again so that each layer is called once."""
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import tensorflow as tf
+
+
+def nodes_of(model: tf.keras.Model) -> list[Any]:
+    """The calls of a functional model's layers, in the order of computation."""
+    depths = model._nodes_by_depth
+    return [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
+
+
+def copied(layer: tf.keras.layers.Layer, **changes: Any) -> tf.keras.layers.Layer:
+    """A layer of the same configuration, but for the changes, without weights."""
+    return type(layer).from_config({**layer.get_config(), **changes})
+
+
+def applied(
+    layer: tf.keras.layers.Layer, inputs: Any, weights: list[Any] | None = None, **changes: Any
+) -> tf.Tensor:
+    """What a copy of the layer gives, with other weights or another configuration."""
+    copy = copied(layer, **changes)
+    outputs = copy(inputs)
+    copy.set_weights(layer.get_weights() if weights is None else weights)
+    return outputs
 
 
 def unshared(model: tf.keras.Model) -> tf.keras.Model:
@@ -21,8 +43,7 @@ def unshared(model: tf.keras.Model) -> tf.keras.Model:
     """
     if not getattr(model, "_is_graph_network", False):
         return model
-    depths = model._nodes_by_depth
-    nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
+    nodes = nodes_of(model)
     calls = Counter(id(node.layer) for node in nodes)
     if not any(_is_shared(layer, calls[id(layer)]) for layer in model.layers):
         return model
@@ -35,7 +56,7 @@ def unshared(model: tf.keras.Model) -> tf.keras.Model:
         number = done[id(layer)]
         if number == 1 or _is_shared(layer, number):
             name = layer.name if number == 1 else f"{layer.name}_{number}"
-            copies[id(layer)] = type(layer).from_config({**layer.get_config(), "name": name})
+            copies[id(layer)] = copied(layer, name=name)
         copy = copies[id(layer)]
         args, kwargs = tf.nest.map_structure(
             lambda x: values.get(id(x), x), (node.call_args, node.call_kwargs)
