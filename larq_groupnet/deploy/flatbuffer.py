@@ -23,6 +23,9 @@ from larq_groupnet.errors import ConversionError, MissingFileError, UserError
 
 File = bytes | str | Path
 
+WITH_KERNELS = ("LceBconv2d", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+"""Operations whose second input is a kernel."""
+
 _BUILTIN = {
     value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)
 }

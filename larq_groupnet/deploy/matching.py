@@ -16,12 +16,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from larq_groupnet.deploy.flatbuffer import Graph, Operation, unpack
+from larq_groupnet.deploy.flatbuffer import WITH_KERNELS, Graph, Operation, unpack
 
 Key = tuple[tuple[int, ...], bytes | None]
 
 _KEEPS_SIGNS = ("ConstantPad2D", "Dropout", "MaxPooling2D", "ZeroPadding2D")
-_KERNELS = ("LceBconv2d", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 def match(model: tf.keras.Model, graph: Graph) -> dict[str, Operation]:
@@ -38,7 +37,7 @@ def match(model: tf.keras.Model, graph: Graph) -> dict[str, Operation]:
     """
     operations: dict[Key, list[Operation]] = defaultdict(list)
     for operation in graph.operations:
-        if operation.name in _KERNELS:
+        if operation.name in WITH_KERNELS:
             operations[_key_in_file(operation, graph)].append(operation)
     layers: dict[Key, list[str]] = defaultdict(list)
     for layer in layers_with_kernels(model):

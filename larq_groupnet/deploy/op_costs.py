@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from larq_groupnet.deploy.benchmark_worker import KERNELS
-from larq_groupnet.deploy.flatbuffer import Graph, Operation, damage_named
+from larq_groupnet.deploy.flatbuffer import WITH_KERNELS, Graph, Operation, damage_named
 from larq_groupnet.errors import UserError
 
-_WITH_KERNELS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "LceBconv2d")
 # A row of the summary by node type: name, count, average milliseconds, ...
 _PROFILE_ROW = re.compile(r"^\s*(\S+)[ \t]+(\d+)[ \t]+(\d+\.\d+)[ \t]+[\d.]+%", re.MULTILINE)
 
@@ -49,8 +48,19 @@ def count(path: Path) -> dict[str, OpCost]:
         ConversionError: If it is no `.tflite`, or not a whole one.
         OSError: If it cannot be read.
     """
+    costs: dict[str, OpCost] = {}
     with damage_named(path):
-        return _count(Graph(path))
+        graph = Graph(path)
+        for operation in graph.operations:
+            before = costs.get(operation.name, OpCost(operation.name))
+            elements = sum(math.prod(graph.tensors[t].shape) for t in operation.outputs)
+            costs[operation.name] = replace(
+                before,
+                count=before.count + 1,
+                macs=before.macs + _macs(graph, operation),
+                elements=before.elements + elements,
+            )
+    return costs
 
 
 def profile(
@@ -112,23 +122,9 @@ def combine(
     return tuple(sorted(ops, key=lambda op: (op.milliseconds or 0, op.macs, op.elements)))[::-1]
 
 
-def _count(graph: Graph) -> dict[str, OpCost]:
-    costs: dict[str, OpCost] = {}
-    for operation in graph.operations:
-        before = costs.get(operation.name, OpCost(operation.name))
-        elements = sum(math.prod(graph.tensors[t].shape) for t in operation.outputs)
-        costs[operation.name] = replace(
-            before,
-            count=before.count + 1,
-            macs=before.macs + _macs(graph, operation),
-            elements=before.elements + elements,
-        )
-    return costs
-
-
 def _macs(graph: Graph, operation: Operation) -> int:
     """Multiply-accumulates of one invocation."""
-    if operation.name not in _WITH_KERNELS:
+    if operation.name not in WITH_KERNELS:
         return 0
     kernel = graph.tensors[operation.inputs[1]].shape
     # The last axis may be packed, so it is not counted; a kernel knows its outputs.
