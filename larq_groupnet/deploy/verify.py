@@ -16,7 +16,6 @@ Anything else is wrong.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from larq_groupnet.deploy.flatbuffer import ConversionError, File, Runner, read
 from larq_groupnet.deploy.runtime import second_opinion
 from larq_groupnet.deploy.signs import MOST_FLIPS, MOST_ROUNDED, NEAR, SIGN_TOLERANCE, SignsOfFile
 from larq_groupnet.deploy.unshared import unshared
-from larq_groupnet.files import replacing
+from larq_groupnet.files import replacing, write_json
 
 Array = NDArray[np.float32]
 
@@ -247,5 +246,4 @@ def _write(
     for name, array in files.items():
         with replacing(folder / name) as temporary:
             temporary.write_bytes(array.astype(array.dtype.newbyteorder("<")).tobytes())
-    with replacing(folder / "verify.json") as temporary:
-        temporary.write_text(json.dumps(description, indent=2) + "\n")
+    write_json(folder / "verify.json", description)
