@@ -19,13 +19,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from larq_groupnet.deploy.unshared import applied, copied, nodes_of, unshared
+from larq_groupnet.deploy.unshared import applied, copied, is_functional, nodes_of, unshared
 from larq_groupnet.errors import ConversionError
 from larq_groupnet.network.layers import Aggregate, Broadcast, ConstantPad2D, Resize, SoftGate
 from larq_groupnet.network.quantizers import CLASSES
@@ -57,7 +57,7 @@ def fold(model: tf.keras.Model) -> tf.keras.Model:
     Raises:
         ValueError: If the model is not functional.
     """
-    if not getattr(model, "_is_graph_network", False):
+    if not is_functional(model):
         raise ConversionError(
             "fold: expected a functional Keras model, such as larq_groupnet.build returns; only "
             "there it is known which layer reads what. "
@@ -65,7 +65,8 @@ def fold(model: tf.keras.Model) -> tf.keras.Model:
         )
     model = unshared(model)
     values: dict[int, _Value] = {}
-    _fold_layers(model, values, _once(layer.name for layer in _flat_layers(model)))
+    names = Counter(layer.name for layer in _flat_layers(model))
+    _fold_layers(model, values, {name for name, count in names.items() if count == 1})
     outputs = [
         _renamed(values[id(x)].at(1.0), name)
         for x, name in zip(model.outputs, model.output_names, strict=True)
@@ -136,18 +137,10 @@ _Rule = Callable[..., Any]  # (layer, *inputs as _Value) -> _Value, or a list of
 def _flat_layers(model: tf.keras.Model) -> Iterator[tf.keras.layers.Layer]:
     """The layers of a functional model and of those inside it, without inputs."""
     for layer in model.layers:
-        if _is_functional(layer):
+        if is_functional(layer):
             yield from _flat_layers(layer)
         elif not isinstance(layer, layers.InputLayer):
             yield layer
-
-
-def _is_functional(layer: tf.keras.layers.Layer) -> bool:
-    return bool(getattr(layer, "_is_graph_network", False))
-
-
-def _once(names: Iterable[str]) -> set[str]:
-    return {name for name, count in Counter(names).items() if count == 1}
 
 
 def _fold_layers(model: tf.keras.Model, values: dict[int, _Value], unique: set[str]) -> None:
@@ -164,7 +157,7 @@ def _fold_layers(model: tf.keras.Model, values: dict[int, _Value], unique: set[s
         if all(id(x) in values for x in tensors):
             continue  # The input of a model inside.
         rule = _rule(node) if calls[id(layer)] == 1 else None
-        if calls[id(layer)] == 1 and _is_functional(layer) and _may_inline(node, unique):
+        if calls[id(layer)] == 1 and is_functional(layer) and _may_inline(node, unique):
             for inner, x in zip(layer.inputs, node.keras_inputs, strict=True):
                 values[id(inner)] = values[id(x)]
             _fold_layers(layer, values, unique)

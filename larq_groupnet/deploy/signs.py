@@ -105,11 +105,11 @@ class SignsOfFile:
         self.not_compared: set[str] = set()
         self._model = model
         self._quantizers: dict[str, tuple[tf.keras.layers.Layer, int, int | None]] = {}
-        self._graph = graph = Graph(content)
-        self._find(graph)
+        self._graph = Graph(content)
+        self._find()
         used = {t for _, *tensors in self._quantizers.values() for t in tensors if t is not None}
         self._tensors = sorted(used)
-        self._runner = Runner(graph.with_outputs(self._tensors)) if self._tensors else None
+        self._runner = Runner(self._graph.with_outputs(self._tensors)) if self._tensors else None
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """The model's output for one batch, computed from the file's signs."""
@@ -129,9 +129,9 @@ class SignsOfFile:
             return value, None
         return (value.astype(np.float32) - about.zero_point) * np.float32(about.scale), about.scale
 
-    def _find(self, graph: Graph) -> None:
+    def _find(self) -> None:
         """Finds the file's tensor for every quantizer: the input of the convolution after it."""
-        operations = match(self._model, graph)
+        operations = match(self._model, self._graph)
         for layer in layers_with_kernels(self._model):
             quantizer = quantizer_before(layer)
             if quantizer is None:
@@ -140,10 +140,10 @@ class SignsOfFile:
                 self.not_compared.add(layer.name)
                 continue
             tensor = operations[layer.name].inputs[0]
-            producer = graph.producer(tensor)
+            producer = self._graph.producer(tensor)
             if producer is not None and producer.name in ("PAD", "PADV2"):
                 tensor = producer.inputs[0]
-                producer = graph.producer(tensor)
+                producer = self._graph.producer(tensor)
             # Where the convolution before writes signs itself, the file never has their numbers.
             quantizes = producer is not None and producer.name == "LceQuantize"
             numbers = producer.inputs[0] if producer is not None and quantizes else None

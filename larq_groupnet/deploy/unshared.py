@@ -8,6 +8,11 @@ from typing import Any
 import tensorflow as tf
 
 
+def is_functional(layer: tf.keras.layers.Layer) -> bool:
+    """True for a functional model, of which it is known which layer reads what."""
+    return bool(getattr(layer, "_is_graph_network", False))
+
+
 def nodes_of(model: tf.keras.Model) -> list[Any]:
     """The calls of a functional model's layers, in the order of computation."""
     depths = model._nodes_by_depth
@@ -41,7 +46,7 @@ def unshared(model: tf.keras.Model) -> tf.keras.Model:
         A model with copies of the weights; the first call keeps the name of the layer, the second
         gets `NAME_2`. `model` itself if it calls no convolution and no normalisation twice.
     """
-    if not getattr(model, "_is_graph_network", False):
+    if not is_functional(model):
         return model
     nodes = nodes_of(model)
     calls = Counter(id(node.layer) for node in nodes)
