@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
-from larq_groupnet.report.pictures import class_colours
+from larq_groupnet.report.pictures import class_colours, image_of
 
 OPACITY = 0.6
 """Opacity of a class's colour over the image."""
@@ -52,7 +51,8 @@ def draw_overlay(image: np.ndarray, classes: np.ndarray, class_names: Sequence[s
     edge = np.zeros(classes.shape, bool)
     edge[1:] |= classes[1:] != classes[:-1]
     edge[:, 1:] |= classes[:, 1:] != classes[:, :-1]
-    grey = np.asarray(Image.fromarray(_rgb(image)).convert("L"))[..., None]
+    colours = np.broadcast_to(image, (*image.shape[:2], 3))
+    grey = np.asarray(Image.fromarray(colours).convert("L"))[..., None]
     pixels = np.where(share > 0, (1 - share) * grey + share * palette[classes], image)
     pixels = np.where(edge[..., None], _BETWEEN * pixels, pixels).round().astype(np.uint8)
     height, width = classes.shape
@@ -88,10 +88,6 @@ def shares(classes: np.ndarray) -> list[tuple[int, float]]:
     return [(label, float(counts[label] / classes.size)) for label in order]
 
 
-def _rgb(image: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(image, (*image.shape[:2], 3))
-
-
 def _legend(
     classes: np.ndarray, class_names: Sequence[str], palette: np.ndarray, size: tuple[int, int]
 ) -> Image.Image:
@@ -112,6 +108,4 @@ def _legend(
     rows = -(-len(handles) // columns)
     figure = Figure(figsize=(width / dpi, 0.24 * rows + 0.16), dpi=dpi, facecolor="white")
     figure.legend(handles=handles, loc="center", ncols=columns, frameon=False, fontsize=10)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    return image_of(figure)

@@ -84,7 +84,7 @@ def draw_curves(
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[1].set_ylim(0, 1)
     figure.axes[1].legend(frameon=False)
-    _save(figure, path, dpi=120)
+    save(figure, path, dpi=120)
 
 
 def draw_predictions(
@@ -136,7 +136,7 @@ def draw_predictions(
         handles.append(Patch(facecolor="white", edgecolor="#aaaaaa", hatch="////", label="void"))
     columns = min(len(handles), 14)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
-    _save(figure, path, dpi=100)
+    save(figure, path, dpi=100)
 
 
 def draw_values(values: np.ndarray) -> Image.Image:
@@ -146,9 +146,7 @@ def draw_values(values: np.ndarray) -> Image.Image:
     axes = figure.subplots()
     axes.set_axis_off()
     figure.colorbar(axes.imshow(values, interpolation="nearest"), ax=axes)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    return image_of(figure)
 
 
 def draw_labels(
@@ -183,7 +181,7 @@ def draw_labels(
         if predicted != truth:
             text += f"\nis {class_names[int(truth)]}"
         axes.set_title(text, fontsize=10, color="black" if predicted == truth else _WRONG)
-    _save(figure, path, dpi=100)
+    save(figure, path, dpi=100)
 
 
 def draw_confusion(
@@ -219,7 +217,7 @@ def draw_confusion(
         text = f"{number}" if counted or not number else f"{100 * share:.1f} %"
         colour = "white" if share > 0.5 else "black"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
-    _save(figure, path, dpi=110)
+    save(figure, path, dpi=110)
 
 
 def _show_classes(axes: Axes, classes: np.ndarray, colours: Sequence[str], void: int) -> None:
@@ -235,6 +233,14 @@ def _show_classes(axes: Axes, classes: np.ndarray, colours: Sequence[str], void:
     )
 
 
-def _save(figure: Figure, path: Path, dpi: int) -> None:
+def save(figure: Figure, path: Path, dpi: int) -> None:
+    """Writes a figure as PNG."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=dpi)
+
+
+def image_of(figure: Figure) -> Image.Image:
+    """A figure as an RGB image."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

@@ -9,8 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from terminaltables import AsciiTable
 
-from larq_groupnet.files import replacing
-from larq_groupnet.report.pictures import capital
+from larq_groupnet.report.pictures import capital, save
 
 _SEARCHED, _UNIFORM, _OTHER = "#0072b2", "#d55e00", "#999999"
 
@@ -64,8 +63,7 @@ def draw_frontier(
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, loc="outside lower center", ncols=4)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    save(figure, path, dpi=120)
 
 
 def search_table(results: Mapping[str, Any]) -> str:

@@ -136,7 +136,7 @@ def test_legend_grows_with_the_photo():
 )
 def test_numbers_of_the_confusion_are_what_its_title_says(tmp_path, monkeypatch, most, said, text):
     figures = []
-    monkeypatch.setattr(pictures, "_save", lambda figure, *_, **__: figures.append(figure))
+    monkeypatch.setattr(pictures, "save", lambda figure, *_, **__: figures.append(figure))
     matrix = np.array([[most, 7], [7, most]])
     pictures.draw_confusion(matrix, ["cat", "dog"], tmp_path / "a.png", "mine", "images")
     axes = figures[0].axes[0]
