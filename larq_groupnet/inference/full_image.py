@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from larq_groupnet.data.images import fitted, normalise
+from larq_groupnet.data.images import fitted, normalise, resize
 from larq_groupnet.data.reading import MAX_PIXELS, Reading
 from larq_groupnet.errors import DatasetError
 
@@ -59,7 +60,7 @@ class FullImage:
         views = [list(self._views(image)) for image in images]
         windows = [
             view[top : top + height, left : left + width]
-            for view in _flat(views)
+            for view in chain.from_iterable(views)
             for top, left in self._corners(view.shape)
         ]
         found = iter(self._predicted(predict, windows))
@@ -70,7 +71,7 @@ class FullImage:
                 scores = self._joined(view.shape, found)[: extent[0], : extent[1]]
                 if self.reading.flip and number % 2:
                     scores = scores[:, ::-1]
-                total += _resized(scores, image.shape[:2])
+                total += np.asarray(resize(scores, image.shape[:2]))
             results.append(np.asarray(total / np.float32(len(own)), np.float32))
         return results
 
@@ -107,7 +108,7 @@ class FullImage:
     def _views(self, image: Array) -> Iterator[Array]:
         """The image at each scale, then mirrored, normalised and as large as a window at least."""
         for number, extent in enumerate(self._extents(image)):
-            pixels = _resized(np.asarray(image, np.float32), extent)
+            pixels = np.asarray(resize(np.asarray(image, np.float32), extent))
             if self.reading.flip and number % 2:
                 pixels = pixels[:, ::-1]
             short = [max(side - own, 0) for side, own in zip(self._window, extent, strict=True)]
@@ -144,14 +145,3 @@ class FullImage:
             weights[part] += weight
         joined: Array = total / weights
         return joined
-
-
-def _resized(array: Array, size: Sequence[int]) -> Array:
-    if tuple(array.shape[:2]) == tuple(size):
-        return array
-    resized: Array = tf.image.resize(array, size, antialias=True).numpy()
-    return resized
-
-
-def _flat(lists: Iterable[Iterable[Array]]) -> Iterator[Array]:
-    return (item for items in lists for item in items)
