@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -166,11 +167,7 @@ def pipeline_for(predictor: Predictor, builder: Dataset) -> Pipeline:
 def _images(data: Pipeline, roles: list[str], dense: bool, sample: int = 0) -> tf.data.Dataset:
     """The images of these splits one after the other, as `compare` takes them."""
     read = data.full_images if dense else data.eval_batches
-    parts = [read(role, sample) for role in roles]
-    whole = parts[0]
-    for part in parts[1:]:
-        whole = whole.concatenate(part)
-    return whole
+    return reduce(tf.data.Dataset.concatenate, [read(role, sample) for role in roles])
 
 
 def _pixels(image: np.ndarray, predictor: Predictor) -> np.ndarray:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from larq_groupnet.data.reading import Reading, normalisations
 from larq_groupnet.deploy.description import read_description
@@ -18,7 +17,7 @@ from larq_groupnet.errors import ConversionError, UserError
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.inference.full_image import Array, FullImage, Predict
 from larq_groupnet.runs.saved import describe
-from larq_groupnet.runs.source import Source, find_source
+from larq_groupnet.runs.source import find_source
 from larq_groupnet.tasks.calibration import probabilities
 from larq_groupnet.tasks.task import Task, task
 
@@ -99,7 +98,8 @@ def load_predictor(
     if path.suffix == ".tflite":
         network, input_shape, output_shape, description = _of_file(path, threads)
     else:
-        model, description = _of_keras(find_source(source), Path(data_dir))
+        found = find_source(source)
+        model, description = found.load(), describe(found, data_dir)
         network, input_shape = model.predict_on_batch, model.input_shape[1:]
         output_shape = model.output_shape
     asked = {name: value for name, value in preprocessing.items() if value is not None}
@@ -165,7 +165,3 @@ def _of_file(
             f"{path}: expected a file that reads one image at a time. Received: inputs {shapes}"
         )
     return runner.predict, shapes[0][1:], runner.output_shape, description
-
-
-def _of_keras(source: Source, data_dir: Path) -> tuple[tf.keras.Model, Mapping[str, Any]]:
-    return source.load(), describe(source, data_dir)
