@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from larq_groupnet.errors import ConfigError
+from larq_groupnet.lazy import Lazy
 from larq_groupnet.network.kinds import HEADS
 from larq_groupnet.registries import Registry
 
-if TYPE_CHECKING:  # Recipes ask a task what it allows, before TensorFlow is loaded.
+if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
 
     from larq_groupnet.network.config import GroupNetConfig
     from larq_groupnet.tasks.losses import Spec
+else:  # Recipes ask a task what it allows, before TensorFlow is loaded.
+    tf = Lazy("tensorflow")
 
 task: Registry[type[Task]] = Registry("task", ConfigError)
 
@@ -147,8 +150,6 @@ class Task:
             scores: `(batch, ..., classes)`.
             label_smoothing: See `loss`.
         """
-        import tensorflow as tf
-
         target = tf.convert_to_tensor(truth)
         if not target.dtype.is_floating:
             # Keras gives labels an axis of length 1.
@@ -161,8 +162,6 @@ class Task:
 
     def counted(self, truth: tf.Tensor, each: tf.Tensor) -> tf.Tensor:
         """1 for each prediction that counts and 0 for void, of the shape and type of `each`."""
-        import tensorflow as tf
-
         truth = tf.convert_to_tensor(truth)
         if truth.dtype.is_floating:
             return tf.ones_like(each)
@@ -178,8 +177,6 @@ class Task:
             truth: Labels or class maps; or the share of each class, where nothing is void.
             class_weights: Of a weighted mean, for labels or class maps, `(num_classes,)`.
         """
-        import tensorflow as tf
-
         from larq_groupnet.tasks import replicas
 
         weights = self.counted(truth, each)
@@ -191,8 +188,6 @@ class Task:
 
     def log_probabilities(self, scores: tf.Tensor) -> tf.Tensor:
         """The logarithm of each class's probability, from what the network gives."""
-        import tensorflow as tf
-
         if self.from_logits:
             return tf.nn.log_softmax(scores)
         return tf.math.log(tf.maximum(scores, 1e-30))
@@ -206,7 +201,6 @@ class Task:
 
     def metrics(self) -> list[tf.keras.metrics.Metric]:
         """What Keras reports while training; one of them is called `headline`."""
-        import tensorflow as tf
 
         def measure(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
             return self.measure(truth, _with_values(scores))
