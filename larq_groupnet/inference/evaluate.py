@@ -6,12 +6,13 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from larq_groupnet.data.images import to_pixels
 from larq_groupnet.data.pipeline import Pipeline, class_names, open_dataset, prepare
 from larq_groupnet.deploy.runtime import load_file, load_lce
 from larq_groupnet.inference.full_image import FullImage, Predict
@@ -20,18 +21,7 @@ from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.identity import check_classes
 from larq_groupnet.runs.saved import pipeline_of
 from larq_groupnet.runs.source import find_source
-from larq_groupnet.tasks.task import Task, task_of
-
-
-class Samples(NamedTuple):
-    """Some images and what the converted model says of them, one item an image."""
-
-    images: Sequence[np.ndarray]
-    """`(height, width, channels) float32`, as they are given to `evaluate`."""
-    truths: Sequence[np.ndarray]
-    """Labels `()` or maps `(height, width)`."""
-    scores: Sequence[np.ndarray]
-    """`(num_classes,)` or `(height, width, num_classes)`."""
+from larq_groupnet.tasks.task import Samples, Task, task_of
 
 
 def evaluate(
@@ -112,6 +102,15 @@ def compare(
     if len(runs) > 1:
         found["agreement"] = same / total if total else float("nan")
     return found, Samples(*zip(*samples, strict=True)) if samples else Samples((), (), ())
+
+
+def to_look_at(samples: Samples, task: Task, normalisation: str) -> Samples:
+    """The samples with images of pixels, `uint8`."""
+    if task.dense:
+        images = [image.astype(np.uint8) for image in samples.images]
+    else:
+        images = [to_pixels(image, normalisation) for image in samples.images]
+    return samples._replace(images=images)
 
 
 def _on_replicas(model: tf.keras.Model) -> Predict:

@@ -12,12 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from larq_groupnet.data.base import Dataset
-from larq_groupnet.data.images import to_pixels
 from larq_groupnet.data.pipeline import Pipeline, class_names, has_files, prepare
 from larq_groupnet.deploy import convert, count_ops, runtime
 from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.errors import MissingPackageError, RecipeError
-from larq_groupnet.inference.evaluate import Samples, about, evaluate, test_images
+from larq_groupnet.inference.evaluate import about, evaluate, test_images, to_look_at
 from larq_groupnet.inference.results import MATRIX, write_results
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.report.pictures import draw_confusion, draw_curves
@@ -28,7 +27,7 @@ from larq_groupnet.runs.saved import describe, first_images, load_run, pipeline_
 from larq_groupnet.runs.source import find_source
 from larq_groupnet.tasks.calibration import best_temperature
 from larq_groupnet.tasks.classification import Classification
-from larq_groupnet.tasks.task import Task, task_of
+from larq_groupnet.tasks.task import Samples, Task, task_of
 
 CALIBRATED = 1_000
 """At most so many validation images say what the temperature is."""
@@ -210,8 +209,4 @@ def _draw(
         f"{recipe.name} on {recipe.dataset}, {kind}: the first {len(samples.images)} "
         f"test images, test {task.labels.get(headline, headline)} {results[drawn][headline]:.3f}"
     )
-    if task.dense:
-        images = [image.astype(np.uint8) for image in samples.images]
-    else:
-        images = [to_pixels(image, recipe.normalisation) for image in samples.images]
-    task.draw(images, samples.truths, samples.scores, names, path, title)
+    task.draw(to_look_at(samples, task, recipe.normalisation), names, path, title)

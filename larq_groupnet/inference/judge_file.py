@@ -11,12 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from larq_groupnet.data.base import ROLES, Dataset
-from larq_groupnet.data.images import to_pixels
 from larq_groupnet.data.pipeline import Pipeline, class_names, prepare
 from larq_groupnet.deploy.runtime import load_file
 from larq_groupnet.errors import DatasetError, RecipeError, UserError
 from larq_groupnet.hints import counted
-from larq_groupnet.inference.evaluate import compare, labels
+from larq_groupnet.inference.evaluate import compare, labels, to_look_at
 from larq_groupnet.inference.results import write_results
 from larq_groupnet.inference.sources import Predictor, load_predictor
 from larq_groupnet.report.pictures import draw_confusion
@@ -88,9 +87,8 @@ def judge_file(
         title = f"{about['name']} on {dataset}, {split}"
         if matrix := found["keras"].get("confusion"):
             draw_confusion(np.array(matrix), names, output_dir / "confusion.png", title, kind.unit)
-        pixels = [_pixels(image, predictor) for image in samples.images]
-        picture = output_dir / "predictions.png"
-        kind.draw(pixels, samples.truths, samples.scores, names, picture, title)
+        shown = to_look_at(samples, kind, predictor.reading.normalisation)
+        kind.draw(shown, names, output_dir / "predictions.png", title)
     return results
 
 
@@ -168,9 +166,3 @@ def _images(data: Pipeline, roles: list[str], dense: bool, sample: int = 0) -> t
     """The images of these splits one after the other, as `compare` takes them."""
     read = data.full_images if dense else data.eval_batches
     return reduce(tf.data.Dataset.concatenate, [read(role, sample) for role in roles])
-
-
-def _pixels(image: np.ndarray, predictor: Predictor) -> np.ndarray:
-    if predictor.dense:
-        return image.astype(np.uint8)
-    return to_pixels(image, predictor.reading.normalisation)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from larq_groupnet.tasks.task import MOST_NAMED, Prediction, Task, Thresholds, task
+from larq_groupnet.tasks.task import MOST_NAMED, Prediction, Samples, Task, Thresholds, task
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -54,17 +54,10 @@ class Classification(Task):
         rows = [(class_names[label], float(scores[label])) for label in best]
         return Prediction(", ".join(f"{name} {share:.1%}" for name, share in rows), rows=rows)
 
-    def draw(
-        self,
-        images: Sequence[np.ndarray],
-        truths: Sequence[np.ndarray],
-        scores: Sequence[np.ndarray],
-        class_names: Sequence[str],
-        path: Path,
-        title: str,
-    ) -> None:
+    def draw(self, samples: Samples, class_names: Sequence[str], path: Path, title: str) -> None:
         """Each image under its predicted class and probability."""
         from larq_groupnet.report.pictures import draw_labels
 
+        images, truths, scores = samples
         shares = [np.exp(self.log_probabilities(values)) for values in scores]
         draw_labels(images, truths, shares, class_names, path, title)

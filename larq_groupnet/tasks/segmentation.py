@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from larq_groupnet.data import VOID
-from larq_groupnet.tasks.task import MOST_NAMED, Prediction, Task, Thresholds, task
+from larq_groupnet.tasks.task import MOST_NAMED, Prediction, Samples, Task, Thresholds, task
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -74,16 +74,8 @@ class Segmentation(Task):
         overlay = draw_overlay(pixels, classes, class_names)
         return Prediction(line, {"masks": index_image(classes, class_names), "overlays": overlay})
 
-    def draw(
-        self,
-        images: Sequence[np.ndarray],
-        truths: Sequence[np.ndarray],
-        scores: Sequence[np.ndarray],
-        class_names: Sequence[str],
-        path: Path,
-        title: str,
-    ) -> None:
+    def draw(self, samples: Samples, class_names: Sequence[str], path: Path, title: str) -> None:
         """Image, truth, prediction and error, side by side."""
         from larq_groupnet.report.pictures import draw_predictions
 
-        draw_predictions(images, truths, scores, class_names, path, title, VOID)
+        draw_predictions(*samples, class_names, path, title, VOID)

@@ -48,6 +48,17 @@ class Prediction(NamedTuple):
     rows: Sequence[tuple[str, float]] = ()
 
 
+class Samples(NamedTuple):
+    """Some images and what a network says of them, one item an image."""
+
+    images: Sequence[np.ndarray]
+    """`(height, width, channels)`."""
+    truths: Sequence[np.ndarray]
+    """Labels `()` or maps `(height, width)`."""
+    scores: Sequence[np.ndarray]
+    """`(num_classes,)` or `(height, width, num_classes)`, as the network gives them."""
+
+
 class Thresholds(NamedTuple):
     """How far a converted file may differ from Keras on the test set."""
 
@@ -240,21 +251,11 @@ class Task:
             files["pictures"] = draw_values(scores[..., 0])
         return Prediction(line, files)
 
-    def draw(
-        self,
-        images: Sequence[np.ndarray],
-        truths: Sequence[np.ndarray],
-        scores: Sequence[np.ndarray],
-        class_names: Sequence[str],
-        path: Path,
-        title: str,
-    ) -> None:
+    def draw(self, samples: Samples, class_names: Sequence[str], path: Path, title: str) -> None:
         """Draws what a network predicts. Nothing, unless a task says how.
 
         Args:
-            images: `(height, width, channels) uint8`.
-            truths: Labels `()` or maps `(height, width)`.
-            scores: Of each image, as the network gives them.
+            samples: Their images are `uint8`.
             class_names: One per class.
             path: PNG to write.
             title: Line above the picture.
