@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from terminaltables import AsciiTable
 from tqdm import tqdm
 
 from larq_groupnet.deploy import benchmark_worker
 from larq_groupnet.deploy.op_costs import BenchmarkError, OpCost, combine, count, profile
+from larq_groupnet.report.table import text_table
 
 RUNS = 50
 """Timed invocations of each file."""
@@ -164,7 +164,7 @@ def table(measurements: Sequence[Measurement]) -> str:
                 one.kernel,
             ]
         ]
-    parts = [_table(rows, right=range(1, 9)), *map(_ops_table, measurements)]
+    parts = [text_table(rows, right=range(1, 9)), *map(_ops_table, measurements)]
     return "\n\n".join(parts)
 
 
@@ -268,17 +268,11 @@ def _ops_table(measurement: Measurement) -> str:
             total = sum(o.milliseconds or 0 for o in ops)
             row += [f"{op.milliseconds or 0:.3f}", _share(op.milliseconds or 0, total)]
         rows.append(row)
-    return _table(rows, right=range(1, len(rows[0])))
+    return text_table(rows, right=range(1, len(rows[0])))
 
 
 def _share(part: float, total: float) -> str:
     return f"{part / (total or 1):.1%}"
-
-
-def _table(rows: list[list[str]], right: Sequence[int]) -> str:
-    built = AsciiTable(rows)
-    built.justify_columns = dict.fromkeys(right, "right")
-    return str(built.table)
 
 
 def _explanation(measurements: Sequence[Measurement], profiler: str | None) -> str:

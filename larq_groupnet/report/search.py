@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from terminaltables import AsciiTable
 
 from larq_groupnet.report.pictures import capital, save
+from larq_groupnet.report.table import text_table
 
 _SEARCHED, _UNIFORM, _OTHER = "#0072b2", "#d55e00", "#999999"
 
@@ -80,11 +80,9 @@ def search_table(results: Mapping[str, Any]) -> str:
             name + winner, row["num_bases"], f"{row['ops'] / 1e6:,.3f}",
             f"{row['memory'] / 1024:,.1f}", f"{row['value']:.4f}",
         ])  # fmt: skip
-    table = AsciiTable(rows)
-    table.justify_columns = dict.fromkeys((2, 3, 4), "right")
     failed = [row for row in results["trials"] if row["value"] is None]
     lines = [f"Trial {row['trial']} {row['status']}: {row['failure']}" for row in failed]
-    return "\n".join([str(table.table), *lines])
+    return "\n".join([text_table(rows, right=(2, 3, 4)), *lines])
 
 
 def _columns(rows: Sequence[Row]) -> tuple[list[float], list[float]]:

@@ -15,6 +15,13 @@ COLUMNS = {"keras": "Keras", "lce": "converted", "interpreter": "LCE's interpret
 """Who computed a column: key in the results of a run -> heading."""
 
 
+def text_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Rows, the heading first, as text; `right` are the columns that are aligned there."""
+    table = AsciiTable(rows)
+    table.justify_columns = dict.fromkeys(right, "right")
+    return str(table.table)
+
+
 def results_table(results: dict[str, Any]) -> str:
     """Keras beside the converted file, from the results of a run; Keras alone without a file."""
     if "lce" not in results:
@@ -36,7 +43,7 @@ def results_table(results: dict[str, Any]) -> str:
         ["binary convolutions", "", str(ops.get("LceBconv2d", 0))],
         ["other convolutions", "", str(ops.get("CONV_2D", 0))],
     ]
-    return str(AsciiTable(rows).table)
+    return text_table(rows)
 
 
 def metrics_table(results: dict[str, Any]) -> str:
@@ -44,7 +51,7 @@ def metrics_table(results: dict[str, Any]) -> str:
     title = [_title(results), results.get("column", "Keras")]
     split = results.get("split", "test")
     rows = _metrics(results, [results["keras"]], "" if split == "all" else f"{split} ")
-    return str(AsciiTable([title, *rows]).table)
+    return text_table([title, *rows])
 
 
 def _metrics(
@@ -80,7 +87,7 @@ def classes_table(results: dict[str, Any]) -> str:
     rows = [["class", *columns]]
     for name in next(iter(columns.values())):
         rows.append([name, *(_number(values[name]) for values in columns.values())])
-    return str(AsciiTable(rows).table)
+    return text_table(rows)
 
 
 def _title(results: dict[str, Any]) -> str:
