@@ -278,7 +278,7 @@ def _turned(image: tf.Tensor, data: tf.Tensor) -> tf.Tensor:
 
 
 def _stored_orientation(data: Any) -> np.ndarray:
-    with Image.open(io.BytesIO(_bytes(data))) as image:
+    with Image.open(io.BytesIO(bytes_of(data))) as image:
         return np.array(_orientation(image), np.int32)
 
 
@@ -294,7 +294,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _by_pillow(data: Any, upright: Any) -> np.ndarray:
-    with Image.open(io.BytesIO(_bytes(data))) as opened:
+    with Image.open(io.BytesIO(bytes_of(data))) as opened:
         image: Image.Image = opened
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"expected at most {MAX_PIXELS} pixels. Received: {image.size}")
@@ -307,8 +307,8 @@ def _by_pillow(data: Any, upright: Any) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def _bytes(data: Any) -> bytes:
-    """TensorFlow hands a string over as bytes, or eagerly as an array."""
+def bytes_of(data: bytes | np.ndarray) -> bytes:
+    """A string that TensorFlow hands to `numpy_function`: bytes, or eagerly an array."""
     return data.item() if isinstance(data, np.ndarray) else data
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from larq_groupnet.data import VOID
+from larq_groupnet.data.images import bytes_of
 from larq_groupnet.data.labels import NO_CLASS, Meaning
 
 _GREY_8_BIT = b"\x08\x00"  # Depth and colour type in the header of a PNG.
@@ -18,8 +19,7 @@ def decode_mask(path: tf.Tensor, meaning: Meaning) -> tf.Tensor:
         return tf.numpy_function(read, [path], tf.uint8, stateful=False)
 
     def read(name: bytes | np.ndarray) -> np.ndarray:
-        name = name.item() if isinstance(name, np.ndarray) else name
-        return _without_holes(meaning.read(name))
+        return _without_holes(meaning.read(bytes_of(name)))
 
     data = tf.io.read_file(path)
     png = tf.equal(tf.strings.substr(data, 0, 4), b"\x89PNG")

@@ -195,12 +195,9 @@ class Pipeline:
         else:
             image = dataset.decode_image(image)
         image, target = change(tf.cast(image, tf.float32), target, self.size, seed)
-        found = self._finish(image, target)
-        return (*found, self.mixing.own(self.size, seed)) if self.mixing else found
-
-    def _finish(self, image: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = images.normalise(self._fixed(image), self.reading.normalisation)
-        return image, _plain(target)
+        own = (self.mixing.own(self.size, seed),) if self.mixing else ()
+        return image, _plain(target), *own
 
     def _fixed(self, image: tf.Tensor) -> tf.Tensor:
         return tf.ensure_shape(image, (*self.size, image.shape[-1]))

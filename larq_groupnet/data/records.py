@@ -73,8 +73,7 @@ class RecordDataset(Dataset):
 
         if self.builder.info.file_format.value == "array_record":
             return _addressed(self.builder, split_of(self.builder, role), parse)
-        files = [(each.filename, each.skip, each.take) for each in split.file_instructions]
-        files = [(path, skip, n) for path, skip, n in files if n]
+        files = [(x.filename, x.skip, x.take) for x in split.file_instructions if x.take]
         whole = self.builder.info.splits[split.name.partition("[")[0]]
         return Records(files, parse, block_for(whole.num_examples, whole.num_bytes))
 

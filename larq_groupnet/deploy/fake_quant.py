@@ -159,14 +159,12 @@ class Rewriter:
             lq.layers.QuantConv2D: self._binary,
             OnePaddedConv2D: self._binary,
         }
-        cause = None
-        tensors = 1 if node.is_input else len(node.keras_inputs)
         if type(layer) not in rules:
-            cause = f"expected one of {', '.join(kind.__name__ for kind in rules)}"
-        elif not node.is_input and len(tf.nest.flatten(node.call_args)) != tensors:
-            cause = "expected a layer that is called on tensors alone"
-        if cause:
-            raise _refused(layer, cause)
+            kinds = ", ".join(kind.__name__ for kind in rules)
+            raise _refused(layer, f"expected one of {kinds}")
+        called = tf.nest.flatten(node.call_args)
+        if not node.is_input and len(called) != len(node.keras_inputs):
+            raise _refused(layer, "expected a layer that is called on tensors alone")
         return rules[type(layer)]
 
     def _input(self, node: Any) -> _Value:

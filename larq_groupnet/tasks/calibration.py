@@ -16,9 +16,6 @@ BINS = 15
 LEAST = 200
 """So many images, some of them named wrongly, can say what the temperature is."""
 
-_COLDEST = 1 / 20
-_HOTTEST = 20.0
-
 
 def probabilities(scores: Floats, temperature: float = 1.0, from_logits: bool = True) -> Floats:
     """Softmax of the logits over the temperature, `(..., classes)`.
@@ -82,5 +79,5 @@ def best_temperature(labels: NDArray[np.integer], logits: Floats) -> float:
         shares = probabilities(logits, np.exp(logarithm))[np.arange(len(labels)), labels]
         return float(-np.log(np.maximum(shares, 1e-30)).mean())
 
-    bounds = (np.log(_COLDEST), np.log(_HOTTEST))
+    bounds = (np.log(1 / 20), np.log(20))
     return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
