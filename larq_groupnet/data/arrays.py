@@ -11,7 +11,7 @@ import tensorflow as tf
 from larq_groupnet.data import VOID, dataset
 from larq_groupnet.data.base import Dataset
 from larq_groupnet.data.images import Part, crop
-from larq_groupnet.data.order import Addressed
+from larq_groupnet.data.order import Addressed, columns
 from larq_groupnet.data.splits import check_sizes, draw_splits, number_keys
 from larq_groupnet.errors import DatasetError
 from larq_groupnet.hints import did_you_mean
@@ -55,9 +55,9 @@ class ArrayDataset(Dataset):
         table = [(order.index(part), number) for part, number in self._places[role]]
         places = tf.constant(table, tf.int64)
         if self.target == "mask":
-            return Addressed(len(table), lambda n: (tf.gather(places, n), tf.gather(places, n)))
-        labels = tf.constant([self._parts[part][1][n] for part, n in self._places[role]], tf.int32)
-        return Addressed(len(table), lambda n: (tf.gather(places, n), tf.gather(labels, n)))
+            return columns(places, places)
+        labels = [self._parts[part][1][number] for part, number in self._places[role]]
+        return columns(places, tf.constant(labels, tf.int32))
 
     def decode_image(self, image: tf.Tensor, part: Part | None = None) -> tf.Tensor:
         images = [images for images, _ in self._parts.values()]

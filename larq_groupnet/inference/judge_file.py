@@ -16,7 +16,7 @@ from larq_groupnet.deploy.runtime import load_file
 from larq_groupnet.errors import DatasetError, RecipeError, UserError
 from larq_groupnet.hints import counted
 from larq_groupnet.inference.evaluate import compare, labels, to_look_at
-from larq_groupnet.inference.results import write_results
+from larq_groupnet.inference.results import MATRIX, write_results
 from larq_groupnet.inference.sources import Predictor, load_predictor
 from larq_groupnet.report.pictures import draw_confusion
 from larq_groupnet.runs.guards import naming_bad_files
@@ -71,9 +71,8 @@ def judge_file(
     if predictor.named:
         check_classes(predictor.classes, names, source, dataset)
     kind = task_on(predictor, builder, source, dataset)
-    data = pipeline_for(predictor, builder)
     roles = [role for role in ROLES if builder.sizes.get(role)] if split == ALL else [split]
-    batches = _images(data, roles, kind.dense)
+    batches = _images(pipeline_for(predictor, builder), roles, kind.dense)
     count = sum(builder.examples(role).count for role in roles)
     with naming_bad_files(builder):
         found, samples = compare(
@@ -85,7 +84,7 @@ def judge_file(
     if output_dir is not None:
         write_results(output_dir / "evaluation.json", results)
         title = f"{about['name']} on {dataset}, {split}"
-        if matrix := found["keras"].get("confusion"):
+        if matrix := found["keras"].get(MATRIX):
             draw_confusion(np.array(matrix), names, output_dir / "confusion.png", title, kind.unit)
         shown = to_look_at(samples, kind, predictor.reading.normalisation)
         kind.draw(shown, names, output_dir / "predictions.png", title)
