@@ -77,9 +77,7 @@ def convert(
         fixed = with_input_shape(model, input_shape, batch_size)
         folded = fold(fixed)
         _next(progress, "Converting")
-        content = _convert(folded)
-        if description is not None:
-            content = with_description(content, description)
+        content = with_description(_convert(folded), description)
         _next(progress, "Auditing")
         findings = audit(folded, content)
         if any(finding.severity == "wrong" for finding in findings):

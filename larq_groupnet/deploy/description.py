@@ -22,11 +22,13 @@ MOST_BYTES = 2**20
 """A thousand long class names take a tenth of it; a hostile file may unpack to gigabytes."""
 
 
-def with_description(content: bytes, description: Mapping[str, Any]) -> bytes:
-    """Appends a description of plain values to a file.
+def with_description(content: bytes, description: Mapping[str, Any] | None) -> bytes:
+    """Appends a description of plain values to a file, if there is one.
 
     The same content and description give the same bytes.
     """
+    if description is None:
+        return content
     file = io.BytesIO(content)
     with zipfile.ZipFile(file, "a") as archive:
         # A ZipInfo of its own has the date 1980-01-01.

@@ -115,10 +115,8 @@ def convert_int8(
         )
     _verify(model, content, data)
     content = modify_integer_quantized_model_io_type(content, tf.int8, tf.int8)
-    if description is not None:
-        content = with_description(content, description)
     with replacing(Path(path)) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(with_description(content, description))
     return Path(path)
 
 
