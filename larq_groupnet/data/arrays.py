@@ -12,7 +12,7 @@ from larq_groupnet.data import VOID, dataset
 from larq_groupnet.data.base import Dataset
 from larq_groupnet.data.images import Part, crop
 from larq_groupnet.data.order import Addressed, columns
-from larq_groupnet.data.splits import check_sizes, draw_splits, number_keys
+from larq_groupnet.data.splits import check_sizes, draw_splits
 from larq_groupnet.errors import DatasetError
 from larq_groupnet.hints import did_you_mean
 
@@ -143,8 +143,10 @@ def _divided(parts: Mapping[str, Examples]) -> dict[str, list[tuple[str, int]]]:
     }
     if "validation" in places:
         return places
-    targets, keys = parts["train"][1], number_keys(len(places["train"]))
+    targets = parts["train"][1]
     labels = _is_label(targets)
+    # Without names, keys follow from the place alone.
+    keys = np.random.RandomState(0).randint(0, 2**63 - 1, len(targets)).tolist()
 
     def stratum(place: tuple[str, int]) -> int:
         return int(targets[place[1]]) if labels else 0

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, TypeVar
-
-import numpy as np
 
 from larq_groupnet.errors import DatasetError
 
@@ -64,9 +62,3 @@ def name_hash(name: str) -> int:
     """64 bits that depend on nothing but the name."""
     data = name.encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
-
-
-def number_keys(count: int) -> Sequence[int]:
-    """For examples without names: keys that follow from their place alone."""
-    keys: list[int] = np.random.RandomState(0).randint(0, 2**63 - 1, count).tolist()
-    return keys
