@@ -142,7 +142,8 @@ def judge(
     if tflite is not None:
         results["lce"]["bytes"] = tflite.stat().st_size
         results["ops"] = dict(count_ops(tflite))
-    _draw(recipe, task, samples, results, names, output_dir / "predictions.png")
+    shown, title = to_look_at(samples, task, recipe.normalisation), _title(results, samples)
+    task.draw(shown, names, output_dir / "predictions.png", title)
     if matrix := results["keras"].get(MATRIX):
         title = f"{recipe.name} on {recipe.dataset}, test"
         draw_confusion(np.array(matrix), names, output_dir / "confusion.png", title, task.unit)
@@ -195,18 +196,11 @@ def _costs(model: tf.keras.Model) -> dict[str, Any]:
     }
 
 
-def _draw(
-    recipe: Recipe,
-    task: Task,
-    samples: Samples,
-    results: dict[str, Any],
-    names: list[str],
-    path: Path,
-) -> None:
+def _title(results: dict[str, Any], samples: Samples) -> str:
     headline = results["headline"]
+    label = results["labels"].get(headline, headline)
     drawn, kind = ("lce", "converted for LCE") if "lce" in results else ("keras", "not converted")
-    title = (
-        f"{recipe.name} on {recipe.dataset}, {kind}: the first {len(samples.images)} "
-        f"test images, test {task.labels.get(headline, headline)} {results[drawn][headline]:.3f}"
+    return (
+        f"{results['name']} on {results['dataset']}, {kind}: the first {len(samples.images)} "
+        f"test images, test {label} {results[drawn][headline]:.3f}"
     )
-    task.draw(to_look_at(samples, task, recipe.normalisation), names, path, title)
