@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import tensorflow as tf
 
 from larq_groupnet.data import ABOUT
 from larq_groupnet.data.pipeline import open_dataset
@@ -31,7 +32,7 @@ from larq_groupnet.training import Phase, Recipe, load_recipe
 from larq_groupnet.training.distribution import Runtime
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.described import metadata_of
-from larq_groupnet.weights.metadata import NOT_STATED, Metric
+from larq_groupnet.weights.metadata import NOT_STATED, Metadata, Metric
 from larq_groupnet.weights.registry import Entry, check_name, register
 
 PICTURES = {
@@ -149,29 +150,20 @@ def publish(
         if (path / f"{name}.png").is_file() and (test_images or name != "predictions")
     }
     command = command or _command(recipe, Path(zoo), found.precision)
-    with tempfile.TemporaryDirectory() as folder:
-        path = packed.save(
-            load_run(found.folder / f"{found.phase.name}.h5"),
-            found.config,
-            Path(folder) / "weights.safetensors",
-            dataset=recipe.dataset,
-            classes=_per_class(found.results)["keras"],
-            preprocessing=recipe.preprocessing(),
-            metrics=_metrics(found.results, command),
-            licence=licence or NOT_STATED,
-            model_name=recipe.name,
-            temperature=found.results.get("temperature", 1.0),
-        )
-        entry = Entry.of(path, name, recipe.name)
-        card = _card(entry, found, command, pictures)
-        stem = card_stem(entry)
-        for picture in pictures:
-            with replacing(output_dir / f"{stem}-{picture}.png") as temporary:
-                shutil.copyfile(found.folder / f"{picture}.png", temporary)
-        with replacing(output_dir / f"{stem}.md") as temporary:
-            temporary.write_text(card)
-        # Last, so that nothing is registered that has no card.
-        return register(path, name, recipe.name, output_dir)
+    metadata = Metadata(
+        found.config,
+        recipe.dataset,
+        tuple(_per_class(found.results)["keras"]),
+        recipe.preprocessing(),
+        tuple(_metrics(found.results, command)),
+        licence or NOT_STATED,
+        recipe.name,
+        found.results.get("temperature", 1.0),
+    )
+    model = load_run(path / f"{found.phase.name}.h5")
+    files = {picture: path / f"{picture}.png" for picture in pictures}
+    facts = {**_facts(found), "command": command, "pictures": pictures}
+    return _write(model, metadata, recipe.name, name, output_dir, "card.md.jinja", facts, files)
 
 
 def _publish_weights(source: Source, name: str, output_dir: Path, licence: str) -> Entry:
@@ -185,20 +177,37 @@ def _publish_weights(source: Source, name: str, output_dir: Path, licence: str) 
             "the folder of its run."
         )
     check_name("model", source.name)
-    about = {field.name: getattr(known, field.name) for field in dataclasses.fields(known)}
-    about |= {"licence": licence or known.licence, "config": source.config}
+    metadata = dataclasses.replace(known, licence=licence or known.licence, config=source.config)
+    facts = {"data": "Images of whoever trained these weights."}
+    model = source.load()
+    return _write(model, metadata, source.name, name, output_dir, "file.md.jinja", facts, {})
+
+
+def _write(
+    model: tf.keras.Model,
+    metadata: Metadata,
+    model_name: str,
+    name: str,
+    output_dir: Path,
+    template: str,
+    facts: Mapping[str, Any],
+    pictures: Mapping[str, Path],
+) -> Entry:
+    """Writes the release file, the card that a template makes of facts, and pictures."""
     with tempfile.TemporaryDirectory() as folder:
-        path = packed.save(source.load(), path=Path(folder) / "weights.safetensors", **about)
-        entry = Entry.of(path, name, source.name)
-        card = _TEMPLATES.get_template("file.md.jinja").render(
-            entry=entry,
-            config=entry.metadata.config,
-            data="Images of whoever trained these weights.",
-            by_name=entry.model in list_models(),
+        path = packed.save(model, metadata, Path(folder) / "weights.safetensors")
+        entry = Entry.of(path, name, model_name)
+        stem, by_name = card_stem(entry), model_name in list_models()
+        card = _TEMPLATES.get_template(template).render(
+            facts, entry=entry, config=metadata.config, by_name=by_name, stem=stem
         )
-        with replacing(output_dir / f"{card_stem(entry)}.md") as temporary:
+        for picture, file in pictures.items():
+            with replacing(output_dir / f"{stem}-{picture}.png") as temporary:
+                shutil.copyfile(file, temporary)
+        with replacing(output_dir / f"{stem}.md") as temporary:
             temporary.write_text(card)
-        return register(path, name, source.name, output_dir)
+        # Last, so that nothing is registered that has no card.
+        return register(path, name, model_name, output_dir)
 
 
 def card_stem(entry: Entry) -> str:
@@ -327,31 +336,26 @@ def _changes(base: Recipe, recipe: Recipe) -> Iterator[tuple[str, str]]:
                 yield f"{prefix}{field.name}", str(value)
 
 
-def _card(entry: Entry, run: _Run, command: str, pictures: Mapping[str, str]) -> str:
+def _facts(run: _Run) -> dict[str, Any]:
+    """What a card says of a run."""
     per_class = _per_class(run.results)
     known = {name: value for name, value in per_class["keras"].items() if math.isfinite(value)}
-    return _TEMPLATES.get_template("card.md.jinja").render(
-        entry=entry,
-        config=entry.metadata.config,
-        recipe=run.recipe,
-        results=run.results,
-        engines=_engines(run.results),
-        phases=[phase for phase in run.recipe.phases if phase.epochs],
-        data=_data(run.recipe),
-        command=command,
-        figures={
+    return {
+        "recipe": run.recipe,
+        "results": run.results,
+        "engines": _engines(run.results),
+        "phases": [phase for phase in run.recipe.phases if phase.epochs],
+        "data": _data(run.recipe),
+        "figures": {
             label: key
             for key, label in kind_in(run.results).labels.items()
             if key in run.results["keras"]
         },
-        kind=kind_in(run.results).class_labels[_kind(run.results)],
-        per_class=per_class,
-        weakest=min(known, key=known.__getitem__),
-        warning=disagreement(run.results),
-        by_name=entry.model in list_models(),
-        stem=card_stem(entry),
-        pictures=pictures,
-    )
+        "kind": kind_in(run.results).class_labels[_kind(run.results)],
+        "per_class": per_class,
+        "weakest": min(known, key=known.__getitem__),
+        "warning": disagreement(run.results),
+    }
 
 
 def _data(recipe: Recipe) -> str:

@@ -23,6 +23,7 @@ from larq_groupnet import (
 from larq_groupnet.family import arguments, get_config
 from larq_groupnet.recipes.overrides import parse_options
 from larq_groupnet.weights import packed
+from larq_groupnet.weights.metadata import Metadata
 
 TINY: dict[str, Any] = {"stage_blocks": (1, 1, 1, 1), "width": 0.0625, "num_bases": 2}
 HEADS = ("fcn32s", "fcn16s", "deeplabv3")
@@ -168,16 +169,9 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any]
     model = GroupNetResNet18(**options)
     values = randomise(model.weights)
     model.save_weights(folder / "weights.h5")
-    packed.save(
-        model,
-        get_config("groupnet_resnet18", **options),
-        folder / "weights.safetensors",
-        dataset="noise",
-        classes=(),
-        preprocessing={},
-        metrics=(),
-        licence="none",
-    )
+    config = get_config("groupnet_resnet18", **options)
+    about = Metadata(config, "noise", (), {}, (), "none")
+    packed.save(model, about, folder / "weights.safetensors")
     return {end: folder / f"weights.{end}" for end in ("h5", "safetensors")}, values
 
 
