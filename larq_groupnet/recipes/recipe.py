@@ -360,6 +360,23 @@ class Recipe:
         return cls(**{**values, "model": model, "phases": phases})
 
 
+def differences(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Key, as `override` takes it -> both values, wherever two recipes differ.
+
+    Phases are compared as far as they have the same names in the same places.
+    """
+    pairs: list[tuple[str, Any, Any]] = [("", one, other), ("", one.model, other.model)]
+    phases = zip(one.phases, other.phases, strict=False)
+    pairs += [(f"{old.name}.", old, new) for old, new in phases if old.name == new.name]
+    return {
+        f"{prefix}{field.name}": (getattr(old, field.name), getattr(new, field.name))
+        for prefix, old, new in pairs
+        for field in dataclasses.fields(old)
+        if field.name not in ("name", "model", "phases")
+        and getattr(old, field.name) != getattr(new, field.name)
+    }
+
+
 def _check_spec(option: str, spec: Any, names: tuple[str, ...] | None) -> None:
     """Checks all that can be seen of a `Spec` without TensorFlow.
 

@@ -8,7 +8,7 @@ import math
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from larq_groupnet.family import list_models
 from larq_groupnet.files import replacing
 from larq_groupnet.network.config import GroupNetConfig, fields_affecting, unused_options
 from larq_groupnet.recipes.overrides import override
+from larq_groupnet.recipes.recipe import differences
 from larq_groupnet.runs.saved import load_run
 from larq_groupnet.runs.source import Source, find_source
 from larq_groupnet.tasks.judgement import disagreement
@@ -303,7 +304,12 @@ def _command(recipe: Recipe, zoo: Path, precision: str = Runtime.precision) -> s
             "folder that has the recipe. Received: None"
         )
     base = load_recipe(recipe.name, zoo, recipe.dataset)
-    changes = dict(_changes(base, recipe))
+    # No option says `binary` of a phase.
+    changes = {
+        key: str(value)
+        for key, (_, value) in differences(base, recipe).items()
+        if not key.endswith(".binary")
+    }
     if override(base, changes.items()) != recipe:
         raise PublishError(
             f"command: expected the command that made the run, because {zoo / recipe.name}.py has "
@@ -316,24 +322,6 @@ def _command(recipe: Recipe, zoo: Path, precision: str = Runtime.precision) -> s
     if precision != Runtime.precision:
         words += ["--mixed_precision", precision]
     return shlex.join(words)
-
-
-def _changes(base: Recipe, recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """What `override` needs to make `recipe` of `base`, as far as options can say it."""
-    pairs: list[tuple[str, Any, Any]] = [("", base, recipe), ("", base.model, recipe.model)]
-    pairs += [
-        (f"{old.name}.", old, new)
-        for old, new in zip(base.phases, recipe.phases, strict=False)
-        if old.name == new.name
-    ]
-    for prefix, old, new in pairs:
-        for field in dataclasses.fields(new):
-            value = getattr(new, field.name)
-            chosen = field.name not in ("name", "model", "phases") and not (
-                prefix and field.name == "binary"
-            )
-            if chosen and value != getattr(old, field.name):
-                yield f"{prefix}{field.name}", str(value)
 
 
 def _facts(run: _Run) -> dict[str, Any]:
