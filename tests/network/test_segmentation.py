@@ -21,7 +21,7 @@ from larq_groupnet import (
     complexity,
 )
 from larq_groupnet.family import arguments, get_config
-from larq_groupnet.recipes.overrides import parse_options
+from larq_groupnet.recipes.overrides import parse_options, split_option
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.metadata import Metadata
 
@@ -112,7 +112,7 @@ def test_config_of_no_network_is_refused(options: dict[str, Any], message: str) 
 def test_command_line_takes_the_arguments_of_the_function(names: tuple[str, str]) -> None:
     """By their names of today, and by those of earlier versions."""
     texts = ["head=fcn16s", f"{names[0]}=resnet34", f"{names[1]}=equal", "num_bases=3"]
-    options = parse_options(texts, arguments("groupnet_dsp"))
+    options = parse_options(list(map(split_option, texts)), arguments("groupnet_dsp"))
     assert get_config("groupnet_dsp", **options) == get_config(
         "groupnet_dsp", head="fcn16s", layout="resnet34", atrous_rates="equal", num_bases=3
     )
