@@ -27,7 +27,6 @@ from larq_groupnet.network import keras_ops  # noqa: F401 (Keras then knows its 
 from larq_groupnet.network.kinds import HEADS
 from larq_groupnet.network.synchronized import SynchronizedNorm
 from larq_groupnet.recipes.recipe import Recipe
-from larq_groupnet.runs.source import LAST as LAST
 from larq_groupnet.runs.source import Source, find_source
 
 

@@ -12,15 +12,14 @@ from larq_groupnet.errors import MissingFileError, RecipeError
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.identity import read_classes, read_temperature
+from larq_groupnet.weights import registry
+from larq_groupnet.weights.described import LAST, metadata_of
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 RELEASE = ".safetensors"
 """Ending of a release file."""
-
-LAST = "-last"
-"""Behind the name of a phase: the file with the weights of its last epoch."""
 
 _CHECKPOINTS = (".npz", ".pth", ".pt", ".tar")
 """Endings of what `import-checkpoint` reads."""
@@ -191,8 +190,6 @@ def _of_run_file(path: Path) -> Source | None:
 
 def _described(path: Path) -> Source | None:
     """A release file, or weights that say what they are, inside or beside them."""
-    from larq_groupnet.weights.described import metadata_of
-
     known = metadata_of(path)
     if known is None:
         return None
@@ -215,8 +212,6 @@ def _described(path: Path) -> Source | None:
 
 def _registered(name: str) -> Path:
     """The file of registered weights, fetched if need be."""
-    from larq_groupnet.weights import registry
-
     found = registry.named(name)
     models = sorted({entry.model for entry in found})
     if len(models) == 1:

@@ -17,7 +17,7 @@ from larq_groupnet.files import replacing
 from larq_groupnet.network.build import build
 from larq_groupnet.recipes.recipe import Phase, Recipe
 from larq_groupnet.runs.identity import check_classes
-from larq_groupnet.runs.saved import LAST, first_images, load_model
+from larq_groupnet.runs.saved import first_images, load_model
 from larq_groupnet.runs.saving import SnapshotCallback
 from larq_groupnet.runs.snapshots import Position, Snapshots
 from larq_groupnet.runs.stopping import StopSignal
@@ -45,6 +45,7 @@ from larq_groupnet.training.step_log import (
     log_gradient_norm,
 )
 from larq_groupnet.weights.by_name import copy_weights
+from larq_groupnet.weights.described import LAST
 
 CALIBRATION_IMAGES = 64
 """On how many training images the ranges of an int8 phase are measured."""
