@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +27,6 @@ from larq_groupnet.weights import container
 from larq_groupnet.weights.by_name import (
     MismatchError,
     assign,
-    check_options,
     has_other_head,
     shapes_of,
     warn_left_out,
@@ -124,15 +122,10 @@ def load(model: tf.keras.Model, path: str | Path, config: GroupNetConfig | None 
     """
     path = Path(path)
     metadata, tensors = _open(path)
-    other_head = False
-    if config is not None:
-        for note in check_options(str(path), metadata.config, config):
-            warnings.warn(f"weights: {path}: {note}", UserWarning, stacklevel=2)
-        other_head = has_other_head(metadata.config, config)
+    other_head = config is not None and has_other_head(path, metadata.config, config)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     left_out = assign(model, shapes, lambda name: tensors[name].restore(), str(path), other_head)
-    if left_out:
-        warn_left_out(path, left_out)
+    warn_left_out(path, left_out)
 
 
 def _check_config(model: tf.keras.Model, config: GroupNetConfig) -> None:

@@ -6,7 +6,6 @@ Only `load_into` and `load_weights` import TensorFlow.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,12 +82,12 @@ def config_of(weights: str, model: str, config: GroupNetConfig) -> GroupNetConfi
 
 
 def adopt(
-    weights: str | Path | None, model: str, config: GroupNetConfig, given: Collection[str]
+    weights: str | Path, model: str, config: GroupNetConfig, given: Collection[str]
 ) -> GroupNetConfig:
     """The configuration of a call that gives weights and some options.
 
     Args:
-        weights: As for `resolve`, or `None`.
+        weights: As for `resolve`.
         model: Name of the model that wants them.
         config: The model's configuration without regard to the weights.
         given: Options that the user gave, whatever their value: they stay as they are.
@@ -105,8 +104,6 @@ def adopt(
         RegistryError: If no registered set has this name; says how to get one.
         ConfigError: If what the user gave and what the weights need describe no network together.
     """
-    if weights is None:
-        return config
     if is_path(weights):
         known = metadata_of(_file(weights))
         if known is None:
@@ -153,14 +150,9 @@ def load_into(model: tf.keras.Model, config: GroupNetConfig, path: str | Path) -
         packed.load(model, path, config)
         return
     known = metadata_of(path)
-    other_head = True  # Unless the file says what it was made for.
-    if known is not None:
-        for note in check_options(str(path), known.config, config):
-            warnings.warn(f"weights: {path}: {note}", UserWarning, stacklevel=2)
-        other_head = has_other_head(known.config, config)
-    left_out = keras_files.load(model, path, other_head)
-    if left_out:
-        warn_left_out(path, left_out)
+    # It may be another one unless the file says what it was made for.
+    other_head = known is None or has_other_head(path, known.config, config)
+    warn_left_out(path, keras_files.load(model, path, other_head))
 
 
 def load_weights(model: tf.keras.Model, path: str | Path) -> None:
