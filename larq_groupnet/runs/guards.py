@@ -58,7 +58,7 @@ def check_folder(values: dict[str, Any], output_dir: Path, kind: str = "recipe")
             f"output_dir: expected a run that this version can resume. Received: {before}, "
             f"which it cannot read ({error}). Name another folder."
         ) from error
-    old, new = (_flat(_plain(each)) for each in (started, values))
+    old, new = (_flat(json.loads(json.dumps(each, default=str))) for each in (started, values))
     changed = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
     if kind == "recipe" and changed == [last := _last_epochs(values)] and old[last] < new[last]:
         return [
@@ -93,11 +93,6 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         found.update(_flat(value, f"{prefix}.{key}" if prefix else key))
     return found
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """As it is after a trip through JSON."""
-    return json.loads(json.dumps(values, default=str))
 
 
 def check_room(recipe: Recipe, output_dir: Path, parameters: int) -> None:

@@ -53,10 +53,9 @@ def describe_recipe(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
     """
     about = tuple(classes), recipe.preprocessing(), (), NOT_STATED, recipe.name
     try:
-        known = Metadata(recipe.model, recipe.dataset, *about)
+        return Metadata(recipe.model, recipe.dataset, *about).to_dict()
     except MetadataError:
         return {}
-    return known.to_dict()
 
 
 def check_classes(known: Sequence[str], received: Sequence[str], whose: str, dataset: str) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from larq_groupnet.errors import MissingFileError, RecipeError
+from larq_groupnet.family import build
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.identity import read_classes, read_temperature
-from larq_groupnet.weights import registry
+from larq_groupnet.weights import keras_files, registry
 from larq_groupnet.weights.described import LAST, metadata_of
 
 if TYPE_CHECKING:
@@ -84,9 +85,7 @@ class Source:
         Raises:
             WeightsError: If the file holds others.
         """
-        from larq_groupnet.family import build
         from larq_groupnet.runs.saved import load_model
-        from larq_groupnet.weights.resolve import load_weights
 
         if self.weights.suffix == RELEASE:
             return build(self.config, weights=self.weights, name=self.name)
@@ -95,7 +94,7 @@ class Source:
             model.load_weights(self.weights)  # In order: a .keras file keeps no names of weights.
             return model
         model = build(self.config, name=self.name)
-        load_weights(model, self.weights)
+        keras_files.load(model, self.weights, other_head=False)
         return model
 
 

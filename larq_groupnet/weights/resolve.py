@@ -1,6 +1,6 @@
 """From what a user gives as `weights` to a file, and from the file into a model.
 
-Only `load_into` and `load_weights` import TensorFlow.
+Only `load_into` imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _SUFFIXES = (".h5", ".keras", ".safetensors")
-_OPTIONS = tuple(OPTIONS)
 # What a segmentation network does not take over from a classifier's weights, nor the reverse.
 _OF_THE_TASK = fields_of_task()
 
@@ -71,14 +70,14 @@ def resolve(
             check_options(str(path), known.config, config)
         return path
     name = str(weights)
-    entry = _nearest(_named(name, model, config), model, config, _OPTIONS)
+    entry = _nearest(_named(name, model, config), model, config, OPTIONS)
     check_options(f"{name!r} ({entry.file})", entry.metadata.config, config)
     return obtain(entry, base=base)
 
 
 def config_of(weights: str, model: str, config: GroupNetConfig) -> GroupNetConfig:
     """That of a registered set; arguments and errors as those of `resolve`."""
-    return _nearest(_named(weights, model, config), model, config, _OPTIONS).metadata.config
+    return _nearest(_named(weights, model, config), model, config, OPTIONS).metadata.config
 
 
 def adopt(
@@ -119,7 +118,7 @@ def adopt(
         theirs, same_task, kept = entry.metadata.config, entry.model == model, {*given}
     if not same_task:
         kept |= {*_OF_THE_TASK}
-    values = {n: getattr(config if n in kept else theirs, n) for n in _OPTIONS}
+    values = {n: getattr(config if n in kept else theirs, n) for n in OPTIONS}
     if "output_stride" not in given:
         stem, stages = values["stem_stride"], len(LAYOUTS[values["layout"]].blocks)
         values["output_stride"] = min(max(values["output_stride"], stem), stem * 2 ** (stages - 1))
@@ -153,11 +152,6 @@ def load_into(model: tf.keras.Model, config: GroupNetConfig, path: str | Path) -
     # It may be another one unless the file says what it was made for.
     other_head = known is None or has_other_head(path, known.config, config)
     warn_left_out(path, keras_files.load(model, path, other_head))
-
-
-def load_weights(model: tf.keras.Model, path: str | Path) -> None:
-    """Loads a file that Keras wrote for exactly this network; errors as `load_into`."""
-    keras_files.load(model, Path(path).expanduser(), other_head=False)
 
 
 def _file(weights: str | Path) -> Path:
