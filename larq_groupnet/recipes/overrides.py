@@ -108,7 +108,7 @@ def check_trained(recipe: Recipe, keys: Iterable[str]) -> None:
     Raises:
         RecipeError: Names the key and the phases that are trained.
     """
-    trained = [phase.name for phase in recipe.phases if phase.epochs]
+    trained = [phase.name for phase in recipe.trained]
     idle = {phase.name for phase in recipe.phases} - {*trained}
     for key in keys:
         name, _, field = key.partition(".")

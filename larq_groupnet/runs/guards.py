@@ -106,7 +106,7 @@ def check_room(recipe: Recipe, output_dir: Path, parameters: int) -> None:
     Raises:
         RecipeError: If it cannot be written, or what training writes will not fit.
     """
-    phases = [phase for phase in recipe.phases if phase.epochs]
+    phases = recipe.trained
     # Of the optimizer there are at most two values a weight, and one of the average.
     snapshot = 3 + any(phase.average for phase in phases)
     copies = (KEPT + 1) * snapshot + 2 * len(phases) + 1

@@ -153,7 +153,7 @@ def _of_run(folder: Path) -> Source:
     recipe = read_recipe(folder)
     if recipe is None:
         raise RecipeError(f"{folder}: {_EXPECTED}. Received: a folder without recipe.json.")
-    files = [folder / f"{phase.name}.h5" for phase in recipe.phases if phase.epochs]
+    files = [folder / f"{phase.name}.h5" for phase in recipe.trained]
     found = next((file for file in reversed(files) if file.is_file()), None)
     if found is None:
         raise RecipeError(

@@ -59,8 +59,7 @@ def learned_other_classes(recipe: Recipe, names: Sequence[str]) -> bool:
         DatasetError: If the first phase is one of integers, which keeps the head that it gets.
     """
     known = _classes_of_start(recipe)
-    first = next(phase for phase in recipe.phases if phase.epochs)
-    if first.int8:
+    if recipe.trained[0].int8:
         check_classes(known, names, recipe.start_from, recipe.dataset)
     return bool(known) and list(known) != list(names)
 
@@ -97,7 +96,6 @@ def _weights_before(recipe: Recipe) -> Path:
     So a later phase can be repeated. Of another run, the folder, which stands for its last phase.
     """
     folder = Path(recipe.start_from)
-    epochs = [phase.epochs > 0 for phase in recipe.phases]
-    before = [phase.name for phase in recipe.phases[: epochs.index(True)]]
-    files = [folder / f"{name}.h5" for name in reversed(before)]
+    before = recipe.phases[: recipe.phases.index(recipe.trained[0])]
+    files = [folder / f"{phase.name}.h5" for phase in reversed(before)]
     return next((file for file in files if file.is_file()), folder)

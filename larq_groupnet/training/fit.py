@@ -156,9 +156,7 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
     named = {phase.name: phase for phase in recipe.phases}
     first_epoch = 0
     best = session.output_dir
-    for phase in recipe.phases:
-        if phase.epochs == 0:
-            continue
+    for phase in recipe.trained:
         end = first_epoch + phase.epochs
         scope = contextlib.nullcontext() if phase.int8 else session.strategy.scope()
         with scope:

@@ -198,7 +198,8 @@ def _write(
     with tempfile.TemporaryDirectory() as folder:
         path = packed.save(model, metadata, Path(folder) / "weights.safetensors")
         entry = Entry.of(path, name, model_name)
-        stem, by_name = card_stem(entry), model_name in list_models()
+        # How the names of an entry's card and pictures begin.
+        stem, by_name = f"{model_name}-{name}", model_name in list_models()
         card = _TEMPLATES.get_template(template).render(
             facts, entry=entry, config=metadata.config, by_name=by_name, stem=stem
         )
@@ -209,11 +210,6 @@ def _write(
             temporary.write_text(card)
         # Last, so that nothing is registered that has no card.
         return register(path, name, model_name, output_dir)
-
-
-def card_stem(entry: Entry) -> str:
-    """`MODEL-NAME`: how the names of an entry's card and pictures begin."""
-    return f"{entry.model}-{entry.name}"
 
 
 def _read_run(folder: Path) -> _Run:
@@ -332,7 +328,7 @@ def _facts(run: _Run) -> dict[str, Any]:
         "recipe": run.recipe,
         "results": run.results,
         "engines": _engines(run.results),
-        "phases": [phase for phase in run.recipe.phases if phase.epochs],
+        "phases": run.recipe.trained,
         "data": _data(run.recipe),
         "figures": {
             label: key

@@ -213,12 +213,12 @@ def check_phases(recipe: Recipe, runtime: Runtime) -> None:
         RecipeError: If there is none of a name, if it does not take an argument, or if a phase of
             integers cannot be trained.
     """
-    if runtime.precision != "float32" and any(p.int8 and p.epochs for p in recipe.phases):
+    if runtime.precision != "float32" and any(p.int8 for p in recipe.trained):
         raise RecipeError(
             "mixed_precision: expected float32 with an int8 phase, which rounds by itself; train "
             f"that phase alone with --phase. Received: {runtime.precision}"
         )
-    first = next(phase for phase in recipe.phases if phase.epochs)
+    first = recipe.trained[0]
     if first.int8 and not recipe.start_from:
         raise RecipeError(
             f"start_from: expected trained weights for phase {first.name} alone, as "
