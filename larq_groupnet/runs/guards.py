@@ -18,7 +18,6 @@ from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.runs.identity import check_classes, read_classes, record_classes
 from larq_groupnet.runs.lock import holding, is_new
 from larq_groupnet.runs.snapshots import KEPT
-from larq_groupnet.version import __version__
 
 SPARE_BYTES = 2**26
 """Room for what is small: logs, the converted file, tables and pictures."""
@@ -149,7 +148,7 @@ def claimed(
         for left in output_dir.glob(PARTIAL):  # Of a process that was killed.
             left.unlink()
         check_room(recipe, output_dir, parameters)
-        record_classes(output_dir, classes, __version__)
+        record_classes(output_dir, classes)
         yield
 
 

@@ -23,13 +23,13 @@ from larq_groupnet.errors import WeightsError
 from larq_groupnet.family import list_models
 from larq_groupnet.files import replacing
 from larq_groupnet.network.config import GroupNetConfig, fields_affecting, unused_options
+from larq_groupnet.recipes.load import load_recipes
 from larq_groupnet.recipes.overrides import override
-from larq_groupnet.recipes.recipe import differences
+from larq_groupnet.recipes.recipe import Phase, Recipe, differences
 from larq_groupnet.runs.saved import load_run
 from larq_groupnet.runs.source import Source, find_source
 from larq_groupnet.tasks.judgement import disagreement
 from larq_groupnet.tasks.task import kind_in
-from larq_groupnet.training import Phase, Recipe, load_recipe
 from larq_groupnet.training.distribution import Runtime
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.described import metadata_of
@@ -299,7 +299,8 @@ def _command(recipe: Recipe, zoo: Path, precision: str = Runtime.precision) -> s
             f"{zoo / recipe.name}.py to take it from. Give publish() the command, or work in the "
             "folder that has the recipe. Received: None"
         )
-    base = load_recipe(recipe.name, zoo, recipe.dataset)
+    file = load_recipes(recipe.name, zoo)
+    base = file.for_dataset(recipe.dataset)
     # No option says `binary` of a phase.
     changes = {
         key: str(value)
@@ -311,7 +312,7 @@ def _command(recipe: Recipe, zoo: Path, precision: str = Runtime.precision) -> s
             f"command: expected the command that made the run, because {zoo / recipe.name}.py has "
             "other phases by now. Give publish() the command. Received: None"
         )
-    if recipe.dataset != load_recipe(recipe.name, zoo).dataset:
+    if recipe.dataset != file.recipes[0].dataset:
         words += ["--dataset", recipe.dataset]
     changes.pop("dataset", None)
     words += [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
