@@ -70,14 +70,14 @@ def resolve(
             check_options(str(path), known.config, config)
         return path
     name = str(weights)
-    entry = _nearest(_named(name, model, config), model, config, OPTIONS)
+    entry = entry_of(name, model, config)
     check_options(f"{name!r} ({entry.file})", entry.metadata.config, config)
     return obtain(entry, base=base)
 
 
-def config_of(weights: str, model: str, config: GroupNetConfig) -> GroupNetConfig:
+def entry_of(weights: str, model: str, config: GroupNetConfig) -> Entry:
     """That of a registered set; arguments and errors as those of `resolve`."""
-    return _nearest(_named(weights, model, config), model, config, OPTIONS).metadata.config
+    return _nearest(_named(weights, model, config), model, config, OPTIONS)
 
 
 def adopt(
