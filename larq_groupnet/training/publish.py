@@ -25,7 +25,7 @@ from larq_groupnet.files import replacing
 from larq_groupnet.network.config import GroupNetConfig, fields_affecting, unused_options
 from larq_groupnet.recipes.load import load_recipes
 from larq_groupnet.recipes.overrides import override
-from larq_groupnet.recipes.recipe import Phase, Recipe, differences
+from larq_groupnet.recipes.recipe import Recipe, differences
 from larq_groupnet.runs.saved import load_run
 from larq_groupnet.runs.source import Source, find_source
 from larq_groupnet.tasks.judgement import disagreement
@@ -74,31 +74,6 @@ class PublishError(WeightsError):
     """A run that cannot be published. Says what is missing and what to do."""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Run:
-    """What is in the folder of a finished run."""
-
-    folder: Path
-    recipe: Recipe
-    results: dict[str, Any]
-
-    @property
-    def phase(self) -> Phase:
-        """The last one, whose weights are those of the results."""
-        return self.recipe.last_phase
-
-    @property
-    def config(self) -> GroupNetConfig:
-        """The network of that phase."""
-        return self.recipe.model.replace(binary=self.phase.binary)
-
-    @property
-    def precision(self) -> str:
-        """In which it was trained."""
-        path = self.folder / "runtime.json"
-        return _read_json(path)["precision"] if path.is_file() else Runtime.precision
-
-
 def publish(
     run: str | Path,
     name: str,
@@ -142,28 +117,30 @@ def publish(
     output_dir, path = Path(output_dir).expanduser(), Path(run).expanduser()
     if not path.is_dir():
         return _publish_weights(find_source(run), name, output_dir, licence)
-    found = _read_run(path)
-    recipe = found.recipe
+    recipe, results = _read_run(path)
     check_name("model", recipe.name)
     pictures = {
         name: heading
         for name, heading in PICTURES.items()
         if (path / f"{name}.png").is_file() and (test_images or name != "predictions")
     }
-    command = command or _command(recipe, Path(zoo), found.precision)
+    if not command:
+        runtime = path / "runtime.json"
+        precision = _read_json(runtime)["precision"] if runtime.is_file() else Runtime.precision
+        command = _command(recipe, Path(zoo), precision)
     metadata = Metadata(
-        found.config,
+        recipe.model.replace(binary=recipe.last_phase.binary),
         recipe.dataset,
-        tuple(_per_class(found.results)["keras"]),
+        tuple(_per_class(results)["keras"]),
         recipe.preprocessing(),
-        tuple(_metrics(found.results, command)),
+        tuple(_metrics(results, command)),
         licence or NOT_STATED,
         recipe.name,
-        found.results.get("temperature", 1.0),
+        results.get("temperature", 1.0),
     )
-    model = load_run(path / f"{found.phase.name}.h5")
+    model = load_run(path / f"{recipe.last_phase.name}.h5")
     files = {picture: path / f"{picture}.png" for picture in pictures}
-    facts = {**_facts(found), "command": command, "pictures": pictures}
+    facts = {**_facts(recipe, results), "command": command, "pictures": pictures}
     return _write(model, metadata, recipe.name, name, output_dir, "card.md.jinja", facts, files)
 
 
@@ -212,7 +189,8 @@ def _write(
         return register(path, name, model_name, output_dir)
 
 
-def _read_run(folder: Path) -> _Run:
+def _read_run(folder: Path) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe and the results of a finished run."""
     if not (folder / "recipe.json").is_file():
         raise PublishError(
             f"run: expected the folder of a run of train.py. Received: {folder} (no recipe.json)"
@@ -242,7 +220,7 @@ def _read_run(folder: Path) -> _Run:
             f"run: expected {', '.join(_RESULTS)} in {folder / 'results.json'}. Received none of: "
             f"{', '.join(absent)}. Train again with this version"
         )
-    return _Run(folder, recipe, results)
+    return recipe, results
 
 
 def _of_integers(path: Path) -> PublishError:
@@ -321,25 +299,23 @@ def _command(recipe: Recipe, zoo: Path, precision: str = Runtime.precision) -> s
     return shlex.join(words)
 
 
-def _facts(run: _Run) -> dict[str, Any]:
+def _facts(recipe: Recipe, results: dict[str, Any]) -> dict[str, Any]:
     """What a card says of a run."""
-    per_class = _per_class(run.results)
+    per_class = _per_class(results)
     known = {name: value for name, value in per_class["keras"].items() if math.isfinite(value)}
     return {
-        "recipe": run.recipe,
-        "results": run.results,
-        "engines": _engines(run.results),
-        "phases": run.recipe.trained,
-        "data": _data(run.recipe),
+        "recipe": recipe,
+        "results": results,
+        "engines": _engines(results),
+        "phases": recipe.trained,
+        "data": _data(recipe),
         "figures": {
-            label: key
-            for key, label in kind_in(run.results).labels.items()
-            if key in run.results["keras"]
+            label: key for key, label in kind_in(results).labels.items() if key in results["keras"]
         },
-        "kind": kind_in(run.results).class_labels[_kind(run.results)],
+        "kind": kind_in(results).class_labels[_kind(results)],
         "per_class": per_class,
         "weakest": min(known, key=known.__getitem__),
-        "warning": disagreement(run.results),
+        "warning": disagreement(results),
     }
 
 
