@@ -34,20 +34,21 @@ def main(argv: list[str]) -> None:
     from larq_groupnet import build
     from larq_groupnet.family import get_config
     from larq_groupnet.weights import packed
+    from larq_groupnet.weights.metadata import Metadata
 
     config = get_config(_MODEL.value, num_bases=_BASES.value)
     start = time.perf_counter()
     model = build(config)
     built = time.perf_counter() - start
     target = build(config)
-    about = {"dataset": "none", "classes": (), "preprocessing": {}, "metrics": (), "licence": "-"}
+    about = Metadata(config, "none", (), {}, (), "-")
     with tempfile.TemporaryDirectory() as folder:
         h5, release = (Path(folder) / name for name in ("a.h5", "a.safetensors"))
         kinds: dict[str, tuple[Path, Callable[[], Any], Callable[[], Any]]] = {
             ".h5": (h5, lambda: model.save_weights(h5), lambda: target.load_weights(h5)),
             ".safetensors": (
                 release,
-                lambda: packed.save(model, config, release, **about),
+                lambda: packed.save(model, about, release),
                 lambda: packed.load(target, release, config),
             ),
         }

@@ -114,7 +114,7 @@ def test_task_of_depth_is_trained_counted_converted_and_judged(extension, tmp_pa
 def check_prediction(model, recipe, run):
     """`predict` writes the metres of each pixel, and a picture of them."""
     (run / "recipe.json").write_text(json.dumps(recipe.to_dict()))
-    record_classes(run, ["metres"], "")
+    record_classes(run, ["metres"])
     pixels = np.random.RandomState(2).randint(0, 256, (16, 16, 3), "u1")
     Image.fromarray(pixels).save(run / "photo.png")
     assert predict_files(load_predictor(run), run / "photo.png", run / "out") == (1, [])

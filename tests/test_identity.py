@@ -52,7 +52,7 @@ def write_run(folder, names=NAMES, dataset="nowhere"):
     folder.mkdir()
     recipe = dataclasses.replace(RECIPE, dataset=dataset)
     (folder / "recipe.json").write_text(json.dumps(recipe.to_dict()))
-    record_classes(folder, names, "1")
+    record_classes(folder, names)
     (folder / "binary.h5").touch()
     return folder
 

@@ -87,8 +87,8 @@ def world(tmp_path_factory):
         save(folder / name)
         shutil.copy(folder / name, folder / f"undescribed{name[len(json_name) :]}")
         (folder / f"{json_name}.json").write_text(json.dumps(description))
-    about = {**vars(Metadata.from_dict(description)), "licence": "CC0"}
-    packed.save(model, path=folder / "release.safetensors", **about)
+    about = Metadata.from_dict({**description, "licence": "CC0"})
+    packed.save(model, about, folder / "release.safetensors")
     np.savez(folder / "state.npz", a=1)
     deploy.convert(model, folder / "model.tflite", description={"classes": NAMES,
                    "preprocessing": READ, "output": "probabilities"})  # fmt: skip

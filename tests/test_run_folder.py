@@ -115,7 +115,7 @@ def test_last_phase_may_get_more_epochs_and_nothing_else(tmp_path):
         with pytest.raises(RecipeError, match="holds a run of another recipe"):
             check_folder(override(RECIPE, changes).to_dict(), tmp_path)
     other = dataclasses.replace(RECIPE, model=RECIPE.model.replace(num_classes=5))
-    record_classes(tmp_path, ["ant", "bee"], "1.0")
+    record_classes(tmp_path, ["ant", "bee"])
     with pytest.raises(RecipeError, match="is 5.*has learned the classes ant, bee"):
         check_folder(other.to_dict(), tmp_path)
     alone = only_phase(RECIPE, "tanh")
@@ -144,7 +144,7 @@ def test_classes_of_a_run_are_known_from_its_first_step(tmp_path):
     assert read_classes(tmp_path) == ()
     (tmp_path / "results.json").write_text('{"keras": {"recall": {"b": 1, "a": 0}}}')
     assert read_classes(tmp_path) == ("b", "a")  # Of an older version.
-    record_classes(tmp_path, ["c", "d"], "1")
+    record_classes(tmp_path, ["c", "d"])
     assert read_classes(tmp_path) == ("c", "d")
     (tmp_path / "run.json").write_text("{")
     assert read_classes(tmp_path) == ("b", "a")

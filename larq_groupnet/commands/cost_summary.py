@@ -8,7 +8,7 @@ from typing import Any
 
 from absl.flags import FlagValues as Flags
 
-from larq_groupnet.commands.train_modes import AS_CHANGES, given
+from larq_groupnet.commands.train_modes import AS_CHANGES, changes_of, given
 from larq_groupnet.errors import RecipeError
 
 
@@ -29,17 +29,14 @@ def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
     from larq_groupnet.recipes.announce import training_line
     from larq_groupnet.recipes.choose import choose
     from larq_groupnet.recipes.load import zoo_files
-    from larq_groupnet.recipes.overrides import override, parse_options, parse_size, split_option
+    from larq_groupnet.recipes.overrides import override, parse_options, parse_size
     from larq_groupnet.recipes.recipe import unknown
     from larq_groupnet.recipes.start import NoStartError, with_start
     from larq_groupnet.runs.source import find_source, read_recipe
     from larq_groupnet.runs.start import check_start
     from larq_groupnet.weights.registry import named, names_like
 
-    asked = {*given(f)}
-    flags = (*AS_CHANGES, "start_from")
-    texts = [f"{name}={f[name].value}" for name in flags if name in asked] + f.set
-    changes = list(map(split_option, texts))
+    asked, changes = {*given(f)}, changes_of(f)
     if Path(source).expanduser().is_dir():
         if wrong := {"dataset", "recipe", "phase", "int8_epochs", "start_from"} & asked:
             raise RecipeError(
@@ -60,9 +57,10 @@ def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
             raise RecipeError("summary: expected nothing but --input_size beside trained weights.")
         sizes = f.input_size and parse_size(f.input_size)
         return find_source(source).sized(sizes or None).config, []
-    trains = {"dataset", "recipe", "phase", "int8_epochs", *flags} - {"input_size"}
+    trains = {"dataset", "recipe", "phase", "int8_epochs", "start_from", *AS_CHANGES}
+    trains -= {"input_size"}
     if source in list_models() and not trains & {*asked, *dict(changes)}:
-        config = get_config(source, **parse_options(texts, arguments(source)))
+        config = get_config(source, **parse_options(changes, arguments(source)))
         return config, [
             f"The model {source} as get_model builds it; --recipe or --dataset counts what train "
             "trains."

@@ -241,5 +241,5 @@ def import_checkpoint(f: Flags, file: str) -> None:
         normalisation=f.normalisation,
         central_crop=f.central_crop,
         shared_shortcut=f.shared_shortcut,
-        **parse_options(f"{name}={text}" for name, text in rates.items() if text),
+        **parse_options([(name, text) for name, text in rates.items() if text]),
     )

@@ -40,7 +40,7 @@ def train(f: Flags) -> None:
 
     With --evaluate it only evaluates, with --tune it searches the structure.
     """
-    mode = _mode(f)
+    mode = next((name for name in ("tune", "evaluate", "resume") if f[name].value), "train")
     if wrong := [name for name in given(f) if name not in (*MODES[mode], mode)]:
         does = "train" if mode == "train" else f"--{mode}"
         raise RecipeError(
@@ -57,14 +57,6 @@ def train(f: Flags) -> None:
     {"tune": _tune, "evaluate": _evaluate, "resume": _resume, "train": _train}[mode](f)
 
 
-def _mode(f: Flags) -> str:
-    if f.tune:
-        return "tune"
-    if f.evaluate:
-        return "evaluate"
-    return "resume" if f.resume else "train"
-
-
 def given(f: Flags) -> list[str]:
     """The flags on the command line, sorted."""
     return sorted({f[name].name for name in f if f[name].present})
@@ -74,7 +66,7 @@ def _several(f: Flags, names: Iterable[str]) -> dict[str, Any]:
     return {name: f[name].value for name in names}
 
 
-def _changes(f: Flags) -> list[tuple[str, str]]:
+def changes_of(f: Flags) -> list[tuple[str, str]]:
     """Keys and texts for `override`."""
     from larq_groupnet.recipes.overrides import split_option
 
@@ -112,7 +104,7 @@ def _train(f: Flags) -> None:
         f.data_dir,
         dataset=f.dataset,
         recipe=f.recipe,
-        changes=_changes(f),
+        changes=changes_of(f),
         phase=f.phase,
         int8_epochs=f.int8_epochs,
         scale=f.scale_learning_rate,
@@ -132,7 +124,7 @@ def _resume(f: Flags) -> None:
 
     folder = Path(f.resume).expanduser()
     dataset = [("dataset", f.dataset)] if f.dataset else []
-    recipe = recipe_to_resume(folder, [*dataset, *_changes(f)])
+    recipe = recipe_to_resume(folder, [*dataset, *changes_of(f)])
     if f.model not in (None, recipe.name):
         raise RecipeError(f"model: expected {recipe.name}, as in {folder}. Received: {f.model}.")
     from larq_groupnet.training.run import run
@@ -183,7 +175,7 @@ def _evaluate(f: Flags) -> None:
     from larq_groupnet.runs.judging import recipe_to_judge
 
     base = choose(f.model, f.data_dir, recipe=f.recipe).recipe if f.model else None
-    recipe = recipe_to_judge(f.evaluate, base, f.dataset, _changes(f))
+    recipe = recipe_to_judge(f.evaluate, base, f.dataset, changes_of(f))
     from larq_groupnet.inference.evaluate import evaluate_only
     from larq_groupnet.inference.results import write_results
     from larq_groupnet.report.table import classes_table, metrics_table
@@ -200,11 +192,11 @@ def _tune(f: Flags) -> None:
     from larq_groupnet.tuning import Budget, Plan, make_space
 
     # A text with | gives choices, which is for the space to read.
-    single = [change for change in _changes(f) if "|" not in change[1]]
+    single = [change for change in changes_of(f) if "|" not in change[1]]
     choice = choose(f.model, f.data_dir, dataset=f.dataset, recipe=f.recipe, changes=single)
     declared = load_search(f.model, dataset=choice.recipe.dataset)
     budget = Budget(**_several(f, _BUDGET))
-    space = make_space(choice.recipe, declared, _changes(f), f.trial_epochs, budget)
+    space = make_space(choice.recipe, declared, changes_of(f), f.trial_epochs, budget)
     plan = Plan(**{**_several(f, _SEARCH), "uniform": _integers(f.uniform)})
 
     from larq_groupnet.report.search import search_table

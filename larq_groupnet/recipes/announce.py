@@ -106,7 +106,7 @@ def training_line(recipe: Recipe, images: int = 0) -> str:
         recipe: What is to be trained.
         images: Training images; 0 where they are not known.
     """
-    phases = [phase for phase in recipe.phases if phase.epochs]
+    phases = recipe.trained
     epochs, batch = sum(phase.epochs for phase in phases), recipe.batch_size
     each_batch = counted(batch, "image")
     steps = recipe.steps_per_epoch or (images and max(images // batch, 1))

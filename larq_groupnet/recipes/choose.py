@@ -72,9 +72,15 @@ def choose(
         DatasetError: If the dataset has no recipe and cannot be opened.
     """
     file = _file(model, dataset, data_dir, changes)
-    found, on = _find(file, recipe, dataset)
+    if recipe is None:
+        found = file.for_dataset(_plain_name(dataset) if dataset else None)
+    else:
+        found = file.find(recipe)
+    on = dataset or found.dataset
+    notes: Sequence[str]
     if recipe is None and _plain_name(on) != found.dataset:
-        chosen, notes = _own(file, on, data_dir, changes)
+        builder = _open(on, data_dir, changes)
+        chosen, notes = own.own_recipe(file.recipes[0], on, builder, changes, file.path)
     else:
         chosen, said = adapted(found, on, data_dir, changes)
         notes = (f"Recipe: {file.path}", *said)
@@ -100,28 +106,10 @@ def _file(model: str | None, dataset: str | None, data_dir: Path, changes: Chang
     return load_recipes(model)
 
 
-def _own(
-    file: ZooFile, dataset: str, data_dir: Path, changes: Changes
-) -> tuple[Recipe, Sequence[str]]:
-    builder = _open(dataset, data_dir, changes)
-    return own.own_recipe(file.recipes[0], dataset, builder, changes, file.path)
-
-
 def _open(dataset: str, data_dir: Path, changes: Changes) -> Dataset:
     from larq_groupnet.data.pipeline import open_dataset
 
     return open_dataset(dataset, data_dir, dict(changes).get("on_bad_image", "error"))
-
-
-def _find(file: ZooFile, recipe: str | None, dataset: str | None) -> tuple[Recipe, str]:
-    """A recipe of the file, and the dataset to train it on."""
-    if recipe is not None:
-        found = file.find(recipe)
-        return found, dataset or found.dataset
-    for found in file.recipes if dataset else ():
-        if found.dataset == _plain_name(dataset or ""):
-            return found, dataset or found.dataset
-    return file.recipes[0], dataset or file.recipes[0].dataset
 
 
 def _plain_name(dataset: str) -> str:

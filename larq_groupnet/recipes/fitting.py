@@ -38,9 +38,8 @@ def check_recipe(recipe: Recipe, data_dir: Path) -> int:
                 f"'ste_sign' or 'approx_sign'. Received: {getattr(config, option)!r}"
             )
     _check_dataset(recipe, data_dir)
-    last = [phase for phase in recipe.phases if phase.epochs][-1]
     try:
-        model = build(config.replace(binary=last.binary))
+        model = build(config.replace(binary=recipe.last_phase.binary))
     except (TypeError, ValueError) as error:
         raise RecipeError(f"model: this network cannot be built. Keras says: {error}") from error
     for finding in audit(model):

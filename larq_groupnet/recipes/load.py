@@ -27,6 +27,10 @@ class ZooFile:
     recipes: tuple[Recipe, ...]
     search: Mapping[str, Mapping[str, Sequence[Any]]]
 
+    def for_dataset(self, dataset: str | None) -> Recipe:
+        """The recipe for a dataset, or the first."""
+        return next((each for each in self.recipes if each.dataset == dataset), self.recipes[0])
+
     def find(self, name: str) -> Recipe:
         """The recipe of a name.
 
@@ -62,7 +66,12 @@ def load_recipes(name: str, zoo: Path | None = None) -> ZooFile:
     Raises:
         RecipeError: If there is no such file (names the nearest), or it holds no recipes.
     """
-    path = _find(name, None if zoo is None else [zoo])
+    path = Path(name).expanduser()
+    if path.suffix != ".py" or not path.is_file():
+        files = zoo_files(None if zoo is None else [zoo])
+        if name not in files:
+            raise RecipeError(unknown("model", name, sorted(files)))
+        path = files[name]
     try:
         content = runpy.run_path(str(path))
         recipes = tuple(content["RECIPES"])
@@ -78,8 +87,7 @@ def load_recipes(name: str, zoo: Path | None = None) -> ZooFile:
 
 def load_recipe(name: str, zoo: Path | None = None, dataset: str | None = None) -> Recipe:
     """The recipe of a file for a dataset, or its first; arguments and errors as `load_recipes`."""
-    recipes = load_recipes(name, zoo).recipes
-    return next((recipe for recipe in recipes if recipe.dataset == dataset), recipes[0])
+    return load_recipes(name, zoo).for_dataset(dataset)
 
 
 def load_search(
@@ -96,13 +104,3 @@ def zoo_files(folders: Sequence[Path] | None = None) -> dict[str, Path]:
     for folder in reversed(zoo_folders() if folders is None else folders):
         files.update({path.stem: path for path in folder.glob("[!_]*.py")})
     return files
-
-
-def _find(name: str, folders: Sequence[Path] | None) -> Path:
-    path = Path(name).expanduser()
-    if path.suffix == ".py" and path.is_file():
-        return path
-    files = zoo_files(folders)
-    if name not in files:
-        raise RecipeError(unknown("model", name, sorted(files)))
-    return files[name]

@@ -6,7 +6,7 @@ import ast
 import dataclasses
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from larq_groupnet.errors import RecipeError
@@ -108,7 +108,7 @@ def check_trained(recipe: Recipe, keys: Iterable[str]) -> None:
     Raises:
         RecipeError: Names the key and the phases that are trained.
     """
-    trained = [phase.name for phase in recipe.phases if phase.epochs]
+    trained = [phase.name for phase in recipe.trained]
     idle = {phase.name for phase in recipe.phases} - {*trained}
     for key in keys:
         name, _, field = key.partition(".")
@@ -146,17 +146,18 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(sizes[0]), int(sizes[-1])
 
 
-def parse_options(texts: Iterable[str], arguments: Collection[str] = ()) -> dict[str, Any]:
-    """`key=value` texts as options of a model.
+def parse_options(
+    changes: Sequence[tuple[str, str]], arguments: Collection[str] = ()
+) -> dict[str, Any]:
+    """Keys and texts as options of a model.
 
     Args:
-        texts: From a command line.
+        changes: As for `override`.
         arguments: Names that the model takes beside the options of `GroupNetConfig`.
 
     Raises:
-        RecipeError: For a text without `=`, an unknown key or a value of another type.
+        RecipeError: For an unknown key or a value of another type.
     """
-    changes = [split_option(text) for text in texts]
     _check_once(changes)
     options = {}
     for key, value in changes:

@@ -98,7 +98,9 @@ class Phase:
     int8: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "drops", self._shares())
+        epochs = self.epochs or 1  # A phase without epochs keeps its drops as they are.
+        drops = tuple(d / epochs if type(d) is int else d for d in self.drops)
+        object.__setattr__(self, "drops", drops)
         object.__setattr__(self, "attention_blocks", tuple(self.attention_blocks))
         wanted = {
             "epochs": (self.epochs >= 0, "at least 0"),
@@ -154,11 +156,6 @@ class Phase:
     def distils(self) -> bool:
         """Whether it learns from a teacher."""
         return self.soft_targets > 0 or self.attention > 0
-
-    def _shares(self) -> tuple[float, ...]:
-        """`drops` with epochs as shares; of a phase without epochs, as they are."""
-        epochs = self.epochs or 1
-        return tuple(d / epochs if type(d) is int else d for d in self.drops)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Phase:
@@ -266,7 +263,7 @@ class Recipe:
             ),
         }
         _check(self, whole | shares)
-        if not any(phase.epochs for phase in self.phases):
+        if not self.trained:
             raise RecipeError("epochs: expected at least 1 in a phase. Received: 0 in all")
         if self.normalisation not in normalisations(self.model.input_shape[2]):
             raise RecipeError(
@@ -274,19 +271,18 @@ class Recipe:
                 f"Received: 'imagenet' with input_shape={self.model.input_shape}"
             )
         self._check_augmentation()
-        for number, phase in enumerate(self.phases):
-            earlier = [each.name for each in self.phases[:number] if each.epochs]
-            if phase.epochs and phase.weights_from and phase.weights_from not in earlier:
+        for number, phase in enumerate(self.trained):
+            earlier = [each.name for each in self.trained[:number]]
+            if phase.weights_from and phase.weights_from not in earlier:
                 raise RecipeError(
                     f"{phase.name}.weights_from: expected an earlier phase that is trained, "
                     f"{' or '.join(earlier) or 'of which there is none'}. "
                     f"Received: {phase.weights_from!r}"
                 )
-        trained = [phase for phase in self.phases if phase.epochs]
-        if any(phase.int8 for phase in trained[:-1]):
+        if any(phase.int8 for phase in self.trained[:-1]):
             raise RecipeError(
                 "int8: expected as the last phase, because no other goes on from integers. "
-                f"Received: {', '.join(phase.name for phase in trained)}"
+                f"Received: {', '.join(phase.name for phase in self.trained)}"
             )
         if bool(self.teacher) != any(phase.distils for phase in self.phases):
             raise RecipeError(
@@ -329,9 +325,14 @@ class Recipe:
                 )
 
     @property
+    def trained(self) -> list[Phase]:
+        """The phases with epochs."""
+        return [phase for phase in self.phases if phase.epochs]
+
+    @property
     def last_phase(self) -> Phase:
         """The last one with epochs, whose weights are judged."""
-        return [phase for phase in self.phases if phase.epochs][-1]
+        return self.trained[-1]
 
     def reading(self, size: tuple[int, int] | None = None) -> Reading:
         """How a test image becomes the input of a network of this size."""
@@ -358,6 +359,30 @@ class Recipe:
         phases = tuple(map(Phase.from_dict, values["phases"]))
         model = GroupNetConfig.from_dict(values["model"])
         return cls(**{**values, "model": model, "phases": phases})
+
+
+def differences(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Key, as `override` takes it -> both values, wherever two recipes differ.
+
+    Phases are compared as far as they have the same names in the same places.
+    """
+    pairs: list[tuple[str, Any, Any]] = [("", one, other), ("", one.model, other.model)]
+    phases = zip(one.phases, other.phases, strict=False)
+    pairs += [(f"{old.name}.", old, new) for old, new in phases if old.name == new.name]
+    return {
+        f"{prefix}{field.name}": (getattr(old, field.name), getattr(new, field.name))
+        for prefix, old, new in pairs
+        for field in dataclasses.fields(old)
+        if field.name not in ("name", "model", "phases")
+        and getattr(old, field.name) != getattr(new, field.name)
+    }
+
+
+def split_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of a name, or of what Keras serialises."""
+    if isinstance(spec, str):
+        return spec, {}
+    return spec["class_name"], dict(spec.get("config") or {})
 
 
 def _check_spec(option: str, spec: Any, names: tuple[str, ...] | None) -> None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection
 
 from larq_groupnet.errors import RecipeError
-from larq_groupnet.recipes.recipe import Phase, Recipe
+from larq_groupnet.recipes.recipe import Recipe, split_spec
 
 WARM_UP = 5.0
 """Epochs of warm-up, at least, of gradient descent on a larger batch."""
@@ -42,7 +42,7 @@ def scaled(recipe: Recipe, before: int, given: Collection[str] = ()) -> tuple[Re
     ratio = recipe.batch_size / before
     phases, notes = [], []
     for phase in recipe.phases:
-        descent = _name(phase) == "sgd"
+        descent = split_spec(phase.optimizer)[0].lower() == "sgd"
         rate = phase.learning_rate * (ratio if descent else math.sqrt(ratio))
         warm = phase.warmup_epochs
         if descent and ratio > 1 and not any(key.endswith("warmup_epochs") for key in given):
@@ -54,8 +54,3 @@ def scaled(recipe: Recipe, before: int, given: Collection[str] = ()) -> tuple[Re
             f"{warm:g} epochs of warm-up"
         )
     return dataclasses.replace(recipe, phases=tuple(phases)), notes
-
-
-def _name(phase: Phase) -> str:
-    spec = phase.optimizer
-    return (spec if isinstance(spec, str) else str(spec["class_name"])).lower()

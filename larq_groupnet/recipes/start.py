@@ -14,7 +14,7 @@ from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.weights.metadata import compare
 from larq_groupnet.weights.more_bases import may_grow
 from larq_groupnet.weights.registry import UnknownSetError, list_weights
-from larq_groupnet.weights.resolve import adopt, config_of, is_path
+from larq_groupnet.weights.resolve import adopt, entry_of, is_path
 
 RANDOM = "none"
 """What `--start_from` says for random weights, where a recipe names others."""
@@ -93,7 +93,7 @@ def started(recipe: Recipe, changes: Changes) -> tuple[Recipe, list[str]]:
         return recipe, []
     chosen = _chosen(named) - {*_SIZES, *BY_SIZE}
     model = _following(named, {*chosen, "num_bases"}, given)
-    theirs = config_of(asked, recipe.name, model)
+    theirs = entry_of(asked, recipe.name, model).metadata.config
     if theirs.bases_per_stage != model.bases_per_stage and not may_grow(theirs, model):
         model = _following(named, chosen - {"num_bases"}, given)
     values = {name: getattr(model, name) for name in (*_SIZES, "num_bases", *BY_SIZE)}
@@ -157,7 +157,8 @@ def _following(recipe: Recipe, chosen: Collection[str], given: Collection[str]) 
     kept = {*chosen, *given, "input_shape", "num_classes", *fields_affecting("training")}
     try:
         sized = adopt(name, recipe.name, ours, {*kept, *BY_SIZE})
-        if "stem_stride" not in compare(config_of(name, recipe.name, sized), sized)[0]:
+        theirs = entry_of(name, recipe.name, sized).metadata.config
+        if "stem_stride" not in compare(theirs, sized)[0]:
             return sized
         if "stem_stride" not in kept:
             kept -= {"output_stride"} - {*given}

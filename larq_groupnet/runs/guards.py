@@ -18,7 +18,6 @@ from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.runs.identity import check_classes, read_classes, record_classes
 from larq_groupnet.runs.lock import holding, is_new
 from larq_groupnet.runs.snapshots import KEPT
-from larq_groupnet.version import __version__
 
 SPARE_BYTES = 2**26
 """Room for what is small: logs, the converted file, tables and pictures."""
@@ -58,7 +57,7 @@ def check_folder(values: dict[str, Any], output_dir: Path, kind: str = "recipe")
             f"output_dir: expected a run that this version can resume. Received: {before}, "
             f"which it cannot read ({error}). Name another folder."
         ) from error
-    old, new = (_flat(_plain(each)) for each in (started, values))
+    old, new = (_flat(json.loads(json.dumps(each, default=str))) for each in (started, values))
     changed = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
     if kind == "recipe" and changed == [last := _last_epochs(values)] and old[last] < new[last]:
         return [
@@ -95,11 +94,6 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """As it is after a trip through JSON."""
-    return json.loads(json.dumps(values, default=str))
-
-
 def check_room(recipe: Recipe, output_dir: Path, parameters: int) -> None:
     """Writes the recipe, and with it sees whether the folder can be written at all.
 
@@ -111,7 +105,7 @@ def check_room(recipe: Recipe, output_dir: Path, parameters: int) -> None:
     Raises:
         RecipeError: If it cannot be written, or what training writes will not fit.
     """
-    phases = [phase for phase in recipe.phases if phase.epochs]
+    phases = recipe.trained
     # Of the optimizer there are at most two values a weight, and one of the average.
     snapshot = 3 + any(phase.average for phase in phases)
     copies = (KEPT + 1) * snapshot + 2 * len(phases) + 1
@@ -154,7 +148,7 @@ def claimed(
         for left in output_dir.glob(PARTIAL):  # Of a process that was killed.
             left.unlink()
         check_room(recipe, output_dir, parameters)
-        record_classes(output_dir, classes, __version__)
+        record_classes(output_dir, classes)
         yield
 
 

@@ -11,6 +11,7 @@ from larq_groupnet.errors import DatasetError
 from larq_groupnet.files import write_json
 from larq_groupnet.hints import few
 from larq_groupnet.recipes.recipe import Recipe
+from larq_groupnet.version import __version__
 from larq_groupnet.weights.metadata import NOT_STATED, Metadata, MetadataError
 
 FILE = "run.json"
@@ -41,9 +42,9 @@ def read_temperature(folder: Path) -> float:
         return 1.0
 
 
-def record_classes(folder: Path, classes: Sequence[str], version: str) -> None:
+def record_classes(folder: Path, classes: Sequence[str]) -> None:
     """Writes which classes a run learns."""
-    write_json(folder / FILE, {"classes": list(classes), "version": version})
+    write_json(folder / FILE, {"classes": list(classes), "version": __version__})
 
 
 def describe_recipe(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
@@ -53,10 +54,9 @@ def describe_recipe(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
     """
     about = tuple(classes), recipe.preprocessing(), (), NOT_STATED, recipe.name
     try:
-        known = Metadata(recipe.model, recipe.dataset, *about)
+        return Metadata(recipe.model, recipe.dataset, *about).to_dict()
     except MetadataError:
         return {}
-    return known.to_dict()
 
 
 def check_classes(known: Sequence[str], received: Sequence[str], whose: str, dataset: str) -> None:

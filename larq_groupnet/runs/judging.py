@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.recipes.overrides import override
-from larq_groupnet.recipes.recipe import Phase, Recipe
+from larq_groupnet.recipes.recipe import Phase, Recipe, differences
 from larq_groupnet.runs.source import Source, find_source
 
 READING = (
@@ -85,21 +84,12 @@ def _recipe_of(source: Source, dataset: str | None, changes: Sequence[tuple[str,
 
 def _check(recipe: Recipe, wanted: Recipe) -> None:
     """Refuses what would change nothing, or is another network."""
-    shape = wanted.model.input_shape
-    model = recipe.model.replace(input_shape=shape)
+    model = recipe.model.replace(input_shape=wanted.model.input_shape)
     reading = {field: getattr(wanted, field) for field in READING}
-    if dataclasses.replace(recipe, model=model, **reading) == wanted:
-        return
-    pairs: list[tuple[str, Any, Any]] = [("", recipe, wanted), ("", model, wanted.model)]
-    pairs += [(f"{p.name}.", p, q) for p, q in zip(recipe.phases, wanted.phases, strict=True)]
-    different = [
-        f"{prefix}{field.name} is {getattr(old, field.name)!r}, not {getattr(new, field.name)!r}"
-        for prefix, old, new in pairs
-        for field in dataclasses.fields(old)
-        if getattr(old, field.name) != getattr(new, field.name)
-        and field.name not in (*READING, "model", "phases")
-    ]
-    raise RecipeError(
-        f"evaluate: expected only what says how images are read ({', '.join(READING)}, input_size) "
-        f"beside trained weights. Received: {'; '.join(different)}. Leave it out."
-    )
+    recipe = dataclasses.replace(recipe, model=model, **reading)
+    if found := differences(recipe, wanted):
+        different = "; ".join(f"{key} is {old!r}, not {new!r}" for key, (old, new) in found.items())
+        raise RecipeError(
+            f"evaluate: expected only what says how images are read ({', '.join(READING)}, "
+            f"input_size) beside trained weights. Received: {different}. Leave it out."
+        )

@@ -14,12 +14,7 @@ from larq_groupnet.data import AUGMENTATIONS, augment
 from larq_groupnet.data.base import Dataset
 from larq_groupnet.data.images import mean_colour
 from larq_groupnet.data.mixing import Mixing
-from larq_groupnet.data.pipeline import (
-    Pipeline,
-    class_names,
-    open_dataset,
-    prepare,
-)
+from larq_groupnet.data.pipeline import Pipeline, class_names, open_dataset, prepare
 from larq_groupnet.data.rand_augment import rand_augment
 from larq_groupnet.data.reading import Reading
 from larq_groupnet.deploy.fake_quant import FakeQuant, Int8Kernel
@@ -28,24 +23,20 @@ from larq_groupnet.network import keras_ops  # noqa: F401 (Keras then knows its 
 from larq_groupnet.network.kinds import HEADS
 from larq_groupnet.network.synchronized import SynchronizedNorm
 from larq_groupnet.recipes.recipe import Recipe
-from larq_groupnet.runs.source import LAST as LAST
 from larq_groupnet.runs.source import Source, find_source
 
 
-def load_run(
-    path: str | Path, recipe: Recipe | None = None, size: tuple[int, int] | None = None
-) -> tf.keras.Model:
+def load_run(path: str | Path, size: tuple[int, int] | None = None) -> tf.keras.Model:
     """A trained network with its weights.
 
     Args:
         path: As for `find_source`.
-        recipe: What to build for an `.h5` that nothing describes.
         size: Height and width of the images that it is to read; `None` for its own.
 
     Raises:
         UserError: As `find_source` and `Source.load`.
     """
-    return find_source(path, recipe).sized(size).load()
+    return find_source(path).sized(size).load()
 
 
 def load_model(file: str | Path, several: bool = False) -> tf.keras.Model:

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from larq_groupnet.errors import MissingFileError, RecipeError
+from larq_groupnet.family import build
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.identity import read_classes, read_temperature
+from larq_groupnet.weights import keras_files, registry
+from larq_groupnet.weights.described import LAST, metadata_of
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 RELEASE = ".safetensors"
 """Ending of a release file."""
-
-LAST = "-last"
-"""Behind the name of a phase: the file with the weights of its last epoch."""
 
 _CHECKPOINTS = (".npz", ".pth", ".pt", ".tar")
 """Endings of what `import-checkpoint` reads."""
@@ -85,9 +85,7 @@ class Source:
         Raises:
             WeightsError: If the file holds others.
         """
-        from larq_groupnet.family import build
         from larq_groupnet.runs.saved import load_model
-        from larq_groupnet.weights.resolve import load_weights
 
         if self.weights.suffix == RELEASE:
             return build(self.config, weights=self.weights, name=self.name)
@@ -96,7 +94,7 @@ class Source:
             model.load_weights(self.weights)  # In order: a .keras file keeps no names of weights.
             return model
         model = build(self.config, name=self.name)
-        load_weights(model, self.weights)
+        keras_files.load(model, self.weights, other_head=False)
         return model
 
 
@@ -155,7 +153,7 @@ def _of_run(folder: Path) -> Source:
     recipe = read_recipe(folder)
     if recipe is None:
         raise RecipeError(f"{folder}: {_EXPECTED}. Received: a folder without recipe.json.")
-    files = [folder / f"{phase.name}.h5" for phase in recipe.phases if phase.epochs]
+    files = [folder / f"{phase.name}.h5" for phase in recipe.trained]
     found = next((file for file in reversed(files) if file.is_file()), None)
     if found is None:
         raise RecipeError(
@@ -191,8 +189,6 @@ def _of_run_file(path: Path) -> Source | None:
 
 def _described(path: Path) -> Source | None:
     """A release file, or weights that say what they are, inside or beside them."""
-    from larq_groupnet.weights.described import metadata_of
-
     known = metadata_of(path)
     if known is None:
         return None
@@ -215,8 +211,6 @@ def _described(path: Path) -> Source | None:
 
 def _registered(name: str) -> Path:
     """The file of registered weights, fetched if need be."""
-    from larq_groupnet.weights import registry
-
     found = registry.named(name)
     models = sorted({entry.model for entry in found})
     if len(models) == 1:

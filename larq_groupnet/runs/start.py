@@ -11,10 +11,9 @@ from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.recipes.start import starts_by_name
 from larq_groupnet.runs.identity import check_classes
 from larq_groupnet.runs.source import Source, find_source
-from larq_groupnet.weights.described import metadata_of
 from larq_groupnet.weights.metadata import compare
 from larq_groupnet.weights.more_bases import may_grow
-from larq_groupnet.weights.resolve import config_of, is_path, resolve
+from larq_groupnet.weights.resolve import entry_of, is_path
 
 _SAME_WEIGHTS = ("binary", "input_quantizer", "kernel_quantizer", "batch_norm_epsilon")
 """Options in which a run may differ, because what is trained adapts to them."""
@@ -29,12 +28,10 @@ def check_start(recipe: Recipe) -> None:
         RecipeError: If it is another network; says where they differ.
         UserError: If there is none.
     """
-    if source := run_or_file(recipe):
-        theirs, free = source.config, {*_SAME_WEIGHTS}
-    elif recipe.start_from:
-        theirs, free = config_of(recipe.start_from, recipe.name, recipe.model), set()
-    else:
+    if not recipe.start_from:
         return
+    theirs, _ = _learned(recipe)
+    free = set() if starts_by_name(recipe) else {*_SAME_WEIGHTS}
     different, _ = compare(theirs, recipe.model)
     if may_grow(theirs, recipe.model):
         free |= {"num_bases"}
@@ -58,20 +55,18 @@ def learned_other_classes(recipe: Recipe, names: Sequence[str]) -> bool:
     Raises:
         DatasetError: If the first phase is one of integers, which keeps the head that it gets.
     """
-    known = _classes_of_start(recipe)
-    first = next(phase for phase in recipe.phases if phase.epochs)
-    if first.int8:
+    known = _learned(recipe)[1] if recipe.start_from else ()
+    if recipe.trained[0].int8:
         check_classes(known, names, recipe.start_from, recipe.dataset)
     return bool(known) and list(known) != list(names)
 
 
-def _classes_of_start(recipe: Recipe) -> Sequence[str]:
-    if not recipe.start_from:
-        return ()
+def _learned(recipe: Recipe) -> tuple[GroupNetConfig, Sequence[str]]:
+    """The network that training starts from, and the classes that it has learned."""
     if source := run_or_file(recipe):
-        return source.classes
-    known = metadata_of(resolve(recipe.start_from, recipe.name, registered(recipe)))
-    return known.classes if known else ()
+        return source.config, source.classes
+    known = entry_of(recipe.start_from, recipe.name, recipe.model).metadata
+    return known.config, known.classes
 
 
 def run_or_file(recipe: Recipe) -> Source | None:
@@ -86,7 +81,7 @@ def registered(recipe: Recipe) -> GroupNetConfig:
     """The network of a recipe with the bases of the registered set that it starts from."""
     if is_path(recipe.start_from):
         return recipe.model
-    theirs = config_of(recipe.start_from, recipe.name, recipe.model)
+    theirs = entry_of(recipe.start_from, recipe.name, recipe.model).metadata.config
     grows = may_grow(theirs, recipe.model)
     return recipe.model.replace(num_bases=theirs.num_bases) if grows else recipe.model
 
@@ -97,7 +92,6 @@ def _weights_before(recipe: Recipe) -> Path:
     So a later phase can be repeated. Of another run, the folder, which stands for its last phase.
     """
     folder = Path(recipe.start_from)
-    epochs = [phase.epochs > 0 for phase in recipe.phases]
-    before = [phase.name for phase in recipe.phases[: epochs.index(True)]]
-    files = [folder / f"{name}.h5" for name in reversed(before)]
+    before = recipe.phases[: recipe.phases.index(recipe.trained[0])]
+    files = [folder / f"{phase.name}.h5" for phase in reversed(before)]
     return next((file for file in files if file.is_file()), folder)

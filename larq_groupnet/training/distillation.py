@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -110,9 +108,9 @@ def _larq_zoo(name: str, shape: tuple[int | None, ...]) -> tf.keras.Model:
 def distilled(
     student: tf.keras.Model, teacher: Teacher, phase: Phase, task: Task, normalisation: str
 ) -> tf.keras.Model:
-    """The student with a training step that also asks for what the teacher says.
+    """The student, given a training step that also asks for what the teacher says.
 
-    It has the student's layers and weights, and no others: it is saved and evaluated as before.
+    Its layers and weights stay: it is saved and evaluated as before.
     The loss is that of Hinton et al. (2015), section 2, plus that of Zagoruyko & Komodakis (2017):
 
         (1 - soft_targets) * loss + soft_targets * soft_loss + attention * sum(attention_loss)
@@ -145,53 +143,26 @@ def distilled(
         found = tf.nest.flatten(to_match(images, training=False))
         return [tf.stop_gradient(each) for each in found]
 
-    # Functions and not attributes that are models: Keras would take their weights for its own.
-    return _Distilled(
-        student.inputs,
-        student.outputs,
-        name=student.name,
-        answer=lambda images: tf.nest.flatten(with_maps(images, training=True)),
-        teach=teach,
-        losses=functools.partial(_losses, phase, task),
-        share=phase.soft_targets,
-    )
-
-
-class _Distilled(tf.keras.Model):
-    """A functional model whose loss has a second part."""
-
-    def __init__(
-        self,
-        *arguments: Any,
-        answer: Callable[[tf.Tensor], list[tf.Tensor]],
-        teach: Callable[[tf.Tensor], list[tf.Tensor]],
-        losses: Callable[..., tf.Tensor],
-        share: float,
-        **options: Any,
-    ):
-        super().__init__(*arguments, **options)
-        self.answer = answer
-        self.teach = teach
-        self.distillation_losses = losses
-        self.share = share
-
-    def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def train_step(data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Keras' own step with the other loss added; the history shows their sum."""
         images, truth = data
-        wanted = self.teach(images)
+        wanted = teach(images)
         with tf.GradientTape() as tape:
-            found = self.answer(images)
-            loss = self.compiled_loss(
+            found = tf.nest.flatten(with_maps(images, training=True))
+            loss = student.compiled_loss(
                 truth,
                 found[0],
-                tf.constant(1 - self.share),
+                tf.constant(1 - phase.soft_targets),
                 regularization_losses=[
-                    *self.losses,
-                    self.distillation_losses(truth, found, wanted),
+                    *student.losses,
+                    _losses(phase, task, truth, found, wanted),
                 ],
             )
-        self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
-        return self.compute_metrics(images, truth, found[0], None)
+        student.optimizer.minimize(loss, student.trainable_variables, tape=tape)
+        return student.compute_metrics(images, truth, found[0], None)
+
+    student.train_step = train_step
+    return student
 
 
 def _losses(

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from larq_groupnet.data.pipeline import Pipeline
@@ -18,7 +17,7 @@ from larq_groupnet.files import replacing
 from larq_groupnet.network.build import build
 from larq_groupnet.recipes.recipe import Phase, Recipe
 from larq_groupnet.runs.identity import check_classes
-from larq_groupnet.runs.saved import LAST, first_images, load_model
+from larq_groupnet.runs.saved import first_images, load_model
 from larq_groupnet.runs.saving import SnapshotCallback
 from larq_groupnet.runs.snapshots import Position, Snapshots
 from larq_groupnet.runs.stopping import StopSignal
@@ -46,6 +45,7 @@ from larq_groupnet.training.step_log import (
     log_gradient_norm,
 )
 from larq_groupnet.weights.by_name import copy_weights
+from larq_groupnet.weights.described import LAST
 
 CALIBRATION_IMAGES = 64
 """On how many training images the ranges of an int8 phase are measured."""
@@ -65,7 +65,6 @@ class Session:
         strategy: Where to compute.
         runtime: How to compute.
         teacher: Whom the phases that distil learn from.
-        normalisation: That of the images.
         scratch_dir: Takes what this process has to write if it is not the chief.
         description: What weights files say of themselves, see `identity.describe_recipe`; empty
             for nothing.
@@ -80,7 +79,6 @@ class Session:
     strategy: tf.distribute.Strategy = dataclasses.field(default_factory=tf.distribute.get_strategy)
     runtime: Runtime = dataclasses.field(default_factory=Runtime)
     teacher: Teacher | None = None
-    normalisation: str = "symmetric"
     scratch_dir: Path | None = None
     description: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     new_head: bool = False
@@ -110,10 +108,6 @@ class Session:
     def weights(self, phase: Phase) -> Path:
         """The best weights of a phase, from this run or from one that it goes on with."""
         return self.file(f"{phase.name}.h5")
-
-    def calibration(self) -> np.ndarray:
-        """Training images to measure the ranges of int8 tensors on, without augmentation."""
-        return first_images(self.data, "train", CALIBRATION_IMAGES)
 
     def batches(self, epoch: int, step: int) -> tf.data.Dataset:
         """Training data from a step of an epoch on, shared out over the replicas."""
@@ -162,17 +156,13 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
     named = {phase.name: phase for phase in recipe.phases}
     first_epoch = 0
     best = session.output_dir
-    for phase in recipe.phases:
-        if phase.epochs == 0:
-            continue
+    for phase in recipe.trained:
         end = first_epoch + phase.epochs
         scope = contextlib.nullcontext() if phase.int8 else session.strategy.scope()
         with scope:
             model = build(recipe.model.replace(binary=phase.binary), name=recipe.name)
             if phase.distils and session.teacher:
-                model = distilled(
-                    model, session.teacher, phase, session.task, session.normalisation
-                )
+                model = distilled(model, session.teacher, phase, session.task, recipe.normalisation)
         unfinished = found is None or found[0].epoch < end
         if unfinished:
             if phase.weights_from:
@@ -205,7 +195,8 @@ def _with_integers(model: tf.keras.Model, session: Session, phase: Phase) -> tf.
     path = session.file(f"{phase.name}.keras")
     if not path.exists():
         with replacing(path) as temporary:
-            quantize(model, session.calibration()).save(temporary)
+            images = first_images(session.data, "train", CALIBRATION_IMAGES)
+            quantize(model, images).save(temporary)
     with session.strategy.scope():
         return load_model(path, session.strategy.num_replicas_in_sync > 1)
 

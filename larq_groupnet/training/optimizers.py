@@ -13,7 +13,7 @@ import tensorflow as tf
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.network.names import is_of_head
 from larq_groupnet.network.quantizers import has_latent_kernel
-from larq_groupnet.recipes.recipe import Phase, RecipeError
+from larq_groupnet.recipes.recipe import Phase, RecipeError, split_spec
 
 optimizers: Any = tf.keras.optimizers
 schedules: Any = tf.keras.optimizers.schedules
@@ -89,7 +89,7 @@ def make_optimizer(phase: Phase, steps_per_epoch: int, scaled: Collection[Any] =
             takes.
     """
     rate, clip = schedule(phase, steps_per_epoch), phase.clip_norm or None
-    name, given = split(phase.optimizer)
+    name, given = split_spec(phase.optimizer)
     if name == "bop":
         adam = optimizers.legacy.Adam(rate, **({"global_clipnorm": clip} if clip else {}))
         binary = (lq.optimizers.Bop.is_binary_variable, lq.optimizers.Bop(**given))
@@ -124,7 +124,7 @@ def schedule(
     steps = phase.epochs * steps_per_epoch
     warmup = min(round(phase.warmup_epochs * steps_per_epoch), steps // 2)
     after = max(steps - warmup, 1)
-    name, given = split(phase.schedule)
+    name, given = split_spec(phase.schedule)
     if name == "steps" and not given:
         drops = [round(share * steps) - warmup for share in phase.drops]
         values = [peak * 0.1**drop for drop in range(len(drops) + 1)]
@@ -140,13 +140,6 @@ def schedule(
             options["end_learning_rate"] = peak
         main = _made(kind, peak, {**options, **given}, option)
     return WarmUp(main, peak, warmup) if warmup else main
-
-
-def split(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Name and arguments of a name, or of what Keras serialises."""
-    if isinstance(spec, str):
-        return spec, {}
-    return spec["class_name"], dict(spec.get("config") or {})
 
 
 def _named(

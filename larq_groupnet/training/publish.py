@@ -8,11 +8,12 @@ import math
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import tensorflow as tf
 
 from larq_groupnet.data import ABOUT
 from larq_groupnet.data.pipeline import open_dataset
@@ -22,16 +23,17 @@ from larq_groupnet.errors import WeightsError
 from larq_groupnet.family import list_models
 from larq_groupnet.files import replacing
 from larq_groupnet.network.config import GroupNetConfig, fields_affecting, unused_options
+from larq_groupnet.recipes.load import load_recipes
 from larq_groupnet.recipes.overrides import override
+from larq_groupnet.recipes.recipe import Recipe, differences
 from larq_groupnet.runs.saved import load_run
 from larq_groupnet.runs.source import Source, find_source
 from larq_groupnet.tasks.judgement import disagreement
 from larq_groupnet.tasks.task import kind_in
-from larq_groupnet.training import Phase, Recipe, load_recipe
 from larq_groupnet.training.distribution import Runtime
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.described import metadata_of
-from larq_groupnet.weights.metadata import NOT_STATED, Metric
+from larq_groupnet.weights.metadata import NOT_STATED, Metadata, Metric
 from larq_groupnet.weights.registry import Entry, check_name, register
 
 PICTURES = {
@@ -70,31 +72,6 @@ _TEMPLATES.globals["options_of"] = _options
 
 class PublishError(WeightsError):
     """A run that cannot be published. Says what is missing and what to do."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Run:
-    """What is in the folder of a finished run."""
-
-    folder: Path
-    recipe: Recipe
-    results: dict[str, Any]
-
-    @property
-    def phase(self) -> Phase:
-        """The last one, whose weights are those of the results."""
-        return self.recipe.last_phase
-
-    @property
-    def config(self) -> GroupNetConfig:
-        """The network of that phase."""
-        return self.recipe.model.replace(binary=self.phase.binary)
-
-    @property
-    def precision(self) -> str:
-        """In which it was trained."""
-        path = self.folder / "runtime.json"
-        return _read_json(path)["precision"] if path.is_file() else Runtime.precision
 
 
 def publish(
@@ -140,38 +117,31 @@ def publish(
     output_dir, path = Path(output_dir).expanduser(), Path(run).expanduser()
     if not path.is_dir():
         return _publish_weights(find_source(run), name, output_dir, licence)
-    found = _read_run(path)
-    recipe = found.recipe
+    recipe, results = _read_run(path)
     check_name("model", recipe.name)
     pictures = {
         name: heading
         for name, heading in PICTURES.items()
         if (path / f"{name}.png").is_file() and (test_images or name != "predictions")
     }
-    command = command or _command(recipe, Path(zoo), found.precision)
-    with tempfile.TemporaryDirectory() as folder:
-        path = packed.save(
-            load_run(found.folder / f"{found.phase.name}.h5"),
-            found.config,
-            Path(folder) / "weights.safetensors",
-            dataset=recipe.dataset,
-            classes=_per_class(found.results)["keras"],
-            preprocessing=recipe.preprocessing(),
-            metrics=_metrics(found.results, command),
-            licence=licence or NOT_STATED,
-            model_name=recipe.name,
-            temperature=found.results.get("temperature", 1.0),
-        )
-        entry = Entry.of(path, name, recipe.name)
-        card = _card(entry, found, command, pictures)
-        stem = card_stem(entry)
-        for picture in pictures:
-            with replacing(output_dir / f"{stem}-{picture}.png") as temporary:
-                shutil.copyfile(found.folder / f"{picture}.png", temporary)
-        with replacing(output_dir / f"{stem}.md") as temporary:
-            temporary.write_text(card)
-        # Last, so that nothing is registered that has no card.
-        return register(path, name, recipe.name, output_dir)
+    if not command:
+        runtime = path / "runtime.json"
+        precision = _read_json(runtime)["precision"] if runtime.is_file() else Runtime.precision
+        command = _command(recipe, Path(zoo), precision)
+    metadata = Metadata(
+        recipe.model.replace(binary=recipe.last_phase.binary),
+        recipe.dataset,
+        tuple(_per_class(results)["keras"]),
+        recipe.preprocessing(),
+        tuple(_metrics(results, command)),
+        licence or NOT_STATED,
+        recipe.name,
+        results.get("temperature", 1.0),
+    )
+    model = load_run(path / f"{recipe.last_phase.name}.h5")
+    files = {picture: path / f"{picture}.png" for picture in pictures}
+    facts = {**_facts(recipe, results), "command": command, "pictures": pictures}
+    return _write(model, metadata, recipe.name, name, output_dir, "card.md.jinja", facts, files)
 
 
 def _publish_weights(source: Source, name: str, output_dir: Path, licence: str) -> Entry:
@@ -185,28 +155,42 @@ def _publish_weights(source: Source, name: str, output_dir: Path, licence: str) 
             "the folder of its run."
         )
     check_name("model", source.name)
-    about = {field.name: getattr(known, field.name) for field in dataclasses.fields(known)}
-    about |= {"licence": licence or known.licence, "config": source.config}
+    metadata = dataclasses.replace(known, licence=licence or known.licence, config=source.config)
+    facts = {"data": "Images of whoever trained these weights."}
+    model = source.load()
+    return _write(model, metadata, source.name, name, output_dir, "file.md.jinja", facts, {})
+
+
+def _write(
+    model: tf.keras.Model,
+    metadata: Metadata,
+    model_name: str,
+    name: str,
+    output_dir: Path,
+    template: str,
+    facts: Mapping[str, Any],
+    pictures: Mapping[str, Path],
+) -> Entry:
+    """Writes the release file, the card that a template makes of facts, and pictures."""
     with tempfile.TemporaryDirectory() as folder:
-        path = packed.save(source.load(), path=Path(folder) / "weights.safetensors", **about)
-        entry = Entry.of(path, name, source.name)
-        card = _TEMPLATES.get_template("file.md.jinja").render(
-            entry=entry,
-            config=entry.metadata.config,
-            data="Images of whoever trained these weights.",
-            by_name=entry.model in list_models(),
+        path = packed.save(model, metadata, Path(folder) / "weights.safetensors")
+        entry = Entry.of(path, name, model_name)
+        # How the names of an entry's card and pictures begin.
+        stem, by_name = f"{model_name}-{name}", model_name in list_models()
+        card = _TEMPLATES.get_template(template).render(
+            facts, entry=entry, config=metadata.config, by_name=by_name, stem=stem
         )
-        with replacing(output_dir / f"{card_stem(entry)}.md") as temporary:
+        for picture, file in pictures.items():
+            with replacing(output_dir / f"{stem}-{picture}.png") as temporary:
+                shutil.copyfile(file, temporary)
+        with replacing(output_dir / f"{stem}.md") as temporary:
             temporary.write_text(card)
-        return register(path, name, source.name, output_dir)
+        # Last, so that nothing is registered that has no card.
+        return register(path, name, model_name, output_dir)
 
 
-def card_stem(entry: Entry) -> str:
-    """`MODEL-NAME`: how the names of an entry's card and pictures begin."""
-    return f"{entry.model}-{entry.name}"
-
-
-def _read_run(folder: Path) -> _Run:
+def _read_run(folder: Path) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe and the results of a finished run."""
     if not (folder / "recipe.json").is_file():
         raise PublishError(
             f"run: expected the folder of a run of train.py. Received: {folder} (no recipe.json)"
@@ -236,7 +220,7 @@ def _read_run(folder: Path) -> _Run:
             f"run: expected {', '.join(_RESULTS)} in {folder / 'results.json'}. Received none of: "
             f"{', '.join(absent)}. Train again with this version"
         )
-    return _Run(folder, recipe, results)
+    return recipe, results
 
 
 def _of_integers(path: Path) -> PublishError:
@@ -293,14 +277,20 @@ def _command(recipe: Recipe, zoo: Path, precision: str = Runtime.precision) -> s
             f"{zoo / recipe.name}.py to take it from. Give publish() the command, or work in the "
             "folder that has the recipe. Received: None"
         )
-    base = load_recipe(recipe.name, zoo, recipe.dataset)
-    changes = dict(_changes(base, recipe))
+    file = load_recipes(recipe.name, zoo)
+    base = file.for_dataset(recipe.dataset)
+    # No option says `binary` of a phase.
+    changes = {
+        key: str(value)
+        for key, (_, value) in differences(base, recipe).items()
+        if not key.endswith(".binary")
+    }
     if override(base, changes.items()) != recipe:
         raise PublishError(
             f"command: expected the command that made the run, because {zoo / recipe.name}.py has "
             "other phases by now. Give publish() the command. Received: None"
         )
-    if recipe.dataset != load_recipe(recipe.name, zoo).dataset:
+    if recipe.dataset != file.recipes[0].dataset:
         words += ["--dataset", recipe.dataset]
     changes.pop("dataset", None)
     words += [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
@@ -309,49 +299,24 @@ def _command(recipe: Recipe, zoo: Path, precision: str = Runtime.precision) -> s
     return shlex.join(words)
 
 
-def _changes(base: Recipe, recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """What `override` needs to make `recipe` of `base`, as far as options can say it."""
-    pairs: list[tuple[str, Any, Any]] = [("", base, recipe), ("", base.model, recipe.model)]
-    pairs += [
-        (f"{old.name}.", old, new)
-        for old, new in zip(base.phases, recipe.phases, strict=False)
-        if old.name == new.name
-    ]
-    for prefix, old, new in pairs:
-        for field in dataclasses.fields(new):
-            value = getattr(new, field.name)
-            chosen = field.name not in ("name", "model", "phases") and not (
-                prefix and field.name == "binary"
-            )
-            if chosen and value != getattr(old, field.name):
-                yield f"{prefix}{field.name}", str(value)
-
-
-def _card(entry: Entry, run: _Run, command: str, pictures: Mapping[str, str]) -> str:
-    per_class = _per_class(run.results)
+def _facts(recipe: Recipe, results: dict[str, Any]) -> dict[str, Any]:
+    """What a card says of a run."""
+    per_class = _per_class(results)
     known = {name: value for name, value in per_class["keras"].items() if math.isfinite(value)}
-    return _TEMPLATES.get_template("card.md.jinja").render(
-        entry=entry,
-        config=entry.metadata.config,
-        recipe=run.recipe,
-        results=run.results,
-        engines=_engines(run.results),
-        phases=[phase for phase in run.recipe.phases if phase.epochs],
-        data=_data(run.recipe),
-        command=command,
-        figures={
-            label: key
-            for key, label in kind_in(run.results).labels.items()
-            if key in run.results["keras"]
+    return {
+        "recipe": recipe,
+        "results": results,
+        "engines": _engines(results),
+        "phases": recipe.trained,
+        "data": _data(recipe),
+        "figures": {
+            label: key for key, label in kind_in(results).labels.items() if key in results["keras"]
         },
-        kind=kind_in(run.results).class_labels[_kind(run.results)],
-        per_class=per_class,
-        weakest=min(known, key=known.__getitem__),
-        warning=disagreement(run.results),
-        by_name=entry.model in list_models(),
-        stem=card_stem(entry),
-        pictures=pictures,
-    )
+        "kind": kind_in(results).class_labels[_kind(results)],
+        "per_class": per_class,
+        "weakest": min(known, key=known.__getitem__),
+        "warning": disagreement(results),
+    }
 
 
 def _data(recipe: Recipe) -> str:

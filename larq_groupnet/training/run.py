@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -135,8 +134,9 @@ def train_weights(
         scratch = None
         if not is_chief(strategy):
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        session = session_of(recipe, builder, output_dir, strategy, runtime, teacher, scratch)
-        session = dataclasses.replace(session, new_head=new_head)
+        session = session_of(
+            recipe, builder, output_dir, strategy, runtime, teacher, scratch, new_head
+        )
         with naming_bad_files(builder):
             weights = train_with_precision(recipe, session, start, runtime.precision)
     return None if scratch else weights
@@ -159,6 +159,7 @@ def session_of(
     runtime: Runtime,
     teacher: Teacher | None,
     scratch_dir: Path | None = None,
+    new_head: bool = False,
 ) -> Session:
     """What the phases of a recipe share, on a prepared dataset; arguments as those of `Session`."""
     data = pipeline_of(recipe, builder)
@@ -176,9 +177,9 @@ def session_of(
         strategy,
         runtime,
         teacher,
-        recipe.normalisation,
         scratch_dir,
         description,
+        new_head,
     )
 
 
@@ -212,12 +213,12 @@ def check_phases(recipe: Recipe, runtime: Runtime) -> None:
         RecipeError: If there is none of a name, if it does not take an argument, or if a phase of
             integers cannot be trained.
     """
-    if runtime.precision != "float32" and any(p.int8 and p.epochs for p in recipe.phases):
+    if runtime.precision != "float32" and any(p.int8 for p in recipe.trained):
         raise RecipeError(
             "mixed_precision: expected float32 with an int8 phase, which rounds by itself; train "
             f"that phase alone with --phase. Received: {runtime.precision}"
         )
-    first = next(phase for phase in recipe.phases if phase.epochs)
+    first = recipe.trained[0]
     if first.int8 and not recipe.start_from:
         raise RecipeError(
             f"start_from: expected trained weights for phase {first.name} alone, as "

@@ -146,7 +146,12 @@ def _docstring(
     where = path.absolute().relative_to(Path.cwd()) if near else path.absolute()
     usage = f"    larq-groupnet train --model {shlex.quote(str(where))}"
     found = _found(results, row, space)
-    return title, [found, *results["remarks"], measured, cost, *_beside(results, metric), usage]
+    each = ", ".join(
+        f"K={_uniform_bases(row)} {row['value']:.4f} ({row['ops'] / 1e6:,.3f} M OPs)"
+        for row in results["uniform"]
+    )
+    beside = [f"Uniform K in the same epochs, validation {metric}: {each}."] if each else []
+    return title, [found, *results["remarks"], measured, cost, *beside, usage]
 
 
 def _found(results: dict[str, Any], row: dict[str, Any], space: SearchSpace) -> str:
@@ -158,24 +163,14 @@ def _found(results: dict[str, Any], row: dict[str, Any], space: SearchSpace) -> 
         for key in space.choices
         if row.get(key) and not key.startswith("num_bases")
     ]
+    wide = results["objective"] == "frontier"
+    goal = "the frontier" if wide else f"the best {results['metric']}"
     who = f"trial {row['trial']} of" if "trial" in row else "uniform K beside"
     return (
-        f"Found by: {who} {count} of a {results['tuner']} search for {_goal(results)}, "
+        f"Found by: {who} {count} of a {results['tuner']} search for {goal}, "
         f"{' and '.join(limits) or 'no limit'}, seed {results['seed']}. "
         f"K by stage {'; '.join([row['num_bases'], *chosen])}."
     )
-
-
-def _goal(results: dict[str, Any]) -> str:
-    return "the frontier" if results["objective"] == "frontier" else f"the best {results['metric']}"
-
-
-def _beside(results: dict[str, Any], metric: str) -> list[str]:
-    each = ", ".join(
-        f"K={_uniform_bases(row)} {row['value']:.4f} ({row['ops'] / 1e6:,.3f} M OPs)"
-        for row in results["uniform"]
-    )
-    return [f"Uniform K in the same epochs, validation {metric}: {each}."] if each else []
 
 
 def _uniform_bases(row: dict[str, Any]) -> str:

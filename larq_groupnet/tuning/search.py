@@ -33,7 +33,6 @@ from larq_groupnet.tuning.outcome import (
 from larq_groupnet.tuning.space import Plan, SearchSpace
 from larq_groupnet.tuning.trial import TRIALS, SearchTuner, Trainer
 from larq_groupnet.tuning.zoo_file import recipe_source
-from larq_groupnet.version import __version__
 
 ENVIRONMENT = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 TOGETHER = "Several can search together as chief and workers: see docs/search.md"
@@ -72,7 +71,7 @@ def search(
     who = role()
     identity = _check(space, plan, data_dir, output_dir, runtime)
     write_json(output_dir / "search.json", identity)
-    record_classes(output_dir, _classes(space, data_dir), __version__)
+    record_classes(output_dir, _classes(space, data_dir))
     metric = f"val_{task_of(space.recipe.model).headline}"
     oracle = make_oracle(plan.tuner, space, metric, plan.objective == "frontier", plan.max_trials)
     trainer = Trainer(data_dir, runtime)

@@ -113,19 +113,26 @@ def check_options(source: str, theirs: GroupNetConfig, ours: GroupNetConfig) -> 
     return list(noted.values())
 
 
-def has_other_head(theirs: GroupNetConfig, ours: GroupNetConfig) -> bool:
-    """True if the head, or its number of classes, differs."""
+def has_other_head(path: Path, theirs: GroupNetConfig, ours: GroupNetConfig) -> bool:
+    """True if the head, or its number of classes, differs; warns of the notes of `check_options`.
+
+    Raises:
+        MismatchError: As `check_options`.
+    """
+    for note in check_options(str(path), theirs, ours):
+        warnings.warn(f"weights: {path}: {note}", UserWarning, stacklevel=3)
     return (theirs.head, theirs.num_classes) != (ours.head, ours.num_classes)
 
 
 def warn_left_out(path: Path, left_out: Mapping[str, str]) -> None:
-    """Says which weights of a file were not loaded."""
-    warnings.warn(
-        f"weights: {path}: loaded; left out, because the head is another: "
-        f"{'; '.join(left_out.values())}",
-        UserWarning,
-        stacklevel=3,
-    )
+    """Says which weights of a file were not loaded, if there are any."""
+    if left_out:
+        warnings.warn(
+            f"weights: {path}: loaded; left out, because the head is another: "
+            f"{'; '.join(left_out.values())}",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def mismatch(source: str, what: str, differences: Sequence[str]) -> MismatchError:

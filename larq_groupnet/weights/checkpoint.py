@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import tempfile
@@ -187,19 +186,15 @@ def main(
     values = json.loads(description.read_text())
     origin = values.pop("origin")
     if name is not None:
-        print(_register(model, Metadata.from_dict(values), name))
+        metadata = Metadata.from_dict(values)
+        with tempfile.TemporaryDirectory() as folder:
+            release = packed.save(model, metadata, Path(folder) / "weights.safetensors")
+            entry = register(release, name, metadata.model_name)
+        print(f"Registered: weights={entry.name!r} for {entry.model}.")
     print(
         f"{path}: {origin['variant']}, {model.count_params():,} parameters -> "
         f"{weights}, {description}"
     )
-
-
-def _register(model: tf.keras.Model, metadata: Metadata, name: str) -> str:
-    about = {field.name: getattr(metadata, field.name) for field in dataclasses.fields(metadata)}
-    with tempfile.TemporaryDirectory() as folder:
-        path = packed.save(model, path=Path(folder) / "weights.safetensors", **about)
-        entry = register(path, name, metadata.model_name)
-    return f"Registered: weights={entry.name!r} for {entry.model}."
 
 
 def _outputs(output: str | Path) -> tuple[Path, Path]:

@@ -13,14 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from larq_groupnet.errors import MissingFileError, MissingPackageError, WeightsError
-from larq_groupnet.weights.container import MAX_FILE
+from larq_groupnet.weights.container import check_unpacked
 
 State = Mapping[str, NDArray]
 """Key -> array, in PyTorch's layout."""
-
-_EXPANSION = 100
-"""Times that an archive may grow: weights hardly shrink, and a bomb must not fill the memory."""
-
 
 _UNITS = {"param/": 100, "int8/param/": 1000}
 """How the keys of parameters may begin in a `.npz`, and of what int8 ones count the share."""
@@ -53,9 +49,7 @@ def read_state(path: Path) -> State:
 def _read_npz(path: Path) -> State:
     try:
         with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > min(MAX_FILE, _EXPANSION * path.stat().st_size):
-            raise ValueError(f"it would unpack to {size} bytes")
+            check_unpacked(path, sum(member.file_size for member in archive.infolist()))
         # np.load would leave open a file that is no archive.
         with path.open("rb") as stream, np.load(stream) as file:
             prefixes = [p for p in _UNITS if any(key.startswith(p) for key in file)] or [""]

@@ -30,6 +30,9 @@ MAX_HEADER = 2**24
 MAX_FILE = 2**32
 """Bytes of a file: five times those of ResNet-50 with K=8 in float32."""
 
+EXPANSION = 100
+"""Times that an archive may grow: weights hardly shrink, and a bomb must not fill the machine."""
+
 BROKEN = (
     safetensors.SafetensorError,
     ArithmeticError,
@@ -50,6 +53,12 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 
 class FormatError(WeightsError):
     """The file is damaged, newer than this version, or no release file of this package."""
+
+
+def check_unpacked(path: Path, size: int) -> None:
+    """Raises a `ValueError` if an archive would grow out of all proportion, to `size` bytes."""
+    if size > min(MAX_FILE, EXPANSION * path.stat().st_size):
+        raise ValueError(f"it would unpack to {size} bytes")
 
 
 def write(path: Path, description: Mapping[str, Any], tensors: Mapping[str, NDArray]) -> None:

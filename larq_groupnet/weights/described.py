@@ -13,8 +13,8 @@ from larq_groupnet.weights import keras_files, packed
 from larq_groupnet.weights.container import BROKEN, FormatError
 from larq_groupnet.weights.metadata import NOT_STATED, Metadata
 
-_LAST = "-last"
-"""Behind the name of a phase, in the name of the file with the weights of its last epoch."""
+LAST = "-last"
+"""Behind the name of a phase: the file with the weights of its last epoch."""
 
 
 def metadata_of(path: str | Path) -> Metadata | None:
@@ -85,7 +85,7 @@ def _of_run(
 ) -> Metadata:
     config = GroupNetConfig.from_dict(recipe["model"])
     phases = {phase["name"]: phase for phase in recipe["phases"]}
-    phase = phases.get(stem.removesuffix(_LAST))
+    phase = phases.get(stem.removesuffix(LAST))
     if phase is not None:
         config = config.replace(binary=phase["binary"])
     found = results.get("keras", {})  # Of runs before 2.0, which had no run.json.

@@ -66,7 +66,8 @@ def download(base: str, file: str, target: Path, *, digest: str, size: int) -> P
             if urlsplit(base).scheme in ("http", "https"):
                 _fetch(base, file, target, digest)
             else:
-                _copy(Path(_folder(base), file), target, digest, size)
+                local = unquote(urlsplit(base).path) if base.startswith("file://") else base
+                _copy(Path(local).expanduser() / file, target, digest, size)
     except Timeout as error:
         raise DownloadError(
             f"weights: another process has been fetching {target} for {LOCK_TIMEOUT:.0f} s; end "
@@ -111,10 +112,6 @@ def _copy(source: Path, target: Path, digest: str, size: int) -> None:
         raise _wrong(str(source), digest, size)
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
-
-
-def _folder(base: str) -> Path:
-    return Path(unquote(urlsplit(base).path) if base.startswith("file://") else base).expanduser()
 
 
 def _wrong(source: str, digest: str, size: int) -> DownloadError:

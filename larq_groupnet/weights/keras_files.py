@@ -22,7 +22,7 @@ import numpy as np
 
 from larq_groupnet.errors import MissingFileError, WeightsError
 from larq_groupnet.weights.by_name import assign
-from larq_groupnet.weights.container import BROKEN, MAX_FILE, FormatError
+from larq_groupnet.weights.container import BROKEN, FormatError, check_unpacked
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -34,9 +34,6 @@ MAX_DESCRIPTION = 2**25
 """Bytes of a description: fifty times that of a run with 1000 classes."""
 
 _IN_ARCHIVE = "model.weights.h5"
-
-_EXPANSION = 100
-"""Times that an archive may grow: weights hardly shrink, and a bomb must not fill the disk."""
 
 
 def load(model: tf.keras.Model, path: Path, other_head: bool) -> dict[str, str]:
@@ -111,9 +108,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 def _extracted(path: Path, folder: Path) -> Path:
     """The HDF5 file of a `.keras` archive, unless it would grow out of all proportion."""
     with zipfile.ZipFile(path) as archive:
-        size = archive.getinfo(_IN_ARCHIVE).file_size
-        if size > min(MAX_FILE, _EXPANSION * path.stat().st_size):
-            raise ValueError(f"its weights would unpack to {size} bytes")
+        check_unpacked(path, archive.getinfo(_IN_ARCHIVE).file_size)
         return Path(archive.extract(_IN_ARCHIVE, folder))
 
 

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +27,12 @@ from larq_groupnet.weights import container
 from larq_groupnet.weights.by_name import (
     MismatchError,
     assign,
-    check_options,
     has_other_head,
     shapes_of,
     warn_left_out,
 )
 from larq_groupnet.weights.container import FormatError
-from larq_groupnet.weights.metadata import Metadata, Metric
+from larq_groupnet.weights.metadata import Metadata
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -59,44 +57,22 @@ class _Tensor:
         return (2 * bits - 1).astype("float32").reshape(self.shape)
 
 
-def save(
-    model: tf.keras.Model,
-    config: GroupNetConfig,
-    path: str | Path,
-    *,
-    dataset: str,
-    classes: Iterable[str],
-    preprocessing: Mapping[str, Any],
-    metrics: Iterable[Metric],
-    licence: str,
-    model_name: str = "",
-    temperature: float = 1.0,
-) -> Path:
+def save(model: tf.keras.Model, metadata: Metadata, path: str | Path) -> Path:
     """Writes a release file; nothing is written if that fails.
 
     Args:
-        model: What `larq_groupnet.build(config)` gave, trained.
-        config: Its configuration; quantizers must be given by name.
+        model: What `larq_groupnet.build(metadata.config)` gave, trained.
+        metadata: What the file says of itself.
         path: Where to write.
-        dataset: What the weights were trained on.
-        classes: Names of the classes, as many as `config.num_classes`, or none if not known.
-        preprocessing: What was done to the images, in plain values.
-        metrics: What was measured with these weights, or is the paper's figure for them.
-        licence: Terms of these weights.
-        model_name: Name of the model, such as `groupnet_resnet18`.
-        temperature: See `Metadata`.
 
     Returns:
         The path.
 
     Raises:
-        MetadataError: If a quantizer is not a name, or a description is not plain.
-        MismatchError: If `config` does not describe `model`.
+        MismatchError: If `metadata.config` does not describe `model`.
         FormatError: If a weight cannot be stored: not finite, or not float32.
     """
-    about = preprocessing, tuple(metrics), licence, model_name, temperature
-    metadata = Metadata(config, dataset, tuple(classes), *about)
-    _check_config(model, config)
+    _check_config(model, metadata.config)
     signs = _signs(model)
     tensors = {
         weight.name: np.packbits(signs[weight.name] > 0)
@@ -146,15 +122,10 @@ def load(model: tf.keras.Model, path: str | Path, config: GroupNetConfig | None 
     """
     path = Path(path)
     metadata, tensors = _open(path)
-    other_head = False
-    if config is not None:
-        for note in check_options(str(path), metadata.config, config):
-            warnings.warn(f"weights: {path}: {note}", UserWarning, stacklevel=2)
-        other_head = has_other_head(metadata.config, config)
+    other_head = config is not None and has_other_head(path, metadata.config, config)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     left_out = assign(model, shapes, lambda name: tensors[name].restore(), str(path), other_head)
-    if left_out:
-        warn_left_out(path, left_out)
+    warn_left_out(path, left_out)
 
 
 def _check_config(model: tf.keras.Model, config: GroupNetConfig) -> None:

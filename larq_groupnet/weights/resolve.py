@@ -1,12 +1,11 @@
 """From what a user gives as `weights` to a file, and from the file into a model.
 
-Only `load_into` and `load_weights` import TensorFlow.
+Only `load_into` imports TensorFlow.
 """
 
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _SUFFIXES = (".h5", ".keras", ".safetensors")
-_OPTIONS = tuple(OPTIONS)
 # What a segmentation network does not take over from a classifier's weights, nor the reverse.
 _OF_THE_TASK = fields_of_task()
 
@@ -72,23 +70,23 @@ def resolve(
             check_options(str(path), known.config, config)
         return path
     name = str(weights)
-    entry = _nearest(_named(name, model, config), model, config, _OPTIONS)
+    entry = entry_of(name, model, config)
     check_options(f"{name!r} ({entry.file})", entry.metadata.config, config)
     return obtain(entry, base=base)
 
 
-def config_of(weights: str, model: str, config: GroupNetConfig) -> GroupNetConfig:
+def entry_of(weights: str, model: str, config: GroupNetConfig) -> Entry:
     """That of a registered set; arguments and errors as those of `resolve`."""
-    return _nearest(_named(weights, model, config), model, config, _OPTIONS).metadata.config
+    return _nearest(_named(weights, model, config), model, config, OPTIONS)
 
 
 def adopt(
-    weights: str | Path | None, model: str, config: GroupNetConfig, given: Collection[str]
+    weights: str | Path, model: str, config: GroupNetConfig, given: Collection[str]
 ) -> GroupNetConfig:
     """The configuration of a call that gives weights and some options.
 
     Args:
-        weights: As for `resolve`, or `None`.
+        weights: As for `resolve`.
         model: Name of the model that wants them.
         config: The model's configuration without regard to the weights.
         given: Options that the user gave, whatever their value: they stay as they are.
@@ -105,8 +103,6 @@ def adopt(
         RegistryError: If no registered set has this name; says how to get one.
         ConfigError: If what the user gave and what the weights need describe no network together.
     """
-    if weights is None:
-        return config
     if is_path(weights):
         known = metadata_of(_file(weights))
         if known is None:
@@ -122,7 +118,7 @@ def adopt(
         theirs, same_task, kept = entry.metadata.config, entry.model == model, {*given}
     if not same_task:
         kept |= {*_OF_THE_TASK}
-    values = {n: getattr(config if n in kept else theirs, n) for n in _OPTIONS}
+    values = {n: getattr(config if n in kept else theirs, n) for n in OPTIONS}
     if "output_stride" not in given:
         stem, stages = values["stem_stride"], len(LAYOUTS[values["layout"]].blocks)
         values["output_stride"] = min(max(values["output_stride"], stem), stem * 2 ** (stages - 1))
@@ -153,19 +149,9 @@ def load_into(model: tf.keras.Model, config: GroupNetConfig, path: str | Path) -
         packed.load(model, path, config)
         return
     known = metadata_of(path)
-    other_head = True  # Unless the file says what it was made for.
-    if known is not None:
-        for note in check_options(str(path), known.config, config):
-            warnings.warn(f"weights: {path}: {note}", UserWarning, stacklevel=2)
-        other_head = has_other_head(known.config, config)
-    left_out = keras_files.load(model, path, other_head)
-    if left_out:
-        warn_left_out(path, left_out)
-
-
-def load_weights(model: tf.keras.Model, path: str | Path) -> None:
-    """Loads a file that Keras wrote for exactly this network; errors as `load_into`."""
-    keras_files.load(model, Path(path).expanduser(), other_head=False)
+    # It may be another one unless the file says what it was made for.
+    other_head = known is None or has_other_head(path, known.config, config)
+    warn_left_out(path, keras_files.load(model, path, other_head))
 
 
 def _file(weights: str | Path) -> Path:

@@ -32,6 +32,7 @@ from larq_groupnet.tasks.classification import Classification
 from larq_groupnet.tasks.segmentation import Segmentation
 from larq_groupnet.training import Recipe
 from larq_groupnet.weights import packed
+from larq_groupnet.weights.metadata import Metadata
 from larq_groupnet.weights.registry import RegistryError, register
 
 CLASSES = ("background", "cat", "dog", "cat and dog")
@@ -118,16 +119,9 @@ def test_release_file_and_a_registered_name_say_the_same(dense_run, images, tmp_
     monkeypatch.setenv("LARQ_GROUPNET_CACHE", str(tmp_path / "cache"))
     model = load_run(dense_run)
     config = Recipe.from_dict(json.loads((dense_run / "recipe.json").read_text())).model
-    path = packed.save(
-        model,
-        config,
-        tmp_path / "weights.safetensors",
-        dataset="none",
-        classes=CLASSES,
-        preprocessing={"size": [32, 32], "normalisation": "imagenet", "central_crop": 1.0},
-        metrics=(),
-        licence="-",
-    )
+    reading = {"size": [32, 32], "normalisation": "imagenet", "central_crop": 1.0}
+    about = Metadata(config, "none", CLASSES, reading, (), "-")
+    path = packed.save(model, about, tmp_path / "weights.safetensors")
     register(path, "mine", "tiny")
     pixels = read_pixels(images / "large.png", 3)
     expected = load_predictor(dense_run)(pixels)
@@ -169,17 +163,9 @@ def test_temperature_of_a_judged_run_goes_with_all_that_is_made_of_it(label_run,
     source = find_source(run)
     description = describe_run(run, "nowhere")
     file = convert(load_run(run), tmp_path / "model.tflite", description=description)
-    release = packed.save(
-        source.load(),
-        source.config,
-        tmp_path / "weights.safetensors",
-        dataset="none",
-        classes=CLASSES,
-        preprocessing=source.preprocessing,
-        metrics=(),
-        licence="-",
-        temperature=source.temperature,
-    )
+    about = source.config, "none", CLASSES, source.preprocessing, (), "-"
+    metadata = Metadata(*about, temperature=source.temperature)
+    release = packed.save(source.load(), metadata, tmp_path / "weights.safetensors")
     expected = raw ** (1 / 2.5) / (raw ** (1 / 2.5)).sum()
     for each in (run, file, release):
         np.testing.assert_allclose(load_predictor(each)(pixels), expected, atol=1e-3)

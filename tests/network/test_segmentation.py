@@ -21,8 +21,9 @@ from larq_groupnet import (
     complexity,
 )
 from larq_groupnet.family import arguments, get_config
-from larq_groupnet.recipes.overrides import parse_options
+from larq_groupnet.recipes.overrides import parse_options, split_option
 from larq_groupnet.weights import packed
+from larq_groupnet.weights.metadata import Metadata
 
 TINY: dict[str, Any] = {"stage_blocks": (1, 1, 1, 1), "width": 0.0625, "num_bases": 2}
 HEADS = ("fcn32s", "fcn16s", "deeplabv3")
@@ -111,7 +112,7 @@ def test_config_of_no_network_is_refused(options: dict[str, Any], message: str) 
 def test_command_line_takes_the_arguments_of_the_function(names: tuple[str, str]) -> None:
     """By their names of today, and by those of earlier versions."""
     texts = ["head=fcn16s", f"{names[0]}=resnet34", f"{names[1]}=equal", "num_bases=3"]
-    options = parse_options(texts, arguments("groupnet_dsp"))
+    options = parse_options(list(map(split_option, texts)), arguments("groupnet_dsp"))
     assert get_config("groupnet_dsp", **options) == get_config(
         "groupnet_dsp", head="fcn16s", layout="resnet34", atrous_rates="equal", num_bases=3
     )
@@ -168,16 +169,9 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any]
     model = GroupNetResNet18(**options)
     values = randomise(model.weights)
     model.save_weights(folder / "weights.h5")
-    packed.save(
-        model,
-        get_config("groupnet_resnet18", **options),
-        folder / "weights.safetensors",
-        dataset="noise",
-        classes=(),
-        preprocessing={},
-        metrics=(),
-        licence="none",
-    )
+    config = get_config("groupnet_resnet18", **options)
+    about = Metadata(config, "noise", (), {}, (), "none")
+    packed.save(model, about, folder / "weights.safetensors")
     return {end: folder / f"weights.{end}" for end in ("h5", "safetensors")}, values
 
 

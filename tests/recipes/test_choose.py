@@ -99,7 +99,7 @@ def test_real_network_for_photos_has_one_phase_of_all_epochs(photos, tmp_path):
 def test_photos_start_from_weights_of_photographs_in_their_network(photos, tmp_path, monkeypatch):
     from larq_groupnet import GroupNetConfig, build
     from larq_groupnet.training.start import load_start
-    from larq_groupnet.weights import packed, registry
+    from larq_groupnet.weights import metadata, packed, registry
 
     monkeypatch.setenv("LARQ_GROUPNET_CACHE", str(tmp_path / "cache"))
     theirs = GroupNetConfig(
@@ -107,9 +107,8 @@ def test_photos_start_from_weights_of_photographs_in_their_network(photos, tmp_p
         stage_blocks=(1, 1, 1, 1), stem_stride=1, output_stride=8,
     )  # fmt: skip
     net = build(theirs)
-    about = {"dataset": "cifar10", "preprocessing": {"normalisation": "symmetric"}}
-    about |= {"classes": (), "metrics": (), "licence": "CC0"}
-    file = packed.save(net, theirs, tmp_path / "net.safetensors", **about)
+    about = metadata.Metadata(theirs, "cifar10", (), {"normalisation": "symmetric"}, (), "CC0")
+    file = packed.save(net, about, tmp_path / "net.safetensors")
     registry.register(file, "cifar10", "groupnet_resnet18")
     choice = choose("groupnet_resnet18", tmp_path, dataset=photos)
     recipe = with_start(choice.recipe, None, choice.given)

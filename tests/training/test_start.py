@@ -16,6 +16,7 @@ from larq_groupnet.training import Phase, Recipe, RecipeError, load_recipe
 from larq_groupnet.training.start import LATENT, load_start
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.by_name import copy_weights
+from larq_groupnet.weights.metadata import Metadata
 from larq_groupnet.weights.registry import register
 
 TINY = {"stage_blocks": (1, 1, 1, 1), "width": 0.0625, "num_bases": 2}
@@ -39,16 +40,8 @@ def write_classifier(path, **options):
     options = {**TINY, "input_shape": (64, 64, 3), "num_classes": 5, **options}
     model = GroupNetResNet18(**options)
     values = randomise(model.weights)
-    packed.save(
-        model,
-        get_config("groupnet_resnet18", **options),
-        path,
-        dataset="imagenet2012",
-        classes=(),
-        preprocessing={},
-        metrics=(),
-        licence="none",
-    )
+    config = get_config("groupnet_resnet18", **options)
+    packed.save(model, Metadata(config, "imagenet2012", (), {}, (), "none"), path)
     return values
 
 

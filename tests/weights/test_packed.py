@@ -63,7 +63,7 @@ def make(seed=0, **changes):
 def write(path, seed=0, **changes):
     model, config = make(seed, **changes)
     about = ABOUT if config.num_classes == 5 else {**ABOUT, "classes": ()}
-    packed.save(model, config, path, **about)
+    packed.save(model, Metadata(config, **about), path)
     return model, config
 
 
@@ -171,10 +171,9 @@ def test_release_file_has_one_bit_per_binary_weight(release):
     ],
 )
 def test_metadata_that_no_file_can_hold_is_refused(tmp_path, release, changes, about, text):
+    config, about = TINY.replace(**changes), {**ABOUT, **about}
     with pytest.raises(ValueError, match=text):
-        packed.save(
-            release[1], TINY.replace(**changes), tmp_path / "a.safetensors", **{**ABOUT, **about}
-        )
+        packed.save(release[1], Metadata(config, **about), tmp_path / "a.safetensors")
     assert not list(tmp_path.iterdir())
 
 
@@ -187,7 +186,7 @@ def test_weights_that_a_file_cannot_hold_are_refused(tmp_path, weight, value):
     variable = {w.name: w for w in model.weights}[weight]
     variable.assign(np.full(variable.shape, value))
     with pytest.raises(FormatError, match=f"expected finite float32 weights. Received: {weight}"):
-        packed.save(model, config, tmp_path / "a.safetensors", **ABOUT)
+        packed.save(model, Metadata(config, **ABOUT), tmp_path / "a.safetensors")
     assert not list(tmp_path.iterdir())
 
 

@@ -26,7 +26,7 @@ from larq_groupnet.weights.checkpoint import LICENCE
 from larq_groupnet.weights.checkpoint_files import read_state
 from larq_groupnet.weights.checkpoint_keys import describe
 from larq_groupnet.weights.download import DownloadError, sha256
-from larq_groupnet.weights.metadata import Metric
+from larq_groupnet.weights.metadata import Metadata, Metric
 from larq_groupnet.weights.registry import Entry, RegistryError
 from larq_groupnet.weights.resolve import adopt, load_into, resolve
 from tests.reference import random_images, randomise
@@ -37,7 +37,7 @@ ABOUT = {
     "dataset": "digits",
     "classes": (),
     "preprocessing": {},
-    "metrics": [Metric("top-1", 0.25, command="python train.py"), Metric("top-5", 1, paper="T. 1")],
+    "metrics": (Metric("top-1", 0.25, command="python train.py"), Metric("top-5", 1, paper="T. 1")),
     "licence": "CC0\nand more",
 }
 MODEL = "groupnet_resnet18"
@@ -64,7 +64,7 @@ def files(tmp_path_factory):
         model = build(config)
         randomise(model.weights, seed=bases)
         path = tmp_path_factory.mktemp("files") / f"k{bases}.safetensors"
-        made[bases] = packed.save(model, config, path, **ABOUT), model, config
+        made[bases] = packed.save(model, Metadata(config, **ABOUT), path), model, config
     return made
 
 
@@ -196,8 +196,8 @@ def test_imported_checkpoint_serves_the_same_call(tmp_path, variant):
     source = save(tmp_path / "state.npz", draw(variant))
     imported = import_checkpoint(source, input_shape=(64, 32, 3))
     theirs = describe(read_state(source), (64, 32, 3))[1]
-    about = {**ABOUT, "licence": LICENCE, "metrics": ()}
-    file = packed.save(imported, theirs, tmp_path / "imported.safetensors", **about)
+    about = Metadata(theirs, **{**ABOUT, "licence": LICENCE, "metrics": ()})
+    file = packed.save(imported, about, tmp_path / "imported.safetensors")
     registry.register(file, "imagenet", MODEL)
     file.unlink()
 
@@ -365,7 +365,8 @@ def test_registered_sets_are_listed_with_all_that_is_known_of_them(files):
 def test_set_replaces_the_one_of_the_same_name_and_configuration(files, tmp_path, cache):
     path, model, config = files[1]
     first = registry.register(path, "imagenet", MODEL)
-    other = packed.save(model, config, tmp_path / "a.safetensors", **{**ABOUT, "dataset": "new"})
+    about = Metadata(config, **{**ABOUT, "dataset": "new"})
+    other = packed.save(model, about, tmp_path / "a.safetensors")
     second = registry.register(other, "imagenet", MODEL)
     third = registry.register(files[2][0], "imagenet", MODEL)
     assert registry.list_weights() == [third, second]
