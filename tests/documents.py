@@ -37,7 +37,7 @@ SHORT = {
     "--int8_epochs": "--int8_epochs=1",
     "--tune": "--trial_epochs=0,1 --max_trials=1 --uniform=",
 }
-"""What a command of `train` contains -> what is appended."""
+"""What a command of `train` contains -> what it gets in place of its own."""
 
 JUDGED = ("runs/parts", "runs/masks", "runs/mine")
 """The folders of trainings whose converted file a page uses; all others end unjudged."""
@@ -124,10 +124,19 @@ def run_command(command: str) -> None:
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return
     if words[0] == "train":
-        words += [w for part, more in SHORT.items() if part in command for w in more.split()]
+        for part, more in SHORT.items():
+            if part in command:
+                words = [*without(words, *more.split()), *more.split()]
         if not {*JUDGED, "--evaluate", "--tune"} & {*words}:
             words.append("--judge=none")
     run_own(words)
+
+
+def without(words: list[str], *flags: str) -> list[str]:
+    """A command without these flags and their values, which it then gets anew."""
+    names = {flag.partition("=")[0] for flag in flags}
+    pairs = zip(["", *words], words, strict=False)
+    return [w for before, w in pairs if not names & {before, w.partition("=")[0]}]
 
 
 def run_own(words: list[str]) -> None:

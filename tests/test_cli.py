@@ -223,7 +223,11 @@ def test_only_its_own_flags_are_in_the_help_of_a_command(capsys):
         (["audit", "model.tflite", "--input_size=4,4"], "expected none for a converted file"),
         (["benchmark"], "expected FILE.tflite..."),
         (["train"], "expected --model NAME"),
+        (["train", "--tune", "--dataset=digits"], "expected --model NAME, a file of zoo/, to sear"),
         (["train", "--model=groupnet_dsp", "--tuner=random"], "Received: --tuner"),
+        (["train", "--model=birealnet18", "--batch_size=4", "--batch_size=2"], "--batch_size"),
+        (["train", "--model=birealnet18", "--data_dir=a", "--data_dir=b"], "--data_dir"),
+        (["audit", "model.tflite", "--input_size=4,4", "--input_size=8,8"], "--input_size"),
         (["train", "--model=groupnet_dsp", "--tune", "--phase=tanh"], "Received: --phase"),
         (["train", "--resume=nowhere"], "with recipe.json"),
         (["train", "--evaluate=file.tflite"], "Received: a converted file"),
@@ -408,6 +412,13 @@ def test_run_in_a_thread_leaves_signals_to_the_main_one(tmp_path):
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_nothing_to_a_command(closed, tmp_path):
+    command = f"{sys.executable} -m larq_groupnet weights list {closed}"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_reader_that_has_enough_ends_a_command_without_a_word():

@@ -26,7 +26,11 @@ def _size(text: str) -> tuple[int, int] | None:
 
 
 def _flag(define: Callable[..., Any], *first: Any, **options: Any) -> Callable[..., Define]:
-    """A function of a name, a default and a help text, or what else `define` of absl takes."""
+    """A function of a name, a default and a help text, or what else `define` of absl takes.
+
+    A flag that is given twice is refused, but for one that may be repeated.
+    """
+    options = {"allow_overwrite": False, **options}
     return lambda *args, **own: (
         lambda values: define(*first, *args, flag_values=values, **{**options, **own})
     )

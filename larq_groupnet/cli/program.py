@@ -29,6 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 2 for something that the user can mend, which is one line on stderr.
     """
     name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    for stream in ("stdin", "stdout", "stderr"):
+        if getattr(sys, stream) is None:  # Closed; the next file would take its number.
+            setattr(sys, stream, open(os.devnull, "r+"))  # noqa: SIM115
     try:
         if name in ("-h", "--help", "help"):
             print(_overview())

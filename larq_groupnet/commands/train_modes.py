@@ -47,7 +47,9 @@ def train(f: Flags) -> None:
             f"{does}: expected no flag that it ignores. Received: "
             f"{', '.join(f'--{name}' for name in wrong)}. Leave it out."
         )
-    if not f.model and not (f.dataset and mode == "train") and mode in ("train", "tune"):
+    if not f.model and mode == "tune":
+        raise RecipeError("model: expected --model NAME, a file of zoo/, to search. Received: none")
+    if not f.model and not f.dataset and mode == "train":
         raise RecipeError(
             "model: expected --model NAME, a file of zoo/, or --dataset folder:PATH for images of "
             "one's own. Received: none."

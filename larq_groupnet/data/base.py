@@ -68,6 +68,10 @@ class Dataset(abc.ABC):
     def sizes(self) -> Mapping[str, int]:
         """How many examples `"train"`, `"validation"` and, where there is one, `"test"` have."""
 
+    def digest(self) -> str:
+        """Changes with the images of a role and with their labels; empty if it is not known."""
+        return ""
+
     @abc.abstractmethod
     def examples(self, role: str) -> Examples:
         """The examples of one role.

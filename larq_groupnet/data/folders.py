@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from collections.abc import Mapping
@@ -75,6 +76,15 @@ class FolderDataset(Dataset):
         if self.target == "mask":
             return columns(_paths(images), _paths(targets))
         return columns(_paths(images), tf.constant(targets, tf.int32))
+
+    def digest(self) -> str:
+        """Of the names of the files in each role, and of their labels or masks."""
+        found, root = hashlib.sha256(), str(self._root)
+        for role, examples in sorted(self._layout.splits.items()):
+            for example in sorted(examples):
+                names = (str(x).removeprefix(root) for x in (role, *example))
+                found.update(repr((*names,)).encode("utf-8", "backslashreplace"))
+        return found.hexdigest()
 
     def decode_image(self, image: tf.Tensor, part: Part | None = None) -> tf.Tensor:
         return decode_image(tf.io.read_file(image), self.channels, part=part)

@@ -114,6 +114,7 @@ class Voc2012Released(Voc2012):
     """
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(_VOC, _SBD)
+    ARCHIVES: ClassVar = _FOLDERS
 
     def _train_files(
         self, dl_manager: tfds.download.DownloadManager, voc: Path

@@ -104,13 +104,18 @@ def compare(
     return found, Samples(*zip(*samples, strict=True)) if samples else Samples((), (), ())
 
 
-def to_look_at(samples: Samples, task: Task, normalisation: str) -> Samples:
-    """The samples with images of pixels, `uint8`."""
-    if task.dense:
+def to_look_at(samples: Samples, normalisation: str | None) -> Samples:
+    """The samples with images of pixels, `uint8`; without a normalisation they have these."""
+    if normalisation is None:
         images = [image.astype(np.uint8) for image in samples.images]
     else:
         images = [to_pixels(image, normalisation) for image in samples.images]
     return samples._replace(images=images)
+
+
+def sees_whole(recipe: Recipe) -> bool:
+    """True if test images are looked at as they are, each of its own size; see `FullImage`."""
+    return task_of(recipe.model).dense and not recipe.eval_crop
 
 
 def _on_replicas(model: tf.keras.Model) -> Predict:
@@ -133,7 +138,7 @@ def test_images(
 
     With a `sample`, so many images of it, evenly spread; 0 for all.
     """
-    if recipe.eval_crop or not task_of(recipe.model).dense:
+    if not sees_whole(recipe):
         return data.eval_batches("test", sample), None
     view = FullImage(data.reading, recipe.model.gives == "logits")
     return data.full_images("test", sample), view

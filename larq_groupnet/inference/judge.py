@@ -16,7 +16,7 @@ from larq_groupnet.data.pipeline import Pipeline, class_names, has_files, prepar
 from larq_groupnet.deploy import convert, count_ops, runtime
 from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.errors import MissingPackageError, RecipeError
-from larq_groupnet.inference.evaluate import about, evaluate, test_images, to_look_at
+from larq_groupnet.inference.evaluate import about, evaluate, sees_whole, test_images, to_look_at
 from larq_groupnet.inference.results import MATRIX, write_results
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.report.pictures import draw_confusion, draw_curves
@@ -142,8 +142,8 @@ def judge(
     if tflite is not None:
         results["lce"]["bytes"] = tflite.stat().st_size
         results["ops"] = dict(count_ops(tflite))
-    shown, title = to_look_at(samples, task, recipe.normalisation), _title(results, samples)
-    task.draw(shown, names, output_dir / "predictions.png", title)
+    shown = to_look_at(samples, None if sees_whole(recipe) else recipe.normalisation)
+    task.draw(shown, names, output_dir / "predictions.png", _title(results, samples))
     if matrix := results["keras"].get(MATRIX):
         title = f"{recipe.name} on {recipe.dataset}, test"
         draw_confusion(np.array(matrix), names, output_dir / "confusion.png", title, task.unit)

@@ -86,7 +86,7 @@ def judge_file(
         title = f"{about['name']} on {dataset}, {split}"
         if matrix := found["keras"].get(MATRIX):
             draw_confusion(np.array(matrix), names, output_dir / "confusion.png", title, kind.unit)
-        shown = to_look_at(samples, kind, predictor.reading.normalisation)
+        shown = to_look_at(samples, None if predictor.view else predictor.reading.normalisation)
         kind.draw(shown, names, output_dir / "predictions.png", title)
     return results
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
 from larq_groupnet.data.pipeline import class_names, open_dataset
 from larq_groupnet.data.records import RecordDataset
 from larq_groupnet.deploy import audit
@@ -40,8 +42,9 @@ def check_recipe(recipe: Recipe, data_dir: Path) -> int:
     _check_dataset(recipe, data_dir)
     try:
         model = build(config.replace(binary=recipe.last_phase.binary))
-    except (TypeError, ValueError) as error:
-        raise RecipeError(f"model: this network cannot be built. Keras says: {error}") from error
+    except (TypeError, ValueError, tf.errors.OpError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise RecipeError(f"model: this network cannot be built. Keras says: {said}") from error
     for finding in audit(model):
         if finding.severity == "wrong":
             raise RecipeError(

@@ -44,7 +44,7 @@ def override(recipe: Recipe, changes: Iterable[tuple[str, str]]) -> Recipe:
         ConfigError: For a model option that describes no network.
     """
     changes = list(changes)
-    _check_once(changes)
+    check_once(changes)
     options: dict[str, Any] = {}
     own: dict[str, Any] = {}
     phases: dict[str, dict[str, Any]] = defaultdict(dict)
@@ -158,7 +158,7 @@ def parse_options(
     Raises:
         RecipeError: For an unknown key or a value of another type.
     """
-    _check_once(changes)
+    check_once(changes)
     options = {}
     for key, value in changes:
         if key == INPUT_SIZE:
@@ -172,7 +172,8 @@ def parse_options(
     return options
 
 
-def _check_once(changes: Iterable[tuple[str, str]]) -> None:
+def check_once(changes: Iterable[tuple[str, str]]) -> None:
+    """Raises RecipeError for a key that comes with two values."""
     seen: dict[str, tuple[str, str]] = {}
     for key, text in changes:
         same = "input_shape" if key == INPUT_SIZE else key

@@ -128,7 +128,7 @@ def check_room(recipe: Recipe, output_dir: Path, parameters: int) -> None:
 
 @contextlib.contextmanager
 def claimed(
-    recipe: Recipe, output_dir: Path, classes: Sequence[str], parameters: int
+    recipe: Recipe, output_dir: Path, classes: Sequence[str], parameters: int, images: str = ""
 ) -> Iterator[None]:
     """Holds a run's folder, and writes what it is a run of.
 
@@ -137,6 +137,7 @@ def claimed(
         output_dir: Where to.
         classes: Of its dataset, in the order of their labels.
         parameters: Of its network.
+        images: The digest of its dataset.
 
     Raises:
         RecipeError: If another process holds it, or as `check_folder` and `check_room`.
@@ -148,7 +149,7 @@ def claimed(
         for left in output_dir.glob(PARTIAL):  # Of a process that was killed.
             left.unlink()
         check_room(recipe, output_dir, parameters)
-        record_classes(output_dir, classes)
+        record_classes(output_dir, classes, images)
         yield
 
 

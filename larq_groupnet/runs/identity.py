@@ -1,4 +1,4 @@
-"""What a run is beside its recipe: the names of its classes, in the order of their labels."""
+"""What a run is beside its recipe: the names of its classes, and which images it learns from."""
 
 from __future__ import annotations
 
@@ -42,9 +42,25 @@ def read_temperature(folder: Path) -> float:
         return 1.0
 
 
-def record_classes(folder: Path, classes: Sequence[str]) -> None:
-    """Writes which classes a run learns."""
-    write_json(folder / FILE, {"classes": list(classes), "version": __version__})
+def record_classes(folder: Path, classes: Sequence[str], images: str = "") -> None:
+    """Writes which classes a run learns, and from which images, see `Dataset.digest`."""
+    values = {"classes": list(classes), "images": images, "version": __version__}
+    write_json(folder / FILE, values)
+
+
+def changed_images(folder: Path, dataset: str, images: str) -> list[str]:
+    """A line for the user if a run goes on with a dataset whose digest was another."""
+    try:
+        before = json.loads((folder / FILE).read_text())["images"]
+    except (OSError, LookupError, TypeError, ValueError):
+        return []
+    if not before or before == images:
+        return []
+    return [
+        f"{folder}: files or labels of {dataset} were added, moved or removed since this run "
+        "began, so that some test images may have been trained on. For figures to rely on, train "
+        "anew in another folder."
+    ]
 
 
 def describe_recipe(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:

@@ -89,13 +89,19 @@ class Snapshots:
 
     def _write(self, state: tf.train.Checkpoint, content: str, number: int) -> None:
         state.position = _Text(content)
+        if self._listed() is None:  # What there is must not be lost sight of, nor kept for ever.
+            (self.folder / "checkpoint").unlink(missing_ok=True)
+            if found := [str(path) for path in self._found()]:
+                tf.compat.v1.train.update_checkpoint_state(
+                    str(self.folder), found[-1], found, None, [1.0] * len(found), 0.0
+                )
         manager = tf.train.CheckpointManager(
             state, str(self.folder), max_to_keep=KEPT, checkpoint_name=_NAME
         )
         try:
             manager.save(number)
         except tf.errors.OpError as error:  # A full disk, for one.
-            for left in self.folder.glob(f"{_NAME}-{number}*"):
+            for left in self.folder.glob(f"{_NAME}-{number}[._]*"):
                 shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
             path = self.folder / f"{_NAME}-{number}"
             raise OSError(f"the snapshot {path} cannot be written: {error.message}") from error
@@ -129,8 +135,21 @@ class Snapshots:
 
     def _paths(self) -> list[Path]:
         earlier = sorted(self.folder.glob("[0-9]*-[0-9]*/"))
-        state = tf.train.get_checkpoint_state(str(self.folder))
-        return [*earlier, *map(Path, state.all_model_checkpoint_paths if state else ())]
+        listed = self._listed()
+        return [*earlier, *(self._found() if listed is None else listed)]
+
+    def _listed(self) -> list[Path] | None:
+        """What TensorFlow's list of the snapshots names; `None` without one that can be read."""
+        try:
+            state = tf.train.get_checkpoint_state(str(self.folder))
+        except ValueError:  # It is empty, or no text.
+            return None
+        return state and [Path(path) for path in state.all_model_checkpoint_paths]
+
+    def _found(self) -> list[Path]:
+        """The snapshots that lie there, whether they are listed or not."""
+        found = [path.with_suffix("") for path in self.folder.glob(f"{_NAME}-*.index")]
+        return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
 
 
 def _state(model: tf.keras.Model) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from larq_groupnet.data.pipeline import Pipeline
 from larq_groupnet.deploy import quantize
 from larq_groupnet.files import replacing
 from larq_groupnet.network.build import build
-from larq_groupnet.recipes.recipe import Phase, Recipe
+from larq_groupnet.recipes.recipe import Phase, Recipe, RecipeError
 from larq_groupnet.runs.identity import check_classes
 from larq_groupnet.runs.saved import first_images, load_model
 from larq_groupnet.runs.saving import SnapshotCallback
@@ -46,6 +46,7 @@ from larq_groupnet.training.step_log import (
 )
 from larq_groupnet.weights.by_name import copy_weights
 from larq_groupnet.weights.described import LAST
+from larq_groupnet.weights.keras_files import opened
 
 CALIBRATION_IMAGES = 64
 """On how many training images the ranges of an int8 phase are measured."""
@@ -148,7 +149,9 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
         Interrupted: After SIGINT or SIGTERM, once everything is saved.
     """
     found = Snapshots(session.output_dir / "snapshots").last()
-    if found is not None:
+    if found is None:
+        _check_untrained(session.output_dir)
+    else:
         check_classes(found[0].classes, session.classes, f"{found[1]}", recipe.dataset)
         if found[0].epoch == (epochs := sum(phase.epochs for phase in recipe.phases)):
             print(f"All {epochs} epochs are trained; more of --epochs go on from here.", flush=True)
@@ -166,7 +169,7 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
         unfinished = found is None or found[0].epoch < end
         if unfinished:
             if phase.weights_from:
-                model.load_weights(session.weights(named[phase.weights_from]))
+                _load(model, session.weights(named[phase.weights_from]))
             elif before is not None:
                 first = before is start_from
                 left_out = copy_weights(before, model, first, first and session.new_head)
@@ -182,9 +185,30 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
                 start, snapshot = found
             _fit(session, model, phase, start, snapshot, end)
         best = session.weights(phase)
-        model.load_weights(best)
+        _load(model, best)
         before, first_epoch = model, end
     return best
+
+
+def _check_untrained(output_dir: Path) -> None:
+    """Raises RecipeError for a run without snapshots, whose weights would be written over.
+
+    One that was killed within its first epoch has no more than a row of its history.
+    """
+    history = output_dir / "history.csv"
+    epochs = len(history.read_text().splitlines()) - 1 if history.exists() else 0
+    if epochs > 1:
+        raise RecipeError(
+            f"output_dir: expected a snapshot to resume from. Received: none in {output_dir}, "
+            f"whose history has {epochs} epochs; training would write over their weights. Put "
+            "snapshots/ back, or name another folder."
+        )
+
+
+def _load(model: tf.keras.Model, path: Path) -> None:
+    """Loads the weights of a phase; a damaged file is named."""
+    with opened(path):
+        model.load_weights(path)
 
 
 def _with_integers(model: tf.keras.Model, session: Session, phase: Phase) -> tf.keras.Model:

@@ -109,6 +109,26 @@ def make_optimizer(phase: Phase, steps_per_epoch: int, scaled: Collection[Any] =
     return _made(kind, rate, {**options, **given}, f"{phase.name}.optimizer")
 
 
+def check_optimizer(phase: Phase) -> None:
+    """Makes a step with the optimizer of a phase, as Keras takes arguments of any type and value.
+
+    Raises:
+        RecipeError: As `make_optimizer`, or if it cannot compute with an argument.
+    """
+    chosen = make_optimizer(phase, 1)
+    if not isinstance(chosen, optimizers.Optimizer):  # Bop's, which take binary kernels only.
+        return
+    weight = tf.Variable(tf.zeros(1))
+    try:
+        chosen.build([weight])
+        tf.function(chosen.apply_gradients)([(tf.zeros(1), weight)])
+    except (TypeError, ValueError, tf.errors.OpError) as error:
+        raise RecipeError(
+            f"{phase.name}.optimizer: expected arguments that it can compute with. "
+            f"Received: {phase.optimizer}. TensorFlow says: {' '.join(str(error).split())[:200]}"
+        ) from error
+
+
 def schedule(
     phase: Phase, steps_per_epoch: int
 ) -> tf.keras.optimizers.schedules.LearningRateSchedule:

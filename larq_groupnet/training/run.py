@@ -20,7 +20,7 @@ from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.recipes.recipe import CLASS_WEIGHTS, Recipe, RecipeError
 from larq_groupnet.recipes.start import with_start
 from larq_groupnet.runs.guards import check_folder, claimed, naming_bad_files
-from larq_groupnet.runs.identity import check_classes, describe_recipe, read_classes
+from larq_groupnet.runs.identity import changed_images, check_classes, describe_recipe, read_classes
 from larq_groupnet.runs.lock import check_free
 from larq_groupnet.runs.saved import pipeline_of
 from larq_groupnet.runs.start import check_start, learned_other_classes
@@ -30,7 +30,7 @@ from larq_groupnet.training.callbacks import TrainingError
 from larq_groupnet.training.distillation import Teacher, check_teacher, load_teacher
 from larq_groupnet.training.distribution import Runtime, check_batch, gone, is_chief, open_strategy
 from larq_groupnet.training.fit import Session, train
-from larq_groupnet.training.optimizers import make_optimizer
+from larq_groupnet.training.optimizers import check_optimizer
 from larq_groupnet.training.start import load_start
 
 
@@ -116,15 +116,18 @@ def train_weights(
     names = class_names(builder)
     check_classes(read_classes(output_dir), names, f"the run in {output_dir}", recipe.dataset)
     new_head = learned_other_classes(recipe, names)
+    _check_profile(recipe, builder, runtime)
     start = load_start(recipe)
     teacher = None
     if recipe.teacher:
         check_teacher(recipe, names)
         with strategy.scope():
             teacher = load_teacher(recipe)
+    images = builder.digest()
+    notes += changed_images(output_dir, recipe.dataset, images)
     own = contextlib.ExitStack()
     if is_chief(strategy):
-        (held or own).enter_context(claimed(recipe, output_dir, names, parameters))
+        (held or own).enter_context(claimed(recipe, output_dir, names, parameters, images))
         write_json(output_dir / "runtime.json", runtime.to_dict())
         if held is not None:  # No trial of a search, which says it for all.
             notes += announce(recipe, builder, output_dir)
@@ -206,6 +209,16 @@ def train_with_precision(
         tf.keras.mixed_precision.set_global_policy("float32")
 
 
+def _check_profile(recipe: Recipe, builder: Dataset, runtime: Runtime) -> None:
+    """Raises RecipeError if no phase has a step that is to be profiled."""
+    steps = recipe.steps_per_epoch or pipeline_of(recipe, builder).steps_per_pass()
+    most = steps * max(phase.epochs for phase in recipe.trained)
+    if (wanted := runtime.profiled()) and wanted[1] > most:
+        raise RecipeError(
+            f"profile: expected steps of a phase, of 1 to {most}. Received: {runtime.profile}"
+        )
+
+
 def check_phases(recipe: Recipe, runtime: Runtime) -> None:
     """Optimizers, schedules, losses and integers, before anything is written.
 
@@ -225,5 +238,5 @@ def check_phases(recipe: Recipe, runtime: Runtime) -> None:
             "--start_from RUN. Received: none"
         )
     for phase in recipe.phases:
-        make_optimizer(phase, 1)
+        check_optimizer(phase)
         task_of(recipe.model).loss(phase.label_smoothing, phase.loss)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from larq_groupnet.errors import ConfigError, RecipeError
 from larq_groupnet.network.complexity import Counts, complexity
 from larq_groupnet.network.config import GroupNetConfig, parents
 from larq_groupnet.network.layouts import NUM_STAGES
-from larq_groupnet.recipes.overrides import override
+from larq_groupnet.recipes.overrides import check_once, override
 from larq_groupnet.recipes.recipe import Phase, Recipe, unknown
 
 STAGE_BASES = tuple(f"num_bases.stage{stage}" for stage in range(1, NUM_STAGES + 1))
@@ -31,6 +31,13 @@ DEFAULT_TRIALS = 20
 
 SEPARATOR = "|"
 """Between the choices of `--set key=a|b`."""
+
+NOT_SEARCHED = {
+    "dataset": "trials are compared on the same images",
+    "num_classes": "the dataset has its classes",
+    "epochs": "--trial_epochs says how long every trial takes",
+}
+"""Option -> why it cannot be searched."""
 
 TRIED = 1000
 """Candidates that are looked at before a budget counts as too small."""
@@ -191,7 +198,7 @@ class SearchSpace:
 def make_space(
     recipe: Recipe,
     declared: Mapping[str, Sequence[Any]],
-    changes: Iterable[tuple[str, str]],
+    changes: Collection[tuple[str, str]],
     trial_epochs: str | None = None,
     budget: Budget | None = None,
 ) -> SearchSpace:
@@ -212,8 +219,8 @@ def make_space(
     """
     choices = {key: tuple(map(_text, values)) for key, values in declared.items()}
     fixed: dict[str, str] = {}
-    for key, text in changes:  # The last one of a key counts.
-        fixed.pop(key, None)
+    check_once(changes)
+    for key, text in changes:
         choices.pop(key, None)
         if SEPARATOR in text:
             choices[key] = tuple(part.strip() for part in text.split(SEPARATOR))
@@ -254,6 +261,10 @@ def _check(space: SearchSpace) -> None:
             f"--set key=a{SEPARATOR}b. Received: none"
         )
     for key, texts in space.choices.items():
+        if why := NOT_SEARCHED.get(key.rpartition(".")[2]):
+            raise RecipeError(
+                f"{key}: expected one value, as {why}. Received: {SEPARATOR.join(texts)}"
+            )
         repeated = {text for text in texts if texts.count(text) > 1}
         if repeated or "" in texts:
             raise RecipeError(

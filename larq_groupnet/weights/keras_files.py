@@ -52,7 +52,7 @@ def load(model: tf.keras.Model, path: Path, other_head: bool) -> dict[str, str]:
         FormatError: If it is none of the three kinds, or damaged.
         MismatchError: If it holds the weights of another network.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         stored = _by_order(model, file) if "layers" in file else _by_name(file)
         shapes = {name: tuple(item.shape) for name, item in stored.items()}
         return assign(model, shapes, lambda name: stored[name][()], str(path), other_head)
@@ -75,7 +75,7 @@ def read_description(path: Path) -> dict[str, Any] | None:
     """
     if not h5py.is_hdf5(path):
         return None
-    with _opened(path) as file:
+    with opened(path) as file:
         if _DESCRIPTION not in file:
             return None
         stored = file[_DESCRIPTION]
@@ -86,7 +86,7 @@ def read_description(path: Path) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
+def opened(path: Path) -> Iterator[h5py.File]:
     """Opens an HDF5 file; every error of a damaged file becomes a `FormatError`."""
     if not path.is_file():
         raise MissingFileError(f"weights: expected a file. Received: {path} (no such file)")

@@ -57,16 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done; 1: some images were passed over, or outputs differ; 2: nothing could be done, or not
     all; 130: Ctrl-C; 141: the reader of a pipe has gone.
     """
-    if sys.stderr is None:  # Closed by `2>&-`.
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    for stream in ("stdin", "stdout", "stderr"):
+        if getattr(sys, stream) is None:  # Closed by `2>&-`; the next file would take its number.
+            setattr(sys, stream, open(os.devnull, "r+"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         # The names of files and classes have letters that a terminal's encoding may not have.
         sys.stdout.reconfigure(errors="backslashreplace")
     flags = _parser().parse_intermixed_args(arguments)
     try:
         status = _run(flags)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
         return status
     except BrokenPipeError:  # `| head` has read enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

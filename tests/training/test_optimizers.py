@@ -11,6 +11,7 @@ from larq_groupnet import build, get_config
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.recipes.recipe import Phase
 from larq_groupnet.training.optimizers import (
+    check_optimizer,
     make_optimizer,
     not_decayed,
     optimizer,
@@ -328,6 +329,15 @@ def test_optimizer_unknown_to_keras_is_refused(options, message):
 def test_optimizer_that_is_no_name_is_refused_without_tensorflow(options):
     with pytest.raises(RecipeError, match="expected a name, or"):
         phase(**options)
+
+
+@pytest.mark.parametrize("value", ["abc", 7, None])
+def test_argument_that_an_optimizer_cannot_compute_with_is_refused(value):
+    spec = {"class_name": "adam", "config": {"beta_2": value}}
+    with pytest.raises(RecipeError, match="binary.optimizer: expected arguments .*Received: .*b"):
+        check_optimizer(phase(optimizer=spec))
+    check_optimizer(phase(optimizer={"class_name": "adam", "config": {"beta_2": 0.9}}))
+    check_optimizer(phase(optimizer="bop"))
 
 
 def test_optimizer_and_a_schedule_of_keras_have_their_arguments():

@@ -168,6 +168,46 @@ def test_snapshot_of_an_earlier_version_is_read(model, tmp_path):
         np.testing.assert_array_equal(value, wanted)
 
 
+@pytest.mark.parametrize("content", [None, b"", b"model {", b"\xff\xfe\x00"])
+def test_snapshots_whose_list_is_gone_or_garbled_are_found_and_go_on(model, tmp_path, content):
+    snapshots = Snapshots(tmp_path)
+    for epoch in (9, 10):
+        snapshots.save(model, Position("tanh", epoch))
+    snapshots.wait()
+    (tmp_path / "checkpoint").unlink()
+    if content is not None:
+        (tmp_path / "checkpoint").write_bytes(content)
+    assert Snapshots(tmp_path).last()[0].epoch == 10
+    snapshots.save(model, Position("tanh", 11))
+    snapshots.wait()
+    assert Snapshots(tmp_path).last()[0].epoch == 11
+    found = sorted(path.name for path in tmp_path.glob("*.index"))
+    assert found == ["snapshot-10000000.index", "snapshot-11000000.index"]
+
+
+def test_trained_weights_without_a_snapshot_are_not_written_over(tmp_path):
+    from tiny import RECIPE, session
+
+    from larq_groupnet.training import fit
+
+    (tmp_path / "history.csv").write_text("epoch,loss\n0,2.0\n1,1.0\n")
+    (tmp_path / "tanh.h5").write_bytes(b"weights")
+    with pytest.raises(RecipeError, match="Received: none in .* has 2 epochs.*Put snapshots/ back"):
+        fit.train(RECIPE, session(tmp_path))
+    assert (tmp_path / "tanh.h5").read_bytes() == b"weights"
+
+
+def test_damaged_weights_of_a_phase_are_named(model, tmp_path):
+    from larq_groupnet.errors import WeightsError
+    from larq_groupnet.training import fit
+
+    file = tmp_path / "tanh.h5"
+    model.save_weights(file)
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match="expected a whole .*Received: .*tanh.h5: "):
+        fit._load(model, file)
+
+
 def test_snapshot_that_was_not_finished_does_not_count(model, tmp_path):
     snapshots = Snapshots(tmp_path)
     snapshots.save(model, Position("tanh", 1))
