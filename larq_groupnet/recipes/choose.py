@@ -106,10 +106,10 @@ def _file(model: str | None, dataset: str | None, data_dir: Path, changes: Chang
     return load_recipes(model)
 
 
-def _open(dataset: str, data_dir: Path, changes: Changes) -> Dataset:
+def _open(dataset: str, data_dir: Path, changes: Changes, otherwise: str = "error") -> Dataset:
     from larq_groupnet.data.pipeline import open_dataset
 
-    return open_dataset(dataset, data_dir, dict(changes).get("on_bad_image", "error"))
+    return open_dataset(dataset, data_dir, dict(changes).get("on_bad_image", otherwise))
 
 
 def _plain_name(dataset: str) -> str:
@@ -139,10 +139,10 @@ def adapted(
     """
     if _plain_name(dataset) == recipe.dataset:
         return dataclasses.replace(recipe, dataset=dataset), ()
-    from larq_groupnet.data.pipeline import class_names, open_dataset
+    from larq_groupnet.data.pipeline import class_names
 
     given = dict(changes)
-    builder = open_dataset(dataset, data_dir, given.get("on_bad_image", recipe.on_bad_image))
+    builder = _open(dataset, data_dir, changes, recipe.on_bad_image)
     names = class_names(builder)
     channels = builder.channels
     if not any(key in given for key in _SIZE):

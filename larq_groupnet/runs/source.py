@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from larq_groupnet.errors import MissingFileError, RecipeError
-from larq_groupnet.family import build
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.identity import read_classes, read_temperature
@@ -85,6 +84,7 @@ class Source:
         Raises:
             WeightsError: If the file holds others.
         """
+        from larq_groupnet.family import build
         from larq_groupnet.runs.saved import load_model
 
         if self.weights.suffix == RELEASE:

@@ -155,7 +155,11 @@ def import_checkpoint(
         metadata = Metadata(config, dataset or "", tuple(classes), reading, (), licence, name)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         origin = {"file": path.name, "sha256": digest, "variant": variant, "notes": notes}
-        _save(model, metadata, origin, output)
+        weights, description = _outputs(output)
+        with replacing(weights) as temporary:
+            model.save_weights(temporary)
+            keras_files.describe(temporary, metadata.to_dict())
+        write_json(description, {**metadata.to_dict(), "origin": origin})
     return model
 
 
@@ -200,13 +204,3 @@ def main(
 def _outputs(output: str | Path) -> tuple[Path, Path]:
     name = str(Path(output).expanduser()).removesuffix(".h5")
     return Path(f"{name}.h5"), Path(f"{name}.json")
-
-
-def _save(
-    model: tf.keras.Model, metadata: Metadata, origin: dict[str, Any], output: str | Path
-) -> None:
-    weights, description = _outputs(output)
-    with replacing(weights) as temporary:
-        model.save_weights(temporary)
-        keras_files.describe(temporary, metadata.to_dict())
-    write_json(description, {**metadata.to_dict(), "origin": origin})
