@@ -10,12 +10,14 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
+from PIL import Image
 
 from larq_groupnet.errors import DatasetError, MissingFileError, RecipeError, UserError
 from larq_groupnet.recipes import load_recipe, only_phase, override
 from larq_groupnet.runs.folders import new_folder, recipe_to_resume
 from larq_groupnet.runs.guards import check_folder, claimed
 from larq_groupnet.runs.identity import (
+    changed_images,
     check_classes,
     describe_recipe,
     read_classes,
@@ -148,6 +150,34 @@ def test_classes_of_a_run_are_known_from_its_first_step(tmp_path):
     assert read_classes(tmp_path) == ("c", "d")
     (tmp_path / "run.json").write_text("{")
     assert read_classes(tmp_path) == ("b", "a")
+
+
+def test_other_files_or_labels_than_a_run_began_with_are_said(tmp_path):
+    from larq_groupnet.data.folders import open_folder
+
+    photos = tmp_path / "photos"
+    for number in range(20):
+        place = photos / ("ant", "bee")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number,) * 3).save(place / f"{number}.png")
+
+    def said():
+        digest = open_folder(photos, tmp_path / "data").digest()
+        return changed_images(tmp_path, "folder:photos", digest)
+
+    assert said() == []  # A run of an older version has none.
+    digest = open_folder(photos, tmp_path / "data").digest()
+    record_classes(tmp_path, ["ant", "bee"], digest)
+    assert said() == []
+    Image.new("RGB", (9, 9)).save(photos / "ant/0.png")  # Its content may change.
+    assert said() == []
+    (photos / "ant").rename(photos / "old")
+    (photos / "bee").rename(photos / "ant")
+    (photos / "old").rename(photos / "bee")
+    assert "of folder:photos were added, moved or removed" in said()[0]
+    record_classes(tmp_path, ["ant", "bee"], open_folder(photos, tmp_path / "data").digest())
+    Image.new("RGB", (8, 8)).save(photos / "ant/more.png")
+    assert len(said()) == 1
 
 
 def test_run_is_its_last_phase_that_has_weights(tmp_path):

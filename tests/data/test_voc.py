@@ -14,6 +14,7 @@ from scipy.io import savemat
 
 from larq_groupnet import build
 from larq_groupnet.data import DatasetError, voc
+from larq_groupnet.data.opening import open_dataset
 from larq_groupnet.recipes.overrides import split_option
 from larq_groupnet.training import load_recipe, override
 from larq_groupnet.training.run import run as train_and_judge
@@ -212,6 +213,13 @@ def test_missing_archive_is_named_with_its_place_and_page(manual, tmp_path):
     assert "benchmark_RELEASE/dataset" in said
     assert "Received: ['VOCtrainval_11-May-2012.tar']" in said
     assert prepared("voc2012", tmp_path).info.splits["train"].num_examples == 3
+
+
+@pytest.mark.parametrize("name", ["voc2012_aug", "voc2012_released"])
+def test_missing_archive_is_known_before_anything_is_written(name, manual, tmp_path):
+    (manual / "benchmark.tgz").unlink()
+    with pytest.raises(DatasetError, match="benchmark.tgz"):
+        open_dataset(name, tmp_path).check_sources()
 
 
 @pytest.mark.parametrize("name", ["voc2012", "voc2012_aug", "voc2012_released"])

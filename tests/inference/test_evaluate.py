@@ -11,10 +11,14 @@ from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, top_
 
 from larq_groupnet import GroupNetConfig, build
 from larq_groupnet.data import VOID
+from larq_groupnet.data.pipeline import prepare
+from larq_groupnet.inference import evaluate
 from larq_groupnet.inference.evaluate import evaluate_only
+from larq_groupnet.runs.saved import pipeline_of
 from larq_groupnet.tasks.classification import Classification
 from larq_groupnet.tasks.segmentation import Segmentation
 from larq_groupnet.tasks.tallies import LabelCounts
+from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training import Phase, Recipe, RecipeError, override
 
 
@@ -131,6 +135,21 @@ def test_full_images_are_judged_at_their_own_size(scenes, judged):
     expected = confusion_matrix(truth[sure], scores[sure].argmax(-1), labels=range(3))
     # What is nearly tied may be in any column, and then adds to it.
     assert np.all(np.greater_equal(found["confusion"], expected))
+
+
+@pytest.mark.parametrize("eval_crop", [False, True])
+def test_pictures_show_pixels_whether_images_are_cropped_or_whole(scenes, eval_crop):
+    recipe, root, model = scenes
+    scales = () if eval_crop else recipe.eval_scales
+    recipe = dataclasses.replace(recipe, eval_crop=eval_crop, eval_scales=scales)
+    data = pipeline_of(recipe, prepare(recipe.dataset, root / "data"))
+    batches, view = evaluate.test_images(recipe, data, 0)
+    networks = {"keras": model.predict_on_batch}
+    _, samples = evaluate.compare(networks, batches, task_of(CONFIG), "abc", 2, view)
+    whole = evaluate.sees_whole(recipe)
+    shown = evaluate.to_look_at(samples, None if whole else recipe.normalisation)
+    for image in shown.images:
+        assert image.dtype == np.uint8 and 110 < image.mean() < 145 and np.ptp(image) > 150
 
 
 def test_every_metric_is_reported_and_scales_and_flip_change_them(scenes, judged):

@@ -23,6 +23,7 @@ from larq_groupnet.runs.guards import check_folder, check_room, naming_bad_files
 from larq_groupnet.runs.snapshots import Position, Snapshots
 from larq_groupnet.runs.stopping import StopSignal
 from larq_groupnet.training import Interrupted, RecipeError, load_recipe, only_phase, override
+from larq_groupnet.training.distribution import Runtime
 from larq_groupnet.training.run import train_weights
 
 RECIPE = load_recipe("groupnet_resnet18", ROOT / "zoo")
@@ -49,6 +50,28 @@ def test_disk_that_will_be_full_is_known_before(tmp_path, monkeypatch):
     with (written / "state").open("wb") as file:
         file.truncate(1000 * 2**20)  # What is there already needs no more room.
     check_room(RECIPE, tmp_path / "run", parameters=20 * 10**6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "runtime", "message"),
+    [
+        ([("width", "1e9")], {}, "model: this network cannot be built. Keras says: .*OOM"),
+        ([("binary.optimizer.beta_2", "abc")], {}, "binary.optimizer: expected arguments that it"),
+        (
+            [("epochs", "1,2")],
+            {"profile": "10,20"},
+            "profile: expected steps .*of 1 to 6",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_known_before_anything_is_written(
+    digits, tmp_path, changes, runtime, message
+):
+    small = [("width", "0.0625"), ("num_bases", "1"), ("steps_per_epoch", "3")]
+    recipe = override(RECIPE, [*{**dict(small), **dict(changes)}.items()])
+    with pytest.raises(RecipeError, match=message):
+        train_weights(recipe, digits, tmp_path / "run", Runtime(**runtime))
+    assert not (tmp_path / "run").exists()
 
 
 def test_folder_that_cannot_be_written_is_known_before(tmp_path):
