@@ -190,6 +190,7 @@ def opened(
 def _layout(root: Path, void: str | None, mapping: str | None) -> Layout:
     """The folder as it lies there, and what the values in its masks mean."""
     names, voids = read_class_names(root / "classes.txt"), parse_void(void)
+    used = []
     if mapping == LEVELS:
         meaning = only(range(256), voids)
     elif mapping is not None:
@@ -201,10 +202,10 @@ def _layout(root: Path, void: str | None, mapping: str | None) -> Layout:
                 f"mapping: expected the classes of classes.txt, {names}. Received: {mapped} in "
                 f"{file}. Remove classes.txt, or name the same classes in the same order."
             )
-        names = mapped
+        names, used = mapped, [file]
     else:
         meaning = index_labels(len(names) or VOID, voids)
-    layout = find_layout(root, names, meaning)
+    layout = find_layout(root, names, meaning, used)
     if (void or mapping) and layout.meaning is not meaning:
         raise FolderError(
             f"void, mapping: expected images/ and masks/ in {root}, for which these options are. "

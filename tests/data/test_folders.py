@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import unicodedata
+import warnings
 
 import numpy as np
 import pytest
@@ -214,13 +215,14 @@ def test_photos_without_masks_are_counted_with_near_names_or_left_out(
     ):
         open_folder(root, data_dir)
     (root / "images" / "n5.png").write_bytes(b"no image")
-    with pytest.warns(DatasetWarning, match=f"left out {said}1 bad file in"):
+    spare = pytest.warns(DatasetWarning, match="left out 2 masks without a photo .*; 1 other file")
+    with spare, pytest.warns(DatasetWarning, match=f"left out {said}1 bad file in"):
         dataset = open_folder(root, data_dir, "skip")
     assert sum(dataset.sizes.values()) == 12 - 5 - 1
     shutil.rmtree(data_dir)
     assert cli.main(["check", f"folder:{root}", f"--data_dir={data_dir}"]) == 1
     monkeypatch.setattr("larq_groupnet.data.check._look", None)
-    with pytest.warns(DatasetWarning, match="left out 5 photos"):
+    with spare, pytest.warns(DatasetWarning, match="left out 5 photos"):
         assert len(open_folder(root, data_dir, "skip").skipped) == 6
     out = capsys.readouterr().out
     assert "images/n3.png: it has no mask: expected masks/n3.png; n3.xcf is there\n" in out
@@ -459,7 +461,7 @@ def test_left_out_files_are_counted_and_named(tmp_path, data_dir):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x")
     dataset = open_folder(root, data_dir)
-    assert dataset.left_out.startswith("5 hidden or of the system (train/cat/.DS_Store, ")
+    assert dataset.left_out.startswith("5 hidden, of the system or of larq")
     for name in ("a.txt", "b.txt", "photo.heic"):
         (root / "train" / "emu" / name).write_bytes(b"x")
     for place in ("test/a.png", "extra/fox/a.png", "train/b.png"):
@@ -476,6 +478,96 @@ def test_left_out_files_are_counted_and_named(tmp_path, data_dir):
     ):
         assert line in str(said[0].message)
     assert dict(dataset.sizes) == {"train": 9, "validation": 9}
+
+
+def left_out_of(root, data_dir):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DatasetWarning)
+        return open_folder(root, data_dir).left_out
+
+
+def test_own_folders_are_no_classes(tmp_path, data_dir):
+    """`cd photos; larq-groupnet train --dataset folder:.` made classes `data` and `runs`."""
+    root = classes_in(tmp_path / "set")
+    open_folder(root, root / "data")
+    assert list((root / "data" / "folders").glob("*.json"))
+    for run in ("runs/first", "mine", "cat/deeper"):
+        picture(root / run / "curves.png")
+        (root / run / "recipe.json").write_text("{}")
+    picture(root / "runs" / "first" / "snapshots" / "1.png")
+    (root / "predictions").mkdir()
+    (root / "predictions" / "predictions.csv").touch()
+    dataset = open_folder(root, root / "data")
+    assert dataset.classes == tuple(COLOURS) and sum(dataset.sizes.values()) == 9
+    said = "5 hidden, of the system or of larq-groupnet (data, mine, predictions, ...)"
+    assert dataset.left_out == said
+    assert len(find_images(root, tmp_path / "results")) == 9
+    assert len(find_images(root / "mine", tmp_path / "results")) == 1, "the user names it"
+    masks_in(tmp_path / "masks", ["0", "1"])
+    open_folder(tmp_path / "masks", tmp_path / "masks" / "data")
+    assert open_folder(tmp_path / "masks", data_dir).left_out.endswith("larq-groupnet (data)")
+
+
+def test_what_lies_beside_the_classes_is_counted_and_named(tmp_path, data_dir):
+    root = classes_in(tmp_path / "set")
+    (root / "classes.txt").write_text("cat\ndog\nemu\n")
+    (root / "fox").symlink_to(tmp_path / "nowhere")
+    for name in ("a.heic", "b.zip", ".hidden"):
+        (root / name).touch()
+    picture(root / "c.png")
+    assert left_out_of(root, data_dir) == (
+        "1 broken link (fox); 1 image beside the classes (c.png); 1 other file (b.zip); 1 photo of "
+        "another format (a.heic): convert them to JPEG; 1 hidden, of the system or of "
+        "larq-groupnet (.hidden)"
+    )
+
+
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_what_lies_beside_and_among_the_masks_is_counted_and_named(tmp_path, data_dir, split):
+    root = tmp_path / "set"
+    masks_in(root, [f"{split}{n}" for n in range(3)])
+    mask(root / f"masks/{split}0.bmp", np.zeros((9, 12)))
+    mask(root / f"masks/{split}7.png", np.zeros((9, 12)))
+    mask(root / "masks/val/8.png", np.zeros((9, 12)))
+    (root / f"masks/{split}notes.txt").touch()
+    (root / "readme.md").touch()
+    (root / "map.txt").write_text("0 a\n1 b\n2 b\n3 b\n")
+    picture(root / "loose.png")
+    picture(root / "depth" / "0.png")
+    with pytest.warns(DatasetWarning):
+        dataset = open_folder(root, data_dir, mapping="map.txt")
+    masks = ", ".join(sorted([f"masks/{split}7.png", "masks/val/8.png"]))
+    assert dataset.left_out == (
+        "1 folder beside images/ and masks/ (depth); 1 image beside images/ and masks/ (loose.png);"
+        f" 2 masks without a photo ({masks}); 2 other files (masks/{split}notes.txt, readme.md);"
+        f" 1 second mask of a photo (masks/{split}0.bmp)"
+    )
+
+
+def test_folder_that_cannot_be_read_is_counted(tmp_path, data_dir, monkeypatch):
+    root = classes_in(tmp_path / "set")
+    picture(root / "cat" / "locked" / "a.png")
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert left_out_of(root, data_dir) == "1 folder that cannot be read (cat/locked)"
+
+
+def test_links_to_folders_above_are_counted_and_not_followed(tmp_path, data_dir):
+    """They put the photos of one class into another."""
+    root = classes_in(tmp_path / "set")
+    (root / "dog" / "up").symlink_to("..")
+    (root / "cat" / "loop").symlink_to(root)
+    (root / "emu" / "out").symlink_to(tmp_path)
+    with pytest.warns(DatasetWarning):
+        dataset = open_folder(root, data_dir)
+    assert sum(dataset.sizes.values()) == 9
+    assert dataset.left_out == "3 links to a folder above (cat/loop, dog/up, emu/out)"
 
 
 def test_class_may_be_called_train(tmp_path, data_dir):
