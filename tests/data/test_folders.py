@@ -334,7 +334,7 @@ def coloured_mask(root):
 
 def too_high(root):
     Image.fromarray(np.full((9, 12), 300, np.uint16)).save(root / "masks" / "train" / "1.png")
-    return "masks/train/1.png: a mask is a palette or grey 8-bit PNG, not a PNG of mode 'I;16'"
+    return "masks/train/1.png: a mask holds whole numbers of 0 to 255, not 300, as this PNG of"
 
 
 BAD_FILES = [
@@ -758,7 +758,7 @@ def masks_of_jpeg(root):
     for path in list((root / "masks").rglob("*.png")):
         Image.open(path).convert("L").save(path.with_suffix(".jpg"))
         path.unlink()
-    return "a mask is a palette or grey 8-bit PNG, not a JPEG"
+    return "a mask is stored without loss, as in a PNG, not as JPEG"
 
 
 def empty_line_between_names(root):
