@@ -30,6 +30,7 @@ from larq_groupnet.data.listing import printable, relative
 from larq_groupnet.data.masks import decode_mask
 from larq_groupnet.data.order import columns
 from larq_groupnet.data.splits import check_sizes, draw_splits, name_hash
+from larq_groupnet.errors import DatasetError
 from larq_groupnet.hints import counted, few
 
 CHECKED_UNASKED = 50_000
@@ -173,16 +174,21 @@ def opened(
     count = sum(map(len, layout.splits.values()))
     found = Findings(layout.unmasked, {})
     if on_bad_image == "error" or not count:  # Before any file is decoded.
-        found.raise_for(root, count)
+        found.raise_for(root, count, every=on_bad_image is None)
     if unnamed or on_bad_image == "skip" or (on_bad_image and count <= CHECKED_UNASKED):
         found = look(root, layout, data_dir)
     if found.bad:
         layout = _without(layout, root, found.bad)
         if on_bad_image == "error" or not any(layout.splits.values()):
-            found.raise_for(root, count)
-    if unnamed:
-        layout = _named(root, layout, found, levels)
-    layout = _divided(root, layout, found)
+            found.raise_for(root, count, every=on_bad_image is None)
+    try:
+        if unnamed:
+            layout = _named(root, layout, found, levels)
+        layout = _divided(root, layout, found)
+    except DatasetError:
+        if on_bad_image is None:  # Rather what `check` asks for than what follows from it.
+            found.raise_for(root, count, every=True)
+        raise
     _warn(root, layout, found if on_bad_image else Findings({}, {}))
     return FolderDataset(name, root, layout, data_dir, found.bad, whole)
 

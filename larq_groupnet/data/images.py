@@ -105,6 +105,12 @@ def image_size(path: Path | str | bytes) -> Size:
     return (width, height) if turned else (height, width)
 
 
+def is_turned(path: Path | str | bytes) -> bool:
+    """True if the EXIF of an image file swaps its height and width."""
+    with Image.open(os.fsdecode(path)) as image:
+        return _orientation(image) >= 5
+
+
 def as_float(pixels: ArrayLike | tf.Tensor) -> tf.Tensor:
     """Pixels as a `float32` tensor."""
     return tf.cast(tf.convert_to_tensor(pixels), tf.float32)

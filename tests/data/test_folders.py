@@ -1,6 +1,7 @@
 """Folders of images: layouts, odd formats, and what is wrong with files."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -387,6 +388,94 @@ def test_files_are_checked_once_and_again_when_they_change(tmp_path, data_dir, c
     (root / "classes.txt").write_text("a\nb\nc\nd\n")
     with pytest.raises(FolderError, match="label 6 is no class"):
         open_folder(root, data_dir)
+
+
+DAMAGE = [b"", b"[]", b"\xff\xfe", b"null", b'{"bad": 3, "values": 3}', b'{"bad": {}}']
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_findings_are_looked_for_again(tmp_path, data_dir, damage):
+    root = tmp_path / "set"
+    masks_in(root, ["0", "1"])
+    open_folder(root, data_dir)
+    (findings,) = (data_dir / "folders").glob("*.json")
+    whole = findings.read_bytes()
+    findings.write_bytes(damage)
+    assert len(open_folder(root, data_dir).classes) == 4
+    assert findings.read_bytes() == whole
+
+
+def all_broken(root):
+    for path in (root / "masks").iterdir():
+        path.write_bytes(b"no image")
+    return r"6 bad files in .*: {}: it cannot be decoded\. Mend or remove them\.\n", "masks/{}.png"
+
+
+def all_but_one_broken(root):
+    all_broken(root)
+    mask(root / "masks" / "5.png", np.eye(9, 12))
+    return r"5 bad files in .*: {}: it cannot be decoded\. Mend or remove them\.\n", "masks/{}.png"
+
+
+def none_there(root):
+    for path in (root / "masks").iterdir():
+        path.unlink()
+    said = r"6 photos without a mask in .*: {}\. Add the masks\.\n"
+    return said, "images/{0}.png (expected masks/{0}.png)"
+
+
+@pytest.mark.parametrize("spoil", [all_broken, all_but_one_broken, none_there])
+def test_check_names_every_file_when_too_few_are_whole(tmp_path, data_dir, capsys, spoil):
+    root = tmp_path / "set"
+    masks_in(root, map(str, range(6)))
+    said, line = spoil(root)
+    files = ", ".join(line.format(number) for number in range(5 + (said[0] == "6")))
+    assert cli.main(["check", f"folder:{root}", f"--data_dir={data_dir}"]) == 2
+    assert re.search(said.format(re.escape(files)), capsys.readouterr().err)
+
+
+def link_to_itself(path):
+    path.symlink_to(path.name)
+    return "it cannot be opened: Too many levels of symbolic links"
+
+
+def pipe(path):
+    os.mkfifo(path)
+    return "it is no regular file"
+
+
+def broken_link(path):
+    path.symlink_to("nowhere")
+    return "it is gone"
+
+
+@pytest.mark.parametrize("make", [link_to_itself, pipe, broken_link])
+@pytest.mark.parametrize("part", ["images", "masks"])
+def test_file_that_is_no_regular_one_is_one_bad_file(tmp_path, data_dir, make, part):
+    root = tmp_path / "set"
+    masks_in(root, map(str, range(4)))
+    path = root / part / "1.png"
+    path.unlink()
+    said = make(path)
+    with pytest.raises(FolderError, match=f"1 bad file in .*: {part}/1.png: {said}"):
+        open_folder(root, data_dir)
+    with pytest.warns(DatasetWarning, match="1 bad file"):
+        assert sum(open_folder(root, data_dir, "skip").sizes.values()) == 3
+
+
+def test_file_without_permission_says_so(tmp_path, data_dir, monkeypatch):
+    root = classes_in(tmp_path / "set")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("larq_groupnet.data.check.image_size", refuse)
+    with pytest.raises(FolderError, match="it may not be read: its permissions forbid it"):
+        open_folder(root, data_dir)
+    monkeypatch.undo()
+    for path in root.rglob("*.png"):
+        path.chmod(0o640)
+    assert sum(open_folder(root, data_dir).sizes.values()) == 9, "new permissions are looked at"
 
 
 def test_another_process_looks_the_findings_up(tmp_path, data_dir, capfd):

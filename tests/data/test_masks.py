@@ -282,6 +282,10 @@ def test_masks_of_jpeg_and_turned_photos_are_refused_with_the_reason(tmp_path):
         Image.new("RGB", (8, 6)).save(root / "images" / f"{number}.png", exif=exif)
     with pytest.raises(FolderError, match="EXIF turns the photo, and the mask fits"):
         open_folder(root, tmp_path)
+    for number in range(4):
+        Image.new("RGB", (6, 8)).save(root / "images" / f"{number}.png")
+    with pytest.raises(FolderError, match=r"a mask of \(6, 8\) pixels for an image of \(8, 6\); `"):
+        open_folder(root, tmp_path)
     file = io.BytesIO()
     Image.new("L", (8, 6)).save(file, "JPEG")
     for path in (root / "masks").iterdir():
