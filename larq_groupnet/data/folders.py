@@ -138,6 +138,11 @@ def open_folder(
     """
     if on_bad_image not in ("error", "skip", None):
         raise FolderError(f"on_bad_image: expected 'error' or 'skip'. Received: {on_bad_image!r}")
+    if not str(place).strip():
+        raise FolderError(
+            "folder: expected folder:PATH. Received: no path. folder:. is this folder; if the path "
+            "comes from a variable of the shell, set it."
+        )
     root, kept = Path(place).expanduser().resolve(), Path(data_dir).expanduser()
     name, plain = f"folder:{printable(str(root))}", void is None and mapping is None
     layout = read_listing(root, kept) if plain and on_bad_image != "skip" else None

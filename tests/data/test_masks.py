@@ -184,6 +184,12 @@ def test_wrong_mapping_is_named(tmp_path, text, message):
         ("{}", r"Did you mean folder:.*set\?$"),
         ("{}?void=1", r"Did you mean folder:.*set\?void=1\?$"),
         ("folder:{}?void", "expected OPTION=VALUE"),
+        ("folder:{}?void=", "expected OPTION=VALUE"),
+        ("folder:{}?mapping=&void=1", "expected OPTION=VALUE"),
+        ("folder:{}?void=1&void=2", "expected each option once, such as void=0,11"),
+        ("folder:", "folder: expected folder:PATH. Received: no path"),
+        ("folder", "folder: expected folder:PATH. Received: no path"),
+        ("folder:?void=1", "folder: expected folder:PATH. Received: no path"),
     ],
 )
 def test_wrong_option_is_named(tmp_path, name, message):
@@ -201,6 +207,7 @@ def test_question_mark_in_the_name_of_a_folder_is_no_option(tmp_path):
         "~/x",
         {"void": "11", "mapping": "a b"},
     )
+    assert parse_name("folder:x?") == ("folder", "x", {})
 
 
 def grey_png(labels, depth):
