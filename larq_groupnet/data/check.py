@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import stat
 from collections import Counter
 from collections.abc import Iterator
 from multiprocessing.pool import ThreadPool
@@ -18,7 +17,7 @@ import tensorflow as tf
 from filelock import FileLock
 from tqdm import tqdm
 
-from larq_groupnet.data.images import image_size, is_turned, read_image
+from larq_groupnet.data.images import check_regular, image_size, is_turned, read_image
 from larq_groupnet.data.labels import NO_CLASS, Meaning
 from larq_groupnet.data.layouts import FolderError, Layout
 from larq_groupnet.data.listing import relative
@@ -202,13 +201,13 @@ def _inspect(image: str, target: int | str, meaning: Meaning | None) -> tuple[se
     """The values in the mask; which of the files is bad, and why, or no reason."""
     file = image
     try:
-        _check_regular(image)
+        check_regular(image)
         image_size(image)  # Refuses what is too large to be decoded.
         shape = tuple(read_image(image).shape[:2])
         if meaning is None or isinstance(target, int):
             return set(), image, ""
         file = target
-        _check_regular(file)
+        check_regular(file)
         stored = meaning.stored(target)[..., 0]
         classes = meaning.classes(stored)
     except Exception as error:  # Decoders raise whatever they like.
@@ -225,12 +224,6 @@ def _inspect(image: str, target: int | str, meaning: Meaning | None) -> tuple[se
         return set(), file, f"{name if meaning.colours else f'label {value}'} is no class"
     values = np.bincount((classes if meaning.colours else stored).ravel()).nonzero()[0]
     return set(values.tolist()), file, ""
-
-
-def _check_regular(file: str) -> None:
-    """Raises ValueError for a pipe, a device or a folder, which may never end."""
-    if not stat.S_ISREG(os.stat(file).st_mode):
-        raise ValueError("it is no regular file")
 
 
 def _reason(error: Exception) -> str:

@@ -96,7 +96,8 @@ def images_in(folder: Path) -> tuple[list[Path], list[Path]]:
 
     Hidden files, and what systems leave behind, are neither.
     """
-    images, others = [], []
+    images: list[Path] = []
+    others: list[Path] = []
     for here, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not _is_junk(name)]
         for path in (Path(here, name) for name in names if not _is_junk(name)):

@@ -19,7 +19,7 @@ from larq_groupnet.data import DatasetError, DatasetWarning, folders
 from larq_groupnet.data.folders import open_folder
 from larq_groupnet.data.layouts import FolderError
 from larq_groupnet.data.splits import name_hash
-from larq_groupnet.inference.predict import find_images
+from larq_groupnet.inference.predict import find_images, read_pixels
 
 COLOURS = {"cat": (200, 30, 30), "dog": (30, 200, 30), "emu": (30, 30, 200)}
 
@@ -461,6 +461,13 @@ def test_file_that_is_no_regular_one_is_one_bad_file(tmp_path, data_dir, make, p
         open_folder(root, data_dir)
     with pytest.warns(DatasetWarning, match="1 bad file"):
         assert sum(open_folder(root, data_dir, "skip").sizes.values()) == 3
+
+
+def test_pipe_is_never_opened(tmp_path):
+    """`predict` waited for its end."""
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match="it is no regular file"):
+        read_pixels(tmp_path / "a.jpg", 3)
 
 
 def test_file_without_permission_says_so(tmp_path, data_dir, monkeypatch):
