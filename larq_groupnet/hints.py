@@ -16,7 +16,8 @@ def did_you_mean(received: object, choices: Iterable[object]) -> str:
 
 def counted(number: int, kind: str) -> str:
     """`"1 bad file"`, `"2 bad files"`: the first noun that is known gets an s."""
-    plural = re.sub(r"\b(epoch|file|folder|image|photo|step|value)\b", r"\1s", kind, count=1)
+    nouns = r"\b(epoch|file|folder|image|link|mask|photo|step|value)\b"
+    plural = re.sub(nouns, r"\1s", kind, count=1)
     return f"{number:,} {kind if number == 1 else plural}"
 
 

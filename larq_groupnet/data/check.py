@@ -17,7 +17,7 @@ import tensorflow as tf
 from filelock import FileLock
 from tqdm import tqdm
 
-from larq_groupnet.data.images import image_size, read_image
+from larq_groupnet.data.images import check_regular, image_size, is_turned, read_image
 from larq_groupnet.data.labels import NO_CLASS, Meaning
 from larq_groupnet.data.layouts import FolderError, Layout
 from larq_groupnet.data.listing import relative
@@ -28,7 +28,7 @@ from larq_groupnet.hints import counted
 _NAMED = 3
 """How many reasons an error says, and files of each."""
 
-_RULES = 2
+_RULES = 3
 """Counts what has changed in the reasons, so that findings of an earlier version are not used."""
 
 
@@ -44,36 +44,38 @@ class Findings(NamedTuple):
     bad: dict[str, str]
     values: dict[str, list[int]]
 
-    def tell(self, root: Path) -> str:
-        """How many files are bad, with the first of each reason by name."""
+    def tell(self, root: Path, most: int = _NAMED) -> str:
+        """How many files are bad, with the first of each of the first reasons by name."""
         missing = {x: y.removeprefix(NO_MASK) for x, y in self.bad.items() if y.startswith(NO_MASK)}
         others = {file: reason for file, reason in self.bad.items() if file not in missing}
         parts = []
         if missing:
-            named = [f"{file} ({reason})" for file, reason in list(missing.items())[:_NAMED]]
-            if len(missing) > _NAMED:
-                named.append(f"and {len(missing) - _NAMED} more")
+            named = [f"{file} ({reason})" for file, reason in list(missing.items())[:most]]
+            if len(missing) > most:
+                named.append(f"and {len(missing) - most} more")
             what = f"{counted(len(missing), 'photo')} without a mask in {root}"
             parts.append(f"{what}: {', '.join(named)}")
         if others:
             what = f"{counted(len(others), 'bad file')} in {root}"
-            parts.append(f"{what}: {_by_reason(others)}")
+            parts.append(f"{what}: {_by_reason(others, most)}")
         reasons = Counter(others.values())
-        if max(len(missing), len(reasons), *reasons.values()) > _NAMED:
+        if max(len(missing), len(reasons), *reasons.values()) > most:
             parts.append("`larq-groupnet check` lists all")
         return "; ".join(parts)
 
-    def raise_for(self, root: Path, count: int) -> None:
-        """Raises FolderError if there are bad files, with advice that fits `count` examples."""
+    def raise_for(self, root: Path, count: int, every: bool = False) -> None:
+        """Raises FolderError if there are bad files, with advice that fits `count` examples.
+
+        Args:
+            root: The folder.
+            count: How many examples there are.
+            every: Name every file, as `check` does, which cannot leave any out.
+        """
         if not self.bad:
             return
         missing = all(reason.startswith(NO_MASK) for reason in self.bad.values())
-        do = (
-            "Add the masks, or leave these photos"
-            if missing
-            else "Mend or remove them, or leave them"
-        )
-        advice = f"{do} out: --on_bad_image=skip."
+        do, whom = ("Add the masks", "these photos") if missing else ("Mend or remove them", "them")
+        advice = f"{do}." if every else f"{do}, or leave {whom} out: --on_bad_image=skip."
         (reason, times), *_ = Counter(self.bad.values()).most_common(1)
         if reason.startswith("label ") and 2 * times > count:
             label = reason.split()[1]
@@ -81,20 +83,20 @@ class Findings(NamedTuple):
                 f"If {label} is void, say so: folder:PATH?void={label}. If it is a class, name it "
                 "in classes.txt, or say what the values mean: folder:PATH?mapping=FILE."
             )
-        raise FolderError(f"{self.tell(root)}. {advice}")
+        raise FolderError(f"{self.tell(root, len(self.bad) if every else _NAMED)}. {advice}")
 
 
-def _by_reason(bad: dict[str, str]) -> str:
+def _by_reason(bad: dict[str, str], most: int) -> str:
     """The first files of the most common reasons, each reason once."""
     files: dict[str, list[str]] = {}
     for file, reason in bad.items():
         files.setdefault(reason, []).append(file)
     groups = sorted(files.items(), key=lambda group: -len(group[1]))
     parts = []
-    for reason, names in groups[:_NAMED]:
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        parts.append(f"{', '.join(names[:_NAMED])}{more}: {reason}")
-    rest = sum(len(names) for _, names in groups[_NAMED:])
+    for reason, names in groups[:most]:
+        more = f" and {len(names) - most} more" if len(names) > most else ""
+        parts.append(f"{', '.join(names[:most])}{more}: {reason}")
+    rest = sum(len(names) for _, names in groups[most:])
     return "; ".join(parts) + (f"; and {rest} more" if rest else "")
 
 
@@ -116,16 +118,27 @@ def look(root: Path, layout: Layout, data_dir: Path, again: bool = False) -> Fin
 
 def _kept_or_looked(root: Path, layout: Layout, data_dir: Path, again: bool) -> Findings:
     kept = data_dir / "folders" / f"{_digest(root, layout)}.json"
-    if kept.is_file() and not again:
-        return Findings(**json.loads(kept.read_text()))
+    if not again and (found := _kept(kept)):
+        return found
     with _lock(kept.parent) as can_write:
-        if can_write and kept.is_file() and not again:  # Another process has looked meanwhile.
-            return Findings(**json.loads(kept.read_text()))
+        if can_write and not again and (found := _kept(kept)):  # Another process looked meanwhile.
+            return found
         found = _look(root, layout)
         if can_write:
             with replacing(kept) as file:
                 file.write_text(json.dumps(found._asdict()))
     return found
+
+
+def _kept(file: Path) -> Findings | None:
+    """The findings in a file; `None` if there is none, or it is damaged."""
+    try:
+        found = Findings(**json.loads(file.read_text()))
+        whole = all(isinstance(reason, str) for reason in found.bad.values())
+        values = [value for values in found.values.values() for value in values]
+        return found if whole and all(isinstance(value, int) for value in values) else None
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
 
 
 @contextlib.contextmanager
@@ -145,7 +158,7 @@ def _lock(folder: Path) -> Iterator[bool]:
 
 
 def _digest(root: Path, layout: Layout) -> str:
-    """Of the names, sizes and times of all files, and of what their labels mean."""
+    """Of the names, sizes, times and modes of all files, and of what their labels mean."""
     meaning = layout.meaning.key() if layout.meaning else "labels"
     digest = hashlib.sha256(f"{_RULES} {meaning}".encode())
     # Without masks no finding depends on the splits, which may have been drawn or not.
@@ -159,9 +172,9 @@ def _digest(root: Path, layout: Layout) -> str:
     for split, path in named:
         try:
             state = os.stat(path)
-            facts = f"{state.st_size}\0{state.st_mtime_ns}"
-        except FileNotFoundError:
-            facts = "gone"
+            facts = f"{state.st_size}\0{state.st_mtime_ns}\0{state.st_mode}"
+        except OSError as error:  # A broken link, or one to itself.
+            facts = str(error.errno)
         digest.update(f"{split}\0{relative(path, root)}\0{facts}\n".encode())
     return digest.hexdigest()[:32]
 
@@ -188,17 +201,19 @@ def _inspect(image: str, target: int | str, meaning: Meaning | None) -> tuple[se
     """The values in the mask; which of the files is bad, and why, or no reason."""
     file = image
     try:
+        check_regular(image)
         image_size(image)  # Refuses what is too large to be decoded.
         shape = tuple(read_image(image).shape[:2])
         if meaning is None or isinstance(target, int):
             return set(), image, ""
         file = target
+        check_regular(file)
         stored = meaning.stored(target)[..., 0]
         classes = meaning.classes(stored)
     except Exception as error:  # Decoders raise whatever they like.
         return set(), file, _reason(error)
     if classes.shape != shape:
-        turned = classes.shape == shape[::-1]
+        turned = classes.shape == shape[::-1] and is_turned(image)
         hint = "; its EXIF turns the photo, and the mask fits the photo as it is stored"
         reason = f"a mask of {classes.shape} pixels for an image of {shape}{hint if turned else ''}"
         return set(), file, reason
@@ -214,4 +229,8 @@ def _inspect(image: str, target: int | str, meaning: Meaning | None) -> tuple[se
 def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError | tf.errors.NotFoundError):
         return "it is gone"
+    if isinstance(error, PermissionError | tf.errors.PermissionDeniedError):
+        return "it may not be read: its permissions forbid it"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"it cannot be opened: {os.strerror(error.errno)}"
     return str(error) if isinstance(error, ValueError) else "it cannot be decoded"

@@ -31,6 +31,7 @@ from larq_groupnet.data.listing import printable, relative
 from larq_groupnet.data.masks import decode_mask
 from larq_groupnet.data.order import columns
 from larq_groupnet.data.splits import check_sizes, draw_splits, name_hash
+from larq_groupnet.errors import DatasetError
 from larq_groupnet.hints import counted, few
 
 CHECKED_UNASKED = 50_000
@@ -147,6 +148,11 @@ def open_folder(
     """
     if on_bad_image not in ("error", "skip", None):
         raise FolderError(f"on_bad_image: expected 'error' or 'skip'. Received: {on_bad_image!r}")
+    if not str(place).strip():
+        raise FolderError(
+            "folder: expected folder:PATH. Received: no path. folder:. is this folder; if the path "
+            "comes from a variable of the shell, set it."
+        )
     root, kept = Path(place).expanduser().resolve(), Path(data_dir).expanduser()
     name, plain = f"folder:{printable(str(root))}", void is None and mapping is None
     layout = read_listing(root, kept) if plain and on_bad_image != "skip" else None
@@ -183,16 +189,21 @@ def opened(
     count = sum(map(len, layout.splits.values()))
     found = Findings(layout.unmasked, {})
     if on_bad_image == "error" or not count:  # Before any file is decoded.
-        found.raise_for(root, count)
+        found.raise_for(root, count, every=on_bad_image is None)
     if unnamed or on_bad_image == "skip" or (on_bad_image and count <= CHECKED_UNASKED):
         found = look(root, layout, data_dir)
     if found.bad:
         layout = _without(layout, root, found.bad)
         if on_bad_image == "error" or not any(layout.splits.values()):
-            found.raise_for(root, count)
-    if unnamed:
-        layout = _named(root, layout, found, levels)
-    layout = _divided(root, layout, found)
+            found.raise_for(root, count, every=on_bad_image is None)
+    try:
+        if unnamed:
+            layout = _named(root, layout, found, levels)
+        layout = _divided(root, layout, found)
+    except DatasetError:
+        if on_bad_image is None:  # Rather what `check` asks for than what follows from it.
+            found.raise_for(root, count, every=True)
+        raise
     _warn(root, layout, found if on_bad_image else Findings({}, {}))
     return FolderDataset(name, root, layout, data_dir, found.bad, whole)
 
@@ -200,6 +211,7 @@ def opened(
 def _layout(root: Path, void: str | None, mapping: str | None) -> Layout:
     """The folder as it lies there, and what the values in its masks mean."""
     names, voids = read_class_names(root / "classes.txt"), parse_void(void)
+    used = []
     if mapping == LEVELS:
         meaning = only(range(256), voids)
     elif mapping is not None:
@@ -211,10 +223,10 @@ def _layout(root: Path, void: str | None, mapping: str | None) -> Layout:
                 f"mapping: expected the classes of classes.txt, {names}. Received: {mapped} in "
                 f"{file}. Remove classes.txt, or name the same classes in the same order."
             )
-        names = mapped
+        names, used = mapped, [file]
     else:
         meaning = index_labels(len(names) or VOID, voids)
-    layout = find_layout(root, names, meaning)
+    layout = find_layout(root, names, meaning, used)
     if (void or mapping) and layout.meaning is not meaning:
         raise FolderError(
             f"void, mapping: expected images/ and masks/ in {root}, for which these options are. "

@@ -46,8 +46,15 @@ _PLAIN_JPEG, _PLAIN_PNG = b"\xff\xdb", (b"IDAT", b"PLTE")
 def read_image(path: Path | str | bytes | tf.Tensor, channels: int = 3) -> tf.Tensor:
     """The pixels of an image file, `(height, width, channels) uint8`; see `decode_image`."""
     if not tf.is_tensor(path):
+        check_regular(path)
         path = os.fsencode(path)
     return decode_image(tf.io.read_file(path), channels)
+
+
+def check_regular(path: Path | str | bytes) -> None:
+    """Raises ValueError for a pipe, a device or a folder, so that nobody waits for its end."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError("it is no regular file")
 
 
 def decode_image(
@@ -103,6 +110,12 @@ def image_size(path: Path | str | bytes) -> Size:
             f"expected at most {MAX_PIXELS} pixels. Received: {width} x {height} pixels"
         )
     return (width, height) if turned else (height, width)
+
+
+def is_turned(path: Path | str | bytes) -> bool:
+    """True if the EXIF of an image file swaps its height and width."""
+    with Image.open(os.fsdecode(path)) as image:
+        return _orientation(image) >= 5
 
 
 def as_float(pixels: ArrayLike | tf.Tensor) -> tf.Tensor:

@@ -26,6 +26,9 @@ LEVELS = "levels"
 MOST_UNNAMED = 64
 """How many classes masks may have that nothing names; more are taken for soft edges."""
 
+_LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "WEBP")
+_LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
+
 _ROW = re.compile(
     r"(?P<grey>\d+|\*)(?P<rest>[\s,;]+\d+[\s,;]+\d+(?=[\s,;]))?[\s,;:]+(?P<name>.*\S)"
 )
@@ -119,7 +122,8 @@ def read_mapping(path: Path, void: Iterable[int]) -> tuple[list[str], Meaning]:
 
     Each line is `VALUE NAME` for grey and palette masks, or `RED GREEN BLUE NAME` for colours.
     Values with one name are one class; classes are numbered as their names first appear. The name
-    `void` is void, and the value `*` stands for all values that are not listed.
+    `void` is void, and the value `*` stands for all values that are not listed. A comment starts
+    with `#` at the beginning of a line or after white space.
 
     Raises:
         DatasetError: If a line is none of these, or there are less than two classes.
@@ -129,7 +133,7 @@ def read_mapping(path: Path, void: Iterable[int]) -> tuple[list[str], Meaning]:
     rows: dict[int | str, str] = {}
     colours: set[bool] = set()
     for number, line in enumerate(read_text(path).splitlines(), 1):
-        line = line.partition("#")[0].strip()
+        line = re.sub(r"(^|\s)#.*", "", line).strip()
         if not line:
             continue
         row = _ROW.fullmatch(line)
@@ -204,17 +208,29 @@ def read_labels(path: Path | str | bytes) -> np.ndarray:
 
     Those of a palette image are the numbers of its colours, not the colours; those of a grey PNG of
     2 or 4 bits are its 4 or 16 levels. Colours that are all greys, as Krita and Paint save masks,
-    are labels too; transparency is dropped.
+    are labels too; transparency is dropped. So are those of a GIF of greys alone, because writers
+    of GIF number colours anew.
 
     Raises:
         ValueError: If its pixels are no labels.
     """
     with _opened(path) as image:
+        _check_lossless(image, path)
         labels = _greys(np.asarray(image)) if _has_bands(image, path) else np.asarray(image)
-        if labels.ndim != 2 or labels.max(initial=0) > VOID or image.format == "JPEG":
+        if image.format == "GIF" and image.mode == "P":
+            greys = _greys(np.asarray(image.convert("RGB")))
+            labels = greys if greys.ndim == 2 else labels
+        if labels.ndim != 2:
             raise ValueError(
                 f"a mask is a palette or grey 8-bit PNG, not a {image.format} of mode "
                 f"{image.mode!r}; for colours see mapping"
+            )
+        with np.errstate(invalid="ignore"):  # Of NaN.
+            strange = labels[labels != labels.astype(np.uint8)]
+        if strange.size:
+            raise ValueError(
+                f"a mask holds whole numbers of 0 to {VOID}, not {strange[0]:g}, as this "
+                f"{image.format} of mode {image.mode!r} does"
             )
         if image.format == "PNG" and image.mode == "L":
             labels = labels // (255 // (2 ** min(_depth(path), 8) - 1))  # As Pillow fills 8 bits.
@@ -224,12 +240,39 @@ def read_labels(path: Path | str | bytes) -> np.ndarray:
 def _read_colours(path: Path | str | bytes) -> np.ndarray:
     """`0xRRGGBB` of each pixel, `(height, width, 1) int32`."""
     with _opened(path) as image:
-        if image.format == "JPEG":
-            raise ValueError("a mask is stored without loss, as in a PNG, not as JPEG")
+        _check_lossless(image, path)
+        if image.mode[0] in "IF":
+            raise ValueError(
+                f"colours have 8 bits a channel; this {image.format} has mode {image.mode!r}"
+            )
         # Four bytes a pixel are one number: with the bands reversed, a little-endian 0x00RRGGBB.
         red, green, blue = image.convert("RGB").split()
         packed = Image.merge("RGBX", (blue, green, red, Image.new("L", image.size)))
         return np.asarray(packed).view("<i4")
+
+
+def _check_lossless(image: Image.Image, path: Path | str | bytes) -> None:
+    """Raises ValueError unless pixels come out of the file as they went in."""
+    kind = str(image.format)
+    if kind == "TIFF" and image.info.get("compression") in _LOSSY_TIFF:
+        kind = f"TIFF with {image.info['compression']} compression"
+    elif kind == "WEBP" and _is_lossy_webp(path):
+        kind = "lossy WEBP"
+    if kind not in _LOSSLESS:
+        raise ValueError(f"a mask is stored without loss, as in a PNG, not as {kind}")
+
+
+def _is_lossy_webp(path: Path | str | bytes) -> bool:
+    """True if a chunk, or a frame, holds lossy pixels."""
+    with open(os.fsdecode(path), "rb") as file:
+        file.seek(12)
+        while head := file.read(8):
+            name, size = head[:4], int.from_bytes(head[4:], "little")
+            if name == b"VP8 ":
+                return True
+            # The chunks of a frame follow 16 bytes of its own.
+            file.seek(16 if name == b"ANMF" else size + size % 2, os.SEEK_CUR)
+    return False
 
 
 def _has_bands(image: Image.Image, path: Path | str | bytes) -> bool:

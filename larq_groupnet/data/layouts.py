@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from larq_groupnet.data.listing import (
     OTHER_FILE,
     SUFFIXES,
     LeftOut,
+    count_beside,
     folders_in,
     holds_images,
     images_in,
@@ -78,7 +79,9 @@ class Layout:
     unmasked: dict[str, str] = field(default_factory=dict)
 
 
-def find_layout(root: Path, names: list[str], meaning: Meaning | None = None) -> Layout:
+def find_layout(
+    root: Path, names: list[str], meaning: Meaning | None = None, used: Collection[Path] = ()
+) -> Layout:
     """Looks through a folder; opens no image.
 
     Known layouts, in this order:
@@ -96,6 +99,7 @@ def find_layout(root: Path, names: list[str], meaning: Meaning | None = None) ->
         root: The folder.
         names: Of the classes, as `classes.txt` has them; of masks in the order of their labels.
         meaning: What the values in masks mean, if it has been said.
+        used: Files straight in the folder that say so.
 
     Raises:
         FolderError: If it is none of these, or two images have one mask, or a class has no image.
@@ -108,7 +112,12 @@ def find_layout(root: Path, names: list[str], meaning: Meaning | None = None) ->
     if "images" in parts and "masks" in parts:
         meaning = meaning or index_labels(len(names) or VOID)
         layout = Layout({}, names, meaning)
-        _add_masks(layout, root, parts["images"], parts["masks"])
+        own = parts["images"], parts["masks"]
+        _add_masks(layout, root, *own)
+        beside = [printable(folder.name) for folder in folders_in(root) if folder not in own]
+        layout.left_out.add("folder beside images/ and masks/", beside)
+        used = {*used, root / "classes.txt"}
+        count_beside(root, layout.left_out, root, "image beside images/ and masks/", used)
         return layout
     return _classes(root, names)
 
@@ -147,7 +156,7 @@ def _add_masks(layout: Layout, root: Path, images: Path, masks: Path) -> None:
     def pairs(images: Path, masks: Path) -> Examples:
         # By the name without its suffix, of the first kind of `MASK_SUFFIXES` that there is.
         there: dict[str, str] = {}
-        others = LeftOut()
+        others = LeftOut()  # Those of all splits are counted below.
         for path in sorted(images_in(masks, others), key=_mask_rank) if masks.is_dir() else []:
             there.setdefault(_stem(path, masks), path)
         stems = {path: _stem(path, images) for path in images_in(images, left_out, root)}
@@ -162,6 +171,7 @@ def _add_masks(layout: Layout, root: Path, images: Path, masks: Path) -> None:
     folders = _split_folders(images)
     if not folders:
         layout.splits["all"] = pairs(images, masks)
+        _count_spare_masks(layout, root, masks)
         return
     of_split = {split: folder for folder, split in _split_folders(masks).items()}
     for folder, split in folders.items():
@@ -171,7 +181,19 @@ def _add_masks(layout: Layout, root: Path, images: Path, masks: Path) -> None:
         else:
             layout.splits[split] = pairs(folder, of_split.get(split, masks / folder.name))
     left_out.add("folder beside the splits", _others(images, folders))
-    left_out.add("image in no split", (relative(path, root) for path in loose(images)))
+    count_beside(images, left_out, root, "image in no split")
+    _count_spare_masks(layout, root, masks)
+
+
+def _count_spare_masks(layout: Layout, root: Path, masks: Path) -> None:
+    """Counts what lies among the masks and is no photo's."""
+    used = {str(mask) for examples in layout.splits.values() for _, mask in examples}
+    stems = {_stem(mask, masks) for mask in used}
+    for path in images_in(masks, layout.left_out, root):
+        if path not in used:
+            second = _stem(path, masks) in stems
+            kind = "second mask of a photo" if second else "mask without a photo"
+            layout.left_out.add(kind, [relative(path, root)])
 
 
 def _stem(path: str, folder: Path) -> str:
@@ -210,12 +232,12 @@ def _classes(root: Path, names: list[str]) -> Layout:
         )
     if not folders and not (root / "classes.txt").is_file():
         _check_are_classes(root, folders_in(root))
+    for folder in dict.fromkeys((root, *parents)):
+        count_beside(folder, left_out, root, "image beside the classes", {root / "classes.txt"})
     splits = {
         split: _labelled(folder, names, split in ("train", "all"), left_out, root)
         for folder, split in parents.items()
     }
-    for folder in {root, *parents}:
-        left_out.add("image beside the classes", (relative(x, root) for x in loose(folder)))
     return Layout(splits, names, None, left_out)
 
 
@@ -274,7 +296,7 @@ def _labelled(
 ) -> Examples:
     """The images of the classes in a folder."""
     examples: Examples = []
-    for each in folders_in(folder, left_out):
+    for each in folders_in(folder):
         images = images_in(each, left_out, root)
         name = _class_name(each)
         listed = name in names
@@ -354,7 +376,7 @@ def _split_folders(root: Path) -> dict[Path, str]:
 def _others(root: Path, splits: dict[Path, str]) -> list[str]:
     """The names of folders that hold images and are no split."""
     folders = [folder for folder in folders_in(root) if folder not in splits]
-    return [folder.name for folder in folders if holds_images(folder)]
+    return [printable(folder.name) for folder in folders if holds_images(folder)]
 
 
 def _has_classes(folder: Path) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from larq_groupnet.hints import counted
@@ -23,10 +25,15 @@ _CAMERAS = {
 }
 """Suffixes of photos as phones and cameras keep them."""
 
+_OF_JUNK = "hidden, of the system or of larq-groupnet"
+
 _NAMED = 3
 """How many files of a kind are named."""
 
 _JUNK = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "@eadir", "__pycache__"}
+
+_FINDINGS = re.compile(r"\.lock|[0-9a-f]{32}(\.json|-listing\.npz)")
+"""The files in `DATA_DIR/folders`."""
 
 
 @dataclasses.dataclass
@@ -35,7 +42,8 @@ class LeftOut:
 
     Attributes:
         kinds: What, in the singular -> the files or folders, as paths below the folder.
-        junk: What systems and tools leave in every folder: `.DS_Store`, `._*`, `__MACOSX`, ...
+        junk: What systems and tools leave in every folder: `.DS_Store`, `._*`, `__MACOSX`, ...;
+            and the folders that larq-groupnet writes.
     """
 
     kinds: dict[str, list[str]] = dataclasses.field(default_factory=dict)
@@ -50,7 +58,7 @@ class LeftOut:
     def line(self) -> str:
         """How many of what, and the first of each by name; empty for nothing."""
         parts = [_some(names, kind) for kind, names in sorted(self.kinds.items())]
-        parts += [_some(self.junk, "hidden or of the system")] if self.junk else []
+        parts += [_some(self.junk, _OF_JUNK)] if self.junk else []
         return "; ".join(parts)
 
     def clause(self) -> str:
@@ -86,18 +94,34 @@ def is_image(path: str) -> bool:
 
 
 def _kind(path: str) -> str:
+    if os.path.islink(path) and not os.path.exists(path):
+        return "broken link"
     return CAMERA_FILE if os.path.splitext(path)[1].lower() in _CAMERAS else OTHER_FILE
 
 
-def folders_in(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
-    """The folders straight in a folder, links included, but for hidden ones and junk."""
-    found = []
+def folders_in(folder: Path) -> list[Path]:
+    """The folders straight in a folder, links included, but for junk and our own."""
+    return [path for path in sorted(folder.iterdir()) if path.is_dir() and not _is_passed(path)]
+
+
+def count_beside(
+    folder: Path, left_out: LeftOut, root: Path, images: str, used: Collection[Path] = ()
+) -> None:
+    """Counts what lies straight in a folder, but for the folders that count.
+
+    Args:
+        folder: Where to look.
+        left_out: Takes the files, and folders that are junk.
+        root: What the names in `left_out` are below of.
+        images: The kind of images.
+        used: Files that count.
+    """
     for path in sorted(folder.iterdir()):
-        if path.is_dir() and not is_junk(path.name):
-            found.append(path)
-        elif path.is_dir() and left_out is not None:
-            left_out.junk.append(path.name)
-    return found
+        name = relative(str(path), root)
+        if is_junk(path.name) or (path.is_dir() and _is_passed(path)):
+            left_out.junk.append(name)
+        elif not path.is_dir() and path not in used:
+            left_out.add(images if is_image(path.name) else _kind(str(path)), [name])
 
 
 def holds_images(folder: Path) -> bool:
@@ -109,6 +133,30 @@ def loose(folder: Path) -> list[str]:
     """The images straight in a folder."""
     with os.scandir(folder) as entries:
         return sorted(x.path for x in entries if is_image(x.name) and not is_junk(x.name))
+
+
+def _is_passed(folder: Path) -> bool:
+    """True for a folder that is junk, or that larq-groupnet has made, such as `data` or `runs`."""
+    if is_junk(folder.name) or _is_own(str(folder)):
+        return True
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        if any(is_image(entry.name) for entry in entries):  # Most folders end here.
+            return False
+    files, inside = [], LeftOut()
+    for path in _files(folder, folder, inside):
+        if is_image(path):
+            return False
+        files.append(os.path.basename(path))
+    return "predictions.csv" in files or any(_is_own(str(folder / x)) for x in inside.junk)
+
+
+def _is_own(folder: str) -> bool:
+    """True for the folder of a run, and for a `--data_dir` that keeps findings."""
+    findings = os.path.join(folder, "folders")
+    with contextlib.suppress(OSError):
+        if os.path.isdir(findings) and any(map(_FINDINGS.fullmatch, os.listdir(findings))):
+            return True
+    return os.path.isfile(os.path.join(folder, "recipe.json"))
 
 
 def is_junk(name: str) -> bool:
@@ -129,28 +177,46 @@ def printable(name: str) -> str:
 
 def all_folders(root: Path) -> list[str]:
     """A folder and all folders below it that images may lie in; links are followed."""
-    return [here for here, _, _ in _walk(root)]
+    return [here for here, _ in _walk(root, root, LeftOut())]
 
 
 def _files(folder: Path, root: Path, left_out: LeftOut) -> Iterator[str]:
     """All files that are not junk."""
-    for here, names, junk in _walk(folder):
-        left_out.junk += [relative(os.path.join(here, name), root) for name in junk]
+    for here, names in _walk(folder, root, left_out):
         yield from (os.path.join(here, name) for name in names)
 
 
-def _walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Each folder with its files and its junk, by name; one linked into itself comes once."""
+def _walk(folder: Path, root: Path, left_out: LeftOut) -> Iterator[tuple[str, list[str]]]:
+    """Each folder with its files, by name; one linked into itself comes once.
+
+    `left_out` takes junk, our own folders, links to a folder above, and what cannot be read.
+    """
+    above = {_identity(parent) for parent in folder.resolve().parents}
     seen: set[tuple[int, int]] = set()
-    for here, folders, names in os.walk(root, followlinks=True):
-        state = os.stat(here)
-        if (state.st_dev, state.st_ino) in seen:
+
+    def unreadable(error: OSError) -> None:
+        left_out.add("folder that cannot be read", [relative(error.filename, root)])
+
+    for here, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
+        identity = _identity(here)
+        if identity in above:
+            left_out.add("link to a folder above", [relative(here, root)])
+        own = here != str(folder) and _is_own(here)
+        if own:
+            left_out.junk.append(relative(here, root))
+        if own or identity in above | seen:
             folders.clear()
             continue
-        seen.add((state.st_dev, state.st_ino))
+        seen.add(identity)
         junk = sorted(name for name in (*folders, *names) if is_junk(name))
+        left_out.junk += [relative(os.path.join(here, name), root) for name in junk]
         folders[:] = sorted(name for name in folders if not is_junk(name))
-        yield here, sorted(name for name in names if not is_junk(name)), junk
+        yield here, sorted(name for name in names if not is_junk(name))
+
+
+def _identity(folder: str | Path) -> tuple[int, int]:
+    state = os.stat(folder)
+    return state.st_dev, state.st_ino
 
 
 def _some(names: list[str], kind: str) -> str:

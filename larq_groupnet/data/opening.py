@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,9 +89,15 @@ def parse_name(name: str) -> tuple[str, str, dict[str, str]]:
     if not whole or (path and Path(path).expanduser().exists()):
         whole, query = name, ""  # A question mark in the name of a folder.
     kind, _, place = whole.partition(":")
-    try:
-        return kind, place, dict(parse_qsl(query, strict_parsing=bool(query)))
-    except ValueError as error:
+    options = []
+    with contextlib.suppress(ValueError):
+        options = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    if (query and not options) or not all(value.strip() for _, value in options):
         raise DatasetError(
             f"dataset: expected OPTION=VALUE after the question mark. Received: {name}"
-        ) from error
+        )
+    if len(dict(options)) != len(options):
+        raise DatasetError(
+            f"dataset: expected each option once, such as void=0,11. Received: {name}"
+        )
+    return kind, place, dict(options)

@@ -20,7 +20,7 @@ from larq_groupnet_runtime.camera import watch
 from larq_groupnet_runtime.check import check
 from larq_groupnet_runtime.description import LARGEST_SCALE
 from larq_groupnet_runtime.errors import InputError, one_line
-from larq_groupnet_runtime.images import NORMALISATIONS, SUFFIXES, Array, read_image
+from larq_groupnet_runtime.images import NORMALISATIONS, SUFFIXES, Array, images_in, read_image
 from larq_groupnet_runtime.interpreter import Interpreter
 from larq_groupnet_runtime.pictures import index_image, overlay, shares
 
@@ -200,16 +200,16 @@ def _find_images(sources: Sequence[Path], output: Path) -> list[Path]:
             found.append(source)
             continue
         own = {folder.resolve() for folder in _folders(output)}
-        inside = sorted(
-            file
-            for file in source.rglob("*")
-            if file.suffix.lower() in SUFFIXES
-            and file.is_file()
-            and own.isdisjoint(file.resolve().parents)
+        images, others = (
+            [file for file in files if own.isdisjoint((file.parent.resolve() / file.name).parents)]
+            for files in images_in(source)
         )
-        if not inside:
+        if others:
+            count = f"{len(others)} other file{'s' if len(others) > 1 else ''}"
+            _complain(f"{source}: left out {count}, such as {others[0].relative_to(source)}")
+        if not images:
             raise InputError(f"{source}: expected images ({', '.join(SUFFIXES)}). Received: none")
-        found += inside
+        found += images
     if not found:
         raise InputError(
             "expected MODEL.tflite and an image, a folder, --camera, --check or --benchmark. "

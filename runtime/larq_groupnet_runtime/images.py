@@ -23,8 +23,11 @@ Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 ImageLike = Union[str, "os.PathLike[str]", bytes, BinaryIO, Image.Image, np.ndarray]
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
-"""Of the files that count as images in a folder, in lower case."""
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+"""Of the files that count as images in a folder, in lower case; as in training."""
+
+JUNK = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "@eadir", "__pycache__"}
+"""What systems leave behind, in lower case; hidden files do not count either. As in training."""
 
 NORMALISATIONS = ("symmetric", "imagenet")
 MEAN_RGB = (123.675, 116.28, 103.53)
@@ -86,6 +89,29 @@ def read_image(image: ImageLike, channels: int = 3) -> Pixels:
     finally:
         if file is not image:
             file.close()
+
+
+def images_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The images in a folder and in the folders in it, and the other files, both by name.
+
+    Hidden files, and what systems leave behind, are neither.
+    """
+    images: list[Path] = []
+    others: list[Path] = []
+    for here, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if not _is_junk(name)]
+        for path in (Path(here, name) for name in names if not _is_junk(name)):
+            is_image = path.suffix.lower() in SUFFIXES and path.is_file()
+            (images if is_image else others).append(path)
+    return sorted(images), sorted(others)
+
+
+def _is_junk(name: str) -> bool:
+    return name.startswith(".") or name.lower() in JUNK
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def central_crop(pixels: Pixels, share: float) -> Pixels:

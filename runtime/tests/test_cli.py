@@ -80,6 +80,16 @@ def test_masks_and_overlays_of_a_folder(pixels, images, tmp_path):
     assert len(list((tmp_path / "found").rglob("*"))) == 6
 
 
+def test_other_files_of_a_folder_are_counted(labels, tmp_path):
+    Image.fromarray(photo(20, 30)).save(tmp_path / "one.tif")
+    for name in ("._one.tif", ".hidden.jpg", "a.heic", "b.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "self.jpg").symlink_to("self.jpg")
+    done = run(labels, tmp_path)
+    assert done.returncode == 0 and len(lines(done)) == 1
+    assert done.stderr == f"larq-groupnet-run: {tmp_path}: left out 3 other files, such as a.heic\n"
+
+
 def test_second_run_reads_the_folder_without_its_own_results(pixels, tmp_path):
     Image.fromarray(photo(32, 32)).save(tmp_path / "one.png")
     for _ in range(2):

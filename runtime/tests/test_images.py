@@ -166,6 +166,37 @@ def test_read_image_refuses_other_arrays(array):
         images.read_image(array)
 
 
+def test_a_folder_is_listed_as_training_does(tmp_path):
+    from larq_groupnet.data import listing
+
+    assert images.SUFFIXES == listing.SUFFIXES
+    assert images.JUNK == listing._JUNK
+    for suffix in listing.SUFFIXES:
+        (tmp_path / f"x{suffix.upper()}").touch()
+    for name in ("._x.jpg", ".cache/x.jpg", "__MACOSX/x.jpg", "Thumbs.db", "a.heic", "z/b.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "self.jpg").symlink_to("self.jpg")
+    found, others = images.images_in(tmp_path)
+    expected = [*listing.images_in(tmp_path)]
+    expected.remove(str(tmp_path / "self.jpg"))
+    assert list(map(str, found)) == expected and len(found) == len(listing.SUFFIXES)
+    assert [file.name for file in others] == ["a.heic", "self.jpg", "b.txt"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "compression"),
+    [("RGB", None), ("RGB", "jpeg"), ("L", "tiff_lzw"), ("L", "jpeg"), ("RGBA", "tiff_lzw")],
+)
+def test_tiff_is_read_as_training_reads_it(tmp_path, mode, compression):
+    from larq_groupnet.data.images import read_image
+
+    image = Image.fromarray(photo(20, 30)).convert(mode)
+    image.save(tmp_path / "x.tif", compression=compression)
+    expected = read_image(tmp_path / "x.tif").numpy()
+    np.testing.assert_array_equal(images.read_image(tmp_path / "x.tif"), expected)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A dataset for `folder:` of two classes: PNG and JPEG photos of several sizes."""

@@ -1,10 +1,12 @@
 """Folders of images: layouts, odd formats, and what is wrong with files."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import unicodedata
+import warnings
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from larq_groupnet.data import DatasetError, DatasetWarning, folders
 from larq_groupnet.data.folders import open_folder
 from larq_groupnet.data.layouts import FolderError
 from larq_groupnet.data.splits import name_hash
-from larq_groupnet.inference.predict import find_images
+from larq_groupnet.inference.predict import find_images, read_pixels
 
 COLOURS = {"cat": (200, 30, 30), "dog": (30, 200, 30), "emu": (30, 30, 200)}
 
@@ -214,13 +216,14 @@ def test_photos_without_masks_are_counted_with_near_names_or_left_out(
     ):
         open_folder(root, data_dir)
     (root / "images" / "n5.png").write_bytes(b"no image")
-    with pytest.warns(DatasetWarning, match=f"left out {said}1 bad file in"):
+    spare = pytest.warns(DatasetWarning, match="left out 2 masks without a photo .*; 1 other file")
+    with spare, pytest.warns(DatasetWarning, match=f"left out {said}1 bad file in"):
         dataset = open_folder(root, data_dir, "skip")
     assert sum(dataset.sizes.values()) == 12 - 5 - 1
     shutil.rmtree(data_dir)
     assert cli.main(["check", f"folder:{root}", f"--data_dir={data_dir}"]) == 1
     monkeypatch.setattr("larq_groupnet.data.check._look", None)
-    with pytest.warns(DatasetWarning, match="left out 5 photos"):
+    with spare, pytest.warns(DatasetWarning, match="left out 5 photos"):
         assert len(open_folder(root, data_dir, "skip").skipped) == 6
     out = capsys.readouterr().out
     assert "images/n3.png: it has no mask: expected masks/n3.png; n3.xcf is there\n" in out
@@ -332,7 +335,7 @@ def coloured_mask(root):
 
 def too_high(root):
     Image.fromarray(np.full((9, 12), 300, np.uint16)).save(root / "masks" / "train" / "1.png")
-    return "masks/train/1.png: a mask is a palette or grey 8-bit PNG, not a PNG of mode 'I;16'"
+    return "masks/train/1.png: a mask holds whole numbers of 0 to 255, not 300, as this PNG of"
 
 
 BAD_FILES = [
@@ -385,6 +388,101 @@ def test_files_are_checked_once_and_again_when_they_change(tmp_path, data_dir, c
     (root / "classes.txt").write_text("a\nb\nc\nd\n")
     with pytest.raises(FolderError, match="label 6 is no class"):
         open_folder(root, data_dir)
+
+
+DAMAGE = [b"", b"[]", b"\xff\xfe", b"null", b'{"bad": 3, "values": 3}', b'{"bad": {}}']
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_findings_are_looked_for_again(tmp_path, data_dir, damage):
+    root = tmp_path / "set"
+    masks_in(root, ["0", "1"])
+    open_folder(root, data_dir)
+    (findings,) = (data_dir / "folders").glob("*.json")
+    whole = findings.read_bytes()
+    findings.write_bytes(damage)
+    assert len(open_folder(root, data_dir).classes) == 4
+    assert findings.read_bytes() == whole
+
+
+def all_broken(root):
+    for path in (root / "masks").iterdir():
+        path.write_bytes(b"no image")
+    return r"6 bad files in .*: {}: it cannot be decoded\. Mend or remove them\.\n", "masks/{}.png"
+
+
+def all_but_one_broken(root):
+    all_broken(root)
+    mask(root / "masks" / "5.png", np.eye(9, 12))
+    return r"5 bad files in .*: {}: it cannot be decoded\. Mend or remove them\.\n", "masks/{}.png"
+
+
+def none_there(root):
+    for path in (root / "masks").iterdir():
+        path.unlink()
+    said = r"6 photos without a mask in .*: {}\. Add the masks\.\n"
+    return said, "images/{0}.png (expected masks/{0}.png)"
+
+
+@pytest.mark.parametrize("spoil", [all_broken, all_but_one_broken, none_there])
+def test_check_names_every_file_when_too_few_are_whole(tmp_path, data_dir, capsys, spoil):
+    root = tmp_path / "set"
+    masks_in(root, map(str, range(6)))
+    said, line = spoil(root)
+    files = ", ".join(line.format(number) for number in range(5 + (said[0] == "6")))
+    assert cli.main(["check", f"folder:{root}", f"--data_dir={data_dir}"]) == 2
+    assert re.search(said.format(re.escape(files)), capsys.readouterr().err)
+
+
+def link_to_itself(path):
+    path.symlink_to(path.name)
+    return "it cannot be opened: Too many levels of symbolic links"
+
+
+def pipe(path):
+    os.mkfifo(path)
+    return "it is no regular file"
+
+
+def broken_link(path):
+    path.symlink_to("nowhere")
+    return "it is gone"
+
+
+@pytest.mark.parametrize("make", [link_to_itself, pipe, broken_link])
+@pytest.mark.parametrize("part", ["images", "masks"])
+def test_file_that_is_no_regular_one_is_one_bad_file(tmp_path, data_dir, make, part):
+    root = tmp_path / "set"
+    masks_in(root, map(str, range(4)))
+    path = root / part / "1.png"
+    path.unlink()
+    said = make(path)
+    with pytest.raises(FolderError, match=f"1 bad file in .*: {part}/1.png: {said}"):
+        open_folder(root, data_dir)
+    with pytest.warns(DatasetWarning, match="1 bad file"):
+        assert sum(open_folder(root, data_dir, "skip").sizes.values()) == 3
+
+
+def test_pipe_is_never_opened(tmp_path):
+    """`predict` waited for its end."""
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match="it is no regular file"):
+        read_pixels(tmp_path / "a.jpg", 3)
+
+
+def test_file_without_permission_says_so(tmp_path, data_dir, monkeypatch):
+    root = classes_in(tmp_path / "set")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("larq_groupnet.data.check.image_size", refuse)
+    with pytest.raises(FolderError, match="it may not be read: its permissions forbid it"):
+        open_folder(root, data_dir)
+    monkeypatch.undo()
+    for path in root.rglob("*.png"):
+        path.chmod(0o640)
+    assert sum(open_folder(root, data_dir).sizes.values()) == 9, "new permissions are looked at"
 
 
 def test_another_process_looks_the_findings_up(tmp_path, data_dir, capfd):
@@ -459,7 +557,7 @@ def test_left_out_files_are_counted_and_named(tmp_path, data_dir):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x")
     dataset = open_folder(root, data_dir)
-    assert dataset.left_out.startswith("5 hidden or of the system (train/cat/.DS_Store, ")
+    assert dataset.left_out.startswith("5 hidden, of the system or of larq")
     for name in ("a.txt", "b.txt", "photo.heic"):
         (root / "train" / "emu" / name).write_bytes(b"x")
     for place in ("test/a.png", "extra/fox/a.png", "train/b.png"):
@@ -476,6 +574,96 @@ def test_left_out_files_are_counted_and_named(tmp_path, data_dir):
     ):
         assert line in str(said[0].message)
     assert dict(dataset.sizes) == {"train": 9, "validation": 9}
+
+
+def left_out_of(root, data_dir):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DatasetWarning)
+        return open_folder(root, data_dir).left_out
+
+
+def test_own_folders_are_no_classes(tmp_path, data_dir):
+    """`cd photos; larq-groupnet train --dataset folder:.` made classes `data` and `runs`."""
+    root = classes_in(tmp_path / "set")
+    open_folder(root, root / "data")
+    assert list((root / "data" / "folders").glob("*.json"))
+    for run in ("runs/first", "mine", "cat/deeper"):
+        picture(root / run / "curves.png")
+        (root / run / "recipe.json").write_text("{}")
+    picture(root / "runs" / "first" / "snapshots" / "1.png")
+    (root / "predictions").mkdir()
+    (root / "predictions" / "predictions.csv").touch()
+    dataset = open_folder(root, root / "data")
+    assert dataset.classes == tuple(COLOURS) and sum(dataset.sizes.values()) == 9
+    said = "5 hidden, of the system or of larq-groupnet (data, mine, predictions, ...)"
+    assert dataset.left_out == said
+    assert len(find_images(root, tmp_path / "results")) == 9
+    assert len(find_images(root / "mine", tmp_path / "results")) == 1, "the user names it"
+    masks_in(tmp_path / "masks", ["0", "1"])
+    open_folder(tmp_path / "masks", tmp_path / "masks" / "data")
+    assert open_folder(tmp_path / "masks", data_dir).left_out.endswith("larq-groupnet (data)")
+
+
+def test_what_lies_beside_the_classes_is_counted_and_named(tmp_path, data_dir):
+    root = classes_in(tmp_path / "set")
+    (root / "classes.txt").write_text("cat\ndog\nemu\n")
+    (root / "fox").symlink_to(tmp_path / "nowhere")
+    for name in ("a.heic", "b.zip", ".hidden"):
+        (root / name).touch()
+    picture(root / "c.png")
+    assert left_out_of(root, data_dir) == (
+        "1 broken link (fox); 1 image beside the classes (c.png); 1 other file (b.zip); 1 photo of "
+        "another format (a.heic): convert them to JPEG; 1 hidden, of the system or of "
+        "larq-groupnet (.hidden)"
+    )
+
+
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_what_lies_beside_and_among_the_masks_is_counted_and_named(tmp_path, data_dir, split):
+    root = tmp_path / "set"
+    masks_in(root, [f"{split}{n}" for n in range(3)])
+    mask(root / f"masks/{split}0.bmp", np.zeros((9, 12)))
+    mask(root / f"masks/{split}7.png", np.zeros((9, 12)))
+    mask(root / "masks/val/8.png", np.zeros((9, 12)))
+    (root / f"masks/{split}notes.txt").touch()
+    (root / "readme.md").touch()
+    (root / "map.txt").write_text("0 a\n1 b\n2 b\n3 b\n")
+    picture(root / "loose.png")
+    picture(root / "depth" / "0.png")
+    with pytest.warns(DatasetWarning):
+        dataset = open_folder(root, data_dir, mapping="map.txt")
+    masks = ", ".join(sorted([f"masks/{split}7.png", "masks/val/8.png"]))
+    assert dataset.left_out == (
+        "1 folder beside images/ and masks/ (depth); 1 image beside images/ and masks/ (loose.png);"
+        f" 2 masks without a photo ({masks}); 2 other files (masks/{split}notes.txt, readme.md);"
+        f" 1 second mask of a photo (masks/{split}0.bmp)"
+    )
+
+
+def test_folder_that_cannot_be_read_is_counted(tmp_path, data_dir, monkeypatch):
+    root = classes_in(tmp_path / "set")
+    picture(root / "cat" / "locked" / "a.png")
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert left_out_of(root, data_dir) == "1 folder that cannot be read (cat/locked)"
+
+
+def test_links_to_folders_above_are_counted_and_not_followed(tmp_path, data_dir):
+    """They put the photos of one class into another."""
+    root = classes_in(tmp_path / "set")
+    (root / "dog" / "up").symlink_to("..")
+    (root / "cat" / "loop").symlink_to(root)
+    (root / "emu" / "out").symlink_to(tmp_path)
+    with pytest.warns(DatasetWarning):
+        dataset = open_folder(root, data_dir)
+    assert sum(dataset.sizes.values()) == 9
+    assert dataset.left_out == "3 links to a folder above (cat/loop, dog/up, emu/out)"
 
 
 def test_class_may_be_called_train(tmp_path, data_dir):
@@ -666,7 +854,7 @@ def masks_of_jpeg(root):
     for path in list((root / "masks").rglob("*.png")):
         Image.open(path).convert("L").save(path.with_suffix(".jpg"))
         path.unlink()
-    return "a mask is a palette or grey 8-bit PNG, not a JPEG"
+    return "a mask is stored without loss, as in a PNG, not as JPEG"
 
 
 def empty_line_between_names(root):

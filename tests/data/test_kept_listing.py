@@ -100,10 +100,31 @@ def test_folder_that_has_just_changed_is_not_kept(root):
     assert listed(root)[2] and listed(root)[2]
 
 
-def test_damaged_listing_is_written_again(root):
+def cut(file):
+    return file.read_bytes()[:200]
+
+
+def empty(file):
+    return b""
+
+
+def list_of_facts(file):
+    with np.load(file) as kept:
+        arrays = dict(kept)
+    np.savez(file, **{**arrays, "facts": np.frombuffer(b"[]", np.uint8)})
+    return file.read_bytes()
+
+
+def array(file):
+    np.save(file.with_suffix(".npy"), np.zeros(3))
+    return file.with_suffix(".npy").read_bytes()
+
+
+@pytest.mark.parametrize("spoil", [cut, empty, list_of_facts, array])
+def test_damaged_listing_is_written_again(root, spoil):
     expected = listed(root)[:2]
     (file,) = (root.parent / "data/folders").glob("*-listing.npz")
-    file.write_bytes(file.read_bytes()[:200])
+    file.write_bytes(spoil(file))
     assert listed(root) == (*expected, True)
     assert listed(root) == (*expected, False)
 

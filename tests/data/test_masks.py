@@ -184,6 +184,12 @@ def test_wrong_mapping_is_named(tmp_path, text, message):
         ("{}", r"Did you mean folder:.*set\?$"),
         ("{}?void=1", r"Did you mean folder:.*set\?void=1\?$"),
         ("folder:{}?void", "expected OPTION=VALUE"),
+        ("folder:{}?void=", "expected OPTION=VALUE"),
+        ("folder:{}?mapping=&void=1", "expected OPTION=VALUE"),
+        ("folder:{}?void=1&void=2", "expected each option once, such as void=0,11"),
+        ("folder:", "folder: expected folder:PATH. Received: no path"),
+        ("folder", "folder: expected folder:PATH. Received: no path"),
+        ("folder:?void=1", "folder: expected folder:PATH. Received: no path"),
     ],
 )
 def test_wrong_option_is_named(tmp_path, name, message):
@@ -201,6 +207,7 @@ def test_question_mark_in_the_name_of_a_folder_is_no_option(tmp_path):
         "~/x",
         {"void": "11", "mapping": "a b"},
     )
+    assert parse_name("folder:x?") == ("folder", "x", {})
 
 
 def grey_png(labels, depth):
@@ -249,7 +256,9 @@ def test_greys_saved_as_colours_are_read_as_greys(tmp_path, mode):
     (root / "map.txt").write_text("0 ground\n200 part\n")
     dataset = prepare(f"folder:{root}?mapping=map.txt", tmp_path)
     np.testing.assert_array_equal(classes_of(dataset), labels // 200)
-    assert prepare(f"folder:{root}?mapping=levels", tmp_path).classes == ("level_0", "level_200")
+    with pytest.warns(DatasetWarning, match=r"left out 1 other file \(map\.txt\)"):
+        levels = prepare(f"folder:{root}?mapping=levels", tmp_path)
+    assert levels.classes == ("level_0", "level_200")
     tinted = np.array(Image.open(file).convert("RGB"))
     tinted[3, 4, 2] ^= 1
     Image.fromarray(tinted).save(file)
@@ -280,12 +289,83 @@ def test_masks_of_jpeg_and_turned_photos_are_refused_with_the_reason(tmp_path):
         Image.new("RGB", (8, 6)).save(root / "images" / f"{number}.png", exif=exif)
     with pytest.raises(FolderError, match="EXIF turns the photo, and the mask fits"):
         open_folder(root, tmp_path)
+    for number in range(4):
+        Image.new("RGB", (6, 8)).save(root / "images" / f"{number}.png")
+    with pytest.raises(FolderError, match=r"a mask of \(6, 8\) pixels for an image of \(8, 6\); `"):
+        open_folder(root, tmp_path)
     file = io.BytesIO()
     Image.new("L", (8, 6)).save(file, "JPEG")
     for path in (root / "masks").iterdir():
         path.write_bytes(file.getvalue())
-    with pytest.raises(FolderError, match="not a JPEG"):
+    with pytest.raises(FolderError, match="not as JPEG"):
         open_folder(root, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.array([[0, 0.5]], np.float32),
+        np.array([[0, np.nan]], np.float32),
+        np.array([[0, np.inf]], np.float32),
+        np.array([[0, -1]], np.int32),
+        np.array([[0, 256]], np.int32),
+    ],
+)
+def test_masks_of_other_numbers_than_labels_are_refused(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "mask.tif")
+    with pytest.raises(ValueError, match=r"whole numbers of 0 to 255, not .* TIFF of mode '[FI]'"):
+        read_labels(tmp_path / "mask.tif")
+    (tmp_path / "map").write_text("0 0 0 a\n1 1 1 b\n")
+    with pytest.raises(ValueError, match="colours have 8 bits a channel; this TIFF has mode"):
+        read_mapping(tmp_path / "map", (255,))[1].read(tmp_path / "mask.tif")
+    whole = np.array([[0, 255]], pixels.dtype)
+    Image.fromarray(whole).save(tmp_path / "mask.tif")
+    np.testing.assert_array_equal(read_labels(tmp_path / "mask.tif")[..., 0], whole)
+
+
+def test_grey_gif_without_a_class_keeps_the_others(tmp_path):
+    for name, low, high in (("a.gif", 0, 2), ("b.gif", 1, 2), ("c.gif", 2, 255)):
+        Image.fromarray(halves(low, high).astype("u1")).save(tmp_path / name)
+        np.testing.assert_array_equal(read_labels(tmp_path / name)[..., 0], halves(low, high))
+    coloured = Image.fromarray(halves(0, 1).astype("u1"), "P")
+    coloured.putpalette([255, 0, 0, 0, 255, 0])
+    coloured.save(tmp_path / "d.gif")
+    np.testing.assert_array_equal(read_labels(tmp_path / "d.gif")[..., 0], halves(0, 1))
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_lossy_webp_masks_are_refused(tmp_path, mode, frames):
+    (tmp_path / "map").write_text("0 0 0 a\n1 1 1 b\n")
+    meanings = index_labels(), read_mapping(tmp_path / "map", (255,))[1]
+    pixels = np.random.RandomState(0).randint(0, 2, (16, 16), np.uint8).repeat(3, 1)
+    pixels = pixels.reshape(16, 16, 3)
+    image = Image.fromarray(pixels).convert(mode)
+    image.putalpha(100) if mode == "RGBA" else None
+    more = {"save_all": True, "append_images": [image.rotate(90)]} if frames == 2 else {}
+    for meaning in meanings:
+        image.save(tmp_path / "lossy.webp", quality=50, **more)
+        with pytest.raises(ValueError, match="stored without loss, .* not as lossy WEBP"):
+            meaning.read(tmp_path / "lossy.webp")
+        image.save(tmp_path / "whole.webp", lossless=True, exact=True, **more)
+        np.testing.assert_array_equal(meaning.read(tmp_path / "whole.webp"), pixels[..., :1])
+
+
+def test_lossy_tiff_masks_are_refused(tmp_path):
+    (tmp_path / "map").write_text("0 0 0 a\n1 1 1 b\n")
+    image = Image.fromarray(halves(0, 1).astype("u1"))
+    for meaning in (index_labels(), read_mapping(tmp_path / "map", (255,))[1]):
+        for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"):
+            image.save(tmp_path / "mask.tif", compression=compression)
+            np.testing.assert_array_equal(meaning.read(tmp_path / "mask.tif")[..., 0], halves(0, 1))
+        image.save(tmp_path / "mask.tif", compression="jpeg")
+        with pytest.raises(ValueError, match="not as TIFF with jpeg compression"):
+            meaning.read(tmp_path / "mask.tif")
+
+
+def test_number_sign_in_a_name_is_no_comment(tmp_path):
+    (tmp_path / "map").write_text("# all\n0 C\n1 C# # sharp\n  # more\n2 F#\t#x\n")
+    assert read_mapping(tmp_path / "map", (255,))[0] == ["C", "C#", "F#"]
 
 
 def test_loop_of_ones_own_learns_from_masks_with_void():
