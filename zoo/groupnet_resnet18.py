@@ -9,8 +9,8 @@ Cost: 236 s of CPU time, conversion and evaluation included.
 Expected on CIFAR-10 (half the width, one block in each stage): K=2 has a test accuracy of 0.8605,
 converted 0.8598; K=3, grown from it, 0.8686 and 0.8693 (measured, seed 0, in mixed_bfloat16). A
 real-valued network, 0.872, teaches them in the second phase: of the four commands below the first
-trains it, two train K=2, the last one K=3. Rates, shortcuts, stem and width are those of short runs,
-see docs/evidence.md.
+trains it, two train K=2, the last one K=3. Rates, shortcuts, stem and width are those of short
+runs, see docs/evidence.md.
 Cost: about 90, 200, 40 and 120 minutes of CPU time.
 
 On ImageNet the paper reports 64.8 % top-1 at K=5 (67.0 % with a shortcut around every
