@@ -33,7 +33,7 @@ computes.
 """
 
 _RIGHT, _WRONG = "#e8e8e8", "#c1121f"
-_PHASE_COLOURS = ("#999999", "#0072b2", "#d55e00")
+_PHASE_COLOURS = ("#999999", "#0072b2", "#d55e00", "#009e73", "#cc79a7")
 
 
 def class_colours(class_names: Sequence[str]) -> list[str]:
