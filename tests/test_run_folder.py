@@ -159,7 +159,8 @@ def test_other_files_or_labels_than_a_run_began_with_are_said(tmp_path):
     for number in range(20):
         place = photos / ("ant", "bee")[number % 2]
         place.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8), (number,) * 3).save(place / f"{number}.png")
+        pixels = np.random.RandomState(number).randint(0, 256, (8, 8 + number % 2, 3), np.uint8)
+        Image.fromarray(pixels).save(place / f"{number // 2}.png")
 
     def said():
         digest = open_folder(photos, tmp_path / "data").digest()
@@ -169,12 +170,10 @@ def test_other_files_or_labels_than_a_run_began_with_are_said(tmp_path):
     digest = open_folder(photos, tmp_path / "data").digest()
     record_classes(tmp_path, ["ant", "bee"], digest)
     assert said() == []
-    Image.new("RGB", (9, 9)).save(photos / "ant/0.png")  # Its content may change.
-    assert said() == []
     (photos / "ant").rename(photos / "old")
     (photos / "bee").rename(photos / "ant")
     (photos / "old").rename(photos / "bee")
-    assert "of folder:photos were added, moved or removed" in said()[0]
+    assert "files or labels of folder:photos are others than when this run began" in said()[0]
     record_classes(tmp_path, ["ant", "bee"], open_folder(photos, tmp_path / "data").digest())
     Image.new("RGB", (8, 8)).save(photos / "ant/more.png")
     assert len(said()) == 1

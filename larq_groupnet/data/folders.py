@@ -79,12 +79,17 @@ class FolderDataset(Dataset):
         return columns(_paths(images), tf.constant(targets, tf.int32))
 
     def digest(self) -> str:
-        """Of the names of the files in each role, and of their labels or masks."""
+        """Of the names of the files in each role, and of their labels or masks.
+
+        Of folders that are looked through unasked, of the files' sizes, too.
+        """
         found, root = hashlib.sha256(), str(self._root)
+        sized = sum(self.sizes.values()) <= CHECKED_UNASKED
         for role, examples in sorted(self._layout.splits.items()):
-            for example in sorted(examples):
-                names = (str(x).removeprefix(root) for x in (role, *example))
-                found.update(repr((*names,)).encode("utf-8", "backslashreplace"))
+            for image, target in sorted(examples):
+                names = (role, image.removeprefix(root), str(target).removeprefix(root))
+                facts = (*names, os.path.getsize(image) if sized else 0)
+                found.update(repr(facts).encode("utf-8", "backslashreplace"))
         return found.hexdigest()
 
     def decode_image(self, image: tf.Tensor, part: Part | None = None) -> tf.Tensor:

@@ -57,9 +57,8 @@ def changed_images(folder: Path, dataset: str, images: str) -> list[str]:
     if not before or before == images:
         return []
     return [
-        f"{folder}: files or labels of {dataset} were added, moved or removed since this run "
-        "began, so that some test images may have been trained on. For figures to rely on, train "
-        "anew in another folder."
+        f"{folder}: files or labels of {dataset} are others than when this run began, so that some "
+        "test images may have been trained on. For figures to trust, train anew in another folder."
     ]
 
 
