@@ -166,7 +166,8 @@ def test_chief_and_two_workers_share_a_search(digits, tmp_path):
     processes = {
         name: start(
             *TINY[:-1], "--set=num_bases=1", "--set=learning_rate=1e-3|3e-3|1e-2|3e-2",
-            "--trial_epochs=0,1", "--max_trials=4", "--uniform=", f"--data_dir={digits}", f"--output_dir={folder}",
+            "--trial_epochs=0,1", "--max_trials=4", "--uniform=", f"--data_dir={digits}",
+            f"--output_dir={folder}",
             **address, KERASTUNER_TUNER_ID=name,
         )
         for name, folder in folders.items()
