@@ -87,7 +87,7 @@ def test_conversion_verification_and_prediction(trained, data, tmp_path):
 def test_search_of_two_trials(data, tmp_path):
     search = [
         "--tune",
-        "--set=num_bases=1|2",
+        "--set=learning_rate=1e-3|3e-3",
         "--max_trials=2",
         "--trial_epochs=0,1",
         "--uniform=",
