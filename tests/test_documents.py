@@ -56,6 +56,14 @@ def test_few_blocks_are_marked_as_not_run_and_each_says_why():
     assert Counter(block.page for block in marked) == NOT_RUN
 
 
+def test_python_imports_the_package_before_tensorflow_and_larq():
+    for block in (b for page in pages() for b in blocks(page) if b.language == "python"):
+        names = re.findall(r"^(?:import|from) (\w+)", block.text, re.M)
+        others = [names.index(name) for name in ("tensorflow", "larq") if name in names]
+        if others and "larq_groupnet" in names:
+            assert names.index("larq_groupnet") < min(others), block
+
+
 def test_languages_of_blocks_are_those_that_the_runner_knows():
     assert {block.language for page in pages() for block in blocks(page)} <= LANGUAGES
 

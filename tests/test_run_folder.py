@@ -175,6 +175,11 @@ def test_other_files_or_labels_than_a_run_began_with_are_said(tmp_path):
     (photos / "old").rename(photos / "bee")
     assert "files or labels of folder:photos are others than when this run began" in said()[0]
     record_classes(tmp_path, ["ant", "bee"], open_folder(photos, tmp_path / "data").digest())
+    assert len(said()) == 1  # As long as the run goes on.
+    (photos / "ant").rename(photos / "old")
+    (photos / "bee").rename(photos / "ant")
+    (photos / "old").rename(photos / "bee")
+    assert said() == []
     Image.new("RGB", (8, 8)).save(photos / "ant/more.png")
     assert len(said()) == 1
 

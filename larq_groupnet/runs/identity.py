@@ -43,23 +43,27 @@ def read_temperature(folder: Path) -> float:
 
 
 def record_classes(folder: Path, classes: Sequence[str], images: str = "") -> None:
-    """Writes which classes a run learns, and from which images, see `Dataset.digest`."""
+    """Writes which classes a run learns, and from which images it began, see `Dataset.digest`."""
+    images = _first_images(folder) or images
     values = {"classes": list(classes), "images": images, "version": __version__}
     write_json(folder / FILE, values)
 
 
 def changed_images(folder: Path, dataset: str, images: str) -> list[str]:
     """A line for the user if a run goes on with a dataset whose digest was another."""
-    try:
-        before = json.loads((folder / FILE).read_text())["images"]
-    except (OSError, LookupError, TypeError, ValueError):
-        return []
-    if not before or before == images:
+    if _first_images(folder) in ("", images):
         return []
     return [
         f"{folder}: files or labels of {dataset} are others than when this run began, so that some "
         "test images may have been trained on. For figures to trust, train anew in another folder."
     ]
+
+
+def _first_images(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / FILE).read_text())["images"])
+    except (OSError, LookupError, TypeError, ValueError):
+        return ""
 
 
 def describe_recipe(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:

@@ -145,7 +145,8 @@ def read_recipe(folder: Path) -> Recipe | None:
         return Recipe.from_dict(json.loads(file.read_text()))
     except (LookupError, TypeError, ValueError) as error:
         raise RecipeError(
-            f"run: expected a recipe that this version can read. Received: {file}: {error}"
+            f"run: expected a recipe that this version can read. Received: {file}: {error}. What "
+            "is registered outside of the package has to be imported first, see docs/extending.md"
         ) from error
 
 
