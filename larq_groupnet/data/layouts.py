@@ -18,6 +18,7 @@ from larq_groupnet.data.listing import (
     folders_in,
     holds_images,
     images_in,
+    look_anew,
     loose,
     printable,
     relative,
@@ -104,6 +105,7 @@ def find_layout(
     Raises:
         FolderError: If it is none of these, or two images have one mask, or a class has no image.
     """
+    look_anew()
     if not root.is_dir():
         raise FolderError(f"folder: expected a folder of images. Received: {str(root)!r}")
     if (root / "leftImg8bit").is_dir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -135,8 +136,12 @@ def loose(folder: Path) -> list[str]:
         return sorted(x.path for x in entries if is_image(x.name) and not is_junk(x.name))
 
 
+@functools.cache
 def _is_passed(folder: Path) -> bool:
-    """True for a folder that is junk, or that larq-groupnet has made, such as `data` or `runs`."""
+    """True for a folder that is junk, or that larq-groupnet has made, such as `data` or `runs`.
+
+    One look at a folder asks up to eight times for each in it: see `look_anew`.
+    """
     if is_junk(folder.name) or _is_own(str(folder)):
         return True
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -148,6 +153,11 @@ def _is_passed(folder: Path) -> bool:
             return False
         files.append(os.path.basename(path))
     return "predictions.csv" in files or any(_is_own(str(folder / x)) for x in inside.junk)
+
+
+def look_anew() -> None:
+    """Forgets which folders were passed over: they may be others by now."""
+    _is_passed.cache_clear()
 
 
 def _is_own(folder: str) -> bool:

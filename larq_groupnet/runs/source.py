@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from larq_groupnet.errors import MissingFileError, RecipeError
+from larq_groupnet.errors import MissingFileError, RecipeError, UserError
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.identity import read_classes, read_temperature
@@ -144,9 +144,11 @@ def read_recipe(folder: Path) -> Recipe | None:
     try:
         return Recipe.from_dict(json.loads(file.read_text()))
     except (LookupError, TypeError, ValueError) as error:
+        # A name may be registered outside of the package; a damaged file has no names.
+        advice = ". Import first what registers a name of your own, see docs/extending.md"
         raise RecipeError(
-            f"run: expected a recipe that this version can read. Received: {file}: {error}. What "
-            "is registered outside of the package has to be imported first, see docs/extending.md"
+            f"run: expected a recipe that this version can read. Received: {file}: {error}"
+            f"{advice if isinstance(error, UserError) else ''}"
         ) from error
 
 

@@ -123,10 +123,10 @@ def train_weights(
         check_teacher(recipe, names)
         with strategy.scope():
             teacher = load_teacher(recipe)
-    images = builder.digest()
-    notes += changed_images(output_dir, recipe.dataset, images)
     own = contextlib.ExitStack()
     if is_chief(strategy):
+        images = builder.digest()
+        notes += changed_images(output_dir, recipe.dataset, images)
         (held or own).enter_context(claimed(recipe, output_dir, names, parameters, images))
         write_json(output_dir / "runtime.json", runtime.to_dict())
         if held is not None:  # No trial of a search, which says it for all.
@@ -211,9 +211,12 @@ def train_with_precision(
 
 def _check_profile(recipe: Recipe, builder: Dataset, runtime: Runtime) -> None:
     """Raises RecipeError if no phase has a step that is to be profiled."""
+    wanted = runtime.profiled()
+    if wanted is None:
+        return
     steps = recipe.steps_per_epoch or pipeline_of(recipe, builder).steps_per_pass()
     most = steps * max(phase.epochs for phase in recipe.trained)
-    if (wanted := runtime.profiled()) and wanted[1] > most:
+    if wanted[1] > most:
         raise RecipeError(
             f"profile: expected steps of a phase, of 1 to {most}. Received: {runtime.profile}"
         )

@@ -604,6 +604,16 @@ def test_own_folders_are_no_classes(tmp_path, data_dir):
     assert open_folder(tmp_path / "masks", data_dir).left_out.endswith("larq-groupnet (data)")
 
 
+def test_folder_that_becomes_our_own_is_passed_over_from_then_on(tmp_path, data_dir):
+    root = classes_in(tmp_path / "set")
+    (root / "runs").mkdir()
+    with pytest.raises(FolderError, match="expected images .*Received: none in .*runs"):
+        open_folder(root, data_dir)
+    (root / "runs" / "first").mkdir()
+    (root / "runs" / "first" / "recipe.json").touch()
+    assert open_folder(root, data_dir).classes == tuple(COLOURS)
+
+
 def test_what_lies_beside_the_classes_is_counted_and_named(tmp_path, data_dir):
     root = classes_in(tmp_path / "set")
     (root / "classes.txt").write_text("cat\ndog\nemu\n")
