@@ -316,7 +316,9 @@ def test_whole_models_of_open_size_are_audited_and_converted_at_a_given_one(tmp_
     assert cli.main(["audit", str(file), "--input_size=8,8"]) == 0
     assert cli.main(["convert", str(file), f"--output={converted}"]) == 2
     assert "or --input_size" in capsys.readouterr().err
-    assert cli.main(["convert", str(file), "--input_size=8,8", f"--output={converted}"]) == 0
+    for said in ("verified", "replaced and verified"):
+        assert cli.main(["convert", str(file), "--input_size=8,8", f"--output={converted}"]) == 0
+        assert f"{converted}: {said} on noise" in capsys.readouterr().out
     assert converted.is_file()
 
 

@@ -56,6 +56,8 @@ def evaluate(f: Flags, source: str, dataset: str | None = None) -> None:
     )
     print(metrics_table(results))
     print(f"{f.output} has evaluation.json, confusion.png and predictions.png.")
+    if dataset and (others := results["images_of_other_splits"]) and not f["split"].present:
+        print(f"{counted(others, 'image')} not judged; --split=all if no training has seen them.")
 
 
 def convert(f: Flags, source: str) -> None:
@@ -69,6 +71,7 @@ def convert(f: Flags, source: str) -> None:
             f"Received: {f.output}"
         )
     check_output(f.output)
+    verified = f"{f.output}: {'replaced and ' * f.output.exists()}verified"
     from larq_groupnet.runs.saved import is_whole_model
     from larq_groupnet.runs.source import find_source
 
@@ -81,8 +84,8 @@ def convert(f: Flags, source: str) -> None:
                 )
         from larq_groupnet import deploy
 
-        path = deploy.convert(_whole_model(source, f.input_size), f.output)
-        print(f"{path}: verified on noise; it does not say its classes or how to read an image")
+        deploy.convert(_whole_model(source, f.input_size), f.output)
+        print(f"{verified} on noise; it does not say its classes or how to read an image")
         return
     own = find_source(source)
     found = own.sized(f.input_size)
@@ -90,7 +93,7 @@ def convert(f: Flags, source: str) -> None:
         from larq_groupnet.training.int8 import convert_run
 
         path = convert_run(source, f.output, f.data_dir, samples=f.samples or 64, size=f.input_size)
-        print(f"{path}: verified")
+        print(verified)
         if f.input_size in (None, own.config.input_shape[:2]):
             from larq_groupnet.inference.judge_file import cost_of_integers
 
@@ -101,10 +104,8 @@ def convert(f: Flags, source: str) -> None:
 
     # Images are read only if they are asked for.
     data = first_images(data_of(found, f.data_dir), "test", f.samples) if f.samples else None
-    path = deploy.convert(
-        found.load(), f.output, data=data, description=describe(found, f.data_dir)
-    )
-    print(f"{path}: verified on {f'{len(data)} test images' if data is not None else 'noise'}")
+    deploy.convert(found.load(), f.output, data=data, description=describe(found, f.data_dir))
+    print(f"{verified} on {f'{len(data)} test images' if data is not None else 'noise'}")
 
 
 def audit(f: Flags, source: str) -> int:

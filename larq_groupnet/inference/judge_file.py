@@ -74,13 +74,15 @@ def judge_file(
     roles = [role for role in ROLES if builder.sizes.get(role)] if split == ALL else [split]
     batches = _images(pipeline_for(predictor, builder), roles, kind.dense)
     count = sum(builder.examples(role).count for role in roles)
+    others = sum(builder.sizes.values()) - count
     with naming_bad_files(builder):
         found, samples = compare(
             {"keras": predictor.network}, batches, kind, names, kind.num_pictures, predictor.view
         )
     about = labels(Path(source).name, dataset, kind)
     about["preprocessing"] = predictor.reading.to_dict()
-    results = {**about, "column": f"{split}, {counted(count, 'image')}", "split": split, **found}
+    column = f"{split}, {counted(count, 'image')}"
+    results = {**about, "column": column, "split": split, "images_of_other_splits": others, **found}
     if output_dir is not None:
         write_results(output_dir / "evaluation.json", results)
         title = f"{about['name']} on {dataset}, {split}"

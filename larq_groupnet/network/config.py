@@ -32,6 +32,9 @@ ASPP_RATES = (12, 24, 36)
 RENAMED = {"backbone": "layout", "atrous": "atrous_rates"}
 """Old name of an option -> its name."""
 
+MOST = 1000
+"""Bases, and blocks of a stage. A count of ten thousand takes seconds, and no memory holds them."""
+
 _OUTPUTS = ("probabilities", "logits")
 
 _QUANTIZER: dict[str, Any] = {
@@ -341,8 +344,8 @@ class GroupNetConfig:
     def _check_sizes(self) -> None:
         blocks, stages = self.stage_blocks, len(LAYOUTS[self.layout].blocks)
         blocks_ok = isinstance(blocks, tuple) and len(blocks) == stages
-        if blocks is not None and not (blocks_ok and all(map(is_count, blocks))):
-            fail("stage_blocks", f"None or {stages} integers of at least 1", blocks)
+        if blocks is not None and not (blocks_ok and all(is_count(n, MOST) for n in blocks)):
+            fail("stage_blocks", f"None or {stages} integers of 1 to {MOST}", blocks)
         if self.padding == "torch" and None in self.input_shape:
             fail("input_shape", "a fixed height and width with padding='torch'", self.input_shape)
         channels = LAYOUTS[self.layout].channels[0]
@@ -352,8 +355,8 @@ class GroupNetConfig:
     def _check_bases(self) -> None:
         bases, stages = self.num_bases, len(self.blocks)
         per_stage = bases if isinstance(bases, tuple) else (bases,) * stages
-        if len(per_stage) != stages or not all(map(is_count, per_stage)):
-            fail("num_bases", f"an integer of at least 1, or {stages} of them", bases)
+        if len(per_stage) != stages or not all(is_count(k, MOST) for k in per_stage):
+            fail("num_bases", f"an integer of 1 to {MOST}, or {stages} of them", bases)
         real = not DECOMPOSITIONS[self.decomposition].binary
         if real and (set(per_stage) != {1} or self.binary is not False):
             fail(

@@ -86,9 +86,9 @@ def is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> boo
     return right and low <= value < high
 
 
-def is_count(value: Any) -> bool:
-    """True for an integer of at least 1."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def is_count(value: Any, most: float = math.inf) -> bool:
+    """True for an integer of at least 1, and of at most `most`."""
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
 
 
 def as_tuple(value: Any) -> Any:

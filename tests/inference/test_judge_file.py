@@ -56,6 +56,13 @@ def test_maps_of_a_run_and_of_its_file_are_judged_as_predicted(source, photos, r
             assert drawn.width > 300
 
 
+def test_evaluation_of_a_part_of_a_folder_points_at_the_rest(dense_file, photos, tmp_path, capsys):
+    words = ["evaluate", str(dense_file), f"folder:{photos}", f"--output={tmp_path / 'out'}"]
+    for more, others in ([], True), (["--split=test"], False), (["--split=all"], False):
+        assert cli.main([*words, *more]) == 0
+        assert ("5 images not judged; --split=all" in capsys.readouterr().out) == others
+
+
 def test_a_file_that_does_not_say_how_images_are_read_is_told(dense_file, photos, tmp_path):
     bare, found = tmp_path / "bare.tflite", []
     bare.write_bytes(without_description(dense_file))

@@ -10,10 +10,12 @@ from larq_groupnet import BPAC_RATES, EQUAL_RATES, ConfigError, GroupNetConfig
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"num_bases": 0}, "at least 1"),
-        ({"num_bases": True}, "at least 1"),
+        ({"num_bases": 0}, "an integer of 1 to 1000"),
+        ({"num_bases": True}, "of 1 to 1000"),
         ({"num_bases": (5, 5, 5)}, "or 4 of them"),
-        ({"num_bases": 2.0}, "at least 1"),
+        ({"num_bases": 2.0}, "of 1 to 1000"),
+        ({"num_bases": 10**8}, "of 1 to 1000"),
+        ({"stage_blocks": (2, 2, 10**8, 2)}, "None or 4 integers of 1 to 1000"),
         ({"width": 0.001}, "leaves a channel"),
         ({"width": 0}, "leaves a channel"),
         ({"width": "1"}, "leaves a channel"),

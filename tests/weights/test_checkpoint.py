@@ -577,9 +577,9 @@ def test_importing_the_package_does_not_import_tensorflow():
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"stage_blocks": (2, 2, 2)}, "None or 4 integers of at least 1"),
-        ({"stage_blocks": (2, 2, 0, 2)}, "None or 4 integers of at least 1"),
-        ({"stage_blocks": 2}, "None or 4 integers of at least 1"),
+        ({"stage_blocks": (2, 2, 2)}, "None or 4 integers of 1 to 1000"),
+        ({"stage_blocks": (2, 2, 0, 2)}, "None or 4 integers of 1 to 1000"),
+        ({"stage_blocks": 2}, "None or 4 integers of 1 to 1000"),
         ({"first_base_sums": 1}, "False, True"),
         ({"first_base_sums": True, "decomposition": "group"}, "'gated' only"),
     ],
