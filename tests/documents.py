@@ -220,7 +220,7 @@ def make_world(folder: Path) -> None:
 
 
 def small_recipes(name: str) -> tuple[tuple, dict]:
-    """The recipes of a file of zoo/, the default one for a tiny network and one step."""
+    """The recipes and the space of a file of zoo/, the default ones for tiny networks, one step."""
     from larq_groupnet.recipes import Recipe
     from larq_groupnet.recipes.load import load_recipes
     from larq_groupnet.recipes.overrides import override
@@ -232,13 +232,16 @@ def small_recipes(name: str) -> tuple[tuple, dict]:
         changes |= {"steps_per_epoch": "1", "epochs": "0,1" if len(recipe.phases) > 1 else "1"}
         if recipe.model.decomposition != "none":
             changes["num_bases"] = "1"
-        if recipe.dataset != "digits":
+        if recipe.dataset == "digits":  # Has 360 images to validate on.
+            changes |= {"batch_size": "32"}
+        else:
             changes |= {"stage_blocks": "(1,1,1,1)", "input_size": "32,32"}
         return override(recipe, list(changes.items()))
 
     kept = ("imagenet", "voc2012")
     recipes = tuple(x if x.dataset.startswith(kept) else small(x) for x in file.recipes)
-    return recipes, dict(file.search)
+    few = {"num_bases": (1, 2), "width": (0.0625, 0.125)}
+    return recipes, {dataset: {**space, **few} for dataset, space in file.search.items()}
 
 
 def write_photos(folder: Path) -> None:
