@@ -48,10 +48,12 @@ def class_counts(dataset: Dataset, role: str = "train", most: int | None = None)
     if most is not None and dataset.target != "label":
         data, count = data.take(most), min(most, count)
     own, beside, images = np.zeros((3, number), np.int64)
-    for counts in tqdm(data.as_numpy_iterator(), "Counting classes", count):
-        own += counts
-        images += counts > 0
-        beside[counts > 0] += counts.sum()
+    with tqdm(desc="Counting classes", total=count) as progress:
+        for counts in data.batch(16).as_numpy_iterator():
+            own += counts.sum(0)
+            images += (counts > 0).sum(0)
+            beside += counts.sum(1) @ (counts > 0)
+            progress.update(len(counts))
     return Counts(own, np.full(number, own.sum()) if labels else beside, images)
 
 
