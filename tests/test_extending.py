@@ -22,7 +22,7 @@ from larq_groupnet.network.kinds import DECOMPOSITIONS, HEADS, LAYOUTS
 
 FOLDER = ROOT / "tests" / "extending"
 MOST_LINES = 40
-TINY = {"width": 0.0625, "stage_blocks": (1, 1, 1, 1), "num_bases": 2}
+TINY = {"width": 0.0625, "layout": "two_stages", "num_bases": 2}
 REGISTRIES = [DECOMPOSITIONS, HEADS, LAYOUTS, MODELS]
 
 
@@ -78,7 +78,9 @@ def test_code_outside_a_process_that_has_the_extension_knows_nothing_of_it():
 
 @adds("decomposition")
 def test_decomposition(extension, tmp_path):
-    config = GroupNetConfig(decomposition="ring", input_shape=(64, 64, 3), **TINY)
+    config = GroupNetConfig(
+        decomposition="ring", input_shape=(32, 32, 3), output_stride=8, **TINY
+    )
     check_network(build(config), config, tmp_path)
     with pytest.raises(ConfigError, match="Did you mean 'ring'"):
         GroupNetConfig(decomposition="rinq")
@@ -91,10 +93,10 @@ def test_decomposition(extension, tmp_path):
 
 @adds("head")
 def test_head(extension, tmp_path):
-    options = {**TINY, "input_shape": (64, 64, 3), "num_classes": 3, "output_stride": 16}
+    options = {**TINY, "input_shape": (32, 32, 3), "num_classes": 3, "output_stride": 8}
     config = get_config("groupnet_dsp", head="fcn4s", **options)
     model = get_model("groupnet_dsp", head="fcn4s", **options)
-    assert model.output_shape == (None, 64, 64, 3)
+    assert model.output_shape == (None, 32, 32, 3)
     assert model.output_names == ["logits"]
     check_network(model, config, tmp_path)
     with pytest.raises(ConfigError, match="Did you mean 'fcn4s'"):

@@ -31,7 +31,7 @@ from larq_groupnet.training.optimizers import make_optimizer
 from larq_groupnet.training.run import check_phases
 
 FOLDER = ROOT / "tests" / "extending"
-TINY = {"width": 0.0625, "stage_blocks": (1, 1, 1, 1), "num_bases": 2, "input_shape": (16, 16, 3)}
+TINY = {"width": 0.0625, "layout": "two_stages", "num_bases": 2, "input_shape": (16, 16, 3)}
 REGISTRIES = [HEADS, loss, task]
 
 
