@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_groupnet import build, get_config
+from larq_groupnet import GroupNetConfig, build
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.recipes.recipe import Phase
 from larq_groupnet.training.optimizers import (
@@ -18,13 +18,14 @@ from larq_groupnet.training.optimizers import (
     schedule,
 )
 
-CONFIG = get_config(
-    "groupnet_resnet18",
+CONFIG = GroupNetConfig(
+    layout="two_stages",
     input_shape=(16, 16, 1),
     num_classes=3,
     num_bases=1,
     width=0.0625,
-    stage_blocks=(1, 1, 1, 1),
+    stem_stride=1,
+    output_stride=2,
 )
 
 
@@ -83,7 +84,7 @@ def test_decay_leaves_latent_kernels_and_normalisation_alone():
     assert decayed[binary] == {"stem_conv/kernel:0", "logits/kernel:0"}
     kernels = {w.name for w in real.trainable_weights if w.name.endswith("kernel:0")}
     assert decayed[real] == kernels
-    assert len(kernels) == 2 + 4 * 2 + 3
+    assert len(kernels) == 2 + 2 * 2 + 1
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
