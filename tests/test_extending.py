@@ -78,9 +78,7 @@ def test_code_outside_a_process_that_has_the_extension_knows_nothing_of_it():
 
 @adds("decomposition")
 def test_decomposition(extension, tmp_path):
-    config = GroupNetConfig(
-        decomposition="ring", input_shape=(32, 32, 3), output_stride=8, **TINY
-    )
+    config = GroupNetConfig(decomposition="ring", input_shape=(32, 32, 3), output_stride=8, **TINY)
     check_network(build(config), config, tmp_path)
     with pytest.raises(ConfigError, match="Did you mean 'ring'"):
         GroupNetConfig(decomposition="rinq")

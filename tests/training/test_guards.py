@@ -196,7 +196,7 @@ def test_three_phases_each_from_the_one_before(digits, tmp_path):
     (zoo / "three.py").write_text(
         "from larq_groupnet import GroupNetConfig\n"
         "from larq_groupnet.training import Phase, Recipe\n"
-        "options = dict(num_classes=10, num_bases=1, width=0.0625, stem_stride=1, output_stride=2)\n"
+        "options = dict(num_classes=10, num_bases=1, width=0.0625, output_stride=8)\n"
         "phases = [('tanh', False, ''), ('half', 'activations', ''), ('binary', True, 'tanh')]\n"
         "RECIPES = (Recipe(\n"
         "    'three', GroupNetConfig(layout='two_stages', input_shape=(16, 16, 1), **options),\n"
