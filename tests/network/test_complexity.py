@@ -121,7 +121,7 @@ VARIANTS = {
     "no precision": {**SMALL, "input_quantizer": tf.sign},
 }
 # Those that differ in gates, scales and additions.
-OTHERWISE = {"head", "stem_stride", "binary", "kernel_quantizer", "input_quantizer"}
+OTHERWISE = {"head", "stem_stride", "binary", "kernel_quantizer", "input_quantizer", "first_rates"}
 WIRINGS = [n for n, v in VARIANTS.items() if not OTHERWISE & set(v) and n != "K=10"]
 CHAIN = {"decomposition": "group", "blocks_per_group": 4}
 
