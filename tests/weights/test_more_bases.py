@@ -30,7 +30,7 @@ CONFIG = GroupNetConfig(
         ((1, 2), (1, 4), {}),
         (2, 3, {"decomposition": "group", "blocks_per_group": 2}),
         (2, 3, {"decomposition": "layer"}),
-        (2, 3, {"head": "deeplabv3"}),
+        ((1, 2), (1, 3), {"head": "deeplabv3"}),
     ],
 )
 def test_more_bases_compute_the_same(few, many, options):
