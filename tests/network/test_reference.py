@@ -172,12 +172,7 @@ BASIC = {"layout": "resnet18", "stage_blocks": (1, 1, 1, 1), "output_stride": 8}
 BOTTLENECK = {**BASIC, "layout": "resnet50"}
 NETWORKS = {
     "gated": SHORT,
-    "gate_per_base, epsilon": {
-        "gate": "base",
-        "num_bases": 3,
-        "batch_norm_epsilon": 0.1,
-        **SHORT,
-    },
+    "gate_per_base, epsilon": {"gate": "base", "num_bases": 3, "batch_norm_epsilon": 0.1, **SHORT},
     "gated_mean_block_shortcut, stem_2_same": {
         "stem_stride": 2,
         "output_stride": 4,
@@ -213,12 +208,7 @@ NETWORKS = {
         "input_shape": (64, 32, 3),
         **LAST,
     },
-    "group_of_all": {
-        "decomposition": "group",
-        "blocks_per_group": 3,
-        "shortcut": "block",
-        **SHORT,
-    },
+    "group_of_all": {"decomposition": "group", "blocks_per_group": 3, "shortcut": "block", **SHORT},
     "layer": {"decomposition": "layer", "num_bases": 3, **SHORT},
     "layer_mean_block_shortcut": {
         "decomposition": "layer",
