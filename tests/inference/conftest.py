@@ -38,9 +38,9 @@ def write_run(folder, head, shape):
         head=head,
         input_shape=shape,
         num_classes=len(CLASSES),
+        layout="two_stages",
         num_bases=2,
         width=0.125,
-        stage_blocks=(1, 1, 1, 1),
         output_stride=8,
     )
     folder.mkdir()

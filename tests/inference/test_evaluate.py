@@ -65,9 +65,9 @@ CONFIG = GroupNetConfig(
     head="fcn32s",
     input_shape=(32, 32, 3),
     num_classes=3,
+    layout="two_stages",
     num_bases=1,
     width=0.125,
-    stage_blocks=(1, 1, 1, 1),
     output_stride=8,
 )
 

@@ -64,15 +64,16 @@ def test_evaluation_of_a_part_of_a_folder_points_at_the_rest(dense_file, photos,
 
 
 def test_a_file_that_does_not_say_how_images_are_read_is_told(dense_file, photos, tmp_path):
-    bare, found = tmp_path / "bare.tflite", []
+    bare = tmp_path / "bare.tflite"
     bare.write_bytes(without_description(dense_file))
-    for file, told in ((dense_file, ""), (bare, "imagenet"), (bare, "symmetric")):
-        words = ["evaluate", str(file), f"folder:{photos}", "--split=all"]
-        words.append(f"--output={tmp_path / f'{file.stem}{told}'}")
-        assert cli.main([*words, *([f"--normalisation={told}"] if told else [])]) == 0
-        with np.load(tmp_path / f"{file.stem}{told}/evaluation-confusion.npz") as stored:
-            found.append(stored["keras"].tolist())
-    assert found[0] == found[1] != found[2]
+    known, told = (
+        judge_file(str(file), f"folder:{photos}", tmp_path, "all", normalisation=normalisation)
+        for file, normalisation in ((dense_file, None), (bare, "imagenet"))
+    )
+    words = ["evaluate", str(bare), f"folder:{photos}", "--split=all", "--normalisation=symmetric"]
+    assert cli.main([*words, f"--output={tmp_path / 'out'}"]) == 0
+    other = np.load(tmp_path / "out/evaluation-confusion.npz")["keras"].tolist()
+    assert known["keras"]["confusion"] == told["keras"]["confusion"] != other
 
 
 def test_labels_are_judged_on_the_split_that_is_named(label_run, tmp_path):
@@ -164,6 +165,6 @@ def test_run_is_judged_on_its_own_data_as_it_was_trained(
     source = run if what == "run" else run / "model.tflite"
     words = ["evaluate", str(source), f"--data_dir={tmp_path}", f"--output={tmp_path / 'out'}"]
     assert cli.main(words) == 0
-    assert cli.main([*words, f"folder:{photos}"]) == 0
+    judge_file(str(source), f"folder:{photos}", tmp_path)
     assert cli.main([*words, "--on_bad_image=error"]) == 2
     assert "broken.png" in capsys.readouterr().err

@@ -25,7 +25,7 @@ from larq_groupnet.recipes.overrides import parse_options, split_option
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.metadata import Metadata
 
-TINY: dict[str, Any] = {"stage_blocks": (1, 1, 1, 1), "width": 0.0625, "num_bases": 2}
+TINY: dict[str, Any] = {"stage_blocks": (1, 1, 1, 1), "width": 0.0625, "num_bases": (1, 1, 1, 2)}
 HEADS = ("fcn32s", "fcn16s", "deeplabv3")
 ONES = (1, 1, 1, 1, 1)
 
@@ -231,5 +231,7 @@ def test_weights_of_another_backbone_are_refused_and_listed(
 ) -> None:
     with pytest.raises(ValueError, match=r"(?s)has other (weights|options) .*(base3|num_bases)"):
         GroupNetDSP(
-            input_shape=(64, 64, 3), weights=classifier[0][ending], **{**TINY, "num_bases": 3}
+            input_shape=(64, 64, 3),
+            weights=classifier[0][ending],
+            **{**TINY, "num_bases": (1, 1, 1, 3)},
         )

@@ -46,7 +46,7 @@ def batch_norm_keys(name, width):
     return {f"{name}.{part}": (width,) for part in parts} | {f"{name}.num_batches_tracked": ()}
 
 
-def keys(variant, bases=2, blocks=(2, 1, 1, 1), width=4, classes=5):
+def keys(variant, bases=2, blocks=(1, 1, 1, 1), width=4, classes=5):
     """Key -> shape of a state dict, as the authors' released code names and shapes them."""
     gates, scales = VARIANTS[variant]
     shapes = {"conv1.weight": (width, 3, 7, 7), **batch_norm_keys("bn1", width)}
@@ -238,7 +238,7 @@ def test_everything_is_read_from_the_keys(variant, layout, blocks, bases, width)
 
 
 def test_every_key_that_does_not_fit_is_named_in_one_error(tmp_path):
-    state = draw("scales and gates")
+    state = draw("scales and gates", blocks=(2, 1, 1, 1))
     del state["layer2.0.downsample.conv.weight"], state["fc.bias"]
     del state["layer3.0.bn1.0.num_batches_tracked"]
     state["layer1.0.downsample.conv.weight"] = np.ones((4, 4, 1, 1), "float32")
@@ -502,7 +502,7 @@ def test_segmentation_checkpoint_needs_its_size_and_rates_and_an_fcn_head(tmp_pa
 
 
 def test_shared_shortcut_is_kept_for_training_and_computes_the_same(tmp_path):
-    state = draw("scales and gates", blocks=(1, 1, 1, 1))
+    state = draw("scales and gates")
     path = save(tmp_path / "seg.npz", segmentation(state))
     about = {"input_shape": (45, 52, 3), "atrous_rates": "released", "first_rates": (1, 1, 2, 3)}
     one, each = (
@@ -610,7 +610,7 @@ def run_converted(model, images, folder):
     """
     path = convert(model, folder / "model.tflite")
     ops = count_ops(path)
-    assert ops["CONV_2D"] == 1 and ops["LceBconv2d"] >= 20
+    assert ops["CONV_2D"] == 1 and ops["LceBconv2d"] >= 16
     return load_interpreter(path).predict(images)
 
 
@@ -710,7 +710,7 @@ def test_recorded_segmentation_after_conversion(tmp_path):
 @pytest.mark.usefixtures("float64")
 def test_imported_segmentation_at_480_in_float64(tmp_path):
     """Against the reference in NumPy. In float32 rounding flips signs at this size."""
-    state = draw("scales and gates", blocks=(1, 1, 1, 1))
+    state = draw("scales and gates")
     path = save(tmp_path / "seg.npz", segmentation(state))
     model = import_checkpoint(path, input_shape=(480, 480, 3), atrous_rates="released")
     images = random_images(1, 480, 480, 3)

@@ -23,7 +23,7 @@ from tests.reference import random_images, randomise
 TINY = {
     "input_shape": (32, 32, 3),
     "stage_blocks": (1, 1, 1, 1),
-    "num_bases": 2,
+    "num_bases": (1, 2, 1, 1),
     "width": 0.0625,
     "num_classes": 5,
     "stem_stride": 1,
@@ -68,7 +68,7 @@ def test_every_format_of_keras_gives_the_same_bits(model, files, name):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"num_bases": 3}, {"decomposition": "layer"}, {"width": 0.125}], ids=str
+    "changes", [{"num_bases": (1, 3, 1, 1)}, {"decomposition": "layer"}, {"width": 0.125}], ids=str
 )
 def test_every_format_refuses_another_network_in_one_line(files, changes):
     config = CONFIG.replace(**changes)
@@ -138,7 +138,7 @@ def test_description_inside_is_read_wherever_the_file_goes(model, files, tmp_pat
     np.testing.assert_array_equal(again(IMAGES), model(IMAGES))
     larger = larq_groupnet.GroupNetResNet18(weights=path, input_shape=(64, 32, 3))
     assert larger.input_shape == (None, 64, 32, 3)
-    with pytest.raises(MismatchError, match="num_bases: 2 in the file, 3 in the model"):
+    with pytest.raises(MismatchError, match=r"num_bases: \(1, 2, 1, 1\) in the file, 3 in the"):
         larq_groupnet.GroupNetResNet18(weights=path, num_bases=3)
     with pytest.raises(MismatchError, match="layout: 'resnet18' in the file, 'resnet34' in"):
         larq_groupnet.GroupNetResNet34(weights=path)

@@ -18,7 +18,7 @@ import pytest
 import safetensors.numpy
 import tensorflow as tf
 
-from larq_groupnet import BPAC_RATES, GroupNetConfig
+from larq_groupnet import GroupNetConfig
 from larq_groupnet.network.build import build
 from larq_groupnet.network.complexity import complexity
 from larq_groupnet.weights import packed
@@ -27,13 +27,13 @@ from larq_groupnet.weights.metadata import Metadata, MetadataError, Metric, comp
 from tests.reference import random_images, randomise
 
 TINY = GroupNetConfig(
+    layout="two_stages",
     input_shape=(32, 32, 3),
-    stage_blocks=(1, 1, 1, 1),
-    num_bases=(1, 2, 1, 1),
+    num_bases=(1, 2),
     width=0.0625,
     num_classes=5,
     stem_stride=1,
-    output_stride=8,
+    output_stride=2,
 )
 ABOUT = {
     "dataset": "digits",
@@ -84,18 +84,20 @@ def untouched():
 
 
 NETWORKS = {
-    "per base": {"gate": "base", "num_bases": (1, 2, 3, 2), "kernel_quantizer": "approx_sign"},
+    "per base": {"gate": "base", "num_bases": (2, 3), "kernel_quantizer": "approx_sign"},
     "layer": {"decomposition": "layer", "kernel_quantizer": "swish_sign"},
     "bottleneck": {
         "layout": "resnet50",
+        "stage_blocks": (1, 1, 1, 1),
+        "output_stride": 8,
         "num_bases": 1,
         "decomposition": "group",
         "blocks_per_group": 4,
         "aggregation": "mean",
         "head": None,
     },
-    "segmentation": {"head": "fcn32s", "atrous_rates": BPAC_RATES},
-    "imported": {"padding": "torch", "stem_bias": True, "stem_stride": 4, "output_stride": 32},
+    "segmentation": {"head": "fcn32s", "output_stride": 1, "atrous_rates": (1, "2-6")},
+    "imported": {"padding": "torch", "stem_bias": True, "stem_stride": 4, "output_stride": 8},
     "scaled signs": {"kernel_quantizer": "magnitude_aware_sign"},
     "ternary": {"kernel_quantizer": "ste_tern"},
     "twin": {"binary": False},
@@ -207,15 +209,15 @@ def test_figure_says_who_measured_it():
     "changes",
     [
         {"num_bases": 3},
-        {"num_bases": (2, 2, 1, 2), "gate": "base"},
+        {"num_bases": (2, 2), "gate": "base"},
         {"shortcut": "block"},
         {"batch_norm_epsilon": 1e-3},
         {"first_base_sums": True, "aggregation": "mean"},
         {"binary": False},
         {"input_quantizer": "ste_tern"},
-        {"stage_blocks": (1, 1, 2, 1), "width": 0.125},
+        {"stage_blocks": (1, 2), "width": 0.125},
         {"input_shape": (32, 32, 1)},
-        {"stem_stride": 4, "output_stride": 32},
+        {"stem_stride": 4, "output_stride": 8},
     ],
     ids=str,
 )
@@ -236,9 +238,9 @@ def test_other_options_are_listed_and_nothing_is_loaded(release, untouched, chan
 @pytest.mark.parametrize(
     "changes",
     [
-        {"output_stride": 2, "atrous_rates": (1, 1, 2, 4)},
+        {"output_stride": 1, "atrous_rates": (1, 2)},
         {"input_shape": (64, 32, 3), "batch_norm_momentum": 0.5},
-        {"stage_blocks": [1, 1, 1, 1], "num_bases": [1, 2, 1, 1]},
+        {"stage_blocks": [1, 1], "num_bases": [1, 2]},
         {"input_quantizer": "approx_sign", "kernel_quantizer": "swish_sign"},
     ],
     ids=str,
@@ -266,8 +268,8 @@ def test_quantizer_of_another_gradient_computes_the_same(release):
 
 
 def test_other_padding_and_strides_are_noted(tmp_path):
-    _, config = write(tmp_path / "a.safetensors", stem_stride=4, output_stride=32)
-    other = config.replace(padding="torch", stem_stride=2, output_stride=16)
+    _, config = write(tmp_path / "a.safetensors", stem_stride=4, output_stride=8)
+    other = config.replace(padding="torch", stem_stride=2, output_stride=4)
     model = build(other)
     with pytest.warns(UserWarning, match="in the file") as warned:
         packed.load(model, tmp_path / "a.safetensors", other)
@@ -283,7 +285,7 @@ HEADS = {
     "no top": ({"head": None}, {"logits/kernel:0", "logits/bias:0"}),
     "other classes": ({"num_classes": 3}, {"logits/kernel:0", "logits/bias:0"}),
     "segmentation": (
-        {"head": "fcn32s", "num_classes": 3, "output_stride": 2, "atrous_rates": BPAC_RATES},
+        {"head": "fcn32s", "num_classes": 3, "output_stride": 1, "atrous_rates": (1, "2-6")},
         {"logits/kernel:0", "logits/bias:0", "head_conv1/kernel:0"}
         | {"head_conv2/kernel:0", "head_conv2/bias:0"}
         | {f"head_conv1_bn/{x}:0" for x in ("gamma", "beta", "moving_mean", "moving_variance")},
@@ -316,7 +318,7 @@ def test_segmentation_head_keeps_what_fits_another_number_of_classes(tmp_path):
     path = tmp_path / "a.safetensors"
     trained, config = write(path, head="fcn32s")
     model = build(config.replace(num_classes=3))
-    with pytest.warns(UserWarning, match=r"head_conv2/kernel:0: \(1, 1, 8, 5\) there") as w:
+    with pytest.warns(UserWarning, match=r"head_conv2/kernel:0: \(1, 1, 2, 5\) there") as w:
         packed.load(model, path, config.replace(num_classes=3))
     assert "head_conv1" not in str(w[0].message)
     one, other = (m.get_layer("head_conv1").get_weights()[0] for m in (trained, model))
