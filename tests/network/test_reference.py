@@ -305,7 +305,7 @@ NETWORKS = {
         "stem_stride": 4,
         "output_stride": 16,
         "atrous_rates": "bpac",
-        "input_shape": (64, 96, 3),
+        "input_shape": (32, 304, 3),  # A map as wide as the largest rate of the pyramid reaches.
     },
     "deeplabv3_real_mean": {
         "head": "deeplabv3",
