@@ -31,7 +31,7 @@ from larq_groupnet.training.publish import PublishError, publish
 from larq_groupnet.training.start import load_start
 
 RECIPE = load_recipe("groupnet_resnet18", ROOT / "zoo")
-STEPS = 20
+STEPS = 8
 OPTIONS = (
     "--model=groupnet_resnet18 --set=num_bases=1 --set=width=0.125 --set=layout=two_stages"
     f" --set=output_stride=2 --epochs=0,1 --int8_epochs=2 --set=steps_per_epoch={STEPS}"
