@@ -112,7 +112,7 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
         {"gate": "base", "aggregation": "mean", "first_base_sums": True, "head": "classifier"},
         2 * (1 + 1) + 3,
     ),
-    "more_bases": ({"num_bases": (1, 3), "shortcut": "block"}, 99),
+    "more_bases": ({"num_bases": (1, 3), "shortcut": "block"}, 1 + 3 + 3),
     # Where there is one base, gate and aggregate are factors of its own stream.
     "one_base": ({"num_bases": 1, "aggregation": "mean"}, 1),
     "one_base_head": ({**ONE, "gate": "base", "aggregation": "mean"}, 0),
