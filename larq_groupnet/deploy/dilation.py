@@ -8,41 +8,39 @@ convolutions stay real: found with K bases that read one aggregate (LCE 0.16).
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Iterator
 from typing import Any
 
 import larq as lq
 import tensorflow as tf
 
 
-def directly_dilated(model: tf.keras.Model) -> tf.keras.Model:
-    """The same model, with one operation for each dilated binary convolution.
+@contextlib.contextmanager
+def directly_dilated(model: tf.keras.Model) -> Iterator[None]:
+    """Meanwhile the model computes each dilated binary convolution by one operation.
 
     On a CPU, TensorFlow has no gradient of that operation.
 
     Args:
         model: A functional model.
-
-    Returns:
-        A model with copies of the weights; `model` itself if it dilates nothing.
     """
-    if not any(_is_dilated(layer) for layer in model.layers):
-        return model
-    copy = tf.keras.models.clone_model(model, clone_function=_clone)
-    copy.set_weights(model.get_weights())
-    return copy
-
-
-class _Direct(lq.layers.QuantConv2D):
-    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        return tf.nn.conv2d(
-            inputs, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate
-        )
+    dilated = [layer for layer in model.layers if _is_dilated(layer)]
+    for layer in dilated:
+        # Past Keras, which tracks what an attribute is set to.
+        vars(layer)["convolution_op"] = functools.partial(_directly, layer)
+    try:
+        yield
+    finally:
+        for layer in dilated:
+            del vars(layer)["convolution_op"]
 
 
 def _is_dilated(layer: Any) -> bool:
     return type(layer) is lq.layers.QuantConv2D and max(layer.dilation_rate) > 1
 
 
-def _clone(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
-    kind = _Direct if _is_dilated(layer) else type(layer)
-    return kind.from_config(layer.get_config())
+def _directly(layer: lq.layers.QuantConv2D, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    rates, padding = layer.dilation_rate, layer.padding.upper()
+    return tf.nn.conv2d(inputs, kernel, layer.strides, padding, dilations=rates)

@@ -27,13 +27,12 @@ def to_tflite(model: tf.keras.Model) -> bytes:
     Raises:
         Exception: Whatever TensorFlow or LCE raise, some of it bare, if the model does not convert.
     """
-    model = directly_dilated(model)
     batch, *shape = model.input_shape
     spec = tf.TensorSpec((batch or 1, *shape), model.inputs[0].dtype, model.input_names[0])
     holder = tf.Module()  # A SavedModel needs an object that holds the variables.
     holder.weights = model.weights
     serve = tf.function(lambda image: {model.output_names[0]: model(image, training=False)}, [spec])
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, directly_dilated(model):
         # Inference needs no gradients; to trace those of every sign takes a quarter of the time.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(holder, folder, signatures=serve, options=options)

@@ -19,12 +19,13 @@ from larq_groupnet.network.build import build
 
 RELEASED: dict[str, Any] = {
     "head": "fcn32s",
-    "stage_blocks": (1, 1, 1, 1),
+    "layout": "two_stages",
     "width": 0.0625,
     "num_classes": 5,
     "num_bases": 2,
-    "output_stride": 8,
-    "atrous_rates": "released",
+    "output_stride": 4,
+    "atrous_rates": (1, 4),
+    "first_rates": "half",
     "align_corners": True,
     "spatial_dropout": True,
     "shared_shortcut": True,
@@ -48,7 +49,13 @@ def images(height: int, width: int, count: int = 2) -> np.ndarray:
     [
         {},
         {"align_corners": False, "decomposition": "group", "projection": "real"},
-        {"head": "fcn16s", "output_stride": 32, "atrous_rates": None, "input_shape": (45, 70, 3)},
+        {
+            "head": "fcn16s",
+            "output_stride": 8,
+            "atrous_rates": None,
+            "first_rates": None,
+            "input_shape": (45, 70, 3),
+        },
     ],
     ids=["as released", "half-pixel centres", "FCN-16s"],
 )

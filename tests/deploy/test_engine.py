@@ -8,11 +8,13 @@ from conftest import ROOT
 WITHOUT = "import sys\nsys.modules['larq_compute_engine'] = None\n"
 """An import of it then fails as where it is not installed."""
 
-COMMANDS = f"""{WITHOUT}from larq_groupnet.cli import main
+COMMANDS = f"""{WITHOUT}sys.path.append('tests')
+import two_stages
+from larq_groupnet.cli import main
 data, run, file = sys.argv[1:]
 print(main(['train', '--model=groupnet_resnet18', '--set=num_bases=1', '--set=width=0.0625',
-    '--set=stage_blocks=(1,1,1,1)', '--set=steps_per_epoch=2', '--epochs=0,1', data,
-    f'--output_dir={{run}}']))
+    '--set=layout=two_stages', '--set=output_stride=2', '--set=steps_per_epoch=2', '--epochs=0,1',
+    data, f'--output_dir={{run}}']))
 print(main(['convert', run, f'--output={{file}}', data]))
 """
 

@@ -41,7 +41,7 @@ def model():
     return build(
         GroupNetConfig(
             input_shape=(32, 32, 3), num_classes=4, num_bases=2, width=0.125,
-            stage_blocks=(1, 1, 1, 1),
+            layout="two_stages", output_stride=8,
         )
     )  # fmt: skip
 
@@ -49,6 +49,12 @@ def model():
 @pytest.fixture(scope="module")
 def file(model, data, tmp_path_factory):
     return convert(model, tmp_path_factory.mktemp("file") / "model.tflite", data=data)
+
+
+@pytest.fixture(scope="module")
+def int8_file(model, data, tmp_path_factory):
+    path = tmp_path_factory.mktemp("int8") / "model.tflite"
+    return convert_int8(quantize(model, data), path, data=data)
 
 
 def test_load_file_computes_what_lce_computes(engine, file, data):
@@ -60,10 +66,9 @@ def test_load_file_computes_what_lce_computes(engine, file, data):
     np.testing.assert_allclose(found, load_interpreter(file).predict(data), atol=1e-4)
 
 
-def test_load_file_translates_integers(engine, model, data, tmp_path):
-    file = convert_int8(quantize(model, data), tmp_path / "int8.tflite", data=data)
-    expected = predict_int8(file, data)
-    found = runtime.load_file(file).predict(data)
+def test_load_file_translates_integers(engine, int8_file, data):
+    expected = predict_int8(int8_file, data)
+    found = runtime.load_file(int8_file).predict(data)
     # A level of the output or two, where the stem's sums are rounded otherwise.
     np.testing.assert_allclose(found, expected, atol=2.1 / 256)
 
