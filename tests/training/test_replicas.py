@@ -75,11 +75,8 @@ TASKS = {
     "segmentation": {"phase": AVERAGED},
     "classification": {"mixup": 0.4, "taught": True, "phase": DISTILLED, "epochs": [0, 2]},
 }
-# In two stages an error of the int8 phase would be too small to see.
-FLOAT32 = {
-    "task": "classification", "floats": "float32", "epochs": [1, 0], "int8": 1, "deep": True,
-}  # fmt: skip
-ORDERS = {"one": {}, "reordered": {"order": 5}, "two": {"devices": 2}}
+FLOAT32 = {"task": "classification", "floats": "float32", "epochs": [1, 0], "int8": 1}
+ORDERS = {"one": {}, "reordered": {"order": 5, "int8": 0}, "two": {"devices": 2}}
 LONGER = {
     "task": "segmentation", "steps": 10, "epochs": [0, 2], "taught": True,
     "phase": {"average": 0.5, "soft_targets": 0.5},
@@ -95,8 +92,6 @@ def local(tmp_path_factory):
         for task, options in TASKS.items()
         for devices in (1, 2)
     ]
-    # The second run of two devices is stopped in the middle of an epoch, and resumed.
-    wanted[3:] = [{**wanted[3], "stop": 6}, wanted[3]]
     wanted += [{**FLOAT32, **options, "folder": str(folder / n)} for n, options in ORDERS.items()]
     wanted += [{**LONGER, "folder": str(folder / "longer")}]
     (printed,) = finished(start(wanted))
@@ -107,9 +102,7 @@ def local(tmp_path_factory):
 def test_two_devices_train_what_one_does(local):
     """Segmentation, with unequal shares of void; classification, with mixup and a teacher."""
     folder, printed = local
-    assert "stopped by SIGTERM at epoch 2, step 2" in printed
-    assert "Resuming in epoch 2, step 3" in printed
-    assert printed.count("2 replicas judge 7 images alike") == 2
+    assert printed.count("2 replicas judge 7 images alike") == 1
     assert_same(folder / "segmentation1", folder / "segmentation2", "tanh", "binary")
     assert_same(folder / "classification1", folder / "classification2", "binary")
 
@@ -129,13 +122,12 @@ def test_in_float32_replicas_differ_as_sums_in_another_order_do(local):
     trained = [key for key in one if "moving" not in key]
     reordered, two = (max(np.abs(other[k] - one[k]).max() for k in trained) for other in others)
     assert 0 < two <= 4 * reordered
-    one, *others = (
+    one, two = (
         np.genfromtxt(folder / name / "history.csv", delimiter=",", names=True)["loss"]
-        for name in ORDERS
+        for name in ("one", "two")
     )
     assert len(one) == 2
-    for other in others:
-        assert (np.abs(other / one - 1) <= (0.005, 0.03)).all()
+    np.testing.assert_allclose(two, one, rtol=0.01)
 
 
 @pytest.mark.skipif("LARQ_GROUPNET_LONG" not in os.environ, reason="takes ten minutes")
@@ -151,8 +143,7 @@ def test_two_devices_train_for_some_hundred_steps_what_one_does(task, tmp_path):
 def test_two_processes_of_two_devices_train_what_one_does_and_stop_together(local, tmp_path):
     """A signal to one worker in the middle of an epoch stops both there, and both resume."""
     several = {**LONGER, "devices": 2, "folder": str(tmp_path / "four")}
-    for printed in finished(start([several], [{**several, "stop": 3}])):
+    for printed in finished(start([several, several], [{**several, "stop": 3}, several])):
         assert "stopped by SIGTERM at epoch 1, step 8" in printed
-    for printed in finished(start([several], [several])):
         assert "Resuming in epoch 1, step 9" in printed
     assert_same(local[0] / "longer", tmp_path / "four", "binary")
