@@ -17,7 +17,7 @@ import numpy as np
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
-VOID, TRAINED, SIDE = 255, 64, 8
+VOID, TRAINED, SIDE = 255, 64, 16
 
 
 def main(runs):

@@ -92,6 +92,8 @@ def local(tmp_path_factory):
         for task, options in TASKS.items()
         for devices in (1, 2)
     ]
+    # The second run of two devices is stopped in the middle of an epoch, and resumed.
+    wanted[3:] = [{**wanted[3], "stop": 6}, wanted[3]]
     wanted += [{**FLOAT32, **options, "folder": str(folder / n)} for n, options in ORDERS.items()]
     wanted += [{**LONGER, "folder": str(folder / "longer")}]
     (printed,) = finished(start(wanted))
@@ -102,6 +104,8 @@ def local(tmp_path_factory):
 def test_two_devices_train_what_one_does(local):
     """Segmentation, with unequal shares of void; classification, with mixup and a teacher."""
     folder, printed = local
+    assert "stopped by SIGTERM at epoch 2, step 2" in printed
+    assert "Resuming in epoch 2, step 3" in printed
     assert printed.count("2 replicas judge 7 images alike") == 1
     assert_same(folder / "segmentation1", folder / "segmentation2", "tanh", "binary")
     assert_same(folder / "classification1", folder / "classification2", "binary")
@@ -112,9 +116,8 @@ def test_in_float32_replicas_differ_as_sums_in_another_order_do(local):
     """The bound is measured: one device, on the same batches with their images in another order.
 
     A network of integers can turn the rounding of a sum into a flipped sign, by chance, so there
-    only the losses are compared: they differ by 1.4 % after one step, and by 6 % after four, if
-    each replica normalises over its own half of the batch. With oneDNN's kernels for AVX2 a sign
-    flips: 0.03 % after one step, 1.9 % after four.
+    only the losses are compared: they differ by 0.8 % if each replica normalises over its own half
+    of the batch. With oneDNN's kernels for AVX2 a sign flips: 0.05 %.
     """
     folder, _ = local
     one, *others = (read_weights(folder / name / "tanh-last.h5") for name in ORDERS)
@@ -127,7 +130,7 @@ def test_in_float32_replicas_differ_as_sums_in_another_order_do(local):
         for name in ("one", "two")
     )
     assert len(one) == 2
-    np.testing.assert_allclose(two, one, rtol=0.01)
+    np.testing.assert_allclose(two, one, rtol=0.003)
 
 
 @pytest.mark.skipif("LARQ_GROUPNET_LONG" not in os.environ, reason="takes ten minutes")
@@ -143,7 +146,8 @@ def test_two_devices_train_for_some_hundred_steps_what_one_does(task, tmp_path):
 def test_two_processes_of_two_devices_train_what_one_does_and_stop_together(local, tmp_path):
     """A signal to one worker in the middle of an epoch stops both there, and both resume."""
     several = {**LONGER, "devices": 2, "folder": str(tmp_path / "four")}
-    for printed in finished(start([several, several], [{**several, "stop": 3}, several])):
+    for printed in finished(start([several], [{**several, "stop": 3}])):
         assert "stopped by SIGTERM at epoch 1, step 8" in printed
+    for printed in finished(start([several], [several])):
         assert "Resuming in epoch 1, step 9" in printed
     assert_same(local[0] / "longer", tmp_path / "four", "binary")
