@@ -18,8 +18,6 @@ import numpy as np
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 VOID, TRAINED, SIDE = 255, 64, 16
-SHALLOW = {"layout": "two_stages", "output_stride": 4}
-DEEP = {"stage_blocks": (1, 1, 1, 1), "output_stride": 8}
 
 
 def main(runs):
@@ -74,7 +72,7 @@ def train_one(folder, devices=1, stop=None, order=None, **options):
         print(error)
         return
     alone = strategy.cluster_resolver is None
-    if devices > 1 and alone and not recipe.phases[-1].int8:
+    if devices > 1 and alone and options["task"] == "segmentation":
         judge_alike(recipe, strategy, weights, data.images[:7])
 
 
@@ -95,17 +93,16 @@ def judge_alike(recipe, strategy, weights, images):
     print(f"{strategy.num_replicas_in_sync} replicas judge {len(found)} images alike")
 
 
-def recipe_of(
-    task, steps=4, epochs=(2, 2), phase=None, mixup=0.0, taught=False, int8=0, deep=False
-):
-    import two_stages  # noqa: F401 (registers SHALLOW's layout)
+def recipe_of(task, steps=4, epochs=(2, 2), phase=None, mixup=0.0, taught=False, int8=0):
+    import two_stages  # noqa: F401 (registers the layout)
 
     from larq_groupnet import GroupNetConfig
     from larq_groupnet.recipes.recipe import Phase, Recipe
 
     dense = task == "segmentation"
     model = GroupNetConfig(
-        **(DEEP if deep else SHALLOW),
+        layout="two_stages",
+        output_stride=4,
         head="fcn32s" if dense else "classifier",
         input_shape=(SIDE, SIDE, 3),
         num_classes=5,

@@ -20,8 +20,7 @@ from larq_groupnet.training.distribution import Runtime, gone, open_strategy
 
 COMMAND = (
     "tests/train_only.py --model=groupnet_resnet18 --set=num_bases=1 --set=width=0.0625"
-    " --set=stage_blocks=(1,1,1,1) --set=optimizer=sgd --learning_rate=0.001"
-    " --set=mixup=0.2"
+    " --set=layout=two_stages --set=output_stride=2 --set=mixup=0.2"
 ).split()
 
 

@@ -75,11 +75,8 @@ TASKS = {
     "segmentation": {"phase": AVERAGED},
     "classification": {"mixup": 0.4, "taught": True, "phase": DISTILLED, "epochs": [0, 2]},
 }
-# In two stages an error of the int8 phase would be too small to see.
-FLOAT32 = {
-    "task": "classification", "floats": "float32", "epochs": [1, 0], "int8": 1, "deep": True,
-}  # fmt: skip
-ORDERS = {"one": {}, "reordered": {"order": 5}, "two": {"devices": 2}}
+FLOAT32 = {"task": "classification", "floats": "float32", "epochs": [1, 0], "int8": 1}
+ORDERS = {"one": {}, "reordered": {"order": 5, "int8": 0}, "two": {"devices": 2}}
 LONGER = {
     "task": "segmentation", "steps": 10, "epochs": [0, 2], "taught": True,
     "phase": {"average": 0.5, "soft_targets": 0.5},
@@ -109,7 +106,7 @@ def test_two_devices_train_what_one_does(local):
     folder, printed = local
     assert "stopped by SIGTERM at epoch 2, step 2" in printed
     assert "Resuming in epoch 2, step 3" in printed
-    assert printed.count("2 replicas judge 7 images alike") == 2
+    assert printed.count("2 replicas judge 7 images alike") == 1
     assert_same(folder / "segmentation1", folder / "segmentation2", "tanh", "binary")
     assert_same(folder / "classification1", folder / "classification2", "binary")
 
@@ -119,9 +116,8 @@ def test_in_float32_replicas_differ_as_sums_in_another_order_do(local):
     """The bound is measured: one device, on the same batches with their images in another order.
 
     A network of integers can turn the rounding of a sum into a flipped sign, by chance, so there
-    only the losses are compared: they differ by 1.4 % after one step, and by 6 % after four, if
-    each replica normalises over its own half of the batch. With oneDNN's kernels for AVX2 a sign
-    flips: 0.03 % after one step, 1.9 % after four.
+    only the losses are compared: they differ by 0.8 % if each replica normalises over its own half
+    of the batch. With oneDNN's kernels for AVX2 a sign flips: 0.05 %.
     """
     folder, _ = local
     one, *others = (read_weights(folder / name / "tanh-last.h5") for name in ORDERS)
@@ -129,13 +125,12 @@ def test_in_float32_replicas_differ_as_sums_in_another_order_do(local):
     trained = [key for key in one if "moving" not in key]
     reordered, two = (max(np.abs(other[k] - one[k]).max() for k in trained) for other in others)
     assert 0 < two <= 4 * reordered
-    one, *others = (
+    one, two = (
         np.genfromtxt(folder / name / "history.csv", delimiter=",", names=True)["loss"]
-        for name in ORDERS
+        for name in ("one", "two")
     )
     assert len(one) == 2
-    for other in others:
-        assert (np.abs(other / one - 1) <= (0.005, 0.03)).all()
+    np.testing.assert_allclose(two, one, rtol=0.003)
 
 
 @pytest.mark.skipif("LARQ_GROUPNET_LONG" not in os.environ, reason="takes ten minutes")

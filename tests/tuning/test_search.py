@@ -196,7 +196,8 @@ def test_chief_and_two_workers_share_a_search(digits, tmp_path):
 def test_any_oracle_of_keras_tuner_searches_the_space(digits, tmp_path):
     """As the documentation shows it."""
     recipe = load_recipe("groupnet_resnet18", ROOT / "zoo")
-    fixed = [("stage_blocks", "(1,1,1,1)"), ("steps_per_epoch", "2"), ("num_bases", "1")]
+    fixed = [("layout", "two_stages"), ("output_stride", "2"), ("stage_blocks", "(1,1)")]
+    fixed += [("steps_per_epoch", "2"), ("num_bases", "1")]
     space = make_space(recipe, {"width": (0.0625, 0.125)}, fixed, "0,1")
     oracle = keras_tuner.oracles.GridSearchOracle(
         objective=keras_tuner.Objective("val_accuracy", "max"),

@@ -23,7 +23,7 @@ from larq_groupnet.weights.download import DownloadError, download
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _collected():
     yield
     gc.collect()  # Here, where they are expected, and not in another file's tests.
