@@ -150,6 +150,22 @@ def test_flips_at_zero_are_rounding_however_far_they_spread():
     assert error.value.verification.first_flip == "conv3"
 
 
+@pytest.mark.parametrize(("size", "verdict"), [(1e-7, "rounding"), (1e-4, "wrong")])
+def test_any_number_of_sums_that_cancel_may_flip_and_of_others_few(size, verdict):
+    """A quarter of the channels before a sign are as small, above 0 in the file, below in Keras."""
+    model = sequence(layers.BatchNormalization(name="norm"), conv("conv"), layers.Conv2D(5, 1))
+    flat = with_weight(model, "norm", 0, lambda gamma: gamma * (np.arange(32) >= 8))
+    above, below = (
+        with_weight(flat, "norm", 1, lambda beta, near=near: np.r_[np.full(8, near), beta[8:]])
+        for near in (size, -size)
+    )
+    try:
+        result = verify(below, to_tflite(above), IMAGES)
+    except VerificationError as error:
+        result = error.verification
+    assert (result.verdict, result.first_flip) == (verdict, "conv")
+
+
 @pytest.mark.parametrize(
     ("layer", "index", "change", "first"),
     [
