@@ -130,7 +130,7 @@ def test_in_float32_replicas_differ_as_sums_in_another_order_do(local):
         for name in ("one", "two")
     )
     assert len(one) == 2
-    np.testing.assert_allclose(two, one, rtol=0.003)
+    np.testing.assert_allclose(two, one, rtol=0.005)
 
 
 @pytest.mark.skipif("LARQ_GROUPNET_LONG" not in os.environ, reason="takes ten minutes")
