@@ -11,10 +11,11 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator
-from typing import Any
 
 import larq as lq
 import tensorflow as tf
+
+from larq_groupnet.deploy.replaced import replaced
 
 
 @contextlib.contextmanager
@@ -26,19 +27,12 @@ def directly_dilated(model: tf.keras.Model) -> Iterator[None]:
     Args:
         model: A functional model.
     """
-    dilated = [layer for layer in model.layers if _is_dilated(layer)]
-    for layer in dilated:
-        # Past Keras, which tracks what an attribute is set to.
-        vars(layer)["convolution_op"] = functools.partial(_directly, layer)
-    try:
+    with contextlib.ExitStack() as stack:
+        for layer in model.layers:
+            if type(layer) is lq.layers.QuantConv2D and max(layer.dilation_rate) > 1:
+                directly = functools.partial(_directly, layer)
+                stack.enter_context(replaced(layer, "convolution_op", directly))
         yield
-    finally:
-        for layer in dilated:
-            del vars(layer)["convolution_op"]
-
-
-def _is_dilated(layer: Any) -> bool:
-    return type(layer) is lq.layers.QuantConv2D and max(layer.dilation_rate) > 1
 
 
 def _directly(layer: lq.layers.QuantConv2D, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:

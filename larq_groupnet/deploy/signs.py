@@ -9,7 +9,7 @@ happens, and the next layer is compared on equal terms.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from larq_groupnet.deploy.flatbuffer import Graph, Runner, unpack
 from larq_groupnet.deploy.matching import layers_with_kernels, match, quantizer_before
+from larq_groupnet.deploy.replaced import replaced
 
 NEAR = 1e-3
 """How far from its threshold a value may flip by rounding, in root mean squares of the layer's."""
@@ -118,7 +119,10 @@ class SignsOfFile:
         with contextlib.ExitStack() as stack:
             for layer, signs, numbers in self._quantizers.values():
                 number = None if numbers is None else self._real(numbers, values[numbers])
-                stack.enter_context(self._replaced(layer, values[signs], number))
+                name = "input_quantizer" if hasattr(layer, "input_quantizer") else "call"
+                own = getattr(layer, name)
+                quantizer = self._quantizer(layer.name, own, values[signs], number)
+                stack.enter_context(replaced(layer, name, quantizer))
             result: NDArray[np.float32] = self._model(batch, training=False).numpy()
         return result
 
@@ -148,25 +152,6 @@ class SignsOfFile:
             quantizes = producer is not None and producer.name == "LceQuantize"
             numbers = producer.inputs[0] if producer is not None and quantizes else None
             self._quantizers[quantizer.name] = quantizer, tensor, numbers
-
-    @contextlib.contextmanager
-    def _replaced(
-        self,
-        layer: tf.keras.layers.Layer,
-        value: NDArray[Any],
-        numbers: Numbers | None,
-    ) -> Iterator[None]:
-        """Replaces a quantizer past Keras, which would track the replacement as a sublayer."""
-        name = "input_quantizer" if hasattr(layer, "input_quantizer") else "call"
-        attributes = vars(layer)
-        before = dict(attributes)
-        attributes[name] = self._quantizer(layer.name, getattr(layer, name), value, numbers)
-        try:
-            yield
-        finally:
-            del attributes[name]
-            if name in before:
-                attributes[name] = before[name]
 
     def _quantizer(
         self,
