@@ -18,7 +18,6 @@ from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.errors import MissingPackageError, RecipeError
 from larq_groupnet.inference.evaluate import about, evaluate, sees_whole, test_images, to_look_at
 from larq_groupnet.inference.results import MATRIX, write_results
-from larq_groupnet.lazy import Lazy
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.guards import naming_bad_files
 from larq_groupnet.runs.identity import check_classes
@@ -28,8 +27,6 @@ from larq_groupnet.runs.source import find_source
 from larq_groupnet.tasks.calibration import best_temperature
 from larq_groupnet.tasks.classification import Classification
 from larq_groupnet.tasks.task import Samples, Task, task_of
-
-pictures = Lazy("larq_groupnet.report.pictures")  # Matplotlib takes half a second.
 
 CALIBRATED = 1_000
 """At most so many validation images say what the temperature is."""
@@ -105,6 +102,8 @@ def judge(
         ConversionError: If the network does not convert.
         DatasetError: If a file of a folder has gone bad, or `also` has other classes; names it.
     """
+    from larq_groupnet.report.pictures import draw_confusion, draw_curves
+
     how = how or Judging()
     builder = prepare(recipe.dataset, data_dir, recipe.on_bad_image)
     others = {
@@ -117,7 +116,7 @@ def judge(
     model = load_run(weights)
     data = pipeline_of(recipe, builder)
     task.temperature = _temperature(model, task, data)
-    pictures.draw_curves(
+    draw_curves(
         output_dir / "history.csv", output_dir / "curves.png", task.headline, task.labels,
         task.loss_title,
     )  # fmt: skip
@@ -148,8 +147,7 @@ def judge(
     task.draw(shown, names, output_dir / "predictions.png", _title(results, samples))
     if matrix := results["keras"].get(MATRIX):
         title = f"{recipe.name} on {recipe.dataset}, test"
-        path = output_dir / "confusion.png"
-        pictures.draw_confusion(np.array(matrix), names, path, title, task.unit)
+        draw_confusion(np.array(matrix), names, output_dir / "confusion.png", title, task.unit)
     write_results(output_dir / "results.json", results)
     return results
 

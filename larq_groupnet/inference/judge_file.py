@@ -18,7 +18,6 @@ from larq_groupnet.hints import counted
 from larq_groupnet.inference.evaluate import compare, labels, to_look_at
 from larq_groupnet.inference.results import MATRIX, write_results
 from larq_groupnet.inference.sources import Predictor, load_predictor
-from larq_groupnet.report.pictures import draw_confusion
 from larq_groupnet.runs.guards import naming_bad_files
 from larq_groupnet.runs.identity import check_classes
 from larq_groupnet.runs.source import Source, find_source
@@ -84,6 +83,8 @@ def judge_file(
     column = f"{split}, {counted(count, 'image')}"
     results = {**about, "column": column, "split": split, "images_of_other_splits": others, **found}
     if output_dir is not None:
+        from larq_groupnet.report.pictures import draw_confusion
+
         write_results(output_dir / "evaluation.json", results)
         title = f"{about['name']} on {dataset}, {split}"
         if matrix := found["keras"].get(MATRIX):
