@@ -16,6 +16,7 @@ from larq_groupnet.deploy import convert
 from larq_groupnet.deploy.audit import audit
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.inference.evaluate import evaluate
+from larq_groupnet.inference.network import predicting
 from larq_groupnet.inference.predict import predict_files
 from larq_groupnet.inference.sources import load_predictor
 from larq_groupnet.network.kinds import HEADS
@@ -104,7 +105,7 @@ def test_task_of_depth_is_trained_counted_converted_and_judged(extension, tmp_pa
 
     check_prediction(model, recipe_of(config), tmp_path)
     own = task_of(config)
-    found, _ = evaluate(model, file, data.eval_batches("test"), own, [])
+    found, _ = evaluate(predicting(model), file, data.eval_batches("test"), own, [])
     assert found["keras"]["within"] == pytest.approx(within, abs=1e-6)
     results = {**found, "task": own.name, "headline": own.headline, "unit": own.unit, "macs": {}}
     assert disagreement(results) is None

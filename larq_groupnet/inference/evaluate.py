@@ -15,7 +15,8 @@ from tqdm import tqdm
 from larq_groupnet.data.images import to_pixels
 from larq_groupnet.data.pipeline import Pipeline, class_names, open_dataset, prepare
 from larq_groupnet.deploy.runtime import load_file, load_lce
-from larq_groupnet.inference.full_image import FullImage, Predict
+from larq_groupnet.inference.full_image import FullImage
+from larq_groupnet.inference.network import Predict, predicting
 from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.identity import check_classes
@@ -25,7 +26,7 @@ from larq_groupnet.tasks.task import Samples, Task, task_of
 
 
 def evaluate(
-    model: tf.keras.Model,
+    network: Predict,
     tflite: Path | None,
     batches: tf.data.Dataset,
     task: Task,
@@ -38,14 +39,14 @@ def evaluate(
     """Runs the Keras model, and the converted file if there is one, on the same images.
 
     Args:
-        model: From images to scores, the classes on the last axis.
+        network: The Keras model, see `predicting`.
         tflite: Its converted file, run as `load_file` does, or `None`.
-        batches: One pass over batches as the model reads them; with a `view`, over single images
+        batches: One pass over batches as the network reads them; with a `view`, over single images
             (pixels of 0 to 255) and class maps, each of its own size, at which they are judged.
         task: Says what is counted.
         class_names: One per class.
         num_samples: How many of the first images to return.
-        view: How the model looks at a full image.
+        view: How the network looks at a full image.
         threads: Of the file; one for each CPU by default.
         both_engines: Whether LCE's interpreter runs the file, too.
 
@@ -54,7 +55,7 @@ def evaluate(
         `agreement`, the share of predictions that both make; with both engines `interpreter`, the
         tally of LCE's; and the first images with the scores of the file.
     """
-    runs: dict[str, Any] = {"keras": _on_replicas(model)}
+    runs: dict[str, Any] = {"keras": network}
     if tflite is None:
         return compare(runs, batches, task, class_names, num_samples, view)
     file = load_file(tflite, threads or os.cpu_count() or 1)
@@ -118,19 +119,6 @@ def sees_whole(recipe: Recipe) -> bool:
     return task_of(recipe.model).dense and not recipe.eval_crop
 
 
-def _on_replicas(model: tf.keras.Model) -> Predict:
-    """`predict_on_batch` with the same share of a batch for each replica of the model."""
-    replicas = model.distribute_strategy.num_replicas_in_sync
-
-    def predict(images: np.ndarray) -> np.ndarray:
-        filler = np.repeat(images[-1:], -len(images) % replicas, axis=0)
-        batch = np.concatenate([images, filler]) if len(filler) else images
-        scores: np.ndarray = model.predict_on_batch(batch)
-        return scores[: len(images)]
-
-    return predict
-
-
 def test_images(
     recipe: Recipe, data: Pipeline, sample: int
 ) -> tuple[tf.data.Dataset, FullImage | None]:
@@ -161,10 +149,10 @@ def evaluate_only(recipe: Recipe, data_dir: Path, weights: str | Path) -> dict[s
     builder = open_dataset(recipe.dataset, data_dir, recipe.on_bad_image)
     check_classes(source.classes, class_names(builder), str(weights), recipe.dataset)
     check_recipe(recipe, data_dir)
-    model, task = source.load(), task_of(recipe.model)
+    network, task = predicting(source.load()), task_of(recipe.model)
     data = pipeline_of(recipe, builder := prepare(recipe.dataset, data_dir, recipe.on_bad_image))
     batches, view = test_images(recipe, data, 0)
-    found, _ = evaluate(model, None, batches, task, class_names(builder), view=view)
+    found, _ = evaluate(network, None, batches, task, class_names(builder), view=view)
     return {**about(recipe, task), **found}
 
 

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from larq_groupnet.data.images import fitted, normalise, resize
 from larq_groupnet.data.reading import MAX_PIXELS, Reading
 from larq_groupnet.errors import DatasetError
-
-Array = NDArray[np.float32]
-Predict = Callable[[Array], Array]
-"""From images `(batch, height, width, channels)`, preprocessed, to scores
-`(batch, height, width, classes)`, of the network's size."""
+from larq_groupnet.inference.network import Array, Predict
 
 BATCH_SIZE = 16
 """Windows that the network is given at once."""

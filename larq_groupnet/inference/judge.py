@@ -17,6 +17,7 @@ from larq_groupnet.deploy import convert, count_ops, runtime
 from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.errors import MissingPackageError, RecipeError
 from larq_groupnet.inference.evaluate import about, evaluate, sees_whole, test_images, to_look_at
+from larq_groupnet.inference.network import Predict, predicting
 from larq_groupnet.inference.results import MATRIX, write_results
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.guards import naming_bad_files
@@ -115,7 +116,8 @@ def judge(
         check_classes(names, class_names(other), recipe.dataset, name)
     model = load_run(weights)
     data = pipeline_of(recipe, builder)
-    task.temperature = _temperature(model, task, data)
+    network = predicting(model)
+    task.temperature = _temperature(network, task, data)
     draw_curves(
         output_dir / "history.csv", output_dir / "curves.png", task.headline, task.labels,
         task.loss_title,
@@ -132,12 +134,12 @@ def judge(
     results = {**about(recipe, task), **_costs(model), "temperature": task.temperature}
     if how.strategy.num_replicas_in_sync > 1:
         with how.strategy.scope():
-            model = load_run(weights)
-    found, samples = _on(recipe, builder, task, model, tflite, how)
+            network = predicting(load_run(weights))
+    found, samples = _on(recipe, builder, task, network, tflite, how)
     results |= found
     if others:
         results["also"] = {
-            name: _on(recipe, each, task, model, tflite, how)[0] for name, each in others.items()
+            name: _on(recipe, each, task, network, tflite, how)[0] for name, each in others.items()
         }
     results["keras"]["bytes"] = weights.stat().st_size
     if tflite is not None:
@@ -156,7 +158,7 @@ def _on(
     recipe: Recipe,
     builder: Dataset,
     task: Task,
-    model: tf.keras.Model,
+    network: Predict,
     tflite: Path | None,
     how: Judging,
 ) -> tuple[dict[str, Any], Samples]:
@@ -165,7 +167,7 @@ def _on(
     batches, view = test_images(recipe, pipeline_of(recipe, builder), how.sample)
     with naming_bad_files(builder):
         found, samples = evaluate(
-            model, tflite, batches, task, class_names(builder), task.num_pictures, view,
+            network, tflite, batches, task, class_names(builder), task.num_pictures, view,
             how.threads, how.both_engines,
         )  # fmt: skip
     total = builder.examples("test").count
@@ -174,13 +176,13 @@ def _on(
     return {**found, "images": images, "of": total, "seconds": seconds}, samples
 
 
-def _temperature(model: tf.keras.Model, task: Task, data: Pipeline) -> float:
+def _temperature(network: Predict, task: Task, data: Pipeline) -> float:
     """The temperature of a classifier, from validation images; 1 of other networks."""
     if not isinstance(task, Classification):
         return 1.0
     batches = data.eval_batches("validation", CALIBRATED)
     labels, scores = zip(
-        *((truth, model.predict_on_batch(x)) for x, truth in batches.as_numpy_iterator()),
+        *((truth, network(x)) for x, truth in batches.as_numpy_iterator()),
         strict=True,
     )
     logits = task.log_probabilities(np.concatenate(scores)).numpy()

@@ -15,7 +15,8 @@ from larq_groupnet.deploy.flatbuffer import ends_in_softmax
 from larq_groupnet.deploy.runtime import load_file
 from larq_groupnet.errors import ConversionError, UserError
 from larq_groupnet.hints import did_you_mean
-from larq_groupnet.inference.full_image import Array, FullImage, Predict
+from larq_groupnet.inference.full_image import FullImage
+from larq_groupnet.inference.network import Array, Predict, predicting
 from larq_groupnet.runs.saved import describe
 from larq_groupnet.runs.source import find_source
 from larq_groupnet.tasks.calibration import probabilities
@@ -100,7 +101,7 @@ def load_predictor(
     else:
         found = find_source(source)
         model, description = found.load(), describe(found, data_dir)
-        network, input_shape = model.predict_on_batch, model.input_shape[1:]
+        network, input_shape = predicting(model), model.input_shape[1:]
         output_shape = model.output_shape
     asked = {name: value for name, value in preprocessing.items() if value is not None}
     known = {**description.get("preprocessing", {}), **asked}
