@@ -129,7 +129,7 @@ def warn_left_out(path: Path, left_out: Mapping[str, str]) -> None:
     if left_out:
         warnings.warn(
             f"weights: {path}: loaded; left out, because the head is another: "
-            f"{'; '.join(left_out.values())}",
+            f"{_first(list(left_out.values()))}",
             UserWarning,
             stacklevel=3,
         )
@@ -137,13 +137,16 @@ def warn_left_out(path: Path, left_out: Mapping[str, str]) -> None:
 
 def mismatch(source: str, what: str, differences: Sequence[str]) -> MismatchError:
     """The error for these differences; it lists the first ones."""
-    listed = list(differences[:_MAX_LISTED])
-    if len(differences) > _MAX_LISTED:
-        listed.append(f"and {len(differences) - _MAX_LISTED} more")
     return MismatchError(
-        f"weights: {source} has other {what} than the model ({'; '.join(listed)}). Build the model "
-        "with the options of the weights, or choose other weights"
+        f"weights: {source} has other {what} than the model ({_first(differences)}). Build the "
+        "model with the options of the weights, or choose other weights"
     )
+
+
+def _first(differences: Sequence[str]) -> str:
+    """The first ones, and how many there are beside."""
+    more = len(differences) - _MAX_LISTED
+    return "; ".join([*differences[:_MAX_LISTED], *([f"and {more} more"] if more > 0 else [])])
 
 
 def shapes_of(model: tf.keras.Model) -> dict[str, Shape]:
