@@ -221,8 +221,9 @@ def draw_confusion(
 
 
 def _show_classes(axes: Axes, classes: np.ndarray, colours: Sequence[str], void: int) -> None:
-    cells = np.indices(classes.shape).sum(0) // max(min(classes.shape) // 32, 1) % 2
-    axes.imshow(cells, cmap="gray", vmin=-4, vmax=1, interpolation="nearest")
+    if (classes == void).any():
+        cells = np.indices(classes.shape).sum(0) // max(min(classes.shape) // 32, 1) % 2
+        axes.imshow(cells, cmap="gray", vmin=-4, vmax=1, interpolation="nearest")
     axes.imshow(
         np.ma.masked_equal(classes, void),
         cmap=ListedColormap(list(colours)),
