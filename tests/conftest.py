@@ -13,6 +13,8 @@ import two_stages  # noqa: F401 (registers a layout)
 
 import larq_groupnet  # noqa: F401 (before TensorFlow: it chooses legacy Keras)
 
+gc.disable()  # Until tests begin: what they import, TensorFlow above all, stays.
+
 ROOT = Path(__file__).resolve().parent.parent
 
 CAPPED = "ONEDNN_MAX_CPU_ISA" in os.environ
@@ -68,6 +70,7 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.set_threshold(7_000, 10, 10)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
