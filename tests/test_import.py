@@ -43,12 +43,13 @@ def test_nothing_large_is_imported(code):
     assert found.stdout.splitlines()[-1] == "set()"
 
 
-def test_command_builds_a_model_without_chatter():
+def test_command_builds_a_model_without_chatter_and_collects_garbage_but_not_among_tensorflow():
     found = run_python(
-        "import larq_groupnet as g\nfrom larq_groupnet import _stack\n_stack.quiet()\n"
-        "g.GroupNetDSP(input_shape=(32, 32, 3), num_bases=1, width=0.0625, num_classes=2)"
+        "import gc, larq_groupnet as g\nfrom larq_groupnet import _stack\n_stack.quiet()\n"
+        "g.GroupNetDSP(input_shape=(32, 32, 3), num_bases=1, width=0.0625, num_classes=2)\n"
+        "print(gc.isenabled(), gc.get_freeze_count() > 100_000)"
     )
-    assert (found.stdout, found.stderr) == ("", "")
+    assert (found.stdout, found.stderr) == ("True True\n", "")
 
 
 def test_failing_import_of_tensorflow_shows_what_it_said(tmp_path):
@@ -56,10 +57,11 @@ def test_failing_import_of_tensorflow_shows_what_it_said(tmp_path):
     broken.write_text("import os\nos.write(2, b'said before')\nraise ImportError('broken')\n")
     found = run_python(
         "from larq_groupnet import _stack\n_stack.quiet()\n"
-        "try: import tensorflow\nexcept ImportError as error: print(error)",
+        "try: import tensorflow\nexcept ImportError as error: print(error)\n"
+        "import gc; print(gc.isenabled())",
         PYTHONPATH=str(tmp_path),
     )
-    assert (found.stdout, found.stderr) == ("broken\n", "said before")
+    assert (found.stdout, found.stderr) == ("broken\nTrue\n", "said before")
 
 
 @pytest.mark.parametrize(
