@@ -52,7 +52,14 @@ SHORT_PYTHON = {
         "model = GroupNetResNet18(input_shape=(16, 16, 1), num_classes=10, num_bases=2, "
         "width=0.0625, stage_blocks=(1, 1, 1, 1))"
     ),
-    '"groupnet_resnet20", width=0.5': '"groupnet_resnet20", width=0.5, num_bases=1',
+    '"groupnet_resnet20", width=0.5': (
+        '"groupnet_resnet20", width=0.5, num_bases=1, stage_blocks=(1, 1, 1)'
+    ),
+    'GroupNetDSP(layout="resnet20", ': (
+        'GroupNetDSP(layout="resnet20", num_bases=1, stage_blocks=(1, 1, 1), '
+    ),
+    '(head="fcn4s", ': '(head="fcn4s", num_bases=1, stage_blocks=(1, 1, 1, 1), ',
+    '(decomposition="ring", ': '(decomposition="ring", stage_blocks=(1, 1, 1, 1), ',
 }
 """What a block of Python contains -> what is run."""
 
@@ -284,7 +291,9 @@ def write_backbone(folder: Path) -> None:
     from larq_groupnet.recipes import load_recipe, override
 
     recipe = load_recipe("groupnet_resnet34", ROOT / "zoo", "imagenet2012")
-    recipe = override(recipe, [("width", "0.0625"), ("num_bases", "2")])
+    recipe = override(
+        recipe, [("width", "0.0625"), ("num_bases", "1"), ("stage_blocks", "(1,1,1,1)")]
+    )
     folder.mkdir()
     (folder / "recipe.json").write_text(json.dumps(recipe.to_dict()))
     build(recipe.model).save_weights(folder / "binary.h5")
