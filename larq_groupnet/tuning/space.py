@@ -6,6 +6,7 @@ nothing of TensorFlow or keras-tuner.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import random
@@ -243,14 +244,21 @@ def _check_budget(space: SearchSpace) -> None:
         RecipeError: If neither the first choices nor `TRIED` draws do.
     """
     generator = random.Random(space.recipe.seed)
-    faults = [space.fault({key: texts[0] for key, texts in space.choices.items()})]
-    while faults[-1] is not None and len(faults) < TRIED:
-        faults.append(space.fault(space.draw(generator)))
-    if faults[-1] is None:
-        return
+    first = {key: texts[0] for key, texts in space.choices.items()}
+    fault, least = "", dict.fromkeys(costs(space.recipe.model), math.inf)
+    for values in (first, *(space.draw(generator) for _ in range(TRIED - 1))):
+        found = space.fault(values)
+        if found is None:
+            return
+        fault = fault or found
+        with contextlib.suppress(ConfigError, RecipeError):
+            spent = costs(space.candidate(values).model)
+            least = {name: min(cost, spent[name]) for name, cost in least.items()}
+    limited = [name for name in least if getattr(space.budget, f"max_{name}") is not None]
+    cheapest = ", ".join(f"{name} {least[name]:,.0f}" for name in limited)
     raise RecipeError(
         f"tune: expected a budget that some candidate keeps to. Received: none of {TRIED} does; "
-        f"the one of the first choices: {faults[0]}"
+        f"the one of the first choices: {fault}; the least of all: {cheapest}"
     )
 
 

@@ -114,8 +114,12 @@ def test_candidate_over_budget_is_seen_from_its_configuration(limit):
 
 def test_budget_that_nothing_keeps_to_is_refused():
     make_space(RECIPE, DECLARED, [], budget=Budget(max_ops=60_000))
-    with pytest.raises(RecipeError, match=r"none of 1000 does; .*ops [\d,]+ > 100"):
+    with pytest.raises(RecipeError, match=r"none of 1000 does; .*ops [\d,]+ > 100") as refused:
         make_space(RECIPE, DECLARED, [], budget=Budget(max_ops=100))
+    least = int(str(refused.value).rpartition("the least of all: ops ")[2].replace(",", ""))
+    make_space(RECIPE, DECLARED, [], budget=Budget(max_ops=least + 1))
+    with pytest.raises(RecipeError, match=f"the least of all: ops {least:,}$"):
+        make_space(RECIPE, DECLARED, [], budget=Budget(max_ops=least - 1))
 
 
 def test_candidates_and_their_costs_need_no_tensorflow():
