@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import textwrap
 from collections.abc import Mapping, Sequence
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,9 @@ Under normal vision and as people without red, green or blue cones see them (Mac
 Fernandes, 2009), any two of these and `BACKGROUND` are at least 16 apart in CIELAB, which a test
 computes.
 """
+
+_TENTH, _FIFTH = 15, 30
+"""Letters that fit into a tenth and a fifth of the width of a picture of images."""
 
 _RIGHT, _WRONG = "#e8e8e8", "#c1121f"
 _PHASE_COLOURS = ("#999999", "#0072b2", "#d55e00", "#009e73", "#cc79a7")
@@ -108,13 +112,22 @@ def draw_predictions(
         void: The label of pixels that do not count, hatched in the picture.
     """
     colours = class_colours(class_names)
+    names = ["wrong", *(_cut(name, _FIFTH) for name in class_names)]
+    handles = [
+        Patch(facecolor=colour, edgecolor="#666666", label=name)
+        for name, colour in zip(names, [_WRONG, *colours], strict=True)
+    ]
+    if any((truth == void).any() for truth in truths):
+        names.append("void")
+        handles.append(Patch(facecolor="white", edgecolor="#aaaaaa", hatch="////", label="void"))
+    columns = _legend_columns(names)
     rows = -(-len(images) // 2)
     figure = Figure(
-        figsize=(15, 1.72 * rows + 1.0),
+        figsize=(15, 1.72 * rows + 0.8 + 0.2 * -(-len(names) // columns)),
         facecolor="white",
         layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02),
     )
-    figure.suptitle(title)
+    figure.suptitle(wrapped(title, figure))
     grid = figure.subplots(rows, 9, squeeze=False, width_ratios=[1, 1, 1, 1, 0.12, 1, 1, 1, 1])
     for axes in grid.flat:
         axes.set_axis_off()
@@ -130,13 +143,17 @@ def draw_predictions(
         if row == 0:
             for axes, name in zip(cells, ("image", "truth", "prediction", "error"), strict=True):
                 axes.set_title(name, fontsize=10)
-    pairs = zip(["wrong", *class_names], [_WRONG, *colours], strict=True)
-    handles = [Patch(facecolor=c, edgecolor="#666666", label=n) for n, c in pairs]
-    if any((truth == void).any() for truth in truths):
-        handles.append(Patch(facecolor="white", edgecolor="#aaaaaa", hatch="////", label="void"))
-    columns = min(len(handles), 14)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     save(figure, path, dpi=100)
+
+
+def _legend_columns(names: Sequence[str]) -> int:
+    """How many columns of names fit below a picture of 15 inches."""
+    for columns in range(min(len(names), 14), 1, -1):
+        widths = [max(map(len, column)) for column in np.array_split(names, columns)]
+        if sum(6.5 * width + 48 for width in widths) <= 15 * 72:  # In points.
+            return columns
+    return 1
 
 
 def draw_values(values: np.ndarray) -> Image.Image:
@@ -157,7 +174,9 @@ def draw_labels(
     path: Path,
     title: str,
 ) -> None:
-    """Images, ten a row, each under its predicted class and probability; wrong ones in red.
+    """Images, each under its predicted class and probability; wrong ones in red.
+
+    There are ten a row, or five where a name is long; what does not fit into a fifth is cut.
 
     Args:
         images: `(height, width, 1 or 3) uint8`.
@@ -167,21 +186,33 @@ def draw_labels(
         path: PNG to write.
         title: Line above the picture.
     """
-    columns = 10
+    texts = []
+    for truth, score in zip(truths, scores, strict=True):
+        predicted = int(score.argmax())
+        share = f"  {100 * score[predicted]:.0f} %"
+        texts.append([_cut(class_names[predicted], _FIFTH - len(share)) + share])
+        if predicted != truth:
+            texts[-1].append(f"is {_cut(class_names[int(truth)], _FIFTH - 3)}")
+    columns = 10 if max(map(len, chain.from_iterable(texts))) <= _TENTH else 5
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(12, 1.5 * rows + 0.6), layout="constrained")
-    figure.suptitle(title)
+    figure = Figure(figsize=(12, (15 / columns) * rows + 0.6), layout="constrained")
+    figure.suptitle(wrapped(title, figure))
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    for axes, image, truth, score in zip(grid.flat, images, truths, scores, strict=False):
+    for axes, image, lines in zip(grid.flat, images, texts, strict=False):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        predicted = int(score.argmax())
-        text = f"{class_names[predicted]}  {100 * score[predicted]:.0f} %"
-        if predicted != truth:
-            text += f"\nis {class_names[int(truth)]}"
-        axes.set_title(text, fontsize=10, color="black" if predicted == truth else _WRONG)
+        axes.set_title("\n".join(lines), fontsize=10, color=_WRONG if lines[1:] else "black")
     save(figure, path, dpi=100)
+
+
+def wrapped(title: str, figure: Figure) -> str:
+    """A title in as many lines as it needs: the name of a dataset may be a long path."""
+    return textwrap.fill(title, int(figure.get_figwidth() * 10), break_on_hyphens=False)
+
+
+def _cut(name: str, length: int) -> str:
+    return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
 def draw_confusion(
@@ -211,7 +242,8 @@ def draw_confusion(
     kind = f"number of {unit}" if counted else f"{unit}, shares of each row"
     axes.set_xticks(range(count), class_names, rotation=45, ha="right", fontsize=size)
     axes.set_yticks(range(count), class_names, fontsize=size)
-    axes.set(xlabel="predicted", ylabel="true", title=f"{title}\n{kind}")
+    axes.set(xlabel="predicted", ylabel="true")
+    figure.suptitle(f"{wrapped(title, figure)}\n{kind}")
     for row, column in np.ndindex(matrix.shape) if count <= 25 else ():
         share, number = shares[row, column], matrix[row, column]
         text = f"{number}" if counted or not number else f"{100 * share:.1f} %"

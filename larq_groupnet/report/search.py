@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from larq_groupnet.report.pictures import capital, save
+from larq_groupnet.report.pictures import capital, save, wrapped
 from larq_groupnet.report.table import text_table
 
 _SEARCHED, _UNIFORM, _OTHER = "#0072b2", "#d55e00", "#999999"
@@ -39,7 +39,7 @@ def draw_frontier(
     """
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
-    axes.set_title(title, fontsize=11)
+    figure.suptitle(wrapped(title, figure), fontsize=11)
     axes.scatter(*_columns(trials), s=22, color=_OTHER, label="trial", zorder=2)
     axes.step(
         *_columns(frontier), where="post", color=_SEARCHED, linewidth=1.2, alpha=0.7, zorder=3

@@ -140,7 +140,7 @@ def test_numbers_of_the_confusion_are_what_its_title_says(tmp_path, monkeypatch,
     matrix = np.array([[most, 7], [7, most]])
     pictures.draw_confusion(matrix, ["cat", "dog"], tmp_path / "a.png", "mine", "images")
     axes = figures[0].axes[0]
-    assert said in axes.get_title()
+    assert said in figures[0].get_suptitle()
     assert [each.get_text() for each in axes.texts][1] == text
 
 
@@ -157,3 +157,42 @@ def test_void_looks_like_no_class_and_a_first_class_of_its_own_is_not_dark(tmp_p
         with Image.open(tmp_path / "a.png") as picture:
             drawn.add(picture.tobytes())
     assert len(drawn) == 1 + len(names)
+
+
+LONG = [
+    "bolt",
+    "american_pit_bull_terrier",
+    "n01440764 tench, Tinca tinca, of all sizes",
+    *"abcdefghi",
+]
+
+
+@pytest.mark.parametrize("kind", ["labels", "predictions", "confusion"])
+def test_long_names_and_paths_stay_inside_of_the_picture_and_apart(kind, tmp_path, monkeypatch):
+    """Of classes of pets and of a folder within folders."""
+    figures = []
+    monkeypatch.setattr(pictures, "save", lambda figure, *_, **__: figures.append(figure))
+    rng, count = np.random.default_rng(0), len(LONG)
+    title = "groupnet_resnet18 on folder:" + "/somewhere" * 12 + ", converted for LCE: test"
+    images = list(rng.integers(0, 256, (20, 16, 16, 3), np.uint8))
+    if kind == "labels":
+        scores = np.eye(count)[np.arange(20) % count]
+        pictures.draw_labels(images, [1] * 20, list(scores), LONG, tmp_path / "a.png", title)
+    elif kind == "predictions":
+        scores = list(rng.random((20, 16, 16, count)))
+        truths = list(rng.integers(0, count, (20, 16, 16)))
+        truths[0][:8] = 255
+        draw_predictions(images, truths, scores, LONG, tmp_path / "a.png", title, 255)
+    else:
+        matrix = rng.integers(0, 99, (count, count))
+        pictures.draw_confusion(matrix, LONG, tmp_path / "a.png", title, "images")
+    (figure,) = figures
+    pictures.image_of(figure)  # Lays it out.
+    legend = [text for legend in figure.legends for text in legend.get_texts()]
+    names = [axes.title for axes in figure.axes if axes.title.get_text()]
+    ticks = [label for axes in figure.axes for label in axes.get_yticklabels() if axes.axison]
+    for texts in ([figure._suptitle], legend, names, ticks):
+        boxes = [text.get_window_extent() for text in texts]
+        for number, box in enumerate(boxes):
+            assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, texts[number]
+            assert not any(box.overlaps(other) for other in boxes[:number]), texts[number]
