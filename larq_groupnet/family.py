@@ -219,7 +219,7 @@ def GroupNetDSP(  # noqa: D417 (GroupNetResNet18 and GroupNetConfig explain the 
         weights: `None`; the name of a registered set such as `"imagenet"`; or the path of a
             weights file (`.h5`, `.safetensors`). Those of a classification model of the same
             layout are loaded by name, whatever the rates and the output stride here; a warning
-            lists the weights of the head, which are left out.
+            names weights of the head, which are left out.
         num_classes: Classes including background.
         layout: The backbone: `"resnet18"`, `"resnet34"` or `"resnet50"`.
         head: `"fcn32s"`, `"fcn16s"` or `"deeplabv3"` (`larq_groupnet.network.heads`).
