@@ -15,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-
 VOID, TRAINED, SIDE = 255, 64, 16
 
 
 def main(runs):
+    from larq_groupnet._stack import quiet
+
+    quiet()
     import tensorflow as tf
 
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -78,7 +79,7 @@ def train_one(folder, devices=1, stop=None, order=None, **options):
 
 def judge_alike(recipe, strategy, weights, images):
     """An odd number of images is judged on two replicas as on one."""
-    from larq_groupnet.inference.evaluate import _on_replicas
+    from larq_groupnet.inference.network import predicting
     from larq_groupnet.network.build import build
 
     config = recipe.model.replace(binary=recipe.phases[-1].binary)
@@ -88,7 +89,7 @@ def judge_alike(recipe, strategy, weights, images):
     for model in (one, several):
         model.load_weights(weights)
     expected = one.predict_on_batch(images)
-    found = _on_replicas(several)(images)
+    found = predicting(several)(images)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
     print(f"{strategy.num_replicas_in_sync} replicas judge {len(found)} images alike")
 
