@@ -94,7 +94,7 @@ class Source:
             model.load_weights(self.weights)  # In order: a .keras file keeps no names of weights.
             return model
         model = build(self.config, name=self.name)
-        keras_files.load(model, self.weights, other_head=False)
+        keras_files.load(model, self.weights, other_head=False, described=True)
         return model
 
 

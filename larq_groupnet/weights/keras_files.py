@@ -12,6 +12,7 @@ import contextlib
 import json
 import re
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -33,16 +34,20 @@ _DESCRIPTION = "larq_groupnet"
 MAX_DESCRIPTION = 2**25
 """Bytes of a description: fifty times that of a run with 1000 classes."""
 
-_IN_ARCHIVE = "model.weights.h5"
+_IN_ARCHIVE, _ARCHITECTURE = "model.weights.h5", "config.json"
 
 
-def load(model: tf.keras.Model, path: Path, other_head: bool) -> dict[str, str]:
+def load(
+    model: tf.keras.Model, path: Path, other_head: bool, described: bool = False
+) -> dict[str, str]:
     """Loads a file of Keras' into a model; the model is untouched if that fails.
 
     Args:
         model: A model that `larq_groupnet.build` gave.
         path: A file of one of the three kinds.
         other_head: Leave out weights of the head that do not fit.
+        described: The file is known to be of a network of the same options, so that layers without
+            names are in the same order. Otherwise a warning says that they may not be.
 
     Returns:
         Name of each weight that was left out -> a text that says why.
@@ -53,7 +58,19 @@ def load(model: tf.keras.Model, path: Path, other_head: bool) -> dict[str, str]:
         MismatchError: If it holds the weights of another network.
     """
     with opened(path) as file:
-        stored = _by_order(model, file) if "layers" in file else _by_name(file)
+        if "layers" in file:
+            order = _order(path) or [(type(x).__name__, x.name) for x in model.layers]
+            stored = _by_order(model, file, order)
+            if not (described or zipfile.is_zipfile(path)):
+                warnings.warn(
+                    f"weights: {path}: expected names of layers, as in .h5 and .keras. Received: "
+                    "none; they are taken to be in the order of this network, which is right if "
+                    "its options are those of the weights",
+                    UserWarning,
+                    stacklevel=4,
+                )
+        else:
+            stored = _by_name(file)
         shapes = {name: tuple(item.shape) for name, item in stored.items()}
         return assign(model, shapes, lambda name: stored[name][()], str(path), other_head)
 
@@ -125,21 +142,35 @@ def _by_name(file: h5py.File) -> dict[str, h5py.Dataset]:
     return stored
 
 
-def _by_order(model: tf.keras.Model, file: h5py.File) -> dict[str, h5py.Dataset]:
+def _order(path: Path) -> list[tuple[str, str]]:
+    """Class and name of each layer in a `.keras` archive, in order; none of another file."""
+    if not zipfile.is_zipfile(path):
+        return []
+    with zipfile.ZipFile(path) as archive:
+        check_unpacked(path, archive.getinfo(_ARCHITECTURE).file_size)
+        architecture = json.loads(archive.read(_ARCHITECTURE))
+    layers = architecture["config"]["layers"]
+    return [(layer["class_name"], layer["config"]["name"]) for layer in layers]
+
+
+def _by_order(
+    model: tf.keras.Model, file: h5py.File, order: list[tuple[str, str]]
+) -> dict[str, h5py.Dataset]:
     """Datasets of the format that counts the layers of each class, `layers/conv2d_3/vars/0`."""
+    weights = {layer.name: [weight.name for weight in layer.weights] for layer in model.layers}
     groups = {}
     for name, group in file["layers"].items():
         variables = group.get("vars", {})
         groups[name] = [variables[index] for index in sorted(variables, key=int)]
     stored: dict[str, h5py.Dataset] = {}
     seen: collections.Counter[str] = collections.Counter()
-    for layer in model.layers:
-        kind = _snake_case(type(layer).__name__)
+    for kind, layer in order:
+        kind = _snake_case(kind)
         key = f"{kind}_{seen[kind]}" if seen[kind] else kind
         seen[kind] += 1
-        found = groups.pop(key, [])
-        stored.update({weight.name: item for weight, item in zip(layer.weights, found)})  # noqa: B905
-        stored.update({f"{key}/{i}": item for i, item in enumerate(found[len(layer.weights) :])})
+        names = weights.get(layer, [])
+        for index, item in enumerate(groups.pop(key, [])):
+            stored[names[index] if index < len(names) else f"{layer}/{index}"] = item
     left_over = {
         f"{key}/{i}": item for key, group in groups.items() for i, item in enumerate(group)
     }

@@ -151,7 +151,7 @@ def load_into(model: tf.keras.Model, config: GroupNetConfig, path: str | Path) -
     known = metadata_of(path)
     # It may be another one unless the file says what it was made for.
     other_head = known is None or has_other_head(path, known.config, config)
-    warn_left_out(path, keras_files.load(model, path, other_head))
+    warn_left_out(path, keras_files.load(model, path, other_head, known is not None))
 
 
 def _file(weights: str | Path) -> Path:

@@ -61,10 +61,48 @@ def other():
     return model
 
 
+@pytest.fixture(autouse=True)
+def _layers_without_names_are_known():
+    """Of `a.weights.h5`, in all tests but that of the warning."""
+    warnings.filterwarnings("ignore", ".*expected names of layers")
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_of_keras_gives_the_same_bits(model, files, name):
     again = larq_groupnet.GroupNetResNet18(weights=str(files / name), **TINY)
     np.testing.assert_array_equal(again(IMAGES), model(IMAGES))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_weights_go_to_the_layer_of_their_name_in_a_network_of_another_order(model, files, name):
+    config = CONFIG.replace(shortcut="block")
+    network = build(config)
+    assert [x.name for x in network.weights] != [x.name for x in model.weights]
+    if name == "a.weights.h5":
+        with pytest.warns(UserWarning, match="right if its options are those of the weights"):
+            load_into(network, config, files / name)
+        return
+    load_into(network, config, files / name)
+    values = {weight.name: weight.numpy() for weight in model.weights}
+    for weight in network.weights:
+        np.testing.assert_array_equal(weight.numpy(), values[weight.name], err_msg=weight.name)
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.keras", "whole.h5"])
+@pytest.mark.parametrize("changes", [{"head": None}, {"head": "fcn32s"}, {"padding": "zero"}])
+def test_another_head_and_options_without_weights_are_taken_from_every_format_with_names(
+    model, files, name, changes
+):
+    config = CONFIG.replace(**changes)
+    network = build(config)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*left out, because the head is another")
+        load_into(network, config, files / name)
+    values = {weight.name: weight.numpy() for weight in model.weights}
+    assert sum(weight.name in values for weight in network.weights) > 80
+    for weight in network.weights:
+        if weight.name in values:
+            np.testing.assert_array_equal(weight.numpy(), values[weight.name])
 
 
 @pytest.mark.parametrize(
