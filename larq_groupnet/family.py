@@ -370,6 +370,8 @@ def build(
     """
     from larq_groupnet.network.build import build as build_network
 
+    if not isinstance(config, GroupNetConfig):
+        fail("config", "a GroupNetConfig, such as get_config('groupnet_resnet18')", config)
     if weights is None:
         return build_network(config, input_tensor=input_tensor, name=name)
     from larq_groupnet.weights import resolve
@@ -426,6 +428,8 @@ def _given_options(given: Mapping[str, Any], found: Model) -> dict[str, Any]:
         if name in OPTIONS and not (name in chosen and value is None)
     }
     if (tensor := given.get("input_tensor")) is not None:
+        if len(getattr(tensor, "shape", ())) != 4:
+            fail("input_tensor", "a Keras tensor such as tf.keras.Input((32, 32, 3))", tensor)
         shape = tuple(tensor.shape[1:])
         if tuple(options.get("input_shape", shape)) != shape:
             fail("input_shape", f"that of input_tensor, {shape}, or None", given["input_shape"])

@@ -14,7 +14,7 @@ from larq_groupnet.data.images import Part, crop
 from larq_groupnet.data.order import Addressed, columns
 from larq_groupnet.data.splits import check_sizes, draw_splits
 from larq_groupnet.errors import DatasetError
-from larq_groupnet.hints import did_you_mean
+from larq_groupnet.hints import did_you_mean, few
 
 Examples = tuple[Sequence[np.ndarray], Sequence[Any]]
 """Images, and their labels or masks."""
@@ -120,10 +120,14 @@ def from_arrays(
         for split, (images, targets) in given.items()
     }
     names = list(class_names or _names(train[1], parts["train"][1]))
-    if len(set(names)) != len(names) or not 2 <= len(names) <= VOID:
-        raise DatasetError(f"class_names: expected 2 to {VOID} different names. Received: {names}")
-    channels = {c for split, each in parts.items() for c in _check(split, each, len(names))}
     labels = _is_label(parts["train"][1])
+    channels = {c for split, each in parts.items() for c in _check(split, each, len(names))}
+    most = len(names) if labels else VOID  # Masks have 8 bits.
+    if len(set(names)) != len(names) or not 2 <= len(names) <= most:
+        wanted = "2 or more" if labels else f"2 to {VOID}"
+        raise DatasetError(
+            f"class_names: expected {wanted} different names. Received: {len(names)}, {few(names)}"
+        )
     if len(channels) != 1 or any(_is_label(targets) != labels for _, targets in parts.values()):
         raise DatasetError(
             "arrays: expected the same number of channels, and either labels or masks, in every "
@@ -220,8 +224,10 @@ def _names(given: Sequence[Any], targets: Sequence[Any]) -> list[str]:
     """`class_0`, ...: one a column, or up to the highest label."""
     if _is_one_hot(given) and np.shape(given)[1] > 1:
         return [f"class_{label}" for label in range(np.shape(given)[1])]
-    arrays = [np.asarray(targets)] if _is_label(targets) else [np.asarray(each) for each in targets]
-    highest = max((int(a[a != VOID].max(initial=0)) for a in arrays if a.size), default=0)
+    if _is_label(targets):
+        highest = int(np.max(targets, initial=0))
+    else:
+        highest = max(int(a[a != VOID].max(initial=0)) for a in map(np.asarray, targets))
     return [f"class_{label}" for label in range(highest + 1)]
 
 

@@ -107,14 +107,14 @@ def _of_whole_model(model: tf.keras.Model) -> Iterator[Finding]:
         layer.name
         for layer in model.submodules
         if isinstance(layer, tf.keras.layers.Layer)
-        and layer.compute_dtype in ("float16", "bfloat16")
+        and layer.compute_dtype in ("float16", "bfloat16", "float64")
     ]
     if mixed:
         yield Finding(
             mixed[0],
             "wrong",
-            f"mixed precision: {len(mixed)} layers compute in half precision, which TFLite does "
-            "not convert",
+            f"mixed precision: {len(mixed)} layers compute in half precision or float64, which "
+            "LCE does not run",
             "Build the model under the policy 'float32' and copy the weights",
         )
 

@@ -20,7 +20,7 @@ from larq_groupnet.deploy.fold import fold
 from larq_groupnet.deploy.int8 import convert_int8, is_int8
 from larq_groupnet.deploy.verify import verify
 from larq_groupnet.errors import MissingPackageError
-from larq_groupnet.files import replacing
+from larq_groupnet.files import check_output, replacing
 
 DEFAULT_SAMPLES = 4
 
@@ -63,7 +63,14 @@ def convert(
     Warns:
         ConversionWarning: Of layers that do not run as binary kernels.
     """
+    if not getattr(model, "inputs", None) or not isinstance(model, tf.keras.Model):
+        raise ConversionError(
+            "convert: expected a functional tf.keras.Model, or a Sequential one that knows the "
+            f"shape of its input. Received: {type(model).__name__}. Of a file: "
+            "convert(larq_groupnet.load_model(file), path)"
+        )
     path = Path(path)
+    check_output(path)
     if is_int8(model):
         if batch_size != 1:
             raise ConversionError(
@@ -109,6 +116,11 @@ def with_input_shape(
         ConversionError: If a size is left open or does not fit the model.
     """
     own = model.input_shape
+    if not isinstance(batch_size, int) or not isinstance(input_shape, list | tuple | None):
+        raise ConversionError(
+            "convert: expected input_shape=(height, width, channels) and a whole batch_size. "
+            f"Received: input_shape={input_shape!r}, batch_size={batch_size!r}"
+        )
     if not isinstance(own, tuple) or isinstance(model.output, list | tuple | dict):
         raise ConversionError(
             "convert: expected a model with one input and one output. "

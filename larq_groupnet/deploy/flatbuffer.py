@@ -17,6 +17,7 @@ import tensorflow as tf
 from flatbuffers import flexbuffers
 from numpy.typing import NDArray
 from tensorflow.lite.python import schema_py_generated as schema
+from tqdm import tqdm
 
 from larq_groupnet.deploy.engine import EngineInterpreter
 from larq_groupnet.errors import ConversionError, MissingFileError, UserError
@@ -203,12 +204,18 @@ def count_ops(file: File) -> Counter[str]:
 class Interpreter(EngineInterpreter):
     """LCE's interpreter of a `.tflite`; `predict(images)` maps `(batch, h, w, c)` to outputs.
 
-    `predict` runs one image at a time, so it needs a file converted at batch size 1. Floats of any
-    precision are read as float32; bytes are not, since the file would need them normalised.
+    `predict` runs as many images at a time as the file reads, which is one unless it was converted
+    at another batch size. Floats of any precision are read as float32; bytes are not, since the
+    file would need them normalised.
     """
 
     def predict(self, x: Any, verbose: int = 0) -> Any:
-        """Outputs of images, one after the other; `verbose=1` shows a progress bar."""
+        """Outputs of images, one batch after the other; `verbose=1` shows a progress bar.
+
+        Raises:
+            ConversionError: If the images are not of the size or type that the file reads, or do
+                not fill its batches.
+        """
         wanted = np.dtype(self.input_types[0])
         images = x if hasattr(x, "dtype") else np.asarray(x)
         if images.dtype != wanted:
@@ -219,7 +226,16 @@ class Interpreter(EngineInterpreter):
                     + (" after the normalisation." if wanted == np.float32 else ".")
                 )
             images = images.astype(wanted)
-        return super().predict(images, verbose)
+        size, *shape = self.input_shapes[0]
+        if images.shape[1:] != tuple(shape) or not len(images) or len(images) % size:
+            many = "one or more images" if size == 1 else f"a multiple of {size} images"
+            raise ConversionError(
+                f"predict: expected {many} of shape {tuple(shape)}. Received: {images.shape}"
+            )
+        batches = np.split(images, len(images) // size)
+        found = [self.interpreter.predict([batch]) for batch in tqdm(batches, disable=not verbose)]
+        outputs = [np.concatenate(output) for output in zip(*found, strict=True)]
+        return outputs[0] if len(outputs) == 1 else outputs
 
 
 def load_interpreter(file: File) -> Interpreter:

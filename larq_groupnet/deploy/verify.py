@@ -119,6 +119,11 @@ def verify(
         for found, output in zip(results, outputs, strict=True):
             found.append(output[:count])
     expected, received, on_signs = (np.concatenate(found) for found in results)
+    if expected.shape != received.shape:
+        raise ConversionError(
+            f"verify: expected a file of this model, whose output is {expected.shape[1:]}. "
+            f"Received: one with the output {received.shape[1:]}"
+        )
     verification = _judge(expected, received, on_signs, on_signs_of_file)
     second = second_opinion(content, data)
     if second is not None:

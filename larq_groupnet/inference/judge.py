@@ -16,6 +16,7 @@ from larq_groupnet.data.pipeline import Pipeline, class_names, has_files, prepar
 from larq_groupnet.deploy import convert, count_ops, runtime
 from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.errors import MissingPackageError, RecipeError
+from larq_groupnet.hints import counted
 from larq_groupnet.inference.evaluate import about, evaluate, sees_whole, test_images, to_look_at
 from larq_groupnet.inference.network import Predict, predicting
 from larq_groupnet.inference.results import MATRIX, write_results
@@ -204,6 +205,6 @@ def _title(results: dict[str, Any], samples: Samples) -> str:
     label = results["labels"].get(headline, headline)
     drawn, kind = ("lce", "converted for LCE") if "lce" in results else ("keras", "not converted")
     return (
-        f"{results['name']} on {results['dataset']}, {kind}: the first {len(samples.images)} "
-        f"test images, test {label} {results[drawn][headline]:.3f}"
+        f"{results['name']} on {results['dataset']}, {kind}: the first "
+        f"{counted(len(samples.images), 'test image')}, test {label} {results[drawn][headline]:.3f}"
     )

@@ -67,7 +67,21 @@ class Predictor:
 
         Returns:
             `(height, width, classes) float32` of the image's own size, or `(classes,) float32`.
+
+        Raises:
+            SourceError: If the pixels have another shape, or are floats of at most 1.
         """
+        pixels, channels = np.asarray(pixels), self.input_shape[2]
+        if pixels.ndim != 3 or pixels.shape[2] != channels or not pixels.size:
+            raise SourceError(
+                f"image: expected pixels (height, width, {channels}) of 0 to 255. "
+                f"Received: {pixels.dtype} of shape {pixels.shape}"
+            )
+        if pixels.dtype.kind == "f" and 0 < pixels.max() <= 1:
+            raise SourceError(
+                "image: expected pixels of 0 to 255. Received: floats of at most "
+                f"{pixels.max():g}; multiply them by 255"
+            )
         if (view := self.view) is not None:
             return view.scores(self.network, [pixels])[0]
         scores = self.network(self.reading(pixels).numpy()[None])[0]
@@ -95,6 +109,12 @@ def load_predictor(
         DatasetError: If how they are preprocessed is not understood.
         ValueError: If it is no run, weights file, or registered name.
     """
+    settings = ("normalisation", "central_crop", "scales", "flip")
+    for name in set(preprocessing) - {*settings}:
+        raise SourceError(
+            f"load_predictor: expected arguments of {', '.join(settings)}. Received: {name}."
+            f"{did_you_mean(name, settings)}"
+        )
     path = Path(source).expanduser()
     if path.suffix == ".tflite":
         network, input_shape, output_shape, description = _of_file(path, threads)

@@ -9,6 +9,7 @@ from larq_groupnet.network.blocks import stem
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.network.kinds import DECOMPOSITIONS, HEADS
 from larq_groupnet.network.ops import Ops, Tensor
+from larq_groupnet.network.options import fail
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -56,6 +57,9 @@ def build(
     from larq_groupnet.network.keras_ops import KerasOps
 
     inputs = input_tensor
+    if not (inputs is None or tf.keras.backend.is_keras_tensor(inputs)):
+        kind = type(inputs).__name__
+        fail("input_tensor", "a Keras tensor such as tf.keras.Input((32, 32, 3))", kind)
     if inputs is None:
         inputs = tf.keras.layers.Input(config.input_shape, name=names.IMAGE)
     x = network(KerasOps(config), inputs)

@@ -36,6 +36,10 @@ computes.
 _TENTH, _FIFTH = 15, 30
 """Letters that fit into a tenth and a fifth of the width of a picture of images."""
 
+MOST_NAMES = 60
+"""Names at each side of a confusion matrix; of more classes every second one has its name, or
+every third, and so on."""
+
 _RIGHT, _WRONG = "#e8e8e8", "#c1121f"
 _PHASE_COLOURS = ("#999999", "#0072b2", "#d55e00", "#009e73", "#cc79a7")
 
@@ -77,13 +81,15 @@ def draw_curves(
         for phase, colour in zip(phases, cycle(colours)):  # noqa: B905
             part = [row for row in rows if row["phase"] == phase]
             epochs = [int(row["epoch"]) + 1 for row in part]
-            for prefix, style, name in (("", "--", "training"), ("val_", "-", "validation")):
+            kinds = ("", "--x", "training"), ("val_", "-o", "validation")
+            for prefix, style, name in kinds:
                 values = [float(row[prefix + key]) for row in part]
                 axes.plot(
-                    epochs, values, style, color=colour, marker="o", markersize=3,
+                    epochs, values, style, color=colour, markersize=4,
                     label=f"{phase}, {name}",
                 )  # fmt: skip
         axes.set(title=title, xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[1].set_ylim(0, 1)
@@ -237,11 +243,14 @@ def draw_confusion(
     figure = Figure(figsize=(side + 1.2, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    size = max(min(10, 300 / count), 3)
+    size = max(min(10, 300 / count), 300 / MOST_NAMES)
     counted = count <= 25 and matrix.max() < 10_000
-    kind = f"number of {unit}" if counted else f"{unit}, shares of each row"
-    axes.set_xticks(range(count), class_names, rotation=45, ha="right", fontsize=size)
-    axes.set_yticks(range(count), class_names, fontsize=size)
+    kind = f"number of {unit}; colours" if counted else unit
+    kind += ": shares of each row"
+    named = range(0, count, -(-count // MOST_NAMES))
+    names = [class_names[label] for label in named]
+    axes.set_xticks(named, names, rotation=45, ha="right", fontsize=size)
+    axes.set_yticks(named, names, fontsize=size)
     axes.set(xlabel="predicted", ylabel="true")
     figure.suptitle(f"{wrapped(title, figure)}\n{kind}")
     for row, column in np.ndindex(matrix.shape) if count <= 25 else ():

@@ -14,6 +14,7 @@ import tensorflow as tf
 from larq_groupnet.data.pipeline import Pipeline
 from larq_groupnet.deploy import quantize
 from larq_groupnet.files import replacing
+from larq_groupnet.hints import counted
 from larq_groupnet.network.build import build
 from larq_groupnet.recipes.recipe import Phase, Recipe, RecipeError
 from larq_groupnet.runs.identity import check_classes
@@ -246,7 +247,9 @@ def _fit(
         snapshots.restore(model, snapshot)
         print(f"Resuming in epoch {start.epoch + 1}, step {start.step + 1}", flush=True)
     print(
-        f"Phase {phase.name}: {phase.epochs} epochs of {session.steps_per_epoch} steps", flush=True
+        f"Phase {phase.name}: {counted(phase.epochs, 'epoch')} of "
+        f"{counted(session.steps_per_epoch, 'step')}",
+        flush=True,
     )
     best = _best_weights(session, phase, start.best)
     # The rest of an epoch that was cut in two is a call of its own, and has fewer steps.

@@ -75,6 +75,20 @@ def test_first_thing_that_is_wrong_is_named(train, message):
         from_arrays("wrong", train, class_names=["a", "b", "c"])
 
 
+def test_labels_may_have_any_number_of_classes_and_masks_the_255_of_8_bits():
+    labels = np.repeat(np.arange(300), 3)
+    images = np.zeros((900, 4, 4, 1), np.uint8)
+    for highest in (255, 299):
+        few = labels[labels <= highest]
+        data = from_arrays("many", (images[: len(few)], few))
+        assert len(data.classes) == highest + 1
+    names = [f"class {label}" for label in range(256)]
+    with pytest.raises(DatasetError, match=r"2 to 255 .* Received: 256, class 0, .*, \.\.\.$"):
+        from_arrays("many", (IMAGES, MASKS), class_names=names)
+    with pytest.raises(DatasetError, match=r"expected labels of 0 to 0. Received: int64 -1 at 2"):
+        from_arrays("many", (images[:4], np.array([0, 0, -1, 0])))
+
+
 def test_splits_must_be_of_one_kind():
     with pytest.raises(DatasetError, match="either labels or masks, in every split"):
         from_arrays("wrong", (IMAGES, LABELS), test=(IMAGES, MASKS), class_names=["a", "b", "c"])

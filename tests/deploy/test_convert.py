@@ -21,6 +21,7 @@ from larq_groupnet.deploy import (
     verify,
 )
 from larq_groupnet.deploy.export import to_tflite
+from larq_groupnet.errors import UserError
 
 
 def randomise_batch_norm(model, seed=0):
@@ -125,6 +126,14 @@ def test_size_and_batch_are_fixed_at_conversion(tmp_path, shape, batch, options)
     wanted = tuple(options.get("input_shape", (8, 8, 32)))
     assert tuple(interpreter.input_shapes[0]) == (options.get("batch_size", 1), *wanted)
     assert verify(model, path, np.random.RandomState(0).randn(5, *wanted)).samples == 5
+    size = options.get("batch_size", 1)
+    images = np.random.RandomState(1).randn(2 * size, *wanted).astype("f4")
+    expected = np.concatenate([model(images[:size]), model(images[size:])])
+    np.testing.assert_allclose(interpreter.predict(images), expected, rtol=1e-5, atol=1e-5)
+    for wrong in (images[:0], images[0], images[:, 1:], images[: 2 * size - 1]):
+        if size > 1 or len(wrong) != 1:
+            with pytest.raises(ConversionError, match=r"predict: expected .* images .* Received"):
+                interpreter.predict(wrong)
     assert model.input_shape == (batch, *shape)
     assert [p.name for p in path.parent.iterdir()] == ["model.tflite"]
 
@@ -137,11 +146,23 @@ def test_size_and_batch_are_fixed_at_conversion(tmp_path, shape, batch, options)
         ((None, None, 32), {"input_shape": (8, 8)}, r"fit the model's.*input_shape=\(8, 8\)"),
         ((None, None, 32), {"input_shape": (0, 8, 32)}, r"input_shape=\(0, 8, 32\)"),
         ((8, 8, 32), {"batch_size": 0}, "batch_size=0"),
+        ((8, 8, 32), {"batch_size": "2"}, "batch_size='2'"),
+        ((8, 8, 32), {"input_shape": 8}, "input_shape=8"),
     ],
 )
 def test_size_that_is_unknown_or_does_not_fit_is_refused(tmp_path, shape, options, message):
     with pytest.raises(ConversionError, match=message):
         convert(binary(shape=shape), tmp_path / "model.tflite", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_model_and_a_path_that_is_a_folder_are_refused_before_the_work(tmp_path):
+    unbuilt = tf.keras.Sequential([tf.keras.layers.Dense(2)])
+    for model, received in ((None, "NoneType"), ("mine.keras", "str"), (unbuilt, "Sequential")):
+        with pytest.raises(ConversionError, match=f"expected a functional .*Received: {received}"):
+            convert(model, tmp_path / "model.tflite")
+    with pytest.raises(UserError, match="expected a file that can be written"):
+        convert(binary(), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -191,8 +212,9 @@ def test_folded_network_is_converted_and_compared_with_the_one_given(tmp_path, m
         convert(binary(), tmp_path / "model.tflite")
 
 
-def test_convert_names_the_cause_of_a_failure_in_lce(tmp_path):
-    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+@pytest.mark.parametrize("policy", ["mixed_float16", "float64"])
+def test_convert_names_the_cause_of_a_failure_in_lce(tmp_path, policy):
+    tf.keras.mixed_precision.set_global_policy(policy)
     try:
         model = binary()
         with pytest.raises(ConversionError, match="mixed precision: .* half precision"):

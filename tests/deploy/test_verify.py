@@ -306,6 +306,11 @@ def test_samples_that_do_not_fit(data):
         verify(model, to_tflite(model), data)
 
 
+def test_file_of_another_output_is_named():
+    with pytest.raises(ConversionError, match=r"output is \(8, 8, 32\). Received: .* \(8, 8, 64\)"):
+        verify(sequence(conv("conv")), to_tflite(sequence(conv("conv", 64))), IMAGES)
+
+
 def test_file_that_does_not_load():
     model = sequence(conv("conv", 64, groups=2), size=(8, 8, 64))
     with pytest.raises(ConversionError, match="does not load the file"):

@@ -144,6 +144,16 @@ def test_numbers_of_the_confusion_are_what_its_title_says(tmp_path, monkeypatch,
     assert [each.get_text() for each in axes.texts][1] == text
 
 
+def test_confusion_of_many_classes_names_as_many_as_can_be_read(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(pictures, "save", lambda figure, *_, **__: figures.append(figure))
+    names = [f"class {label}" for label in range(300)]
+    pictures.draw_confusion(np.eye(300), names, tmp_path / "a.png", "mine", "images")
+    (axes,) = figures[0].axes
+    shown = {tick.get_position()[1]: tick.get_text() for tick in axes.get_yticklabels()}
+    assert shown == {label: f"class {label}" for label in range(0, 300, 5)}
+
+
 def test_void_looks_like_no_class_and_a_first_class_of_its_own_is_not_dark(tmp_path):
     names = ["sky", *map(str, range(len(CLASS_COLOURS) - 1))]
     assert class_colours(names) == list(CLASS_COLOURS)

@@ -83,6 +83,18 @@ def test_masks_hold_the_classes_at_the_size_of_the_image(dense_run, images, tmp_
     assert len(np.unique(np.concatenate([m.ravel() for m in masks.values()]))) > 1
 
 
+def test_what_is_no_image_is_refused(dense_run):
+    predictor = load_predictor(dense_run)
+    size, channels = (20, 30), predictor.input_shape[2]
+    for shape in (size, (1, *size, channels), (*size, channels + 1), (0, 30, channels)):
+        with pytest.raises(SourceError, match=r"pixels \(height, width, \d\) of 0 to 255"):
+            predictor(np.zeros(shape, np.uint8))
+    with pytest.raises(SourceError, match="floats of at most 0.5; multiply them by 255"):
+        predictor(np.full((*size, channels), 0.5))
+    with pytest.raises(SourceError, match="Received: scale. Did you mean 'scales'"):
+        load_predictor(dense_run, scale=(1.0,))
+
+
 def test_converted_file_alone_says_the_same(dense_run, dense_file, images, tmp_path):
     keras, lce = load_predictor(dense_run), load_predictor(shutil.copy(dense_file, tmp_path))
     for name in ("large.png", "grey.png"):

@@ -103,6 +103,20 @@ def test_model_reads_a_given_tensor():
     assert model.output_shape == (None, 64, 64, 21)
 
 
+@pytest.mark.parametrize("tensor", [1, "x", tf.zeros((1, 64, 64, 3))])
+def test_input_that_is_no_keras_tensor_is_refused(tensor):
+    options = {"num_bases": 1, "width": 0.0625, "stage_blocks": (1, 1, 1, 1)}
+    with pytest.raises(ConfigError, match="input_tensor: expected a Keras tensor") as refused:
+        larq_groupnet.GroupNetDSP(input_tensor=tensor, **options)
+    assert len(str(refused.value)) < 200
+
+
+def test_configuration_that_is_none_is_refused():
+    for config in (None, "groupnet_resnet18", {"num_bases": 2}):
+        with pytest.raises(ConfigError, match="config: expected a GroupNetConfig, such as get_"):
+            build(config)
+
+
 def test_any_size_that_the_stride_divides_is_segmented():
     model = larq_groupnet.GroupNetDSP(**{**SHORT, "input_shape": (None, None, 3)})
     for size in (32, 48):
