@@ -271,9 +271,14 @@ class Runner:
         try:
             self._interpreter = load_interpreter(file).interpreter
         except RuntimeError as error:
+            names = {operation.name for operation in Graph(file).operations}
+            # TensorFlow Lite writes its own in capitals.
+            foreign = [x for x in sorted(names) if not (x.isupper() or x.startswith("Lce"))]
+            what = f"{', '.join(foreign)}, which only TensorFlow has" if foreign else str(error)
+            advice = "Build the model of other ones" if foreign else "audit(file) may name the one"
             raise ConversionError(
                 "LCE's interpreter does not load the file: expected operations that its default "
-                f"kernels run. Received: {error}. audit(file) may name the operation."
+                f"kernels run. Received: {what}. {advice}."
             ) from error
         shapes = self._interpreter.input_shapes
         if len(shapes) != 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,7 +94,8 @@ def classes_table(results: dict[str, Any]) -> str:
 def _title(results: dict[str, Any]) -> str:
     images, total = results.get("images"), results.get("of")
     part = f", {images} of {total} test images" if images != total else ""
-    return f"{results['name']} on {results['dataset']}{part}"
+    title = f"{results['name']} on {results['dataset']}"
+    return textwrap.fill(title, 60, break_on_hyphens=False) + part  # A path may be long.
 
 
 def _labels(results: dict[str, Any], kind: str) -> dict[str, str]:

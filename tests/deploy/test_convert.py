@@ -212,6 +212,12 @@ def test_folded_network_is_converted_and_compared_with_the_one_given(tmp_path, m
         convert(binary(), tmp_path / "model.tflite")
 
 
+def test_operation_that_lce_lacks_is_named(tmp_path):
+    with pytest.raises(ConversionError, match="Received: Erfc, which only TensorFlow has"):
+        convert(binary(tf.keras.layers.Activation("gelu")), tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "float64"])
 def test_convert_names_the_cause_of_a_failure_in_lce(tmp_path, policy):
     tf.keras.mixed_precision.set_global_policy(policy)

@@ -53,6 +53,8 @@ def test_no_image_is_no_number_and_no_crash():
         "agreement": 1.0, "macs": {"1": 0}, "ops": {},
     }  # fmt: skip
     assert results_table(results).count("nan") == 2
+    long = {**results, "dataset": "folder:" + "/somewhere" * 20}
+    assert max(map(len, results_table(long).splitlines())) < 120
 
 
 def rows_of(task, counts):
