@@ -16,6 +16,9 @@ from larq_groupnet.data.splits import check_sizes, draw_splits
 from larq_groupnet.errors import DatasetError
 from larq_groupnet.hints import did_you_mean, few
 
+_MOST = 100_000
+"""Classes that get a name by themselves: a larger label is none."""
+
 Examples = tuple[Sequence[np.ndarray], Sequence[Any]]
 """Images, and their labels or masks."""
 
@@ -225,9 +228,10 @@ def _names(given: Sequence[Any], targets: Sequence[Any]) -> list[str]:
     if _is_one_hot(given) and np.shape(given)[1] > 1:
         return [f"class_{label}" for label in range(np.shape(given)[1])]
     if _is_label(targets):
-        highest = int(np.max(targets, initial=0))
+        highest = min(int(np.max(targets, initial=0)), _MOST - 1)
     else:
-        highest = max(int(a[a != VOID].max(initial=0)) for a in map(np.asarray, targets))
+        arrays = map(np.asarray, targets)
+        highest = max((int(a[a != VOID].max(initial=0)) for a in arrays), default=0)
     return [f"class_{label}" for label in range(highest + 1)]
 
 

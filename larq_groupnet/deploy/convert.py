@@ -116,7 +116,8 @@ def with_input_shape(
         ConversionError: If a size is left open or does not fit the model.
     """
     own = model.input_shape
-    if not isinstance(batch_size, int) or not isinstance(input_shape, list | tuple | None):
+    whole = isinstance(batch_size, int | np.integer)
+    if not whole or not (input_shape is None or np.iterable(input_shape)):
         raise ConversionError(
             "convert: expected input_shape=(height, width, channels) and a whole batch_size. "
             f"Received: input_shape={input_shape!r}, batch_size={batch_size!r}"

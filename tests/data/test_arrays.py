@@ -87,6 +87,10 @@ def test_labels_may_have_any_number_of_classes_and_masks_the_255_of_8_bits():
         from_arrays("many", (IMAGES, MASKS), class_names=names)
     with pytest.raises(DatasetError, match=r"expected labels of 0 to 0. Received: int64 -1 at 2"):
         from_arrays("many", (images[:4], np.array([0, 0, -1, 0])))
+    with pytest.raises(DatasetError, match=r"of 0 to 99999. Received: int64 4000000000 at 1"):
+        from_arrays("many", (images[:2], np.array([0, 4_000_000_000])))
+    with pytest.raises(DatasetError, match="Received: 0 and 0"):
+        from_arrays("many", (IMAGES[:0], MASKS[:0]))
 
 
 def test_splits_must_be_of_one_kind():

@@ -103,7 +103,7 @@ def test_model_reads_a_given_tensor():
     assert model.output_shape == (None, 64, 64, 21)
 
 
-@pytest.mark.parametrize("tensor", [1, "x", tf.zeros((1, 64, 64, 3))])
+@pytest.mark.parametrize("tensor", [1, "x", tf.zeros((1, 64, 64, 3)), tf.zeros((64, 64, 3))])
 def test_input_that_is_no_keras_tensor_is_refused(tensor):
     options = {"num_bases": 1, "width": 0.0625, "stage_blocks": (1, 1, 1, 1)}
     with pytest.raises(ConfigError, match="input_tensor: expected a Keras tensor") as refused:
