@@ -428,9 +428,9 @@ def _given_options(given: Mapping[str, Any], found: Model) -> dict[str, Any]:
         if name in OPTIONS and not (name in chosen and value is None)
     }
     if (tensor := given.get("input_tensor")) is not None:
-        if len(getattr(tensor, "shape", ())) != 4:
-            kind = type(tensor).__name__
-            fail("input_tensor", "a Keras tensor such as tf.keras.Input((32, 32, 3))", kind)
+        from larq_groupnet.network.build import check_input_tensor
+
+        check_input_tensor(tensor)
         shape = tuple(tensor.shape[1:])
         if tuple(options.get("input_shape", shape)) != shape:
             fail("input_shape", f"that of input_tensor, {shape}, or None", given["input_shape"])

@@ -183,8 +183,7 @@ def _temperature(network: Predict, task: Task, data: Pipeline) -> float:
         return 1.0
     batches = data.eval_batches("validation", CALIBRATED)
     labels, scores = zip(
-        *((truth, network(x)) for x, truth in batches.as_numpy_iterator()),
-        strict=True,
+        *((truth, network(x)) for x, truth in batches.as_numpy_iterator()), strict=True
     )
     logits = task.log_probabilities(np.concatenate(scores)).numpy()
     return best_temperature(np.concatenate(labels), logits)

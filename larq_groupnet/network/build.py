@@ -35,6 +35,19 @@ def network(ops: Ops, images: Tensor) -> Tensor:
     )
 
 
+def check_input_tensor(tensor: object) -> None:
+    """Raises ConfigError for what is no Keras tensor."""
+    import tensorflow as tf
+
+    try:
+        right = tf.keras.backend.is_keras_tensor(tensor)
+    except ValueError:  # It is no tensor at all.
+        right = False
+    if not right:
+        kind = type(tensor).__name__
+        fail("input_tensor", "a Keras tensor such as tf.keras.Input((32, 32, 3))", kind)
+
+
 def build(
     config: GroupNetConfig, *, input_tensor: tf.Tensor | None = None, name: str = "groupnet"
 ) -> tf.keras.Model:
@@ -57,11 +70,9 @@ def build(
     from larq_groupnet.network.keras_ops import KerasOps
 
     inputs = input_tensor
-    if not (inputs is None or tf.keras.backend.is_keras_tensor(inputs)):
-        kind = type(inputs).__name__
-        fail("input_tensor", "a Keras tensor such as tf.keras.Input((32, 32, 3))", kind)
     if inputs is None:
         inputs = tf.keras.layers.Input(config.input_shape, name=names.IMAGE)
+    check_input_tensor(inputs)
     x = network(KerasOps(config), inputs)
     if input_tensor is not None:
         inputs = tf.keras.utils.get_source_inputs(input_tensor)

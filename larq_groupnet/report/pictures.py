@@ -81,8 +81,7 @@ def draw_curves(
         for phase, colour in zip(phases, cycle(colours)):  # noqa: B905
             part = [row for row in rows if row["phase"] == phase]
             epochs = [int(row["epoch"]) + 1 for row in part]
-            kinds = ("", "--x", "training"), ("val_", "-o", "validation")
-            for prefix, style, name in kinds:
+            for prefix, style, name in (("", "--x", "training"), ("val_", "-o", "validation")):
                 values = [float(row[prefix + key]) for row in part]
                 axes.plot(
                     epochs, values, style, color=colour, markersize=4,
@@ -118,18 +117,14 @@ def draw_predictions(
         void: The label of pixels that do not count, hatched in the picture.
     """
     colours = class_colours(class_names)
-    names = ["wrong", *(_cut(name, _FIFTH) for name in class_names)]
-    handles = [
-        Patch(facecolor=colour, edgecolor="#666666", label=name)
-        for name, colour in zip(names, [_WRONG, *colours], strict=True)
-    ]
+    pairs = zip(["wrong", *class_names], [_WRONG, *colours], strict=True)
+    handles = [Patch(facecolor=c, edgecolor="#666666", label=_cut(n, _FIFTH)) for n, c in pairs]
     if any((truth == void).any() for truth in truths):
-        names.append("void")
         handles.append(Patch(facecolor="white", edgecolor="#aaaaaa", hatch="////", label="void"))
-    columns = _legend_columns(names)
+    columns = _legend_columns([str(handle.get_label()) for handle in handles])
     rows = -(-len(images) // 2)
     figure = Figure(
-        figsize=(15, 1.72 * rows + 0.8 + 0.2 * -(-len(names) // columns)),
+        figsize=(15, 1.72 * rows + 0.8 + 0.2 * -(-len(handles) // columns)),
         facecolor="white",
         layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02),
     )

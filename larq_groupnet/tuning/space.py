@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import math
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from larq_groupnet.errors import ConfigError, RecipeError
@@ -97,10 +97,15 @@ class Budget:
             if limit is not None and not 0 < limit < math.inf:
                 raise RecipeError(f"{field}: expected a finite number above 0. Received: {limit}")
 
+    def limit(self, name: str) -> float | None:
+        """The limit of one of `costs`."""
+        found: float | None = getattr(self, f"max_{name}")
+        return found
+
     def excess(self, config: GroupNetConfig) -> str | None:
         """Names the first limit that a network exceeds; takes a millisecond."""
         for name, cost in costs(config).items():
-            limit = getattr(self, f"max_{name}")
+            limit = self.limit(name)
             if limit is not None and cost > limit:
                 return f"{name} {cost:,.0f} > {limit:,.0f}"
         return None
@@ -243,22 +248,26 @@ def _check_budget(space: SearchSpace) -> None:
     Raises:
         RecipeError: If neither the first choices nor `TRIED` draws do.
     """
-    generator = random.Random(space.recipe.seed)
     first = {key: texts[0] for key, texts in space.choices.items()}
-    fault, least = "", dict.fromkeys(costs(space.recipe.model), math.inf)
-    for values in (first, *(space.draw(generator) for _ in range(TRIED - 1))):
-        found = space.fault(values)
-        if found is None:
-            return
-        fault = fault or found
+
+    def candidates() -> Iterator[Values]:
+        generator = random.Random(space.recipe.seed)
+        yield first
+        for _ in range(TRIED - 1):
+            yield space.draw(generator)
+
+    if any(space.fault(values) is None for values in candidates()):
+        return
+    spent = []
+    for values in candidates():
         with contextlib.suppress(ConfigError, RecipeError):
-            spent = costs(space.candidate(values).model)
-            least = {name: min(cost, spent[name]) for name, cost in least.items()}
-    limited = [name for name in least if getattr(space.budget, f"max_{name}") is not None]
-    cheapest = ", ".join(f"{name} {least[name]:,.0f}" for name in limited)
+            spent.append(costs(space.candidate(values).model))
+    limits = [name for name in costs(space.recipe.model) if space.budget.limit(name) is not None]
+    least = {name: min((each[name] for each in spent), default=math.inf) for name in limits}
     raise RecipeError(
         f"tune: expected a budget that some candidate keeps to. Received: none of {TRIED} does; "
-        f"the one of the first choices: {fault}; the least of all: {cheapest}"
+        f"the one of the first choices: {space.fault(first)}; the least of all: "
+        f"{', '.join(f'{name} {cost:,.0f}' for name, cost in least.items())}"
     )
 
 

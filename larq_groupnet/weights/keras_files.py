@@ -59,9 +59,8 @@ def load(
     """
     with opened(path) as file:
         if "layers" in file:
-            order = _order(path) or [(type(x).__name__, x.name) for x in model.layers]
-            stored = _by_order(model, file, order)
-            if not (described or zipfile.is_zipfile(path)):
+            order = _order(path)
+            if order is None and not described:
                 warnings.warn(
                     f"weights: {path}: expected names of layers, as in .h5 and .keras. Received: "
                     "none; they are taken to be in the order of this network, which is right if "
@@ -69,6 +68,7 @@ def load(
                     UserWarning,
                     stacklevel=4,
                 )
+            stored = _by_order(model, file, order)
         else:
             stored = _by_name(file)
         shapes = {name: tuple(item.shape) for name, item in stored.items()}
@@ -142,10 +142,10 @@ def _by_name(file: h5py.File) -> dict[str, h5py.Dataset]:
     return stored
 
 
-def _order(path: Path) -> list[tuple[str, str]]:
-    """Class and name of each layer in a `.keras` archive, in order; none of another file."""
+def _order(path: Path) -> list[tuple[str, str]] | None:
+    """Class and name of each layer in a `.keras` archive, in order; `None` of another file."""
     if not zipfile.is_zipfile(path):
-        return []
+        return None
     with zipfile.ZipFile(path) as archive:
         check_unpacked(path, archive.getinfo(_ARCHITECTURE).file_size)
         architecture = json.loads(archive.read(_ARCHITECTURE))
@@ -154,9 +154,17 @@ def _order(path: Path) -> list[tuple[str, str]]:
 
 
 def _by_order(
-    model: tf.keras.Model, file: h5py.File, order: list[tuple[str, str]]
+    model: tf.keras.Model, file: h5py.File, order: list[tuple[str, str]] | None
 ) -> dict[str, h5py.Dataset]:
-    """Datasets of the format that counts the layers of each class, `layers/conv2d_3/vars/0`."""
+    """Datasets of the format that counts the layers of each class, `layers/conv2d_3/vars/0`.
+
+    Args:
+        model: To whose weights the datasets go.
+        file: The file.
+        order: Class and name of the layers that it counts; `None` for those of the model.
+    """
+    if order is None:
+        order = [(type(layer).__name__, layer.name) for layer in model.layers]
     weights = {layer.name: [weight.name for weight in layer.weights] for layer in model.layers}
     groups = {}
     for name, group in file["layers"].items():

@@ -109,6 +109,8 @@ def test_input_that_is_no_keras_tensor_is_refused(tensor):
     with pytest.raises(ConfigError, match="input_tensor: expected a Keras tensor") as refused:
         larq_groupnet.GroupNetDSP(input_tensor=tensor, **options)
     assert len(str(refused.value)) < 200
+    with pytest.raises(ConfigError, match="input_tensor: expected a Keras tensor"):
+        build(GroupNetConfig(**options), input_tensor=tensor)
 
 
 def test_configuration_that_is_none_is_refused():

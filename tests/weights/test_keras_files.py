@@ -31,6 +31,8 @@ TINY = {
 }
 CONFIG = GroupNetConfig(**TINY)
 IMAGES = random_images(2, 32, 32, 3, seed=5).astype("float32")
+# Of `a.weights.h5`; one test looks at the warning.
+pytestmark = pytest.mark.filterwarnings("ignore:.*expected names of layers:UserWarning")
 FORMATS = ("a.h5", "a.weights.h5", "a.keras", "whole.h5")
 
 
@@ -59,12 +61,6 @@ def other():
     model = build(CONFIG)
     randomise(model.weights, seed=2)
     return model
-
-
-@pytest.fixture(autouse=True)
-def _layers_without_names_are_known():
-    """Of `a.weights.h5`, in all tests but that of the warning."""
-    warnings.filterwarnings("ignore", ".*expected names of layers")
 
 
 @pytest.mark.parametrize("name", FORMATS)
