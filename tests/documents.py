@@ -39,6 +39,10 @@ SHORT = {
 }
 """What a command of `train` contains -> what it gets in place of its own."""
 
+TWO_STAGES = "layout=two_stages stage_blocks=(1,1) output_stride=4 atrous_rates=(1,2)".split()
+SMALLER = [f"--set={x}" for x in TWO_STAGES]
+"""What a training of `groupnet_dsp` on scenes gets too; classifiers of pages name four stages."""
+
 JUDGED = ("runs/parts", "runs/masks", "runs/mine")
 """The folders of trainings whose converted file a page uses; all others end unjudged."""
 
@@ -134,6 +138,8 @@ def run_command(command: str) -> None:
         for part, more in SHORT.items():
             if part in command:
                 words = [*without(words, *more.split()), *more.split()]
+        if "--model groupnet_dsp" in command and not {"--dataset", "--evaluate"} & {*words}:
+            words += SMALLER
         if not {*JUDGED, "--evaluate", "--tune"} & {*words}:
             words.append("--judge=none")
     run_own(words)
@@ -204,6 +210,7 @@ def run_page(page: Path) -> list[str]:
 def make_world(folder: Path) -> None:
     """A folder with what the pages take for granted: runs, their files, and pictures."""
     import numpy as np
+    import two_stages  # noqa: F401 (registers a layout)
     from PIL import Image
 
     (folder / "zoo").mkdir()

@@ -18,7 +18,7 @@ from larq_groupnet.runs.saved import pipeline_of
 
 FOLDER = ROOT / "tests" / "extending"
 MOST_LINES = 40
-TINY = (("width", "0.0625"), ("stage_blocks", "(1, 1, 1, 1)"), ("num_bases", "2"))
+TINY = (("width", "0.0625"), ("layout", "two_stages"), ("output_stride", "2"), ("num_bases", "1"))
 SIZE = ("input_shape", "(24, 24, 3)")
 
 
