@@ -47,7 +47,7 @@ setup(
         "pyarrow>=14.0.2,<22; python_version < '3.13'",
         "scipy>=1.11.4",
         "scikit-learn>=1.3.2",
-        "matplotlib>=3.8.4",
+        "matplotlib>=3.10.0",
         "tqdm>=4.66",
         "filelock>=3.12.4",
         "h5py>=3.10",

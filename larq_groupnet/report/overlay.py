@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
-from larq_groupnet.report.pictures import class_colours, image_of
+from larq_groupnet.report.letters import literal, width_of
+from larq_groupnet.report.pictures import class_colours, has_background, image_of
 
 OPACITY = 0.6
 """Opacity of a class's colour over the image."""
@@ -28,11 +29,11 @@ _BETWEEN = 0.25
 """What is left of the brightness on the line between two classes."""
 
 
+@literal
 def draw_overlay(image: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) -> Image.Image:
     """The image under the colours of its classes, with a legend of the classes that occur.
 
-    It is grey under a colour, so that the colour can be told. A class 0 called `background` is left
-    as it is.
+    It is grey under a colour, so that the colour can be told. A background is left as it is.
 
     Args:
         image: `(height, width, 1 or 3) uint8`.
@@ -45,7 +46,7 @@ def draw_overlay(image: np.ndarray, classes: np.ndarray, class_names: Sequence[s
     """
     palette = palette_of(class_names)
     opacity = np.full(len(class_names), OPACITY)
-    if class_names[0] == "background":
+    if has_background(class_names):
         opacity[0] = 0.0
     share = opacity[classes][..., None]
     edge = np.zeros(classes.shape, bool)
@@ -102,7 +103,7 @@ def _legend(
         Patch(facecolor=palette[label] / 255, edgecolor="#444444", label=text)
         for label, text in texts.items()
     ]
-    widest = 9 * max(map(len, texts.values())) + 45
+    widest = 9 * max(map(width_of, texts.values())) + 45
     dpi = _DPI * max(min(max(size) / _WIDE, width / widest), 1)
     columns = max(min(int(width * _DPI / dpi // widest), len(handles)), 1)
     rows = -(-len(handles) // columns)

@@ -18,6 +18,7 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from larq_groupnet.files import replacing
+from larq_groupnet.report.letters import cut, literal, width_of
 
 BACKGROUND = "#20242b"
 CLASS_COLOURS = (
@@ -45,9 +46,14 @@ _PHASE_COLOURS = ("#999999", "#0072b2", "#d55e00", "#009e73", "#cc79a7")
 
 
 def class_colours(class_names: Sequence[str]) -> list[str]:
-    """A colour per class: dark for a class 0 called `background`; beyond the set they repeat."""
+    """A colour per class: dark for a background; beyond the set they repeat."""
     colours = list(islice(cycle(CLASS_COLOURS), len(class_names)))
-    return [BACKGROUND, *colours[:-1]] if class_names[0] == "background" else colours
+    return [BACKGROUND, *colours[:-1]] if has_background(class_names) else colours
+
+
+def has_background(class_names: Sequence[str]) -> bool:
+    """True if class 0 is called `background`, or `_background_` as labelme has it."""
+    return class_names[0].strip("_").lower() == "background"
 
 
 def capital(label: str) -> str:
@@ -55,6 +61,7 @@ def capital(label: str) -> str:
     return label if label != label.lower() else label[:1].upper() + label[1:]
 
 
+@literal
 def draw_curves(
     history: Path, path: Path, headline: str, labels: Mapping[str, str], loss_title: str
 ) -> None:
@@ -96,6 +103,7 @@ def draw_curves(
     save(figure, path, dpi=120)
 
 
+@literal
 def draw_predictions(
     images: Sequence[np.ndarray],
     truths: Sequence[np.ndarray],
@@ -118,7 +126,7 @@ def draw_predictions(
     """
     colours = class_colours(class_names)
     pairs = zip(["wrong", *class_names], [_WRONG, *colours], strict=True)
-    handles = [Patch(facecolor=c, edgecolor="#666666", label=_cut(n, _FIFTH)) for n, c in pairs]
+    handles = [Patch(facecolor=c, edgecolor="#666666", label=cut(n, _FIFTH)) for n, c in pairs]
     if any((truth == void).any() for truth in truths):
         handles.append(Patch(facecolor="white", edgecolor="#aaaaaa", hatch="////", label="void"))
     columns = _legend_columns([str(handle.get_label()) for handle in handles])
@@ -151,12 +159,13 @@ def draw_predictions(
 def _legend_columns(names: Sequence[str]) -> int:
     """How many columns of names fit below a picture of 15 inches."""
     for columns in range(min(len(names), 14), 1, -1):
-        widths = [max(map(len, column)) for column in np.array_split(names, columns)]
+        widths = [max(map(width_of, column)) for column in np.array_split(names, columns)]
         if sum(6.5 * width + 48 for width in widths) <= 15 * 72:  # In points.
             return columns
     return 1
 
 
+@literal
 def draw_values(values: np.ndarray) -> Image.Image:
     """Values `(height, width)` as colours, beside a bar that says what each colour means."""
     height, width = values.shape
@@ -167,6 +176,7 @@ def draw_values(values: np.ndarray) -> Image.Image:
     return image_of(figure)
 
 
+@literal
 def draw_labels(
     images: Sequence[np.ndarray],
     truths: Sequence[np.ndarray],
@@ -191,10 +201,10 @@ def draw_labels(
     for truth, score in zip(truths, scores, strict=True):
         predicted = int(score.argmax())
         share = f"  {100 * score[predicted]:.0f} %"
-        texts.append([_cut(class_names[predicted], _FIFTH - len(share)) + share])
+        texts.append([cut(class_names[predicted], _FIFTH - len(share)) + share])
         if predicted != truth:
-            texts[-1].append(f"is {_cut(class_names[int(truth)], _FIFTH - 3)}")
-    columns = 10 if max(map(len, chain.from_iterable(texts))) <= _TENTH else 5
+            texts[-1].append(f"is {cut(class_names[int(truth)], _FIFTH - 3)}")
+    columns = 10 if max(map(width_of, chain.from_iterable(texts))) <= _TENTH else 5
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(12, (15 / columns) * rows + 0.6), layout="constrained")
     figure.suptitle(wrapped(title, figure))
@@ -212,10 +222,7 @@ def wrapped(title: str, figure: Figure) -> str:
     return textwrap.fill(title, int(figure.get_figwidth() * 10), break_on_hyphens=False)
 
 
-def _cut(name: str, length: int) -> str:
-    return name if len(name) <= length else f"{name[: length - 1]}…"
-
-
+@literal
 def draw_confusion(
     matrix: np.ndarray, class_names: Sequence[str], path: Path, title: str, unit: str
 ) -> None:

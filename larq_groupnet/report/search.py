@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from larq_groupnet.report.letters import literal
 from larq_groupnet.report.pictures import capital, save, wrapped
 from larq_groupnet.report.table import text_table
 
@@ -17,6 +18,7 @@ Row = Mapping[str, Any]
 """A network: `ops`, `value` (its validation metric), `num_bases` (`1-2-3-2`)."""
 
 
+@literal
 def draw_frontier(
     trials: Sequence[Row],
     frontier: Sequence[Row],

@@ -8,6 +8,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from larq_groupnet.report import pictures
+from larq_groupnet.report.letters import cut
 from larq_groupnet.report.overlay import LEAST_WIDTH, OPACITY, draw_overlay, index_image, palette_of
 from larq_groupnet.report.pictures import (
     BACKGROUND,
@@ -157,7 +158,8 @@ def test_confusion_of_many_classes_names_as_many_as_can_be_read(tmp_path, monkey
 def test_void_looks_like_no_class_and_a_first_class_of_its_own_is_not_dark(tmp_path):
     names = ["sky", *map(str, range(len(CLASS_COLOURS) - 1))]
     assert class_colours(names) == list(CLASS_COLOURS)
-    assert class_colours(["background", "cat"]) == [BACKGROUND, CLASS_COLOURS[0]]
+    for name in ("background", "Background", "_background_"):  # The last is labelme's.
+        assert class_colours([name, "cat"]) == [BACKGROUND, CLASS_COLOURS[0]]
     image = np.zeros((32, 48, 3), np.uint8)
     scores = np.zeros((32, 48, len(names)))
     drawn = set()
@@ -206,3 +208,36 @@ def test_long_names_and_paths_stay_inside_of_the_picture_and_apart(kind, tmp_pat
         for number, box in enumerate(boxes):
             assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, texts[number]
             assert not any(box.overlaps(other) for other in boxes[:number]), texts[number]
+
+
+DOLLARS = ["$\\frac$", "a$b$c"]
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda x, path: pictures.draw_labels([x], [0], [np.eye(2)[0]], DOLLARS, path, "$_$"),
+        lambda x, path: pictures.draw_confusion(np.eye(2), DOLLARS, path, "$_$", "images"),
+        lambda x, path: draw_predictions(
+            [x], [x[..., 0]], [np.eye(2)[x[..., 0]]], DOLLARS, path, "$_$", 255
+        ),
+        lambda x, path: draw_overlay(x, x[..., 0], DOLLARS).save(path),
+    ],
+    ids=["labels", "confusion", "predictions", "overlay"],
+)
+def test_dollars_in_a_name_are_no_formula(draw, tmp_path):
+    """A class of bills: Matplotlib raised an error after all of the training."""
+    draw(np.zeros((8, 8, 3), np.uint8), tmp_path / "a.png")
+    assert (tmp_path / "a.png").exists()
+
+
+def test_letters_without_a_font_are_named_once():
+    image, classes = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), int)
+    with pytest.warns(UserWarning, match="expected a font that has 𓀀𓀁. Received: none"):
+        draw_overlay(image, classes, ["𓀀𓀁"])
+    draw_overlay(image, classes, ["𓀀𓀁"])  # A second warning would be an error.
+
+
+def test_wide_letters_count_twice():
+    assert cut("三毛猫", 6) == "三毛猫" and cut("三毛猫の", 6) == "三毛…"
+    assert cut("cat", 3) == "cat" and cut("cats", 3) == "ca…"
