@@ -33,6 +33,9 @@ _ROW = re.compile(
     r"(?P<grey>\d+|\*)(?P<rest>[\s,;]+\d+[\s,;]+\d+(?=[\s,;]))?[\s,;:]+(?P<name>.*\S)"
 )
 
+_CVAT = re.compile(r"^([^:]+):(\d+,\d+,\d+):[^:]*:[^:]*$")
+"""A line of the `labelmap.txt` that CVAT exports: `NAME:RED,GREEN,BLUE:PARTS:ACTIONS`."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Meaning:
@@ -120,7 +123,8 @@ def parse_void(text: str | None) -> tuple[int, ...]:
 def read_mapping(path: Path, void: Iterable[int]) -> tuple[list[str], Meaning]:
     """Names of classes, and what the values in masks mean, from a text file.
 
-    Each line is `VALUE NAME` for grey and palette masks, or `RED GREEN BLUE NAME` for colours.
+    Each line is `VALUE NAME` for grey and palette masks, or `RED GREEN BLUE NAME` for colours, or a
+    line of CVAT's `labelmap.txt`.
     Values with one name are one class; classes are numbered as their names first appear. The name
     `void` is void, and the value `*` stands for all values that are not listed. A comment starts
     with `#` at the beginning of a line or after white space.
@@ -136,7 +140,7 @@ def read_mapping(path: Path, void: Iterable[int]) -> tuple[list[str], Meaning]:
         line = re.sub(r"(^|\s)#.*", "", line).strip()
         if not line:
             continue
-        row = _ROW.fullmatch(line)
+        row = _ROW.fullmatch(_CVAT.sub(r"\2 \1", line))
         values = re.findall(r"\d+|\*", f"{row['grey']}{row['rest'] or ''}") if row else []
         value = _code(values)
         if row is None or value is None or rows.get(value, row["name"]) != row["name"]:

@@ -40,11 +40,13 @@ CITYSCAPES = {
 }
 """Label id -> name of the 19 classes that Cityscapes judges, in the order of their train ids."""
 
-_OF_MASKS = {
-    *("annotations", "gt", "groundtruth", "ground_truth", "label", "labels", "mask", "masks"),
-    *("segmentation", "segmentationclass", "segmentations", "trainannot"),
-}
-"""How people call a folder of masks, in lower case."""
+_IMAGES = ("images", "image", "imgs", "img", "img_dir", "jpegimages")
+_MASKS = (
+    *("masks", "mask", "labels", "label", "annotations", "annot", "ann_dir", "gt", "groundtruth"),
+    *("ground_truth", "segmentation", "segmentations", "segmentationclass", "segmentationclasspng"),
+)
+"""How people and tools (labelme, CVAT, MMSegmentation) call the folders of images and masks, in
+lower case; the first that there is counts."""
 
 _MOST_SPLITS = 5
 """More folders than these are taken for classes without a closer look."""
@@ -89,7 +91,8 @@ def find_layout(
 
     - `leftImg8bit/SPLIT/CITY/*_leftImg8bit.png` with `gtFine/SPLIT/CITY/*_gtFine_labelTrainIds.png`
       or, if there are none, `*_gtFine_labelIds.png`, as Cityscapes has them.
-    - `images/[SPLIT/]NAME.*` with `masks/[SPLIT/]NAME.png`.
+    - `images/[SPLIT/]NAME.*` with `masks/[SPLIT/]NAME.png`, also called as in `_IMAGES` and
+      `_MASKS`, unless `names` says that these are classes.
     - `SPLIT/CLASS/*` or `CLASS/*`.
 
     A split is called train, val or test (also training, validation, test_set, ...), in small
@@ -110,18 +113,28 @@ def find_layout(
         raise FolderError(f"folder: expected a folder of images. Received: {str(root)!r}")
     if (root / "leftImg8bit").is_dir():
         return _cityscapes(root)
-    parts = {folder.name.lower(): folder for folder in folders_in(root)}
-    if "images" in parts and "masks" in parts:
+    if own := _images_and_masks(root, names):
         meaning = meaning or index_labels(len(names) or VOID)
         layout = Layout({}, names, meaning)
-        own = parts["images"], parts["masks"]
         _add_masks(layout, root, *own)
+        both = " and ".join(f"{folder.name}/" for folder in own)
         beside = [printable(folder.name) for folder in folders_in(root) if folder not in own]
-        layout.left_out.add("folder beside images/ and masks/", beside)
+        layout.left_out.add(f"folder beside {both}", beside)
         used = {*used, root / "classes.txt"}
-        count_beside(root, layout.left_out, root, "image beside images/ and masks/", used)
+        count_beside(root, layout.left_out, root, f"image beside {both}", used)
         return layout
     return _classes(root, names)
+
+
+def _images_and_masks(root: Path, names: list[str]) -> tuple[Path, Path] | None:
+    """The folders of images and of masks, if there are both; labels that are no images are none."""
+    parts = {folder.name.lower(): folder for folder in folders_in(root)}
+    images = next((parts[name] for name in _IMAGES if name in parts), None)
+    named = (parts[name] for name in _MASKS if name in parts)
+    masks = next((x for x in named if x.name.lower() == "masks" or holds_images(x)), None)
+    if images is None or masks is None or {images.name, masks.name} <= set(names):
+        return None
+    return images, masks
 
 
 def _cityscapes(root: Path) -> Layout:
@@ -253,10 +266,21 @@ def _too_few(root: Path, names: list[str]) -> str:
 
 
 def _check_are_classes(root: Path, folders: list[Path]) -> None:
-    """Raises FolderError for few folders that look like splits, or like images and their masks."""
+    """Raises FolderError for folders that look like splits, or like images and their masks."""
+    advice = "Rename them, or write the names of the classes into classes.txt, one a line."
+    plain = {re.sub(r"[\W_]", "", folder.name.lower()): folder for folder in folders}
+    for name in filter(_SPLIT.fullmatch, plain):
+        beside = next((plain[name + kind] for kind in _MASKS if name + kind in plain), None)
+        if beside:
+            split = plain[name].name
+            raise FolderError(
+                f"folder: expected folders of classes, or images/ and masks/, in {root}. Received: "
+                f"{split} beside {beside.name}, which look like images and their masks. Call them "
+                f"images/{split} and masks/{split}, with files of the same names, or write the "
+                "names of the classes into classes.txt, one a line."
+            )
     if len(folders) > _MOST_SPLITS:
         return
-    advice = "Rename them, or write the names of the classes into classes.txt, one a line."
     inside = [{x.name for x in folders_in(folder) if holds_images(x)} for folder in folders]
     if len(inside[0]) > 1 and all(each == inside[0] for each in inside):
         raise FolderError(
@@ -264,7 +288,7 @@ def _check_are_classes(root: Path, folders: list[Path]) -> None:
             f"{root}. Received: {_listed(folders)}, which all hold {', '.join(sorted(inside[0]))}. "
             f"{advice}"
         )
-    if len(folders) == 2 and {folder.name.lower() for folder in folders} & _OF_MASKS:
+    if len(folders) == 2 and {folder.name.lower() for folder in folders} & {*_MASKS}:
         one, other = ({_stem(path, folder) for path in images_in(folder)} for folder in folders)
         if len(one) > 1 and one == other:
             raise FolderError(
@@ -328,8 +352,10 @@ def _class_splits(root: Path, left_out: LeftOut, names: list[str]) -> dict[Path,
         if _has_classes(folder):
             splits[folder] = split
         elif split == "train":
+            images = images_in(folder, left_out, root)
             raise FolderError(
-                f"folder: expected a folder of images for each class in {folder}. Received: none"
+                f"folder: expected a folder of images for each class in {folder}, or images/ and "
+                f"masks/ in {root}. Received: {counted(len(images), 'image')} without a class"
             )
         else:
             images = images_in(folder, left_out, root)

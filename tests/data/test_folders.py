@@ -847,8 +847,29 @@ def splits_of_other_names(root):
 
 def masks_of_another_name(root):
     masks_in(root, ["0", "1", "2"])
+    (root / "images").rename(root / "pictures")
     (root / "masks").rename(root / "Labels")
-    return r"or images/ and masks/, in .*Received: Labels, images, whose files have the same names"
+    return r"or images/ and masks/, in .*Received: Labels, pictures, whose files have the same name"
+
+
+def masks_beside_their_split(root):
+    masks_in(root, [f"{split}/{n}" for split in ("train", "val", "test") for n in range(3)])
+    for split in ("train", "val", "test"):
+        (root / "images" / split).rename(root / split)
+        (root / "masks" / split).rename(root / f"{split}_labels")
+    for folder in (root / "images", root / "masks"):
+        folder.rmdir()
+    return "test beside test_labels, which look like images and their masks. Call them images/test"
+
+
+def photos_and_masks_in_one_folder(root):
+    masks_in(root, ["train/0", "train/1"])
+    for file in sorted((root / "masks" / "train").iterdir()):
+        file.rename(root / "images" / "train" / f"{file.stem}_mask.png")
+    (root / "images" / "train").rename(root / "train")
+    shutil.rmtree(root / "images")
+    shutil.rmtree(root / "masks")
+    return "or images/ and masks/ in .*Received: 4 images without a class"
 
 
 def one_mask_for_two(root):
@@ -878,6 +899,7 @@ BAD_FOLDERS = [
     unlisted_class,
     *(twice_listed_class, no_train, too_few, two_validations, no_mask, black_and_white_masks),
     *(splits_of_other_names, masks_of_another_name, one_mask_for_two, masks_of_jpeg),
+    *(masks_beside_their_split, photos_and_masks_in_one_folder),
     empty_line_between_names,
 ]
 
@@ -887,6 +909,37 @@ def test_folder_that_is_no_dataset_is_explained(tmp_path, data_dir, make):
     said = make(tmp_path / "set")
     with pytest.raises(DatasetError, match=said):
         open_folder(tmp_path / "set", data_dir)
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        ("JPEGImages", "SegmentationClass"),  # labelme, CVAT, VOC
+        ("img_dir", "ann_dir"),  # MMSegmentation
+        ("images", "annotations"),  # ADE20K
+        ("image", "Label"),
+    ],
+)
+def test_images_and_masks_of_other_tools_are_found(tmp_path, data_dir, images, masks):
+    root = tmp_path / "set"
+    masks_in(root, [f"{split}/{n}" for split in ("train", "val") for n in range(3)])
+    (root / "images").rename(root / images)
+    (root / "masks").rename(root / masks)
+    picture(root / "SegmentationObject" / "0.png")
+    with pytest.warns(DatasetWarning, match=rf"1 folder beside {images}/ and {masks}/ "):
+        dataset = open_folder(root, data_dir)
+    assert dataset.target == "mask" and dict(dataset.sizes) == {"train": 3, "validation": 3}
+    (root / "classes.txt").write_text(f"{images}\n{masks}\nSegmentationObject\n")
+    assert open_folder(root, data_dir).target == "label"
+
+
+def test_labels_that_are_no_images_are_no_masks(tmp_path, data_dir):
+    """Of a detector: boxes."""
+    picture(tmp_path / "images" / "0.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "0.txt").write_text("0 0.5 0.5 1 1")
+    with pytest.raises(DatasetError, match="Received: none in .*labels, left out 1 other"):
+        open_folder(tmp_path, data_dir)
 
 
 def test_way_to_treat_bad_images_is_one_of_two(tmp_path, data_dir):

@@ -85,6 +85,16 @@ def test_soft_edges_are_refused_with_the_remedy_and_void_by_it(tmp_path):
     np.testing.assert_array_equal(classes_of(dataset), expected)
 
 
+def test_labelmap_of_cvat_is_a_mapping(tmp_path):
+    file = tmp_path / "labelmap.txt"
+    file.write_text(
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\nthe cat:250,50,83:head,tail:runs\n"
+    )
+    names, meaning = read_mapping(file, ())
+    assert names == ["background", "the cat"]
+    assert dict(meaning.colours) == {0: 0, 0xFA3253: 1}
+
+
 def test_class_that_no_mask_holds_is_said(tmp_path):
     root = masked(tmp_path / "set", halves(0, 2))
     with pytest.warns(DatasetWarning, match="no mask holds class_1"):
