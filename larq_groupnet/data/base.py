@@ -6,6 +6,7 @@ import abc
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from larq_groupnet.autograph import as_written
 from larq_groupnet.data import images
 from larq_groupnet.lazy import Lazy
 
@@ -89,14 +90,12 @@ class Dataset(abc.ABC):
         if not self.sizes:
             return []
         examples = self.examples("train")
-        shapes = (
-            examples.stored()
-            .take(count)
-            .map(
-                lambda handle: tf.shape(self.decode_image(examples.fetch(handle)[0]))[:2],
-                tf.data.AUTOTUNE,
-            )
-        )
+
+        def shape(handle: tf.Tensor) -> tf.Tensor:
+            return tf.shape(self.decode_image(examples.fetch(handle)[0]))[:2]
+
+        first = examples.stored().take(count)
+        shapes = first.map(as_written(shape, self, examples), tf.data.AUTOTUNE)
         return [(int(height), int(width)) for height, width in shapes.as_numpy_iterator()]
 
     @abc.abstractmethod

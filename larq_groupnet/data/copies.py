@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 from tqdm import tqdm
 
+from larq_groupnet.autograph import as_written
 from larq_groupnet.data import images
 from larq_groupnet.data.base import Dataset, Examples
 from larq_groupnet.data.images import Part, crop
@@ -41,6 +42,7 @@ class Copies(Dataset):
             pixels = tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
             return tf.io.serialize_tensor(pixels), tf.io.serialize_tensor(tf.cast(target, tf.int32))
 
+        small = as_written(small, dataset, source)
         found = source.stored().map(small, tf.data.AUTOTUNE, deterministic=True)
         progress = tqdm(found, "Reading photos", source.count, unit="photo")
         kept, targets = zip(*progress, strict=True)

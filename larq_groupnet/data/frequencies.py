@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from larq_groupnet.autograph import as_written
 from larq_groupnet.data import VOID
 from larq_groupnet.data.base import Dataset
 from larq_groupnet.errors import DatasetError
@@ -44,7 +45,8 @@ def class_counts(dataset: Dataset, role: str = "train", most: int | None = None)
         known = flat if labels else tf.boolean_mask(flat, flat != VOID)
         return tf.math.bincount(known, minlength=number, maxlength=number, dtype=tf.int64)
 
-    data, count = examples.stored().map(one, tf.data.AUTOTUNE), examples.count
+    counted = as_written(one, dataset, examples)
+    data, count = examples.stored().map(counted, tf.data.AUTOTUNE), examples.count
     if most is not None and dataset.target != "label":
         data, count = data.take(most), min(most, count)
     own, beside, images = np.zeros((3, number), np.int64)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from larq_groupnet.autograph import as_written
+
 BLOCK_BYTES = 2**30
 """How much of undecoded records is shuffled among itself. Up to three blocks are in memory."""
 
@@ -45,7 +47,7 @@ class Addressed:
             skipped = tf.where(number == start, np.int64(left_out), np.int64(0))
             return tf.data.Dataset.from_tensor_slices(order[skipped:])
 
-        return tf.data.Dataset.range(start, ENDLESS).flat_map(one_pass)
+        return tf.data.Dataset.range(start, ENDLESS).flat_map(as_written(one_pass))
 
 
 def columns(images: tf.Tensor, targets: tf.Tensor) -> Addressed:
@@ -97,7 +99,7 @@ class Records:
 
             return blocks.enumerate(first_block).map(shuffle).prefetch(1).unbatch()
 
-        return tf.data.Dataset.range(start, ENDLESS).flat_map(one_pass)
+        return tf.data.Dataset.range(start, ENDLESS).flat_map(as_written(one_pass))
 
     def _read(self, order: tf.Tensor, first: tf.Tensor) -> tf.data.Dataset:
         """The records of the files in an order, from record number `first` on."""
@@ -105,9 +107,12 @@ class Records:
         skips, takes = tf.cast(skips, tf.int64), tf.cast(takes, tf.int64)
         before = tf.clip_by_value(first - tf.cumsum(takes, exclusive=True), 0, takes)
         files = tf.data.Dataset.from_tensor_slices((paths, skips + before, takes - before))
-        files = files.filter(lambda path, skip, take: take > 0)
-        return files.flat_map(
-            lambda path, skip, take: tf.data.TFRecordDataset(path).skip(skip).take(take)
+
+        def read(path: tf.Tensor, skip: tf.Tensor, take: tf.Tensor) -> tf.data.Dataset:
+            return tf.data.TFRecordDataset(path).skip(skip).take(take)
+
+        return files.filter(as_written(lambda path, skip, take: take > 0)).flat_map(
+            as_written(read)
         )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from larq_groupnet.autograph import as_written
 from larq_groupnet.data import VOID, augment, images
 from larq_groupnet.data.base import Dataset
 from larq_groupnet.data.copies import with_copies
@@ -120,12 +121,13 @@ class Pipeline:
             image, target = examples.fetch(handle)
             return self._augmented(dataset, image, target, tf.stack([self.seed, place]))
 
+        read = as_written(read, dataset, examples, self.augmentation)
         data = data.map(read, tf.data.AUTOTUNE, deterministic=True)
         data = data.batch(batch_size, drop_remainder=True)
         if self.mixing:
             count = len(self.dataset.classes)
             data = data.map(
-                lambda images, labels, own: mix(images, labels, own, count),
+                as_written(lambda images, labels, own: mix(images, labels, own, count)),
                 tf.data.AUTOTUNE,
                 deterministic=True,
             )
@@ -174,13 +176,15 @@ class Pipeline:
         examples = self.dataset.examples(role)
         stored, count = examples.stored(), examples.count
         if 0 < sample < count:
-            numbered = stored.enumerate().filter(lambda number, _: number * sample % count < sample)
-            stored, count = numbered.map(lambda _, handle: handle), sample
+            wanted = as_written(lambda number, _: number * sample % count < sample)
+            stored = stored.enumerate().filter(wanted).map(as_written(lambda _, handle: handle))
+            count = sample
 
         def read(handle: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             image, target = examples.fetch(handle)
             return finish(self.dataset.decode_image(image), self.dataset.decode_target(target))
 
+        read = as_written(read, self.dataset, examples)
         data = stored.map(read, tf.data.AUTOTUNE, deterministic=True)
         return data.apply(tf.data.experimental.assert_cardinality(count))
 

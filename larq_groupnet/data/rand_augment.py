@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from larq_groupnet.autograph import as_written
 from larq_groupnet.data.augment import MEAN_COLOUR, Augmentation, Size
 from larq_groupnet.data.images import warp
 
@@ -44,10 +45,11 @@ def rand_augment(before: Augmentation, number: int, magnitude: int) -> Augmentat
             image = _one(image, level, draw)
         return image, target
 
+    augment.__module__ = before.__module__  # Whose code runs in it.
     return Augmentation(augment, targets=("label",), part=before.part, detail=before.detail)
 
 
-@tf.autograph.experimental.do_not_convert  # There is nothing to convert, and it takes seconds.
+@as_written
 def _one(image: tf.Tensor, level: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     chosen, negative = tf.unstack(tf.random.stateless_uniform((2,), seed))
     sign = tf.where(negative < 0.5, -1.0, 1.0)

@@ -8,6 +8,7 @@ import larq as lq
 import numpy as np
 import tensorflow as tf
 
+from larq_groupnet.autograph import as_written
 from larq_groupnet.network.devices import only_cpus
 
 SMALL_MAP = 16
@@ -24,8 +25,7 @@ class OnePaddedConv2D(lq.layers.QuantConv2D):
     no gradient to compute.
     """
 
-    # Nothing here depends on the value of a tensor; tracing is faster without looking for that.
-    @tf.autograph.experimental.do_not_convert
+    @as_written
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Maps `(batch, height, width, in)` to `(batch, height / stride, width / stride, out)`."""
         known = inputs.shape[1:].is_fully_defined()

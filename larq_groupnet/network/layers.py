@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from larq_groupnet.autograph import as_written
+
 
 @tf.keras.utils.register_keras_serializable("larq_groupnet")
 class Aggregate(tf.keras.layers.Layer):
@@ -31,6 +33,7 @@ class Aggregate(tf.keras.layers.Layer):
             )
         super().build(input_shape)
 
+    @as_written
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         inputs = _as_list(inputs)
         if self.learned:
@@ -65,6 +68,7 @@ class SoftGate(tf.keras.layers.Layer):
         )
         super().build(input_shape)
 
+    @as_written
     def call(self, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         aggregate, *own = inputs
         theta = self.theta if self.per_base else tf.repeat(self.theta, len(own))
@@ -89,6 +93,7 @@ class ConstantPad2D(tf.keras.layers.Layer):
         self.padding = tuple(tuple(p) for p in padding)
         self.value = value
 
+    @as_written
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return tf.pad(inputs, [(0, 0), *self.padding, (0, 0)], constant_values=self.value)
 
@@ -104,6 +109,7 @@ class Broadcast(tf.keras.layers.Layer):
     only the shape is read. Output: of the shape of the map.
     """
 
+    @as_written
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         pixel, like = inputs
         return tf.ensure_shape(tf.broadcast_to(pixel, tf.shape(like)), like.shape)
@@ -129,6 +135,7 @@ class Resize(tf.keras.layers.Layer):
         self.size = None if size is None else tuple(size)
         self.align_corners = align_corners
 
+    @as_written
     def call(self, inputs: Any) -> tf.Tensor:
         x, *like = _as_list(inputs)
         known = tuple(like[0].shape[1:3]) if self.size is None else self.size

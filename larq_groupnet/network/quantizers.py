@@ -7,6 +7,7 @@ from typing import Any
 import larq as lq
 import tensorflow as tf
 
+from larq_groupnet.autograph import as_written
 from larq_groupnet.network.devices import only_cpus
 from larq_groupnet.network.precision import QUANTIZERS
 
@@ -21,6 +22,7 @@ class FastSteSign(lq.quantizers.SteSign):
     is infinite: then it is not a number where that has 0.
     """
 
+    @as_written
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Gives -1 where `inputs < 0`, else +1; the shape stays."""
         if self.clip_value is None or not only_cpus():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,12 @@ def call(spec: Spec) -> Callable[[Task, tf.Tensor, tf.Tensor], tf.Tensor]:
     if isinstance(spec, str):
         spec = {"class_name": spec}
     function, options = loss.find(spec["class_name"]), spec.get("config") or {}
-    return lambda task, target, scores: function(task, target, scores, **options)
+
+    @functools.wraps(function)
+    def configured(task: Task, target: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+        return function(task, target, scores, **options)
+
+    return configured
 
 
 @loss("cross_entropy")

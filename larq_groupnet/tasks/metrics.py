@@ -6,18 +6,19 @@ from typing import Any
 
 import tensorflow as tf
 
+from larq_groupnet.autograph import as_written
 from larq_groupnet.data import VOID
 from larq_groupnet.tasks.counting import checked_void
 
 
 def accuracy() -> tf.keras.metrics.Metric:
     """Share of images whose most probable class is right."""
-    return tf.keras.metrics.MeanMetricWrapper(_accuracy, name="accuracy")
+    return tf.keras.metrics.MeanMetricWrapper(as_written(_accuracy), name="accuracy")
 
 
 def top5() -> tf.keras.metrics.Metric:
     """Share of images whose class is among the five most probable."""
-    return tf.keras.metrics.MeanMetricWrapper(_top5, name="top5")
+    return tf.keras.metrics.MeanMetricWrapper(as_written(_top5), name="top5")
 
 
 @tf.keras.utils.register_keras_serializable("larq_groupnet")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
+from larq_groupnet.autograph import as_written
 from larq_groupnet.errors import ConfigError
 from larq_groupnet.lazy import Lazy
 from larq_groupnet.network.kinds import HEADS
@@ -151,7 +152,7 @@ class Task:
             target = self.target(truth, scores, label_smoothing)
             return self.mean(each(self, target, scores), truth, self.class_weights)
 
-        return mean_loss
+        return as_written(mean_loss, self, each)
 
     def target(self, truth: tf.Tensor, scores: tf.Tensor, label_smoothing: float) -> tf.Tensor:
         """The truth as a loss compares it with scores: the share of each class.
@@ -216,7 +217,7 @@ class Task:
         def measure(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
             return self.measure(truth, _with_values(scores))
 
-        return [tf.keras.metrics.MeanMetricWrapper(measure, name=self.headline)]
+        return [tf.keras.metrics.MeanMetricWrapper(as_written(measure, self), name=self.headline)]
 
     def tally(self) -> Tally:
         """An empty tally."""

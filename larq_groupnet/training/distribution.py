@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import tensorflow as tf
 
+from larq_groupnet.autograph import as_written
 from larq_groupnet.data.pipeline import Pipeline
 from larq_groupnet.recipes.recipe import RecipeError, unknown
 
@@ -232,8 +233,9 @@ def validation_share(
     workers, replicas = context.num_input_pipelines, context.num_replicas_in_sync
     images, share = batches.unbatch(), -(-batch_size // replicas)
     own = images.shard(workers, context.input_pipeline_id)
-    own = own.map(lambda image, truth: (image, truth, True))
-    again = images.take(1).map(lambda image, truth: (image, truth, False)).cache().repeat()
+    own = own.map(as_written(lambda image, truth: (image, truth, True)))
+    repeated = as_written(lambda image, truth: (image, truth, False))
+    again = images.take(1).map(repeated).cache().repeat()
     whole = own.concatenate(again).take(count_batches(batches) * share * replicas // workers)
     return whole.batch(share, drop_remainder=True).repeat()
 
