@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -91,11 +92,14 @@ def _folder(f: Flags, name: str) -> Path:
     return new_folder(name) if f.resume is None else newest_folder(name)
 
 
-def _runtime(f: Flags) -> Any:
-    """On what, and how precisely, to compute."""
+def _runtime(f: Flags, run: Path | None = None) -> Any:
+    """On what, and how precisely, to compute; what no flag says is as before in a run."""
     from larq_groupnet.training.distribution import Runtime
 
-    return Runtime(*_several(f, _RUNTIME).values())
+    before = Runtime() if run is None else Runtime.of_run(run)
+    fields = zip((field.name for field in dataclasses.fields(Runtime)), _RUNTIME, strict=True)
+    given = {field: f[flag].value for field, flag in fields if f[flag].present}
+    return dataclasses.replace(before, **given)
 
 
 def _train(f: Flags) -> None:
@@ -118,21 +122,25 @@ def _train(f: Flags) -> None:
         choice.recipe, f.data_dir, folder, f.start_from, _runtime(f), choice.notes, choice.given,
         _judged(f),
     )  # fmt: skip
-    _report(results, folder)
+    _report(results, folder, f.model)
 
 
 def _resume(f: Flags) -> None:
+    from larq_groupnet.recipes.load import load_recipes
     from larq_groupnet.runs.folders import recipe_to_resume
 
     folder = Path(f.resume).expanduser()
+    if f.model:  # Its file may register names that the recipe has.
+        load_recipes(f.model)
     dataset = [("dataset", f.dataset)] if f.dataset else []
     recipe = recipe_to_resume(folder, [*dataset, *changes_of(f)])
-    if f.model not in (None, recipe.name):
+    if f.model and Path(f.model).stem != recipe.name:
         raise RecipeError(f"model: expected {recipe.name}, as in {folder}. Received: {f.model}.")
     from larq_groupnet.training.run import run
 
-    results = run(recipe, f.data_dir, folder, runtime=_runtime(f), given=None, sample=_judged(f))
-    _report(results, folder)
+    how = _runtime(f, folder)
+    results = run(recipe, f.data_dir, folder, runtime=how, given=None, sample=_judged(f))
+    _report(results, folder, f.model)
 
 
 def _sample(flag: str, text: str) -> int:
@@ -155,11 +163,14 @@ def judge(f: Flags, run: str) -> None:
     _report(judge_run(folder, f.data_dir, how), folder)
 
 
-def _report(results: Mapping[str, Any] | None, folder: Path) -> None:
+def _report(results: Mapping[str, Any] | None, folder: Path, model: str | None = None) -> None:
     if results is None:  # A worker that is not the chief.
         return
     if not results:
-        print(f"Trained, not judged: larq-groupnet judge {folder}")
+        again = f"judge {folder}"
+        if model and model.endswith(".py"):  # Which may register names; judge would not read it.
+            again = f"train --resume {folder} --model {model}"
+        print(f"Trained, not judged: larq-groupnet {again}")
         return
     from larq_groupnet.report.table import results_table
     from larq_groupnet.tasks.judgement import disagreement, no_better

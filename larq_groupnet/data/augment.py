@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from larq_groupnet.data import AUGMENTATIONS, VOID, images
@@ -69,10 +69,14 @@ class Augmentation:
         """What is left to do once only `part` of the image has been decoded."""
         return self._function(image, target, size, seed, **self._options)
 
+    @property
+    def takes(self) -> Collection[str]:
+        """The names of its arguments; those of a recipe's fields get their values."""
+        return inspect.signature(self._function).parameters
+
     def with_options(self, **options: Any) -> Augmentation:
         """The same with those of these options that it takes."""
-        takes = inspect.signature(self._function).parameters
-        mine = {name: value for name, value in options.items() if name in takes}
+        mine = {name: value for name, value in options.items() if name in self.takes}
         options = {**self._options, **mine}
         return Augmentation(self._function, self.targets, self.part, options, self.detail)
 

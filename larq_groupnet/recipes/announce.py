@@ -91,7 +91,8 @@ def _rare(dataset: Dataset, counts: np.ndarray) -> list[str]:
 def _network(recipe: Recipe) -> str:
     config, total = recipe.model, complexity(recipe.model).total
     height, width, channels = config.input_shape
-    bases = "-".join(map(str, dict.fromkeys(config.bases_per_stage)))
+    each = config.bases_per_stage
+    bases = "-".join(map(str, each if len({*each}) > 1 else each[:1]))
     macs = ", ".join(f"{n / 1e6:,.1f} M {bits}-bit MACs" for bits, n in sorted(total.macs.items()))
     return (
         f"Network: {recipe.name}, K={bases}, width {config.width:g}, reads {height} x {width} x "

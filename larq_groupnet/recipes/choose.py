@@ -12,7 +12,13 @@ from larq_groupnet.errors import RecipeError
 from larq_groupnet.family import BY_SIZE, SMALL_IMAGE
 from larq_groupnet.recipes import own
 from larq_groupnet.recipes.load import ZooFile, load_recipes
-from larq_groupnet.recipes.overrides import INPUT_SIZE, check_trained, only_phase, override
+from larq_groupnet.recipes.overrides import (
+    INPUT_SIZE,
+    check_trained,
+    check_used,
+    only_phase,
+    override,
+)
 from larq_groupnet.recipes.overrides import with_int8 as add_int8
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.recipes.scaling import scaled
@@ -86,6 +92,11 @@ def choose(
         notes = (f"Recipe: {file.path}", *said)
     integers = [change for change in changes if int8_epochs and change[0].startswith("int8.")]
     chosen = override(chosen, [change for change in changes if change not in integers])
+    if int8_epochs and phase not in (None, "int8"):
+        raise RecipeError(
+            f"int8_epochs: expected no other --phase than int8. Received: --phase {phase}. Leave "
+            "one of them out."
+        )
     if int8_epochs:
         chosen = override(add_int8(chosen, int8_epochs), integers)
     if scale:
@@ -95,6 +106,7 @@ def choose(
         _check_one_phase(chosen, changes, phase)
         chosen = only_phase(chosen, phase)
         check_trained(chosen, (key for key, _ in changes))
+    check_used(chosen, (key for key, _ in changes))
     return Choice(chosen, tuple(notes), frozenset(key for key, _ in changes))
 
 

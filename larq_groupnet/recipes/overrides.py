@@ -9,9 +9,11 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from larq_groupnet.data import AUGMENTATIONS
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.network.config import RENAMED, GroupNetConfig
 from larq_groupnet.recipes.recipe import SPECS, Phase, Recipe, unknown
+from larq_groupnet.tasks.task import kind_of
 
 INPUT_SIZE = "input_size"
 """`height,width`: the image size, where `input_shape` also says the channels."""
@@ -116,6 +118,34 @@ def check_trained(recipe: Recipe, keys: Iterable[str]) -> None:
             raise RecipeError(
                 f"{key}: expected an option of a phase that is trained, {' or '.join(trained)}. "
                 f"Received: phase {name}, which has no epochs. Leave the option out."
+            )
+
+
+def check_used(recipe: Recipe, keys: Iterable[str]) -> None:
+    """Refuses what a user switches on and nothing reads.
+
+    Raises:
+        RecipeError: Names the key and what it is for.
+    """
+    dense = kind_of(recipe.model.head).dense
+    augments = AUGMENTATIONS[recipe.augmentation].takes
+    for key in keys:
+        phase, _, field = key.rpartition(".")
+        trained = [each for each in recipe.trained if phase in ("", each.name)]
+        used, beside = {
+            "eval_scales": (dense, "a head that scores pixels"),
+            "eval_flip": (dense, "a head that scores pixels"),
+            "eval_crop": (dense, "a head that scores pixels"),
+            "colour_jitter": (field in augments, "an augmentation that takes it"),
+            "base_size": (field in augments, "an augmentation that takes it"),
+            "temperature": (any(x.soft_targets for x in trained), "soft_targets above 0"),
+            "coupled_decay": (any(x.weight_decay for x in trained), "a weight_decay above 0"),
+        }.get(field, (True, ""))
+        value = getattr(recipe, field, None) or (trained and getattr(trained[0], field, None))
+        if value and not used:
+            raise RecipeError(
+                f"{key}: expected {beside} with it, because nothing else reads it. "
+                f"Received: {key}={value!r} without. Leave it out."
             )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from larq_groupnet.data import AUGMENTATIONS
@@ -27,6 +27,13 @@ SPECS = ("optimizer", "schedule", "loss")
 ROOT_MEDIAN_FREQUENCY = "root_median_frequency"
 CLASS_WEIGHTS = {"median_frequency": 1.0, ROOT_MEDIAN_FREQUENCY: 0.5}
 """What `Recipe.class_weights` may be -> the power of median frequency balancing."""
+
+_NAMES: Mapping[str, Collection[str]] = {
+    "augmentation": AUGMENTATIONS,
+    "normalisation": NORMALISATIONS,
+    "on_bad_image": ("error", "skip"),
+}
+"""What fields of a recipe may be."""
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "bop")
 SCHEDULES = ("cosine", "poly", "steps", "constant")
@@ -243,7 +250,7 @@ class Recipe:
     def __post_init__(self) -> None:
         for field in ("eval_scales", "rand_augment"):
             object.__setattr__(self, field, tuple(getattr(self, field)))
-        for field, names in (("augmentation", AUGMENTATIONS), ("normalisation", NORMALISATIONS)):
+        for field, names in _NAMES.items():
             if getattr(self, field) not in names:
                 raise RecipeError(unknown(field, getattr(self, field), names))
         least_of = {"batch_size": 1, "steps_per_epoch": 0, "seed": 0, "base_size": 0}
@@ -271,12 +278,20 @@ class Recipe:
                 f"Received: 'imagenet' with input_shape={self.model.input_shape}"
             )
         self._check_augmentation()
+        phases = [phase.name for phase in self.phases]
+        if len(phases) != len({*phases}):
+            raise RecipeError(
+                "phases: expected another name for each, because their weights are files of these "
+                f"names. Received: {', '.join(phases)}"
+            )
         for number, phase in enumerate(self.trained):
             earlier = [each.name for each in self.trained[:number]]
+            if not earlier and self.start_from:  # The folder of a run may have its weights.
+                earlier = phases[: phases.index(phase.name)]
             if phase.weights_from and phase.weights_from not in earlier:
                 raise RecipeError(
                     f"{phase.name}.weights_from: expected an earlier phase that is trained, "
-                    f"{' or '.join(earlier) or 'of which there is none'}. "
+                    f"{' or '.join(earlier) or 'of which there is none without start_from'}. "
                     f"Received: {phase.weights_from!r}"
                 )
         if any(phase.int8 for phase in self.trained[:-1]):

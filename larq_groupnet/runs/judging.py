@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from larq_groupnet.errors import RecipeError
-from larq_groupnet.recipes.overrides import override
+from larq_groupnet.recipes.overrides import check_used, override
 from larq_groupnet.recipes.recipe import Phase, Recipe, differences
 from larq_groupnet.runs.source import Source, find_source
 
@@ -49,13 +49,16 @@ def recipe_to_judge(
     """
     source = find_source(weights, base)
     if base is not None and source.recipe is base:  # Nothing else describes them.
-        return override(_on(base, dataset), changes)
+        wanted = override(_on(base, dataset), changes)
+        check_used(wanted, (key for key, _ in changes))
+        return wanted
     if base is not None and source.recipe is not None and source.recipe.name != base.name:
         raise RecipeError(
             f"model: expected {source.recipe.name}, whose weights these are. Received: {base.name}"
         )
     recipe = _on(source.recipe or _recipe_of(source, dataset, changes), dataset)
     wanted = override(recipe, changes)
+    check_used(wanted, (key for key, _ in changes))
     _check(recipe, wanted)
     return wanted
 

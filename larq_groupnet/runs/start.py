@@ -92,6 +92,8 @@ def _weights_before(recipe: Recipe) -> Path:
     So a later phase can be repeated. Of another run, the folder, which stands for its last phase.
     """
     folder = Path(recipe.start_from)
-    before = recipe.phases[: recipe.phases.index(recipe.trained[0])]
-    files = [folder / f"{phase.name}.h5" for phase in reversed(before)]
+    first = recipe.trained[0]
+    before = [phase.name for phase in recipe.phases[: recipe.phases.index(first)]]
+    names = [first.weights_from] if first.weights_from else reversed(before)
+    files = [folder / f"{name}.h5" for name in names]
     return next((file for file in files if file.is_file()), folder)

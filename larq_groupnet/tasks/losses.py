@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,13 @@ def call(spec: Spec) -> Callable[[Task, tf.Tensor, tf.Tensor], tf.Tensor]:
     if isinstance(spec, str):
         spec = {"class_name": spec}
     function, options = loss.find(spec["class_name"]), spec.get("config") or {}
+    _, _, _, *taken = inspect.signature(function).parameters.values()
+    names = [each.name for each in taken if each.kind is not each.VAR_KEYWORD]
+    if len(names) == len(taken) and (other := sorted({*options} - {*names})):
+        raise RecipeError(
+            f"loss: expected {spec['class_name']} with {' and '.join(names) or 'no argument'}. "
+            f"Received: {', '.join(other)}"
+        )
 
     @functools.wraps(function)
     def configured(task: Task, target: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from larq_groupnet.data.images import normalise, pixels_of
 from larq_groupnet.hints import did_you_mean
+from larq_groupnet.network.build import build
 from larq_groupnet.recipes.recipe import Phase, Recipe, RecipeError, unknown
 from larq_groupnet.runs.identity import check_classes
 from larq_groupnet.runs.source import find_source
@@ -105,6 +106,16 @@ def _larq_zoo(name: str, shape: tuple[int | None, ...]) -> tf.keras.Model:
         ) from error
 
 
+def check_blocks(recipe: Recipe, teacher: Teacher) -> None:
+    """Sees whether a phase's `attention_blocks` are in student and teacher; errors of `distilled`.
+
+    The student is built for that.
+    """
+    for phase in recipe.trained:
+        if phase.attention_blocks:
+            _blocks(build(recipe.model, name=recipe.name), teacher, phase)
+
+
 def distilled(
     student: tf.keras.Model, teacher: Teacher, phase: Phase, task: Task, normalisation: str
 ) -> tf.keras.Model:
@@ -125,15 +136,7 @@ def distilled(
     Raises:
         RecipeError: If a block is not there, or its maps are of another size in the teacher.
     """
-    pairs = [block.partition("=") for block in phase.attention_blocks]
-    ours = [block_output(student, name) for name, _, _ in pairs]
-    theirs = [block_output(teacher.model, other or name) for name, _, other in pairs]
-    for (name, _, _), one, two in zip(pairs, ours, theirs, strict=True):
-        if one.shape[1:3] != two.shape[1:3]:
-            raise RecipeError(
-                f"{phase.name}.attention_blocks: expected a map of {tuple(one.shape[1:3])} pixels "
-                f"from the teacher for {name}. Received: {tuple(two.shape[1:3])}"
-            )
+    ours, theirs = _blocks(student, teacher, phase)
     with_maps = tf.keras.Model(student.inputs, [student.output, *ours])
     to_match = tf.keras.Model(teacher.model.inputs, [teacher.model.output, *theirs])
 
@@ -163,6 +166,22 @@ def distilled(
 
     student.train_step = train_step
     return student
+
+
+def _blocks(
+    student: tf.keras.Model, teacher: Teacher, phase: Phase
+) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """The maps of the blocks of a phase, of the student and of the teacher."""
+    pairs = [block.partition("=") for block in phase.attention_blocks]
+    ours = [block_output(student, name) for name, _, _ in pairs]
+    theirs = [block_output(teacher.model, other or name) for name, _, other in pairs]
+    for (name, _, _), one, two in zip(pairs, ours, theirs, strict=True):
+        if one.shape[1:3] != two.shape[1:3]:
+            raise RecipeError(
+                f"{phase.name}.attention_blocks: expected a map of {tuple(one.shape[1:3])} pixels "
+                f"from the teacher for {name}. Received: {tuple(two.shape[1:3])}"
+            )
+    return ours, theirs
 
 
 def _losses(

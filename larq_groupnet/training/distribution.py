@@ -8,6 +8,7 @@ import json
 import math
 import os
 import socket
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import tensorflow as tf
@@ -96,6 +97,14 @@ class Runtime:
     def deterministic(self) -> bool:
         """True if the same run gives the same bits."""
         return not (self.nondeterministic or self.jit_compile)
+
+    @classmethod
+    def of_run(cls, folder: Path) -> Runtime:
+        """How a run was computed; the default where it does not say."""
+        file = folder / "runtime.json"
+        known = json.loads(file.read_text()) if file.is_file() else {}
+        fields = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: known[name] for name in fields if name in known})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand beside a run."""

@@ -169,7 +169,7 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
                 model = distilled(model, session.teacher, phase, session.task, recipe.normalisation)
         unfinished = found is None or found[0].epoch < end
         if unfinished:
-            if phase.weights_from:
+            if phase.weights_from and named[phase.weights_from].epochs:
                 _load(model, session.weights(named[phase.weights_from]))
             elif before is not None:
                 first = before is start_from
@@ -341,5 +341,5 @@ def compile_model(model: tf.keras.Model, session: Session, phase: Phase) -> None
             jit_compile=session.runtime.jit_compile,
             steps_per_execution=session.runtime.steps_per_execution,
         )
-    if session.runtime.log_steps:
-        log_gradient_norm(model)
+        if session.runtime.log_steps:
+            log_gradient_norm(model)

@@ -190,6 +190,7 @@ def _made(kind: type, rate: Any, options: dict[str, Any], option: str) -> Any:
             name
             for name, each in inspect.signature(kind).parameters.items()
             if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+            and name != "learning_rate"  # Which is the phase's.
         ]
         raise RecipeError(
             f"{option}: expected arguments of {kind.__name__} ({', '.join(taken)}). "

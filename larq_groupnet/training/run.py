@@ -27,7 +27,7 @@ from larq_groupnet.runs.start import check_start, learned_other_classes
 from larq_groupnet.runs.stopping import StopSignal
 from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training.callbacks import TrainingError
-from larq_groupnet.training.distillation import Teacher, check_teacher, load_teacher
+from larq_groupnet.training.distillation import Teacher, check_blocks, check_teacher, load_teacher
 from larq_groupnet.training.distribution import Runtime, check_batch, gone, is_chief, open_strategy
 from larq_groupnet.training.fit import Session, train
 from larq_groupnet.training.optimizers import check_optimizer
@@ -123,11 +123,13 @@ def train_weights(
         check_teacher(recipe, names)
         with strategy.scope():
             teacher = load_teacher(recipe)
+        check_blocks(recipe, teacher)
     own = contextlib.ExitStack()
     if is_chief(strategy):
         images = builder.digest()
         notes += changed_images(output_dir, recipe.dataset, images)
         (held or own).enter_context(claimed(recipe, output_dir, names, parameters, images))
+        notes += _other_numbers(Runtime.of_run(output_dir), runtime)
         write_json(output_dir / "runtime.json", runtime.to_dict())
         if held is not None:  # No trial of a search, which says it for all.
             notes += announce(recipe, builder, output_dir)
@@ -143,6 +145,14 @@ def train_weights(
         with naming_bad_files(builder):
             weights = train_with_precision(recipe, session, start, runtime.precision)
     return None if scratch else weights
+
+
+def _other_numbers(before: Runtime, now: Runtime) -> list[str]:
+    """A line if a run goes on to compute other numbers than it did."""
+    fields = ("precision", "jit_compile", "nondeterministic")
+    pairs = [(name, getattr(before, name), getattr(now, name)) for name in fields]
+    changed = ", ".join(f"{name}={new} (was {old})" for name, old, new in pairs if new != old)
+    return [f"Resumes with {changed}: other numbers than without the stop."] if changed else []
 
 
 def _seed(recipe: Recipe, runtime: Runtime) -> None:

@@ -139,14 +139,20 @@ def log_gradient_norm(model: tf.keras.Model) -> None:
         return
     inner = getattr(optimizer, "inner_optimizer", optimizer)  # Of Keras' loss scaling.
     clip = inner._clip_gradients
-    found: list[tf.Tensor] = []
+    # A variable, because loss scaling clips in a branch, out of which no tensor comes.
+    found = tf.Variable(
+        0.0,
+        trainable=False,
+        synchronization=tf.VariableSynchronization.ON_READ,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
 
     def clip_gradients(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
-        found[:] = [tf.linalg.global_norm(gradients)]
+        found.assign(tf.cast(tf.linalg.global_norm(gradients), tf.float32))
         return clip(gradients)
 
     def train_step(data: Any) -> dict[str, tf.Tensor]:
-        return {**step(data), "gradient_norm": found[0]}
+        return {**step(data), "gradient_norm": found.value()}
 
     inner._clip_gradients, model.train_step = clip_gradients, train_step
 
