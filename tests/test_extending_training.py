@@ -172,3 +172,7 @@ def test_focal_loss_is_its_formula():
         found = Segmentation(5).loss(spec={"class_name": "focal", "config": {"gamma": gamma}})
         expected = -((1 - right) ** gamma * np.log(right)).mean()
         assert float(found(labels, logits)) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(RecipeError, match="loss: expected focal with gamma. Received: gama"):
+        Segmentation(5).loss(spec={"class_name": "focal", "config": {"gama": 1.0}})
+    with pytest.raises(RecipeError, match="cross_entropy with no argument. Received: gamma"):
+        Segmentation(5).loss(spec={"class_name": "cross_entropy", "config": {"gamma": 1.0}})

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
+from runs import command
 
 from larq_groupnet.errors import DatasetError, MissingFileError, RecipeError, UserError
+from larq_groupnet.network.kinds import LAYOUTS
 from larq_groupnet.recipes import load_recipe, only_phase, override
 from larq_groupnet.runs.folders import new_folder, recipe_to_resume
 from larq_groupnet.runs.guards import check_folder, claimed
@@ -26,6 +28,8 @@ from larq_groupnet.runs.identity import (
 from larq_groupnet.runs.judging import recipe_to_judge
 from larq_groupnet.runs.lock import check_free, holding
 from larq_groupnet.runs.source import find_source
+from larq_groupnet.training.distribution import Runtime
+from larq_groupnet.training.run import _other_numbers
 from larq_groupnet.weights.metadata import Metadata
 
 RECIPE = override(
@@ -123,6 +127,60 @@ def test_last_phase_may_get_more_epochs_and_nothing_else(tmp_path):
     alone = only_phase(RECIPE, "tanh")
     write_run(tmp_path / "tanh", alone)
     assert check_folder(override(alone, [("tanh.epochs", "6")]).to_dict(), tmp_path / "tanh")
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What `run` was called with, in place of running it."""
+    from larq_groupnet.training import run
+
+    calls = []
+    monkeypatch.setattr(run, "run", lambda *given, **named: calls.append((given, named)) or {})
+    return calls
+
+
+def test_run_that_is_resumed_is_computed_as_it_was(tmp_path, asked):
+    write_run(tmp_path / "run")
+    before = Runtime(precision="mixed_bfloat16", snapshot_steps=5)
+    (tmp_path / "run" / "runtime.json").write_text(json.dumps(before.to_dict()))
+    for more, runtime in (
+        ([], before),
+        (["--log_steps=3"], dataclasses.replace(before, log_steps=3)),
+        (["--mixed_precision=float32"], dataclasses.replace(before, precision="float32")),
+    ):
+        assert command("train", "--resume", tmp_path / "run", *more).returncode == 0
+        assert asked.pop()[1]["runtime"] == runtime
+    (note,) = _other_numbers(before, Runtime())
+    assert "precision=float32 (was mixed_bfloat16)" in note
+    assert _other_numbers(before, dataclasses.replace(before, log_steps=3)) == []
+
+
+OWN = """
+import dataclasses
+from larq_groupnet.network.kinds import layout
+from larq_groupnet.network.layouts import basic
+from larq_groupnet.recipes import load_recipe, override
+
+layout("of_a_user", blocks=(1, 1), channels=(64, 128))(basic)
+changes = [("layout", "of_a_user"), ("output_stride", "2"), ("num_bases", "1")]
+recipe = override(load_recipe("groupnet_resnet18"), changes)
+RECIPES = (dataclasses.replace(recipe, name="mine"),)
+"""
+
+
+def test_run_with_names_of_a_users_file_is_resumed_with_that_file(tmp_path, asked):
+    file = tmp_path / "mine.py"
+    file.write_text(OWN)
+    write_run(tmp_path / "run", load_recipe(str(file)))
+    LAYOUTS.remove("of_a_user")  # Another process knows nothing of it.
+    words = ["train", "--resume", tmp_path / "run"]
+    done = command(*words)
+    assert done.returncode == 2 and "Import first what registers a name" in done.stderr
+    done = command(*words, "--model", file)
+    assert done.returncode == 0, done.stderr
+    assert asked[0][0][0].name == "mine"
+    assert done.stdout.endswith(f"train --resume {tmp_path / 'run'} --model {file}\n")
+    LAYOUTS.remove("of_a_user")
 
 
 def test_folder_without_a_run_is_not_resumed(tmp_path):

@@ -259,6 +259,34 @@ def test_options_of_other_phases_are_refused_beside_phase(changes, message, tmp_
         choose("groupnet_resnet18", tmp_path, changes=changes, phase="binary")
 
 
+@pytest.mark.parametrize(
+    ("key", "text", "beside"),
+    [
+        ("eval_scales", "(0.5, 1.0)", "a head that scores pixels"),
+        ("eval_flip", "true", "a head that scores pixels"),
+        ("eval_crop", "true", "a head that scores pixels"),
+        ("colour_jitter", "0.5", "an augmentation that takes it"),
+        ("base_size", "77", "an augmentation that takes it"),
+        ("temperature", "9.0", "soft_targets above 0"),
+        ("binary.temperature", "9.0", "soft_targets above 0"),
+        ("coupled_decay", "true", "a weight_decay above 0"),
+    ],
+)
+def test_what_nothing_reads_is_refused(key, text, beside, tmp_path):
+    with pytest.raises(RecipeError, match=rf"{key}: expected {beside} with it"):
+        choose("groupnet_resnet18", tmp_path, changes=[(key, text)])
+    dense = [("augmentation", "segmentation"), ("weight_decay", "1e-4"), ("teacher", "x")]
+    dense += [("soft_targets", "0.5")]
+    if key == "colour_jitter":
+        dense[0] = ("augmentation", "colour")
+    choose("groupnet_dsp", tmp_path, changes=[*dense, (key, text)])
+
+
+def test_integers_beside_another_phase_are_refused(tmp_path):
+    with pytest.raises(RecipeError, match="int8_epochs: expected no other --phase than int8"):
+        choose("groupnet_resnet18", tmp_path, phase="binary", int8_epochs=1)
+
+
 def test_zoo_of_the_working_folder_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_recipes("resnet18").path == ROOT / "zoo/resnet18.py"

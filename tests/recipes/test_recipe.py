@@ -1,5 +1,6 @@
 """Recipes and the overrides of a command line."""
 
+import dataclasses
 import json
 import runpy
 
@@ -83,6 +84,7 @@ def test_options_that_are_valid_only_together_are_set_together():
         ("central_crop", "0.0", "a share in (0, 1]"),
         ("learning_rate", "0.0", "above 0"),
         ("colour_jitter", "2", "in [0, 1]"),
+        ("on_bad_image", "drop", "unknown on_bad_image 'drop'"),
         ("num_bases", "none", "an integer of 1 to 1000"),
     ],
 )
@@ -115,6 +117,21 @@ def test_one_phase_alone():
     assert [phase.epochs for phase in recipe.phases] == [0, RECIPE.phases[1].epochs]
     with pytest.raises(RecipeError, match="Did you mean 'binary'"):
         only_phase(RECIPE, "binry")
+
+
+def test_phase_alone_may_start_from_one_that_another_run_has_trained():
+    """From its weights there; see `test_guards`."""
+    phases = [dataclasses.replace(phase, weights_from="") for phase in RECIPE.phases]
+    third = dataclasses.replace(phases[1], name="third", weights_from="tanh")
+    with pytest.raises(RecipeError, match="of which there is none without start_from"):
+        only_phase(dataclasses.replace(RECIPE, phases=(*phases, third)), "third")
+    whole = dataclasses.replace(RECIPE, phases=(*phases, third), start_from="runs/x")
+    assert only_phase(whole, "third").trained == [third]
+
+
+def test_phases_of_one_name_are_refused():
+    with pytest.raises(RecipeError, match="phases: expected another name for each.*binary, binary"):
+        dataclasses.replace(RECIPE, phases=(RECIPE.phases[1], RECIPE.phases[1]))
 
 
 def test_recipe_survives_json():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import ROOT, needs_bfloat16
-from runs import read_weights, write_teacher
+from runs import command, read_weights, write_teacher
 
 from larq_groupnet import build, get_config
 from larq_groupnet.data import VOID
@@ -184,6 +184,17 @@ def test_teacher_that_does_not_fit_is_explained(tmp_path):
         kd.load_teacher(recipe(tmp_path / "nowhere"))
     with pytest.raises(RecipeError, match="Did you mean 'QuickNet'"):
         kd.load_teacher(recipe("larq_zoo:QuikNet"))
+
+
+def test_block_that_is_not_there_is_named_before_anything_is_written(digits, tmp_path):
+    run, teacher = tmp_path / "run", write_teacher(tmp_path / "teacher")
+    words = [f"--set={key}={value}" for key, value in {**SMALL, "num_bases": 1}.items()]
+    words += [f"--set=teacher={teacher}", "--set=binary.attention=1", f"--data_dir={digits}"]
+    wrong = "--set=binary.attention_blocks=('stage9_block1',)"
+    done = command("train", "--model=groupnet_resnet18", *words, wrong, f"--output_dir={run}")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("larq-groupnet: attention_blocks: no block 'st")
+    assert done.stdout == "" and not run.exists()
 
 
 def test_model_of_larq_zoo_is_a_teacher(monkeypatch, tmp_path):

@@ -175,6 +175,10 @@ def test_later_phase_starts_from_the_phase_before_it(monkeypatch, tmp_path):
     (tmp_path / "tanh.h5").unlink()
     load_start(only_phase(whole, "binary"))
     assert taken == [tmp_path / "tanh.h5", tmp_path, tmp_path]
+    (tmp_path / "tanh.h5").touch()
+    third = dataclasses.replace(RECIPE.phases[1], name="third", weights_from="tanh")
+    load_start(only_phase(dataclasses.replace(whole, phases=(*RECIPE.phases, third)), "third"))
+    assert taken[-1] == tmp_path / "tanh.h5"
 
 
 def test_release_file_is_evaluated_as_it_was_trained():

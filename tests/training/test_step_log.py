@@ -1,5 +1,6 @@
 """What is written between two epochs, and what the callbacks of a step cost."""
 
+import contextlib
 import dataclasses
 import signal
 import time
@@ -13,7 +14,7 @@ from tiny import RECIPE, session
 from larq_groupnet.errors import Interrupted, RecipeError
 from larq_groupnet.training.distribution import Runtime
 from larq_groupnet.training.fit import train
-from larq_groupnet.training.step_log import Progress
+from larq_groupnet.training.step_log import Progress, log_gradient_norm
 
 
 def entries(folder):
@@ -46,6 +47,20 @@ def test_norms_of_a_step_are_those_of_gradient_and_update(tmp_path):
     rows = np.genfromtxt(tmp_path / "history.csv", delimiter=",", names=True)
     np.testing.assert_allclose(rows["gradient_norm"][1], norms[6], rtol=1e-6)
     assert list(tmp_path.rglob("*.xplane.pb"))
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_norm_is_logged_where_a_loss_is_scaled(mirrored):
+    """Clipping is then in a branch, out of which no tensor comes."""
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"]) if mirrored else None
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        model = tf.keras.Sequential([tf.keras.layers.Dense(1, use_bias=False, input_shape=(1,))])
+        scaled = tf.keras.mixed_precision.LossScaleOptimizer(tf.keras.optimizers.SGD(1e-3))
+        model.compile(scaled, "mse")
+        log_gradient_norm(model)
+    model.layers[0].set_weights([np.array([[2.0]])])
+    found = model.fit(np.ones((4, 1)), np.zeros((4, 1)), batch_size=4, verbose=0).history
+    assert found["gradient_norm"] == [pytest.approx(4.0)]  # Of (2 x)^2, at x = 1.
 
 
 def test_stopped_run_ends_the_line_of_its_progress_bar(tmp_path, capsys):
