@@ -14,6 +14,14 @@ def did_you_mean(received: object, choices: Iterable[object]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
+def is_shown(letter: str) -> bool:
+    """Whether a letter of a name may be printed: one that is seen, or that joins or parts others.
+
+    Persian and emoji need the joiners. What steers a terminal, or turns a text around, may not.
+    """
+    return letter.isprintable() or letter in "\u200c\u200d\u00a0"
+
+
 def counted(number: int, kind: str) -> str:
     """`"1 bad file"`, `"2 bad files"`: the first noun that is known gets an s."""
     nouns = r"\b(epoch|file|folder|image|link|mask|photo|step|value)\b"

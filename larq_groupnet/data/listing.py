@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from larq_groupnet.hints import counted
+from larq_groupnet.hints import counted, is_shown
 
 SUFFIXES = (*(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),)
 """Of the image files that are read, in lower case; capitals do as well."""
@@ -182,7 +182,7 @@ def relative(path: str, root: Path) -> str:
 def printable(name: str) -> str:
     """A file's name that any terminal and any JSON can take."""
     text = name.encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if is_shown(c) else c.encode("unicode_escape").decode() for c in text)
 
 
 def all_folders(root: Path) -> list[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from larq_groupnet.deploy.audit import Finding, audit
-from larq_groupnet.deploy.description import with_description
+from larq_groupnet.deploy.description import check_description, with_description
 from larq_groupnet.deploy.export import to_tflite
 from larq_groupnet.deploy.flatbuffer import ConversionError
 from larq_groupnet.deploy.fold import fold
@@ -71,6 +71,7 @@ def convert(
         )
     path = Path(path)
     check_output(path)
+    check_description(description, model.output_shape[-1])
     if is_int8(model):
         if batch_size != 1:
             raise ConversionError(

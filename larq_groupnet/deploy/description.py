@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from larq_groupnet.deploy.flatbuffer import ConversionError, File, read
+from larq_groupnet.hints import is_shown
 
 NAME = "larq_groupnet.json"
 MOST_BYTES = 2**20
@@ -36,8 +37,20 @@ def with_description(content: bytes, description: Mapping[str, Any] | None) -> b
     return file.getvalue()
 
 
+def check_description(description: Mapping[str, Any] | None, outputs: int) -> None:
+    """Raises ConversionError for class names that readers of the file would refuse or drop."""
+    names = list((description or {}).get("classes", ()))
+    wrong = [name for name in names if not _is_name(name)]
+    if wrong or len(names) not in (0, outputs):
+        received = f"{len(names)} names" if not wrong else f"{wrong[0]!r}"
+        raise ConversionError(
+            f"description: expected {outputs} names of classes, as the model gives values, of "
+            f"letters that can be printed. Received: {received}"
+        )
+
+
 def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and value.isprintable()
+    return isinstance(value, str) and all(map(is_shown, value))
 
 
 def read_description(file: File) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from larq_groupnet.data.pipeline import class_names, open_dataset
 from larq_groupnet.data.records import RecordDataset
 from larq_groupnet.deploy import audit
+from larq_groupnet.hints import is_shown
 from larq_groupnet.network.build import build
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.network.kinds import of_task
@@ -67,10 +68,16 @@ def _check_dataset(recipe: Recipe, data_dir: Path) -> None:
     if isinstance(builder, RecordDataset):
         builder.check_sources()
     kind_of(config.head)
+    names = class_names(builder)
+    if hidden := [name for name in names if not all(map(is_shown, name))]:
+        raise RecipeError(
+            f"classes: expected names of letters that can be printed. Received: {hidden[0]!r} in "
+            f"{recipe.dataset}"
+        )
     fitting = [name for name, kind in task.items() if builder.target in kind.targets]
     heads = tuple(head for name in fitting for head in of_task(name))
     wanted: dict[str, tuple[Any, tuple[Any, ...]]] = {
-        "num_classes": (config.num_classes, (len(class_names(builder)),)),
+        "num_classes": (config.num_classes, (len(names),)),
         "input_shape channels": (config.input_shape[2], (builder.channels,)),
         "head": (config.head, heads),
     }

@@ -23,6 +23,9 @@ MOST_BYTES = 2**20
 
 MOST_SCALES, LARGEST_SCALE = 16, 8.0
 
+_JOINERS = "\u200c\u200d\u00a0"
+"""Letters of names, in Persian or of an emoji, that Python does not call printable."""
+
 _PREPROCESSING = ("size", "normalisation", "central_crop", "scales", "flip", "letterbox")
 
 
@@ -61,12 +64,13 @@ class Description:
         """
         _expect(isinstance(content, dict), "an object", content)
         classes = content.get("classes", [])
-        _expect(
-            isinstance(classes, list)
-            and all(isinstance(name, str) and name.isprintable() for name in classes),
-            "classes: a list of names of printable characters",
-            classes,
-        )
+        _expect(isinstance(classes, list), "classes: a list of names", classes)
+        for name in classes:
+            _expect(
+                isinstance(name, str) and all(x.isprintable() or x in _JOINERS for x in name),
+                "a class name of letters that can be printed",
+                name,
+            )
         known = content.get("preprocessing", {})
         _expect(isinstance(known, dict), "preprocessing: an object", known)
         new = sorted(set(known) - set(_PREPROCESSING))

@@ -39,6 +39,11 @@ def test_without_a_description_nothing_is_known(content):
     assert read_description(content) == Description()
 
 
+def test_names_may_have_the_joiners_that_their_script_needs():
+    names = ["\u0645\u06cc\u200c\u062e", "a\u00a0b", "\U0001f468\u200d\U0001f373"]
+    assert read_description(rewritten(FLAT, {"classes": names})).classes == tuple(names)
+
+
 def test_another_archive_is_no_description():
     import io
 
@@ -53,8 +58,8 @@ def test_another_archive_is_no_description():
     [
         ([], "an object"),
         ({"classes": "cat"}, "classes: a list of names"),
-        ({"classes": ["cat", 3]}, "classes: a list of names"),
-        ({"classes": ["\x1b[2Jcat"]}, "classes: a list of names of printable characters"),
+        ({"classes": ["cat", 3]}, "a class name of letters that can be printed. Received: 3"),
+        ({"classes": ["\x1b[2Jcat"]}, "a class name of letters that can be printed"),
         ({"preprocessing": 3}, "preprocessing: an object"),
         ({"preprocessing": {"rotated": True}}, "Install the newest version"),
         ({"preprocessing": {"normalisation": "mean"}}, "normalisation: symmetric or imagenet"),

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import larq_groupnet
 from larq_groupnet.deploy import ConversionError, audit, count_ops
-from larq_groupnet.deploy.description import NAME, read_description
+from larq_groupnet.deploy.description import NAME, check_description, read_description
 from larq_groupnet.deploy.export import to_tflite
 from larq_groupnet.deploy.runtime import Runner
 from larq_groupnet.errors import UserError
@@ -56,6 +56,16 @@ def test_description_that_unpacks_to_hundreds_of_megabytes_is_refused_unread():
         assert tracemalloc.get_traced_memory()[1] < 50_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("names", "received"), [(["a"] * 9, "9 names"), (["a", "b\x1b[2J"], r"'b\\x1b\[2J'")]
+)
+def test_names_that_a_device_would_drop_or_refuse_are_refused_before_converting(names, received):
+    with pytest.raises(ConversionError, match=f"description: expected 2 names.*: {received}"):
+        check_description({"classes": names}, 2)
+    for right in (None, {}, {"classes": ["\u0645\u06cc\u200c\u062e", "a\u00a0b"]}):
+        check_description(right, 2)
 
 
 @pytest.mark.parametrize(

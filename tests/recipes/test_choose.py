@@ -7,6 +7,7 @@ from PIL import Image
 
 from larq_groupnet.recipes import RecipeError, load_recipes, override
 from larq_groupnet.recipes.choose import choose
+from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.recipes.load import zoo_folders
 from larq_groupnet.recipes.start import with_start
 from larq_groupnet.runs.start import check_start
@@ -282,6 +283,14 @@ def test_what_nothing_reads_is_refused(key, text, beside, tmp_path):
     choose("groupnet_dsp", tmp_path, changes=[*dense, (key, text)])
 
 
+def test_class_whose_name_cannot_be_printed_is_refused_before_training(masks, tmp_path):
+    """The converted file is refused for it."""
+    (tmp_path / "cut" / "classes.txt").write_text("background\npa\x07rt\n")
+    recipe = choose("groupnet_dsp", tmp_path, dataset=masks, changes=[("input_size", "32")]).recipe
+    with pytest.raises(RecipeError, match=r"classes: expected names .* Received: 'pa\\x07rt' in"):
+        check_recipe(recipe, tmp_path)
+
+
 def test_integers_beside_another_phase_are_refused(tmp_path):
     with pytest.raises(RecipeError, match="int8_epochs: expected no other --phase than int8"):
         choose("groupnet_resnet18", tmp_path, phase="binary", int8_epochs=1)
@@ -358,8 +367,6 @@ def test_zoo_file_trains_the_model_of_its_name():
 
 
 def test_network_that_would_not_convert_is_refused_before_training(tmp_path):
-    from larq_groupnet.recipes.fitting import check_recipe
-
     changes = [("width", "0.0625"), ("padding", "zero"), ("epochs", "0,1")]
     recipe = choose("birealnet18", tmp_path, changes=changes).recipe
     with pytest.raises(RecipeError, match="zero padding of a map of 2 x 2"):
