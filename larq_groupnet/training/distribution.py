@@ -97,6 +97,11 @@ class Runtime:
         """True if the same run gives the same bits."""
         return not (self.nondeterministic or self.jit_compile)
 
+    def arithmetic(self) -> dict[str, Any]:
+        """The options that change what is computed, and not only where or how often it is saved."""
+        names = ("precision", "jit_compile", "nondeterministic")
+        return {name: getattr(self, name) for name in names}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand beside a run."""
         return {**dataclasses.asdict(self), "deterministic": self.deterministic}

@@ -7,13 +7,15 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from keras_tuner.engine.trial import Trial
+
 from larq_groupnet.files import replacing, write_json
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.report.search import draw_frontier
 from larq_groupnet.tuning.frontier import Point, frontier
 from larq_groupnet.tuning.oracles import RandomOracle
 from larq_groupnet.tuning.space import SearchSpace, bases_text, costs
-from larq_groupnet.tuning.trial import read_trial, trial_folder
+from larq_groupnet.tuning.trial import read_trial, trial_folder, trial_number
 from larq_groupnet.tuning.zoo_file import write_zoo_file
 
 Rows = list[dict[str, Any]]
@@ -28,13 +30,13 @@ def trial_rows(oracle: RandomOracle, metric: str, trials: Path) -> Rows:
         trials: Folder of the trials.
     """
     rows = []
-    for trial_id, trial in sorted(oracle.trials.items(), key=lambda item: int(item[0])):
+    for number, trial in sorted(_by_number(oracle).items(), key=lambda item: int(item[0])):
         values = trial.hyperparameters.values
         done = trial.status == "COMPLETED"
-        failure = "" if done else read_trial(trial_folder(trials, trial_id)).get("failure", "")
+        failure = "" if done else read_trial(trial_folder(trials, number)).get("failure", "")
         rows.append(
             {
-                "trial": trial_id,
+                "trial": number,
                 "status": trial.status.lower(),
                 "value": float(trial.metrics.get_best_value(metric)) if done else None,
                 "epochs": values.get("tuner/epochs", sum(oracle.space.trial_epochs)),
@@ -52,6 +54,10 @@ def trial_rows(oracle: RandomOracle, metric: str, trials: Path) -> Rows:
         # On a frontier every point is the answer to some budget.
         best[index]["winner"] = oracle.frontier or index == front[-1]
     return rows
+
+
+def _by_number(oracle: RandomOracle) -> dict[str, Trial]:
+    return {trial_number(trial_id): trial for trial_id, trial in oracle.trials.items()}
 
 
 def compare_with_uniform(results: dict[str, Any]) -> list[str]:
@@ -119,7 +125,7 @@ def write_winners(results: dict[str, Any], oracle: RandomOracle, output_dir: Pat
         suffix = f"_{number}" if len(rows) > 1 else ""
         path = output_dir / f"{results['name']}_tuned{suffix}.py"
         if "trial" in row:
-            recipe = oracle.space.candidate(oracle.trials[row["trial"]].hyperparameters.values)
+            recipe = oracle.space.candidate(_by_number(oracle)[row["trial"]].hyperparameters.values)
         else:
             recipe = oracle.space.uniform(int(_uniform_bases(row)))
         write_zoo_file(path, recipe, *_docstring(results, row, oracle.space, path))

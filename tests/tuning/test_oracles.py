@@ -1,5 +1,6 @@
 """The three oracles with trainings that take no time: budget, failures, kills, frontier."""
 
+import json
 import re
 from itertools import product
 
@@ -10,7 +11,9 @@ import tensorflow as tf
 from larq_groupnet import complexity
 from larq_groupnet.errors import Interrupted, RecipeError, TrainingError
 from larq_groupnet.recipes import load_recipes
-from larq_groupnet.tuning import Budget, make_space, oracles, trial
+from larq_groupnet.training.distribution import Runtime
+from larq_groupnet.tuning import Budget, Plan, make_space, oracles, trial
+from larq_groupnet.tuning import search as search_module
 from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, make_oracle
 from larq_groupnet.tuning.outcome import compare_with_uniform, trial_rows
 from larq_groupnet.tuning.search import ENVIRONMENT, _explained, role
@@ -66,6 +69,25 @@ def run(where, folder, trainer, tuner="random", frontier=False, trials=None):
     return oracle
 
 
+NEWER = ("random_trials", "runtime")
+"""What `search.json` did not say at first."""
+
+
+def stubbed(monkeypatch):
+    """The trainer of all searches that follow, in which no dataset is looked at."""
+    trainer = Trainer()
+    monkeypatch.setattr(search_module, "Trainer", lambda *_: trainer)
+    monkeypatch.setattr(search_module, "check_recipe", lambda *_: None)
+    return trainer
+
+
+def searched(folder, tuner, trials, runtime=None):
+    """The trials of a search as a command starts it, but for who wins."""
+    plan = Plan(tuner, max_trials=trials, uniform=())
+    found = search_module.search(space(max_ops=1e6), plan, folder / "data", folder, runtime)
+    return [{**row, "winner": None, "on_frontier": None} for row in found["trials"]]
+
+
 def fail(error, *calls):
     def fails(recipe, call):
         if call in calls:
@@ -95,6 +117,8 @@ def test_nothing_over_budget_is_trained_and_nothing_twice(few_draws, tmp_path, t
     winners = [row["value"] for row in rows if row["winner"]]
     assert max(values) in winners
     assert frontier or winners == [max(values)]
+    folders = {path.name for path in (tmp_path / "trials").iterdir()}
+    assert {f"trial_{row['trial']}" for row in rows} == folders
 
 
 def test_bayesian_search_finds_more_than_random_search(tmp_path):
@@ -192,6 +216,53 @@ def test_more_trials_go_on_where_fewer_ended(tmp_path):
     assert len(set(trainer.trained)) == len(trainer.trained) == 12
 
 
+@pytest.mark.parametrize("tuner", ["random", "hyperband", "bayesian"])
+def test_raised_max_trials_keep_what_was_trained(few_draws, monkeypatch, tmp_path, tuner):
+    """The command again with more trials: those of the first time are neither lost nor repeated."""
+    trainer = stubbed(monkeypatch)
+    first = searched(tmp_path, tuner, 9)
+    assert len(trainer.trained) == 9
+    second = searched(tmp_path, tuner, 18)
+    assert second[:9] == first
+    assert len(trainer.trained) == len(set(trainer.trained)) == 18
+    # With fewer again, as few as at first.
+    assert searched(tmp_path, tuner, 9) == first
+    assert len(trainer.trained) == 18
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["ended", "stopped"])
+def test_search_of_an_older_version_keeps_what_was_trained(few_draws, monkeypatch, tmp_path, ended):
+    """It says nothing of its first trials and of its precision, and lacks a field of the recipe."""
+    trainer = stubbed(monkeypatch)
+    first = searched(tmp_path, "bayesian", 9)
+    asked = json.loads((tmp_path / "search.json").read_text())
+    for file in [tmp_path / "search.json", *tmp_path.glob("trials/*/trial.json")]:
+        known = json.loads(file.read_text())
+        del known["recipe"]["teacher"]
+        file.write_text(json.dumps({k: known[k] for k in known if k not in NEWER}))
+    if not ended:
+        (tmp_path / "results.json").unlink()
+    again = searched(tmp_path, "bayesian", 18 if ended else 9)
+    assert again[:9] == first
+    assert len(trainer.trained) == len(again)
+    # From here on it is known.
+    assert json.loads((tmp_path / "search.json").read_text()) == asked
+    assert not list(tmp_path.glob("trials/*-before*"))
+
+
+def test_search_with_another_precision_is_refused(monkeypatch, tmp_path):
+    trainer = stubbed(monkeypatch)
+    searched(tmp_path, "random", 2)
+    before = (tmp_path / "search.json").read_bytes()
+    for option, value in (("precision", "mixed_bfloat16"), ("jit_compile", True)):
+        with pytest.raises(RecipeError, match=f"runtime.{option} was .*, is {value!r}"):
+            searched(tmp_path, "random", 2, Runtime(**{option: value}))
+    assert (tmp_path / "search.json").read_bytes() == before
+    # What changes no figure may be other.
+    searched(tmp_path, "random", 2, Runtime(snapshot_steps=3, log_steps=1))
+    assert len(trainer.trained) == 2
+
+
 def test_failed_trial_is_not_tried_again_by_a_search_that_resumes(tmp_path):
     trainer = Trainer(fail(MemoryError("too much"), 2))
     run(space(), tmp_path, trainer, trials=3)
@@ -207,6 +278,9 @@ def test_folder_with_a_trial_of_another_recipe_is_trained_anew(tmp_path):
     for recipe in (first, first, other):
         assert trainer.measure(recipe, tmp_path / "trial_0") == accuracy(recipe)
     assert trainer.trained == [first, other]
+    # The older one is still there.
+    (beside,) = tmp_path.glob("trial_0-before*")
+    assert json.loads((beside / "trial.json").read_text())["value"] == accuracy(first)
 
 
 def row(ops, value, bases="1-1-1-1", **more):
@@ -271,7 +345,7 @@ def test_frontier_scores_a_trial_by_its_addition(tmp_path):
     for row in rows:
         better = [r for r in rows if r["ops"] <= row["ops"] and r["value"] > row["value"]]
         equal = [r for r in rows if r["ops"] <= row["ops"] and r["value"] == row["value"]]
-        score = oracle.trials[row["trial"]].score
+        score = oracle.trials[f"{int(row['trial']):02}"].score
         assert score < 0 if better else score > 0 if len(equal) == 1 else score == 0
         assert not (row["on_frontier"] and better)
     assert any(row["on_frontier"] for row in rows)
