@@ -12,7 +12,7 @@ from keras_tuner.engine.trial import Trial
 from larq_groupnet.files import replacing, write_json
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.report.search import draw_frontier
-from larq_groupnet.tuning.frontier import Point, frontier
+from larq_groupnet.tuning.frontier import Point, frontier, rank
 from larq_groupnet.tuning.oracles import RandomOracle
 from larq_groupnet.tuning.space import SearchSpace, bases_text, costs
 from larq_groupnet.tuning.trial import read_trial, trial_folder, trial_number
@@ -48,7 +48,7 @@ def trial_rows(oracle: RandomOracle, metric: str, trials: Path) -> Rows:
             }
         )
     best = [row for row in rows if row["value"] is not None]
-    front = frontier([Point(row["ops"], row["value"], row["memory"]) for row in best])
+    front = frontier([_point(row) for row in best])
     for index in front:
         best[index]["on_frontier"] = True
         # On a frontier every point is the answer to some budget.
@@ -61,7 +61,7 @@ def _by_number(oracle: RandomOracle) -> dict[str, Trial]:
 
 
 def compare_with_uniform(results: dict[str, Any]) -> list[str]:
-    """Lets a uniform K win if it is as good as a winner and costs no more.
+    """Lets a uniform K win if it is as good as a winner and costs no more, as among trials.
 
     Args:
         results: Gets `winner` in the rows of trials and uniform K.
@@ -74,18 +74,30 @@ def compare_with_uniform(results: dict[str, Any]) -> list[str]:
         equal = [other for other in results["uniform"] if other["value"] >= row["value"]]
         if not equal:
             continue
-        rival = min(equal, key=lambda other: other["ops"])
+        rival = min(equal, key=lambda other: rank(_point(other)))
         better = "equals" if rival["value"] == row["value"] else "is better than"
         remark = (
-            f"Uniform K={_uniform_bases(rival)} ({rival['value']:.4f}, {rival['ops'] / 1e6:,.3f} M "
-            f"OPs) {better} trial {row['trial']} ({row['value']:.4f}, {row['ops'] / 1e6:,.3f} M "
-            "OPs)"
+            f"Uniform K={_uniform_bases(rival)} ({rival['value']:.4f}, {_cost(rival)}) {better} "
+            f"trial {row['trial']} ({row['value']:.4f}, {_cost(row)})"
         )
-        if rival["ops"] <= row["ops"]:
+        if rank(_point(rival)) <= rank(_point(row)):
             row["winner"], rival["winner"] = False, True
-            remark += " and costs no more: it is the recipe"
+            fewer = "fewer" if rival["ops"] < row["ops"] else "as many"
+            remark += f" for {fewer} OPs: it is the recipe"
         remarks.append(remark + ".")
     return remarks
+
+
+def _point(row: dict[str, Any]) -> Point:
+    return Point(row["ops"], row["value"], row["memory"])
+
+
+def _cost(row: dict[str, Any]) -> str:
+    return f"{row['ops'] / 1e6:,.3f} M OPs, {_kib(row)}"
+
+
+def _kib(row: dict[str, Any]) -> str:
+    return f"{row['memory'] / 1024:,.1f} KiB"
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:
@@ -146,7 +158,7 @@ def _docstring(
     )
     cost = (
         f"Cost for one image: {row['ops'] / 1e6:,.3f} M OPs, {row['binary_macs'] / 1e6:,.2f} M "
-        f"binary MACs, {row['memory'] / 1024:,.1f} kB of parameters."
+        f"binary MACs, {_kib(row)} of parameters."
     )
     near = path.absolute().is_relative_to(Path.cwd())
     where = path.absolute().relative_to(Path.cwd()) if near else path.absolute()

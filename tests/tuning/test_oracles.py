@@ -11,6 +11,7 @@ import tensorflow as tf
 from larq_groupnet import complexity
 from larq_groupnet.errors import Interrupted, RecipeError, TrainingError
 from larq_groupnet.recipes import load_recipes
+from larq_groupnet.report.search import search_table
 from larq_groupnet.training.distribution import Runtime
 from larq_groupnet.tuning import Budget, Plan, make_space, oracles, trial
 from larq_groupnet.tuning import search as search_module
@@ -284,7 +285,7 @@ def test_folder_with_a_trial_of_another_recipe_is_trained_anew(tmp_path):
 
 
 def row(ops, value, bases="1-1-1-1", **more):
-    return {"ops": ops, "value": value, "memory": 1, "num_bases": bases, **more}
+    return {"ops": ops, "value": value, "memory": 1024, "num_bases": bases, **more}
 
 
 @pytest.mark.parametrize(
@@ -295,6 +296,10 @@ def row(ops, value, bases="1-1-1-1", **more):
         ([row(9e5, 0.9), row(7e5, 0.9)], "uniform", "0.700 M OPs.* it is the recipe"),
         ([row(5e5, 0.95)], "uniform", "is better than trial 0"),
         ([row(5e5, 0.89)], "trial", ""),
+        # Of as many OPs, memory decides, as among trials.
+        ([row(7e5, 0.9, memory=900)], "uniform", "0.9 KiB.* as many OPs: it is the recipe"),
+        ([row(7e5, 0.9, memory=1100)], "trial", r"OPs, 1.1 KiB\) equals .* OPs, 1.0 KiB\)\."),
+        ([row(7e5, 0.9, memory=1100), row(7e5, 0.9)], "uniform", "it is the recipe"),
         ([], "trial", ""),
     ],
 )
@@ -305,6 +310,13 @@ def test_uniform_k_that_ties_at_no_more_cost_is_the_recipe(uniform, winner, rema
     assert sum(each.get("winner", False) for each in uniform) == (winner == "uniform")
     assert len(remarks) == bool(remark)
     assert not remark or re.search(remark, remarks[0])
+
+
+def test_memory_has_the_unit_of_files():
+    """Bytes over 1024, as the MiB of files elsewhere."""
+    rows = [row(7e5, 0.9, "2-1-3-1", memory=2048, trial="0", on_frontier=True)]
+    results = {"name": "n", "dataset": "d", "metric": "accuracy", "trials": rows, "uniform": []}
+    assert re.search(r"memory \(KiB\)(.|\n)*\| +2\.0 \|", search_table(results))
 
 
 def test_trial_that_always_kills_the_process_is_given_up(tmp_path):
