@@ -128,7 +128,9 @@ def write_report(results: dict[str, Any], output_dir: Path) -> None:
         )
 
 
-def write_winners(results: dict[str, Any], oracle: RandomOracle, output_dir: Path) -> list[Path]:
+def write_winners(
+    results: dict[str, Any], oracle: RandomOracle, output_dir: Path, source: str
+) -> list[Path]:
     """Writes a zoo file for each winner, by rising OPs; a single one is `NAME_tuned.py`."""
     rows = [row for row in (*results["trials"], *results["uniform"]) if row.get("winner")]
     rows.sort(key=lambda row: row["ops"])
@@ -140,7 +142,7 @@ def write_winners(results: dict[str, Any], oracle: RandomOracle, output_dir: Pat
             recipe = oracle.space.candidate(_by_number(oracle)[row["trial"]].hyperparameters.values)
         else:
             recipe = oracle.space.uniform(int(_uniform_bases(row)))
-        write_zoo_file(path, recipe, *_docstring(results, row, oracle.space, path))
+        write_zoo_file(path, recipe, *_docstring(results, row, oracle.space, path), source)
         paths.append(path)
     return paths
 

@@ -46,6 +46,7 @@ def search(
     data_dir: Path,
     output_dir: Path,
     runtime: Runtime | None = None,
+    source: str = "",
 ) -> dict[str, Any] | None:
     """Runs a search, or resumes the one in the folder.
 
@@ -59,6 +60,8 @@ def search(
         output_dir: Takes `search.json`, `trials/`, `uniform/`, `trials.csv`, `frontier.png`,
             `results.json` and a zoo file for each winner.
         runtime: Devices and precision.
+        source: The zoo file of the recipe, as `load_recipes` finds it. A winner runs it first,
+            because it may register what the recipe names.
 
     Returns:
         The content of `results.json`; `None` from a worker, which writes only its trials.
@@ -93,7 +96,7 @@ def search(
             results["uniform"] = _uniform(space, plan, trainer, output_dir)
             results["remarks"] = compare_with_uniform(results)
             print("\n".join(results["remarks"]), flush=True)
-            results["recipes"] = list(map(str, write_winners(results, oracle, output_dir)))
+            results["recipes"] = list(map(str, write_winners(results, oracle, output_dir, source)))
         write_report(results, output_dir)
     if not results["recipes"]:
         first = next((row["failure"] for row in trials), "there was none")
