@@ -85,7 +85,7 @@ def stubbed(monkeypatch):
 def searched(folder, tuner, trials, runtime=None):
     """The trials of a search as a command starts it, but for who wins."""
     plan = Plan(tuner, max_trials=trials, uniform=())
-    found = search_module.search(space(max_ops=1e6), plan, folder / "data", folder, runtime)
+    found = search_module.search(bases_only((1, 2, 3)), plan, folder / "data", folder, runtime)
     return [{**row, "winner": None, "on_frontier": None} for row in found["trials"]]
 
 
@@ -221,21 +221,21 @@ def test_more_trials_go_on_where_fewer_ended(tmp_path):
 def test_raised_max_trials_keep_what_was_trained(few_draws, monkeypatch, tmp_path, tuner):
     """The command again with more trials: those of the first time are neither lost nor repeated."""
     trainer = stubbed(monkeypatch)
-    first = searched(tmp_path, tuner, 9)
-    assert len(trainer.trained) == 9
-    second = searched(tmp_path, tuner, 18)
-    assert second[:9] == first
-    assert len(trainer.trained) == len(set(trainer.trained)) == 18
+    first = searched(tmp_path, tuner, 6)
+    assert len(trainer.trained) == 6
+    second = searched(tmp_path, tuner, 12)
+    assert second[:6] == first
+    assert len(trainer.trained) == len(set(trainer.trained)) == 12
     # With fewer again, as few as at first.
-    assert searched(tmp_path, tuner, 9) == first
-    assert len(trainer.trained) == 18
+    assert searched(tmp_path, tuner, 6) == first
+    assert len(trainer.trained) == 12
 
 
 @pytest.mark.parametrize("ended", [True, False], ids=["ended", "stopped"])
 def test_search_of_an_older_version_keeps_what_was_trained(few_draws, monkeypatch, tmp_path, ended):
     """It says nothing of its first trials and of its precision, and lacks a field of the recipe."""
     trainer = stubbed(monkeypatch)
-    first = searched(tmp_path, "bayesian", 9)
+    first = searched(tmp_path, "bayesian", 6)
     asked = json.loads((tmp_path / "search.json").read_text())
     for file in [tmp_path / "search.json", *tmp_path.glob("trials/*/trial.json")]:
         known = json.loads(file.read_text())
@@ -243,8 +243,8 @@ def test_search_of_an_older_version_keeps_what_was_trained(few_draws, monkeypatc
         file.write_text(json.dumps({k: known[k] for k in known if k not in NEWER}))
     if not ended:
         (tmp_path / "results.json").unlink()
-    again = searched(tmp_path, "bayesian", 18 if ended else 9)
-    assert again[:9] == first
+    again = searched(tmp_path, "bayesian", 12 if ended else 6)
+    assert again[:6] == first
     assert len(trainer.trained) == len(again)
     # From here on it is known.
     assert json.loads((tmp_path / "search.json").read_text()) == asked
