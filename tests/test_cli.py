@@ -293,6 +293,11 @@ def test_path_to_nothing_says_what_was_expected_and_what_to_do(
         (["predict", "digits", "a.png", "--flip"], "flip: expected a network that classifies"),
         (["weights", "list", "--output=here"], "output: expected with publish only"),
         (["weights", "verify", "--notest_images"], "test_images: expected with publish only"),
+        (["weights", "list", "--command=x"], "command: expected with publish only"),
+        (
+            ["weights", "publish", "digits", "x", "--command=x"],
+            "command: expected none for weights",
+        ),
         (["weights", "publish", "digits", "x", "--output=file"], "expected a folder that can be"),
     ],
 )

@@ -135,6 +135,7 @@ _command(
     "list|fetch|verify|publish [NAME_OR_RUN_OR_FILE] [MODEL_OR_NAME] [LICENCE]",
     path_flag("output", "weights", "publish: the folder to write."),
     bool_flag("test_images", True, "publish: the picture of test images goes along."),
+    text_flag("command", None, "publish: the command that made the run; by default from zoo/."),
 )
 _command(
     commands.import_checkpoint,

@@ -191,7 +191,7 @@ def weights(f: Flags, *words: str) -> int:
     """
     from larq_groupnet.weights import registry
 
-    for name in ("output", "test_images"):
+    for name in ("output", "test_images", "command"):
         if f[name].present and words[:1] != ("publish",):
             raise RecipeError(f"{name}: expected with publish only. Received: {' '.join(words)}")
     match words:
@@ -208,8 +208,9 @@ def weights(f: Flags, *words: str) -> int:
 
             check_output(f.output, folder=True)
             entry = publish(
-                run, name, f.output, licence="".join(licence), test_images=f.test_images
-            )
+                run, name, f.output,
+                licence="".join(licence), command=f["command"].value, test_images=f.test_images,
+            )  # fmt: skip
             print(f"{f.output}/{entry.file}: {entry.size / 2**20:.2f} MiB, card beside it")
         case _:
             raise RecipeError(

@@ -200,14 +200,15 @@ def _evaluate(f: Flags) -> None:
 
 
 def _tune(f: Flags) -> None:
-    from larq_groupnet.recipes import load_search
+    from larq_groupnet.recipes import load_recipes
     from larq_groupnet.recipes.choose import choose
     from larq_groupnet.tuning import Budget, Plan, make_space
 
     # A text with | gives choices, which is for the space to read.
     single = [change for change in changes_of(f) if "|" not in change[1]]
     choice = choose(f.model, f.data_dir, dataset=f.dataset, recipe=f.recipe, changes=single)
-    declared = load_search(f.model, dataset=choice.recipe.dataset)
+    file = load_recipes(f.model)
+    declared = file.search_for(choice.recipe.dataset)
     budget = Budget(**_several(f, _BUDGET))
     space = make_space(choice.recipe, declared, changes_of(f), f.trial_epochs, budget)
     plan = Plan(**{**_several(f, _SEARCH), "uniform": _integers(f.uniform)})
@@ -216,7 +217,7 @@ def _tune(f: Flags) -> None:
     from larq_groupnet.tuning.search import search
 
     folder = _folder(f, f"{choice.recipe.name}-tune")
-    results = search(space, plan, f.data_dir, folder, _runtime(f))
+    results = search(space, plan, f.data_dir, folder, _runtime(f), file.reference)
     if results is None:
         print("This worker is done; the chief writes the report.")
         return

@@ -109,7 +109,7 @@ class Complexity:
     def table(self) -> str:
         """One row per stage, then the total; `report` explains the columns."""
         total = self.total
-        heading = ["", *(f"{bits}-bit\nparameters" for bits in total.params), "Memory\n(kB)"]
+        heading = ["", *(f"{bits}-bit\nparameters" for bits in total.params), "Memory\n(KiB)"]
         heading += [f"{bits}-bit\nMACs (M)" for bits in total.macs]
         heading += ["OPs\n(M)", "Multipli-\ncations\n(M)", "Additions\n(M)", "Receptive\nfield"]
         rows = [[*heading, "Memory\nratio", "OPs\nratio"]]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import runpy
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.recipes.recipe import Recipe, unknown
+from larq_groupnet.tasks.task import kind_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +29,17 @@ class ZooFile:
     path: Path
     recipes: tuple[Recipe, ...]
     search: Mapping[str, Mapping[str, Sequence[Any]]]
+
+    @property
+    def reference(self) -> str:
+        """Its path, if it may register names; `""` for a file of this package."""
+        shipped = zoo_files(zoo_folders()[1:]).get(self.path.stem)
+        same = shipped is not None and shipped.resolve() == self.path.resolve()
+        return "" if same else str(self.path.resolve())
+
+    def search_for(self, dataset: str | None) -> Mapping[str, Sequence[Any]]:
+        """Option -> its choices for a dataset; those of the first one if there are none."""
+        return self.search.get(dataset or "") or next(iter(self.search.values()), {})
 
     def for_dataset(self, dataset: str | None) -> Recipe:
         """The recipe for a dataset, or the first."""
@@ -59,12 +73,15 @@ def zoo_folders() -> list[Path]:
 def load_recipes(name: str, zoo: Path | None = None) -> ZooFile:
     """Runs `NAME.py` of the first of `zoo_folders` that has it.
 
+    It may import what lies beside it, as a script may.
+
     Args:
         name: Name of the file, without the ending, or the path of a `.py` file elsewhere.
         zoo: The only folder to look in.
 
     Raises:
-        RecipeError: If there is no such file (names the nearest), or it holds no recipes.
+        RecipeError: If there is no such file (names the nearest), or it holds no recipes, or two
+            for one dataset.
     """
     path = Path(name).expanduser()
     if path.suffix != ".py" or not path.is_file():
@@ -73,7 +90,8 @@ def load_recipes(name: str, zoo: Path | None = None) -> ZooFile:
             raise RecipeError(unknown("model", name, sorted(files)))
         path = files[name]
     try:
-        content = runpy.run_path(str(path))
+        with _importing_from(path.resolve().parent):
+            content = runpy.run_path(str(path))
         recipes = tuple(content["RECIPES"])
         if not recipes or not all(isinstance(recipe, Recipe) for recipe in recipes):
             raise TypeError("RECIPES holds something else")
@@ -82,7 +100,31 @@ def load_recipes(name: str, zoo: Path | None = None) -> ZooFile:
             f"{path}: expected a Python file with RECIPES, a tuple of Recipe. "
             f"Received: {type(error).__name__}: {error}"
         ) from error
+    _check_datasets(path, recipes)
     return ZooFile(path, recipes, content.get("SEARCH", {}))
+
+
+@contextlib.contextmanager
+def _importing_from(folder: Path) -> Iterator[None]:
+    """Has Python look for modules in a folder first."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # The file may have taken it away.
+            sys.path.remove(str(folder))
+
+
+def _check_datasets(path: Path, recipes: Sequence[Recipe]) -> None:
+    """A recipe goes by its dataset, so that a second one of its task could not be reached."""
+    first: dict[Any, Recipe] = {}
+    for recipe in recipes:
+        other = first.setdefault((recipe.dataset, kind_of(recipe.model.head)), recipe)
+        if other is not recipe:
+            raise RecipeError(
+                f"{path}: expected one recipe for each dataset. Received: {other.name} and "
+                f"{recipe.name} for {recipe.dataset}. Give each a file of its own."
+            )
 
 
 def load_recipe(name: str, zoo: Path | None = None, dataset: str | None = None) -> Recipe:
@@ -93,9 +135,8 @@ def load_recipe(name: str, zoo: Path | None = None, dataset: str | None = None) 
 def load_search(
     name: str, zoo: Path | None = None, dataset: str | None = None
 ) -> Mapping[str, Sequence[Any]]:
-    """What `--tune` may vary: option -> choices; of another dataset, what the first one has."""
-    spaces = load_recipes(name, zoo).search
-    return spaces.get(dataset or "") or next(iter(spaces.values()), {})
+    """What `--tune` may vary, see `ZooFile.search_for`; arguments and errors as `load_recipes`."""
+    return load_recipes(name, zoo).search_for(dataset)
 
 
 def zoo_files(folders: Sequence[Path] | None = None) -> dict[str, Path]:

@@ -72,7 +72,7 @@ def search_table(results: Mapping[str, Any]) -> str:
     """The frontier and uniform K by OPs, then the failed trials, from `results.json`."""
     metric = capital(results.get("label", results["metric"]))
     rows = [[f"{results['name']} on {results['dataset']}", "K by stage", "OPs (M)",
-             "memory (kB)", f"{metric}, validation"]]  # fmt: skip
+             "memory (KiB)", f"{metric}, validation"]]  # fmt: skip
     best = [row for row in results["trials"] if row["on_frontier"]]
     named = [(f"trial {row['trial']}", row) for row in best]
     named += [("uniform", row) for row in results["uniform"]]

@@ -49,9 +49,11 @@ def check_folder(values: dict[str, Any], output_dir: Path, kind: str = "recipe")
         )
     try:
         started = json.loads(before.read_text())
+        # As this version would write it, so that a field that is new has its default.
         if kind == "recipe":
-            # As this version would write it, so that a field that is new has its default.
             started = Recipe.from_dict(started).to_dict()
+        else:
+            started["recipe"] = Recipe.from_dict(started["recipe"]).to_dict()
     except (LookupError, TypeError, ValueError) as error:
         raise RecipeError(
             f"output_dir: expected a run that this version can resume. Received: {before}, "

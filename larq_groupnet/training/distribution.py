@@ -106,6 +106,11 @@ class Runtime:
         fields = [field.name for field in dataclasses.fields(cls)]
         return cls(**{name: known[name] for name in fields if name in known})
 
+    def arithmetic(self) -> dict[str, Any]:
+        """The options that change what is computed, and not only where or how often it is saved."""
+        names = ("precision", "jit_compile", "nondeterministic")
+        return {name: getattr(self, name) for name in names}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand beside a run."""
         return {**dataclasses.asdict(self), "deterministic": self.deterministic}

@@ -116,6 +116,11 @@ def publish(
     check_name("name", name)  # Before anything is built, which takes seconds.
     output_dir, path = Path(output_dir).expanduser(), Path(run).expanduser()
     if not path.is_dir():
+        if command:
+            raise PublishError(
+                "command: expected none for weights without a run, whose figures say their own. "
+                f"Received: {command}"
+            )
         return _publish_weights(find_source(run), name, output_dir, licence)
     recipe, results = _read_run(path)
     check_name("model", recipe.name)
@@ -274,8 +279,8 @@ def _command(recipe: Recipe, zoo: Path, precision: str = Runtime.precision) -> s
     if not (zoo / f"{recipe.name}.py").is_file():
         raise PublishError(
             "command: expected the command that made the run, because there is no "
-            f"{zoo / recipe.name}.py to take it from. Give publish() the command, or work in the "
-            "folder that has the recipe. Received: None"
+            f"{zoo / recipe.name}.py to take it from. Received: none. Give it, with --command, or "
+            "work in the folder that has the recipe."
         )
     file = load_recipes(recipe.name, zoo)
     base = file.for_dataset(recipe.dataset)
@@ -288,7 +293,7 @@ def _command(recipe: Recipe, zoo: Path, precision: str = Runtime.precision) -> s
     if override(base, changes.items()) != recipe:
         raise PublishError(
             f"command: expected the command that made the run, because {zoo / recipe.name}.py has "
-            "other phases by now. Give publish() the command. Received: None"
+            "other phases by now. Received: none. Give it, with --command."
         )
     if recipe.dataset != file.recipes[0].dataset:
         words += ["--dataset", recipe.dataset]

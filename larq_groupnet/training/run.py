@@ -149,9 +149,9 @@ def train_weights(
 
 def _other_numbers(before: Runtime, now: Runtime) -> list[str]:
     """A line if a run goes on to compute other numbers than it did."""
-    fields = ("precision", "jit_compile", "nondeterministic")
-    pairs = [(name, getattr(before, name), getattr(now, name)) for name in fields]
-    changed = ", ".join(f"{name}={new} (was {old})" for name, old, new in pairs if new != old)
+    old, new = before.arithmetic(), now.arithmetic()
+    names = [name for name in new if new[name] != old[name]]
+    changed = ", ".join(f"{name}={new[name]} (was {old[name]})" for name in names)
     return [f"Resumes with {changed}: other numbers than without the stop."] if changed else []
 
 

@@ -21,18 +21,18 @@ class Point(NamedTuple):
     memory: float = 0.0
 
 
+def rank(point: Point) -> tuple[float, float, float]:
+    """Orders networks, the one to prefer first: by OPs, then by value, then by memory."""
+    return point.ops, -point.value, point.memory
+
+
 def frontier(points: Sequence[Point]) -> list[int]:
     """Indices of the points that no other beats, by rising OPs. Ties go to the cheapest.
 
     The last index is the best value; of several networks with this value, it is the cheapest.
     """
-
-    def cost(index: int) -> tuple[float, float, float, int]:
-        point = points[index]
-        return point.ops, -point.value, point.memory, index
-
     found: list[int] = []
-    for index in sorted(range(len(points)), key=cost):
+    for index in sorted(range(len(points)), key=lambda index: rank(points[index])):
         if not found or points[index].value > points[found[-1]].value:
             found.append(index)
     return found

@@ -169,8 +169,21 @@ class BayesianOracle(RandomOracle, BayesianOptimizationOracle):
         )
 
 
+def random_trials(max_trials: int | None) -> int:
+    """Trials that a Bayesian search draws at random before it fits anything: a third, at least 3.
+
+    keras-tuner's three per dimension would be all the trials of a search that people run.
+    """
+    return max((max_trials or 0) // 3, 3)
+
+
 def make_oracle(
-    tuner: str, space: SearchSpace, metric: str, frontier: bool, max_trials: int | None
+    tuner: str,
+    space: SearchSpace,
+    metric: str,
+    frontier: bool,
+    max_trials: int | None,
+    first: int | None = None,
 ) -> RandomOracle:
     """Makes the oracle of a name.
 
@@ -180,6 +193,8 @@ def make_oracle(
         metric: The metric that a trial reports; larger is better.
         frontier: Search the frontier of this metric against OPs.
         max_trials: Trials after which to stop; `None` for one sweep of Hyperband.
+        first: Of a Bayesian search, the trials at random; `random_trials(max_trials)` by default.
+            Another number proposes other trials.
     """
     options = {
         "objective": keras_tuner.Objective(metric, "max"),
@@ -194,7 +209,6 @@ def make_oracle(
         return oracle
     options["max_trials"] = max_trials
     if tuner == "bayesian":
-        # keras-tuner's three per dimension would be all the trials of a search that people run.
-        options["num_initial_points"] = max((max_trials or 0) // 3, 3)
+        options["num_initial_points"] = first or random_trials(max_trials)
         return BayesianOracle(space, frontier, **options)
     return RandomOracle(space, frontier, **options)

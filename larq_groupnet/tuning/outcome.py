@@ -7,13 +7,15 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from keras_tuner.engine.trial import Trial
+
 from larq_groupnet.files import replacing, write_json
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.report.search import draw_frontier
-from larq_groupnet.tuning.frontier import Point, frontier
+from larq_groupnet.tuning.frontier import Point, frontier, rank
 from larq_groupnet.tuning.oracles import RandomOracle
 from larq_groupnet.tuning.space import SearchSpace, bases_text, costs
-from larq_groupnet.tuning.trial import read_trial, trial_folder
+from larq_groupnet.tuning.trial import read_trial, trial_folder, trial_number
 from larq_groupnet.tuning.zoo_file import write_zoo_file
 
 Rows = list[dict[str, Any]]
@@ -28,13 +30,13 @@ def trial_rows(oracle: RandomOracle, metric: str, trials: Path) -> Rows:
         trials: Folder of the trials.
     """
     rows = []
-    for trial_id, trial in sorted(oracle.trials.items(), key=lambda item: int(item[0])):
+    for number, trial in sorted(_by_number(oracle).items(), key=lambda item: int(item[0])):
         values = trial.hyperparameters.values
         done = trial.status == "COMPLETED"
-        failure = "" if done else read_trial(trial_folder(trials, trial_id)).get("failure", "")
+        failure = "" if done else read_trial(trial_folder(trials, number)).get("failure", "")
         rows.append(
             {
-                "trial": trial_id,
+                "trial": number,
                 "status": trial.status.lower(),
                 "value": float(trial.metrics.get_best_value(metric)) if done else None,
                 "epochs": values.get("tuner/epochs", sum(oracle.space.trial_epochs)),
@@ -46,7 +48,7 @@ def trial_rows(oracle: RandomOracle, metric: str, trials: Path) -> Rows:
             }
         )
     best = [row for row in rows if row["value"] is not None]
-    front = frontier([Point(row["ops"], row["value"], row["memory"]) for row in best])
+    front = frontier([_point(row) for row in best])
     for index in front:
         best[index]["on_frontier"] = True
         # On a frontier every point is the answer to some budget.
@@ -54,8 +56,12 @@ def trial_rows(oracle: RandomOracle, metric: str, trials: Path) -> Rows:
     return rows
 
 
+def _by_number(oracle: RandomOracle) -> dict[str, Trial]:
+    return {trial_number(trial_id): trial for trial_id, trial in oracle.trials.items()}
+
+
 def compare_with_uniform(results: dict[str, Any]) -> list[str]:
-    """Lets a uniform K win if it is as good as a winner and costs no more.
+    """Lets a uniform K win if it is as good as a winner and costs no more, as among trials.
 
     Args:
         results: Gets `winner` in the rows of trials and uniform K.
@@ -68,18 +74,30 @@ def compare_with_uniform(results: dict[str, Any]) -> list[str]:
         equal = [other for other in results["uniform"] if other["value"] >= row["value"]]
         if not equal:
             continue
-        rival = min(equal, key=lambda other: other["ops"])
+        rival = min(equal, key=lambda other: rank(_point(other)))
         better = "equals" if rival["value"] == row["value"] else "is better than"
         remark = (
-            f"Uniform K={_uniform_bases(rival)} ({rival['value']:.4f}, {rival['ops'] / 1e6:,.3f} M "
-            f"OPs) {better} trial {row['trial']} ({row['value']:.4f}, {row['ops'] / 1e6:,.3f} M "
-            "OPs)"
+            f"Uniform K={_uniform_bases(rival)} ({rival['value']:.4f}, {_cost(rival)}) {better} "
+            f"trial {row['trial']} ({row['value']:.4f}, {_cost(row)})"
         )
-        if rival["ops"] <= row["ops"]:
+        if rank(_point(rival)) <= rank(_point(row)):
             row["winner"], rival["winner"] = False, True
-            remark += " and costs no more: it is the recipe"
+            fewer = "fewer" if rival["ops"] < row["ops"] else "as many"
+            remark += f" for {fewer} OPs: it is the recipe"
         remarks.append(remark + ".")
     return remarks
+
+
+def _point(row: dict[str, Any]) -> Point:
+    return Point(row["ops"], row["value"], row["memory"])
+
+
+def _cost(row: dict[str, Any]) -> str:
+    return f"{row['ops'] / 1e6:,.3f} M OPs, {_kib(row)}"
+
+
+def _kib(row: dict[str, Any]) -> str:
+    return f"{row['memory'] / 1024:,.1f} KiB"
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:
@@ -110,7 +128,9 @@ def write_report(results: dict[str, Any], output_dir: Path) -> None:
         )
 
 
-def write_winners(results: dict[str, Any], oracle: RandomOracle, output_dir: Path) -> list[Path]:
+def write_winners(
+    results: dict[str, Any], oracle: RandomOracle, output_dir: Path, source: str
+) -> list[Path]:
     """Writes a zoo file for each winner, by rising OPs; a single one is `NAME_tuned.py`."""
     rows = [row for row in (*results["trials"], *results["uniform"]) if row.get("winner")]
     rows.sort(key=lambda row: row["ops"])
@@ -119,10 +139,10 @@ def write_winners(results: dict[str, Any], oracle: RandomOracle, output_dir: Pat
         suffix = f"_{number}" if len(rows) > 1 else ""
         path = output_dir / f"{results['name']}_tuned{suffix}.py"
         if "trial" in row:
-            recipe = oracle.space.candidate(oracle.trials[row["trial"]].hyperparameters.values)
+            recipe = oracle.space.candidate(_by_number(oracle)[row["trial"]].hyperparameters.values)
         else:
             recipe = oracle.space.uniform(int(_uniform_bases(row)))
-        write_zoo_file(path, recipe, *_docstring(results, row, oracle.space, path))
+        write_zoo_file(path, recipe, *_docstring(results, row, oracle.space, path), source)
         paths.append(path)
     return paths
 
@@ -140,7 +160,7 @@ def _docstring(
     )
     cost = (
         f"Cost for one image: {row['ops'] / 1e6:,.3f} M OPs, {row['binary_macs'] / 1e6:,.2f} M "
-        f"binary MACs, {row['memory'] / 1024:,.1f} kB of parameters."
+        f"binary MACs, {_kib(row)} of parameters."
     )
     near = path.absolute().is_relative_to(Path.cwd())
     where = path.absolute().relative_to(Path.cwd()) if near else path.absolute()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from larq_groupnet.runs.identity import check_classes, read_classes, record_clas
 from larq_groupnet.runs.lock import holding
 from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training.distribution import Runtime, check_batch, open_strategy
-from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, RandomOracle, make_oracle
+from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, RandomOracle, make_oracle, random_trials
 from larq_groupnet.tuning.outcome import (
     Rows,
     compare_with_uniform,
@@ -35,6 +36,7 @@ from larq_groupnet.tuning.trial import TRIALS, SearchTuner, Trainer
 from larq_groupnet.tuning.zoo_file import recipe_source
 
 ENVIRONMENT = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
+ALL_DONE = "all trials are done"
 TOGETHER = "Several can search together as chief and workers: see docs/search.md"
 
 
@@ -44,6 +46,7 @@ def search(
     data_dir: Path,
     output_dir: Path,
     runtime: Runtime | None = None,
+    source: str = "",
 ) -> dict[str, Any] | None:
     """Runs a search, or resumes the one in the folder.
 
@@ -57,6 +60,8 @@ def search(
         output_dir: Takes `search.json`, `trials/`, `uniform/`, `trials.csv`, `frontier.png`,
             `results.json` and a zoo file for each winner.
         runtime: Devices and precision.
+        source: The zoo file of the recipe, as `load_recipes` finds it. A winner runs it first,
+            because it may register what the recipe names.
 
     Returns:
         The content of `results.json`; `None` from a worker, which writes only its trials.
@@ -73,7 +78,10 @@ def search(
     write_json(output_dir / "search.json", identity)
     record_classes(output_dir, _classes(space, data_dir))
     metric = f"val_{task_of(space.recipe.model).headline}"
-    oracle = make_oracle(plan.tuner, space, metric, plan.objective == "frontier", plan.max_trials)
+    oracle = make_oracle(
+        plan.tuner, space, metric, plan.objective == "frontier", plan.max_trials,
+        identity["random_trials"],
+    )  # fmt: skip
     trainer = Trainer(data_dir, runtime)
     # Workers share the folder of their chief.
     held = contextlib.nullcontext() if who == "worker" else holding(output_dir, TOGETHER)
@@ -88,7 +96,7 @@ def search(
             results["uniform"] = _uniform(space, plan, trainer, output_dir)
             results["remarks"] = compare_with_uniform(results)
             print("\n".join(results["remarks"]), flush=True)
-            results["recipes"] = list(map(str, write_winners(results, oracle, output_dir)))
+            results["recipes"] = list(map(str, write_winners(results, oracle, output_dir, source)))
         write_report(results, output_dir)
     if not results["recipes"]:
         first = next((row["failure"] for row in trials), "there was none")
@@ -137,13 +145,37 @@ def _check(
     asked = {"tuner": plan.tuner, "objective": plan.objective, "uniform": plan.uniform}
     # Draws of the first format followed from keras-tuner's state.
     identity = {**space.describe(), **asked, "format": 2}
-    check_folder(identity, output_dir, "search")
+    earlier = _read(output_dir / "search.json")
+    late = {"random_trials": _random_trials(plan, output_dir), "runtime": runtime.arithmetic()}
+    # A search of an older version has none of these, and goes on.
+    compared = {key: value for key, value in late.items() if key in earlier}
+    check_folder({**identity, **compared}, output_dir, "search")
     check_batch(space.recipe.batch_size, open_strategy(runtime.strategy))
     check_recipe(space.recipe, data_dir)
     before, whose = read_classes(output_dir), f"the search in {output_dir}"
     check_classes(before, _classes(space, data_dir), whose, space.recipe.dataset)
     recipe_source(space.recipe)  # The winner will have to be written down.
-    return identity
+    return {**identity, **late}
+
+
+def _random_trials(plan: Plan, output_dir: Path) -> int:
+    """How many trials a Bayesian search draws at random.
+
+    It is as many as when the search began: with another number it would propose other trials, and
+    `max_trials` may be raised. An older version did not write the number down.
+    """
+    before, results = (_read(output_dir / f"{name}.json") for name in ("search", "results"))
+    ended = len(results["trials"]) if results.get("ended") == ALL_DONE else plan.max_trials
+    found: int = before.get("random_trials", random_trials(ended))
+    return found
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The content of a JSON file; nothing if there is none, or it cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        found: dict[str, Any] = json.loads(file.read_text())
+        return found
+    return {}
 
 
 def _classes(space: SearchSpace, data_dir: Path) -> list[str]:
@@ -155,7 +187,7 @@ def _results(oracle: RandomOracle, plan: Plan, trials: Rows) -> dict[str, Any]:
     """The content of `results.json` before uniform K is measured."""
     space = oracle.space
     task = task_of(space.recipe.model)
-    ended = "all trials are done"
+    ended = ALL_DONE
     if oracle.failed_in_a_row() >= FAILURES_IN_A_ROW:
         ended = f"{FAILURES_IN_A_ROW} trials in a row failed"
     elif oracle.exhausted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import gc
+import itertools
 import json
 import shutil
 import time
@@ -58,7 +59,7 @@ class Trainer:
         Args:
             recipe: What to train.
             folder: Takes `trial.json` and `run/`, the files of a run before conversion. A trial of
-                another recipe in it is removed.
+                another recipe in it is kept beside it, under a longer name.
 
         Returns:
             The best validation metric of the last phase.
@@ -70,10 +71,10 @@ class Trainer:
         """
         file, run = folder / TRIAL, folder / "run"
         known = read_trial(folder)
-        plain = json.loads(json.dumps(recipe.to_dict()))
-        if known.get("recipe") != plain:
-            # As after a chief that lost its state.
-            shutil.rmtree(folder, ignore_errors=True)
+        plain = _plain(recipe)
+        if not _is_of(known, plain):
+            if known:  # As after a chief that lost its state.
+                _put_aside(folder)
             known = {"recipe": plain, "starts": {}}
         if "value" in known:
             return float(known["value"])
@@ -145,19 +146,47 @@ class SearchTuner(keras_tuner.Tuner):
         """Trains one candidate; a failure is the trial's, a signal or a full disk the search's."""
         values = trial.hyperparameters.values
         recipe = self.space.trial(self.space.candidate(values), values.get("tuner/epochs"))
+        number = trial_number(trial.trial_id)
         try:
-            value = self.trainer.measure(recipe, trial_folder(self.trials, trial.trial_id))
+            value = self.trainer.measure(recipe, trial_folder(self.trials, number))
         except TrainingError as error:
-            print(f"Trial {trial.trial_id} failed, and the search continues: {error}", flush=True)
+            print(f"Trial {number} failed, and the search continues: {error}", flush=True)
             raise keras_tuner.errors.FailedTrialError(str(error)) from error
         except (Interrupted, OSError) as error:
             raise keras_tuner.errors.FatalError(str(error)) from error
         return {self.oracle.objective.name: value}
 
 
-def trial_folder(trials: Path, trial_id: str) -> Path:
-    """Folder of a trial; keras-tuner pads the number differently when `max_trials` grows."""
-    return trials / f"trial_{int(trial_id)}"
+def trial_number(trial_id: str) -> str:
+    """What a trial is called; keras-tuner pads its number as many digits as `max_trials` has."""
+    return str(int(trial_id))
+
+
+def trial_folder(trials: Path, number: str) -> Path:
+    """Folder of a trial."""
+    return trials / f"trial_{number}"
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as JSON has it."""
+    plain: dict[str, Any] = json.loads(json.dumps(recipe.to_dict()))
+    return plain
+
+
+def _is_of(known: dict[str, Any], plain: dict[str, Any]) -> bool:
+    """Whether a trial is of a recipe; fields that an older version did not have are the default."""
+    try:
+        return _plain(Recipe.from_dict(known["recipe"])) == plain
+    except (LookupError, TypeError, ValueError):
+        return False
+
+
+def _put_aside(folder: Path) -> None:
+    """Renames the folder of a trial: what was trained is never removed."""
+    names = (folder.with_name(f"{folder.name}-before{number}") for number in itertools.count(1))
+    beside = next(name for name in names if not name.exists())
+    folder.rename(beside)
+    print(f"{folder} held a trial of another recipe, which is kept in {beside}", flush=True)
 
 
 def read_trial(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,9 @@ LINE = 100
 """Longest line, as everywhere in this project."""
 
 
-def write_zoo_file(path: Path, recipe: Recipe, title: str, paragraphs: list[str]) -> None:
+def write_zoo_file(
+    path: Path, recipe: Recipe, title: str, paragraphs: list[str], source: str = ""
+) -> None:
     """Writes a file that `train --model PATH` trains.
 
     Args:
@@ -25,23 +27,24 @@ def write_zoo_file(path: Path, recipe: Recipe, title: str, paragraphs: list[str]
         recipe: Its only recipe.
         title: First line of its docstring.
         paragraphs: What follows; one that is indented stays as it is.
+        source: The zoo file to run first, as `load_recipes` finds it; `""` for none.
 
     Raises:
         RecipeError: As `recipe_source`.
     """
     recipe = dataclasses.replace(recipe, name=path.stem)
     body = "\n\n".join(map(_wrapped, [title, *paragraphs]))
-    # A command with a long path stays in one line, so that it can be copied.
-    long = "  # noqa: E501" if max(map(len, body.splitlines())) > LINE else ""
-    source = (
-        f'"""{body}\n"""{long}\n\n'
+    load = f"load_recipes({_source(source, 0)})"
+    first = f"# It may register names of the recipe.\n{load}{_unbroken(load)}\n\n" if source else ""
+    text = (
+        f'"""{body}\n"""{_unbroken(body)}\n\n'
         "from larq_groupnet import GroupNetConfig\n"
-        "from larq_groupnet.training import Phase, Recipe\n\n"
-        f"RECIPE = {recipe_source(recipe)}\n\n"
+        f"from larq_groupnet.recipes import Phase, Recipe{', load_recipes' if source else ''}\n\n"
+        f"{first}RECIPE = {recipe_source(recipe)}\n\n"
         "RECIPES = (RECIPE,)\n"
     )
     with replacing(path) as temporary:
-        temporary.write_text(source)
+        temporary.write_text(text)
 
 
 def recipe_source(recipe: Recipe) -> str:
@@ -52,6 +55,11 @@ def recipe_source(recipe: Recipe) -> str:
             an object.
     """
     return _source(recipe, 0)
+
+
+def _unbroken(text: str) -> str:
+    """What lets a long line stand: one with a path or a command stays whole."""
+    return "  # noqa: E501" if max(map(len, text.splitlines())) > LINE else ""
 
 
 def _wrapped(paragraph: str) -> str:

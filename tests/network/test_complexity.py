@@ -280,6 +280,7 @@ def test_json_and_the_tables_agree_with_the_counts():
         assert total[key] == sum(stage[key] for stage in values["stages"].values())
 
     lines = str(counted).splitlines()
+    assert "(KiB)" in str(counted)
     cells = {line[2:].split()[0]: line[1:-1].split() for line in lines if line[2:12].strip()}
     assert {*counted.stages, "total"} <= set(cells)
     stage1 = counted.stages["stage1"]

@@ -1,5 +1,7 @@
 """Which recipe a command line means, on which dataset, and what is said about it."""
 
+import sys
+
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -315,6 +317,33 @@ def test_file_without_recipes_is_one_line(source, tmp_path):
     with pytest.raises(RecipeError, match="expected a Python file with RECIPES") as error:
         load_recipes(str(tmp_path / "mine.py"))
     assert "\n" not in str(error.value)
+
+
+def test_file_imports_what_lies_beside_it_and_leaves_the_path_as_it_was(tmp_path, monkeypatch):
+    (tmp_path / "sizes_of_mine.py").write_text("BATCH = 31")
+    monkeypatch.delitem(sys.modules, "sizes_of_mine", raising=False)
+    source = (ROOT / "zoo/resnet18.py").read_text().replace("batch_size=32", "batch_size=BATCH")
+    start = '"""Mine."""\nfrom sizes_of_mine import BATCH\n'
+    (tmp_path / "mine.py").write_text(start + source)
+    (tmp_path / "bad.py").write_text(start + "1 / 0")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "link.py").symlink_to(tmp_path / "mine.py")
+    before = [*sys.path]
+    assert load_recipes(str(tmp_path / "mine.py")).recipes[0].batch_size == 31
+    assert load_recipes(str(tmp_path / "elsewhere" / "link.py")).recipes[0].batch_size == 31
+    with pytest.raises(RecipeError, match="division by zero"):
+        load_recipes(str(tmp_path / "bad.py"))
+    assert sys.path == before
+
+
+def test_two_recipes_for_one_dataset_are_refused_by_name(tmp_path):
+    source = (ROOT / "zoo/resnet18.py").read_text()
+    source += (
+        "\nimport dataclasses\nRECIPES = (*RECIPES, dataclasses.replace(RECIPES[0], name='b'))"
+    )
+    (tmp_path / "mine.py").write_text(source)
+    with pytest.raises(RecipeError, match="Received: resnet18 and b for digits. Give each a file"):
+        load_recipes(str(tmp_path / "mine.py"))
 
 
 def test_imagenet_recipes_differ_in_the_network_alone():

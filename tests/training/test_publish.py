@@ -355,3 +355,18 @@ def test_command_line_publishes(run, tmp_path, monkeypatch):
     (entry,) = map(Entry.from_dict, json.loads((tmp_path / "out" / "registry.json").read_text()))
     assert entry.metadata.licence == "CC BY 4.0"
     assert entry.metadata.metrics[0].command == "python train.py --model groupnet_resnet18"
+
+
+def test_run_of_a_recipe_elsewhere_is_published_with_its_command(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["weights", "publish", "run", "tiny", "CC0", "--output=out"]
+    done = command(*words)
+    assert done.returncode == 2 and not (tmp_path / "out").exists()
+    assert "Received: none. Give it, with --command" in done.stderr
+    made = "python train.py --model elsewhere/mine.py"
+    done = command(*words, f"--command={made}")
+    assert done.returncode == 0, done.stderr
+    (entry,) = map(Entry.from_dict, json.loads((tmp_path / "out" / "registry.json").read_text()))
+    assert {metric.command for metric in entry.metadata.metrics} == {made}
+    (card,) = (tmp_path / "out").glob("*.md")
+    assert made in card.read_text()

@@ -1,5 +1,6 @@
 """The three oracles with trainings that take no time: budget, failures, kills, frontier."""
 
+import json
 import re
 from itertools import product
 
@@ -10,7 +11,10 @@ import tensorflow as tf
 from larq_groupnet import complexity
 from larq_groupnet.errors import Interrupted, RecipeError, TrainingError
 from larq_groupnet.recipes import load_recipes
-from larq_groupnet.tuning import Budget, make_space, oracles, trial
+from larq_groupnet.report.search import search_table
+from larq_groupnet.training.distribution import Runtime
+from larq_groupnet.tuning import Budget, Plan, make_space, oracles, trial
+from larq_groupnet.tuning import search as search_module
 from larq_groupnet.tuning.oracles import FAILURES_IN_A_ROW, make_oracle
 from larq_groupnet.tuning.outcome import compare_with_uniform, trial_rows
 from larq_groupnet.tuning.search import ENVIRONMENT, _explained, role
@@ -66,6 +70,25 @@ def run(where, folder, trainer, tuner="random", frontier=False, trials=None):
     return oracle
 
 
+NEWER = ("random_trials", "runtime")
+"""What `search.json` did not say at first."""
+
+
+def stubbed(monkeypatch):
+    """The trainer of all searches that follow, in which no dataset is looked at."""
+    trainer = Trainer()
+    monkeypatch.setattr(search_module, "Trainer", lambda *_: trainer)
+    monkeypatch.setattr(search_module, "check_recipe", lambda *_: None)
+    return trainer
+
+
+def searched(folder, tuner, trials, runtime=None):
+    """The trials of a search as a command starts it, but for who wins."""
+    plan = Plan(tuner, max_trials=trials, uniform=())
+    found = search_module.search(bases_only((1, 2, 3)), plan, folder / "data", folder, runtime)
+    return [{**row, "winner": None, "on_frontier": None} for row in found["trials"]]
+
+
 def fail(error, *calls):
     def fails(recipe, call):
         if call in calls:
@@ -95,6 +118,8 @@ def test_nothing_over_budget_is_trained_and_nothing_twice(few_draws, tmp_path, t
     winners = [row["value"] for row in rows if row["winner"]]
     assert max(values) in winners
     assert frontier or winners == [max(values)]
+    folders = {path.name for path in (tmp_path / "trials").iterdir()}
+    assert {f"trial_{row['trial']}" for row in rows} == folders
 
 
 def test_bayesian_search_finds_more_than_random_search(tmp_path):
@@ -192,6 +217,53 @@ def test_more_trials_go_on_where_fewer_ended(tmp_path):
     assert len(set(trainer.trained)) == len(trainer.trained) == 12
 
 
+@pytest.mark.parametrize("tuner", ["random", "hyperband", "bayesian"])
+def test_raised_max_trials_keep_what_was_trained(few_draws, monkeypatch, tmp_path, tuner):
+    """The command again with more trials: those of the first time are neither lost nor repeated."""
+    trainer = stubbed(monkeypatch)
+    first = searched(tmp_path, tuner, 6)
+    assert len(trainer.trained) == 6
+    second = searched(tmp_path, tuner, 12)
+    assert second[:6] == first
+    assert len(trainer.trained) == len(set(trainer.trained)) == 12
+    # With fewer again, as few as at first.
+    assert searched(tmp_path, tuner, 6) == first
+    assert len(trainer.trained) == 12
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["ended", "stopped"])
+def test_search_of_an_older_version_keeps_what_was_trained(few_draws, monkeypatch, tmp_path, ended):
+    """It says nothing of its first trials and of its precision, and lacks a field of the recipe."""
+    trainer = stubbed(monkeypatch)
+    first = searched(tmp_path, "bayesian", 6)
+    asked = json.loads((tmp_path / "search.json").read_text())
+    for file in [tmp_path / "search.json", *tmp_path.glob("trials/*/trial.json")]:
+        known = json.loads(file.read_text())
+        del known["recipe"]["teacher"]
+        file.write_text(json.dumps({k: known[k] for k in known if k not in NEWER}))
+    if not ended:
+        (tmp_path / "results.json").unlink()
+    again = searched(tmp_path, "bayesian", 12 if ended else 6)
+    assert again[:6] == first
+    assert len(trainer.trained) == len(again)
+    # From here on it is known.
+    assert json.loads((tmp_path / "search.json").read_text()) == asked
+    assert not list(tmp_path.glob("trials/*-before*"))
+
+
+def test_search_with_another_precision_is_refused(monkeypatch, tmp_path):
+    trainer = stubbed(monkeypatch)
+    searched(tmp_path, "random", 2)
+    before = (tmp_path / "search.json").read_bytes()
+    for option, value in (("precision", "mixed_bfloat16"), ("jit_compile", True)):
+        with pytest.raises(RecipeError, match=f"runtime.{option} was .*, is {value!r}"):
+            searched(tmp_path, "random", 2, Runtime(**{option: value}))
+    assert (tmp_path / "search.json").read_bytes() == before
+    # What changes no figure may be other.
+    searched(tmp_path, "random", 2, Runtime(snapshot_steps=3, log_steps=1))
+    assert len(trainer.trained) == 2
+
+
 def test_failed_trial_is_not_tried_again_by_a_search_that_resumes(tmp_path):
     trainer = Trainer(fail(MemoryError("too much"), 2))
     run(space(), tmp_path, trainer, trials=3)
@@ -207,10 +279,13 @@ def test_folder_with_a_trial_of_another_recipe_is_trained_anew(tmp_path):
     for recipe in (first, first, other):
         assert trainer.measure(recipe, tmp_path / "trial_0") == accuracy(recipe)
     assert trainer.trained == [first, other]
+    # The older one is still there.
+    (beside,) = tmp_path.glob("trial_0-before*")
+    assert json.loads((beside / "trial.json").read_text())["value"] == accuracy(first)
 
 
 def row(ops, value, bases="1-1-1-1", **more):
-    return {"ops": ops, "value": value, "memory": 1, "num_bases": bases, **more}
+    return {"ops": ops, "value": value, "memory": 1024, "num_bases": bases, **more}
 
 
 @pytest.mark.parametrize(
@@ -221,6 +296,10 @@ def row(ops, value, bases="1-1-1-1", **more):
         ([row(9e5, 0.9), row(7e5, 0.9)], "uniform", "0.700 M OPs.* it is the recipe"),
         ([row(5e5, 0.95)], "uniform", "is better than trial 0"),
         ([row(5e5, 0.89)], "trial", ""),
+        # Of as many OPs, memory decides, as among trials.
+        ([row(7e5, 0.9, memory=900)], "uniform", "0.9 KiB.* as many OPs: it is the recipe"),
+        ([row(7e5, 0.9, memory=1100)], "trial", r"OPs, 1.1 KiB\) equals .* OPs, 1.0 KiB\)\."),
+        ([row(7e5, 0.9, memory=1100), row(7e5, 0.9)], "uniform", "it is the recipe"),
         ([], "trial", ""),
     ],
 )
@@ -231,6 +310,13 @@ def test_uniform_k_that_ties_at_no_more_cost_is_the_recipe(uniform, winner, rema
     assert sum(each.get("winner", False) for each in uniform) == (winner == "uniform")
     assert len(remarks) == bool(remark)
     assert not remark or re.search(remark, remarks[0])
+
+
+def test_memory_has_the_unit_of_files():
+    """Bytes over 1024, as the MiB of files elsewhere."""
+    rows = [row(7e5, 0.9, "2-1-3-1", memory=2048, trial="0", on_frontier=True)]
+    results = {"name": "n", "dataset": "d", "metric": "accuracy", "trials": rows, "uniform": []}
+    assert re.search(r"memory \(KiB\)(.|\n)*\| +2\.0 \|", search_table(results))
 
 
 def test_trial_that_always_kills_the_process_is_given_up(tmp_path):
@@ -271,7 +357,7 @@ def test_frontier_scores_a_trial_by_its_addition(tmp_path):
     for row in rows:
         better = [r for r in rows if r["ops"] <= row["ops"] and r["value"] > row["value"]]
         equal = [r for r in rows if r["ops"] <= row["ops"] and r["value"] == row["value"]]
-        score = oracle.trials[row["trial"]].score
+        score = oracle.trials[f"{int(row['trial']):02}"].score
         assert score < 0 if better else score > 0 if len(equal) == 1 else score == 0
         assert not (row["on_frontier"] and better)
     assert any(row["on_frontier"] for row in rows)
