@@ -217,7 +217,7 @@ def _tune(f: Flags) -> None:
     from larq_groupnet.tuning.search import search
 
     folder = _folder(f, f"{choice.recipe.name}-tune")
-    results = search(space, plan, f.data_dir, folder, _runtime(f), file.reference)
+    results = search(space, plan, f.data_dir, folder, _runtime(f), file.own_file)
     if results is None:
         print("This worker is done; the chief writes the report.")
         return

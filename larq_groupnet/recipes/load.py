@@ -31,7 +31,7 @@ class ZooFile:
     search: Mapping[str, Mapping[str, Sequence[Any]]]
 
     @property
-    def reference(self) -> str:
+    def own_file(self) -> str:
         """Its path, if it may register names; `""` for a file of this package."""
         shipped = zoo_files(zoo_folders()[1:]).get(self.path.stem)
         same = shipped is not None and shipped.resolve() == self.path.resolve()

@@ -60,8 +60,8 @@ def search(
         output_dir: Takes `search.json`, `trials/`, `uniform/`, `trials.csv`, `frontier.png`,
             `results.json` and a zoo file for each winner.
         runtime: Devices and precision.
-        source: The zoo file of the recipe, as `load_recipes` finds it. A winner runs it first,
-            because it may register what the recipe names.
+        source: A file of a user's own that the recipe is from; `""` for none. A winner runs it
+            first, because it may register what the recipe names.
 
     Returns:
         The content of `results.json`; `None` from a worker, which writes only its trials.

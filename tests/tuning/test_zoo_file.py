@@ -76,14 +76,14 @@ def test_winner_of_a_file_that_registers_names_is_read_by_a_new_process(
     assert "decomposition='ring'" in done.stdout, done.stderr
 
 
-def test_file_of_the_package_goes_by_its_name_and_another_by_its_path(tmp_path, monkeypatch):
+def test_file_of_the_package_registers_nothing_and_another_may(tmp_path, monkeypatch):
     (tmp_path / "zoo").mkdir()
     shutil.copy(ROOT / "zoo/resnet18.py", tmp_path / "zoo/mine.py")
     shutil.copy(ROOT / "zoo/resnet18.py", tmp_path / "zoo/resnet18.py")
     monkeypatch.chdir(tmp_path)
-    assert load_recipes("groupnet_dsp").reference == "groupnet_dsp"
+    assert load_recipes("groupnet_dsp").own_file == ""
     for name in ("mine", "resnet18"):  # The second hides that of the package.
-        assert load_recipes(name).reference == str(tmp_path / "zoo" / f"{name}.py")
+        assert load_recipes(name).own_file == str(tmp_path / "zoo" / f"{name}.py")
 
 
 def test_quantizer_that_is_an_object_cannot_be_written():
