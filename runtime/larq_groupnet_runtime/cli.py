@@ -18,7 +18,7 @@ from larq_groupnet_runtime._delegate import engine
 from larq_groupnet_runtime.benchmark import benchmark
 from larq_groupnet_runtime.camera import watch
 from larq_groupnet_runtime.check import check
-from larq_groupnet_runtime.description import LARGEST_SCALE
+from larq_groupnet_runtime.description import SCALES, scales_of
 from larq_groupnet_runtime.errors import InputError, one_line
 from larq_groupnet_runtime.images import NORMALISATIONS, SUFFIXES, Array, images_in, read_image
 from larq_groupnet_runtime.interpreter import Interpreter
@@ -349,14 +349,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _scales(text: str) -> list[float]:
+def _scales(text: str) -> tuple[float, ...]:
     with contextlib.suppress(ValueError):
-        numbers = [float(part) for part in text.split(",")]
-        if all(0 < number <= LARGEST_SCALE for number in numbers):
-            return numbers
-    raise argparse.ArgumentTypeError(
-        f"expected numbers in (0, {LARGEST_SCALE:g}], such as 0.5,1. Received: {text}"
-    )
+        scales = scales_of([float(part) for part in text.split(",")])
+        if scales is not None:
+            return scales
+    raise argparse.ArgumentTypeError(f"expected {SCALES}, such as 0.5,1. Received: {text}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import ast
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -160,10 +161,38 @@ def test_read_image_refuses_an_image_bomb_before_it_decodes():
         images.read_image(bytes(data))
 
 
-@pytest.mark.parametrize("array", [np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8)])
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8)]
+    + [np.zeros(shape, np.uint8) for shape in [(0, 10), (10, 0, 3), (0, 0, 1), (), (4,)]],
+)
 def test_read_image_refuses_other_arrays(array):
-    with pytest.raises(InputError, match=r"expected pixels of shape .* Received: shape=\(4, 4, "):
+    with pytest.raises(InputError, match=r"expected pixels of shape .* Received: shape=") as caught:
         images.read_image(array)
+    assert f"shape={array.shape}," in str(caught.value)
+
+
+def test_read_image_refuses_what_no_one_can_read(tmp_path):
+    image = Image.fromarray(photo(40, 40))
+    image.save(tmp_path / "x.png")
+    data = (tmp_path / "x.png").read_bytes()
+    for given in (bytearray(data), memoryview(data), data):
+        np.testing.assert_array_equal(images.read_image(given), np.asarray(image))
+    os.mkfifo(tmp_path / "pipe.png")
+    for wrong, message in [
+        (None, "expected an image: a path, bytes or an open file. Received: NoneType"),
+        ([[1, 2]], "Received: list"),
+        ("a\0b.png", "expected a path. Received: 'a.x00b.png'"),
+        (tmp_path, "expected an image. Received: a folder"),
+        (tmp_path / "pipe.png", "pipe.png: expected an image. Received: a pipe"),
+        (Image.new("RGB", (0, 5)), "image: expected an image. Received: 0 x 5 pixels"),
+        (Image.new("F", (4, 4)), "image: expected an image. Received: mode F instead of"),
+        (Image.new("I", (4, 4)), "image: expected an image. Received: mode I instead of"),
+        (Image.open(io.BytesIO(data[:1000])), "image: expected an image. Received: "),
+    ]:
+        with pytest.raises(InputError, match=message) as caught:
+            images.read_image(wrong)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_folder_is_listed_as_training_does(tmp_path):
