@@ -80,7 +80,7 @@ def _content(file: Any) -> tuple[str, bytes]:
     name, stream = opened(file, "a .tflite file")
     try:
         content = stream.read()
-    except ValueError as error:  # It is closed, or open as a text.
+    except (ValueError, OSError) as error:  # It is closed, or open as a text, or damaged.
         raise InputError(f"{name}: expected a .tflite file. Received: {one_line(error)}") from error
     finally:
         if stream is not file:
