@@ -5,7 +5,7 @@
  * INPUT.bin holds samples as raw float32, as larq_groupnet.deploy.verify writes them. Prints the
  * class of each; with EXPECTED.bin, ends with status 1 if one has another class there.
  *
- *   cc predict.c -I ../src -llarq_groupnet_runtime -ltensorflow-lite -o predict
+ * C and C++. docs/devices.md says how to compile and link it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,10 +29,16 @@ static float* read_floats(const char* path, size_t* count) {
   long size = ftell(file);
   rewind(file);
   *count = size > 0 ? (size_t)size / sizeof(float) : 0;
-  float* values = malloc(*count * sizeof(float) + 1);
+  float* values = (float*)malloc(*count * sizeof(float) + 1);
   if (!values || fread(values, sizeof(float), *count, file) != *count) fail("cannot read ", path);
   fclose(file);
   return values;
+}
+
+static void expect(int right, const char* path, const char* how, size_t floats, size_t count) {
+  if (right) return;
+  fprintf(stderr, "predict: %s: expected %s%zu floats. Received: %zu\n", path, how, floats, count);
+  exit(2);
 }
 
 static size_t largest(const float* values, size_t count) {
@@ -60,10 +66,16 @@ int main(int argc, char** argv) {
     fail("the interpreter does not load ", argv[1]);
   }
 
+  if (TfLiteInterpreterGetInputTensorCount(interpreter) != 1) {
+    fail("expected one input in ", argv[1]);
+  }
   TfLiteTensor* in = TfLiteInterpreterGetInputTensor(interpreter, 0);
   const TfLiteTensor* out = TfLiteInterpreterGetOutputTensor(interpreter, 0);
   if (TfLiteTensorType(in) != kTfLiteFloat32 || TfLiteTensorType(out) != kTfLiteFloat32) {
     fail("expected floats in and out of ", argv[1]);
+  }
+  if (TfLiteTensorNumDims(out) < 1 || !TfLiteTensorByteSize(in) || !TfLiteTensorByteSize(out)) {
+    fail("expected an input that is not empty, and scores of classes, in ", argv[1]);
   }
   size_t in_size = TfLiteTensorByteSize(in) / sizeof(float);
   size_t out_size = TfLiteTensorByteSize(out) / sizeof(float);
@@ -72,21 +84,22 @@ int main(int argc, char** argv) {
   size_t count, expected_count = 0, wrong = 0;
   float* samples = read_floats(argv[2], &count);
   float* expected = argc > 3 ? read_floats(argv[3], &expected_count) : NULL;
-  if (!count || count % in_size || (expected && expected_count != count / in_size * out_size)) {
-    fail("expected samples of this file in ", argv[2]);
-  }
-  float* result = malloc(out_size * sizeof(float));
+  expect(count && count % in_size == 0, argv[2], "a multiple of ", in_size, count);
+  size_t runs = count / in_size, number = 0;
+  expect(!expected || expected_count == runs * out_size, argv[3], "", runs * out_size,
+         expected_count);
+  float* result = (float*)malloc(out_size * sizeof(float));
   if (!result) fail("expected more memory", "");
-  for (size_t sample = 0; sample < count / in_size; sample++) {
-    if (TfLiteTensorCopyFromBuffer(in, samples + sample * in_size, in_size * sizeof(float)) ||
+  for (size_t run = 0; run < runs; run++) { /* Of one batch. */
+    if (TfLiteTensorCopyFromBuffer(in, samples + run * in_size, in_size * sizeof(float)) ||
         TfLiteInterpreterInvoke(interpreter) ||
         TfLiteTensorCopyToBuffer(out, result, out_size * sizeof(float))) {
       fail("the interpreter does not run ", argv[1]);
     }
     for (size_t i = 0; i < out_size; i += classes) {
       size_t found = largest(result + i, classes);
-      if (expected) wrong += found != largest(expected + sample * out_size + i, classes);
-      if (out_size == classes) printf("sample %zu: class %zu\n", sample, found);
+      if (expected) wrong += found != largest(expected + run * out_size + i, classes);
+      if (TfLiteTensorNumDims(out) == 2) printf("sample %zu: class %zu\n", number++, found);
     }
   }
   if (expected) {

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from larq_groupnet_runtime.errors import count
 from larq_groupnet_runtime.interpreter import Interpreter
 
 _WARM_UP = 3
@@ -48,7 +49,8 @@ def benchmark(
     first = networks[0]
     parts.append(
         f"{platform.machine()}, {os.cpu_count()} CPUs, kernel {first.delegate.kernel}, "
-        f"{first.backend}, num_threads={first.num_threads}; {runs} invocations of each file."
+        f"{first.backend}, num_threads={first.num_threads}; {count(runs, 'invocation')} of each "
+        "file."
     )
     share = cpu.sum() / wall.sum()
     if share < _BUSY:
@@ -120,6 +122,6 @@ def _operations(file: str, network: Interpreter, runs: int) -> str:
     named = sorted(steps.items(), key=lambda item: -sum(item[1]))
     rows = [[file, "count", "ms", "of all"]]
     for name, each in [*named, (f"others, in {network.backend.split()[0]}", [rest])]:
-        count = str(len(each)) if name in steps else ""
-        rows.append([name, count, f"{1e3 * sum(each):.3f}", f"{sum(each) / total:.1%}"])
+        number = str(len(each)) if name in steps else ""
+        rows.append([name, number, f"{1e3 * sum(each):.3f}", f"{sum(each) / total:.1%}"])
     return table(rows)

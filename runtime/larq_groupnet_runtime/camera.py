@@ -59,7 +59,7 @@ def watch(network: Interpreter, device: str, frames: int | None, normalisation: 
                 )
             pixels = np.ascontiguousarray(frame[..., ::-1])
             start = time.perf_counter()
-            scores = network.scores(pixels, normalisation, [])
+            scores = network.scores(pixels, normalisation, [] if network.dense else None)
             rate = 1 / (time.perf_counter() - start)
             text = describe(scores, network.classes)
             number += 1

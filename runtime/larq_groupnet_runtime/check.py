@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from larq_groupnet_runtime.errors import InputError
+from larq_groupnet_runtime.errors import InputError, count, one_line
+from larq_groupnet_runtime.files import opened
 from larq_groupnet_runtime.images import Array
 from larq_groupnet_runtime.interpreter import Interpreter
 
@@ -43,8 +44,8 @@ def check(network: Interpreter, model: Path, folder: Path) -> int:
     expected = _read(folder / "expected_output.bin", network.outputs[0].shape)
     if len(samples) != len(expected) or not len(samples):
         raise InputError(
-            f"{folder}: expected as many outputs as inputs. Received: {len(samples)} inputs and "
-            f"{len(expected)} outputs"
+            f"{folder}: expected as many outputs as inputs. Received: "
+            f"{count(len(samples), 'input')} and {count(len(expected), 'output')}"
         )
     received = network.predict(samples)
     received = received[0] if isinstance(received, list) else received
@@ -53,24 +54,26 @@ def check(network: Interpreter, model: Path, folder: Path) -> int:
     agrees = float(same.mean()) >= LEAST_AGREEMENT and math.isfinite(difference)
     print(
         f"{'equal' if agrees else 'DIFFERENT'}: {same.sum()} of {same.size} positions of "
-        f"{len(samples)} samples have the class of the desktop; largest difference "
+        f"{count(len(samples), 'sample')} have the class of the desktop; largest difference "
         f"{difference:.3g}, largest output {float(np.abs(expected).max()):.3g}"
     )
     return 0 if agrees else 1
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    try:
-        facts = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected JSON. Received: {error}") from error
+    with opened(path, "JSON")[1] as file:
+        try:
+            facts = json.loads(file.read())
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}: expected JSON. Received: {one_line(error)}") from error
     if not isinstance(facts, dict):
         raise InputError(f"{path}: expected an object. Received: {type(facts).__name__}")
     return facts
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> Array:
-    values = np.fromfile(path, "<f4")
+    with opened(path, "float32 samples")[1] as file:
+        values = np.fromfile(file, "<f4")
     if len(values) % math.prod(shape[1:]):
         raise InputError(
             f"{path}: expected float32 samples of shape {shape[1:]}. Received: {len(values)} values"

@@ -6,23 +6,27 @@ import argparse
 import contextlib
 import io
 import os
+import signal
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 import numpy as np
+from PIL import Image
 
 from larq_groupnet_runtime import backends
 from larq_groupnet_runtime._delegate import engine
 from larq_groupnet_runtime.benchmark import benchmark
 from larq_groupnet_runtime.camera import watch
 from larq_groupnet_runtime.check import check
-from larq_groupnet_runtime.description import LARGEST_SCALE
-from larq_groupnet_runtime.errors import InputError, one_line
+from larq_groupnet_runtime.description import SCALES, scales_of
+from larq_groupnet_runtime.errors import InputError, count, one_line
 from larq_groupnet_runtime.images import NORMALISATIONS, SUFFIXES, Array, images_in, read_image
 from larq_groupnet_runtime.interpreter import Interpreter
-from larq_groupnet_runtime.pictures import index_image, overlay, shares
+from larq_groupnet_runtime.pictures import index_image, missing_letters, overlay, shares
 
 TOP = 5
 """How many of the likeliest classes of an image are named."""
@@ -32,6 +36,9 @@ _RUNS = 50
 
 _MOST_CLASSES = 256
 """Of a mask: a pixel is a byte."""
+
+_MOST_DIGITS = 9
+"""Of a number on the command line."""
 
 _FITS = {
     "output": ("images",),
@@ -55,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status.
 
     0: done; 1: some images were passed over, or outputs differ; 2: nothing could be done, or not
-    all; 130: Ctrl-C; 141: the reader of a pipe has gone.
+    all; 130: Ctrl-C; 141: the reader of a pipe has gone. SIGHUP and SIGTERM end the program with
+    129 and 143.
     """
     for stream in ("stdin", "stdout", "stderr"):
         if getattr(sys, stream) is None:  # Closed by `2>&-`; the next file would take its number.
@@ -65,19 +73,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     flags = _parser().parse_intermixed_args(arguments)
     try:
-        status = _run(flags)
-        sys.stdout.flush()
+        with _signals_as_exceptions():
+            status = _run(flags)
+            sys.stdout.flush()
         return status
     except BrokenPipeError:  # `| head` has read enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _discard_output()
         return 141
-    except MemoryError as error:
-        _complain(
-            f"expected more memory, or a smaller image or number. Received: {one_line(error)}"
-        )
-        return 2
-    except (InputError, OSError) as error:
+    except (InputError, MemoryError, OSError) as error:
         _complain(_said(error))
+        if isinstance(error, OSError) and error.strerror and error.filename is None:
+            _discard_output()
         return 2
     except KeyboardInterrupt:
         return 130
@@ -100,6 +106,7 @@ def _run(flags: argparse.Namespace) -> int:
     if flags.check is not None:
         return check(network, Path(flags.files[0]), flags.check)
     if flags.camera is not None:
+        _name_missing_letters(network)
         watch(network, flags.camera, flags.frames, flags.normalisation)
         return 0
     if flags.output is not None and not network.dense:
@@ -133,39 +140,72 @@ def _mode(flags: argparse.Namespace) -> str:
 
 
 def _predict(network: Interpreter, images: Sequence[Path], flags: argparse.Namespace) -> int:
-    channels = network.image_shape()[2]
+    network.reading(flags.normalisation, flags.scales)  # What it refuses, no image changes.
     names = _names(images)
     if network.dense:
         _check_output(network, images, names, flags.output)
+        _name_missing_letters(network)
     passed_over = 0
     for number, (file, name) in enumerate(zip(images, names), 1):
         if sys.stderr.isatty() and len(images) > 1:
             print(f"\r{number} of {len(images)}\033[K", end="\r", file=sys.stderr, flush=True)
         try:
-            pixels = read_image(file, channels)
-        except (InputError, OSError) as error:
+            found, pictures = _computed(network, file, name, flags)
+        except (InputError, MemoryError, OSError) as error:
             passed_over += 1
-            _complain(f"passed over: {_said(error)}")
+            said = _said(error)
+            named = said if said.startswith(f"{file}:") else f"{file}: {said}"
+            _complain(f"passed over: {named}")
             continue
-        scores = network.scores(pixels, flags.normalisation, flags.scales)
-        print(_printable(f"{file}: {describe(scores, network.classes)}"), flush=True)
-        if network.dense:
-            classes = scores.argmax(-1)
-            masks, overlays = _folders(flags.output)
-            _save(index_image(classes, network.classes), masks / name)
-            _save(overlay(pixels, classes, network.classes), overlays / name)
+        print(_printable(f"{file}: {found}"), flush=True)
+        _save(pictures)
     if network.dense and passed_over < len(images):
         print(_printable(f"masks and overlays are in {flags.output}"))
     return 0 if not passed_over else 1 if passed_over < len(images) else 2
 
 
+def _computed(
+    network: Interpreter, file: Path, name: str, flags: argparse.Namespace
+) -> tuple[str, dict[Path, Image.Image]]:
+    """What an image is, in one line, and the pictures to write."""
+    pixels = read_image(file, network.image_shape()[2])
+    scores = network.scores(pixels, flags.normalisation, flags.scales)
+    found = describe(scores, network.classes)
+    if not network.dense:
+        return found, {}
+    classes = scores.argmax(-1)
+    masks, overlays = _folders(flags.output)
+    # A mask is there only if its overlay is.
+    return found, {
+        overlays / name: overlay(pixels, classes, network.classes),
+        masks / name: index_image(classes, network.classes),
+    }
+
+
+def _name_missing_letters(network: Interpreter) -> None:
+    letters = missing_letters(network.classes) if network.dense else ""
+    if letters:
+        _complain(
+            f"pictures: expected a font that has {letters:.40}. Received: none on this system, so "
+            "that question marks are drawn. Install one, such as Debian's fonts-noto-cjk"
+        )
+
+
 def _check_output(
     network: Interpreter, images: Sequence[Path], names: Sequence[str], output: Path
 ) -> None:
-    """Refuses to overwrite an image that is read, and classes that a mask cannot store."""
-    written = {(folder / name).resolve() for folder in _folders(output) for name in names}
+    """Refuses what cannot be written, or would overwrite an image that is read."""
+    written = [folder / name for folder in _folders(output) for name in names]
+    for path in written:
+        if path.is_dir():
+            raise _not_written(path, "Is a directory")
+    for folder in _folders(output):
+        nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+        if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+            raise _not_written(folder, f"{nearest}, which is no folder that can be written")
+    real = set(map(os.path.realpath, written))
     for image in images:
-        if image.resolve() in written:
+        if os.path.realpath(image) in real:
             raise InputError(
                 f"--output: expected a folder that keeps the images. Received: {output}, where "
                 f"{image} would be overwritten"
@@ -190,7 +230,9 @@ def describe(scores: Array, classes: Sequence[str]) -> str:
         found = [(int(label), float(scores[label])) for label in best]
     likely = bool(np.all(scores >= 0) and np.all(scores <= 1.001))
     texts = [f"{share:.1%}" if likely else f"{share:.4g}" for _, share in found]
-    return ", ".join(f"{classes[label]} {text}" for (label, _), text in zip(found[:TOP], texts))
+    names = [classes[label] for label, _ in found[:TOP]]
+    quoted = (f'"{name}"' if "," in name else name for name in names)
+    return ", ".join(f"{name} {text}" for name, text in zip(quoted, texts))
 
 
 def _find_images(sources: Sequence[Path], output: Path) -> list[Path]:
@@ -205,8 +247,8 @@ def _find_images(sources: Sequence[Path], output: Path) -> list[Path]:
             for files in images_in(source)
         )
         if others:
-            count = f"{len(others)} other file{'s' if len(others) > 1 else ''}"
-            _complain(f"{source}: left out {count}, such as {others[0].relative_to(source)}")
+            left_out = count(len(others), "other file")
+            _complain(f"{source}: left out {left_out}, such as {others[0].relative_to(source)}")
         if not images:
             raise InputError(f"{source}: expected images ({', '.join(SUFFIXES)}). Received: none")
         found += images
@@ -232,24 +274,32 @@ def _names(images: Sequence[Path]) -> list[str]:
     return names
 
 
-def _save(image: object, path: Path) -> None:
-    temporary = path.with_name(f".{os.getpid()}.partial.png")
+def _save(pictures: Mapping[Path, Image.Image]) -> None:
+    """Writes all pictures, or none, in this order."""
+    partial = {path: path.with_name(f".{os.getpid()}.partial.png") for path in pictures}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            image.save(temporary)  # type: ignore[attr-defined]
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        for path, image in pictures.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image.save(partial[path])
+        for path, half in partial.items():
+            half.replace(path)
     except OSError as error:
-        raise InputError(
-            f"{path}: expected to write it. Received: {error.strerror or one_line(error)}"
-        ) from error
+        raise _not_written(path, error.strerror or one_line(error)) from error
+    finally:
+        for half in partial.values():
+            with contextlib.suppress(OSError):
+                half.unlink()
 
 
-def _said(error: InputError | OSError) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+def _not_written(path: Path, received: str) -> InputError:
+    return InputError(f"{path}: expected to write it. Received: {received}")
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:  # Whatever else is opened has a name.
+        return f"{error.filename or 'standard output'}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return f"expected more memory, or a smaller image or number. Received: {one_line(error)}"
     return one_line(error)
 
 
@@ -263,6 +313,34 @@ def _printable(text: str) -> str:
 
 def _complain(text: str) -> None:
     print(_printable(f"larq-groupnet-run: {text}"), file=sys.stderr)
+
+
+def _discard_output() -> None:
+    """Keeps Python from writing at its end what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+@contextlib.contextmanager
+def _signals_as_exceptions() -> Iterator[None]:
+    """Lets SIGHUP and SIGTERM end the program as Ctrl-C does, so that nothing stays half written.
+
+    Not those that are ignored, as with `nohup`.
+    """
+
+    def end(number: int, _: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    changed = []
+    if threading.current_thread() is threading.main_thread():
+        signals = (signal.SIGHUP, signal.SIGTERM)
+        changed = [one for one in signals if signal.getsignal(one) is signal.SIG_DFL]
+    try:
+        for one in changed:
+            signal.signal(one, end)
+        yield
+    finally:
+        for one in changed:
+            signal.signal(one, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
@@ -344,19 +422,20 @@ def _path(text: str) -> Path:
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0. Received: {text}")
+    # More digits would be more than memory, an interpreter or Python itself takes.
+    if not text.isdecimal() or len(text) > _MOST_DIGITS or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f"expected a number above 0 of at most {_MOST_DIGITS} digits. Received: {text:.40}"
+        )
     return int(text)
 
 
-def _scales(text: str) -> list[float]:
+def _scales(text: str) -> tuple[float, ...]:
     with contextlib.suppress(ValueError):
-        numbers = [float(part) for part in text.split(",")]
-        if all(0 < number <= LARGEST_SCALE for number in numbers):
-            return numbers
-    raise argparse.ArgumentTypeError(
-        f"expected numbers in (0, {LARGEST_SCALE:g}], such as 0.5,1. Received: {text}"
-    )
+        scales = scales_of([float(part) for part in text.split(",")])
+        if scales is not None:
+            return scales
+    raise argparse.ArgumentTypeError(f"expected {SCALES}, such as 0.5,1. Received: {text}")
 
 
 if __name__ == "__main__":

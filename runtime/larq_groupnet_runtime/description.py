@@ -14,6 +14,8 @@ import math
 import zipfile
 from typing import Any
 
+import numpy as np
+
 from larq_groupnet_runtime.errors import InputError, one_line
 from larq_groupnet_runtime.images import NORMALISATIONS
 
@@ -21,7 +23,8 @@ NAME = "larq_groupnet.json"
 MOST_BYTES = 2**20
 """Of the unpacked description, as larq-groupnet reads it."""
 
-MOST_SCALES, LARGEST_SCALE = 16, 8.0
+_MOST_SCALES, _LEAST_SCALE, _LARGEST_SCALE = 16, 0.01, 8.0
+SCALES = f"at most {_MOST_SCALES} numbers in [{_LEAST_SCALE:g}, {_LARGEST_SCALE:g}]"
 
 _JOINERS = "\u200c\u200d\u00a0"
 """Letters of names, in Persian or of an emoji, that Python does not call printable."""
@@ -88,14 +91,8 @@ class Description:
         )
         crop = known.get("central_crop", 1.0)
         _expect(_is_number(crop) and 0 < crop <= 1, "central_crop: a number in (0, 1]", crop)
-        scales = known.get("scales", [1.0])
-        _expect(
-            isinstance(scales, list)
-            and len(scales) <= MOST_SCALES
-            and all(_is_number(scale) and 0 < scale <= LARGEST_SCALE for scale in scales),
-            f"scales: at most {MOST_SCALES} numbers in (0, {LARGEST_SCALE:g}]",
-            scales,
-        )
+        scales = scales_of(known.get("scales", [1.0]))
+        _expect(scales is not None, f"scales: {SCALES}", known.get("scales"))
         flip = known.get("flip", False)
         _expect(isinstance(flip, bool), "flip: true or false", flip)
         letterbox = known.get("letterbox", False)
@@ -110,7 +107,7 @@ class Description:
             tuple(classes),
             normalisation,
             float(crop),
-            tuple(map(float, scales)),
+            scales or (),
             flip,
             letterbox,
             content.get("output") == "logits",
@@ -154,6 +151,18 @@ def read_description(content: bytes) -> Description:
             f"{NAME}: expected the description that larq-groupnet writes behind a file. "
             f"Received: {one_line(error)}"
         ) from error
+
+
+def scales_of(given: Any) -> tuple[float, ...] | None:
+    """Factors on the size of an image, or `None` if they are not `SCALES`."""
+    try:
+        found = np.asarray(given)
+    except ValueError:  # Lists of different lengths.
+        return None
+    right = found.ndim == 1 and len(found) <= _MOST_SCALES and found.dtype.kind in "fiu"
+    if not right or not np.all((found >= _LEAST_SCALE) & (found <= _LARGEST_SCALE)):
+        return None
+    return tuple(map(float, found))
 
 
 def _is_number(value: Any) -> bool:

@@ -6,18 +6,19 @@ with TensorFlow's.
 
 from __future__ import annotations
 
-import io
+import contextlib
 import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Union
+from typing import Any, BinaryIO, Union
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from larq_groupnet_runtime.errors import InputError, one_line
+from larq_groupnet_runtime.files import opened
 
 Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -63,31 +64,27 @@ def read_image(image: ImageLike, channels: int = 3) -> Pixels:
         dropped, 16 bits are cut to the upper 8; of an animation this is the first frame.
 
     Raises:
-        InputError: If it cannot be decoded, or has more than `MAX_PIXELS`.
+        InputError: If it cannot be decoded, is empty, or has more than `MAX_PIXELS`.
         OSError: If the file cannot be opened.
     """
     if isinstance(image, np.ndarray):
         return _channels(_pixels_of_array(image), channels)
-    if isinstance(image, Image.Image):
-        return _channels(_rgb(image), channels)
-    if isinstance(image, bytes):
-        name = "these bytes"
-        file: BinaryIO = io.BytesIO(image)
-    elif isinstance(image, (str, os.PathLike)):
-        name, file = str(image), Path(image).expanduser().open("rb")
-    else:
-        name, file = getattr(image, "name", "this file"), image
+    name, file = "image", None
+    if not isinstance(image, Image.Image):
+        name, file = opened(image, "an image")
     try:
-        # Beyond half its limit Pillow warns, beyond its limit it refuses before it decodes.
-        with warnings.catch_warnings(), Image.open(file) as opened:
+        with contextlib.ExitStack() as stack:
+            # Beyond half its limit Pillow warns, beyond its limit it refuses before it decodes.
+            stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
-            return _channels(_rgb(opened), channels)
+            source: Any = stack.enter_context(Image.open(file)) if file else image
+            return _channels(_rgb(source), channels)
     except UnidentifiedImageError as error:
         raise InputError(f"{name}: expected an image. Received: no format that is known") from error
     except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them.
         raise InputError(f"{name}: expected an image. Received: {one_line(error)}") from error
     finally:
-        if file is not image:
+        if file and file is not image:
             file.close()
 
 
@@ -182,8 +179,10 @@ def _squeeze(pixels: np.ndarray, length: int) -> Array:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}")
+    if not 0 < image.width * image.height <= MAX_PIXELS:
+        raise ValueError(
+            f"{image.width} x {image.height} pixels instead of 1 to {MAX_PIXELS} in all"
+        )
     if image.mode in ("I", "F") and image.format != "PNG":
         raise ValueError(f"mode {image.mode} instead of 8 or 16 bits a channel")
     turned = _UPRIGHT.get(_orientation(image))  # Before pixels are decoded.
@@ -206,7 +205,8 @@ def _orientation(image: Image.Image) -> int:
 
 def _pixels_of_array(array: np.ndarray) -> Image.Image:
     pixels = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
+    right = pixels.dtype == np.uint8 and pixels.ndim in (2, 3) and pixels.shape[2:] in ((), (3,))
+    if not right or not pixels.size:
         raise InputError(
             "image: expected pixels of shape (height, width) or (height, width, 1 or 3) and dtype "
             f"uint8. Received: shape={array.shape}, dtype={array.dtype}"

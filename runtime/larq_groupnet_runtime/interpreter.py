@@ -8,17 +8,18 @@ import operator
 import os
 import threading
 import warnings
+import weakref
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Union
+from typing import Any, BinaryIO, NoReturn, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
-from larq_groupnet_runtime._delegate import load_delegate
+from larq_groupnet_runtime._delegate import Delegate, load_delegate
 from larq_groupnet_runtime.backends import find_backend
-from larq_groupnet_runtime.description import LARGEST_SCALE, read_description
-from larq_groupnet_runtime.errors import InputError, one_line
+from larq_groupnet_runtime.description import SCALES, Description, read_description, scales_of
+from larq_groupnet_runtime.errors import InputError, count, one_line
+from larq_groupnet_runtime.files import opened
 from larq_groupnet_runtime.full_image import probabilities, tempered
 from larq_groupnet_runtime.images import (
     NORMALISATIONS,
@@ -33,13 +34,25 @@ from larq_groupnet_runtime.images import (
 )
 from larq_groupnet_runtime.tensors import TensorDetails, details, meant, stored
 
-File = Union[str, "os.PathLike[str]", bytes]
+File = Union[str, "os.PathLike[str]", bytes, BinaryIO]
 
 _MOST_THREADS = 64
 """Of an engine."""
 
 _MOST_SIZE = 2**31 - 1
 """Of an axis, in TensorFlow Lite."""
+
+
+_live: weakref.WeakSet[Interpreter] = weakref.WeakSet()
+"""Those that a fork copies."""
+
+
+def _after_fork() -> None:
+    for network in list(_live):
+        network._inherit()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _number_of_threads(given: int | None) -> int:
@@ -62,15 +75,33 @@ def _sizes(given: Any) -> tuple[int, ...]:
     return sizes if all(0 < size <= _MOST_SIZE for size in sizes) else ()
 
 
+def _content(file: Any) -> tuple[str, bytes]:
+    """The name and the bytes of a `.tflite`."""
+    name, stream = opened(file, "a .tflite file")
+    try:
+        content = stream.read()
+    except (ValueError, OSError) as error:  # It is closed, or open as a text, or damaged.
+        raise InputError(f"{name}: expected a .tflite file. Received: {one_line(error)}") from error
+    finally:
+        if stream is not file:
+            stream.close()
+    if content[4:8] != b"TFL3":
+        raise InputError(
+            f"{name}: expected a .tflite file, whose bytes 4 to 8 are TFL3. Received: "
+            f"{content[4:8]!r} there"
+        )
+    return name, content
+
+
 class Interpreter:
     """Runs a `.tflite`, with or without binary operations of Larq Compute Engine.
 
     The interpreter is the first of ai-edge-litert, tflite-runtime and TensorFlow that is installed.
     Threads that share an object wait for one another; objects run side by side. After a fork, the
-    child loads the file again when it first predicts.
+    child loads the file again when it first uses the object.
 
     Args:
-        file: A path, or the bytes of a file.
+        file: A path, the bytes of a file, or an open one.
         num_threads: Threads of the engine and of the interpreter; 1 to 64; by default one for
             each CPU that this process may use.
         backend: The name of an interpreter, one of `backends.NAMES`.
@@ -80,8 +111,7 @@ class Interpreter:
         backend: Name and version of the interpreter that runs the file.
         num_threads: As given, or as chosen.
         description: What the file says of itself; see `larq_groupnet_runtime.description`.
-        interpreter: The interpreter itself, for whatever this class leaves out.
-        delegate: The engine that runs in it.
+        delegate: The engine that runs in the interpreter.
 
     Raises:
         InputError: If there is no interpreter, the file is none that it runs, or an option is
@@ -97,39 +127,68 @@ class Interpreter:
         **options: object,
     ):
         found = find_backend(backend)
-        content = file if isinstance(file, bytes) else Path(file).expanduser().read_bytes()
-        self._name = "these bytes" if isinstance(file, bytes) else str(file)
-        if content[4:8] != b"TFL3":
-            raise InputError(
-                f"{self._name}: expected a .tflite file, whose bytes 4 to 8 are TFL3. Received: "
-                f"{content[4:8]!r} there"
-            )
+        self._name, content = _content(file)
         self.description = read_description(content)
         self.backend = f"{found.name} {found.version}"
         self.num_threads = _number_of_threads(num_threads)
         self._interpreter = found.interpreter
         self._options = options
         self._content = content  # The interpreter reads constants from it.
-        self._load()
+        self._lock = threading.RLock()
+        self._forked = False
+        self._said = ""
+        self._loaded, self.delegate = self._load(
+            f"{self._name}: expected a file that {self.backend} runs"
+        )
+        _live.add(self)
 
-    def _load(self) -> None:
-        self._process, self._lock = os.getpid(), threading.Lock()
-        self.delegate = load_delegate(num_threads=self.num_threads, **self._options)
+    def _load(self, expected: str, shapes: Sequence[Sequence[int]] = ()) -> tuple[Any, Delegate]:
+        """A new interpreter and its engine, ready to run, for other inputs if shapes are given."""
+        delegate = load_delegate(num_threads=self.num_threads, **self._options)
         try:
             with warnings.catch_warnings():
                 # TensorFlow tells that ai-edge-litert will replace its interpreter.
                 warnings.simplefilter("ignore", UserWarning)
-                self.interpreter = self._interpreter(
+                interpreter = self._interpreter(
                     model_content=self._content,
                     num_threads=self.num_threads,
-                    experimental_delegates=[self.delegate],
+                    experimental_delegates=[delegate],
                 )
-            self.interpreter.allocate_tensors()
+            for one, shape in zip(interpreter.get_input_details(), shapes):
+                interpreter.resize_tensor_input(one["index"], shape)
+            interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise InputError(
-                f"{self._name}: expected a file that {self.backend} runs. "
-                f"Received: {one_line(error)}"
-            ) from error
+            raise InputError(f"{expected}. Received: {one_line(error)}") from error
+        return interpreter, delegate
+
+    @property
+    def interpreter(self) -> Any:
+        """The interpreter itself, for whatever this class leaves out.
+
+        After `resize`, and in the child of a fork, it is another one.
+        """
+        with self._lock:
+            if self._forked:
+                before = self._loaded
+                inputs = before.get_input_details()
+                shapes = [one["shape"] for one in inputs]
+                loaded, delegate = self._load(f"{self._name}: expected to load it again", shapes)
+                for one, new in zip(inputs, loaded.get_input_details()):
+                    loaded.set_tensor(new["index"], before.get_tensor(one["index"]))
+                self._loaded, self.delegate, self._forked = loaded, delegate, False
+            return self._loaded
+
+    def _inherit(self) -> None:
+        """In the child of a fork, where neither the interpreter's threads run nor a lock's owner.
+
+        The interpreter stays for ever: its end would wait for these threads.
+        """
+        self._lock, self._forked = threading.RLock(), True
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._loaded))
+
+    def __reduce__(self) -> NoReturn:
+        """Refuses copies, which would share an interpreter but no lock, and pickles."""
+        raise TypeError("an Interpreter cannot be copied or pickled: make another of its file")
 
     @property
     def inputs(self) -> list[TensorDetails]:
@@ -171,16 +230,23 @@ class Interpreter:
                 f"resize: expected {len(before)} whole sizes above 0, now {before}. "
                 f"Received: {shape}"
             )
-        self._load_after_fork()
+        if len(before) == 4 and sizes[3] != before[3]:
+            raise InputError(
+                f"resize: expected {count(before[3], 'channel')}, as {self._name} reads them. "
+                f"Received: {sizes[3]}, in {sizes}"
+            )
+        expected = f"resize: expected a shape that {self._name} computes with, such as {before}"
         with self._lock:
-            try:
-                self._resize(sizes)
-            except (ValueError, RuntimeError) as error:
-                self._resize(before)
-                raise InputError(
-                    f"resize: expected a shape that {self._name} computes with, such as {before}. "
-                    f"Received: {sizes}: {one_line(error)}"
-                ) from error
+            outputs = self.outputs
+            loaded, delegate = self._load(f"{expected}, instead of {sizes}", [sizes])
+            # An interpreter takes sizes for which constants of the file have no room.
+            for old, found in zip(outputs, map(details, loaded.get_output_details())):
+                same = 3 if len(before) == 4 and old.shape[:3] == before[:3] else 1
+                if old.shape[:same] == before[:same] and found.shape[:same] != sizes[:same]:
+                    raise InputError(
+                        f"{expected}. Received: {sizes}, for which it gives {found.shape}"
+                    )
+            self._loaded, self.delegate = loaded, delegate
 
     def predict(self, x: NDArray[Any]) -> Any:
         """Runs the file on any number of samples.
@@ -198,9 +264,12 @@ class Interpreter:
         Raises:
             InputError: If the file has several inputs, or `x` does not fit it.
         """
-        self._load_after_fork()
+        try:
+            values = np.asarray(x)
+        except ValueError as error:  # Lists of different lengths.
+            raise InputError(f"predict: expected an array. Received: {one_line(error)}") from error
         with self._lock:
-            return self._predict(x)
+            return self._predict(values)
 
     def invoke(self) -> None:
         """Runs the file once on what its inputs hold.
@@ -208,16 +277,20 @@ class Interpreter:
         Raises:
             InputError: If it does not compute with them.
         """
-        try:
-            self.interpreter.invoke()
-        except (ValueError, RuntimeError) as error:
-            raise InputError(
-                f"{self._name}: expected inputs that it computes with. Received: {one_line(error)}"
-            ) from error
+        with self._lock:
+            try:
+                self.interpreter.invoke()
+            except (ValueError, RuntimeError) as error:
+                # Some interpreters repeat what they said before.
+                said, self._said = str(error).removeprefix(self._said) or str(error), str(error)
+                raise InputError(
+                    f"{self._name}: expected inputs that it computes with. Received: "
+                    f"{one_line(said)}"
+                ) from error
 
     def _predict(self, x: NDArray[Any]) -> Any:
         one = self._only_input("predict")
-        values = stored(np.asarray(x), one)
+        values = stored(x, one)
         if values.shape[1:] != one.shape[1:] or values.ndim != len(one.shape) or not len(values):
             expected = ", ".join(["n", *map(str, one.shape[1:])])
             raise InputError(
@@ -267,7 +340,8 @@ class Interpreter:
             image: See `images.read_image`.
             normalisation: See `preprocess`.
             scales: For a network that classifies pixels: factors on the image's own size at which
-                it is read, up to 8, instead of those of the file.
+                it is read, 0.01 to 8, instead of those of the file; empty to squeeze the whole
+                image into the network's input.
 
         Returns:
             `(classes,)`, or `(height, width, classes)` of the image's own size.
@@ -277,38 +351,37 @@ class Interpreter:
             OSError: If the file of the image cannot be opened.
         """
         height, width, channels = self.image_shape()
-        shape = self.outputs[0].shape
-        if scales and not self.dense:
+        how = self.reading(normalisation, scales)
+        if not self.dense:
+            found = np.asarray(self._first(self.preprocess(image, normalisation))[0], np.float32)
+            return tempered(found, self.description)
+        return probabilities(self._first, read_image(image, channels), (height, width), how)
+
+    def reading(
+        self, normalisation: str | None = None, scales: Sequence[float] | None = None
+    ) -> Description:
+        """How `scores` reads an image: as the file says, or the caller instead.
+
+        Raises:
+            InputError: If the network cannot read images so.
+        """
+        height, width, _ = self.image_shape()
+        if scales is not None and not self.dense:
             raise InputError(
                 f"scales: expected a network that classifies pixels. Received: {self._name}, which "
                 "classifies whole images"
             )
-        if scales is not None and not all(0 < scale <= LARGEST_SCALE for scale in scales):
-            raise InputError(f"scales: expected numbers in (0, 8]. Received: {scales}")
-        if len(shape) == 2:
-            found = np.asarray(self._first(self.preprocess(image, normalisation))[0], np.float32)
-            return tempered(found, self.description)
-        if shape[1:-1] != (height, width):
+        factors = self.description.scales if scales is None else scales_of(scales)
+        if factors is None:
+            raise InputError(f"scales: expected {SCALES}. Received: {scales!r:.80}")
+        shape = self.outputs[0].shape
+        if len(shape) != 2 and shape[1:-1] != (height, width):
             raise InputError(
                 f"{self._name}: expected an output of shape (batch, classes) or (batch, {height}, "
                 f"{width}, classes). Received: {shape}; use predict"
             )
-        how = dataclasses.replace(
-            self.description,
-            normalisation=self._normalisation(normalisation),
-            scales=self.description.scales if scales is None else tuple(scales),
-        )
-        return probabilities(self._first, read_image(image, channels), (height, width), how)
-
-    def _load_after_fork(self) -> None:
-        """Loads the file again in the child of a fork, which lacks the interpreter's threads."""
-        if os.getpid() == self._process:
-            return
-        shape = self._only_input("predict").shape
-        # Its end would wait for these threads.
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.interpreter))
-        self._load()
-        self._resize(shape)
+        known = self._normalisation(normalisation)
+        return dataclasses.replace(self.description, normalisation=known, scales=factors)
 
     def _first(self, x: Array) -> Array:
         found = self.predict(x)
@@ -322,17 +395,12 @@ class Interpreter:
             for one in self.interpreter.get_output_details()
         ]
 
-    def _resize(self, shape: tuple[int, ...]) -> None:
-        index = self.interpreter.get_input_details()[0]["index"]
-        self.interpreter.resize_tensor_input(index, shape)
-        self.interpreter.allocate_tensors()
-
     def _only_input(self, what: str) -> TensorDetails:
         inputs = self.inputs
         if len(inputs) != 1 or not inputs[0].shape:
             raise InputError(
                 f"{what}: expected a file with one input that has a batch axis. Received: "
-                f"{self._name} with {len(inputs)} inputs, the first of shape "
+                f"{self._name} with {count(len(inputs), 'input')}, the first of shape "
                 f"{inputs[0].shape if inputs else None}; use .interpreter"
             )
         return inputs[0]

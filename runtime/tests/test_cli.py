@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from conftest import CLASSES, photo, rewritten
 from larq_groupnet_runtime import Interpreter, cli
+from larq_groupnet_runtime.pictures import overlay
 
 # Ends with the names of what must not be imported.
 _RUN = """
@@ -116,7 +118,11 @@ def test_scales_reach_the_network(pixels, images, tmp_path):
         (["{labels}", "{empty}"], "expected images (.jpg, .jpeg, "),
         (["{plain}", "{images}/one.png"], "expected to know how its images were normalised"),
         (["{labels}", "x.png", "--threads", "0"], "--threads: expected a number above 0"),
-        (["{labels}", "x.png", "--scales", "1,a"], "--scales: expected numbers in (0, 8]"),
+        (["{labels}", "x.png", "--scales", "1,a"], "--scales: expected at most 16 numbers in"),
+        (["{labels}", "x.png", "--scales", "1e-300"], "16 numbers in [0.01, 8], such as 0.5,1"),
+        (["{images}", "--benchmark"], "expected a .tflite file. Received: a folder"),
+        (["{labels}", "{pipe}"], "pipe.png: expected an image. Received: a pipe"),
+        (["{labels}", "--check", "{pipe}"], "Not a directory"),
         (["{labels}", "x.png", "--backend", "onnx"], "invalid choice: 'onnx'"),
         (["{labels}", "x.png", "--gpu"], "unrecognized arguments: --gpu"),
         ([], "expected MODEL.tflite; --help lists everything"),
@@ -130,13 +136,20 @@ def test_wrong_input_gets_one_line_and_status_2(
     bomb = tmp_path / "bomb.tflite"
     bomb.write_bytes(rewritten(labels.read_bytes(), {"classes": [["cat"] * 10_000]}))
     (tmp_path / "empty").mkdir()
-    values = {"labels": labels, "plain": plain, "images": images, "bomb": bomb}
+    os.mkfifo(tmp_path / "pipe.png")
+    values = {
+        "pipe": tmp_path / "pipe.png",
+        "labels": labels,
+        "plain": plain,
+        "images": images,
+        "bomb": bomb,
+    }
     values["empty"] = tmp_path / "empty"
     done = run(*(argument.format(**values) for argument in arguments), cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("larq-groupnet-run: ") and message in done.stderr
     assert done.stderr.count("\n") == 1 and len(done.stderr) < 500
-    assert sorted(tmp_path.iterdir()) == [bomb, tmp_path / "empty"]
+    assert sorted(tmp_path.iterdir()) == [bomb, tmp_path / "empty", tmp_path / "pipe.png"]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +165,8 @@ def test_wrong_input_gets_one_line_and_status_2(
         ("{labels} {images} --output x", "--output: expected a network that classifies pixels"),
         ("{labels} {images} --scales 0.5", "scales: expected a network that classifies pixels"),
         ("{labels} {images} --threads 65", "num_threads: expected a whole number from 1 to 64"),
-        ("{labels} --benchmark --runs 99999999999", "expected more memory"),
+        ("{labels} --benchmark --runs " + "9" * 20, "above 0 of at most 9 digits. Received: 9999"),
+        ("{labels} --benchmark --runs " + "9" * 5000, "above 0 of at most 9 digits. Received: 99"),
         ("{labels} ''", "expected a path. Received: an empty one"),
         ("{two} {images}", "expected a file with one input that has a batch axis. Received: "),
     ],
@@ -202,6 +216,103 @@ def test_output_that_cannot_be_written_is_named(pixels, tmp_path, capsys):
     assert [file.name for file in (tmp_path / "masks").iterdir()] == ["one.png"]
 
 
+@pytest.mark.parametrize("output", ["one.png", "one.png/below", "dangling/link"])
+def test_output_that_cannot_be_written_is_found_before_an_image_is_read(
+    pixels, output, tmp_path, capsys
+):
+    Image.fromarray(photo(32, 32)).save(tmp_path / "one.png")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    arguments = [str(pixels), str(tmp_path / "one.png"), "--output", str(tmp_path / output)]
+    assert cli.main(arguments) == 2
+    found = capsys.readouterr()
+    assert not found.out and found.err.count("\n") == 1
+    assert "masks: expected to write it. Received: " in found.err
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["dangling", "one.png"]
+
+
+def test_image_that_takes_too_much_memory_is_passed_over(pixels, tmp_path, capsys, monkeypatch):
+    for name, width in (("a", 32), ("b", 40), ("c", 32)):
+        Image.fromarray(photo(32, width)).save(tmp_path / f"{name}.png")
+
+    def drawn(image, classes, names):
+        if image.shape[1] == 40:
+            raise MemoryError("Unable to allocate 9 GiB")
+        return overlay(image, classes, names)
+
+    monkeypatch.setattr(cli, "overlay", drawn)
+    assert cli.main([str(pixels), str(tmp_path), "--output", str(tmp_path / "found")]) == 1
+    found = capsys.readouterr()
+    assert [line[: len(f"{tmp_path}/a.png")] for line in found.out.splitlines()[:-1]] == [
+        f"{tmp_path}/a.png", f"{tmp_path}/c.png"
+    ]  # fmt: skip
+    assert found.err == (
+        f"larq-groupnet-run: passed over: {tmp_path}/b.png: expected more memory, or a smaller "
+        "image or number. Received: Unable to allocate 9 GiB\n"
+    )
+    assert len(list((tmp_path / "found").rglob("*.png"))) == 4
+
+
+_SLOW = """
+import sys, time
+from PIL import Image
+from larq_groupnet_runtime import cli
+save = Image.Image.save
+def slow(image, path):
+    save(image, path)
+    if image.mode == "P": print("half", flush=True), time.sleep(60)
+Image.Image.save = slow
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_signal_leaves_no_half_and_no_mask_without_its_overlay(pixels, tmp_path, number):
+    Image.fromarray(photo(32, 32)).save(tmp_path / "one.png")
+    command = [sys.executable, "-c", _SLOW, pixels, tmp_path, "--output", tmp_path / "found"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while "half" not in process.stdout.readline():
+            pass
+        process.send_signal(number)
+        assert process.wait() == 128 + number
+    assert not [file for file in (tmp_path / "found").rglob("*") if file.is_file()]
+
+
+def test_full_standard_output_is_named(labels, images):
+    command = [sys.executable, "-m", "larq_groupnet_runtime.cli", str(labels), str(images)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "larq-groupnet-run: standard output: No space left on device\n"
+
+
+def test_letters_without_a_font_are_named_once(pixels, tmp_path):
+    """DejaVu Sans, which Matplotlib brings, has Cyrillic and Greek, and neither has a dog."""
+    import matplotlib
+
+    names = ["кошка", "λ", "犬", "é"]
+    file = tmp_path / "model.tflite"
+    file.write_bytes(rewritten(pixels.read_bytes(), {"classes": names}))
+    for number in range(2):
+        Image.fromarray(photo(32, 32, number)).save(tmp_path / f"{number}.png")
+    arguments = [file, tmp_path, "--normalisation", "imagenet", "--output", tmp_path / "found"]
+    data = f"{matplotlib.get_data_path()}/fonts"
+    fonts = tmp_path / "share" / "fonts"
+    fonts.parent.mkdir()
+    fonts.symlink_to(data)
+    done = run(*arguments, env={"XDG_DATA_DIRS": str(fonts.parent), "XDG_DATA_HOME": "/none"})
+    assert done.returncode == 0
+    assert [line for line in done.stderr.splitlines() if "left out" not in line] == [
+        "larq-groupnet-run: pictures: expected a font that has 犬. Received: none on this system, "
+        "so that question marks are drawn. Install one, such as Debian's fonts-noto-cjk"
+    ]
+
+
+def test_name_with_a_comma_is_quoted():
+    scores = np.array([0.5, 0.3, 0.2], np.float32)
+    said = cli.describe(scores, ["cat, wild", "dog", "a b"])
+    assert said == '"cat, wild" 50.0%, dog 30.0%, a b 20.0%'
+
+
 def test_every_name_is_printed_in_one_line(labels, tmp_path):
     for name in ("new\nline.png", "\udcff\u4e2d.png", "red\x1b[31m.png"):
         Image.fromarray(photo(32, 32)).save(tmp_path / name)
@@ -230,6 +341,7 @@ def test_benchmark_tells_files_of_one_name_apart(plain, tmp_path, capsys):
     assert cli.main([*map(str, files), "--benchmark", "--runs", "1"]) == 0
     text = capsys.readouterr().out
     assert all(text.count(f"{file} ") == 2 for file in files)
+    assert text.endswith("; 1 invocation of each file.\n")
 
 
 def test_benchmark_compares_files(labels, pixels):

@@ -1,7 +1,9 @@
 """Images, crops, sizes and windows against TensorFlow and the pipeline that training evaluates."""
 
 import ast
+import functools
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from conftest import CLASSES, photo
-from larq_groupnet_runtime import InputError, Interpreter, images
+from larq_groupnet_runtime import InputError, Interpreter, images, pictures
 from larq_groupnet_runtime.description import Description
 from larq_groupnet_runtime.full_image import probabilities, softmax
 from larq_groupnet_runtime.pictures import overlay, palette_of
@@ -160,10 +162,38 @@ def test_read_image_refuses_an_image_bomb_before_it_decodes():
         images.read_image(bytes(data))
 
 
-@pytest.mark.parametrize("array", [np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8)])
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8)]
+    + [np.zeros(shape, np.uint8) for shape in [(0, 10), (10, 0, 3), (0, 0, 1), (), (4,)]],
+)
 def test_read_image_refuses_other_arrays(array):
-    with pytest.raises(InputError, match=r"expected pixels of shape .* Received: shape=\(4, 4, "):
+    with pytest.raises(InputError, match=r"expected pixels of shape .* Received: shape=") as caught:
         images.read_image(array)
+    assert f"shape={array.shape}," in str(caught.value)
+
+
+def test_read_image_refuses_what_no_one_can_read(tmp_path):
+    image = Image.fromarray(photo(40, 40))
+    image.save(tmp_path / "x.png")
+    data = (tmp_path / "x.png").read_bytes()
+    for given in (bytearray(data), memoryview(data), data):
+        np.testing.assert_array_equal(images.read_image(given), np.asarray(image))
+    os.mkfifo(tmp_path / "pipe.png")
+    for wrong, message in [
+        (None, "expected an image: a path, bytes or an open file. Received: NoneType"),
+        ([[1, 2]], "Received: list"),
+        ("a\0b.png", "expected a path. Received: 'a.x00b.png'"),
+        (tmp_path, "expected an image. Received: a folder"),
+        (tmp_path / "pipe.png", "pipe.png: expected an image. Received: a pipe"),
+        (Image.new("RGB", (0, 5)), "image: expected an image. Received: 0 x 5 pixels"),
+        (Image.new("F", (4, 4)), "image: expected an image. Received: mode F instead of"),
+        (Image.new("I", (4, 4)), "image: expected an image. Received: mode I instead of"),
+        (Image.open(io.BytesIO(data[:1000])), "image: expected an image. Received: "),
+    ]:
+        with pytest.raises(InputError, match=message) as caught:
+            images.read_image(wrong)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_folder_is_listed_as_training_does(tmp_path):
@@ -291,7 +321,10 @@ def test_limit_of_pixels_is_that_of_training():
 def test_colours_are_those_of_the_main_package():
     from larq_groupnet.report import overlay as main
 
-    for names in (CLASSES, CLASSES[1:], [str(number) for number in range(50)]):
+    assert pictures.MOST_HEIGHT == main.MOST_HEIGHT
+    others = ["_background_", "Background", "_other_"]
+    many = [str(number) for number in range(50)]
+    for names in (CLASSES, CLASSES[1:], many, *([name, "cat"] for name in others)):
         np.testing.assert_array_equal(palette_of(names), main.palette_of(names))
 
 
@@ -304,6 +337,64 @@ def test_legend_grows_with_the_longer_side(size):
         drawn = overlay(np.zeros((height, width, 3), np.uint8), classes, ["cat", "dog"])
         heights.append(drawn.height - height)
     assert heights[1] > 2 * heights[0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((2000, 1), (480, 4000)),
+        ((9000, 3), (480, 9000)),
+        ((4, 2), (480, 960)),
+        ((2, 481), (481, 2)),
+    ],
+)
+def test_narrow_image_is_enlarged_up_to_a_height(shape, expected):
+    classes = np.zeros(shape, int)
+    classes[: shape[0] // 2] = 1
+    drawn = overlay(np.zeros((*shape, 3), np.uint8), classes, ["cat", "dog"])
+    assert drawn.width == expected[0] and 0 < drawn.height - expected[1] < 400
+    assert drawn.getpixel((0, 0)) != (255, 255, 255)
+    if shape[1] < 2:
+        assert drawn.getpixel((479, 0)) == (255, 255, 255)
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """A function that lets Pillow find the fonts of a folder alone."""
+
+    def find(folder):
+        (tmp_path / "fonts").symlink_to(folder)
+        monkeypatch.setenv("XDG_DATA_DIRS", str(tmp_path))
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "none"))
+        for cached in (pictures._fonts, pictures._font_of):
+            monkeypatch.setattr(pictures, cached.__name__, functools.cache(cached.__wrapped__))
+
+    return find
+
+
+def legend(name):
+    classes = np.zeros((10, 480), int)
+    drawn = overlay(np.zeros((10, 480, 3), np.uint8), classes, [name])
+    return np.asarray(drawn)[10:].astype(int)
+
+
+def test_legend_has_letters_of_an_installed_font(installed):
+    import matplotlib
+
+    installed(f"{matplotlib.get_data_path()}/fonts")
+    assert pictures.missing_letters(["кот é", "λ", "cat"]) == ""
+    assert pictures.missing_letters(["犬 кот 猫犬"]) == "犬猫"
+    found = [legend(name) for name in ("кот", "код", "кат", "???")]
+    assert not any(np.array_equal(a, b) for i, a in enumerate(found) for b in found[:i])
+    np.testing.assert_array_equal(legend("犬 猫"), legend("? ?"))
+
+
+def test_legend_without_fonts_has_question_marks(installed, tmp_path):
+    installed(tmp_path)
+    missing = pictures.missing_letters(["кот", "cat"])
+    assert missing == "кот"
+    np.testing.assert_array_equal(legend("кот"), legend("???"))
+    assert not np.array_equal(legend("cat"), legend("???"))
 
 
 def test_types_are_joined_only_in_annotations():

@@ -1,11 +1,14 @@
 """`Interpreter` against LCE's own interpreter, and what it refuses."""
 
 import copy
+import gc
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -56,17 +59,38 @@ def test_resize_to_another_image_size(pixels):
         InputError, match=r"resize: expected 4 whole sizes above 0, now \(1, 32, 32, 3\)"
     ):
         network.resize((1, 32, 32))
-    with pytest.raises(
-        InputError, match="resize: expected a shape that .* computes with"
-    ) as caught:
+    with pytest.raises(InputError, match="resize: expected 3 channels.* Received: 4, in"):
         network.resize((1, 32, 32, 4))
-    assert "\n" not in str(caught.value)
     np.testing.assert_array_equal(network.predict(noise(1, 32, 32, 3)), before)
+
+
+def test_resize_refuses_sizes_for_which_the_file_gives_others(pixels):
+    """It enlarges its logits to 32 x 32, whatever it reads."""
+    network = Interpreter(pixels)
+    with pytest.raises(InputError, match=r"Received: \(1, 64, 64, 3\), for which it gives \(1, 32"):
+        network.resize((1, 64, 64, 3))
+    assert network.inputs[0].shape == (1, 32, 32, 3)
+    assert network.scores(photo(40, 50)).shape == (40, 50, 4)
+    network.resize((2, 32, 32, 3))
+    assert network.outputs[0].shape == (2, 32, 32, 4)
+
+
+def test_errors_of_the_interpreter_are_said_once(labels):
+    network = Interpreter(labels)
+    found = []
+    for _ in range(2):
+        with pytest.raises(InputError, match="resize: expected a shape that .* with") as caught:
+            network.resize((2**31 - 1, 24, 32, 3))
+        found.append(str(caught.value))
+    assert found[0] == found[1] and found[0].count("Node number") == 1
+    assert ". Node number" in found[0] and "\n" not in found[0]
 
 
 @pytest.mark.parametrize(
     ("x", "expected"),
     [
+        (None, "expected floats"),
+        ([[1], [2, 3]], "predict: expected an array. Received: "),
         (noise(24, 32, 3), r"expected an array of shape \(n, 24, 32, 3\). Received: shape=\(24, "),
         (noise(2, 24, 32, 1), r"shape \(n, 24, 32, 3\)"),
         (noise(0, 24, 32, 3), r"shape \(n, 24, 32, 3\)"),
@@ -182,6 +206,25 @@ def test_what_is_no_file_is_refused_in_one_line(content):
     assert "\n" not in str(caught.value)
 
 
+def test_file_is_a_path_bytes_or_an_open_file(labels, tmp_path):
+    content = labels.read_bytes()
+    expected = Interpreter(labels).predict(noise(1, 24, 32, 3))
+    with labels.open("rb") as file:
+        for given in (str(labels), bytearray(content), memoryview(content), file):
+            np.testing.assert_array_equal(Interpreter(given).predict(noise(1, 24, 32, 3)), expected)
+    os.mkfifo(tmp_path / "pipe.tflite")
+    for wrong, message in [
+        (None, "expected a .tflite file: a path, bytes or an open file. Received: NoneType"),
+        ("a\0b", "expected a path. Received: 'a.x00b': embedded null"),
+        ("~no user/a", "expected a path. Received: '~no user/a'"),
+        (tmp_path, "expected a .tflite file. Received: a folder"),
+        (tmp_path / "pipe.tflite", "expected a .tflite file. Received: a pipe"),
+        (file, "expected a .tflite file. Received: .*closed file"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            Interpreter(wrong)
+
+
 @pytest.mark.parametrize("threads", [0, -1, 65, "2", 2.0])
 def test_num_threads_is_a_number_that_the_engine_takes(labels, threads):
     with pytest.raises(InputError, match="^num_threads: expected a whole number from 1 to 64"):
@@ -208,9 +251,13 @@ def test_resize_takes_whole_sizes(labels, shape):
 def test_scales_are_used_or_refused(labels, pixels):
     with pytest.raises(InputError, match="scales: expected a network that classifies pixels"):
         Interpreter(labels).scores(photo(20, 20), scales=[0.5])
-    for wrong in (0, -1, 9, float("nan")):
-        with pytest.raises(InputError, match="scales: expected numbers in"):
-            Interpreter(pixels).scores(photo(20, 20), scales=[wrong])
+    network = Interpreter(pixels)
+    for wrong in ([0], [-1], [9], [float("nan")], [1e-9], [None], ["1"], 0.5, "1", [[1]], [1] * 17):
+        with pytest.raises(InputError, match="scales: expected at most 16 numbers in .0.01, 8"):
+            network.scores(photo(20, 20), scales=wrong)
+    expected = network.scores(photo(20, 20), scales=[0.5, 1])
+    found = network.scores(photo(20, 20), scales=np.array([0.5, 1]))
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_values_that_a_file_does_not_compute_with_are_refused():
@@ -223,13 +270,31 @@ def test_values_that_a_file_does_not_compute_with_are_refused():
     converter = tf.lite.TFLiteConverter.from_concrete_functions([gather.get_concrete_function()])
     network = Interpreter(converter.convert())
     assert network.predict(np.array([1], np.int32)) == [2]
-    with pytest.raises(InputError, match="expected inputs that it computes with. Received: gather"):
-        network.predict(np.array([7], np.int32))
+    for _ in range(2):
+        with pytest.raises(InputError, match="inputs that it computes with. Received: gather") as e:
+            network.predict(np.array([7], np.int32))
+        assert str(e.value).count("Node number") == 1
 
 
-def test_engine_cannot_be_copied():
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_engine_and_interpreter_cannot_be_copied(labels, copied):
     with pytest.raises(TypeError, match="make another with load_delegate"):
-        copy.copy(load_delegate())
+        copied(load_delegate())
+    with pytest.raises(TypeError, match="make another of its file"):
+        copied(Interpreter(labels))
+
+
+def in_a_child(compute):
+    """True if a forked child ends in time, and what it computes is true."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        right = False
+        try:
+            right = compute()
+        finally:
+            os._exit(0 if right else 1)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def test_predict_after_a_fork(labels):
@@ -237,11 +302,56 @@ def test_predict_after_a_fork(labels):
     network.resize((2, 24, 32, 3))
     x = noise(2, 24, 32, 3)
     expected = network.predict(x)
-    child = os.fork()
-    if child == 0:
-        signal.alarm(20)
-        os._exit(0 if np.array_equal(network.predict(x), expected) else 1)
-    assert os.waitpid(child, 0)[1] == 0
+    assert in_a_child(lambda: np.array_equal(network.predict(x), expected))
+
+
+def test_threads_of_a_child_share_an_interpreter(pixels, monkeypatch):
+    """One of them loads the file again, the others wait for it."""
+    network = Interpreter(pixels, num_threads=2)
+    inputs = np.random.default_rng(1).standard_normal((4, 9, 32, 32, 3)).astype(np.float32)
+    expected = [network.predict(x) for x in inputs]
+
+    class Slow(network._interpreter):
+        def allocate_tensors(self):
+            time.sleep(0.3)
+            super().allocate_tensors()
+
+    monkeypatch.setattr(network, "_interpreter", Slow)
+
+    def right(number):
+        return np.array_equal(network.predict(inputs[number]), expected[number])
+
+    def compute():
+        with ThreadPoolExecutor(4) as pool:
+            return all(pool.map(right, range(4)))
+
+    assert in_a_child(compute)
+
+
+def test_child_of_a_fork_ends_whether_it_uses_the_network_or_not(labels):
+    networks = [Interpreter(labels, num_threads=2)]
+    networks[0].predict(noise(1, 24, 32, 3))
+
+    def compute():
+        networks.clear()
+        gc.collect()
+        return True
+
+    assert in_a_child(compute)
+    assert in_a_child(lambda: networks[0].predict(noise(1, 24, 32, 3)) is not None and compute())
+
+
+def test_child_of_a_fork_has_the_inputs_of_its_parent(two):
+    network = Interpreter(two, num_threads=2)
+    for one, value in zip(network.interpreter.get_input_details(), (1, 2), strict=True):
+        network.interpreter.set_tensor(one["index"], np.full((1, 4), value, np.float32))
+
+    def compute():
+        network.invoke()
+        found = network.interpreter.get_tensor(network.interpreter.get_output_details()[0]["index"])
+        return np.array_equal(found, np.full((1, 4), 3, np.float32))
+
+    assert in_a_child(compute)
 
 
 def test_threads_may_share_an_interpreter(labels):
