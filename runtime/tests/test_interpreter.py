@@ -401,6 +401,22 @@ def test_load_delegate_serves_one_s_own_interpreter(labels):
     np.testing.assert_array_equal(found, expected)
 
 
+def test_child_of_a_fork_ends_with_one_s_own_interpreter(labels):
+    from ai_edge_litert.interpreter import Interpreter as LiteRT
+
+    engines = [load_delegate(num_threads=2)]
+    own = [LiteRT(str(labels), num_threads=1, experimental_delegates=list(engines))]
+    own[0].allocate_tensors()
+    own[0].invoke()
+
+    def compute():
+        own.clear()
+        engines.clear()
+        return True
+
+    assert in_a_child(compute)
+
+
 _BLOCKED = """
 import sys
 class Blocker:
