@@ -25,6 +25,8 @@ MOST_HEIGHT = 4000
 _DPI = 100
 _WIDE = 640
 """In pixels: the legend of a picture with a longer side grows with it."""
+_MOST_LONG = 8000
+"""In pixels, up to which it does."""
 _BETWEEN = 0.25
 """What is left of the brightness on the line between two classes."""
 
@@ -104,7 +106,7 @@ def _legend(
         for label, text in texts.items()
     ]
     widest = 9 * max(map(width_of, texts.values())) + 45
-    dpi = _DPI * max(min(max(size) / _WIDE, width / widest), 1)
+    dpi = _DPI * max(min(min(max(size), _MOST_LONG) / _WIDE, width / widest), 1)
     columns = max(min(int(width * _DPI / dpi // widest), len(handles)), 1)
     rows = -(-len(handles) // columns)
     figure = Figure(figsize=(width / dpi, 0.24 * rows + 0.16), dpi=dpi, facecolor="white")

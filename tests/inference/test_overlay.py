@@ -108,6 +108,12 @@ def test_narrow_image_is_enlarged_to_a_picture_that_can_be_opened():
     assert np.asarray(drawn)[10, 1].max() > 0 and np.asarray(drawn)[10, 3].tolist() == [255] * 3
 
 
+def test_legend_of_a_wide_image_is_no_larger_than_can_be_read():
+    """It took gigabytes: its letters grew with the image without an end."""
+    drawn = draw_overlay(np.zeros((1, 40_000), "u1")[..., None], np.zeros((1, 40_000), int), ["a"])
+    assert drawn.width == 40_000 and drawn.height < 700
+
+
 def test_void_is_no_error_in_the_picture_of_predictions(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(pictures, "_show_classes", lambda axes, classes, *_: drawn.append(classes))
