@@ -38,9 +38,10 @@ def call(spec: Spec) -> Callable[[Task, tf.Tensor, tf.Tensor], tf.Tensor]:
     if isinstance(spec, str):
         spec = {"class_name": spec}
     function, options = loss.find(spec["class_name"]), spec.get("config") or {}
-    _, _, _, *taken = inspect.signature(function).parameters.values()
-    names = [each.name for each in taken if each.kind is not each.VAR_KEYWORD]
-    if len(names) == len(taken) and (other := sorted({*options} - {*names})):
+    taken = list(inspect.signature(function).parameters.values())[3:]
+    names = [x.name for x in taken if x.kind in (x.POSITIONAL_OR_KEYWORD, x.KEYWORD_ONLY)]
+    anything = any(x.kind is x.VAR_KEYWORD for x in taken)
+    if not anything and (other := sorted({*options} - {*names})):
         raise RecipeError(
             f"loss: expected {spec['class_name']} with {' and '.join(names) or 'no argument'}. "
             f"Received: {', '.join(other)}"

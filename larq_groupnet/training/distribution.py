@@ -100,11 +100,21 @@ class Runtime:
 
     @classmethod
     def of_run(cls, folder: Path) -> Runtime:
-        """How a run was computed; the default where it does not say."""
+        """How a run was computed; the default where it does not say.
+
+        Raises:
+            RecipeError: If `runtime.json` there cannot be read.
+        """
         file = folder / "runtime.json"
-        known = json.loads(file.read_text()) if file.is_file() else {}
         fields = [field.name for field in dataclasses.fields(cls)]
-        return cls(**{name: known[name] for name in fields if name in known})
+        try:
+            known = json.loads(file.read_text()) if file.is_file() else {}
+            return cls(**{name: known[name] for name in fields if name in known})
+        except (TypeError, ValueError) as error:
+            raise RecipeError(
+                f"{file}: expected how the run was computed, as it was written. Received: {error}. "
+                "Remove it to go on with what the command says."
+            ) from error
 
     def arithmetic(self) -> dict[str, Any]:
         """The options that change what is computed, and not only where or how often it is saved."""
