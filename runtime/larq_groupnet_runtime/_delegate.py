@@ -61,7 +61,6 @@ class Delegate:
 
     def __init__(self, options: dict[str, object]) -> None:
         self._pointer: int | None = None
-        self._process = os.getpid()
         self._library = load_library()
         messages: list[str] = []
         report = _ReportError(lambda message: messages.append(message.decode(errors="replace")))
@@ -94,10 +93,9 @@ class Delegate:
         raise TypeError("an engine cannot be copied or pickled: make another with load_delegate")
 
     def __del__(self) -> None:
-        # In the child of a fork its end would wait for threads that are not there.
-        if self._pointer and self._process == os.getpid():
+        if self._pointer:
             self._library.tflite_plugin_destroy_delegate(self._pointer)
-        self._pointer = None
+            self._pointer = None
 
 
 def _text(value: object) -> str:

@@ -54,19 +54,19 @@ ThreadPool::ThreadPool(int num_threads)
 }
 
 ThreadPool::~ThreadPool() {
+  if (process_ != getpid()) {
+    // The threads are not here, but those that slept still count: the end would wait for them.
+    for (std::thread& thread : threads_) thread.detach();
+    static_cast<void>(sleep_.release());
+    return;
+  }
   {
-    const std::lock_guard<std::mutex> lock(sleep_);
+    const std::lock_guard<std::mutex> lock(sleep_->mutex);
     stop_ = true;
     loops_++;
   }
-  wake_.notify_all();
-  for (std::thread& thread : threads_) {
-    if (process_ == getpid()) {
-      thread.join();
-    } else {
-      thread.detach();
-    }
-  }
+  sleep_->wake.notify_all();
+  for (std::thread& thread : threads_) thread.join();
 }
 
 void ThreadPool::run(int items, Call call, const void* body) {
@@ -82,8 +82,9 @@ void ThreadPool::run(int items, Call call, const void* body) {
   joined_.store(kOpen, std::memory_order_release);  // publishes the loop
   loops_.fetch_add(1);
   if (sleepers_.load() > 0) {
-    { const std::lock_guard<std::mutex> lock(sleep_); }  // no thread is between its check and its wait
-    wake_.notify_all();
+    // no thread is between its check and its wait
+    { const std::lock_guard<std::mutex> lock(sleep_->mutex); }
+    sleep_->wake.notify_all();
   }
   take_items(0);
   joined_.fetch_sub(kOpen, std::memory_order_acq_rel);
@@ -118,9 +119,9 @@ void ThreadPool::work(int worker) {
   while (!stop_) {
     for (int spins = 0; loops_.load() == seen && spins < kSpins; spins++) pause();
     if (loops_.load() == seen) {
-      std::unique_lock<std::mutex> lock(sleep_);
+      std::unique_lock<std::mutex> lock(sleep_->mutex);
       sleepers_++;
-      wake_.wait(lock, [&] { return loops_.load() != seen; });
+      sleep_->wake.wait(lock, [&] { return loops_.load() != seen; });
       sleepers_--;
     }
     seen = loops_.load();

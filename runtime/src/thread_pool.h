@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -70,8 +71,11 @@ class ThreadPool {
   std::atomic<uint32_t> loops_{0};  // counts loops, for threads that wait for the next
   std::atomic<bool> stop_{false};
   std::atomic<int> sleepers_{0};
-  std::mutex sleep_;
-  std::condition_variable wake_;
+  struct Sleep {
+    std::mutex mutex;
+    std::condition_variable wake;
+  };
+  std::unique_ptr<Sleep> sleep_ = std::make_unique<Sleep>();
 };
 
 }  // namespace lgr
