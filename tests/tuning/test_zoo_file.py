@@ -72,7 +72,7 @@ def test_winner_of_a_file_that_registers_names_is_read_by_a_new_process(
     assert_tidy(found)
     code = f"from larq_groupnet.recipes import load_recipe as r; print(r({found!r}).model)"
     words = [sys.executable, "-c", code]
-    done = subprocess.run(words, cwd=tmp_path, text=True, capture_output=True)
+    done = subprocess.run(words, cwd=ROOT, text=True, capture_output=True)
     assert "decomposition='ring'" in done.stdout, done.stderr
 
 
