@@ -126,7 +126,7 @@ def test_scales_reach_the_network(pixels, images, tmp_path):
         (["{labels}", "x.png", "--backend", "onnx"], "invalid choice: 'onnx'"),
         (["{labels}", "x.png", "--gpu"], "unrecognized arguments: --gpu"),
         ([], "expected MODEL.tflite; --help lists everything"),
-        (["{bomb}", "x.png"], "larq_groupnet.json: expected classes: a list of names"),
+        (["{bomb}", "x.png"], "larq_groupnet.json: expected a class name of letters"),
         (["{labels}", "--check", "{images}"], "verify.json: No such file or directory"),
     ],
 )
@@ -253,6 +253,9 @@ def test_image_that_takes_too_much_memory_is_passed_over(pixels, tmp_path, capsy
 
 
 _SLOW = """
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # Ignored under nohup,
+signal.signal(signal.SIGINT, signal.default_int_handler)  # and this in the background.
 import sys, time
 from PIL import Image
 from larq_groupnet_runtime import cli
