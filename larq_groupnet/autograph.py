@@ -18,7 +18,7 @@ def as_written(function: Callable[P, R], *parts: object) -> Callable[P, R]:
     """A function for TensorFlow to trace as it is written, unless a user's code runs in it.
 
     AutoGraph rewrites the source of what is traced, and of all that it calls, so that `if` and
-    `for` may be about tensors. That takes a quarter of the CPU time of a short training, and here
+    `for` may be about tensors. That took a fifth of the CPU time of a short training, and here
     none are. A user's may be.
 
     Args:
