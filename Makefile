@@ -26,9 +26,9 @@ demo: $(VENV)/.installed $(VENV)/.runtime
 test: $(VENV)/.installed-dev $(VENV)/.runtime
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-# A minute and a half: the unit tests, and one test of each module that has none.
+# A minute and a half: the unit tests but for slow ones, and one test of each module that has none.
 quick: $(VENV)/.installed-dev $(VENV)/.runtime
-	$(BIN)/python -m pytest -n auto -q -m "unit or quick"
+	$(BIN)/python -m pytest -n auto -q -m "(unit or quick) and not slow"
 
 # The main paths with the oldest packages that setup.py allows.
 smoke: $(VENV)-oldest/.installed

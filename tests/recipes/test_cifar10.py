@@ -47,6 +47,7 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_recipe_trains_on_a_set_as_tfds_writes_it(data, tmp_path):
     name = "groupnet_resnet18"
     recipe = load_recipe(name, ROOT / "zoo", "cifar10")

@@ -217,6 +217,7 @@ def test_more_trials_go_on_where_fewer_ended(tmp_path):
     assert len(set(trainer.trained)) == len(trainer.trained) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tuner", ["random", "hyperband", "bayesian"])
 def test_raised_max_trials_keep_what_was_trained(few_draws, monkeypatch, tmp_path, tuner):
     """The command again with more trials: those of the first time are neither lost nor repeated."""
@@ -231,6 +232,7 @@ def test_raised_max_trials_keep_what_was_trained(few_draws, monkeypatch, tmp_pat
     assert len(trainer.trained) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ended", [True, False], ids=["ended", "stopped"])
 def test_search_of_an_older_version_keeps_what_was_trained(few_draws, monkeypatch, tmp_path, ended):
     """It says nothing of its first trials and of its precision, and lacks a field of the recipe."""

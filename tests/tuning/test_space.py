@@ -112,6 +112,7 @@ def test_candidate_over_budget_is_seen_from_its_configuration(limit):
         assert fault is None or limit[4:] in fault
 
 
+@pytest.mark.slow
 def test_budget_that_nothing_keeps_to_is_refused():
     make_space(RECIPE, DECLARED, [], budget=Budget(max_ops=60_000))
     with pytest.raises(RecipeError, match=r"none of 1000 does; .*ops [\d,]+ > 100") as refused:

@@ -54,6 +54,7 @@ def test_recipe_that_is_written_is_the_one_that_is_read(tmp_path, recipe):
     assert_tidy(path)
 
 
+@pytest.mark.slow
 def test_winner_of_a_file_that_registers_names_is_read_by_a_new_process(
     digits, tmp_path, monkeypatch
 ):
