@@ -14,12 +14,12 @@ def did_you_mean(received: object, choices: Iterable[object]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def is_shown(letter: str) -> bool:
-    """Whether a letter of a name may be printed: one that is seen, or that joins or parts others.
+def is_shown(name: str) -> bool:
+    """Whether a name may be printed: its letters are seen, or join or part others.
 
     Persian and emoji need the joiners. What steers a terminal, or turns a text around, may not.
     """
-    return letter.isprintable() or letter in "\u200c\u200d\u00a0"
+    return all(letter.isprintable() or letter in "\u200c\u200d\u00a0" for letter in name)
 
 
 def counted(number: int, kind: str) -> str:

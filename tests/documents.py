@@ -39,8 +39,10 @@ SHORT = {
 }
 """What a command of `train` contains -> what it gets in place of its own."""
 
-TWO_STAGES = "layout=two_stages stage_blocks=(1,1) output_stride=4 atrous_rates=(1,2)".split()
-SMALLER = [f"--set={x}" for x in TWO_STAGES]
+SMALLER = (
+    "--set=layout=two_stages --set=stage_blocks=(1,1) --set=output_stride=4"
+    " --set=atrous_rates=(1,2)"
+).split()
 """What a training of `groupnet_dsp` on scenes gets too; classifiers of pages name four stages."""
 
 JUDGED = ("runs/parts", "runs/masks", "runs/mine")

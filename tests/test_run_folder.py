@@ -156,6 +156,7 @@ def test_run_that_is_resumed_is_computed_as_it_was(tmp_path, asked):
     (note,) = _other_numbers(before, Runtime())
     assert "precision=float32 (was mixed_bfloat16)" in note
     assert _other_numbers(before, dataclasses.replace(before, log_steps=3)) == []
+    assert _other_numbers(Runtime.of_run(tmp_path / "new"), before) == []  # Nothing resumes.
 
 
 OWN = """

@@ -96,7 +96,7 @@ def _runtime(f: Flags, run: Path | None = None) -> Any:
     """On what, and how precisely, to compute; what no flag says is as before in a run."""
     from larq_groupnet.training.distribution import Runtime
 
-    before = Runtime() if run is None else Runtime.of_run(run)
+    before = (run and Runtime.of_run(run)) or Runtime()
     fields = zip((field.name for field in dataclasses.fields(Runtime)), _RUNTIME, strict=True)
     given = {field: f[flag].value for field, flag in fields if f[flag].present}
     return dataclasses.replace(before, **given)

@@ -76,7 +76,8 @@ class Augmentation:
 
     def with_options(self, **options: Any) -> Augmentation:
         """The same with those of these options that it takes."""
-        mine = {name: value for name, value in options.items() if name in self.takes}
+        takes = self.takes
+        mine = {name: value for name, value in options.items() if name in takes}
         options = {**self._options, **mine}
         return Augmentation(self._function, self.targets, self.part, options, self.detail)
 

@@ -124,10 +124,9 @@ def read_mapping(path: Path, void: Iterable[int]) -> tuple[list[str], Meaning]:
     """Names of classes, and what the values in masks mean, from a text file.
 
     Each line is `VALUE NAME` for grey and palette masks, or `RED GREEN BLUE NAME` for colours, or a
-    line of CVAT's `labelmap.txt`.
-    Values with one name are one class; classes are numbered as their names first appear. The name
-    `void` is void, and the value `*` stands for all values that are not listed. A comment starts
-    with `#` at the beginning of a line or after white space.
+    line of CVAT's `labelmap.txt`. Values with one name are one class; classes are numbered as their
+    names first appear. The name `void` is void, and the value `*` stands for all values that are
+    not listed. A comment starts with `#` at the beginning of a line or after white space.
 
     Raises:
         DatasetError: If a line is none of these, or there are less than two classes.

@@ -107,13 +107,13 @@ class Records:
         skips, takes = tf.cast(skips, tf.int64), tf.cast(takes, tf.int64)
         before = tf.clip_by_value(first - tf.cumsum(takes, exclusive=True), 0, takes)
         files = tf.data.Dataset.from_tensor_slices((paths, skips + before, takes - before))
+        files = files.filter(as_written(lambda path, skip, take: take > 0))
 
+        @as_written
         def read(path: tf.Tensor, skip: tf.Tensor, take: tf.Tensor) -> tf.data.Dataset:
             return tf.data.TFRecordDataset(path).skip(skip).take(take)
 
-        return files.filter(as_written(lambda path, skip, take: take > 0)).flat_map(
-            as_written(read)
-        )
+        return files.flat_map(read)
 
 
 def block_for(count: int, total_bytes: int) -> int:

@@ -50,7 +50,7 @@ def check_description(description: Mapping[str, Any] | None, outputs: int) -> No
 
 
 def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and all(map(is_shown, value))
+    return isinstance(value, str) and is_shown(value)
 
 
 def read_description(file: File) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from larq_groupnet.data.records import RecordDataset
 from larq_groupnet.deploy import audit
 from larq_groupnet.hints import is_shown
 from larq_groupnet.network.build import build
-from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.network.kinds import of_task
 from larq_groupnet.network.precision import NOT_BINARY_QUANTIZERS
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
@@ -43,14 +41,8 @@ def check_recipe(recipe: Recipe, data_dir: Path) -> int:
                 f"'ste_sign' or 'approx_sign'. Received: {getattr(config, option)!r}"
             )
     _check_dataset(recipe, data_dir)
-    return _parameters(config.replace(binary=recipe.last_phase.binary))
-
-
-@functools.lru_cache(maxsize=8)  # A search asks once more for the networks of its trials.
-def _parameters(config: GroupNetConfig) -> int:
-    """The number of parameters of a network that can be built and converted."""
     try:
-        model = build(config)
+        model = build(config.replace(binary=recipe.last_phase.binary))
     except (TypeError, ValueError, tf.errors.OpError) as error:
         said = " ".join(str(error).split())[:300]
         raise RecipeError(f"model: this network cannot be built. Keras says: {said}") from error
@@ -69,7 +61,7 @@ def _check_dataset(recipe: Recipe, data_dir: Path) -> None:
         builder.check_sources()
     kind_of(config.head)
     names = class_names(builder)
-    if hidden := [name for name in names if not all(map(is_shown, name))]:
+    if hidden := [name for name in names if not is_shown(name)]:
         raise RecipeError(
             f"classes: expected names of letters that can be printed. Received: {hidden[0]!r} in "
             f"{recipe.dataset}"

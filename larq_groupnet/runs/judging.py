@@ -48,10 +48,6 @@ def recipe_to_judge(
         RecipeError: If something cannot apply, or is not known and not given.
     """
     source = find_source(weights, base)
-    if base is not None and source.recipe is base:  # Nothing else describes them.
-        wanted = override(_on(base, dataset), changes)
-        check_used(wanted, (key for key, _ in changes))
-        return wanted
     if base is not None and source.recipe is not None and source.recipe.name != base.name:
         raise RecipeError(
             f"model: expected {source.recipe.name}, whose weights these are. Received: {base.name}"
@@ -59,7 +55,8 @@ def recipe_to_judge(
     recipe = _on(source.recipe or _recipe_of(source, dataset, changes), dataset)
     wanted = override(recipe, changes)
     check_used(wanted, (key for key, _ in changes))
-    _check(recipe, wanted)
+    if base is None or source.recipe is not base:  # Something else describes them.
+        _check(recipe, wanted)
     return wanted
 
 

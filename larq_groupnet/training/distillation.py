@@ -111,9 +111,10 @@ def check_blocks(recipe: Recipe, teacher: Teacher) -> None:
 
     The student is built for that.
     """
-    for phase in recipe.trained:
-        if phase.attention_blocks:
-            _blocks(build(recipe.model, name=recipe.name), teacher, phase)
+    phases = [phase for phase in recipe.trained if phase.attention_blocks]
+    student = build(recipe.model, name=recipe.name) if phases else None
+    for phase in phases:
+        _blocks(student, teacher, phase)
 
 
 def distilled(

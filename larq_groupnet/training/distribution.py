@@ -99,16 +99,18 @@ class Runtime:
         return not (self.nondeterministic or self.jit_compile)
 
     @classmethod
-    def of_run(cls, folder: Path) -> Runtime:
-        """How a run was computed; the default where it does not say.
+    def of_run(cls, folder: Path) -> Runtime | None:
+        """How a run was computed; `None` where it does not say.
 
         Raises:
             RecipeError: If `runtime.json` there cannot be read.
         """
         file = folder / "runtime.json"
+        if not file.is_file():
+            return None
         fields = [field.name for field in dataclasses.fields(cls)]
         try:
-            known = json.loads(file.read_text()) if file.is_file() else {}
+            known = json.loads(file.read_text())
             return cls(**{name: known[name] for name in fields if name in known})
         except (TypeError, ValueError) as error:
             raise RecipeError(

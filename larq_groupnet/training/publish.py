@@ -130,9 +130,8 @@ def publish(
         if (path / f"{name}.png").is_file() and (test_images or name != "predictions")
     }
     if not command:
-        runtime = path / "runtime.json"
-        precision = _read_json(runtime)["precision"] if runtime.is_file() else Runtime.precision
-        command = _command(recipe, Path(zoo), precision)
+        runtime = Runtime.of_run(path) or Runtime()
+        command = _command(recipe, Path(zoo), runtime.precision)
     metadata = Metadata(
         recipe.model.replace(binary=recipe.last_phase.binary),
         recipe.dataset,

@@ -147,9 +147,9 @@ def train_weights(
     return None if scratch else weights
 
 
-def _other_numbers(before: Runtime, now: Runtime) -> list[str]:
+def _other_numbers(before: Runtime | None, now: Runtime) -> list[str]:
     """A line if a run goes on to compute other numbers than it did."""
-    old, new = before.arithmetic(), now.arithmetic()
+    old, new = (before or now).arithmetic(), now.arithmetic()
     names = [name for name in new if new[name] != old[name]]
     changed = ", ".join(f"{name}={new[name]} (was {old[name]})" for name in names)
     return [f"Resumes with {changed}: other numbers than without the stop."] if changed else []

@@ -134,12 +134,12 @@ def write_winners(
     """Writes a zoo file for each winner, by rising OPs; a single one is `NAME_tuned.py`."""
     rows = [row for row in (*results["trials"], *results["uniform"]) if row.get("winner")]
     rows.sort(key=lambda row: row["ops"])
-    paths = []
+    paths, trials = [], _by_number(oracle)
     for number, row in enumerate(rows, 1):
         suffix = f"_{number}" if len(rows) > 1 else ""
         path = output_dir / f"{results['name']}_tuned{suffix}.py"
         if "trial" in row:
-            recipe = oracle.space.candidate(_by_number(oracle)[row["trial"]].hyperparameters.values)
+            recipe = oracle.space.candidate(trials[row["trial"]].hyperparameters.values)
         else:
             recipe = oracle.space.uniform(int(_uniform_bases(row)))
         write_zoo_file(path, recipe, *_docstring(results, row, oracle.space, path), source)

@@ -146,7 +146,8 @@ def _check(
     # Draws of the first format followed from keras-tuner's state.
     identity = {**space.describe(), **asked, "format": 2}
     earlier = _read(output_dir / "search.json")
-    late = {"random_trials": _random_trials(plan, output_dir), "runtime": runtime.arithmetic()}
+    first = _random_trials(plan, earlier, output_dir)
+    late = {"random_trials": first, "runtime": runtime.arithmetic()}
     # A search of an older version has none of these, and goes on.
     compared = {key: value for key, value in late.items() if key in earlier}
     check_folder({**identity, **compared}, output_dir, "search")
@@ -158,15 +159,15 @@ def _check(
     return {**identity, **late}
 
 
-def _random_trials(plan: Plan, output_dir: Path) -> int:
-    """How many trials a Bayesian search draws at random.
+def _random_trials(plan: Plan, earlier: dict[str, Any], output_dir: Path) -> int:
+    """How many trials a Bayesian search draws at random; `earlier` is the `search.json` there.
 
     It is as many as when the search began: with another number it would propose other trials, and
     `max_trials` may be raised. An older version did not write the number down.
     """
-    before, results = (_read(output_dir / f"{name}.json") for name in ("search", "results"))
+    results = _read(output_dir / "results.json")
     ended = len(results["trials"]) if results.get("ended") == ALL_DONE else plan.max_trials
-    found: int = before.get("random_trials", random_trials(ended))
+    found: int = earlier.get("random_trials", random_trials(ended))
     return found
 
 
