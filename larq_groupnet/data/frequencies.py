@@ -10,7 +10,6 @@ from tqdm import tqdm
 from larq_groupnet.autograph import as_written
 from larq_groupnet.data import VOID
 from larq_groupnet.data.base import Dataset
-from larq_groupnet.errors import DatasetError
 from larq_groupnet.lazy import Lazy
 
 if TYPE_CHECKING:
@@ -63,16 +62,11 @@ def median_frequency_weights(counts: Counts, power: float = 1.0) -> np.ndarray:
     """Median frequency balancing (Eigen and Fergus, ICCV 2015), `(classes,) float32`.
 
     The frequency of a class is its share of the pixels in the images that hold it; its weight is
-    the median of all frequencies over its own, to a power.
-
-    Raises:
-        DatasetError: If there is nothing of a class.
+    the median of all frequencies over its own, to a power. A class of which there is nothing does
+    not count in the median, and weighs 1.
     """
-    missing = np.flatnonzero(counts.own == 0).tolist()
-    if missing:
-        raise DatasetError(
-            f"class weights: expected training examples of every class. Received: none of "
-            f"{', '.join(map(str, missing))}, counted from 0"
-        )
-    frequency = counts.own / counts.beside
-    return ((np.median(frequency) / frequency) ** power).astype(np.float32)
+    held = counts.own > 0
+    frequency = counts.own[held] / counts.beside[held]
+    weights = np.ones(len(held), np.float32)
+    weights[held] = (np.median(frequency) / frequency) ** power if held.any() else 1
+    return weights
