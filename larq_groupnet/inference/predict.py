@@ -48,7 +48,7 @@ def predict_files(
         predictor: The network.
         source: An image, a folder, or several of them. Results are named by the path of an image
             below its folder; with several, below the folder that holds them all.
-        output_dir: Takes the results; earlier ones are not read.
+        output_dir: Takes the results. Earlier ones, wherever they lie, are not read.
 
     Returns:
         How many images were predicted, and the files that were passed over.
@@ -62,9 +62,7 @@ def predict_files(
     sources = [Path(each) for each in ([source] if isinstance(source, str | Path) else source)]
     output_dir = Path(output_dir)
     # By its full path, so that an image that is named twice is predicted once.
-    found_at = {
-        os.path.abspath(file): file for each in sources for file in find_images(each, output_dir)
-    }
+    found_at = {os.path.abspath(file): file for each in sources for file in find_images(each)}
     files = list(found_at.values())
     root = os.path.commonpath(
         [os.path.abspath(each if each.is_dir() else each.parent) for each in sources]
@@ -96,7 +94,7 @@ def predict_files(
     return len(files) - len(passed_over), passed_over
 
 
-def find_images(source: Path, output_dir: Path) -> list[Path]:
+def find_images(source: Path) -> list[Path]:
     """The file, or the images in a folder and its folders, by name, but for earlier results.
 
     Raises:
@@ -110,12 +108,8 @@ def find_images(source: Path, output_dir: Path) -> list[Path]:
             f"{source}: expected an image or a folder of images. Received: no such file. Check the "
             "path."
         )
-    own, others, unread = output_dir.resolve(), LeftOut(), LeftOut()
-    files = [
-        file
-        for file in map(Path, images_in(source, others))
-        if not (own in file.resolve().parents and _is_own(file))
-    ]
+    others, unread = LeftOut(), LeftOut()
+    files = [file for file in map(Path, images_in(source, others)) if not _is_own(file)]
     unread.add(CAMERA_FILE, others.kinds.get(CAMERA_FILE, ()))
     left_out = f"{source}: left out {line}" if (line := unread.line()) else ""
     if not files:

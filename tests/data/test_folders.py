@@ -538,7 +538,7 @@ def test_training_and_predict_count_the_same_files(tmp_path, data_dir, where):
     dataset = open_folder(root, data_dir)
     mine = {path for role in dataset.sizes for path in paths(dataset, role)}
     assert str(root / "cat" / WHERE[where]) in mine and len(mine) == 10
-    assert mine == set(map(str, find_images(root, tmp_path / "results")))
+    assert mine == set(map(str, find_images(root)))
     assert dataset.left_out == ""
 
 
@@ -597,8 +597,8 @@ def test_own_folders_are_no_classes(tmp_path, data_dir):
     assert dataset.classes == tuple(COLOURS) and sum(dataset.sizes.values()) == 9
     said = "5 hidden, of the system or of larq-groupnet (data, mine, predictions, ...)"
     assert dataset.left_out == said
-    assert len(find_images(root, tmp_path / "results")) == 9
-    assert len(find_images(root / "mine", tmp_path / "results")) == 1, "the user names it"
+    assert len(find_images(root)) == 9
+    assert len(find_images(root / "mine")) == 1, "the user names it"
     masks_in(tmp_path / "masks", ["0", "1"])
     open_folder(tmp_path / "masks", tmp_path / "masks" / "data")
     assert open_folder(tmp_path / "masks", data_dir).left_out.endswith("larq-groupnet (data)")

@@ -202,7 +202,7 @@ def test_bad_file_is_named_and_passed_over(dense_file, images, tmp_path):
         assert f"{images / name}: passed over, it cannot be decoded" in done.stderr
     assert "Predicting" not in done.stderr, "no bar between the lines, where it is no terminal's"
     assert len(masks_in(images / "out" / "masks")) == 3
-    assert len(find_images(images, images / "out")) == 5, "results are no images to predict"
+    assert len(find_images(images)) == 5, "results are no images to predict"
 
 
 def test_prediction_names_tell_two_images_apart(dense_file, tmp_path):
@@ -226,12 +226,12 @@ def test_photo_is_turned_upright_and_grey_is_what_grey_networks_read(tmp_path):
 
 
 def test_one_image_and_nothing_to_do(dense_run, images, tmp_path):
-    assert find_images(images / "notes.txt", tmp_path) == [images / "notes.txt"]
-    assert len(find_images(images, tmp_path / "out")) == 3
+    assert find_images(images / "notes.txt") == [images / "notes.txt"]
+    assert len(find_images(images)) == 3
     with pytest.raises(ValueError, match="expected images"):
-        find_images(dense_run, tmp_path)
+        find_images(dense_run)
     with pytest.raises(FileNotFoundError, match="expected an image or a folder"):
-        find_images(tmp_path / "nothing", tmp_path)
+        find_images(tmp_path / "nothing")
 
 
 def test_file_that_does_not_say_how_images_are_read_is_refused(dense_file, tmp_path):
@@ -305,6 +305,7 @@ def test_results_beside_their_images_lose_nothing_and_are_no_images(constant, tm
     before = content_of(tmp_path)
     for _ in range(2):
         assert predict_files(constant, tmp_path, tmp_path) == (3, [])
+    assert len(find_images(tmp_path)) == 3, "nor are they for results that go elsewhere"
     after = content_of(tmp_path)
     assert before.items() <= after.items() and len(after) == 3 + 2 * 3
 
@@ -339,7 +340,7 @@ def test_photos_that_are_not_read_are_named(tmp_path):
     (tmp_path / "IMG_1.HEIC").touch()
     said = r"left out 1 photo of another format \(IMG_1\.HEIC\): convert them to JPEG"
     with pytest.raises(NoImagesError, match=said):
-        find_images(tmp_path, tmp_path / "out")
+        find_images(tmp_path)
     Image.new("RGB", (8, 8)).save(tmp_path / "IMG_2.jpg")
     with pytest.warns(DatasetWarning, match=said):
-        assert find_images(tmp_path, tmp_path / "out") == [tmp_path / "IMG_2.jpg"]
+        assert find_images(tmp_path) == [tmp_path / "IMG_2.jpg"]
