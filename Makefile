@@ -92,17 +92,18 @@ $(VENV)/.runtime: $(RUNTIME) | $(VENV)/.installed
 	@touch $@
 
 # The engine under AddressSanitizer and UndefinedBehaviorSanitizer, for its test of faulty files.
-# They come with g++ and not with ziglang; without g++ that test runs on the plain build.
+# They come with g++ and not with ziglang; without g++ that test runs on the plain build. Ninja takes
+# the flags of `make -j` for a jobserver that it may use, which it may not.
 build/sanitized/.done: $(RUNTIME) | $(VENV)/.installed-dev
 	@mkdir -p $(@D)
-	@if command -v g++ >/dev/null; then $(BIN)/python -m pip install -q cmake ninja && \
+	@unset MAKEFLAGS; if command -v g++ >/dev/null; then $(BIN)/python -m pip install -q cmake ninja && \
 	  $(BIN)/cmake -S runtime -B $(@D) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
 	    -DCMAKE_CXX_COMPILER=g++ -DLARQ_GROUPNET_RUNTIME_SANITIZE=ON >/dev/null && \
 	  $(BIN)/cmake --build $(@D) && echo $(CURDIR)/$(@D)/liblarq_groupnet_runtime.so > $@; \
 	else : > $@; fi
 
 runtime/dist/.done: $(RUNTIME) | $(VENV)/.installed-dev
-	$(BIN)/python runtime/build_wheels.py runtime/dist
+	unset MAKEFLAGS; $(BIN)/python runtime/build_wheels.py runtime/dist
 	@touch $@
 
 build/networks/.done: runtime/tests/networks.py | $(VENV)/.installed-dev $(VENV)/.runtime
