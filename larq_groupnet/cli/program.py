@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import textwrap
@@ -127,9 +128,10 @@ def _usage(name: str) -> str:
     values = command.flags()
     found = {values[key].name: values[key] for key in values}
     for flag in found.values():
-        default = "" if flag.default in (None, False, []) else f" (default: {flag.default})"
+        text = re.sub(r";\s+repeat this option.*", "; may be repeated.", flag.help)  # absl's words.
+        default = "" if flag.default in (None, False, [], "") else f" (default: {flag.default})"
         lines += [
             f"  --{flag.name}",
-            textwrap.indent(textwrap.fill(flag.help + default, 84), " " * 8),
+            textwrap.indent(textwrap.fill(text + default, 84), " " * 8),
         ]
     return "\n".join(lines)

@@ -66,7 +66,7 @@ _command(
     text_flag("samples", "all", "Test images: all, or how many, evenly spread over the set."),
     int_flag("threads", None, "Threads of the converted file; one for each CPU by default."),
     text_flag("strategy", "auto", "Where Keras computes: auto, one_device, mirrored or tpu."),
-    repeated_flag("also", [], "Another dataset of the same classes to judge on; repeatable."),
+    repeated_flag("also", [], "Another dataset of the same classes to judge on"),
     bool_flag(
         "both_engines", False, "Run the file with LCE's interpreter, too, which is far slower."
     ),
