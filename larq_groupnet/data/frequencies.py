@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from larq_groupnet.autograph import as_written
-from larq_groupnet.data import VOID
+from larq_groupnet.data import VOID, DatasetWarning
 from larq_groupnet.data.base import Dataset
 from larq_groupnet.lazy import Lazy
 
@@ -63,9 +64,12 @@ def median_frequency_weights(counts: Counts, power: float = 1.0) -> np.ndarray:
 
     The frequency of a class is its share of the pixels in the images that hold it; its weight is
     the median of all frequencies over its own, to a power. A class of which there is nothing does
-    not count in the median, and weighs 1.
+    not count in the median, and weighs 1; a warning names it.
     """
     held = counts.own > 0
+    if missing := np.flatnonzero(~held).tolist():
+        text = f"class weights: no training example of class {', '.join(map(str, missing))} (from 0)"
+        warnings.warn(f"{text}; it weighs 1", DatasetWarning, 2)
     frequency = counts.own[held] / counts.beside[held]
     weights = np.ones(len(held), np.float32)
     weights[held] = (np.median(frequency) / frequency) ** power if held.any() else 1

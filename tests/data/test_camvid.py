@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from larq_groupnet.data import DatasetError
+from larq_groupnet.data import DatasetError, DatasetWarning
 from larq_groupnet.data.camvid import CLASS_NAMES
 from larq_groupnet.data.frequencies import Counts, class_counts, median_frequency_weights
 from larq_groupnet.data.pipeline import Pipeline, prepare
@@ -80,5 +80,6 @@ def test_weights_are_median_frequency_balancing(data_dir):
 
 def test_class_without_training_examples_weighs_one_and_moves_no_other_weight():
     own, beside, images = np.array([80, 0, 20]), np.array([100, 0, 100]), np.array([1, 0, 1])
-    weights = median_frequency_weights(Counts(own, beside, images))
+    with pytest.warns(DatasetWarning, match="of class 1 "):
+        weights = median_frequency_weights(Counts(own, beside, images))
     np.testing.assert_allclose(weights, [0.5 / 0.8, 1, 0.5 / 0.2], rtol=1e-6)
