@@ -72,6 +72,7 @@ setup(
             "pytest",
             "pytest-xdist",
             "ruff",
+            "import-linter",
             "mypy",
             "mkdocs-material",
             "mkdocstrings[python]",

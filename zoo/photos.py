@@ -8,7 +8,7 @@ line stays.
 `folder:photos` holds photos in a folder for each class, or `images/` and `masks/`; see
 docs/photos-to-pi.md, from the camera to the device.
 
-An epoch is 100 steps, whatever the number of photos, so that a run takes the same time.
+An epoch is 100 steps, or more where a run would not see each photo ten times.
 
     larq-groupnet train --dataset folder:photos
     larq-groupnet train --dataset folder:photos --model birealnet18 --input_size 192,192

@@ -68,8 +68,8 @@ def median_frequency_weights(counts: Counts, power: float = 1.0) -> np.ndarray:
     """
     held = counts.own > 0
     if missing := np.flatnonzero(~held).tolist():
-        text = f"class weights: no training example of class {', '.join(map(str, missing))} (from 0)"
-        warnings.warn(f"{text}; it weighs 1", DatasetWarning, 2)
+        text = f"class weights: no training example of class {', '.join(map(str, missing))}"
+        warnings.warn(f"{text} (counted from 0): it weighs 1", DatasetWarning, 2)
     frequency = counts.own[held] / counts.beside[held]
     weights = np.ones(len(held), np.float32)
     weights[held] = (np.median(frequency) / frequency) ** power if held.any() else 1

@@ -45,7 +45,7 @@ class Phase:
 
     Attributes:
         name: Prefix of the phase's options and name of its weights file.
-        epochs: Passes over the training set; 0 leaves the phase out.
+        epochs: Spans of `Recipe.steps_per_epoch` steps; 0 leaves the phase out.
         learning_rate: At its peak.
         binary: Train the binary network (`True`), its twin with real kernels and tanh (`False`), or
             the one between them, with binary activations and real kernels (`"activations"`).
@@ -192,11 +192,11 @@ class Recipe:
         seed: Of initial weights, data order and augmentation.
         augmentation: One of `AUGMENTATIONS`; see `larq_groupnet.data.augment`.
         colour_jitter: Largest change of contrast (as a factor) and brightness per colour channel,
-            with `augmentation="colour"`.
+            with `augmentation="colour"` and those that do the same after others.
         normalisation: One of `NORMALISATIONS`: pixels to [-1, 1], or less ImageNet's mean and over
             its standard deviation.
-        base_size: Longer side of an image at scale 1 in pixels, with `augmentation="segmentation"`;
-            0 for that of the network's input.
+        base_size: Longer side of an image at scale 1 in pixels, with an `augmentation` for
+            segmentation; 0 for that of the network's input.
         start_from: What the first phase starts from: a run's folder, a weights file, or the name
             of a registered set; `""` for random weights.
         on_bad_image: For `folder:PATH`: `"error"`, or `"skip"` to leave out bad images, and those
