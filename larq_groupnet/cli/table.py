@@ -106,7 +106,11 @@ _command(
     bool_flag(
         "int8", False, "8-bit integers where it is not binary, calibrated on training images."
     ),
-    int_flag("samples", None, "Images to verify the file on, noise by default; to calibrate on."),
+    int_flag(
+        "samples",
+        None,
+        "Images to verify the file on, noise by default; with --int8 to calibrate on, 64.",
+    ),
 )
 _command(
     commands.audit,
