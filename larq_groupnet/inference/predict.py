@@ -160,6 +160,8 @@ def _is_own(path: Path) -> bool:
     if path.suffix == ".csv":
         with path.open("rb") as file:
             return file.readline().strip() == ",".join(COLUMNS).encode()
+    if path.suffix != ".png":  # A folder of photos is not opened, file by file.
+        return False
     try:
         with warnings.catch_warnings():
             # Its header is all that is read.
