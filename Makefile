@@ -92,8 +92,8 @@ $(VENV)/.runtime: $(RUNTIME) | $(VENV)/.installed
 	@touch $@
 
 # The engine under AddressSanitizer and UndefinedBehaviorSanitizer, for its test of faulty files.
-# They come with g++ and not with ziglang; without g++ that test runs on the plain build. Ninja takes
-# the flags of `make -j` for a jobserver that it may use, which it may not.
+# They come with g++ and not with ziglang; without g++ that test runs on the plain build. Without
+# MAKEFLAGS, in which Ninja finds the jobserver of `make -j` and fails to open it.
 build/sanitized/.done: $(RUNTIME) | $(VENV)/.installed-dev
 	@mkdir -p $(@D)
 	@unset MAKEFLAGS; if command -v g++ >/dev/null; then $(BIN)/python -m pip install -q cmake ninja && \

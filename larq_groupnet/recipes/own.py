@@ -208,7 +208,7 @@ def _weighted(recipe: Recipe, builder: Dataset) -> tuple[Recipe, list[str]]:
         return recipe, []
     counts = class_counts(builder, "train", COUNTED)
     if not counts.own.all():
-        return recipe, []  # A class without any has no weight; the lines of `announce` name it.
+        return recipe, []  # How rare it is, is not known; the lines of `announce` name it.
     frequency = counts.own / counts.beside
     if frequency.max() < RARE * frequency.min():
         return recipe, []

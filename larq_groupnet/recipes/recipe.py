@@ -192,7 +192,7 @@ class Recipe:
         seed: Of initial weights, data order and augmentation.
         augmentation: One of `AUGMENTATIONS`; see `larq_groupnet.data.augment`.
         colour_jitter: Largest change of contrast (as a factor) and brightness per colour channel,
-            with `augmentation="colour"` and those that do the same after others.
+            with `augmentation="colour"` or `"photo"`.
         normalisation: One of `NORMALISATIONS`: pixels to [-1, 1], or less ImageNet's mean and over
             its standard deviation.
         base_size: Longer side of an image at scale 1 in pixels, with an `augmentation` for
