@@ -6,9 +6,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP = $(@D)/bin/python -m pip install --disable-pip-version-check -q
 
-# Debian ships Python without its venv module.
+# Debian ships Python without its venv module. Two that install it at once take turns.
 VENV_PACKAGE = $(shell $(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
-INSTALL_VENV = { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -q -y $(VENV_PACKAGE); } || \
+INSTALL_VENV = { [ "$$(id -u)" = 0 ] && flock Makefile sh -c \
+    'apt-get update -q && apt-get install -q -y $(VENV_PACKAGE)'; } || \
   { echo "Python's venv module is missing: run 'apt-get install $(VENV_PACKAGE)' as root."; exit 1; }
 
 define NEW_VENV
