@@ -24,7 +24,7 @@ def is_shown(name: str) -> bool:
 
 def counted(number: int, kind: str) -> str:
     """`"1 bad file"`, `"2 bad files"`: the first noun that is known gets an s."""
-    nouns = r"\b(epoch|file|folder|image|link|mask|photo|step|value)\b"
+    nouns = r"\b(epoch|file|folder|hour|image|link|mask|minute|photo|step|value)\b"
     plural = re.sub(nouns, r"\1s", kind, count=1)
     return f"{number:,} {kind if number == 1 else plural}"
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from larq_groupnet.hints import counted
+
 Logs = Mapping[str, Any] | None
 
 _DRAWN_EVERY = 0.2
@@ -37,7 +39,9 @@ class Progress(tf.keras.callbacks.ProgbarLogger):
         if self.epochs_begun == 2:
             minutes = (self.epochs - epoch) * (time.monotonic() - self.first_step) / 60
             if minutes >= 1:
-                print(f"About {minutes:.0f} minutes more for these epochs.", flush=True)
+                length, unit = (minutes, "minute") if minutes < 120 else (minutes / 60, "hour")
+                left = counted(round(length), unit)
+                print(f"About {left} more for these epochs.", flush=True)
         super().on_epoch_begin(epoch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:

@@ -76,14 +76,17 @@ def test_profile_names_two_steps(text):
         Runtime(profile=text)
 
 
-def test_progress_says_after_an_epoch_how_long_the_others_take(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("epochs", "left"), [(3, "1 minute"), (19, "9 minutes"), (1201, "10 hours")]
+)
+def test_progress_says_after_an_epoch_how_long_the_others_take(epochs, left, monkeypatch, capsys):
     bar, clock = Progress(), iter([900.0, 915.0, 930.0, 960.0])  # A first step of 900 s.
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    bar.set_params({"epochs": 19, "steps": 2, "verbose": 0})
+    bar.set_params({"epochs": epochs, "steps": 2, "verbose": 0})
     bar.on_train_begin()
     for epoch in range(3):
         bar.on_epoch_begin(epoch)
         if epoch == 0:
             for batch in range(2):
                 bar.on_train_batch_end(batch)
-    assert capsys.readouterr().out.splitlines() == ["About 9 minutes more for these epochs."]
+    assert capsys.readouterr().out.splitlines() == [f"About {left} more for these epochs."]
