@@ -72,9 +72,18 @@ def _check_versions() -> None:
 
 
 def when_imported() -> None:
-    """Prepares what others import later: TFDS knows our datasets, keras-tuner uses `tf.keras`."""
+    """Prepares what others import later: TensorFlow, TFDS and keras-tuner."""
+    rules = "tensorflow.python.autograph.core.config"
+    wrapt.register_post_import_hook(_trace_keras_as_written, rules)
     wrapt.register_post_import_hook(_register_datasets, "tensorflow_datasets")
     wrapt.register_post_import_hook(_tune_legacy_keras, "keras_tuner.src.backend.config")
+
+
+def _trace_keras_as_written(config: ModuleType) -> None:
+    """AutoGraph spares `keras`; older ones rewrite `tf_keras`, which is half of a short run."""
+    keras = config.DoNotConvert("tf_keras")
+    if all(rule._prefix != keras._prefix for rule in config.CONVERSION_RULES):
+        config.CONVERSION_RULES = (keras, *config.CONVERSION_RULES)  # type: ignore[attr-defined]
 
 
 def _register_datasets(_: ModuleType) -> None:

@@ -159,6 +159,22 @@ def test_tensorflow_under_another_name_is_left_to_its_import(monkeypatch):
     _stack.use_legacy_keras()
 
 
+def test_older_tensorflow_is_told_to_trace_keras_as_it_is_written(monkeypatch):
+    import tensorflow as tf
+    from tensorflow.python.autograph.core import config
+    from tensorflow.python.autograph.impl.conversion import is_allowlisted
+
+    def spares_keras():
+        return is_allowlisted(tf.keras.layers.Dense.call)
+
+    assert spares_keras()
+    rules = [rule for rule in config.CONVERSION_RULES if rule._prefix != "tf_keras"]
+    monkeypatch.setattr(config, "CONVERSION_RULES", rules)
+    assert not spares_keras()
+    _stack._trace_keras_as_written(config)
+    assert spares_keras()
+
+
 def test_import_changes_only_the_choice_of_keras():
     """No log level, no seed: others in the process have their own."""
     found = run_python(
