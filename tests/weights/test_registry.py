@@ -460,3 +460,12 @@ def test_cache_is_in_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("LARQ_GROUPNET_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert registry.cache_folder() == tmp_path / ".cache" / "larq_groupnet"
+
+
+def test_weights_of_other_formats_of_tensorflow_say_how_to_take_them(tmp_path):
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pb").touch()
+    (tmp_path / "epoch.index").touch()
+    for name, said in (("saved", "a SavedModel; write its weights"), ("epoch", "load_weights")):
+        with pytest.raises(FileNotFoundError, match=rf"expected a file \(.h5, .*{said}"):
+            resolve(tmp_path / name, MODEL, get_config(MODEL))
