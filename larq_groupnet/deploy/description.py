@@ -66,7 +66,7 @@ def check_description(description: Mapping[str, Any] | None, outputs: int) -> di
     if (count := len(found.get("classes", []))) not in (0, outputs):
         raise ConversionError(
             f"description: expected {outputs} names of classes, as the model gives values. "
-            f"Received: {count} names"
+            f"Received: {count} of them"
         )
     return found
 

@@ -233,7 +233,7 @@ def _uniform(space: SearchSpace, plan: Plan, trainer: Trainer, output_dir: Path)
 @contextlib.contextmanager
 def _explained(output_dir: Path) -> Iterator[None]:
     """Says in one line how a stopped search resumes."""
-    again = f"Resume with the same command, or search, and the output_dir {output_dir}"
+    again = f"Resume with the same arguments and output_dir {output_dir}"
     try:
         yield
     except keras_tuner.errors.FatalError as error:

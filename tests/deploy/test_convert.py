@@ -327,7 +327,7 @@ def test_samples_of_another_kind_are_refused_before_the_work(unconverted, data, 
     [
         ("x", "'x'"),
         ({"classes": "a" * 32}, "classes that are no list"),
-        ({"classes": ["a"]}, "1 names"),
+        ({"classes": ["a"]}, "1 of them"),
         ({"classes": [*"ab" * 15, 1, 2]}, "printed: 1"),
         ({"preprocessing": {"normalisation": "symetric"}}, "Did you mean 'symmetric'"),
         ({"preprocessing": ["symmetric"]}, "preprocessing without names"),

@@ -61,7 +61,7 @@ def test_description_that_unpacks_to_hundreds_of_megabytes_is_refused_unread():
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (["a"] * 9, "description: expected 2 names .*: 9 names"),
+        (["a"] * 9, "description: expected 2 names .*: 9 of them"),
         (["a", "b\x1b[2J"], r"description: .* can be printed: 'b\\x1b\[2J'"),
     ],
 )
