@@ -115,10 +115,11 @@ def with_input_shape(
     """
     check_functional(model, "convert")
     own = model.input_shape
-    whole = isinstance(batch_size, int | np.integer)
-    if not whole or not (input_shape is None or np.iterable(input_shape)):
+    given = () if input_shape is None else input_shape
+    sizes = [batch_size, *given] if np.iterable(given) else [None]
+    if not all(isinstance(size, int | np.integer) for size in sizes):
         raise ConversionError(
-            "convert: expected input_shape=(height, width, channels) and a whole batch_size. "
+            "convert: expected input_shape=(height, width, channels) and batch_size as integers. "
             f"Received: input_shape={input_shape!r}, batch_size={batch_size!r}"
         )
     if not isinstance(own, tuple) or isinstance(model.output, list | tuple | dict):

@@ -150,6 +150,8 @@ def test_size_and_batch_are_fixed_at_conversion(tmp_path, shape, batch, options)
         ((8, 8, 32), {"batch_size": 0}, "batch_size=0"),
         ((8, 8, 32), {"batch_size": "2"}, "batch_size='2'"),
         ((8, 8, 32), {"input_shape": 8}, "input_shape=8"),
+        ((8, 8, 32), {"input_shape": ("8", 8, 32)}, "expected .*input_shape=.'8', 8, 32"),
+        ((8, 8, 32), {"batch_size": None}, "expected .*batch_size=None"),
     ],
 )
 def test_size_that_is_unknown_or_does_not_fit_is_refused(tmp_path, shape, options, message):
