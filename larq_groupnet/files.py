@@ -13,19 +13,35 @@ from typing import Any
 
 import numpy as np
 
-from larq_groupnet.errors import OutputError
+from larq_groupnet.errors import OutputError, UserError
 
 PARTIAL = ".*.partial*"
 """Pattern of the names that `replacing` gives to files which are not whole yet."""
 
 
+def path_of(path: str | os.PathLike[str], expected: str = "expected a path") -> Path:
+    """A path as a user gives it, in which `~` is the home folder.
+
+    Args:
+        path: The path.
+        expected: What the error says of one that is none.
+
+    Raises:
+        UserError: If it is something else, such as a model.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(f"{expected}. Received: an object of type {type(path).__name__}")
+    return Path(os.path.expanduser(path))  # Path.expanduser takes `~$photo.jpg` for a user's name.
+
+
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path in the same folder, renamed to `path` if the block succeeds.
 
     The temporary name is unique, so that two processes do not write into one file, and the content
     is on the disk before the rename.
     """
+    path = path_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex}.partial{path.suffix}")
     try:
@@ -37,12 +53,16 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def check_output(path: Path, folder: bool = False) -> None:
+def check_output(path: str | os.PathLike[str], folder: bool = False) -> Path:
     """Sees whether a file, or a folder, can be written, before the work that fills it.
+
+    Returns:
+        Its path.
 
     Raises:
         OutputError: If there is something else, or no right to write.
     """
+    path = path_of(path)
     there = nearest(path)
     right = there.is_dir() == (folder or there != path)
     if not right or not os.access(there, os.W_OK):
@@ -51,6 +71,7 @@ def check_output(path: Path, folder: bool = False) -> None:
             f"{path}, where {there} is {'a folder' if there.is_dir() else 'a file'}"
             f"{' that cannot be written' if right else ''}"
         )
+    return path
 
 
 def nearest(path: Path) -> Path:
@@ -58,7 +79,7 @@ def nearest(path: Path) -> Path:
     return next(each for each in (path, *path.absolute().parents) if each.exists())
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Writes `plain` values as indented JSON; an object becomes its text."""
     text = json.dumps(plain(content), indent=2, default=str, allow_nan=False)
     with replacing(path) as temporary:

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from larq_groupnet.files import PARTIAL, replacing, write_json
+from larq_groupnet.errors import UserError
+from larq_groupnet.files import PARTIAL, check_output, path_of, replacing, write_json
 
 
 def test_two_writers_of_a_file_do_not_share_a_temporary_one(tmp_path):
@@ -52,3 +53,21 @@ def test_json_has_numbers_as_numbers_and_no_nan(tmp_path):
     text = (tmp_path / "a.json").read_text()
     read = json.loads(text, parse_constant=lambda name: pytest.fail(name))
     assert read == {"a": 0.5, "b": [2, None], "3": [0, 1], "d": str(tmp_path)}
+
+
+def test_tilde_is_the_home_folder_of_whatever_is_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "home" / "a" / "b.json"
+    assert path_of("~/a/b.json") == check_output("~/a/b.json") == path
+    write_json("~/a/b.json", {})
+    assert path.is_file() and not (tmp_path / "~").exists()
+    assert path_of("~$photo.jpg").name == "~$photo.jpg", "a lock file of Office, and no user"
+
+
+@pytest.mark.parametrize("path", [None, 3, object(), b"a"])
+def test_what_is_no_path_is_named(path):
+    with pytest.raises(
+        UserError, match=f"expected a path. Received: .* type {type(path).__name__}"
+    ):
+        path_of(path)

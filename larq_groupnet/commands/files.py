@@ -133,9 +133,11 @@ def audit(f: Flags, source: str) -> int:
 def _whole_model(source: str, size: tuple[int, int] | None) -> tf.keras.Model:
     """A model that Keras has saved, for images of this size if one is given."""
     from larq_groupnet.deploy import with_input_shape
-    from larq_groupnet.runs.saved import load_whole_model
+    from larq_groupnet.deploy.unshared import check_functional
+    from larq_groupnet.runs.saved import load_model
 
-    model = load_whole_model(source)
+    model = load_model(source)
+    check_functional(model, source)
     return with_input_shape(model, (*size, model.input_shape[-1])) if size else model
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from larq_groupnet.deploy.audit import Finding
 from larq_groupnet.deploy.matching import layers_with_kernels
+from larq_groupnet.deploy.unshared import check_functional
 from larq_groupnet.network.quantizers import has_latent_kernel
 
 layers = tf.keras.layers
@@ -33,7 +34,11 @@ def advise(model: tf.keras.Model) -> list[Finding]:
 
     Returns:
         Findings of severity `"weak"`.
+
+    Raises:
+        ConversionError: If the model is not functional.
     """
+    check_functional(model, "advise")
     return list(_advice(model))
 
 

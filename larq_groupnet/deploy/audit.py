@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import larq as lq
@@ -16,7 +17,7 @@ import tensorflow as tf
 from larq_groupnet.deploy.flatbuffer import File, Graph, Operation
 from larq_groupnet.deploy.matching import layers_with_kernels, match, quantizer_before
 from larq_groupnet.deploy.padding import shifted_paddings
-from larq_groupnet.deploy.unshared import unshared
+from larq_groupnet.deploy.unshared import check_functional, unshared
 from larq_groupnet.network.quantizers import CLASSES
 
 _SIGNS = tuple(kind for kind, facts in CLASSES.items() if facts.signs)
@@ -49,18 +50,23 @@ def audit(model_or_file: tf.keras.Model | File, file: File | None = None) -> lis
     """Names the layers that LCE would run wrongly or slowly.
 
     Args:
-        model_or_file: Any built Larq model, or a `.tflite`. Of a file alone, layers go by the names
-            that the converter left, and causes by what it shows.
+        model_or_file: A functional Larq model, or a `.tflite`. Of a file alone, layers go by the
+            names that the converter left, and causes by what it shows.
         file: The converted file of the model, if there is one: findings then are facts.
 
     Returns:
         The findings, wrong ones first; an empty list if every binary convolution is one
         `LceBconv2d`, with its activation and batch normalisation fused, and no `LceDequantize`
         is left.
+
+    Raises:
+        ConversionError: If it is neither, or the file is damaged.
+        FileNotFoundError: If there is no such file.
     """
-    if not isinstance(model_or_file, tf.keras.Model):
+    if isinstance(model_or_file, bytes | str | Path):
         findings = list(_audit_file(Graph(model_or_file)))
     else:
+        check_functional(model_or_file, "audit")
         graph = None if file is None else Graph(file)
         findings = list(_audit_model(unshared(model_or_file), graph))
     return sorted(findings, key=lambda finding: finding.severity != "wrong")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from tqdm import tqdm
 
 from larq_groupnet.deploy import benchmark_worker
 from larq_groupnet.deploy.op_costs import BenchmarkError, OpCost, combine, count, profile
+from larq_groupnet.files import path_of
 from larq_groupnet.report.table import text_table
 
 RUNS = 50
@@ -114,12 +116,12 @@ def benchmark(
         OSError: If one cannot be read, or the profiler cannot be started.
         ValueError: If there is no file, or `runs` or `threads` is below 1.
     """
-    if not files or runs < 1 or threads < 1:
+    if isinstance(files, str | os.PathLike) or not files or runs < 1 or threads < 1:
         raise BenchmarkError(
-            "benchmark: expected at least one file, run and thread. "
-            f"Received: files={list(map(str, files))}, runs={runs}, threads={threads}"
+            "benchmark: expected a list of at least one file, one run and one thread. "
+            f"Received: files={files}, runs={runs}, threads={threads}"
         )
-    paths = [Path(file) for file in files]
+    paths = [path_of(file) for file in files]
     costs = [count(path) for path in paths]
     kernels = [
         _kernel(path, cost, threads)

@@ -18,6 +18,8 @@ from larq_groupnet.deploy.export import to_tflite
 from larq_groupnet.deploy.flatbuffer import ConversionError
 from larq_groupnet.deploy.fold import fold
 from larq_groupnet.deploy.int8 import convert_int8, is_int8
+from larq_groupnet.deploy.samples import check_samples
+from larq_groupnet.deploy.unshared import check_functional
 from larq_groupnet.deploy.verify import verify
 from larq_groupnet.errors import MissingPackageError
 from larq_groupnet.files import check_output, replacing
@@ -49,40 +51,35 @@ def convert(
         batch_size: Images that the file takes at once.
         data: Real samples `(n, height, width, channels)` to verify the file on, as the model reads
             them: float32, preprocessed, or uint8. By default a few images of seeded noise.
-        description: Plain values that the file is to say of itself; see `saved.describe_run`, and
-            `deploy.description` for where they stand.
+        description: Names and plain values that the file is to say of itself, as
+            `saved.describe_run` gives them; `deploy.description` says where they stand.
 
     Returns:
         The path.
 
     Raises:
-        ConversionError: If the input size is not fixed, or if the file would be wrong: says which
-            layer, why, and what to change.
+        ConversionError: If the input size is not fixed, if an argument is not as described, or if
+            the file would be wrong: says which layer, why, and what to change.
+        OutputError: If `path` cannot be written.
         VerificationError: If it computes something else than the model.
 
     Warns:
         ConversionWarning: Of layers that do not run as binary kernels.
     """
-    if not getattr(model, "inputs", None) or not isinstance(model, tf.keras.Model):
+    fixed = with_input_shape(model, input_shape, batch_size)
+    path = check_output(path)
+    description = check_description(description, fixed.output_shape[-1])
+    if is_int8(fixed) and batch_size != 1:
         raise ConversionError(
-            "convert: expected a functional tf.keras.Model, or a Sequential one that knows the "
-            f"shape of its input. Received: {type(model).__name__}. Of a file: "
-            "convert(larq_groupnet.load_model(file), path)"
+            "convert: expected one image at a time for a file of integers. "
+            f"Received: batch_size={batch_size}"
         )
-    path = Path(path)
-    check_output(path)
-    check_description(description, model.output_shape[-1])
-    if is_int8(model):
-        if batch_size != 1:
-            raise ConversionError(
-                "convert: expected one image at a time for a file of integers. "
-                f"Received: batch_size={batch_size}"
-            )
-        fixed = with_input_shape(model, input_shape)
-        data = _noise(fixed) if data is None else data
+    kind = np.uint8 if fixed.inputs[0].dtype == tf.uint8 else np.float32
+    given = _noise(fixed) if data is None else data
+    data = check_samples(given, fixed.input_shape[1:], kind, "data")
+    if is_int8(fixed):
         return convert_int8(fixed, path, data=data, description=description)
     with tqdm(total=4, unit="step", desc="Folding") as progress:
-        fixed = with_input_shape(model, input_shape, batch_size)
         folded = fold(fixed)
         _next(progress, "Converting")
         content = with_description(_convert(folded), description)
@@ -91,7 +88,7 @@ def convert(
         if any(finding.severity == "wrong" for finding in findings):
             raise ConversionError(_listed("the file would be wrong", findings))
         _next(progress, "Verifying")
-        verify(fixed, content, _noise(fixed) if data is None else data)
+        verify(fixed, content, data)
         progress.update()
     if findings:
         warnings.warn(_listed("parts of the file run as float", findings), ConversionWarning, 2)
@@ -116,11 +113,13 @@ def with_input_shape(
     Raises:
         ConversionError: If a size is left open or does not fit the model.
     """
+    check_functional(model, "convert")
     own = model.input_shape
-    whole = isinstance(batch_size, int | np.integer)
-    if not whole or not (input_shape is None or np.iterable(input_shape)):
+    given = () if input_shape is None else input_shape
+    sizes = [batch_size, *given] if np.iterable(given) else [None]
+    if not all(isinstance(size, int | np.integer) for size in sizes):
         raise ConversionError(
-            "convert: expected input_shape=(height, width, channels) and a whole batch_size. "
+            "convert: expected input_shape=(height, width, channels) and batch_size as integers. "
             f"Received: input_shape={input_shape!r}, batch_size={batch_size!r}"
         )
     if not isinstance(own, tuple) or isinstance(model.output, list | tuple | dict):

@@ -15,7 +15,9 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+from larq_groupnet.data.reading import Reading
 from larq_groupnet.deploy.flatbuffer import ConversionError, File, read
+from larq_groupnet.files import plain
 from larq_groupnet.hints import is_shown
 
 NAME = "larq_groupnet.json"
@@ -24,7 +26,7 @@ MOST_BYTES = 2**20
 
 
 def with_description(content: bytes, description: Mapping[str, Any] | None) -> bytes:
-    """Appends a description of plain values to a file, if there is one.
+    """Appends a description, as `check_description` gives it, to a file, if there is one.
 
     The same content and description give the same bytes.
     """
@@ -37,16 +39,52 @@ def with_description(content: bytes, description: Mapping[str, Any] | None) -> b
     return file.getvalue()
 
 
-def check_description(description: Mapping[str, Any] | None, outputs: int) -> None:
-    """Raises ConversionError for class names that readers of the file would refuse or drop."""
-    names = list((description or {}).get("classes", ()))
-    wrong = [name for name in names if not _is_name(name)]
-    if wrong or len(names) not in (0, outputs):
-        received = f"{len(names)} names" if not wrong else f"{wrong[0]!r}"
+def check_description(description: Mapping[str, Any] | None, outputs: int) -> dict[str, Any] | None:
+    """The plain values of a description, once readers of the file are known to understand them.
+
+    Args:
+        description: What a user gives; NumPy's values become plain ones.
+        outputs: How many values the network gives.
+
+    Raises:
+        ConversionError: If one of them is not understood; says which and why.
+    """
+    if description is None:
+        return None
+    try:
+        if not isinstance(description, Mapping):
+            raise ValueError(f"{description!r}")
+        found: dict[str, Any] = plain(description)
+        json.dumps(found)
+        _check(found)
+        Reading.from_dict(found.get("preprocessing", {}))
+    except (TypeError, ValueError) as error:
         raise ConversionError(
-            f"description: expected {outputs} names of classes, as the model gives values, of "
-            f"letters that can be printed. Received: {received}"
+            "description: expected names and plain values, as describe_run gives them. "
+            f"Received: {error}"
+        ) from error
+    if (count := len(found.get("classes", []))) not in (0, outputs):
+        raise ConversionError(
+            f"description: expected {outputs} names of classes, as the model gives values. "
+            f"Received: {count} of them"
         )
+    return found
+
+
+def _check(found: Any) -> None:
+    """Raises ValueError for a description that cannot be read."""
+    if not isinstance(found, dict):
+        raise ValueError(f"a JSON {type(found).__name__} instead of an object")
+    names, reading = found.get("classes", []), found.get("preprocessing", {})
+    if not isinstance(names, list):
+        raise ValueError(f"classes that are no list: {names!r}")
+    if wrong := [name for name in names if not _is_name(name)]:
+        raise ValueError(f"a class name of other letters than can be printed: {wrong[0]!r}")
+    if not isinstance(reading, dict):
+        raise ValueError("a preprocessing without names of its values")
+    temperature = found.get("temperature", 1.0)
+    if not (isinstance(temperature, int | float) and 0 < temperature < math.inf):
+        raise ValueError("a temperature that is no number above 0")
 
 
 def _is_name(value: Any) -> bool:
@@ -71,17 +109,8 @@ def read_description(file: File) -> dict[str, Any] | None:
                 text = member.read(MOST_BYTES + 1)
         if len(text) > MOST_BYTES:
             raise ValueError(f"more than {MOST_BYTES} bytes")
-        found = json.loads(text)
-        if not isinstance(found, dict):
-            raise ValueError(f"a JSON {type(found).__name__} instead of an object")
-        names, reading = found.get("classes", []), found.get("preprocessing", {})
-        if not isinstance(names, list) or not all(map(_is_name, names)):
-            raise ValueError("classes that are no list of names that can be printed")
-        if not isinstance(reading, dict):
-            raise ValueError("a preprocessing without names of its values")
-        temperature = found.get("temperature", 1.0)
-        if not (isinstance(temperature, int | float) and 0 < temperature < math.inf):
-            raise ValueError("a temperature that is no number above 0")
+        found: dict[str, Any] = json.loads(text)
+        _check(found)
     # What zipfile raises of damaged archives is not only its own.
     except (
         zipfile.BadZipFile,

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from larq_groupnet.deploy.engine import EngineInterpreter
 from larq_groupnet.errors import ConversionError, MissingFileError, UserError
+from larq_groupnet.files import path_of
 
 File = bytes | str | Path
 
@@ -146,13 +147,17 @@ def read(file: File) -> bytes:
         ConversionError: If it is no TFLite file.
         OSError: If it cannot be read.
     """
-    if not isinstance(file, bytes) and not Path(file).is_file():
-        received = "a folder" if Path(file).is_dir() else "no such file"
-        raise MissingFileError(
-            f"{file}: expected a converted file (.tflite). Received: {received}. Check the path, "
-            "or make one: larq-groupnet convert RUN"
-        )
-    content = file if isinstance(file, bytes) else Path(file).read_bytes()
+    if isinstance(file, bytes):
+        content = file
+    else:
+        path = path_of(file, "file: expected the path of a .tflite, or its bytes")
+        if not path.is_file():
+            received = "a folder" if path.is_dir() else "no such file"
+            raise MissingFileError(
+                f"{file}: expected a converted file (.tflite). Received: {received}. Check the "
+                "path, or make one: larq-groupnet convert RUN"
+            )
+        content = path.read_bytes()
     if content[4:8] != b"TFL3":
         raise ConversionError(
             "expected a .tflite file, whose bytes 4 to 8 are TFL3. Received: "

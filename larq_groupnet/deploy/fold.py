@@ -25,8 +25,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from larq_groupnet.deploy.unshared import applied, copied, is_functional, nodes_of, unshared
-from larq_groupnet.errors import ConversionError
+from larq_groupnet.deploy.unshared import (
+    applied,
+    check_functional,
+    copied,
+    is_functional,
+    nodes_of,
+    unshared,
+)
 from larq_groupnet.network.layers import Aggregate, Broadcast, ConstantPad2D, Resize, SoftGate
 from larq_groupnet.network.quantizers import CLASSES
 
@@ -55,14 +61,9 @@ def fold(model: tf.keras.Model) -> tf.keras.Model:
         real layer that follows an aggregate.
 
     Raises:
-        ValueError: If the model is not functional.
+        ConversionError: If the model is not functional.
     """
-    if not is_functional(model):
-        raise ConversionError(
-            "fold: expected a functional Keras model, such as larq_groupnet.build returns; only "
-            "there it is known which layer reads what. "
-            f"Received: {type(model).__name__} {model.name!r}."
-        )
+    check_functional(model, "fold")
     model = unshared(model)
     values: dict[int, _Value] = {}
     names = Counter(layer.name for layer in _flat_layers(model))

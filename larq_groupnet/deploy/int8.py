@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from larq_groupnet.deploy.audit import audit
-from larq_groupnet.deploy.description import with_description
+from larq_groupnet.deploy.description import check_description, with_description
 from larq_groupnet.deploy.engine import EngineInterpreter, modify_integer_quantized_model_io_type
 from larq_groupnet.deploy.export import to_tflite
 from larq_groupnet.deploy.fake_quant import FakeQuant, Rewriter
@@ -36,8 +36,10 @@ from larq_groupnet.deploy.flatbuffer import (
     load_interpreter,
 )
 from larq_groupnet.deploy.fold import fold
+from larq_groupnet.deploy.samples import check_samples
 from larq_groupnet.deploy.signs import MOST_FLIPS, Flips, SignsOfFile
-from larq_groupnet.files import replacing
+from larq_groupnet.deploy.unshared import check_functional
+from larq_groupnet.files import check_output, replacing
 
 Array = NDArray[np.float32]
 
@@ -66,11 +68,12 @@ def quantize(model: tf.keras.Model, calibration: Array) -> tf.keras.Model:
         `fit`, or give it to `convert_int8` as it is.
 
     Raises:
-        ConversionError: If something cannot be int8: says which layer, why, and what to do.
-        ValueError: If the model is not functional.
+        ConversionError: If something cannot be int8: says which layer, why, and what to do. If the
+            model is not functional, or the images do not fit it.
     """
+    check_functional(model, "quantize")
+    calibration = _checked(model, calibration, "calibration")
     folded = fold(model)
-    calibration = _checked(model, calibration)
     findings = audit(folded)
     if findings:
         raise ConversionError("\n  ".join(["quantize: cannot be int8:", *map(str, findings)]))
@@ -101,8 +104,12 @@ def convert_int8(
     Raises:
         ConversionError: If LCE cannot convert the model, if floats are left in the file, or if it
             computes something else than the model.
+        OutputError: If the file cannot be written.
     """
-    data = _checked(model, data)
+    check_functional(model, "convert_int8")
+    path = check_output(path)
+    data = _checked(model, data, "data")
+    description = check_description(description, model.output_shape[-1])
     try:
         content = to_tflite(model)
     except Exception as error:  # LCE raises bare ones.
@@ -115,9 +122,9 @@ def convert_int8(
         )
     _verify(model, content, data)
     content = modify_integer_quantized_model_io_type(content, tf.int8, tf.int8)
-    with replacing(Path(path)) as temporary:
+    with replacing(path) as temporary:
         temporary.write_bytes(with_description(content, description))
-    return Path(path)
+    return path
 
 
 def is_int8(model: tf.keras.Model) -> bool:
@@ -155,7 +162,9 @@ def predict_int8(file: File, images: Array) -> Array:
     Returns:
         The outputs as `float32`.
     """
-    return predict(load_interpreter(file), images)
+    interpreter = load_interpreter(file)
+    shape = interpreter.input_shapes[0][1:]
+    return predict(interpreter, check_samples(images, shape, np.float32, "images"))
 
 
 def predict(interpreter: EngineInterpreter, images: Array) -> Array:
@@ -168,23 +177,14 @@ def predict(interpreter: EngineInterpreter, images: Array) -> Array:
     return result * np.float32(interpreter.output_scales[0])
 
 
-def _checked(model: tf.keras.Model, images: Array) -> Array:
-    images = np.asarray(images, np.float32)
+def _checked(model: tf.keras.Model, images: Array, name: str) -> Array:
     shape = model.input_shape
     if not isinstance(shape, tuple) or isinstance(model.output, list | tuple | dict):
         raise ConversionError(
             "int8: expected a model with one input and one output. "
             f"Received: input_shape={shape}, output_shape={model.output_shape}"
         )
-    fits = len(shape) == images.ndim and all(
-        known in (None, size) for known, size in zip(shape[1:], images.shape[1:], strict=True)
-    )
-    if not fits or not len(images) or not np.isfinite(images).all():
-        raise ConversionError(
-            f"int8: expected finite images (n, height, width, channels) that fit the model's input "
-            f"{shape}. Received: shape={images.shape}"
-        )
-    return images
+    return check_samples(images, shape[1:], np.float32, name)
 
 
 def _calibrate(model: tf.keras.Model, rewriter: Rewriter, images: Array) -> None:

@@ -7,10 +7,24 @@ from typing import Any
 
 import tensorflow as tf
 
+from larq_groupnet.errors import ConversionError
+
 
 def is_functional(layer: tf.keras.layers.Layer) -> bool:
     """True for a functional model, of which it is known which layer reads what."""
     return bool(getattr(layer, "_is_graph_network", False))
+
+
+def check_functional(model: Any, caller: str) -> None:
+    """Raises ConversionError for anything but a functional model; names who wants one."""
+    if not isinstance(model, tf.keras.Model) or not is_functional(model):
+        named = f" {model.name!r}" if isinstance(model, tf.keras.Model) else ""
+        raise ConversionError(
+            f"{caller}: expected a functional Keras model, such as larq_groupnet.build returns, or "
+            "a Sequential one that knows the shape of its input; only there it is known which "
+            f"layer reads what. Received: {type(model).__name__}{named}. A file's model: "
+            "larq_groupnet.load_model(file)"
+        )
 
 
 def nodes_of(model: tf.keras.Model) -> list[Any]:

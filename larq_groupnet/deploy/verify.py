@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 
 from larq_groupnet.deploy.flatbuffer import ConversionError, File, Runner, read
 from larq_groupnet.deploy.runtime import second_opinion
+from larq_groupnet.deploy.samples import check_samples
 from larq_groupnet.deploy.signs import MOST_FLIPS, MOST_ROUNDED, NEAR, SIGN_TOLERANCE, SignsOfFile
-from larq_groupnet.deploy.unshared import unshared
-from larq_groupnet.files import replacing, write_json
+from larq_groupnet.deploy.unshared import check_functional, unshared
+from larq_groupnet.files import check_output, replacing, write_json
 
 Array = NDArray[np.float32]
 
@@ -106,11 +107,15 @@ def verify(
 
     Raises:
         VerificationError: If the file is wrong; then nothing is written.
-        ConversionError: If the samples do not fit the file, or LCE does not load it.
+        ConversionError: If the samples do not fit the file, LCE does not load it, or the model is
+            not functional.
+        OutputError: If `output_dir` can be no folder.
     """
+    check_functional(model, "verify")
+    folder = None if output_dir is None else check_output(output_dir, folder=True)
     content = read(file)
     runner = Runner(content)
-    data = _checked(data, runner)
+    data = check_samples(data, runner.shape[1:], runner.dtype, "data")
     model = unshared(model)
     on_signs_of_file = SignsOfFile(model, content)
     results: list[list[Array]] = [[], [], []]
@@ -130,23 +135,9 @@ def verify(
         verification = _compared(verification, received, second)
     if verification.verdict == "wrong":
         raise VerificationError(verification)
-    if output_dir is not None:
-        _write(Path(output_dir), content, data, received, verification)
+    if folder is not None:
+        _write(folder, content, data, received, verification)
     return verification
-
-
-def _checked(data: Array, runner: Runner) -> Array:
-    shape = runner.shape
-    data = np.asarray(data)
-    if runner.dtype == np.uint8 and data.dtype != np.uint8:
-        raise ConversionError(f"data: expected uint8, as the file reads it. Received: {data.dtype}")
-    data = data.astype(runner.dtype)
-    if data.shape[1:] != shape[1:] or not len(data):
-        raise ConversionError(
-            f"data: expected samples of shape (n, {', '.join(map(str, shape[1:]))}), as the file "
-            f"reads them. Received: shape={data.shape}"
-        )
-    return data
 
 
 def _batches(data: Array, size: int) -> Iterator[tuple[Array, int]]:

@@ -16,6 +16,7 @@ from larq_groupnet.data.pipeline import Pipeline, class_names, has_files, prepar
 from larq_groupnet.deploy import convert, count_ops, runtime
 from larq_groupnet.deploy.int8 import is_int8
 from larq_groupnet.errors import MissingPackageError, RecipeError
+from larq_groupnet.files import path_of
 from larq_groupnet.hints import counted
 from larq_groupnet.inference.evaluate import about, evaluate, sees_whole, test_images, to_look_at
 from larq_groupnet.inference.network import Predict, predicting
@@ -66,12 +67,13 @@ class Judging:
             )
 
 
-def judge_run(folder: Path, data_dir: Path, how: Judging) -> dict[str, Any]:
+def judge_run(folder: str | Path, data_dir: Path, how: Judging) -> dict[str, Any]:
     """Judges what a run has trained, in its folder; see `judge`.
 
     Raises:
         RecipeError: If it is no run, has no weights, or is still held by a process.
     """
+    folder = path_of(folder)
     source = None if folder.is_file() else find_source(folder)
     if source is None or source.recipe is None:
         raise RecipeError(

@@ -14,6 +14,7 @@ from larq_groupnet.data.base import ROLES, Dataset
 from larq_groupnet.data.pipeline import Pipeline, class_names, prepare
 from larq_groupnet.deploy.runtime import load_file
 from larq_groupnet.errors import DatasetError, RecipeError, UserError
+from larq_groupnet.files import path_of
 from larq_groupnet.hints import counted
 from larq_groupnet.inference.evaluate import compare, labels, to_look_at
 from larq_groupnet.inference.results import MATRIX, write_results
@@ -121,10 +122,11 @@ def cost_of_integers(source: str, file: Path, data_dir: Path) -> str:
 
 def _own(source: str) -> Source | None:
     """The run or the weights; of a `.tflite`, the run in whose folder it lies, if there is one."""
-    if Path(source).suffix != ".tflite":
+    path = path_of(source)
+    if path.suffix != ".tflite":
         return find_source(source)
     try:
-        return find_source(Path(source).expanduser().resolve().parent)
+        return find_source(path.resolve().parent)
     except UserError:
         return None
 

@@ -9,6 +9,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,13 +20,16 @@ from larq_groupnet.data import DatasetWarning
 from larq_groupnet.data.images import read_image
 from larq_groupnet.data.listing import CAMERA_FILE, SUFFIXES, LeftOut, images_in, printable
 from larq_groupnet.errors import MissingFileError, OutputError, UserError
-from larq_groupnet.files import replacing
+from larq_groupnet.files import check_output, path_of, replacing
 from larq_groupnet.inference.sources import Predictor
 
 COLUMNS = ("image", "rank", "class", "probability")
 
 _SOFTWARE = "larq-groupnet predict"
 """In the PNG files that this command has written, and may write again."""
+
+
+_EXPECTED = "expected an image file, a folder of images, or several of them"
 
 
 class NoImagesError(UserError):
@@ -56,11 +60,22 @@ def predict_files(
     Raises:
         FileNotFoundError: If `source` does not exist.
         NoImagesError: If there is no image in it.
-        OutputError: If a result would replace another file, which stays as it is.
+        OutputError: If a result would replace another file, which stays as it is, or `output_dir`
+            can be no folder.
         OSError: If a result cannot be written.
     """
-    sources = [Path(each) for each in ([source] if isinstance(source, str | Path) else source)]
-    output_dir = Path(output_dir)
+    if not isinstance(predictor, Predictor):
+        raise UserError(
+            "predict_files: expected a Predictor, such as load_predictor('cifar10') returns. "
+            f"Received: {predictor!r}"
+        )
+    several: Any = source  # A path, or what gives paths.
+    if isinstance(several, str) or not np.iterable(several):
+        several = [source]
+    sources = [path_of(each, _EXPECTED) for each in several]
+    if not sources:
+        raise NoImagesError(f"predict_files: {_EXPECTED}. Received: none")
+    output_dir = check_output(output_dir, folder=True)
     # By its full path, so that an image that is named twice is predicted once.
     found_at = {os.path.abspath(file): file for each in sources for file in find_images(each)}
     files = list(found_at.values())
@@ -77,7 +92,7 @@ def predict_files(
     for file, name in zip(progress, names, strict=True):
         try:
             pixels = read_pixels(file, predictor.input_shape[2])
-        except (OSError, ValueError, SyntaxError, tf.errors.OpError, Image.DecompressionBombError):
+        except UserError:
             passed_over.append(file)
             tqdm.write(
                 f"{printable(str(file))}: passed over, it cannot be decoded", file=sys.stderr
@@ -94,20 +109,18 @@ def predict_files(
     return len(files) - len(passed_over), passed_over
 
 
-def find_images(source: Path) -> list[Path]:
+def find_images(source: str | Path) -> list[Path]:
     """The file, or the images in a folder and its folders, by name, but for earlier results.
 
     Raises:
         FileNotFoundError: If `source` does not exist.
         NoImagesError: If it is a folder without images.
     """
+    source = path_of(source, _EXPECTED)
     if source.is_file():
         return [source]
     if not source.is_dir():
-        raise MissingFileError(
-            f"{source}: expected an image or a folder of images. Received: no such file. Check the "
-            "path."
-        )
+        raise _missing(source, "an image or a folder of images")
     others, unread = LeftOut(), LeftOut()
     files = [file for file in map(Path, images_in(source, others)) if not _is_own(file)]
     unread.add(CAMERA_FILE, others.kinds.get(CAMERA_FILE, ()))
@@ -122,7 +135,7 @@ def find_images(source: Path) -> list[Path]:
     return files
 
 
-def read_pixels(file: Path, channels: int) -> np.ndarray:
+def read_pixels(file: str | Path, channels: int) -> np.ndarray:
     """An image as training and evaluation read it, `(height, width, channels) uint8`.
 
     Args:
@@ -130,9 +143,30 @@ def read_pixels(file: Path, channels: int) -> np.ndarray:
         channels: 1 for grey, 3 for colour.
 
     Raises:
-        OSError, ValueError, tf.errors.OpError: If it cannot be decoded.
+        FileNotFoundError: If there is no such file.
+        UserError: If it cannot be decoded, or for another number of channels.
     """
-    return read_image(file, channels).numpy()
+    file = path_of(file, "expected an image file")
+    if channels not in (1, 3):
+        raise UserError(
+            f"channels: expected 1 for grey or 3 for colour. Received: channels={channels!r}"
+        )
+    if not os.path.exists(file):
+        raise _missing(file, "an image")
+    try:
+        return read_image(file, channels).numpy()
+    except (
+        OSError, ValueError, SyntaxError, tf.errors.OpError, Image.DecompressionBombError,
+    ) as error:  # fmt: skip
+        reason = " ".join(str(getattr(error, "message", error)).split())[:200]
+        raise UserError(
+            f"{printable(str(file))}: expected an image ({', '.join(SUFFIXES)}). Received: a file "
+            f"that cannot be decoded: {reason}"
+        ) from error
+
+
+def _missing(file: Path, expected: str) -> MissingFileError:
+    return MissingFileError(f"{file}: expected {expected}. Received: no such file. Check the path.")
 
 
 def _names(files: Sequence[Path]) -> list[Path]:
@@ -151,7 +185,7 @@ def _check_own(paths: Sequence[Path]) -> None:
     if others:
         raise OutputError(
             "output: expected a folder where results replace only earlier ones. Received: "
-            f"{others[0]}, of another origin. Name another folder with --output."
+            f"{others[0]}, of another origin. Name another folder for the results."
         )
 
 

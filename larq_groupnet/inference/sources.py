@@ -14,11 +14,12 @@ from larq_groupnet.deploy.description import read_description
 from larq_groupnet.deploy.flatbuffer import ends_in_softmax
 from larq_groupnet.deploy.runtime import load_file
 from larq_groupnet.errors import ConversionError, UserError
+from larq_groupnet.files import path_of
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.inference.full_image import FullImage
 from larq_groupnet.inference.network import Array, Predict, predicting
 from larq_groupnet.runs.saved import describe
-from larq_groupnet.runs.source import find_source
+from larq_groupnet.runs.source import EXPECTED, find_source
 from larq_groupnet.tasks.calibration import probabilities
 from larq_groupnet.tasks.task import Task, task
 
@@ -63,29 +64,39 @@ class Predictor:
         """Probabilities of one image.
 
         Args:
-            pixels: `(height, width, channels)` of any size, 0 to 255.
+            pixels: `(height, width, channels)` of any size, whole numbers or floats of 0 to 255, as
+                `read_pixels` gives them.
 
         Returns:
             `(height, width, classes) float32` of the image's own size, or `(classes,) float32`.
 
         Raises:
-            SourceError: If the pixels have another shape, or are floats of at most 1.
+            SourceError: If they have another shape or range, or are floats of at most 1.
         """
-        pixels, channels = np.asarray(pixels), self.input_shape[2]
-        if pixels.ndim != 3 or pixels.shape[2] != channels or not pixels.size:
-            raise SourceError(
-                f"image: expected pixels (height, width, {channels}) of 0 to 255. "
-                f"Received: {pixels.dtype} of shape {pixels.shape}"
-            )
-        if pixels.dtype.kind == "f" and 0 < pixels.max() <= 1:
-            raise SourceError(
-                "image: expected pixels of 0 to 255. Received: floats of at most "
-                f"{pixels.max():g}; multiply them by 255"
-            )
+        pixels = _pixels(pixels, self.input_shape[2])
         if (view := self.view) is not None:
             return view.scores(self.network, [pixels])[0]
         scores = self.network(self.reading(pixels).numpy()[None])[0]
         return probabilities(scores, self.temperature, self.logits)
+
+
+def _pixels(image: Any, channels: int) -> np.ndarray:
+    """An image as an array, if it holds the pixels of one."""
+    expected = f"image: expected pixels (height, width, {channels}) of 0 to 255, as read_pixels"
+    expected += " gives them. Received:"
+    try:
+        pixels = np.asarray(image)
+    except (TypeError, ValueError) as error:
+        raise SourceError(f"{expected} {type(image).__name__}: {error}") from error
+    fits = pixels.ndim == 3 and pixels.shape[2] == channels and pixels.size
+    if not fits or pixels.dtype.kind not in "uif":
+        raise SourceError(f"{expected} {pixels.dtype} of shape {pixels.shape}")
+    lowest, highest = pixels.min(), pixels.max()
+    if not 0 <= lowest <= highest <= 255:  # NaN is on neither side.
+        raise SourceError(f"{expected} {pixels.dtype} from {lowest:g} to {highest:g}")
+    if pixels.dtype.kind == "f" and 0 < highest <= 1:
+        raise SourceError(f"{expected} floats of at most {highest:g}; multiply them by 255")
+    return pixels
 
 
 def load_predictor(
@@ -115,7 +126,7 @@ def load_predictor(
             f"load_predictor: expected arguments of {', '.join(settings)}. Received: {name}."
             f"{did_you_mean(name, settings)}"
         )
-    path = Path(source).expanduser()
+    path = path_of(source, f"load_predictor: {EXPECTED}, or a converted file")
     if path.suffix == ".tflite":
         network, input_shape, output_shape, description = _of_file(path, threads)
     else:
@@ -129,7 +140,8 @@ def load_predictor(
     if normalisation not in fit:
         raise SourceError(
             f"{source}: expected to know how its images were normalised, one of {', '.join(fit)}; "
-            "say it with --normalisation, or give convert(model, path) a description. "
+            "give it as normalisation (--normalisation of a command), or give convert(model, path) "
+            "a description. "
             f"Received: {normalisation}.{did_you_mean(normalisation, fit)}"
         )
     dense = len(output_shape) == 4

@@ -75,7 +75,7 @@ def _check_dataset(recipe: Recipe, data_dir: Path) -> None:
     }
     for option, (received, expected) in wanted.items():
         if received not in expected:
-            do = f". Give --set num_classes={expected[0]}" if option == "num_classes" else ""
+            do = f". Set num_classes={expected[0]}" if option == "num_classes" else ""
             raise RecipeError(
                 f"{option}: expected {' or '.join(map(repr, expected))} for the dataset "
                 f"{recipe.dataset}. Received: {received!r}{do}"

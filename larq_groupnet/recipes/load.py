@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from larq_groupnet.errors import RecipeError
+from larq_groupnet.files import path_of
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.recipes.recipe import Recipe, unknown
 from larq_groupnet.tasks.task import kind_of
@@ -83,9 +84,9 @@ def load_recipes(name: str, zoo: Path | None = None) -> ZooFile:
         RecipeError: If there is no such file (names the nearest), or it holds no recipes, or two
             for one dataset.
     """
-    path = Path(name).expanduser()
+    path = path_of(name)
     if path.suffix != ".py" or not path.is_file():
-        files = zoo_files(None if zoo is None else [zoo])
+        files = zoo_files(None if zoo is None else [path_of(zoo)])
         if name not in files:
             raise RecipeError(unknown("model", name, sorted(files)))
         path = files[name]

@@ -166,6 +166,6 @@ def _following(recipe: Recipe, chosen: Collection[str], given: Collection[str]) 
     except UnknownSetError as error:
         raise NoStartError(
             "start_from: expected a run's folder, a weights file or a registered set. "
-            f"Received: {name}. Give the folder or the file with --start_from, or start from "
-            f"random weights: --start_from {RANDOM} ({error})"
+            f"Received: {name}. Give the folder or the file as start_from, or {RANDOM!r} for "
+            f"random weights ({error})"
         ) from error

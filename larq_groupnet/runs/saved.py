@@ -18,7 +18,8 @@ from larq_groupnet.data.pipeline import Pipeline, class_names, open_dataset, pre
 from larq_groupnet.data.rand_augment import rand_augment
 from larq_groupnet.data.reading import Reading
 from larq_groupnet.deploy.fake_quant import FakeQuant, Int8Kernel
-from larq_groupnet.errors import RecipeError
+from larq_groupnet.errors import MissingFileError, RecipeError
+from larq_groupnet.files import path_of
 from larq_groupnet.network import keras_ops  # noqa: F401 (Keras then knows its layers.)
 from larq_groupnet.network.kinds import HEADS
 from larq_groupnet.network.synchronized import SynchronizedNorm
@@ -39,17 +40,37 @@ def load_run(path: str | Path, size: tuple[int, int] | None = None) -> tf.keras.
     return find_source(path).sized(size).load()
 
 
-def load_model(file: str | Path, several: bool = False) -> tf.keras.Model:
-    """A whole model that `Model.save` has written, as `.keras` or `.h5`, ready to predict.
+def load_model(file: str | Path, several: bool = False, *, compile: bool = False) -> tf.keras.Model:
+    """A whole model that `Model.save` has written, ready to predict.
 
     It is `tf.keras.models.load_model` in a process that knows the layers of this package.
 
     Args:
-        file: The file.
+        file: A `.keras`, an `.h5` or the folder of a SavedModel.
         several: True to train it on several replicas, which then normalise over their whole batch.
+        compile: True to compile it as it was when it was saved, to train it further.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        RecipeError: If Keras does not load it; says why.
     """
+    path = path_of(file, "load_model: expected the path of a model that Keras has saved whole")
+    expected = f"{file}: expected a model that Keras 2 (tf_keras) has saved whole"
+    if not _is_whole(path):
+        there = path.exists()
+        raise (RecipeError if there else MissingFileError)(
+            f"{expected}, as .keras, .h5 or a SavedModel. Received: "
+            f"{'one without an architecture' if there else 'no such file'}. Runs, weights and "
+            "registered names: larq_groupnet.runs.saved.load_run"
+        )
     parts: dict[str, type] = {"FakeQuant": FakeQuant, "Int8Kernel": Int8Kernel}
-    model = tf.keras.models.load_model(file, custom_objects=parts, compile=False)
+    try:
+        model = tf.keras.models.load_model(path, custom_objects=parts, compile=compile)
+    except Exception as error:  # Keras raises whatever its layers do.
+        raise RecipeError(
+            f"{expected}, with layers of Keras and Larq, or registered ones. "
+            f"Received: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        ) from error
     return _synchronized(model) if several else model
 
 
@@ -65,34 +86,22 @@ def _synchronized(model: tf.keras.Model) -> tf.keras.Model:
 
 def is_whole_model(source: str | Path) -> bool:
     """True for a model that Keras has saved whole, and that is nothing of this package."""
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return (path / "saved_model.pb").is_file()
-    if path.suffix not in (".keras", ".h5", ".hdf5") or not path.is_file():
+    path = path_of(source)
+    if not _is_whole(path):
         return False
     try:
         find_source(path)
     except RecipeError:
-        return path.suffix == ".keras" or _has_architecture(path)
+        return True
     return False
 
 
-def load_whole_model(source: str | Path) -> tf.keras.Model:
-    """A model that Keras has saved whole, as `.keras`, `.h5` or a SavedModel.
-
-    Raises:
-        RecipeError: If Keras does not load it; says why.
-    """
-    try:
-        return load_model(Path(source).expanduser())
-    except Exception as error:  # Keras raises whatever its layers do.
-        raise RecipeError(
-            f"{source}: expected a model that Keras 2 (tf_keras) has saved whole, with layers of "
-            f"Keras and Larq. Received: {type(error).__name__}: {str(error).splitlines()[0]}"
-        ) from error
-
-
-def _has_architecture(path: Path) -> bool:
+def _is_whole(path: Path) -> bool:
+    """True for a SavedModel, a `.keras`, or an HDF5 file with an architecture."""
+    if path.is_dir():
+        return (path / "saved_model.pb").is_file()
+    if path.suffix == ".keras":
+        return path.is_file()
     with contextlib.suppress(OSError), h5py.File(path) as file:
         return "model_config" in file.attrs
     return False

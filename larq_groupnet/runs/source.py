@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from larq_groupnet.errors import MissingFileError, RecipeError, UserError
+from larq_groupnet.files import path_of
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.identity import read_classes, read_temperature
@@ -24,7 +25,7 @@ RELEASE = ".safetensors"
 _CHECKPOINTS = (".npz", ".pth", ".pt", ".tar")
 """Endings of what `import-checkpoint` reads."""
 
-_EXPECTED = (
+EXPECTED = (
     "expected a run's folder, a weights file with its recipe.json or FILE.json beside it, "
     "a .safetensors file or registered weights"
 )
@@ -65,8 +66,12 @@ class Source:
         """The same for images of another height and width; `None` for its own.
 
         Raises:
-            RecipeError: If it is one of integers, whose ranges hold for one size.
+            RecipeError: If it is no size, or this is one of integers, whose ranges hold for one.
         """
+        if size is not None and not (isinstance(size, list | tuple) and len(size) == 2):
+            raise RecipeError(
+                f"size: expected height and width in pixels, such as (224, 224). Received: {size!r}"
+            )
         if size in (None, self.config.input_shape[:2]):
             return self
         if self.integers is not None:
@@ -111,12 +116,12 @@ def find_source(source: str | Path, recipe: Recipe | None = None) -> Source:
         RecipeError: If it is something else, or has no weights.
         WeightsError: If a release file is damaged, or several models have the name.
     """
-    path = Path(source).expanduser()
+    path = path_of(source, EXPECTED)
     if path.suffix == ".tflite":
-        raise RecipeError(f"{source}: {_EXPECTED}. Received: a converted file.")
+        raise RecipeError(f"{source}: {EXPECTED}. Received: a converted file.")
     if path.suffix in _CHECKPOINTS:
         raise RecipeError(
-            f"{source}: {_EXPECTED}. Received: a checkpoint. Make weights of it: "
+            f"{source}: {EXPECTED}. Received: a checkpoint. Make weights of it: "
             f"larq-groupnet import-checkpoint {source}"
         )
     if path.is_dir():
@@ -128,7 +133,7 @@ def find_source(source: str | Path, recipe: Recipe | None = None) -> Source:
     if found is None and recipe is not None:
         found = Source(path, recipe.model, recipe.name, recipe=recipe)
     if found is None:
-        raise RecipeError(f"{source}: {_EXPECTED}. Received: a file that nothing describes.")
+        raise RecipeError(f"{source}: {EXPECTED}. Received: a file that nothing describes.")
     return found
 
 
@@ -155,7 +160,7 @@ def read_recipe(folder: Path) -> Recipe | None:
 def _of_run(folder: Path) -> Source:
     recipe = read_recipe(folder)
     if recipe is None:
-        raise RecipeError(f"{folder}: {_EXPECTED}. Received: a folder without recipe.json.")
+        raise RecipeError(f"{folder}: {EXPECTED}. Received: a folder without recipe.json.")
     files = [folder / f"{phase.name}.h5" for phase in recipe.trained]
     found = next((file for file in reversed(files) if file.is_file()), None)
     if found is None:
@@ -226,6 +231,6 @@ def _registered(name: str) -> Path:
             f"Received: {name}. Choices: {choices}"
         )
     raise MissingFileError(
-        f"{name}: {_EXPECTED} ({choices}). Received: no such file, and no registered set. "
+        f"{name}: {EXPECTED} ({choices}). Received: no such file, and no registered set. "
         f"Check the path or the name.{registry.nearest_name(name)}"
     )

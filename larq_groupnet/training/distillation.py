@@ -55,7 +55,7 @@ def load_teacher(recipe: Recipe) -> Teacher:
         if "normalisation" not in source.preprocessing:
             raise RecipeError(
                 f"teacher: expected weights that say how their images were normalised. "
-                f"Received: {name}. Import them again with --normalisation."
+                f"Received: {name}. Import them again and say their normalisation."
             )
         teacher = Teacher(model, source.preprocessing["normalisation"])
     model = teacher.model

@@ -21,7 +21,7 @@ from larq_groupnet.data.records import RecordDataset
 from larq_groupnet.deploy.runtime import LCE
 from larq_groupnet.errors import WeightsError
 from larq_groupnet.family import list_models
-from larq_groupnet.files import replacing
+from larq_groupnet.files import path_of, replacing
 from larq_groupnet.network.config import GroupNetConfig, fields_affecting, unused_options
 from larq_groupnet.recipes.load import load_recipes
 from larq_groupnet.recipes.overrides import override
@@ -114,7 +114,7 @@ def publish(
         OSError: If `output_dir` cannot be written.
     """
     check_name("name", name)  # Before anything is built, which takes seconds.
-    output_dir, path = Path(output_dir).expanduser(), Path(run).expanduser()
+    output_dir, path, zoo = path_of(output_dir), path_of(run), path_of(zoo)
     if not path.is_dir():
         if command:
             raise PublishError(
@@ -131,7 +131,7 @@ def publish(
     }
     if not command:
         runtime = Runtime.of_run(path) or Runtime()
-        command = _command(recipe, Path(zoo), runtime.precision)
+        command = _command(recipe, zoo, runtime.precision)
     metadata = Metadata(
         recipe.model.replace(binary=recipe.last_phase.binary),
         recipe.dataset,
@@ -278,7 +278,7 @@ def _command(recipe: Recipe, zoo: Path, precision: str = Runtime.precision) -> s
     if not (zoo / f"{recipe.name}.py").is_file():
         raise PublishError(
             "command: expected the command that made the run, because there is no "
-            f"{zoo / recipe.name}.py to take it from. Received: none. Give it, with --command, or "
+            f"{zoo / recipe.name}.py to take it from. Received: none. Give it as command, or "
             "work in the folder that has the recipe."
         )
     file = load_recipes(recipe.name, zoo)
@@ -292,7 +292,7 @@ def _command(recipe: Recipe, zoo: Path, precision: str = Runtime.precision) -> s
     if override(base, changes.items()) != recipe:
         raise PublishError(
             f"command: expected the command that made the run, because {zoo / recipe.name}.py has "
-            "other phases by now. Received: none. Give it, with --command."
+            "other phases by now. Received: none. Give it as command."
         )
     if recipe.dataset != file.recipes[0].dataset:
         words += ["--dataset", recipe.dataset]

@@ -13,7 +13,7 @@ import tensorflow as tf
 from larq_groupnet.data.base import Dataset
 from larq_groupnet.data.frequencies import class_counts, median_frequency_weights
 from larq_groupnet.data.pipeline import class_names, prepare
-from larq_groupnet.files import write_json
+from larq_groupnet.files import path_of, write_json
 from larq_groupnet.inference.judge import Judging, judge
 from larq_groupnet.recipes.announce import announce
 from larq_groupnet.recipes.fitting import check_recipe
@@ -36,8 +36,8 @@ from larq_groupnet.training.start import load_start
 
 def run(
     recipe: Recipe,
-    data_dir: Path,
-    output_dir: Path,
+    data_dir: str | Path,
+    output_dir: str | Path,
     start_from: str | Path | None = None,
     runtime: Runtime | None = None,
     notes: Sequence[str] = (),
@@ -75,6 +75,7 @@ def run(
         Interrupted: After SIGINT or SIGTERM.
         ConversionError: If the trained network does not convert; the weights are kept.
     """
+    data_dir, output_dir = path_of(data_dir), path_of(output_dir)
     with StopSignal(output_dir).at_once(), contextlib.ExitStack() as held:
         if given is not None:
             recipe = with_start(recipe, start_from, given)
@@ -242,13 +243,14 @@ def check_phases(recipe: Recipe, runtime: Runtime) -> None:
     if runtime.precision != "float32" and any(p.int8 for p in recipe.trained):
         raise RecipeError(
             "mixed_precision: expected float32 with an int8 phase, which rounds by itself; train "
-            f"that phase alone with --phase. Received: {runtime.precision}"
+            "that phase alone (only_phase in Python, --phase of a command). "
+            f"Received: {runtime.precision}"
         )
     first = recipe.trained[0]
     if first.int8 and not recipe.start_from:
         raise RecipeError(
-            f"start_from: expected trained weights for phase {first.name} alone, as "
-            "--start_from RUN. Received: none"
+            f"start_from: expected trained weights for phase {first.name} alone: a run's folder, a "
+            "weights file or a name. Received: none"
         )
     for phase in recipe.phases:
         check_optimizer(phase)

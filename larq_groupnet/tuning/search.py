@@ -15,7 +15,7 @@ import keras_tuner
 
 from larq_groupnet.data.pipeline import class_names, open_dataset
 from larq_groupnet.errors import Interrupted, RecipeError, TrainingError
-from larq_groupnet.files import write_json
+from larq_groupnet.files import path_of, write_json
 from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.runs.guards import check_folder
 from larq_groupnet.runs.identity import check_classes, read_classes, record_classes
@@ -43,8 +43,8 @@ TOGETHER = "Several can search together as chief and workers: see docs/search.md
 def search(
     space: SearchSpace,
     plan: Plan,
-    data_dir: Path,
-    output_dir: Path,
+    data_dir: str | Path,
+    output_dir: str | Path,
     runtime: Runtime | None = None,
     source: str = "",
 ) -> dict[str, Any] | None:
@@ -73,6 +73,7 @@ def search(
         Interrupted: After SIGINT or SIGTERM.
     """
     runtime = runtime or Runtime()
+    data_dir, output_dir = path_of(data_dir), path_of(output_dir)
     who = role()
     identity = _check(space, plan, data_dir, output_dir, runtime)
     write_json(output_dir / "search.json", identity)
@@ -139,8 +140,8 @@ def _check(
         )
     if space.recipe.start_from:
         raise RecipeError(
-            "start_from: expected none, because weights are of one structure; give "
-            f"--set start_from= . Received: {space.recipe.start_from!r}"
+            "start_from: expected none, because weights are of one structure; set it to nothing "
+            f"(--set start_from= of a command). Received: {space.recipe.start_from!r}"
         )
     asked = {"tuner": plan.tuner, "objective": plan.objective, "uniform": plan.uniform}
     # Draws of the first format followed from keras-tuner's state.
@@ -232,7 +233,7 @@ def _uniform(space: SearchSpace, plan: Plan, trainer: Trainer, output_dir: Path)
 @contextlib.contextmanager
 def _explained(output_dir: Path) -> Iterator[None]:
     """Says in one line how a stopped search resumes."""
-    again = f"Resume with the same command and --output_dir {output_dir}"
+    again = f"Resume with the same arguments and output_dir {output_dir}"
     try:
         yield
     except keras_tuner.errors.FatalError as error:

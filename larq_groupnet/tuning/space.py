@@ -36,7 +36,7 @@ SEPARATOR = "|"
 NOT_SEARCHED = {
     "dataset": "trials are compared on the same images",
     "num_classes": "the dataset has its classes",
-    "epochs": "--trial_epochs says how long every trial takes",
+    "epochs": "trial_epochs says how long every trial takes",
 }
 """Option -> why it cannot be searched."""
 
@@ -274,8 +274,8 @@ def _check_budget(space: SearchSpace) -> None:
 def _check(space: SearchSpace) -> None:
     if not any(len(texts) > 1 for texts in space.choices.values()):
         raise RecipeError(
-            "tune: expected an option with several choices, from SEARCH in the zoo file or "
-            f"--set key=a{SEPARATOR}b. Received: none"
+            "tune: expected an option with several choices, from SEARCH in the zoo file or set as "
+            f"key=a{SEPARATOR}b. Received: none"
         )
     for key, texts in space.choices.items():
         if why := NOT_SEARCHED.get(key.rpartition(".")[2]):

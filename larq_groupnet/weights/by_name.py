@@ -86,7 +86,14 @@ def copy_weights(
 
     Raises:
         MismatchError: If the two models differ in a weight's name or shape; lists the differences.
+        WeightsError: If one of them is no model, or has no weights yet.
     """
+    for model in (source, target):
+        if not getattr(model, "built", False):
+            raise WeightsError(
+                f"copy_weights: expected two built models. Received: {type(model).__name__}. A "
+                "file's weights: model.load_weights(file), or weights=file where it is built"
+            )
     values = {weight.name: weight for weight in source.weights}
     name = f"model {source.name!r}"
     shapes = shapes_of(source)

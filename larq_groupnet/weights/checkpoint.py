@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from larq_groupnet.data.labels import read_text
 from larq_groupnet.data.reading import Reading
-from larq_groupnet.files import replacing, write_json
+from larq_groupnet.files import path_of, replacing, write_json
 from larq_groupnet.network.build import build
 from larq_groupnet.weights import keras_files, packed
 from larq_groupnet.weights.checkpoint_files import CheckpointError, read_state
@@ -101,7 +101,7 @@ def import_checkpoint(
         MetadataError: If there are more or less names of classes than classes.
         DatasetError: If there is no such normalisation.
     """
-    path = Path(path).expanduser()
+    path = path_of(path)
     both = {"normalisation": normalisation, "central_crop": central_crop}
     given: dict[str, Any] = {name: value for name, value in both.items() if value is not None}
     Reading(**given)  # Raises for a value that is none.
@@ -202,5 +202,5 @@ def main(
 
 
 def _outputs(output: str | Path) -> tuple[Path, Path]:
-    name = str(Path(output).expanduser()).removesuffix(".h5")
+    name = str(path_of(output)).removesuffix(".h5")
     return Path(f"{name}.h5"), Path(f"{name}.json")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from larq_groupnet.errors import MissingFileError
+from larq_groupnet.files import path_of
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.weights import keras_files, packed
 from larq_groupnet.weights.container import BROKEN, FormatError
@@ -33,7 +34,7 @@ def metadata_of(path: str | Path) -> Metadata | None:
         FileNotFoundError: If there is no such file.
         FormatError: If the file, or one beside it, cannot be read.
     """
-    path = Path(path).expanduser()
+    path = path_of(path)
     if not path.is_file():
         raise MissingFileError(f"weights: expected a file. Received: {path} (no such file)")
     if path.suffix == ".safetensors":

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from larq_groupnet.files import path_of
 from larq_groupnet.network.complexity import complexity
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.weights import container
@@ -81,7 +82,7 @@ def save(model: tf.keras.Model, metadata: Metadata, path: str | Path) -> Path:
         for weight in model.weights
     }
     shapes = {name: value.shape for name, value in signs.items()}
-    path = Path(path)
+    path = path_of(path)
     container.write(path, {**metadata.to_dict(), "packed": shapes}, tensors)
     return path
 
@@ -96,13 +97,13 @@ def read(path: str | Path) -> tuple[Metadata, dict[str, NDArray[np.float32]]]:
         FileNotFoundError: If there is no such file.
         FormatError: If it is no release file, damaged, or of a newer format.
     """
-    metadata, tensors = _open(Path(path))
+    metadata, tensors = _open(path_of(path))
     return metadata, {name: tensor.restore() for name, tensor in tensors.items()}
 
 
 def read_metadata(path: str | Path) -> Metadata:
     """The description alone; errors as those of `read`."""
-    return _open(Path(path))[0]
+    return _open(path_of(path))[0]
 
 
 def load(model: tf.keras.Model, path: str | Path, config: GroupNetConfig | None = None) -> None:
@@ -120,7 +121,7 @@ def load(model: tf.keras.Model, path: str | Path, config: GroupNetConfig | None 
         FormatError: If it is no release file, damaged, or of a newer format.
         MismatchError: If the weights are those of another network; lists the differences.
     """
-    path = Path(path)
+    path = path_of(path)
     metadata, tensors = _open(path)
     other_head = config is not None and has_other_head(path, metadata.config, config)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}

@@ -21,7 +21,7 @@ from filelock import FileLock
 from terminaltables import AsciiTable
 
 from larq_groupnet.errors import WeightsError
-from larq_groupnet.files import replacing
+from larq_groupnet.files import path_of, replacing
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.container import BROKEN
@@ -161,7 +161,7 @@ def register(path: str | Path, name: str, model: str, folder: Path | None = None
         RegistryError: If the name is none.
         OSError: If the folder cannot be written.
     """
-    path = Path(path)
+    path = path_of(path)
     entry = Entry.of(path, name, model)
     folder = folder or cache_folder()
     registry = folder / "registry.json"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from larq_groupnet.errors import MissingFileError
+from larq_groupnet.files import path_of
 from larq_groupnet.network.config import (
     OPTIONS,
     GroupNetConfig,
@@ -144,7 +145,7 @@ def load_into(model: tf.keras.Model, config: GroupNetConfig, path: str | Path) -
         FormatError: If it is damaged, or of another kind.
         MismatchError: If its weights are those of another network, such as its tanh twin.
     """
-    path = Path(path).expanduser()
+    path = path_of(path)
     if path.suffix == ".safetensors":
         packed.load(model, path, config)
         return
@@ -160,20 +161,28 @@ def _file(weights: str | Path) -> Path:
     Raises:
         FileNotFoundError: If there is none.
     """
-    path = Path(weights).expanduser()
+    path = path_of(weights)
     if not path.is_file():
         what = "a folder; give a file in it" if path.is_dir() else "no such file"
+        if (path / "saved_model.pb").is_file():
+            what = "a SavedModel; write its weights: load_model(folder).save_weights('weights.h5')"
+        elif path.with_name(f"{path.name}.index").is_file():
+            what = "a checkpoint of TensorFlow; load it with load_weights of the model"
         raise MissingFileError(
-            f"weights: expected a file. Received: weights={str(weights)!r} ({what})"
+            f"weights: expected a file ({', '.join(_SUFFIXES)}). "
+            f"Received: weights={str(weights)!r} ({what})"
         )
     return path
 
 
 def is_path(weights: str | Path) -> bool:
     """True if `weights` stands for a file (which need not exist), not for a registered set."""
-    text = str(weights)
+    path, text = (
+        path_of(weights, "weights: expected None, a path, or a registered set"),
+        str(weights),
+    )
     looks_like_one = text.endswith(_SUFFIXES) or "/" in text or os.sep in text
-    return isinstance(weights, Path) or looks_like_one or Path(text).expanduser().is_file()
+    return isinstance(weights, Path) or looks_like_one or path.is_file()
 
 
 def _task(config: GroupNetConfig) -> str | None:

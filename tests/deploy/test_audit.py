@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_groupnet.deploy import audit, count_ops, load_interpreter
+from larq_groupnet.deploy import (
+    ConversionError,
+    advise,
+    audit,
+    convert,
+    count_ops,
+    load_interpreter,
+    quantize,
+    verify,
+    with_input_shape,
+)
 from larq_groupnet.deploy.export import to_tflite
 from larq_groupnet.network.layers import ConstantPad2D
 
@@ -302,3 +312,34 @@ def test_file_that_is_none(tmp_path):
     path.write_bytes(b"\x89HDF\r\n\x1a\n")
     with pytest.raises(ValueError, match="expected a .tflite file.*weights.h5"):
         audit(path)
+
+
+class Subclassed(tf.keras.Model):
+    def call(self, inputs):
+        return inputs
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        audit,
+        advise,
+        with_input_shape,
+        lambda model: convert(model, "absent/model.tflite"),
+        lambda model: verify(model, b"", np.zeros(1)),
+        lambda model: quantize(model, np.zeros(1)),
+    ],
+    ids=["audit", "advise", "with_input_shape", "convert", "verify", "quantize"],
+)
+@pytest.mark.parametrize(
+    ("model", "received"),
+    [
+        (None, "NoneType"),
+        (Subclassed(), "Subclassed"),
+        (tf.keras.Sequential([conv()]), "Sequential"),
+    ],
+    ids=["none", "subclassed", "unbuilt"],
+)
+def test_model_of_unknown_structure_is_refused_by_all_alike(call, model, received):
+    with pytest.raises(ConversionError, match=f"expected a functional .*Received: {received}"):
+        call(model)

@@ -201,7 +201,9 @@ def test_crash_is_an_error(files):
             process.ask()
 
 
-@pytest.mark.parametrize("wrong", [{"files": []}, {"runs": 0}, {"threads": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"files": []}, {"files": "a.tflite"}, {"runs": 0}, {"threads": 0}]
+)
 def test_wrong_arguments(files, wrong):
     with pytest.raises(ValueError, match="at least one"):
         benchmark(**{"files": [files["real"]], "runs": 1, **wrong})

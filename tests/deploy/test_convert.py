@@ -15,13 +15,15 @@ from larq_groupnet.deploy import (
     ConversionError,
     ConversionWarning,
     VerificationError,
+    audit,
     convert,
     count_ops,
     load_interpreter,
     verify,
 )
+from larq_groupnet.deploy.description import read_description
 from larq_groupnet.deploy.export import to_tflite
-from larq_groupnet.errors import UserError
+from larq_groupnet.errors import OutputError, UserError
 
 
 def randomise_batch_norm(model, seed=0):
@@ -148,6 +150,8 @@ def test_size_and_batch_are_fixed_at_conversion(tmp_path, shape, batch, options)
         ((8, 8, 32), {"batch_size": 0}, "batch_size=0"),
         ((8, 8, 32), {"batch_size": "2"}, "batch_size='2'"),
         ((8, 8, 32), {"input_shape": 8}, "input_shape=8"),
+        ((8, 8, 32), {"input_shape": ("8", 8, 32)}, "expected .*input_shape=.'8', 8, 32"),
+        ((8, 8, 32), {"batch_size": None}, "expected .*batch_size=None"),
     ],
 )
 def test_size_that_is_unknown_or_does_not_fit_is_refused(tmp_path, shape, options, message):
@@ -270,7 +274,7 @@ def test_model_of_a_camera_reads_uint8(tmp_path):
     assert_same_classes(interpreter.predict(images), model(images).numpy())
     with pytest.raises(ConversionError, match="expected images of type uint8"):
         interpreter.predict(images.astype("f4"))
-    with pytest.raises(ConversionError, match="expected uint8"):
+    with pytest.raises(ConversionError, match="an array of finite uint8, .*of float32"):
         verify(model, path, images.astype("f4"))
     # Floats of any precision are floats; bytes are not.
     floats = load_interpreter(alone)
@@ -288,3 +292,70 @@ def test_fresh_networks_convert(tmp_path):
         tf.keras.utils.set_random_seed(seed)
         model = two_stages(input_shape=(32, 32, 3), num_classes=10)
         convert(model, tmp_path / "fresh.tflite")
+
+
+@pytest.fixture
+def unconverted(monkeypatch):
+    """A model that nobody may begin to convert."""
+    module = importlib.import_module("larq_groupnet.deploy.convert")
+    monkeypatch.setattr(module, "fold", lambda _: pytest.fail("the conversion began"))
+    return binary()
+
+
+IMAGES = np.zeros((2, 8, 8, 32), "f4")
+
+
+@pytest.mark.parametrize(
+    ("data", "received"),
+    [
+        ("x", "str of <U1"),
+        (tf.data.Dataset.from_tensors(IMAGES), "_TensorDataset of object"),
+        (IMAGES.astype("c8"), "ndarray of complex64"),
+        (IMAGES > 0, "ndarray of bool"),
+        (IMAGES * np.nan, "values that are not finite"),
+        (IMAGES[0], r"shape=\(8, 8, 32\)"),
+        ([[1], [2, 3]], "list: "),
+    ],
+    ids=["text", "dataset", "complex", "bool", "nan", "one", "ragged"],
+)
+def test_samples_of_another_kind_are_refused_before_the_work(unconverted, data, received):
+    said = rf"data: expected samples of shape \(n, 8, 8, 32\).*finite float32.*Received: {received}"
+    with pytest.raises(ConversionError, match=said):
+        convert(unconverted, "absent/model.tflite", data=data)
+
+
+@pytest.mark.parametrize(
+    ("description", "received"),
+    [
+        ("x", "'x'"),
+        ({"classes": "a" * 32}, "classes that are no list"),
+        ({"classes": ["a"]}, "1 of them"),
+        ({"classes": [*"ab" * 15, 1, 2]}, "printed: 1"),
+        ({"preprocessing": {"normalisation": "symetric"}}, "Did you mean 'symmetric'"),
+        ({"preprocessing": ["symmetric"]}, "preprocessing without names"),
+        ({"temperature": float("nan")}, "temperature that is no number"),
+        ({"mine": object()}, "type object is not JSON serializable"),
+    ],
+)
+def test_description_that_no_reader_takes_is_refused_before_the_work(
+    unconverted, description, received
+):
+    with pytest.raises(ConversionError, match=f"description: expected .* Received: .*{received}"):
+        convert(unconverted, "absent/model.tflite", description=description)
+
+
+def test_home_folder_takes_a_file_that_says_numpy_values_of_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    model, names = binary(), np.array([f"class {number}" for number in range(32)])
+    about = {"classes": names, "temperature": np.float32(0.5)}
+    path = convert(model, "~/model.tflite", description=about)
+    assert path == tmp_path / "model.tflite" and list(tmp_path.iterdir()) == [path]
+    found = read_description("~/model.tflite")
+    assert found == {"classes": names.tolist(), "temperature": 0.5}
+    assert audit(model, "~/model.tflite") == audit("~/model.tflite") == []
+    assert load_interpreter("~/model.tflite").predict(IMAGES).shape == (2, 8, 8, 32)
+    verify(model, "~/model.tflite", IMAGES, "~/device")
+    assert (tmp_path / "device" / "verify.json").is_file()
+    with pytest.raises(OutputError, match="expected a folder"):
+        verify(model, "~/model.tflite", IMAGES, "~/model.tflite")

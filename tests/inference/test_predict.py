@@ -18,7 +18,7 @@ from larq_groupnet.data.reading import Reading
 from larq_groupnet.deploy import ConversionError, convert
 from larq_groupnet.deploy.description import NAME, read_description, with_description
 from larq_groupnet.deploy.int8 import convert_int8, quantize
-from larq_groupnet.errors import OutputError
+from larq_groupnet.errors import MissingFileError, OutputError, RecipeError, UserError
 from larq_groupnet.inference.predict import (
     NoImagesError,
     find_images,
@@ -237,7 +237,7 @@ def test_one_image_and_nothing_to_do(dense_run, images, tmp_path):
 def test_file_that_does_not_say_how_images_are_read_is_refused(dense_file, tmp_path):
     path = tmp_path / "bare.tflite"
     path.write_bytes(without_description(dense_file))
-    with pytest.raises(SourceError, match="--normalisation"):
+    with pytest.raises(SourceError, match="give it as normalisation .--normalisation of a command"):
         load_predictor(path)
     predictor = load_predictor(path, normalisation="symmetric", scales=(0.5,), flip=True)
     reading = predictor.reading
@@ -344,3 +344,98 @@ def test_photos_that_are_not_read_are_named(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "IMG_2.jpg")
     with pytest.warns(DatasetWarning, match=said):
         assert find_images(tmp_path) == [tmp_path / "IMG_2.jpg"]
+
+
+EIGHT_BITS = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "received"),
+    [
+        (EIGHT_BITS * np.nan, "float64 from nan to nan"),
+        (EIGHT_BITS.astype("u2") * 257, "uint16 from 0 to 49087"),
+        (EIGHT_BITS.astype("f4") - 128, "float32 from -128 to 63"),
+        (EIGHT_BITS.astype("f4") * 10, "float32 from 0 to 1910"),
+        (EIGHT_BITS / 255, "floats of at most 0.749.*multiply them by 255"),
+        (EIGHT_BITS > 9, "bool of shape"),
+        (EIGHT_BITS.astype("c8"), "complex64 of shape"),
+        (EIGHT_BITS.astype(str), "<U3 of shape"),
+        ("photo.jpg", "<U9 of shape"),
+        (None, "object of shape"),
+        ([[1], [2, 3]], "list: "),
+    ],
+)
+def test_pixels_are_of_0_to_255_or_refused_in_a_line(constant, pixels, received):
+    with pytest.raises(
+        SourceError, match=f"of 0 to 255, as read_pixels.*Received: {received}"
+    ) as e:
+        constant(pixels)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("kind", ["u1", "i8", "u2", "f4", "f8", "list"])
+def test_pixels_of_0_to_255_are_read_in_any_type_of_numbers(constant, kind):
+    pixels = EIGHT_BITS.tolist() if kind == "list" else EIGHT_BITS.astype(kind)
+    np.testing.assert_array_equal(constant(pixels), constant(EIGHT_BITS))
+    assert constant(EIGHT_BITS.astype("f4") * 0).shape == (8, 8, 2)
+
+
+def test_file_that_gives_no_pixels_says_why(tmp_path):
+    for path, error, said in (
+        (
+            tmp_path / "absent.png",
+            MissingFileError,
+            "absent.png: expected an image. .* no such file",
+        ),
+        (tmp_path, UserError, "expected an image .*decoded: it is no regular file"),
+        (
+            picture(tmp_path / "half.png", (9, 9)),
+            UserError,
+            "half.png: expected an image .*decoded:",
+        ),
+        (None, UserError, "expected an image file. Received: .* NoneType"),
+    ):
+        if path == tmp_path / "half.png":
+            path.write_bytes(path.read_bytes()[:60])
+        with pytest.raises(error, match=said):
+            read_pixels(path, 3)
+    with pytest.raises(UserError, match="expected 1 for grey or 3 for colour. .*channels=4"):
+        read_pixels(picture(tmp_path / "a.png", (9, 9)), 4)
+
+
+def test_home_folder_of_images_and_results(constant, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "in" / "a.png", (8, 8))
+    assert read_pixels("~/in/a.png", 3).shape == (8, 8, 3)
+    assert predict_files(constant, "~/in", "~/out") == (1, [])
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_nothing_to_predict_and_nothing_to_predict_with_are_said(constant, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(NoImagesError, match="expected an image file.* Received: none"):
+        predict_files(constant, [], out)
+    for wrong in (None, [EIGHT_BITS]):
+        with pytest.raises(UserError, match="expected an image file.* Received: an object of type"):
+            predict_files(constant, wrong, out)
+    with pytest.raises(
+        UserError, match="expected a Predictor.*load_predictor.*Received: 'cifar10'"
+    ):
+        predict_files("cifar10", tmp_path, out)
+    file = picture(tmp_path / "a.png", (8, 8))
+    with pytest.raises(OutputError, match="expected a folder that can be written"):
+        predict_files(constant, file, file)
+
+
+def test_what_names_no_network_is_named(tmp_path):
+    for load in (load_predictor, load_run):
+        with pytest.raises(
+            UserError, match="expected a run's folder.* Received: .* type Functional"
+        ):
+            load(tf.keras.Model([x := tf.keras.Input((2,))], x))
+    for size in (64, (64,), "64", (1, 2, 3)):
+        with pytest.raises(
+            RecipeError, match="size: expected height and width in pixels.*Received"
+        ):
+            load_run("cifar10", size=size)

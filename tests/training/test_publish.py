@@ -362,7 +362,7 @@ def test_run_of_a_recipe_elsewhere_is_published_with_its_command(run, tmp_path, 
     words = ["weights", "publish", "run", "tiny", "CC0", "--output=out"]
     done = command(*words)
     assert done.returncode == 2 and not (tmp_path / "out").exists()
-    assert "Received: none. Give it, with --command" in done.stderr
+    assert "Received: none. Give it as command" in done.stderr
     made = "python train.py --model elsewhere/mine.py"
     done = command(*words, f"--command={made}")
     assert done.returncode == 0, done.stderr

@@ -52,7 +52,7 @@ def test_unregistered_weights_are_refused_with_the_ways_to_get_them():
         "Received: imagenet",
         "import-checkpoint FILE.pth.tar --as imagenet",
         "train.py --model groupnet_resnet18 --dataset imagenet2012",
-        "--start_from none",
+        "'none' for random weights",
     ):
         assert way in str(error.value)
 

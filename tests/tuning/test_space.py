@@ -169,7 +169,7 @@ def test_trial_squeezes_epochs_warm_up_and_drops():
         ([("num_bases", "2"), ("num_bases", "1|3")], RecipeError, "num_bases: expected one value"),
         ([("num_classes", "2|3")], RecipeError, "as the dataset has its classes. Received: 2|3"),
         ([("dataset", "digits|mnist")], RecipeError, "dataset: expected one value"),
-        ([("binary.epochs", "1|2")], RecipeError, "--trial_epochs says"),
+        ([("binary.epochs", "1|2")], RecipeError, "trial_epochs says"),
         ([("schedule", "cosine|steps")], RecipeError, "drops: expected epochs"),
         ([(key, str(values[0])) for key, values in DECLARED.items()], RecipeError, "several choi"),
     ],

@@ -15,7 +15,8 @@ import pytest
 from conftest import ROOT
 
 import larq_groupnet
-from larq_groupnet import GroupNetConfig
+from larq_groupnet import GroupNetConfig, copy_weights
+from larq_groupnet.errors import UserError, WeightsError
 from larq_groupnet.family import get_config
 from larq_groupnet.network.build import build
 from larq_groupnet.recipes.start import with_start
@@ -460,3 +461,25 @@ def test_cache_is_in_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("LARQ_GROUPNET_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert registry.cache_folder() == tmp_path / ".cache" / "larq_groupnet"
+
+
+def test_weights_of_other_formats_of_tensorflow_say_how_to_take_them(tmp_path):
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pb").touch()
+    (tmp_path / "epoch.index").touch()
+    for name, said in (("saved", "a SavedModel; write its weights"), ("epoch", "load_weights")):
+        with pytest.raises(FileNotFoundError, match=rf"expected a file \(.h5, .*{said}"):
+            resolve(tmp_path / name, MODEL, get_config(MODEL))
+
+
+@pytest.mark.parametrize("weights", [True, b"a.h5", object()])
+def test_weights_of_no_kind_that_names_any_are_named(weights):
+    kind = type(weights).__name__
+    with pytest.raises(UserError, match=f"weights: expected None, a path, .* type {kind}"):
+        resolve(weights, MODEL, get_config(MODEL))
+
+
+def test_weights_are_copied_between_built_models_alone():
+    for wrong in (None, "weights.h5"):
+        with pytest.raises(WeightsError, match=f"two built models. .*{type(wrong).__name__}"):
+            copy_weights(wrong, wrong)
