@@ -177,10 +177,8 @@ def _file(weights: str | Path) -> Path:
 
 def is_path(weights: str | Path) -> bool:
     """True if `weights` stands for a file (which need not exist), not for a registered set."""
-    path, text = (
-        path_of(weights, "weights: expected None, a path, or a registered set"),
-        str(weights),
-    )
+    path = path_of(weights, "weights: expected None, a path, or a registered set")
+    text = str(weights)
     looks_like_one = text.endswith(_SUFFIXES) or "/" in text or os.sep in text
     return isinstance(weights, Path) or looks_like_one or path.is_file()
 
