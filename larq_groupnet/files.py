@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from larq_groupnet.errors import OutputError
+from larq_groupnet.errors import OutputError, UserError
 
 PARTIAL = ".*.partial*"
 """Pattern of the names that `replacing` gives to files which are not whole yet."""
@@ -25,16 +26,34 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The temporary name is unique, so that two processes do not write into one file, and the content
     is on the disk before the rename.
+
+    Raises:
+        OSError: If it cannot be written; names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex}.partial{path.suffix}")
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with naming(path, temporary):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Has an error of writing name the file: a full disk is met by a write, which knows no name."""
+    try:
+        yield
+    except OSError as error:
+        other = error.filename not in (None, str(path), str(temporary))
+        if isinstance(error, UserError) or other:
+            raise
+        number = error.errno or errno.EIO
+        reason = os.strerror(number) if error.errno else str(error)
+        raise OSError(number, reason, str(path)) from error
 
 
 def check_output(path: Path, folder: bool = False) -> None:

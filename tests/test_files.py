@@ -1,10 +1,12 @@
 """Files are whole or absent, whoever else writes them, and JSON is what any program reads."""
 
+import errno
 import json
 
 import numpy as np
 import pytest
 
+from larq_groupnet.errors import MissingFileError
 from larq_groupnet.files import PARTIAL, replacing, write_json
 
 
@@ -52,3 +54,27 @@ def test_json_has_numbers_as_numbers_and_no_nan(tmp_path):
     text = (tmp_path / "a.json").read_text()
     read = json.loads(text, parse_constant=lambda name: pytest.fail(name))
     assert read == {"a": 0.5, "b": [2, None], "3": [0, 1], "d": str(tmp_path)}
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")  # As a write has it: without a name.
+
+
+def test_full_disk_names_the_file_and_keeps_the_one_before(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    path.write_text("before")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.txt'") as found:
+        write_json(path, {})
+    assert (found.value.errno, found.value.filename) == (errno.ENOSPC, str(path))
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MissingFileError("photo: no such file"), PermissionError(13, "Permission denied", "photo")],
+)
+def test_error_of_another_file_stays_as_it_is(tmp_path, error):
+    with pytest.raises(OSError) as found, replacing(tmp_path / "a.txt"):  # noqa: PT011
+        raise error
+    assert found.value is error and not list(tmp_path.iterdir())

@@ -37,6 +37,7 @@ from larq_groupnet.deploy.flatbuffer import (
 )
 from larq_groupnet.deploy.fold import fold
 from larq_groupnet.deploy.signs import MOST_FLIPS, Flips, SignsOfFile
+from larq_groupnet.errors import UserError
 from larq_groupnet.files import replacing
 
 Array = NDArray[np.float32]
@@ -105,6 +106,8 @@ def convert_int8(
     data = _checked(model, data)
     try:
         content = to_tflite(model)
+    except (UserError, OSError):
+        raise
     except Exception as error:  # LCE raises bare ones.
         raise ConversionError(f"convert_int8: LCE cannot convert the model: {error}") from error
     left = float_operations(content)

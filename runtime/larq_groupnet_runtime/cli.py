@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import numpy as np
 from PIL import Image
@@ -79,22 +79,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # The names of files and classes have letters that a terminal's encoding may not have.
         sys.stdout.reconfigure(errors="backslashreplace")
-    flags = _parser().parse_intermixed_args(arguments)
     try:
         with _signals_as_exceptions():
-            status = _run(flags)
+            status = _run(_parser().parse_intermixed_args(arguments))
             sys.stdout.flush()
         return status
     except BrokenPipeError:  # `| head` has read enough.
-        _discard_output()
         return 141
     except (InputError, MemoryError, OSError) as error:
         _complain(_said(error))
-        if isinstance(error, OSError) and error.strerror and error.filename is None:
-            _discard_output()
         return 2
     except KeyboardInterrupt:
         return 130
+    finally:
+        _end(sys.stdout)
 
 
 def _run(flags: argparse.Namespace) -> int:
@@ -324,12 +322,17 @@ def _printable(text: str) -> str:
 
 
 def _complain(text: str) -> None:
-    print(_printable(f"larq-groupnet-run: {text}"), file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(_printable(f"larq-groupnet-run: {text}"), file=sys.stderr)
+    _end(sys.stderr)
 
 
-def _discard_output() -> None:
+def _end(stream: TextIO) -> None:
     """Keeps Python from writing at its end what could not be written."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextlib.contextmanager
@@ -375,8 +378,16 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Ends the program with status 2."""
-        _complain(f"{message}; --help lists everything")
+        # A file may be called like a flag.
+        file = next((x for x in sys.argv[1:] if x.startswith("-") and os.path.lexists(x)), None)
+        advice = f"; for the file {file} write ./{file}" if file else ""
+        _complain(f"{message}; --help lists everything{advice}")
         sys.exit(2)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Ends the program once the help is written."""
+        sys.stdout.flush()
+        super().exit(status, message)
 
 
 def _parser() -> argparse.ArgumentParser:

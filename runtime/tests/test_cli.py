@@ -332,12 +332,25 @@ def test_signal_leaves_no_half_and_no_mask_without_its_overlay(pixels, tmp_path,
     assert not [file for file in (tmp_path / "found").rglob("*") if file.is_file()]
 
 
-def test_full_standard_output_is_named(labels, images):
-    command = [sys.executable, "-m", "larq_groupnet_runtime.cli", str(labels), str(images)]
+@pytest.mark.parametrize("help_alone", [False, True])
+def test_full_standard_output_is_named(labels, images, help_alone):
+    words = ["--help"] if help_alone else [str(labels), str(images)]
+    command = [sys.executable, "-m", "larq_groupnet_runtime.cli", *words]
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with open("/dev/full", "w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment
+        )
     assert done.returncode == 2
     assert done.stderr == "larq-groupnet-run: standard output: No space left on device\n"
+
+
+def test_file_called_like_a_flag_is_told_how_to_be_named(labels, images, tmp_path):
+    (tmp_path / "-dash.png").write_bytes((images / "one.png").read_bytes())
+    done = run(labels, "-dash.png", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.endswith("; for the file -dash.png write ./-dash.png\n")
+    assert run(labels, "./-dash.png", cwd=tmp_path).returncode == 0
 
 
 def test_letters_without_a_font_are_named_once(pixels, tmp_path):

@@ -21,7 +21,7 @@ from larq_groupnet.deploy import (
     verify,
 )
 from larq_groupnet.deploy.export import to_tflite
-from larq_groupnet.errors import UserError
+from larq_groupnet.errors import OutputError, UserError
 
 
 def randomise_batch_norm(model, seed=0):
@@ -227,6 +227,18 @@ def test_convert_names_the_cause_of_a_failure_in_lce(tmp_path, policy):
             convert(model, tmp_path / "model.tflite")
     finally:
         tf.keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.mark.parametrize("kind", ["ResourceExhaustedError", "OutOfRangeError"])
+def test_full_temporary_folder_is_not_blamed_on_the_network(tmp_path, monkeypatch, kind):
+    def full(*_, **__):
+        said = "{{function_node x}} /tmp/y/part-0.tempstate1; No space left on device"
+        raise getattr(tf.errors, kind)(None, None, said)
+
+    monkeypatch.setattr(tf.saved_model, "save", full)
+    with pytest.raises(OutputError, match="folder. Received: No space left on device, in .*TMPDIR"):
+        convert(binary(), tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
 
 
 def test_samples_given_are_the_ones_that_are_run(tmp_path):
