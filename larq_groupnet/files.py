@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -54,6 +55,20 @@ def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
         number = error.errno or errno.EIO
         reason = os.strerror(number) if error.errno else str(error)
         raise OSError(number, reason, str(path)) from error
+
+
+@contextlib.contextmanager
+def full_disk_as_os_error() -> Iterator[None]:
+    """Turns TensorFlow's errors of a full disk, each of another class, into the system's."""
+    try:
+        yield
+    except Exception as error:
+        for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            reason = os.strerror(number)
+            # After the name of an operation, in braces, if there is one.
+            if found := re.search(rf"^(?:.*}}}} )?(.+); {reason}", str(error)):
+                raise OSError(number, reason, found[1]) from error
+        raise
 
 
 def check_output(path: Path, folder: bool = False) -> None:

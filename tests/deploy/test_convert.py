@@ -21,7 +21,7 @@ from larq_groupnet.deploy import (
     verify,
 )
 from larq_groupnet.deploy.export import to_tflite
-from larq_groupnet.errors import OutputError, UserError
+from larq_groupnet.errors import UserError
 
 
 def randomise_batch_norm(model, seed=0):
@@ -229,14 +229,13 @@ def test_convert_names_the_cause_of_a_failure_in_lce(tmp_path, policy):
         tf.keras.mixed_precision.set_global_policy("float32")
 
 
-@pytest.mark.parametrize("kind", ["ResourceExhaustedError", "OutOfRangeError"])
-def test_full_temporary_folder_is_not_blamed_on_the_network(tmp_path, monkeypatch, kind):
+def test_full_temporary_folder_is_not_blamed_on_the_network(tmp_path, monkeypatch):
     def full(*_, **__):
-        said = "{{function_node x}} /tmp/y/part-0.tempstate1; No space left on device"
-        raise getattr(tf.errors, kind)(None, None, said)
+        said = "{{function_node x}} /tmp/y/part-0; No space left on device [Op:SaveV2]"
+        raise tf.errors.ResourceExhaustedError(None, None, said)
 
     monkeypatch.setattr(tf.saved_model, "save", full)
-    with pytest.raises(OutputError, match="folder. Received: No space left on device, in .*TMPDIR"):
+    with pytest.raises(OSError, match="No space left on device: '/tmp/y/part-0'"):
         convert(binary(), tmp_path / "model.tflite")
     assert not list(tmp_path.iterdir())
 
