@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -40,17 +42,49 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The temporary name is unique, so that two processes do not write into one file, and the content
     is on the disk before the rename.
+
+    Raises:
+        OSError: If it cannot be written; names `path`.
     """
     path = path_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex}.partial{path.suffix}")
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with naming(path, temporary):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Has an error of writing name the file: a full disk is met by a write, which knows no name."""
+    try:
+        yield
+    except OSError as error:
+        other = error.filename not in (None, str(path), str(temporary))
+        if isinstance(error, UserError) or other:
+            raise
+        number = error.errno or errno.EIO
+        reason = os.strerror(number) if error.errno else str(error)
+        raise OSError(number, reason, str(path)) from error
+
+
+@contextlib.contextmanager
+def full_disk_as_os_error() -> Iterator[None]:
+    """Turns TensorFlow's errors of a full disk, each of another class, into the system's."""
+    try:
+        yield
+    except Exception as error:
+        for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            reason = os.strerror(number)
+            # After the name of an operation, in braces, if there is one.
+            if found := re.search(rf"^(?:.*}}}} )?(.+); {reason}", str(error)):
+                raise OSError(number, reason, found[1]) from error
+        raise
 
 
 def check_output(path: str | os.PathLike[str], folder: bool = False) -> Path:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import resource
 import sys
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -121,6 +122,14 @@ def data_dir(tmp_path_factory):
 def digits(tmp_path_factory):
     """A folder with the dataset `digits` in it."""
     return prepared("digits", tmp_path_factory)
+
+
+@pytest.fixture
+def largest_file():
+    """Sets the bytes that a file may have, which the system takes as a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture

@@ -430,6 +430,38 @@ def test_closed_streams_are_nothing_to_a_command(closed, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--help"], "standard output: expected to be written. Received: No space left on device."),
+        (["train", "--help"], "standard output: expected to be written. Received: No space left"),
+        (["weights", "list"], "standard output: expected to be written. Received: No space left"),
+        (["nothing"], None),
+    ],
+)
+def test_full_stream_ends_a_command_with_one_line(words, said):
+    command = [sys.executable, "-m", "larq_groupnet", *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:
+        pipes["stdout" if said else "stderr"] = full
+        done = subprocess.run(command, cwd=ROOT, **pipes, text=True, env=environment)
+    assert done.returncode == 2
+    if said:
+        assert done.stderr.startswith(f"larq-groupnet: {said}") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["-dash.png", "--output"])
+def test_file_called_like_a_flag_is_told_how_to_be_named(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["predict", "run", "--normalisation", "imagenet", name]
+    assert cli.main(words) == 2
+    assert "for the file" not in capsys.readouterr().err
+    (tmp_path / name).touch()
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err.endswith(f"; for the file {name} write ./{name}\n")
+
+
 def test_a_reader_that_has_enough_ends_a_command_without_a_word():
     command = [sys.executable, "-m", "larq_groupnet", "train", "--help"]
     reader, writer = os.pipe()

@@ -1,11 +1,12 @@
 """Files are whole or absent, whoever else writes them, and JSON is what any program reads."""
 
+import errno
 import json
 
 import numpy as np
 import pytest
 
-from larq_groupnet.errors import UserError
+from larq_groupnet.errors import MissingFileError, UserError
 from larq_groupnet.files import PARTIAL, check_output, path_of, replacing, write_json
 
 
@@ -71,3 +72,27 @@ def test_what_is_no_path_is_named(path):
         UserError, match=f"expected a path. Received: .* type {type(path).__name__}"
     ):
         path_of(path)
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")  # As a write has it: without a name.
+
+
+def test_full_disk_names_the_file_and_keeps_the_one_before(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    path.write_text("before")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.txt'") as found:
+        write_json(path, {})
+    assert (found.value.errno, found.value.filename) == (errno.ENOSPC, str(path))
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MissingFileError("photo: no such file"), PermissionError(13, "Permission denied", "photo")],
+)
+def test_error_of_another_file_stays_as_it_is(tmp_path, error):
+    with pytest.raises(OSError) as found, replacing(tmp_path / "a.txt"):  # noqa: PT011
+        raise error
+    assert found.value is error and not list(tmp_path.iterdir())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
 import signal
@@ -9,7 +11,7 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from absl import flags
 
@@ -18,6 +20,9 @@ from larq_groupnet.errors import Interrupted, TrainingError, UserError
 from larq_groupnet.hints import did_you_mean
 
 PROGRAM = "larq-groupnet"
+
+_UNWRITTEN = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.EBADF}
+"""The errors of a stream that takes no more."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,19 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(sys, stream) is None:  # Closed; the next file would take its number.
             setattr(sys, stream, open(os.devnull, "r+"))  # noqa: SIM115
     try:
-        if name in ("-h", "--help", "help"):
-            print(_overview())
-            return 0
-        if name not in COMMANDS:
-            raise UserError(
-                f"command: expected one of {', '.join(COMMANDS)}. Received: {name}."
-                f"{did_you_mean(name, COMMANDS)}"
-            )
         status = _run(name, rest)
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # Whoever reads, such as `head`, has enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except (UserError, OSError, flags.Error) as error:
         _complain(error)
@@ -56,14 +52,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + error.signum
     except KeyboardInterrupt:
         return 130
+    finally:
+        _end(sys.stdout)
 
 
 def _run(name: str, rest: Sequence[str]) -> int:
     from larq_groupnet._stack import quiet
 
+    if name in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if name not in COMMANDS:
+        raise UserError(
+            f"command: expected one of {', '.join(COMMANDS)}. Received: {name}."
+            f"{did_you_mean(name, COMMANDS)}"
+        )
     command = COMMANDS[name]
     values = command.flags()
-    _, *words = values([name, *_with_value(rest, "--resume")])
+    # A file may be called like a flag.
+    file = next((word for word in rest if word.startswith("-") and os.path.lexists(word)), None)
+    advice = f"; for the file {file} write ./{file}" if file else ""
+    try:
+        _, *words = values([name, *_with_value(rest, "--resume")])
+    except flags.Error as error:
+        raise UserError(f"{error}{advice}") from error
     if values.help:
         print(_usage(name))
         return 0
@@ -72,7 +84,7 @@ def _run(name: str, rest: Sequence[str]) -> int:
     if not least <= len(words) <= (sys.maxsize if endless else len(command.words)):
         raise UserError(
             f"{name}: expected {' '.join(command.words) or 'only flags'}. "
-            f"Received: {' '.join(words) or 'nothing'}. See {PROGRAM} {name} --help."
+            f"Received: {' '.join(words) or 'nothing'}. See {PROGRAM} {name} --help{advice}."
         )
     quiet()
     warnings.formatwarning = _warnings_once()
@@ -100,17 +112,31 @@ def _with_value(words: Sequence[str], flag: str) -> list[str]:
 
 def _complain(error: BaseException) -> None:
     text = "; ".join(line.strip() for line in _said(error).splitlines() if line.strip())
-    print(f"{PROGRAM}: {text.replace(':; ', ': ')}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(f"{PROGRAM}: {text.replace(':; ', ': ')}", file=sys.stderr)
+    _end(sys.stderr)
+
+
+def _end(stream: TextIO) -> None:
+    """Keeps Python from writing at its end, with a traceback, what could not be written."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _said(error: BaseException) -> str:
     """The message; of the system's errors, which have only a number and a name, in our words."""
-    if isinstance(error, UserError) or not isinstance(error, OSError) or not error.filename:
+    if isinstance(error, UserError) or not isinstance(error, OSError):
         return str(error)
-    return (
-        f"{error.filename}: expected a path that can be read or written. "
-        f"Received: {error.strerror}. Check the path and its permissions."
-    )
+    if error.filename:
+        return (
+            f"{error.filename}: expected a path that can be read or written. Received: "
+            f"{error.strerror}. Check the path, its permissions and the room on its disk."
+        )
+    if error.errno in _UNWRITTEN:  # Whatever else is written has a name.
+        return f"standard output: expected to be written. Received: {error.strerror}."
+    return str(error)
 
 
 def _overview() -> str:

@@ -144,18 +144,52 @@ _command(
 _command(
     commands.import_checkpoint,
     "FILE",
-    path_flag("output", "weights", "OUTPUT.h5 and OUTPUT.json are written."),
+    path_flag(
+        "output",
+        "weights",
+        "Writes OUTPUT.h5, the weights, and OUTPUT.json, what is known of them.",
+    ),
     text_flag("as", None, "Also register the weights on this machine as weights='NAME'."),
-    size_flag("Height,width of the images that it is to read; 224,224 by default."),
-    text_flag("dataset", None, "What it was trained on; imagenet2012 if it has 1000 classes."),
-    path_flag("classes", None, "A file with the names of its classes, one a line."),
-    text_flag("normalisation", None, "How its images were normalised: symmetric or imagenet."),
-    float_flag(
-        "central_crop", None, "Side of the central square that it sees, over the shorter side."
+    size_flag(
+        "Height,width of the images that it is to read in pixels; 224,224 by default. Needed of "
+        "a segmentation network: the authors train at 480,480."
     ),
     text_flag(
-        "atrous_rates", None, "Of a segmentation network: released, released_bpac, (1,1,3,6)."
+        "dataset",
+        None,
+        "Name of what it was trained on, to be written down; imagenet2012 by default for a "
+        "classifier of 1000 classes, else none.",
     ),
-    text_flag("first_rates", None, "Of the first convolution of each stage: half, (1,1,2,3)."),
+    path_flag(
+        "classes",
+        None,
+        "A file with the names of its classes, one a line, in the order of their labels; without "
+        "it they are not known.",
+    ),
+    text_flag(
+        "normalisation",
+        None,
+        "How its images were normalised: symmetric or imagenet. By default as the authors do it "
+        "for segmentation, or for 1000 classes without --dataset; else predict has to be told.",
+    ),
+    float_flag(
+        "central_crop",
+        None,
+        "Side of the central square that it sees, over the shorter side; by default as the "
+        "authors' for 1000 classes without --dataset, else 1.",
+    ),
+    text_flag(
+        "atrous_rates",
+        None,
+        "Of a segmentation network, which needs them, because the file does not say: released for "
+        "the authors' plain backbone, released_bpac for the one with lists of rates, or one rate a "
+        "stage, (1,1,3,6). None of a classifier.",
+    ),
+    text_flag(
+        "first_rates",
+        None,
+        "Of a segmentation network, the rates of the first convolution of each stage beside rates "
+        "that have no name: half, or (1,1,2,3).",
+    ),
     bool_flag("shared_shortcut", False, "Keep the shortcut that all bases share at the authors'."),
 )

@@ -21,7 +21,7 @@ from larq_groupnet.deploy.int8 import convert_int8, is_int8
 from larq_groupnet.deploy.samples import check_samples
 from larq_groupnet.deploy.unshared import check_functional
 from larq_groupnet.deploy.verify import verify
-from larq_groupnet.errors import MissingPackageError
+from larq_groupnet.errors import UserError
 from larq_groupnet.files import check_output, replacing
 
 DEFAULT_SAMPLES = 4
@@ -156,7 +156,7 @@ def with_input_shape(
 def _convert(model: tf.keras.Model) -> bytes:
     try:
         return to_tflite(model)
-    except MissingPackageError:
+    except (UserError, OSError):
         raise
     except Exception as error:  # LCE raises bare ones.
         raise ConversionError(

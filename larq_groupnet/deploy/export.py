@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from larq_groupnet.deploy.dilation import directly_dilated
 from larq_groupnet.deploy.engine import convert_saved_model
+from larq_groupnet.files import full_disk_as_os_error
 
 
 def to_tflite(model: tf.keras.Model) -> bytes:
@@ -25,6 +26,7 @@ def to_tflite(model: tf.keras.Model) -> bytes:
         The flatbuffer, for one image at a time if the model's batch size is not fixed.
 
     Raises:
+        OSError: If the temporary folder is full.
         Exception: Whatever TensorFlow or LCE raise, some of it bare, if the model does not convert.
     """
     batch, *shape = model.input_shape
@@ -35,6 +37,7 @@ def to_tflite(model: tf.keras.Model) -> bytes:
     with tempfile.TemporaryDirectory() as folder, directly_dilated(model):
         # Inference needs no gradients; to trace those of every sign takes a quarter of the time.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        tf.saved_model.save(holder, folder, signatures=serve, options=options)
+        with full_disk_as_os_error():
+            tf.saved_model.save(holder, folder, signatures=serve, options=options)
         content: bytes = convert_saved_model(folder)
     return content

@@ -182,10 +182,16 @@ def _may_inline(node: Any, unique: set[str]) -> bool:
     if node.call_kwargs.get("training"):
         reason = "it is called with training=True"
     elif shared:
-        reason = f"other layers have the names of its own: {', '.join(shared[:3])}"
+        reason = (
+            f"other layers have the names of its own: {', '.join(shared[:3])}. Convert each "
+            "network to a file of its own"
+        )
     else:
         return True
-    warnings.warn(f"fold: {node.layer.name!r} inside is left as it is: {reason}", stacklevel=3)
+    warnings.warn(
+        f"fold: {node.layer.name!r} inside is left as it is, right but slower: {reason}",
+        stacklevel=3,
+    )
     return False
 
 

@@ -39,6 +39,7 @@ from larq_groupnet.deploy.fold import fold
 from larq_groupnet.deploy.samples import check_samples
 from larq_groupnet.deploy.signs import MOST_FLIPS, Flips, SignsOfFile
 from larq_groupnet.deploy.unshared import check_functional
+from larq_groupnet.errors import UserError
 from larq_groupnet.files import check_output, replacing
 
 Array = NDArray[np.float32]
@@ -112,6 +113,8 @@ def convert_int8(
     description = check_description(description, model.output_shape[-1])
     try:
         content = to_tflite(model)
+    except (UserError, OSError):
+        raise
     except Exception as error:  # LCE raises bare ones.
         raise ConversionError(f"convert_int8: LCE cannot convert the model: {error}") from error
     left = float_operations(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import sys
@@ -100,8 +101,9 @@ def predict_files(
             continue
         found = task.prediction(pixels, predictor(pixels), predictor.classes)
         _check_own([output_dir / folder / name for folder in found.files])
-        for folder, content in found.files.items():
-            _save(content, output_dir / folder / name)
+        with contextlib.ExitStack() as stack:  # All of them, or none.
+            for folder, content in found.files.items():
+                _save(content, output_dir / folder / name, stack)
         rows += [(file, rank, *row) for rank, row in enumerate(found.rows, 1)]
         tqdm.write(f"{printable(str(file))}: {found.line}")
     if not predictor.dense:
@@ -166,7 +168,9 @@ def read_pixels(file: str | Path, channels: int) -> np.ndarray:
 
 
 def _missing(file: Path, expected: str) -> MissingFileError:
-    return MissingFileError(f"{file}: expected {expected}. Received: no such file. Check the path.")
+    there = "a folder" if file.is_dir() else "a pipe or a device"
+    received = there if file.exists() else "no such file"
+    return MissingFileError(f"{file}: expected {expected}. Received: {received}. Check the path.")
 
 
 def _names(files: Sequence[Path]) -> list[Path]:
@@ -206,15 +210,13 @@ def _is_own(path: Path) -> bool:
         return False
 
 
-def _save(content: Image.Image | np.ndarray, path: Path) -> None:
+def _save(content: Image.Image | np.ndarray, path: Path, stack: contextlib.ExitStack) -> None:
     if isinstance(content, np.ndarray):
-        with replacing(path.with_suffix(".npy")) as temporary:
-            np.save(temporary, content)
+        np.save(stack.enter_context(replacing(path.with_suffix(".npy"))), content)
         return
     about = PngImagePlugin.PngInfo()
     about.add_text("Software", _SOFTWARE)
-    with replacing(path) as temporary:
-        content.save(temporary, pnginfo=about)
+    content.save(stack.enter_context(replacing(path)), pnginfo=about)
 
 
 def _write_csv(rows: Sequence[tuple[Path, int, str, float]], path: Path) -> None:

@@ -131,6 +131,9 @@ class Snapshots:
     def restore(model: tf.keras.Model, path: Path) -> None:
         """Puts a snapshot into a compiled model of the same phase."""
         checkpoint = tf.train.Checkpoint(**_state(model))
+        if not path.is_dir():  # What else it holds; TensorFlow warns of values that nobody takes.
+            checkpoint.position = _Text()
+            checkpoint.save_counter.assign(0)  # Made by its first use.
         checkpoint.read(_prefix(path)).assert_existing_objects_matched()
 
     def _paths(self) -> list[Path]:

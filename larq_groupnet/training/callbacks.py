@@ -12,10 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from larq_groupnet.errors import TrainingError
-from larq_groupnet.files import replacing
+from larq_groupnet.files import naming, replacing
 from larq_groupnet.network.layers import Aggregate, SoftGate
 from larq_groupnet.network.quantizers import has_latent_kernel
-from larq_groupnet.weights.keras_files import describe
+from larq_groupnet.weights.keras_files import save
 
 Logs = Mapping[str, Any] | None
 
@@ -25,11 +25,13 @@ class PhaseCSVLogger(tf.keras.callbacks.CSVLogger):
 
     def __init__(self, path: Path, phase: str):
         super().__init__(str(path), append=True)
+        self.path = path
         self.phase = phase
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Writes one row."""
-        super().on_epoch_end(epoch, {"phase": self.phase, **(logs or {})})
+        with naming(self.path):
+            super().on_epoch_end(epoch, {"phase": self.phase, **(logs or {})})
 
 
 class BestWeights(tf.keras.callbacks.Callback):
@@ -73,10 +75,7 @@ class BestWeights(tf.keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Saves, and puts the trained weights back."""
-        with replacing(self.last) as temporary:
-            self.model.save_weights(temporary)
-            if self.description:
-                describe(temporary, self.description)
+        save(self.model, self.last, self.description)
         value = float((logs or {})[f"val_{self.metric}"])
         # Of equals the later one: a few validation images give the same metric again and again.
         if self.value is None or value >= self.value:

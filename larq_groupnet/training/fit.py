@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from larq_groupnet.data.pipeline import Pipeline
 from larq_groupnet.deploy import quantize
-from larq_groupnet.files import replacing
+from larq_groupnet.files import full_disk_as_os_error, replacing
 from larq_groupnet.hints import counted
 from larq_groupnet.network.build import build
 from larq_groupnet.recipes.recipe import Phase, Recipe, RecipeError
@@ -147,6 +147,7 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
 
     Raises:
         TrainingError: If the loss stops being finite.
+        OSError: If the disk is full; names the file.
         Interrupted: After SIGINT or SIGTERM, once everything is saved.
     """
     found = Snapshots(session.output_dir / "snapshots").last()
@@ -254,7 +255,7 @@ def _fit(
     best = _best_weights(session, phase, start.best)
     # The rest of an epoch that was cut in two is a call of its own, and has fewer steps.
     cuts = [(start.epoch, start.step), *([(start.epoch + 1, 0)] if start.step else [])]
-    with StopSignal(session.output_dir).watching() as stop, ending_line():
+    with StopSignal(session.output_dir).watching() as stop, ending_line(), full_disk_as_os_error():
         for epoch, step in cuts:
             position = dataclasses.replace(start, epoch=epoch, step=step)
             model.fit(

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from larq_groupnet.data.labels import read_text
 from larq_groupnet.data.reading import Reading
-from larq_groupnet.files import path_of, replacing, write_json
+from larq_groupnet.files import path_of, write_json
 from larq_groupnet.network.build import build
 from larq_groupnet.weights import keras_files, packed
 from larq_groupnet.weights.checkpoint_files import CheckpointError, read_state
@@ -156,9 +156,7 @@ def import_checkpoint(
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         origin = {"file": path.name, "sha256": digest, "variant": variant, "notes": notes}
         weights, description = _outputs(output)
-        with replacing(weights) as temporary:
-            model.save_weights(temporary)
-            keras_files.describe(temporary, metadata.to_dict())
+        keras_files.save(model, weights, metadata.to_dict())
         write_json(description, {**metadata.to_dict(), "origin": origin})
     return model
 

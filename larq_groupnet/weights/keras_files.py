@@ -22,6 +22,7 @@ import h5py
 import numpy as np
 
 from larq_groupnet.errors import MissingFileError, WeightsError
+from larq_groupnet.files import replacing
 from larq_groupnet.weights.by_name import assign
 from larq_groupnet.weights.container import BROKEN, FormatError, check_unpacked
 
@@ -75,13 +76,27 @@ def load(
         return assign(model, shapes, lambda name: stored[name][()], str(path), other_head)
 
 
-def describe(path: Path, description: Mapping[str, Any]) -> None:
-    """Writes a description into an HDF5 file of weights; Keras loads it as before."""
-    with h5py.File(path, "a") as file:
-        file.pop(_DESCRIPTION, None)
-        # Bytes, not a text: HDF5 keeps texts in a heap, and hangs when that is damaged.
-        content = json.dumps(description, allow_nan=False).encode()
-        file[_DESCRIPTION] = np.frombuffer(content, np.uint8)
+def save(model: tf.keras.Model, path: Path, description: Mapping[str, Any] | None = None) -> None:
+    """Writes weights as `save_weights("x.h5")` does, and a description that Keras passes over.
+
+    In memory first: HDF5 cannot close a file on a full disk, and may end the process with it.
+
+    Raises:
+        OSError: If the file cannot be written; what was there before stays.
+    """
+    # Of Keras' own: its `save_weights` takes a path alone.
+    from tf_keras.src.saving.legacy import hdf5_format
+
+    with replacing(path) as temporary:
+        with h5py.File(temporary, "w", driver="core", backing_store=False) as file:
+            hdf5_format.save_weights_to_hdf5_group(file, model)
+            if description:
+                # Bytes, not a text: HDF5 keeps texts in a heap, and hangs when that is damaged.
+                content = json.dumps(description, allow_nan=False).encode()
+                file[_DESCRIPTION] = np.frombuffer(content, np.uint8)
+            file.flush()
+            whole = file.id.get_file_image()
+        temporary.write_bytes(whole)
 
 
 def read_description(path: Path) -> dict[str, Any] | None:

@@ -9,10 +9,11 @@ import os
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import numpy as np
 from PIL import Image
@@ -26,7 +27,14 @@ from larq_groupnet_runtime.description import SCALES, scales_of
 from larq_groupnet_runtime.errors import InputError, count, one_line
 from larq_groupnet_runtime.images import NORMALISATIONS, SUFFIXES, Array, images_in, read_image
 from larq_groupnet_runtime.interpreter import Interpreter
-from larq_groupnet_runtime.pictures import index_image, missing_letters, overlay, shares
+from larq_groupnet_runtime.pictures import (
+    index_image,
+    is_result,
+    missing_letters,
+    overlay,
+    result_mark,
+    shares,
+)
 
 TOP = 5
 """How many of the likeliest classes of an image are named."""
@@ -71,22 +79,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # The names of files and classes have letters that a terminal's encoding may not have.
         sys.stdout.reconfigure(errors="backslashreplace")
-    flags = _parser().parse_intermixed_args(arguments)
     try:
         with _signals_as_exceptions():
-            status = _run(flags)
+            status = _run(_parser().parse_intermixed_args(arguments))
             sys.stdout.flush()
         return status
     except BrokenPipeError:  # `| head` has read enough.
-        _discard_output()
         return 141
     except (InputError, MemoryError, OSError) as error:
         _complain(_said(error))
-        if isinstance(error, OSError) and error.strerror and error.filename is None:
-            _discard_output()
         return 2
     except KeyboardInterrupt:
         return 130
+    finally:
+        _end(sys.stdout)
 
 
 def _run(flags: argparse.Namespace) -> int:
@@ -115,8 +121,7 @@ def _run(flags: argparse.Namespace) -> int:
             "which classifies whole images and writes nothing"
         )
     flags.output = flags.output or Path("predictions")
-    images = _find_images(flags.files[1:], flags.output)
-    return _predict(network, images, flags)
+    return _predict(network, _find_images(flags.files[1:]), flags)
 
 
 def _mode(flags: argparse.Namespace) -> str:
@@ -139,9 +144,9 @@ def _mode(flags: argparse.Namespace) -> str:
     return mode
 
 
-def _predict(network: Interpreter, images: Sequence[Path], flags: argparse.Namespace) -> int:
+def _predict(network: Interpreter, found: Mapping[Path, Path], flags: argparse.Namespace) -> int:
     network.reading(flags.normalisation, flags.scales)  # What it refuses, no image changes.
-    names = _names(images)
+    images, names = list(found), _names(list(found.values()))
     if network.dense:
         _check_output(network, images, names, flags.output)
         _name_missing_letters(network)
@@ -165,7 +170,7 @@ def _predict(network: Interpreter, images: Sequence[Path], flags: argparse.Names
 
 
 def _computed(
-    network: Interpreter, file: Path, name: str, flags: argparse.Namespace
+    network: Interpreter, file: Path, name: Path, flags: argparse.Namespace
 ) -> tuple[str, dict[Path, Image.Image]]:
     """What an image is, in one line, and the pictures to write."""
     pixels = read_image(file, network.image_shape()[2])
@@ -192,9 +197,9 @@ def _name_missing_letters(network: Interpreter) -> None:
 
 
 def _check_output(
-    network: Interpreter, images: Sequence[Path], names: Sequence[str], output: Path
+    network: Interpreter, images: Sequence[Path], names: Sequence[Path], output: Path
 ) -> None:
-    """Refuses what cannot be written, or would overwrite an image that is read."""
+    """Refuses what cannot be written, or would overwrite an image that is read or a drawn mask."""
     written = [folder / name for folder in _folders(output) for name in names]
     for path in written:
         if path.is_dir():
@@ -209,6 +214,12 @@ def _check_output(
             raise InputError(
                 f"--output: expected a folder that keeps the images. Received: {output}, where "
                 f"{image} would be overwritten"
+            )
+    for path in written:
+        if path.exists() and not is_result(path):
+            raise InputError(
+                "--output: expected a folder where results replace only earlier ones. Received: "
+                f"{path}, of another origin; name another folder"
             )
     if len(network.classes) > _MOST_CLASSES:
         raise InputError(
@@ -235,42 +246,41 @@ def describe(scores: Array, classes: Sequence[str]) -> str:
     return ", ".join(f"{name} {text}" for name, text in zip(quoted, texts))
 
 
-def _find_images(sources: Sequence[Path], output: Path) -> list[Path]:
-    found = []
+def _find_images(sources: Sequence[Path]) -> dict[Path, Path]:
+    """The images, each once, but for earlier results, and their paths below what holds them all."""
+    found: dict[str, Path] = {}
     for source in sources:
-        if not source.is_dir():
-            found.append(source)
-            continue
-        own = {folder.resolve() for folder in _folders(output)}
-        images, others = (
-            [file for file in files if own.isdisjoint((file.parent.resolve() / file.name).parents)]
-            for files in images_in(source)
-        )
-        if others:
-            left_out = count(len(others), "other file")
-            _complain(f"{source}: left out {left_out}, such as {others[0].relative_to(source)}")
-        if not images:
-            raise InputError(f"{source}: expected images ({', '.join(SUFFIXES)}). Received: none")
-        found += images
+        images = [source]
+        if source.is_dir():
+            listed, others = images_in(source)
+            images = [file for file in listed if not is_result(file)]
+            if others:
+                left_out = count(len(others), "other file")
+                _complain(f"{source}: left out {left_out}, such as {others[0].relative_to(source)}")
+            if not images:
+                raise InputError(
+                    f"{source}: expected images ({', '.join(SUFFIXES)}). Received: none"
+                )
+        found.update({os.path.abspath(file): file for file in images})
     if not found:
         raise InputError(
             "expected MODEL.tflite and an image, a folder, --camera, --check or --benchmark. "
             "Received: a model alone"
         )
-    return found
+    root = os.path.commonpath(
+        [os.path.abspath(each if each.is_dir() else each.parent) for each in sources]
+    )
+    return {file: Path(full).relative_to(root) for full, file in found.items()}
 
 
-def _names(images: Sequence[Path]) -> list[str]:
-    """`NAME.png` for each; a number goes before the ending where two would be the same."""
-    taken: set[str] = set()
-    names = []
-    for image in images:
-        name, number = f"{image.stem}.png", 1
-        while name.lower() in taken:
-            number += 1
-            name = f"{image.stem}-{number}.png"
-        taken.add(name.lower())
-        names.append(name)
+def _names(files: Sequence[Path]) -> list[Path]:
+    """As larq-groupnet names results; a test compares both."""
+    names = [file.with_suffix(".png") for file in files]
+    while twice := {name for name, number in Counter(names).items() if number > 1}:
+        names = [
+            file.with_name(f"{file.name}.png") if name in twice else name
+            for file, name in zip(files, names)
+        ]
     return names
 
 
@@ -280,7 +290,7 @@ def _save(pictures: Mapping[Path, Image.Image]) -> None:
     try:
         for path, image in pictures.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            image.save(partial[path])
+            image.save(partial[path], pnginfo=result_mark())
         for path, half in partial.items():
             half.replace(path)
     except OSError as error:
@@ -312,12 +322,17 @@ def _printable(text: str) -> str:
 
 
 def _complain(text: str) -> None:
-    print(_printable(f"larq-groupnet-run: {text}"), file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(_printable(f"larq-groupnet-run: {text}"), file=sys.stderr)
+    _end(sys.stderr)
 
 
-def _discard_output() -> None:
+def _end(stream: TextIO) -> None:
     """Keeps Python from writing at its end what could not be written."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextlib.contextmanager
@@ -363,8 +378,16 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Ends the program with status 2."""
-        _complain(f"{message}; --help lists everything")
+        # A file may be called like a flag.
+        file = next((x for x in sys.argv[1:] if x.startswith("-") and os.path.lexists(x)), None)
+        advice = f"; for the file {file} write ./{file}" if file else ""
+        _complain(f"{message}; --help lists everything{advice}")
         sys.exit(2)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Ends the program once the help is written."""
+        sys.stdout.flush()
+        super().exit(status, message)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Sequence
 from functools import cache
 from itertools import cycle, groupby, islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont, PngImagePlugin
 
 from larq_groupnet_runtime.images import Pixels
 
@@ -22,6 +24,9 @@ CLASS_COLOURS = (
     "#3c005a", "#96c369", "#f0b4b4", "#d2c3e1", "#4b693c",
 )  # fmt: skip
 """As larq-groupnet draws them; a test compares both."""
+
+SOFTWARE = "larq-groupnet predict"
+"""In the PNG files that are results, of the desktop's command too; a test compares both."""
 
 OPACITY = 0.6
 """Of a class's colour over the image."""
@@ -50,6 +55,27 @@ _MOST_LONG = 8000
 """In pixels: the letters of a legend grow with the longer side of a picture up to this."""
 
 Classes = NDArray[np.integer]
+
+
+def result_mark() -> PngImagePlugin.PngInfo:
+    """What a result says of itself, so that nobody takes it for a photo."""
+    about = PngImagePlugin.PngInfo()
+    about.add_text("Software", SOFTWARE)
+    return about
+
+
+def is_result(path: Path) -> bool:
+    """True for a picture that this command, or `larq-groupnet predict`, has written."""
+    # A folder of photos is not opened, file by file.
+    if path.suffix != ".png" or not path.is_file():
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Its header is all that is read.
+            with Image.open(path) as image:
+                return bool(image.info.get("Software") == SOFTWARE)
+    except Exception:  # What is no image, the reader will say.
+        return False
 
 
 def palette_of(class_names: Sequence[str]) -> Pixels:

@@ -70,7 +70,7 @@ def test_masks_and_overlays_of_a_folder(pixels, images, tmp_path):
     )
     assert lines(done)[-1] == f"masks and overlays are in {tmp_path / 'found'}"
     network = Interpreter(pixels)
-    for file, name in [("more/one.jpg", "one.png"), ("one.png", "one-2.png")]:
+    for file, name in [("more/one.jpg", "more/one.png"), ("one.png", "one.png")]:
         classes = network.scores(images / file).argmax(-1)
         with Image.open(tmp_path / "found" / "masks" / name) as mask:
             assert mask.mode == "P"
@@ -79,7 +79,7 @@ def test_masks_and_overlays_of_a_folder(pixels, images, tmp_path):
         factor = -(-480 // width)
         with Image.open(tmp_path / "found" / "overlays" / name) as drawn:
             assert drawn.width == factor * width and drawn.height > factor * height
-    assert len(list((tmp_path / "found").rglob("*"))) == 6
+    assert len(list((tmp_path / "found").rglob("*"))) == 8
 
 
 def test_other_files_of_a_folder_are_counted(labels, tmp_path):
@@ -97,6 +97,58 @@ def test_second_run_reads_the_folder_without_its_own_results(pixels, tmp_path):
     for _ in range(2):
         done = run(pixels, tmp_path, "--output", tmp_path / "predictions")
         assert done.returncode == 0 and len(lines(done)) == 2
+
+
+def test_results_of_the_runtime_and_of_predict_are_photos_to_neither(pixels, tmp_path, capsys):
+    from larq_groupnet.inference.predict import find_images, predict_files
+    from larq_groupnet.inference.sources import load_predictor
+
+    Image.fromarray(photo(32, 32)).save(tmp_path / "one.png")
+    for output in ("first", "second"):
+        assert cli.main([str(pixels), str(tmp_path), "--output", str(tmp_path / output)]) == 0
+        assert capsys.readouterr().out.count(": ") == 1, output
+    assert find_images(tmp_path) == [tmp_path / "one.png"]
+    assert predict_files(load_predictor(pixels), tmp_path, tmp_path / "third") == (1, [])
+    capsys.readouterr()
+    # Each may write over the other's.
+    assert cli.main([str(pixels), str(tmp_path), "--output", str(tmp_path / "third")]) == 0
+    assert capsys.readouterr().out.count(": ") == 1
+    assert predict_files(load_predictor(pixels), tmp_path, tmp_path / "first") == (1, [])
+
+
+def test_results_have_the_names_that_predict_gives(pixels, tmp_path, capsys):
+    from larq_groupnet.inference.predict import predict_files
+    from larq_groupnet.inference.sources import load_predictor
+
+    frames = [Image.fromarray(photo(32, 32, seed)) for seed in range(2)]
+    for name in ("a.gif", "a.png", "a.webp", "a.png.gif", "b.gif", "more/b.jpg", "more/b.tif"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        several = {} if path.suffix == ".jpg" else {"save_all": True, "append_images": frames[1:]}
+        frames[0].save(path, **several)
+    sources = [tmp_path / "in" / "a.gif", tmp_path / "in", tmp_path / "in" / "more"]
+    predict_files(load_predictor(pixels), sources, tmp_path / "desktop")
+    arguments = [str(pixels), *map(str, sources), "--output", str(tmp_path / "device")]
+    assert cli.main(arguments) == 0
+    desktop, device = (
+        {
+            path.relative_to(tmp_path / each): np.asarray(Image.open(path)).tolist()
+            for path in (tmp_path / each / "masks").rglob("*.png")
+        }
+        for each in ("desktop", "device")
+    )
+    assert desktop == device and len(device) == 7
+
+
+def test_drawn_masks_are_not_replaced(pixels, tmp_path, capsys):
+    for name in ("images/one.png", "masks/one.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.fromarray(photo(32, 32)).save(tmp_path / name)
+    before = (tmp_path / "masks" / "one.png").read_bytes()
+    assert cli.main([str(pixels), str(tmp_path / "images"), "--output", str(tmp_path)]) == 2
+    assert "masks/one.png, of another origin; name another folder" in capsys.readouterr().err
+    assert (tmp_path / "masks" / "one.png").read_bytes() == before
+    assert not (tmp_path / "overlays").exists()
 
 
 def test_scales_reach_the_network(pixels, images, tmp_path):
@@ -260,8 +312,8 @@ import sys, time
 from PIL import Image
 from larq_groupnet_runtime import cli
 save = Image.Image.save
-def slow(image, path):
-    save(image, path)
+def slow(image, path, **options):
+    save(image, path, **options)
     if image.mode == "P": print("half", flush=True), time.sleep(60)
 Image.Image.save = slow
 sys.exit(cli.main(sys.argv[1:]))
@@ -280,12 +332,25 @@ def test_signal_leaves_no_half_and_no_mask_without_its_overlay(pixels, tmp_path,
     assert not [file for file in (tmp_path / "found").rglob("*") if file.is_file()]
 
 
-def test_full_standard_output_is_named(labels, images):
-    command = [sys.executable, "-m", "larq_groupnet_runtime.cli", str(labels), str(images)]
+@pytest.mark.parametrize("help_alone", [False, True])
+def test_full_standard_output_is_named(labels, images, help_alone):
+    words = ["--help"] if help_alone else [str(labels), str(images)]
+    command = [sys.executable, "-m", "larq_groupnet_runtime.cli", *words]
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with open("/dev/full", "w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment
+        )
     assert done.returncode == 2
     assert done.stderr == "larq-groupnet-run: standard output: No space left on device\n"
+
+
+def test_file_called_like_a_flag_is_told_how_to_be_named(labels, images, tmp_path):
+    (tmp_path / "-dash.png").write_bytes((images / "one.png").read_bytes())
+    done = run(labels, "-dash.png", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.endswith("; for the file -dash.png write ./-dash.png\n")
+    assert run(labels, "./-dash.png", cwd=tmp_path).returncode == 0
 
 
 def test_letters_without_a_font_are_named_once(pixels, tmp_path):

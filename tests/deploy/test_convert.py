@@ -233,6 +233,17 @@ def test_convert_names_the_cause_of_a_failure_in_lce(tmp_path, policy):
         tf.keras.mixed_precision.set_global_policy("float32")
 
 
+def test_full_temporary_folder_is_not_blamed_on_the_network(tmp_path, monkeypatch):
+    def full(*_, **__):
+        said = "{{function_node x}} /tmp/y/part-0; No space left on device [Op:SaveV2]"
+        raise tf.errors.ResourceExhaustedError(None, None, said)
+
+    monkeypatch.setattr(tf.saved_model, "save", full)
+    with pytest.raises(OSError, match="No space left on device: '/tmp/y/part-0'"):
+        convert(binary(), tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
+
+
 def test_samples_given_are_the_ones_that_are_run(tmp_path):
     with pytest.raises(ConversionError, match=r"data: expected .*\(n, 8, 8, 32\)"):
         convert(binary(), tmp_path / "model.tflite", data=np.zeros((1, 9, 9, 32)))

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import os
 import shutil
 
 import numpy as np
@@ -234,6 +235,12 @@ def test_one_image_and_nothing_to_do(dense_run, images, tmp_path):
         find_images(tmp_path / "nothing")
 
 
+def test_pipe_is_said_to_be_one(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileNotFoundError, match="Received: a pipe or a device"):
+        find_images(tmp_path / "pipe")
+
+
 def test_file_that_does_not_say_how_images_are_read_is_refused(dense_file, tmp_path):
     path = tmp_path / "bare.tflite"
     path.write_bytes(without_description(dense_file))
@@ -317,6 +324,14 @@ def test_drawn_masks_are_not_replaced_by_predicted_ones(constant, tmp_path):
     with pytest.raises(OutputError, match=r"masks/a\.png, of another origin\. Name another folder"):
         predict_files(constant, tmp_path / "images", tmp_path)
     assert content_of(tmp_path) == before
+
+
+def test_full_disk_leaves_all_pictures_of_an_image_or_none(constant, tmp_path, largest_file):
+    picture(tmp_path / "a.png", (8, 8))
+    largest_file(400)  # Bytes, which are enough for the mask alone.
+    with pytest.raises(OSError, match=r"File too large: .*overlays/a\.png"):
+        predict_files(constant, tmp_path / "a.png", tmp_path / "out")
+    assert not content_of(tmp_path / "out")
 
 
 def test_table_of_another_origin_is_not_replaced(constant, tmp_path):

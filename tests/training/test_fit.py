@@ -94,6 +94,15 @@ def test_loss_that_is_not_a_number_stops_the_run_and_saves_nothing(tmp_path):
     assert not list(tmp_path.rglob("state*"))
 
 
+def test_full_disk_under_tensorboard_names_its_file(tmp_path, monkeypatch):
+    def full(*_):
+        raise tf.errors.OutOfRangeError(None, None, "{{node x}} logs/a b/events.1; File too large")
+
+    monkeypatch.setattr("larq_groupnet.training.step_log.StepLog._write", full)
+    with pytest.raises(OSError, match="File too large: 'logs/a b/events.1'"):
+        train(RECIPE, session(tmp_path))
+
+
 def test_tensorboard_shows_gates_scales_and_what_flipped(tmp_path):
     model = build(RECIPE.model.replace(num_bases=2, gate="base"))
     log = StructureLog(tmp_path)

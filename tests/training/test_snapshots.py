@@ -1,6 +1,7 @@
 """Snapshots within an epoch, and beside training."""
 
 import dataclasses
+import gc
 import threading
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from runs import assert_same_run
+from tensorflow.python.platform import tf_logging
 from tiny import IMAGES, RECIPE, Data, session
 
 from larq_groupnet.errors import RecipeError
@@ -96,6 +98,24 @@ def test_snapshot_is_written_beside_training_as_the_weights_were(tmp_path, monke
     snapshots.restore(model, path)
     for value, wanted in zip((*model.weights, *model.optimizer.variables), values, strict=True):
         np.testing.assert_array_equal(value, wanted)
+
+
+def test_restoring_leaves_no_value_of_a_snapshot_unread(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(tf_logging, "warning", lambda *given: said.append(given))
+
+    def model():
+        made = tf.keras.Sequential([tf.keras.layers.Dense(2, input_shape=(3,))])
+        made.compile("adam", "mse")
+        made.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
+        return made
+
+    snapshots = Snapshots(tmp_path)
+    snapshots.save(model(), Position("tanh", 1))
+    snapshots.wait()
+    snapshots.restore(model(), snapshots.last()[1])
+    gc.collect()
+    assert not said
 
 
 @pytest.mark.parametrize("option", ["snapshot_steps", "snapshot_minutes"])

@@ -162,11 +162,11 @@ def test_archive_that_would_fill_the_disk_is_refused(tmp_path, other):
 
 def test_description_inside_is_read_wherever_the_file_goes(model, files, tmp_path):
     path = tmp_path / "described.h5"
-    shutil.copyfile(files / "a.h5", path)
     classes = tuple(f"class {i}" for i in range(5))
     about = Metadata(CONFIG, "digits", classes, {"normalisation": "symmetric"}, (), "CC0")
-    for _ in range(2):  # The second replaces the first.
-        keras_files.describe(path, about.to_dict())
+    keras_files.save(model, path)
+    assert path.read_bytes() == (files / "a.h5").read_bytes()
+    keras_files.save(model, path, about.to_dict())
     assert metadata_of(path) == about
     again = larq_groupnet.GroupNetResNet18(weights=path)
     np.testing.assert_array_equal(again(IMAGES), model(IMAGES))
@@ -192,6 +192,18 @@ def run(files, tmp_path):
     for name in ("tanh", "binary", "binary-last"):
         shutil.copyfile(files / "a.h5", tmp_path / f"{name}.h5")
     return tmp_path
+
+
+@pytest.mark.parametrize("size", [50, 5_000, 200_000])
+def test_weights_that_find_no_room_name_the_file_and_leave_the_one_before(
+    model, tmp_path, largest_file, size
+):
+    path = tmp_path / "weights.h5"
+    path.write_text("before")
+    largest_file(size)
+    with pytest.raises(OSError, match=r"File too large: .*weights\.h5"):
+        keras_files.save(model, path, {"classes": ["a"]})
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
 
 
 def test_weights_of_a_run_are_described_by_its_files(run, model):
