@@ -121,7 +121,8 @@ def check_optimizer(phase: Phase) -> None:
     weight = tf.Variable(tf.zeros(1))
     try:
         chosen.build([weight])
-        tf.function(chosen.apply_gradients)([(tf.zeros(1), weight)])
+        tf.function(chosen.apply_gradients)([(tf.ones(1), weight)])
+        tf.debugging.check_numerics(weight, "its first step")
     except (TypeError, ValueError, tf.errors.OpError) as error:
         raise RecipeError(
             f"{phase.name}.optimizer: expected arguments that it can compute with. "
