@@ -22,7 +22,6 @@ from larq_groupnet.data.order import ENDLESS
 from larq_groupnet.data.reading import Reading
 from larq_groupnet.data.records import RecordDataset
 from larq_groupnet.errors import DatasetError
-from larq_groupnet.hints import did_you_mean
 from larq_groupnet.values import is_count, is_whole, native
 
 Finish = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -201,10 +200,7 @@ class Pipeline:
 
     def _stored(self, role: str, finish: Finish, sample: int) -> tf.data.Dataset:
         if role not in ROLES:
-            raise DatasetError(
-                f"role: expected one of {', '.join(ROLES)}. Received: {role!r}."
-                f"{did_you_mean(role, ROLES)}"
-            )
+            raise DatasetError(f"role: expected one of {', '.join(ROLES)}. Received: {role!r}")
         examples = self.dataset.examples(role)
         stored, count = examples.stored(), examples.count
         if 0 < sample < count:
