@@ -57,7 +57,13 @@ def open_dataset(name: str, data_dir: str | Path, on_bad_image: str | None = Non
                 f"after the question mark. Received: {option} in {name}."
                 f"{did_you_mean(option, choices)}"
             )
-    return opener(**{each: known[each] for each in takes if each in known}, **options)
+    found = opener(**{each: known[each] for each in takes if each in known}, **options)
+    if not isinstance(found, Dataset):
+        raise DatasetError(
+            f"dataset: expected a Dataset, such as from_arrays makes, from the function of {kind}. "
+            f"Received: {type(found).__name__}"
+        )
+    return found
 
 
 def prepare(name: str, data_dir: str | Path, on_bad_image: str | None = "error") -> Dataset:

@@ -36,8 +36,8 @@ from larq_groupnet.training.start import load_start
 
 def run(
     recipe: Recipe,
-    data_dir: Path,
-    output_dir: Path,
+    data_dir: str | Path,
+    output_dir: str | Path,
     start_from: str | Path | None = None,
     runtime: Runtime | None = None,
     notes: Sequence[str] = (),
@@ -75,6 +75,7 @@ def run(
         Interrupted: After SIGINT or SIGTERM.
         ConversionError: If the trained network does not convert; the weights are kept.
     """
+    data_dir, output_dir = Path(data_dir).expanduser(), Path(output_dir).expanduser()
     with StopSignal(output_dir).at_once(), contextlib.ExitStack() as held:
         if given is not None:
             recipe = with_start(recipe, start_from, given)

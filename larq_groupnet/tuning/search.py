@@ -43,8 +43,8 @@ TOGETHER = "Several can search together as chief and workers: see docs/search.md
 def search(
     space: SearchSpace,
     plan: Plan,
-    data_dir: Path,
-    output_dir: Path,
+    data_dir: str | Path,
+    output_dir: str | Path,
     runtime: Runtime | None = None,
     source: str = "",
 ) -> dict[str, Any] | None:
@@ -73,6 +73,7 @@ def search(
         Interrupted: After SIGINT or SIGTERM.
     """
     runtime = runtime or Runtime()
+    data_dir, output_dir = Path(data_dir).expanduser(), Path(output_dir).expanduser()
     who = role()
     identity = _check(space, plan, data_dir, output_dir, runtime)
     write_json(output_dir / "search.json", identity)

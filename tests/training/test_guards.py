@@ -56,7 +56,11 @@ def test_disk_that_will_be_full_is_known_before(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "runtime", "message"),
     [
-        ([("width", "1e9")], {}, "model: this network cannot be built. Keras says: .*OOM"),
+        (
+            [("input_quantizer", "{'class_name': 'Nope', 'config': {}}")],
+            {},
+            "model: this network cannot be built. Keras says: .*Nope",
+        ),
         ([("binary.optimizer.beta_2", "abc")], {}, "binary.optimizer: expected arguments that it"),
         (
             [("epochs", "1,2")],
@@ -158,6 +162,18 @@ def test_signal_outside_training_ends_the_run_with_a_line(tmp_path, signum):
         signal.raise_signal(signum)
     assert error.value.signum == signum
     assert signal.getsignal(signum) is before
+
+
+def test_second_interrupt_leaves_the_process_of_a_notebook_alive(tmp_path):
+    with StopSignal(tmp_path).watching() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.signum == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    with StopSignal(tmp_path).at_once(), StopSignal(tmp_path).watching():
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Interrupted, match="stopped by SIGTERM at once"):
+            signal.raise_signal(signal.SIGTERM)
 
 
 def test_later_phase_starts_from_the_phase_before_it(monkeypatch, tmp_path):
