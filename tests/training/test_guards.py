@@ -24,7 +24,7 @@ from larq_groupnet.runs.snapshots import Position, Snapshots
 from larq_groupnet.runs.stopping import StopSignal
 from larq_groupnet.training import Interrupted, RecipeError, load_recipe, only_phase, override
 from larq_groupnet.training.distribution import Runtime
-from larq_groupnet.training.run import train_weights
+from larq_groupnet.training.run import run, train_weights
 from larq_groupnet.weights import packed
 
 RECIPE = load_recipe("groupnet_resnet18", ROOT / "zoo")
@@ -77,6 +77,12 @@ def test_what_cannot_be_trained_is_known_before_anything_is_written(
     with pytest.raises(RecipeError, match=message):
         train_weights(recipe, digits, tmp_path / "run", Runtime(**runtime))
     assert not (tmp_path / "run").exists()
+
+
+def test_paths_of_a_run_may_be_texts(digits, tmp_path):
+    recipe = override(RECIPE, [("width", "0.0625"), ("binary.optimizer.beta_2", "abc")])
+    with pytest.raises(RecipeError, match="binary.optimizer: expected arguments"):
+        run(recipe, str(digits), str(tmp_path / "run"))
 
 
 def test_folder_that_cannot_be_written_is_known_before(tmp_path):
