@@ -46,8 +46,9 @@ def use_legacy_keras() -> None:
     elif not tensorflow.keras.Model.__module__.startswith("tf_keras."):
         raise ImportError(
             "larq_groupnet: expected TensorFlow with legacy Keras, because Larq does not work with "
-            "Keras 3. Received: TensorFlow that was imported before, with Keras 3. Import "
-            "larq_groupnet first, or set TF_USE_LEGACY_KERAS=1."
+            "Keras 3. Received: TensorFlow that was imported before, with Keras 3. Restart Python "
+            "(the kernel of a notebook) and import larq_groupnet first, or set "
+            "TF_USE_LEGACY_KERAS=1 before."
         )
 
 

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from larq_groupnet.errors import UnknownOptionError
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.network.config import OPTIONS, RENAMED, GroupNetConfig, unused_options
-from larq_groupnet.network.options import fail
+from larq_groupnet.network.options import check_choice, fail
 from larq_groupnet.registries import Registry
+from larq_groupnet.values import native
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -337,11 +338,15 @@ def get_config(name: str, **given: Any) -> GroupNetConfig:
     options = _given_options(options, found)
     defaults = {k: v for k, v in found.arguments.items() if k in OPTIONS}
     config = _config({**defaults, **found.fixed, **options})
-    if weights is None:
-        return config
-    from larq_groupnet.weights import resolve
+    if weights is not None:
+        from larq_groupnet.weights import resolve
 
-    return resolve.adopt(weights, name, config, given=set(options))
+        config = resolve.adopt(weights, name, config, given=set(options))
+    pool = defaults.get("stem_pool")
+    if config.stem_stride != 4 and options.get("stem_pool", pool) != pool:
+        expected = f"{pool!r} with stem_stride={config.stem_stride}, whose stem has no pool"
+        fail("stem_pool", expected, config.stem_pool)
+    return config
 
 
 def build(
@@ -423,7 +428,7 @@ def _given_options(given: Mapping[str, Any], found: Model) -> dict[str, Any]:
     """The options of `GroupNetConfig` that a call gives."""
     chosen = ("input_shape", *BY_SIZE)  # None leaves these to the model.
     options = {
-        name: value
+        name: native(value)
         for name, value in given.items()
         if name in OPTIONS and not (name in chosen and value is None)
     }
@@ -432,22 +437,26 @@ def _given_options(given: Mapping[str, Any], found: Model) -> dict[str, Any]:
 
         check_input_tensor(tensor)
         shape = tuple(tensor.shape[1:])
-        if tuple(options.get("input_shape", shape)) != shape:
+        if options.get("input_shape", shape) != shape:
             fail("input_shape", f"that of input_tensor, {shape}, or None", given["input_shape"])
         options["input_shape"] = shape
     if options.get("head", "") is None:
         fail("head", "the name of a head (include_top=False builds none)", None)
     if "include_top" in given:
-        if not given["include_top"] and "head" in options:
+        top = native(given["include_top"])
+        check_choice("include_top", top, (True, False))
+        if not top and "head" in options:
             fail("head", "not to be given beside include_top=False", options["head"])
         default = found.arguments["head"]
-        options["head"] = options.get("head", default) if given["include_top"] else None
+        options["head"] = options.get("head", default) if top else None
     return options
 
 
 def _config(options: Mapping[str, Any]) -> GroupNetConfig:
     options = dict(options)
-    shape = options["input_shape"] = options["input_shape"] or GroupNetConfig.input_shape
+    shape = options["input_shape"]
+    if shape is None:
+        shape = options["input_shape"] = GroupNetConfig.input_shape
     small = isinstance(shape, tuple | list) and any(
         isinstance(size, int) and size < SMALL_IMAGE for size in shape[:2]
     )

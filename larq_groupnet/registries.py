@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from larq_groupnet.errors import UserError
 from larq_groupnet.hints import did_you_mean
 
 T = TypeVar("T")
 F = TypeVar("F")
+
+_OWN = "__main__."
+"""How what a notebook or a script defines itself is called."""
 
 
 class Registry(Mapping[str, T]):
@@ -22,21 +25,38 @@ class Registry(Mapping[str, T]):
 
     Args:
         kind: What the things are called in messages: the option that names them.
-        error: Raised for an unknown name and for a name that is taken.
+        error: Raised for an unknown name, a name that is taken, and what cannot be registered.
+        expected: What a thing is, as a message says it.
+        is_one: True for such a thing.
     """
 
-    def __init__(self, kind: str, error: type[UserError] = UserError):
+    def __init__(
+        self,
+        kind: str,
+        error: type[UserError] = UserError,
+        expected: str = "",
+        is_one: Callable[[Any], bool] = lambda thing: True,
+    ):
         self.kind = kind
-        self._error = error
+        self._error, self._expected, self._is_one = error, expected, is_one
         self._things: dict[str, T] = {}
         self._definitions: dict[str, str] = {}
 
     def __call__(self, name: str) -> Callable[[T], T]:
         """The decorator that registers a thing under `name`."""
+        self.check_name(name)
         return lambda thing: self.add(name, thing)
+
+    def check_name(self, name: object) -> None:
+        """Raises a UserError for what is no name, as a decorator without one gets."""
+        if not isinstance(name, str):
+            raise self._error(
+                f"{self.kind}: expected a name, as in @{self.kind}(NAME). Received: {name!r}"
+            )
 
     def wrapping(self, name: str, make: Callable[[F], T]) -> Callable[[F], F]:
         """The decorator that registers what `make` makes of a function and leaves that as it is."""
+        self.check_name(name)
 
         def register(function: F) -> F:
             self.add(name, make(function), function)
@@ -47,17 +67,24 @@ class Registry(Mapping[str, T]):
     def add(self, name: str, thing: T, function: object = None) -> T:
         """Registers `thing`, or `thing` made of a `function`, under `name` and returns it.
 
-        The same definition may come again, as when a cell of a notebook is run twice: the newer
-        one counts.
+        The same definition may come again, and anything that a notebook or a script defines itself
+        may be replaced there, as when a cell is changed and run again: the newer one counts.
 
         Raises:
-            UserError: If something else has this name.
+            UserError: If something else has this name, or it is no such thing.
         """
+        self.check_name(name)
+        if not self._is_one(thing):
+            raise self._error(
+                f"{self.kind}: expected {self._expected} under {name!r}. Received: {thing!r}"
+            )
         taken, definition = self._things.get(name), _definition(function or thing)
-        if taken is not None and taken != thing and self._definitions[name] != definition:
+        before = self._definitions.get(name, definition)
+        own = before.startswith(_OWN) and definition.startswith(_OWN)
+        if taken is not None and taken != thing and before != definition and not own:
             raise self._error(
                 f"{self.kind}: expected a new name. Received: {name!r}, which is registered for "
-                f"{self._definitions[name]}. Choose another name."
+                f"{before}. Choose another name."
             )
         self._things[name], self._definitions[name] = thing, definition
         return thing
@@ -96,5 +123,5 @@ class Registry(Mapping[str, T]):
 
 def _definition(thing: object) -> str:
     """Where a function or a class was defined; for another thing, what it is."""
-    name = getattr(thing, "__qualname__", "<lambda>")
-    return repr(thing) if "<lambda>" in name else f"{thing.__module__}.{name}"
+    name, module = getattr(thing, "__qualname__", "<lambda>"), getattr(thing, "__module__", "")
+    return repr(thing) if "<lambda>" in name and f"{module}." != _OWN else f"{module}.{name}"

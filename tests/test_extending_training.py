@@ -174,5 +174,8 @@ def test_focal_loss_is_its_formula():
         assert float(found(labels, logits)) == pytest.approx(expected, rel=1e-5)
     with pytest.raises(RecipeError, match="loss: expected focal with gamma. Received: gama"):
         Segmentation(5).loss(spec={"class_name": "focal", "config": {"gama": 1.0}})
+    for wrong in (-1, "2", None, float("nan")):
+        with pytest.raises(RecipeError, match="loss.gamma: expected a number of at least 0"):
+            Segmentation(5).loss(spec={"class_name": "focal", "config": {"gamma": wrong}})
     with pytest.raises(RecipeError, match="cross_entropy with no argument. Received: gamma"):
         Segmentation(5).loss(spec={"class_name": "cross_entropy", "config": {"gamma": 1.0}})

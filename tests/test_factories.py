@@ -55,7 +55,6 @@ OTHER = {
     "shortcut": "block",
     "projection": "real",
     "relu": False,
-    "stem_pool": "after_norm",
     "output": "logits",
     "stem_stride": 2,
     "stem_bias": True,
@@ -72,6 +71,7 @@ QUANTIZED = {
     "head": "fcn16s",
     "atrous_rates": "equal",
     "dropout": 0.25,
+    "stem_pool": "after_norm",  # Which needs the stem that pools.
     "output": "probabilities",
     "output_stride": 16,
     "decomposition": "group",

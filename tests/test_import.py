@@ -99,7 +99,7 @@ CLOCK = "import time; t = time.process_time(); import {}; print(time.process_tim
 def test_keras_3_in_the_process_is_named_in_one_line():
     code = "import tensorflow\ntry: import larq_groupnet\nexcept ImportError as error: print(error)"
     (line,) = run_python(code).stdout.splitlines()
-    assert "Received: TensorFlow that was imported before, with Keras 3." in line
+    assert "Received: TensorFlow that was imported before, with Keras 3. Restart Python" in line
 
 
 def test_tensorflow_with_legacy_keras_may_come_first_and_takes_ten_times_as_long():

@@ -72,3 +72,48 @@ def test_another_value_of_a_name_is_refused(second):
     registry.add("small", (1, 1))
     with pytest.raises(UserError, match=r"registered for \(1, 1\)"):
         registry.add("small", second)
+
+
+def in_a_notebook(function):
+    function.__module__ = "__main__"
+    return function
+
+
+def test_cell_that_renames_its_function_replaces_the_older_but_nothing_of_a_module(head):
+    def cell():
+        pass
+
+    newer = in_a_notebook(lambda: 2)
+    head.add("cell", in_a_notebook(cell))
+    assert head.add("cell", newer) is head["cell"] is newer
+    with pytest.raises(UserError, match="'fcn32s', which is registered for .*fcn32s"):
+        head.add("fcn32s", newer)
+
+
+def test_decorator_without_a_name_is_refused(head):
+    from larq_groupnet.data.augment import augmentation
+    from larq_groupnet.network.kinds import decomposition
+
+    for decorator in (head, augmentation, decomposition):
+        with pytest.raises(UserError, match=r"expected a name, as in @.*\(NAME\). Received: <func"):
+            decorator(in_a_notebook)
+
+
+def test_task_is_a_subclass_of_task():
+    from larq_groupnet.tasks.task import task
+
+    with pytest.raises(UserError, match="task: expected a subclass of Task under 'none'. Received"):
+        task("none")(type("Plain", (), {}))
+    assert "none" not in task
+
+
+def test_function_of_a_dataset_returns_one():
+    from larq_groupnet.data import dataset
+    from larq_groupnet.data.pipeline import open_dataset
+
+    dataset.add("pair", lambda: ([], []))
+    try:
+        with pytest.raises(UserError, match="a Dataset, .* function of pair. Received: tuple"):
+            open_dataset("pair", "data")
+    finally:
+        dataset.remove("pair")

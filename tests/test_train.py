@@ -219,6 +219,13 @@ def test_result_that_a_constant_answer_may_have_too_is_named(low, poor):
     assert bool(no_better(results)) is poor
 
 
+@pytest.mark.parametrize(("miou", "poor"), [(0.4, True), (0.6, False)])
+def test_result_of_one_photo_is_compared_without_an_interval(miou, poor):
+    keras = {"miou": miou, "baseline": {"class": "background", "miou": 0.45}}
+    results = {"keras": keras, "headline": "miou", "task": "segmentation"}
+    assert bool(no_better(results)) is poor
+
+
 @pytest.mark.parametrize(("low", "high", "bad"), [(0.67, 0.83, False), (0.73, 0.77, True)])
 def test_miou_of_few_photos_may_differ_by_a_twentieth_of_its_interval(low, high, bad):
     keras = {"miou": 0.75, "interval": [low, high]}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from absl import flags
+
+from larq_groupnet.files import path_of
 
 Define = Callable[[flags.FlagValues], Any]
 
@@ -44,7 +45,7 @@ count_flag = _flag(flags.DEFINE_integer, lower_bound=0)
 float_flag = _flag(flags.DEFINE_float)
 repeated_flag = _flag(flags.DEFINE_multi_string)
 # `~` is the home folder: of a path, and of a text that may be one.
-path_flag = _flag(flags.DEFINE, _Parser(lambda text: Path(text).expanduser()))
+path_flag = _flag(flags.DEFINE, _Parser(path_of))
 home_flag = _flag(flags.DEFINE, _Parser(os.path.expanduser))
 # Takes only the help text.
 size_flag = _flag(flags.DEFINE, _Parser(_size), "input_size", None)

@@ -10,6 +10,7 @@ from absl.flags import FlagValues as Flags
 
 from larq_groupnet.commands.train_modes import AS_CHANGES, changes_of, given
 from larq_groupnet.errors import RecipeError
+from larq_groupnet.files import path_of
 
 
 def summary(f: Flags, source: str) -> None:
@@ -37,13 +38,13 @@ def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
     from larq_groupnet.weights.registry import named, names_like
 
     asked, changes = {*given(f)}, changes_of(f)
-    if Path(source).expanduser().is_dir():
+    if path_of(source).is_dir():
         if wrong := {"dataset", "recipe", "phase", "int8_epochs", "start_from"} & asked:
             raise RecipeError(
                 "summary: expected no flag that it ignores beside a run. "
                 f"Received: {', '.join(f'--{name}' for name in sorted(wrong))}"
             )
-        run = read_recipe(Path(source).expanduser())
+        run = read_recipe(path_of(source))
         if run is None:
             raise RecipeError(
                 f"summary: expected a run's folder, with recipe.json. Received: {source}, which "

@@ -11,6 +11,7 @@ from typing import Any
 from absl.flags import FlagValues as Flags
 
 from larq_groupnet.errors import RecipeError
+from larq_groupnet.files import path_of
 
 AS_CHANGES = ("epochs", "batch_size", "seed", "learning_rate", "on_bad_image", "input_size")
 """Flags that are changes of the recipe by the same key, or nearly."""
@@ -157,7 +158,7 @@ def judge(f: Flags, run: str) -> None:
     from larq_groupnet.inference.judge import Judging, judge_run
     from larq_groupnet.training.distribution import open_strategy
 
-    folder, sample = Path(run).expanduser(), _sample("samples", f.samples)
+    folder, sample = path_of(run), _sample("samples", f.samples)
     strategy = open_strategy(f.strategy, alone=True)
     how = Judging(sample, f.threads, strategy, tuple(f.also), f.both_engines)
     _report(judge_run(folder, f.data_dir, how), folder)

@@ -15,6 +15,7 @@ from larq_groupnet.data.order import Addressed, columns
 from larq_groupnet.data.splits import check_sizes, draw_splits
 from larq_groupnet.errors import DatasetError
 from larq_groupnet.hints import did_you_mean, few
+from larq_groupnet.values import is_whole
 
 _MOST = 100_000
 """Classes that get a name by themselves: a larger label is none."""
@@ -108,29 +109,30 @@ def from_arrays(
             1]) uint8`, in which 255 is void.
         validation: The same.
         test: The same.
-        class_names: One per class. By default the strings, sorted, or `class_0`, ... up to the
-            highest label in `train`.
+        class_names: One per class, two at least. By default the strings, sorted, or `class_0`, ...
+            up to the highest label in `train`.
 
     Raises:
         DatasetError: If anything is not so; names the first image or label.
     """
     splits = {"train": train, "validation": validation, "test": test}
-    given = {split: examples for split, examples in splits.items() if examples is not None}
-    if class_names is None:
-        class_names = _strings(train[1])
+    given = {
+        split: _pair(split, examples)
+        for split, examples in splits.items()
+        if split == "train" or examples is not None
+    }
+    first = given["train"][1]
+    known = _strings(first) if class_names is None else [*map(str, class_names)]
     parts = {
-        split: (images, _labels(split, targets, class_names))
+        split: (images, _labels(split, targets, known))
         for split, (images, targets) in given.items()
     }
-    names = list(class_names or _names(train[1], parts["train"][1]))
     labels = _is_label(parts["train"][1])
+    if known:
+        _check_names(known, labels)
+    names = known or _names(first, parts["train"][1])
     channels = {c for split, each in parts.items() for c in _check(split, each, len(names))}
-    most = len(names) if labels else VOID  # Masks have 8 bits.
-    if len(set(names)) != len(names) or not 2 <= len(names) <= most:
-        wanted = "2 or more" if labels else f"2 to {VOID}"
-        raise DatasetError(
-            f"class_names: expected {wanted} different names. Received: {len(names)}, {few(names)}"
-        )
+    _check_names(names, labels)
     if len(channels) != 1 or any(_is_label(targets) != labels for _, targets in parts.values()):
         raise DatasetError(
             "arrays: expected the same number of channels, and either labels or masks, in every "
@@ -140,6 +142,23 @@ def from_arrays(
     check_sizes(f"arrays:{name}", {role: len(each) for role, each in places.items()})
     _KNOWN[name] = ArrayDataset(name, parts, places, names, channels.pop())
     return _KNOWN[name]
+
+
+def _pair(split: str, examples: Any) -> Examples:
+    """Images and targets as they were given; labels of pandas or TensorFlow as an array."""
+    pair = isinstance(examples, tuple | list) and len(examples) == 2
+    if not pair or not all(hasattr(each, "__len__") for each in examples):
+        received = type(examples).__name__
+        if isinstance(examples, tuple | list):
+            received += f" of {', '.join(type(each).__name__ for each in examples)}"
+        raise DatasetError(
+            f"{split}: expected a pair of arrays or lists, (images, labels) or (images, masks). "
+            f"Received: {received}"
+        )
+    images, targets = examples
+    if getattr(targets, "ndim", 3) < 3:
+        targets = np.asarray(targets)
+    return images, targets
 
 
 def _divided(parts: Mapping[str, Examples]) -> dict[str, list[tuple[str, int]]]:
@@ -211,7 +230,17 @@ def _labels(split: str, targets: Sequence[Any], names: Sequence[str] | None) -> 
                 f"Received: {labels[wrong][0]} at {wrong.argmax()}"
             )
         return labels.argmax(1)
-    if names and labels.size and isinstance(labels[0], str | bytes):
+    values = labels.tolist()
+    texts = any(isinstance(label, str | bytes) for label in values)
+    for place, label in enumerate(values):
+        if not (isinstance(label, str | bytes) if texts else is_whole(label, 0)):
+            expected = "strings alone" if texts else "labels 0, 1, 2, ..., or strings"
+            if names and not texts:
+                expected = f"labels of 0 to {len(names) - 1}"
+            raise DatasetError(
+                f"{split}: expected {expected}. Received: {labels.dtype} {label} at {place}"
+            )
+    if names and texts:
         numbers = {name: number for number, name in enumerate(names)}
         for place, label in enumerate(map(_text, labels)):
             if label not in numbers:
@@ -231,8 +260,19 @@ def _names(given: Sequence[Any], targets: Sequence[Any]) -> list[str]:
         highest = min(int(np.max(targets, initial=0)), _MOST - 1)
     else:
         arrays = map(np.asarray, targets)
-        highest = max((int(a[a != VOID].max(initial=0)) for a in arrays), default=0)
+        highest = max(
+            (int(a[a != VOID].max(initial=0)) for a in arrays if a.dtype == "u1"), default=0
+        )
     return [f"class_{label}" for label in range(highest + 1)]
+
+
+def _check_names(names: Sequence[str], labels: bool) -> None:
+    most = len(names) if labels else VOID  # Masks have 8 bits.
+    if len(set(names)) != len(names) or not 2 <= len(names) <= most:
+        wanted = "2 or more" if labels else f"2 to {VOID}"
+        raise DatasetError(
+            f"class_names: expected {wanted} different names. Received: {len(names)}, {few(names)}"
+        )
 
 
 def _check(split: str, examples: Examples, num_classes: int) -> set[int]:

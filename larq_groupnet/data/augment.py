@@ -92,6 +92,7 @@ def augmentation(
 
     `targets`, `part` and `detail` are those of `Augmentation`.
     """
+    AUGMENTATIONS.check_name(name)
     return lambda function: AUGMENTATIONS.add(
         name, Augmentation(function, targets, part, detail=detail)
     )

@@ -9,6 +9,7 @@ from larq_groupnet.data.folders import FolderDataset, opened
 from larq_groupnet.data.labels import index_labels
 from larq_groupnet.data.layouts import SPLITS, Examples, Layout
 from larq_groupnet.errors import DatasetError
+from larq_groupnet.files import path_of
 
 CLASS_NAMES = (
     *("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car"),
@@ -41,7 +42,7 @@ def open_camvid(
     Raises:
         DatasetError: If the folder, a list or an image is missing; says where to get it.
     """
-    root = Path(place).expanduser() if place else data_dir / "downloads" / "manual" / "CamVid"
+    root = path_of(place) if place else data_dir / "downloads" / "manual" / "CamVid"
     if not root.is_dir():
         raise DatasetError(
             f"camvid: expected the folder {root} with train.txt, train/, trainannot/ and the same "

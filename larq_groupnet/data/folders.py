@@ -32,6 +32,7 @@ from larq_groupnet.data.masks import decode_mask
 from larq_groupnet.data.order import columns
 from larq_groupnet.data.splits import check_sizes, draw_splits, name_hash
 from larq_groupnet.errors import DatasetError
+from larq_groupnet.files import path_of
 from larq_groupnet.hints import counted, few
 
 CHECKED_UNASKED = 50_000
@@ -158,7 +159,7 @@ def open_folder(
             "folder: expected folder:PATH. Received: no path. folder:. is this folder; if the path "
             "comes from a variable of the shell, set it."
         )
-    root, kept = Path(place).expanduser().resolve(), Path(data_dir).expanduser()
+    root, kept = path_of(place).resolve(), path_of(data_dir)
     name, plain = f"folder:{printable(str(root))}", void is None and mapping is None
     layout = read_listing(root, kept) if plain and on_bad_image != "skip" else None
     if layout is not None:
@@ -220,7 +221,7 @@ def _layout(root: Path, void: str | None, mapping: str | None) -> Layout:
     if mapping == LEVELS:
         meaning = only(range(256), voids)
     elif mapping is not None:
-        file = Path(mapping).expanduser()
+        file = path_of(mapping)
         file = root / file if (root / file).is_file() else file
         mapped, meaning = read_mapping(file, voids)
         if names not in ([], mapped):

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from larq_groupnet.autograph import as_written
 from larq_groupnet.data import VOID, DatasetWarning
 from larq_groupnet.data.base import Dataset
+from larq_groupnet.hints import few
 from larq_groupnet.lazy import Lazy
 
 if TYPE_CHECKING:
@@ -27,11 +28,13 @@ class Counts(NamedTuple):
         beside: `(classes,)`: how many there are, of any class, in the images that hold the class;
             for labels, in all.
         images: `(classes,)`: how many images hold the class.
+        classes: Their names, for messages.
     """
 
     own: np.ndarray
     beside: np.ndarray
     images: np.ndarray
+    classes: tuple[str, ...] = ()
 
 
 def class_counts(dataset: Dataset, role: str = "train", most: int | None = None) -> Counts:
@@ -56,7 +59,8 @@ def class_counts(dataset: Dataset, role: str = "train", most: int | None = None)
             images += (counts > 0).sum(0)
             beside += counts.sum(1) @ (counts > 0)
             progress.update(len(counts))
-    return Counts(own, np.full(number, own.sum()) if labels else beside, images)
+    beside = np.full(number, own.sum()) if labels else beside
+    return Counts(own, beside, images, dataset.classes)
 
 
 def median_frequency_weights(counts: Counts, power: float = 1.0) -> np.ndarray:
@@ -68,8 +72,9 @@ def median_frequency_weights(counts: Counts, power: float = 1.0) -> np.ndarray:
     """
     held = counts.own > 0
     if missing := np.flatnonzero(~held).tolist():
-        text = f"class weights: no training example of class {', '.join(map(str, missing))}"
-        warnings.warn(f"{text} (counted from 0): it weighs 1", DatasetWarning, 2)
+        names = few([counts.classes[i] if counts.classes else f"class {i}" for i in missing])
+        text = f"class weights: no training example of {names}, which then weighs 1"
+        warnings.warn(text, DatasetWarning, 2)
     frequency = counts.own[held] / counts.beside[held]
     weights = np.ones(len(held), np.float32)
     weights[held] = (np.median(frequency) / frequency) ** power if held.any() else 1

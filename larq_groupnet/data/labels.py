@@ -36,6 +36,12 @@ _ROW = re.compile(
 _CVAT = re.compile(r"^([^:]+):(\d+,\d+,\d+):[^:]*:[^:]*$")
 """A line of the `labelmap.txt` that CVAT exports: `NAME:RED,GREEN,BLUE:PARTS:ACTIONS`."""
 
+_CSV = re.compile(r"^([^,]*[^,\d\s][^,]*),\s*(\d+),\s*(\d+),\s*(\d+)$")
+"""A line of the `class_dict.csv` of Kaggle's sets: `NAME,RED,GREEN,BLUE`."""
+
+_TITLE = re.compile(r"name,\s*r,\s*g,\s*b|pixel value,\s*class", re.IGNORECASE)
+"""The first line of that, and of the `_classes.csv` that Roboflow exports: `VALUE, NAME`."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Meaning:
@@ -124,9 +130,10 @@ def read_mapping(path: Path, void: Iterable[int]) -> tuple[list[str], Meaning]:
     """Names of classes, and what the values in masks mean, from a text file.
 
     Each line is `VALUE NAME` for grey and palette masks, or `RED GREEN BLUE NAME` for colours, or a
-    line of CVAT's `labelmap.txt`. Values with one name are one class; classes are numbered as their
-    names first appear. The name `void` is void, and the value `*` stands for all values that are
-    not listed. A comment starts with `#` at the beginning of a line or after white space.
+    line of CVAT's `labelmap.txt`, Kaggle's `class_dict.csv` or Roboflow's `_classes.csv`. Values
+    with one name are one class; classes are numbered as their names first appear. The name `void`
+    is void, and the value `*` stands for all values that are not listed. A comment starts with `#`
+    at the beginning of a line or after white space.
 
     Raises:
         DatasetError: If a line is none of these, or there are less than two classes.
@@ -137,9 +144,9 @@ def read_mapping(path: Path, void: Iterable[int]) -> tuple[list[str], Meaning]:
     colours: set[bool] = set()
     for number, line in enumerate(read_text(path).splitlines(), 1):
         line = re.sub(r"(^|\s)#.*", "", line).strip()
-        if not line:
+        if not line or (not rows and _TITLE.fullmatch(line)):
             continue
-        row = _ROW.fullmatch(_CVAT.sub(r"\2 \1", line))
+        row = _ROW.fullmatch(_CSV.sub(r"\2 \3 \4 \1", _CVAT.sub(r"\2 \1", line)))
         values = re.findall(r"\d+|\*", f"{row['grey']}{row['rest'] or ''}") if row else []
         value = _code(values)
         if row is None or value is None or rows.get(value, row["name"]) != row["name"]:

@@ -261,8 +261,19 @@ def _too_few(root: Path, names: list[str]) -> str:
     if names:
         return f"one class, {names[0]}"
     if images := loose(root):
-        return f"{counted(len(images), 'image')} of one class, {root.name}"
+        return f"{counted(len(images), 'image')} of one class, {root.name}{_beside_masks(images)}"
     return "no folder of images"
+
+
+def _beside_masks(images: list[str]) -> str:
+    """What to do with photos whose masks lie beside them, as Roboflow exports `NAME_mask.png`."""
+    stems = {os.path.splitext(os.path.basename(image))[0] for image in images}
+    if not any(stem.removesuffix("_mask") in stems - {stem} for stem in stems):
+        return ""
+    return (
+        ". If NAME_mask.png is the mask of NAME.jpg: move it to masks/NAME.png and the photo to "
+        "images/NAME.jpg, with train/, val/ and test/ in both if there are splits"
+    )
 
 
 def _check_are_classes(root: Path, folders: list[Path]) -> None:
@@ -356,6 +367,7 @@ def _class_splits(root: Path, left_out: LeftOut, names: list[str]) -> dict[Path,
             raise FolderError(
                 f"folder: expected a folder of images for each class in {folder}, or images/ and "
                 f"masks/ in {root}. Received: {counted(len(images), 'image')} without a class"
+                f"{_beside_masks(images)}"
             )
         else:
             images = images_in(folder, left_out, root)

@@ -14,6 +14,7 @@ from larq_groupnet.data import dataset as registered
 from larq_groupnet.data.base import Dataset
 from larq_groupnet.data.records import RecordDataset, check_no_folder, open_records
 from larq_groupnet.errors import DatasetError
+from larq_groupnet.files import path_of
 from larq_groupnet.hints import did_you_mean
 
 
@@ -47,8 +48,8 @@ def open_dataset(name: str, data_dir: str | Path, on_bad_image: str | None = Non
                 f"dataset: expected no options with {kind}, such as folder:PATH has. "
                 f"Received: {name}"
             )
-        return open_records(name, Path(data_dir).expanduser())
-    known = {"place": place, "data_dir": Path(data_dir).expanduser(), "on_bad_image": on_bad_image}
+        return open_records(name, path_of(data_dir))
+    known = {"place": place, "data_dir": path_of(data_dir), "on_bad_image": on_bad_image}
     choices = [option for option in takes if option not in known]
     for option in options:
         if option not in choices:
@@ -57,7 +58,13 @@ def open_dataset(name: str, data_dir: str | Path, on_bad_image: str | None = Non
                 f"after the question mark. Received: {option} in {name}."
                 f"{did_you_mean(option, choices)}"
             )
-    return opener(**{each: known[each] for each in takes if each in known}, **options)
+    found = opener(**{each: known[each] for each in takes if each in known}, **options)
+    if not isinstance(found, Dataset):
+        raise DatasetError(
+            f"dataset: expected a Dataset, such as from_arrays makes, from the function of {kind}. "
+            f"Received: {type(found).__name__}"
+        )
+    return found
 
 
 def prepare(name: str, data_dir: str | Path, on_bad_image: str | None = "error") -> Dataset:
@@ -86,7 +93,7 @@ def parse_name(name: str) -> tuple[str, str, dict[str, str]]:
     """Kind, place and options: `folder:PATH?void=11` is `("folder", PATH, {"void": "11"})`."""
     path = name.partition(":")[2]
     whole, _, query = name.rpartition("?")
-    if not whole or (path and Path(path).expanduser().exists()):
+    if not whole or (path and path_of(path).exists()):
         whole, query = name, ""  # A question mark in the name of a folder.
     kind, _, place = whole.partition(":")
     options = []

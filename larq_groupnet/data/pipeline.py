@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import cast
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from larq_groupnet.autograph import as_written
 from larq_groupnet.data import VOID, augment, images
-from larq_groupnet.data.base import Dataset
+from larq_groupnet.data.base import ROLES, Dataset
 from larq_groupnet.data.copies import with_copies
 from larq_groupnet.data.mixing import Mixing, mix
 from larq_groupnet.data.opening import has_files as has_files
@@ -21,6 +22,7 @@ from larq_groupnet.data.order import ENDLESS
 from larq_groupnet.data.reading import Reading
 from larq_groupnet.data.records import RecordDataset
 from larq_groupnet.errors import DatasetError
+from larq_groupnet.values import is_count, is_whole, native
 
 Finish = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
@@ -29,10 +31,10 @@ class Pipeline:
     """Batches of one dataset for one model.
 
     Args:
-        dataset: From `prepare`, or a builder of TFDS.
+        dataset: From `prepare` or `from_arrays`, or a builder of TFDS.
         reading: How an image becomes the model's input, of a size. Labels are evaluated with its
             central crop, and all with its letterbox.
-        batch_size: Images per step.
+        batch_size: Images per step, at least 1.
         seed: Of order and augmentation.
         augmentation: See `larq_groupnet.data.augment`; any function of that form will do.
         eval_crop: When evaluating on masks, scale the shorter side to the input's and take the
@@ -40,7 +42,7 @@ class Pipeline:
         mixing: Which training images are mixed with each other; for labels.
 
     Raises:
-        DatasetError: If the reading has no size.
+        DatasetError: If an argument is not as said here, such as a reading without a size.
     """
 
     def __init__(
@@ -54,13 +56,32 @@ class Pipeline:
         eval_crop: bool = False,
         mixing: Mixing | None = None,
     ):
+        batch_size, seed, eval_crop = native((batch_size, seed, eval_crop))
+        wanted = {
+            "dataset": (
+                dataset,
+                isinstance(dataset, Dataset | tfds.core.DatasetBuilder),
+                "what prepare(NAME, DATA_DIR) or from_arrays returns, or a builder of TFDS",
+            ),
+            "reading": (
+                reading,
+                isinstance(reading, Reading) and reading.size is not None,
+                "a Reading with a size, the height and width of the model's input",
+            ),
+            "batch_size": (batch_size, is_count(batch_size), "an integer of at least 1"),
+            "seed": (seed, is_whole(seed, 0), "an integer of at least 0"),
+            "augmentation": (
+                augmentation,
+                callable(augmentation),
+                "a function, such as larq_groupnet.data.AUGMENTATIONS['photo']",
+            ),
+            "eval_crop": (eval_crop, isinstance(eval_crop, bool), "True or False"),
+        }
+        for name, (value, right, expected) in wanted.items():
+            if not right:
+                raise DatasetError(f"{name}: expected {expected}. Received: {value!r}")
         self.dataset = dataset if isinstance(dataset, Dataset) else RecordDataset(dataset)
-        if reading.size is None:
-            raise DatasetError(
-                "reading: expected a size, the height and width of the model's input. "
-                f"Received: {reading}"
-            )
-        self.reading, self.size = reading, reading.size
+        self.reading, self.size = reading, cast(images.Size, reading.size)
         self.batch_size = batch_size
         self.seed = seed
         self.augmentation = augmentation
@@ -91,12 +112,14 @@ class Pipeline:
     ) -> tf.data.Dataset:
         """Endless shuffled and augmented batches: every example once a pass, pass after pass.
 
+        `.take(n)` ends after n of them. Keras' `fit` takes `steps_per_epoch` beside them.
+
         What a step holds depends on the seed and its number alone, so that a run that was
         interrupted resumes with the very batches that it would have seen. Passes do not end with
         epochs.
 
         Args:
-            steps_per_epoch: Steps of each epoch before the first one here.
+            steps_per_epoch: Steps of each epoch before the first one here. It ends nothing.
             first_epoch: Number of the epoch to begin with.
             first_step: Batches of that epoch to leave out.
             context: Says which of several workers this is. Each decodes its share of every batch;
@@ -142,6 +165,9 @@ class Pipeline:
 
         Yields:
             As `train_batches`, without augmentation.
+
+        Raises:
+            DatasetError: If the role is none of these.
         """
 
         def evaluated(image: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -173,6 +199,8 @@ class Pipeline:
         return self._stored(role, plain, sample).prefetch(tf.data.AUTOTUNE)
 
     def _stored(self, role: str, finish: Finish, sample: int) -> tf.data.Dataset:
+        if role not in ROLES:
+            raise DatasetError(f"role: expected one of {', '.join(ROLES)}. Received: {role!r}")
         examples = self.dataset.examples(role)
         stored, count = examples.stored(), examples.count
         if 0 < sample < count:

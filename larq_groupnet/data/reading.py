@@ -7,12 +7,12 @@ an image alike. The pixels themselves are the business of `larq_groupnet.data.im
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from larq_groupnet.errors import DatasetError
 from larq_groupnet.hints import did_you_mean
+from larq_groupnet.values import is_count, is_number, native
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -52,10 +52,8 @@ class Reading:
     letterbox: bool = False
 
     def __post_init__(self) -> None:
-        for field in ("size", "scales"):
-            value = getattr(self, field)
-            if isinstance(value, list):
-                object.__setattr__(self, field, tuple(value))
+        for each in dataclasses.fields(self):
+            object.__setattr__(self, each.name, native(getattr(self, each.name)))
         right = {
             "size": (_is_size(self.size), "height and width in pixels, or None"),
             "normalisation": (
@@ -135,12 +133,9 @@ def normalisations(channels: int) -> tuple[str, ...]:
 
 
 def _is_positive(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return is_number(value) and value > 0
 
 
 def _is_size(value: Any) -> bool:
-    return value is None or (
-        isinstance(value, tuple)
-        and len(value) == 2
-        and all(isinstance(side, int) and side > 0 for side in value)
-    )
+    pair = isinstance(value, tuple) and len(value) == 2
+    return value is None or (pair and all(map(is_count, value)))

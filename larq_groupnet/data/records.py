@@ -19,6 +19,7 @@ from larq_groupnet.data.masks import translate
 from larq_groupnet.data.order import Addressed, Records, block_for
 from larq_groupnet.data.tfds_masks import SOURCES
 from larq_groupnet.errors import DatasetError
+from larq_groupnet.files import path_of
 from larq_groupnet.hints import did_you_mean
 
 UNLABELLED = ("imagenet2012",)
@@ -161,7 +162,7 @@ def open_records(name: str, data_dir: str | Path) -> RecordDataset:
 
 def check_no_folder(name: str) -> None:
     """Raises DatasetError if what is no name of a dataset is a folder, options behind or not."""
-    if any(path and Path(path).expanduser().is_dir() for path in (name, name.rpartition("?")[0])):
+    if any(path and path_of(path).is_dir() for path in (name, name.rpartition("?")[0])):
         raise DatasetError(
             f"dataset: expected a name, or folder:PATH for a folder. Received: {name}. "
             f"Did you mean folder:{name}?"

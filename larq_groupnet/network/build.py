@@ -44,7 +44,7 @@ def check_input_tensor(tensor: object) -> None:
     except ValueError:  # It is no tensor at all.
         right = False
     if not right:
-        kind = type(tensor).__name__
+        kind = f"{type(tensor).__module__}.{type(tensor).__name__}"  # Keras 3 has tensors, too.
         fail("input_tensor", "a Keras tensor such as tf.keras.Input((32, 32, 3))", kind)
 
 

@@ -15,16 +15,9 @@ from larq_groupnet.errors import UnknownOptionError
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.network import atrous
 from larq_groupnet.network.kinds import DECOMPOSITIONS, HEADS, LAYOUTS, Conv
-from larq_groupnet.network.options import (
-    Option,
-    as_tuple,
-    choice,
-    fail,
-    is_count,
-    is_number,
-    option,
-)
+from larq_groupnet.network.options import Option, choice, fail, option
 from larq_groupnet.network.precision import QUANTIZERS
+from larq_groupnet.values import is_count, is_number, native
 
 ASPP_RATES = (12, 24, 36)
 """Dilation in DeepLabv3's head at output stride 8 (Chen et al., 2017)."""
@@ -34,6 +27,12 @@ RENAMED = {"backbone": "layout", "atrous": "atrous_rates"}
 
 MOST = 1000
 """Bases, and blocks of a stage. A count of ten thousand takes seconds, and no memory holds them."""
+
+LARGEST = 10**6
+"""Height, width and channels of images, and classes; TensorFlow fails at sizes far beyond."""
+
+WIDEST = 100
+"""As `width`: one kernel of 3x3 then takes 94 GB."""
 
 _OUTPUTS = ("probabilities", "logits")
 
@@ -57,13 +56,14 @@ class GroupNetConfig:
         stage_blocks: Blocks in each stage, four of them; `None` means the layout's own number.
         input_shape: `(height, width, channels)`. Height and width may be `None` (any size), except
             with `padding="torch"`. A map of a stage has the size over its stride, rounded up.
-        num_classes: Length of the last axis of the logits.
+        num_classes: Length of the last axis of the logits; at least 2 with a head that scores
+            classes.
         head: `"classifier"` (global average, dense), `"fcn32s"`, `"fcn16s"` or `"deeplabv3"`
             (dense prediction, see `heads`) or `None` (the last aggregate).
         output: `"probabilities"` or `"logits"`; `None` for what the head gives by itself:
             `"classifier"` probabilities, the others logits.
         num_bases: K, the number of parallel binary branches: an int, or one per stage.
-        width: Factor on the channels of every layer (64 to 512 at 1.0).
+        width: Factor on the channels of every layer (64 to 512 at 1.0), at most 100.
         decomposition: How the K bases are wired: `"layer"` (LBD), `"group"` (GBD) or `"gated"`
             (Group-Net). `"none"` is the plain real-valued ResNet, to compare with.
         blocks_per_group: Blocks in one group of `decomposition="group"`: 1, 2 and the number of
@@ -114,16 +114,20 @@ class GroupNetConfig:
         (224, 224, 3),
         "weights",  # The channels; the size fits any.
         of_task=True,
-        expected="(height, width, channels) of positive integers",
+        expected=f"(height, width, channels), integers of 1 to {LARGEST:,}",
         is_valid=lambda shape: (
             isinstance(shape, tuple)
             and len(shape) == 3
-            and is_count(shape[2])
-            and all(size is None or is_count(size) for size in shape[:2])
+            and is_count(shape[2], LARGEST)
+            and all(size is None or is_count(size, LARGEST) for size in shape[:2])
         ),
     )
     num_classes: int = option(
-        1000, "head", of_task=True, expected="an integer of at least 1", is_valid=is_count
+        1000,
+        "head",
+        of_task=True,
+        expected=f"an integer of 1 to {LARGEST:,}",
+        is_valid=lambda count: is_count(count, LARGEST),
     )
     head: str | None = option("classifier", "head", of_task=True, choices=lambda: [*HEADS, None])
     output: str | None = choice(None, "arithmetic", *_OUTPUTS, None, of_task=True)
@@ -185,9 +189,8 @@ class GroupNetConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("stage_blocks", "input_shape", "num_bases", "atrous_rates", "first_rates"):
-            object.__setattr__(self, name, as_tuple(getattr(self, name)))
         for name, about in OPTIONS.items():
+            object.__setattr__(self, name, native(getattr(self, name)))
             about.check(name, getattr(self, name))
         self._check_sizes()
         self._check_bases()
@@ -204,6 +207,10 @@ class GroupNetConfig:
             fail("first_rates", expected, self.first_rates)
         if self.head is not None:
             HEADS[self.head].check(self)
+
+    def __hash__(self) -> int:
+        """Leaves out the quantizers, which may be dictionaries."""
+        return hash(tuple(getattr(self, name) for name in OPTIONS if "quantizer" not in name))
 
     # Derived values, one place each.
 
@@ -349,8 +356,10 @@ class GroupNetConfig:
         if self.padding == "torch" and None in self.input_shape:
             fail("input_shape", "a fixed height and width with padding='torch'", self.input_shape)
         channels = LAYOUTS[self.layout].channels[0]
-        if not is_number(self.width) or self.width <= 0 or min(self.stage_channels) < 1:
-            fail("width", f"a number that leaves a channel of {channels}", self.width)
+        wide = is_number(self.width) and self.width <= WIDEST
+        if not wide or min(self.stage_channels) < 1:
+            expected = f"a number that leaves a channel of {channels}, at most {WIDEST}"
+            fail("width", expected, self.width)
 
     def _check_bases(self) -> None:
         bases, stages = self.num_bases, len(self.blocks)
@@ -392,6 +401,13 @@ class GroupNetConfig:
         classifies = self.head is not None and HEADS[self.head].output in _OUTPUTS
         if self.output is not None and not classifies:
             fail("output", f"None with head={self.head!r}, which scores no classes", self.output)
+        if classifies and self.num_classes < 2:
+            fail(
+                "num_classes",
+                f"at least 2 with head={self.head!r}, as one class is all that it could name; "
+                "a class and all else are two",
+                self.num_classes,
+            )
 
     def _check_strides(self) -> None:
         strides = [self.stem_stride * 2**i for i in range(len(self.blocks))]

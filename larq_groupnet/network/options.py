@@ -7,8 +7,7 @@ comparisons beside weights, cards, and the search.
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 from larq_groupnet.errors import ConfigError
@@ -78,21 +77,3 @@ def check_choice(field: str, value: Any, choices: Collection[Any]) -> None:
     if not any(type(value) is type(c) and value == c for c in choices):
         expected = "one of " + ", ".join(repr(c) for c in choices)
         fail(field, expected, value, did_you_mean(value, choices))
-
-
-def is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
-    """True for a finite number in [low, high). A bool is no number."""
-    right = isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
-    return right and low <= value < high
-
-
-def is_count(value: Any, most: float = math.inf) -> bool:
-    """True for an integer of at least 1, and of at most `most`."""
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
-
-
-def as_tuple(value: Any) -> Any:
-    """Turns lists into tuples, at any depth, so that a configuration can be hashed."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(as_tuple(v) for v in value)
-    return value

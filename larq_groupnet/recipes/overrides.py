@@ -138,10 +138,12 @@ def check_used(recipe: Recipe, keys: Iterable[str]) -> None:
             "eval_crop": (dense, "a head that scores pixels"),
             "colour_jitter": (field in augments, "an augmentation that takes it"),
             "base_size": (field in augments, "an augmentation that takes it"),
+            "stem_pool": (recipe.model.stem_stride == 4, "stem_stride=4, whose stem has a pool,"),
             "temperature": (any(x.soft_targets for x in trained), "soft_targets above 0"),
             "coupled_decay": (any(x.weight_decay for x in trained), "a weight_decay above 0"),
         }.get(field, (True, ""))
-        value = getattr(recipe, field, None) or (trained and getattr(trained[0], field, None))
+        owners = (recipe, recipe.model, *trained[:1])
+        value = next(filter(None, (getattr(owner, field, None) for owner in owners)), None)
         if value and not used:
             raise RecipeError(
                 f"{key}: expected {beside} with it, because nothing else reads it. "

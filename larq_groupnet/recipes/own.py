@@ -207,13 +207,12 @@ def _weighted(recipe: Recipe, builder: Dataset) -> tuple[Recipe, list[str]]:
     if not builder.sizes:
         return recipe, []
     counts = class_counts(builder, "train", COUNTED)
-    if not counts.own.all():
-        return recipe, []  # How rare it is, is not known; the lines of `announce` name it.
-    frequency = counts.own / counts.beside
-    if frequency.max() < RARE * frequency.min():
+    held = np.flatnonzero(counts.own)  # The lines of `announce` name classes without an example.
+    frequency = counts.own[held] / counts.beside[held]
+    if not held.size or frequency.max() < RARE * frequency.min():
         return recipe, []
     rare, common = (
-        builder.classes[int(place)] for place in (frequency.argmin(), frequency.argmax())
+        builder.classes[held[place]] for place in (frequency.argmin(), frequency.argmax())
     )
     return dataclasses.replace(recipe, class_weights=ROOT_MEDIAN_FREQUENCY), [
         f"{rare} is {frequency.min() / frequency.max():.3f} times as common as {common}: rare "

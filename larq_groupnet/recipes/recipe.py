@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from larq_groupnet.data import AUGMENTATIONS
@@ -17,6 +17,7 @@ from larq_groupnet.errors import RecipeError
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.tasks.task import kind_of
+from larq_groupnet.values import is_number, is_whole, native
 
 Spec = str | Mapping[str, Any]
 """A name, or `{"class_name": NAME, "config": {...}}` as Keras serialises it."""
@@ -34,6 +35,19 @@ _NAMES: Mapping[str, Collection[str]] = {
     "on_bad_image": ("error", "skip"),
 }
 """What fields of a recipe may be."""
+
+_TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "bool": (lambda value: isinstance(value, bool), "True or False"),
+    "bool | str": (
+        lambda value: isinstance(value, bool) or value == "activations",
+        "True, False or 'activations'",
+    ),
+    "int": (is_whole, "an integer"),
+    "float": (lambda value: type(value) in (int, float), "a number"),
+    "str": (lambda value: isinstance(value, str), "a text"),
+    "tuple": (lambda value: isinstance(value, tuple), "a tuple or a list"),
+}
+"""Type of a field -> whether a value is of it, and how a message calls it."""
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "bop")
 SCHEDULES = ("cosine", "poly", "steps", "constant")
@@ -105,16 +119,16 @@ class Phase:
     int8: bool = False
 
     def __post_init__(self) -> None:
+        _check_types(self, f"{self.name}.")
         epochs = self.epochs or 1  # A phase without epochs keeps its drops as they are.
         drops = tuple(d / epochs if type(d) is int else d for d in self.drops)
         object.__setattr__(self, "drops", drops)
-        object.__setattr__(self, "attention_blocks", tuple(self.attention_blocks))
         wanted = {
             "epochs": (self.epochs >= 0, "at least 0"),
             "learning_rate": (0 < self.learning_rate < math.inf, "a finite number above 0"),
             "warmup_epochs": (0 <= self.warmup_epochs < math.inf, "at least 0"),
             "drops": (
-                all(_is_number(d) and d > 0 for d in self.drops)
+                all(is_number(d) and d > 0 for d in self.drops)
                 and (all(d < 1 for d in self.drops) or not self.epochs)
                 and list(self.drops) == sorted(set(self.drops)),
                 f"rising shares between 0 and 1, or epochs from 1 to {max(self.epochs - 1, 1)}",
@@ -248,8 +262,7 @@ class Recipe:
     teacher: str = ""
 
     def __post_init__(self) -> None:
-        for field in ("eval_scales", "rand_augment"):
-            object.__setattr__(self, field, tuple(getattr(self, field)))
+        _check_types(self)
         for field, names in _NAMES.items():
             if getattr(self, field) not in names:
                 raise RecipeError(unknown(field, getattr(self, field), names))
@@ -265,7 +278,7 @@ class Recipe:
             "colour_jitter": (0 <= self.colour_jitter <= 1, "a number in [0, 1]"),
             "central_crop": (0 < self.central_crop <= 1, "a share in (0, 1]"),
             "eval_scales": (
-                all(_is_number(scale) and scale > 0 for scale in self.eval_scales),
+                all(is_number(scale) and scale > 0 for scale in self.eval_scales),
                 "finite numbers above 0, such as (0.5, 1.0, 1.5)",
             ),
         }
@@ -423,16 +436,21 @@ def _check_spec(option: str, spec: Any, names: tuple[str, ...] | None) -> None:
         raise RecipeError(unknown(kind, name, names) + f", or a class of Keras' {kind}s")
 
 
+def _check_types(owner: Phase | Recipe, prefix: str = "") -> None:
+    """Makes NumPy's values Python's, and names the first field that is of another type."""
+    for field in dataclasses.fields(owner):
+        kind, value = str(field.type), native(getattr(owner, field.name))
+        object.__setattr__(owner, field.name, value)
+        is_of, expected = _TYPES.get(kind.partition("[")[0], (lambda _: True, ""))
+        _check(owner, {field.name: (is_of(value), expected)}, prefix)
+
+
 def _check(owner: Phase | Recipe, wanted: Mapping[str, tuple[bool, str]], prefix: str = "") -> None:
     """Names the first field that is not as it should be; of each, whether it is, and how."""
     for field, (right, expected) in wanted.items():
         if not right:
             received = f"{field}={getattr(owner, field)!r}"
             raise RecipeError(f"{prefix}{field}: expected {expected}. Received: {received}")
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
 
 
 def unknown(kind: str, received: str, choices: Iterable[str]) -> str:

@@ -25,11 +25,15 @@ class StopSignal:
     def __init__(self, output_dir: Path) -> None:
         self.output_dir = output_dir
         self.signum: int | None = None
+        self._before: dict[int, Any] = {}
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[StopSignal]:
-        """Takes both signals; a second one of a kind acts at once."""
-        with _handling(self._remember):
+        """Takes both signals; a second one of a kind is that of whoever took it before.
+
+        So interrupting twice does not end the process of a notebook.
+        """
+        with self._handling(self._remember):
             yield self
 
     @contextlib.contextmanager
@@ -40,7 +44,7 @@ class StopSignal:
             self._remember(signum, frame)
             self.raise_interrupted("once, outside training")
 
-        with _handling(stop):
+        with self._handling(stop):
             yield
 
     def raise_interrupted(self, where: str) -> None:
@@ -55,18 +59,17 @@ class StopSignal:
 
     def _remember(self, signum: int, frame: FrameType | None) -> None:
         self.signum = signum
-        signal.signal(signum, signal.SIG_DFL)
+        signal.signal(signum, self._before[signum])
 
-
-@contextlib.contextmanager
-def _handling(handler: Any) -> Iterator[None]:
-    """SIGINT and SIGTERM go to `handler`, if this is the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for signum, earlier in before.items():
-            signal.signal(signum, earlier)
+    @contextlib.contextmanager
+    def _handling(self, handler: Any) -> Iterator[None]:
+        """SIGINT and SIGTERM go to `handler`, if this is the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self._before = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for signum, earlier in self._before.items():
+                signal.signal(signum, earlier)

@@ -41,14 +41,15 @@ def no_better(results: Mapping[str, Any]) -> str | None:
         results: Content of a `results.json`.
     """
     found, headline = results["keras"], results["headline"]
-    base = found.get("baseline")
-    if not base or "interval" not in found or found["interval"][0] > base[headline]:
+    base, value = found.get("baseline"), found[headline]
+    interval = found.get("interval", [value])  # A mIoU of one image has none.
+    if not base or interval[0] > base[headline]:
         return None
     label = kind_in(results).labels.get(headline, headline)
+    between = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval[1:] else ""
     return (
-        f"This may be no better than always naming {base['class']}: {label} {found[headline]:.3f} "
-        f"({found['interval'][0]:.3f} to {found['interval'][1]:.3f}), and that has "
-        f'{base[headline]:.3f}. See "If the result is poor" in docs/photos-to-pi.md.'
+        f"This may be no better than always naming {base['class']}: {label} {value:.3f}{between}, "
+        f'and that has {base[headline]:.3f}. See "If the result is poor" in docs/photos-to-pi.md.'
     )
 
 

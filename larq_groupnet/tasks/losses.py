@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.registries import Registry
+from larq_groupnet.values import is_number
 
 if TYPE_CHECKING:
     from larq_groupnet.tasks.task import Task
@@ -28,12 +30,16 @@ Spec = str | Mapping[str, Any]
 
 loss: Registry[Loss] = Registry("loss", RecipeError)
 
+LEAST = {("focal", "gamma"): 0.0}
+"""Loss and option -> the least that it may be."""
+
 
 def call(spec: Spec) -> Callable[[Task, tf.Tensor, tf.Tensor], tf.Tensor]:
     """The registered loss of a name, with its options.
 
     Raises:
-        RecipeError: If there is no such loss; names the nearest.
+        RecipeError: If there is no such loss (names the nearest), or an option is none of its own,
+            or not of the type of its default.
     """
     if isinstance(spec, str):
         spec = {"class_name": spec}
@@ -46,6 +52,14 @@ def call(spec: Spec) -> Callable[[Task, tf.Tensor, tf.Tensor], tf.Tensor]:
             f"loss: expected {spec['class_name']} with {' and '.join(names) or 'no argument'}. "
             f"Received: {', '.join(other)}"
         )
+    for option in taken:
+        low = LEAST.get((spec["class_name"], option.name), -math.inf)
+        numeric = type(option.default) in (int, float)
+        if numeric and not is_number(value := options.get(option.name, option.default), low):
+            expected = "a number" if low == -math.inf else f"a number of at least {low:g}"
+            raise RecipeError(
+                f"loss.{option.name}: expected {expected}. Received: {option.name}={value!r}"
+            )
 
     @functools.wraps(function)
     def configured(task: Task, target: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:

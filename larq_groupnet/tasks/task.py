@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 else:  # Recipes ask a task what it allows, before TensorFlow is loaded.
     tf = Lazy("tensorflow")
 
-task: Registry[type[Task]] = Registry("task", ConfigError)
+task: Registry[type[Task]] = Registry(
+    "task",
+    ConfigError,
+    "a subclass of Task",
+    lambda kind: isinstance(kind, type) and issubclass(kind, Task),
+)
 
 
 class Tally(Protocol):

@@ -92,7 +92,8 @@ def make_optimizer(phase: Phase, steps_per_epoch: int, scaled: Collection[Any] =
     name, given = split_spec(phase.optimizer)
     if name == "bop":
         adam = optimizers.legacy.Adam(rate, **({"global_clipnorm": clip} if clip else {}))
-        binary = (lq.optimizers.Bop.is_binary_variable, lq.optimizers.Bop(**given))
+        bop = _made(lq.optimizers.Bop, given, f"{phase.name}.optimizer")
+        binary = (lq.optimizers.Bop.is_binary_variable, bop)
         return lq.optimizers.CaseOptimizer(binary, default_optimizer=adam)
     kind, options = _named(name, _OPTIMIZERS, optimizers, f"{phase.name}.optimizer")
     options |= {"jit_compile": False}
@@ -106,7 +107,7 @@ def make_optimizer(phase: Phase, steps_per_epoch: int, scaled: Collection[Any] =
         options["weight_decay"] = phase.weight_decay
     if phase.head_factor != 1:
         kind = with_head_factor(kind, phase.head_factor)
-    return _made(kind, rate, {**options, **given}, f"{phase.name}.optimizer")
+    return _made(kind, {**options, **given}, f"{phase.name}.optimizer", rate)
 
 
 def check_optimizer(phase: Phase) -> None:
@@ -121,7 +122,8 @@ def check_optimizer(phase: Phase) -> None:
     weight = tf.Variable(tf.zeros(1))
     try:
         chosen.build([weight])
-        tf.function(chosen.apply_gradients)([(tf.zeros(1), weight)])
+        tf.function(chosen.apply_gradients)([(tf.ones(1), weight)])
+        tf.debugging.check_numerics(weight, "its first step")
     except (TypeError, ValueError, tf.errors.OpError) as error:
         raise RecipeError(
             f"{phase.name}.optimizer: expected arguments that it can compute with. "
@@ -158,7 +160,7 @@ def schedule(
                 options[length] = after
         if name == "constant":
             options["end_learning_rate"] = peak
-        main = _made(kind, peak, {**options, **given}, option)
+        main = _made(kind, {**options, **given}, option, peak)
     return WarmUp(main, peak, warmup) if warmup else main
 
 
@@ -181,10 +183,10 @@ def _named(
     return found, {}
 
 
-def _made(kind: type, rate: Any, options: dict[str, Any], option: str) -> Any:
-    """`kind(rate, **options)`, or a line that says what it takes."""
+def _made(kind: type, options: dict[str, Any], option: str, *rate: Any) -> Any:
+    """`kind(*rate, **options)`, or a line that says what it takes."""
     try:
-        return kind(rate, **options)
+        return kind(*rate, **options)
     except (TypeError, ValueError) as error:
         taken = [
             name

@@ -19,6 +19,7 @@ from larq_groupnet.network.config import GroupNetConfig, parents
 from larq_groupnet.network.layouts import NUM_STAGES
 from larq_groupnet.recipes.overrides import check_once, override
 from larq_groupnet.recipes.recipe import Phase, Recipe, unknown
+from larq_groupnet.values import is_count, is_number, native
 
 STAGE_BASES = tuple(f"num_bases.stage{stage}" for stage in range(1, NUM_STAGES + 1))
 """K of each stage, where `num_bases` is searched stage by stage."""
@@ -66,14 +67,17 @@ class Plan:
     uniform: tuple[int, ...] = (1, 2, 3, 5)
 
     def __post_init__(self) -> None:
+        for field in ("max_trials", "uniform"):
+            object.__setattr__(self, field, native(getattr(self, field)))
         for field, names in (("tuner", TUNERS), ("objective", OBJECTIVES)):
             if getattr(self, field) not in names:
                 raise RecipeError(unknown(field, getattr(self, field), names))
         if self.max_trials is None and self.tuner != "hyperband":
             object.__setattr__(self, "max_trials", DEFAULT_TRIALS)
-        if any(bases < 1 for bases in (*self.uniform, self.max_trials or 1)):
+        tuple_of_k = isinstance(self.uniform, tuple) and all(map(is_count, self.uniform))
+        if not tuple_of_k or not (self.max_trials is None or is_count(self.max_trials)):
             raise RecipeError(
-                "tune: expected max_trials and every K of uniform to be at least 1. "
+                "tune: expected max_trials and every K of uniform, a tuple, to be at least 1. "
                 f"Received: max_trials={self.max_trials}, uniform={self.uniform}"
             )
 
@@ -94,8 +98,10 @@ class Budget:
 
     def __post_init__(self) -> None:
         for field, limit in dataclasses.asdict(self).items():
-            if limit is not None and not 0 < limit < math.inf:
-                raise RecipeError(f"{field}: expected a finite number above 0. Received: {limit}")
+            limit = native(limit)
+            object.__setattr__(self, field, limit)
+            if limit is not None and not (is_number(limit) and limit > 0):
+                raise RecipeError(f"{field}: expected a finite number above 0. Received: {limit!r}")
 
     def limit(self, name: str) -> float | None:
         """The limit of one of `costs`."""
@@ -223,7 +229,11 @@ def make_space(
             or a budget that no candidate keeps to.
         ConfigError: For a value that describes no network.
     """
-    choices = {key: tuple(map(_text, values)) for key, values in declared.items()}
+    choices = {}
+    for key, values in declared.items():
+        if not isinstance(found := native(values), tuple):
+            raise RecipeError(f"{key}: expected a tuple of choices. Received: {key}={values!r}")
+        choices[key] = tuple(map(_text, found))
     fixed: dict[str, str] = {}
     check_once(changes)
     for key, text in changes:

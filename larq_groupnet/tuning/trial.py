@@ -16,7 +16,7 @@ import keras_tuner
 import tensorflow as tf
 
 from larq_groupnet.errors import Interrupted, TrainingError
-from larq_groupnet.files import write_json
+from larq_groupnet.files import path_of, write_json
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.snapshots import Snapshots
 from larq_groupnet.tasks.task import task_of
@@ -50,7 +50,7 @@ class Trainer:
         runtime: Devices and precision.
     """
 
-    data_dir: Path
+    data_dir: str | Path
     runtime: Runtime = dataclasses.field(default_factory=Runtime)
 
     def measure(self, recipe: Recipe, folder: Path) -> float:
@@ -99,7 +99,8 @@ class Trainer:
         # What an earlier trial left in memory goes, and no trial depends on those before it.
         tf.keras.backend.clear_session()
         gc.collect()
-        weights = train_weights(recipe, self.data_dir, folder, self.runtime)
+        data_dir = path_of(self.data_dir)
+        weights = train_weights(recipe, data_dir, folder, self.runtime)
         assert weights is not None  # Only a TF_CONFIG worker has none, and that is refused.
         with (folder / "history.csv").open() as file:
             rows = [row for row in csv.DictReader(file) if row["phase"] == weights.stem]
@@ -126,9 +127,10 @@ class SearchTuner(keras_tuner.Tuner):
         oracle: keras_tuner.Oracle,
         space: SearchSpace,
         trainer: Trainer,
-        output_dir: Path,
+        output_dir: str | Path,
         alone: bool = True,
     ) -> None:
+        output_dir = path_of(output_dir).absolute()
         self.space = space
         self.trainer = trainer
         self.trials = output_dir / TRIALS

@@ -12,7 +12,7 @@ import requests
 from filelock import FileLock, Timeout
 
 from larq_groupnet.errors import WeightsError
-from larq_groupnet.files import replacing
+from larq_groupnet.files import path_of, replacing
 
 RETRIES = 2
 """Attempts after the first, after one and two seconds."""
@@ -67,7 +67,7 @@ def download(base: str, file: str, target: Path, *, digest: str, size: int) -> P
                 _fetch(base, file, target, digest)
             else:
                 local = unquote(urlsplit(base).path) if base.startswith("file://") else base
-                _copy(Path(local).expanduser() / file, target, digest, size)
+                _copy(path_of(local) / file, target, digest, size)
     except Timeout as error:
         raise DownloadError(
             f"weights: another process has been fetching {target} for {LOCK_TIMEOUT:.0f} s; end "

@@ -115,7 +115,7 @@ def _fail(field: str, expected: str, received: object) -> NoReturn:
 def cache_folder() -> Path:
     """Where fetched and registered files are kept: `LARQ_GROUPNET_CACHE`, or in `~/.cache`."""
     folder = os.environ.get("LARQ_GROUPNET_CACHE") or "~/.cache/larq_groupnet"
-    return Path(folder).expanduser()
+    return path_of(folder)
 
 
 def list_weights(pattern: str = "*") -> list[Entry]:

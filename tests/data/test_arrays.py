@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from larq_groupnet.data import DatasetError
 from larq_groupnet.data.arrays import from_arrays
@@ -85,7 +86,9 @@ def test_labels_may_have_any_number_of_classes_and_masks_the_255_of_8_bits():
     names = [f"class {label}" for label in range(256)]
     with pytest.raises(DatasetError, match=r"2 to 255 .* Received: 256, class 0, .*, \.\.\.$"):
         from_arrays("many", (IMAGES, MASKS), class_names=names)
-    with pytest.raises(DatasetError, match=r"expected labels of 0 to 0. Received: int64 -1 at 2"):
+    with pytest.raises(
+        DatasetError, match=r"labels 0, 1, 2, ..., or strings. Received: int64 -1 at 2"
+    ):
         from_arrays("many", (images[:4], np.array([0, 0, -1, 0])))
     with pytest.raises(DatasetError, match=r"of 0 to 99999. Received: int64 4000000000 at 1"):
         from_arrays("many", (images[:2], np.array([0, 4_000_000_000])))
@@ -146,3 +149,73 @@ def test_labels_of_no_form_are_refused():
         from_arrays("soft", (IMAGES, rows))
     with pytest.raises(DatasetError, match=r"labels among.*'dgo' at 1\. Did you mean 'dog'"):
         from_arrays("typo", (IMAGES[:2], ["cat", "dgo"]), class_names=["cat", "dog"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, np.nan], r"labels 0, 1, 2, ..., or strings. Received: float64 0.0 at 0"),
+        ([np.nan, 1], r"labels 0, 1, 2, ..., or strings. Received: float64 nan at 0"),
+        ([None, None], r"labels 0, 1, 2, ..., or strings. Received: object None at 0"),
+        (["cat", None], r"strings alone. Received: object None at 1"),
+        ([-1, 1], r"labels 0, 1, 2, ..., or strings. Received: int64 -1 at 0"),
+        ([0, 0], r"expected 2 or more different names. Received: 1, class_0"),
+    ],
+)
+def test_label_that_is_none_is_named(labels, message):
+    with pytest.raises(DatasetError, match=message):
+        from_arrays("none", (IMAGES[:2], labels))
+
+
+@pytest.mark.parametrize(
+    ("train", "received"),
+    [
+        ((IMAGES, LABELS, LABELS), "tuple of ndarray, ndarray, ndarray"),
+        (IMAGES[:2], "ndarray"),
+        (None, "NoneType"),
+        ((image for image in IMAGES), "generator"),
+        ((iter(IMAGES), LABELS), "tuple of .*iterator, ndarray"),
+        (tf.data.Dataset.from_tensors((IMAGES, LABELS)), ".*Dataset"),
+    ],
+)
+def test_examples_are_a_pair_of_arrays(train, received):
+    with pytest.raises(DatasetError, match=f"train: expected a pair of .* Received: {received}$"):
+        from_arrays("pair", train)
+
+
+def test_class_names_may_be_an_array_or_numbers():
+    for names in (NAMES, (3, 4, 5), iter(NAMES)):
+        wanted = ("3", "4", "5") if isinstance(names, tuple) else tuple(NAMES)
+        assert from_arrays("names", (IMAGES, LABELS), class_names=names).classes == wanted
+    with pytest.raises(DatasetError, match="expected 2 or more different names. Received: 1, cat"):
+        from_arrays("names", (IMAGES, LABELS), class_names=["cat"])
+
+
+PLAIN = {"reading": Reading((6, 8)), "batch_size": 4}
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.0, True, "4"])
+def test_batch_size_is_a_count(value):
+    with pytest.raises(DatasetError, match=f"batch_size: .* at least 1. Received: {value!r}"):
+        Pipeline(from_arrays("batch", (IMAGES, LABELS)), Reading((6, 8)), value)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("dataset", "digits"), ("reading", (6, 8)), ("reading", Reading()), ("seed", 1.5),
+        ("augmentation", "photo"), ("eval_crop", "no"),
+    ],
+)  # fmt: skip
+def test_wrong_argument_of_a_pipeline_is_named_at_once(argument, value):
+    given = {"dataset": from_arrays("plain", (IMAGES, LABELS)), **PLAIN, argument: value}
+    with pytest.raises(DatasetError, match=f"^{argument}: expected .* Received: "):
+        Pipeline(**given)
+
+
+def test_numbers_of_numpy_are_sizes_of_batches_and_images():
+    dataset = from_arrays("numpy", (IMAGES, LABELS))
+    pipeline = Pipeline(dataset, Reading(np.array([6, 8])), np.int64(4))
+    assert next(iter(pipeline.train_batches(1)))[0].shape == (4, 6, 8, 3)
+    with pytest.raises(DatasetError, match="role: .* Received: 'val'"):
+        pipeline.eval_batches("val")

@@ -72,6 +72,7 @@ def test_weights_are_median_frequency_balancing(data_dir):
         holds = (stored == label).any((1, 2))
         assert counts.own[label] == (stored == label).sum()
         assert counts.beside[label] == (stored[holds] != 255).sum()
+    assert counts.classes == dataset.classes
     frequency = counts.own / counts.beside
     np.testing.assert_allclose(
         median_frequency_weights(counts), np.median(frequency) / frequency, rtol=1e-6
@@ -80,6 +81,8 @@ def test_weights_are_median_frequency_balancing(data_dir):
 
 def test_class_without_training_examples_weighs_one_and_moves_no_other_weight():
     own, beside, images = np.array([80, 0, 20]), np.array([100, 0, 100]), np.array([1, 0, 1])
-    with pytest.warns(DatasetWarning, match="of class 1 "):
+    with pytest.warns(DatasetWarning, match="of class 1,"):
         weights = median_frequency_weights(Counts(own, beside, images))
+    with pytest.warns(DatasetWarning, match="of car, which then weighs 1"):
+        median_frequency_weights(Counts(own, beside, images, ("sky", "car", "road")))
     np.testing.assert_allclose(weights, [0.5 / 0.8, 1, 0.5 / 0.2], rtol=1e-6)

@@ -785,6 +785,12 @@ def photos_alone(root):
     return "two or more classes.*Received: 2 images of one class, set"
 
 
+def photos_and_masks_alone(root):
+    for name in ("a", "a_mask"):
+        picture(root / f"{name}.png")
+    return r"2 images of one class, set\. If NAME_mask\.png is .* move it to masks/NAME\.png"
+
+
 def empty_class(root):
     classes_in(root / "train")
     (root / "train" / "fox").mkdir()
@@ -869,7 +875,7 @@ def photos_and_masks_in_one_folder(root):
     (root / "images" / "train").rename(root / "train")
     shutil.rmtree(root / "images")
     shutil.rmtree(root / "masks")
-    return "or images/ and masks/ in .*Received: 4 images without a class"
+    return "or images/ and masks/ in .*Received: 4 images without a class. If NAME_mask.png is"
 
 
 def one_mask_for_two(root):
@@ -896,7 +902,7 @@ def empty_line_between_names(root):
 
 BAD_FOLDERS = [
     *(no_folder, nothing, one_class, photos_alone, empty_class, class_only_in_val),
-    unlisted_class,
+    *(unlisted_class, photos_and_masks_alone),
     *(twice_listed_class, no_train, too_few, two_validations, no_mask, black_and_white_masks),
     *(splits_of_other_names, masks_of_another_name, one_mask_for_two, masks_of_jpeg),
     *(masks_beside_their_split, photos_and_masks_in_one_folder),

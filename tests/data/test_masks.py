@@ -95,6 +95,22 @@ def test_labelmap_of_cvat_is_a_mapping(tmp_path):
     assert dict(meaning.colours) == {0: 0, 0xFA3253: 1}
 
 
+@pytest.mark.parametrize("title", ["name,r,g,b\n", "name, r, g, b\n", ""])
+def test_class_dict_of_kaggle_is_a_mapping(tmp_path, title):
+    file = tmp_path / "class_dict.csv"
+    file.write_text(f"{title}the sky,0, 255,255\n2 lanes,64,128,64\nvoid,0,0,0\n")
+    names, meaning = read_mapping(file, ())
+    assert names == ["the sky", "2 lanes"]
+    assert dict(meaning.colours) == {0x00FFFF: 0, 0x408040: 1, 0: 255}
+
+
+def test_classes_of_roboflow_are_a_mapping(tmp_path):
+    file = tmp_path / "_classes.csv"
+    file.write_text("Pixel Value, Class\n0, background\n1, part\n")
+    names, meaning = read_mapping(file, ())
+    assert (names, meaning.lookup[:2].tolist()) == (["background", "part"], [0, 1])
+
+
 def test_class_that_no_mask_holds_is_said(tmp_path):
     root = masked(tmp_path / "set", halves(0, 2))
     with pytest.warns(DatasetWarning, match="no mask holds class_1"):
@@ -173,6 +189,7 @@ def test_colours_are_read_about_as_fast_as_greys(tmp_path):
         ("0 a\n300 b\n", "Received: '300 b' in line 2"),
         ("0 a\nb\n", "Received: 'b' in line 2"),
         ("0 a\n1 a\n", r"2 to 255 classes.*Received: \['a'\]"),
+        ("0 a\nname,r,g,b\n", "Received: 'name,r,g,b' in line 2"),
         ("0 a\n1 2 3 b\n", "either grey values or colours"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from larq_groupnet import BPAC_RATES, EQUAL_RATES, ConfigError, GroupNetConfig
@@ -47,7 +48,14 @@ from larq_groupnet import BPAC_RATES, EQUAL_RATES, ConfigError, GroupNetConfig
             {"decomposition": "group", "blocks_per_group": 2, "num_bases": (1, 2, 3, 4)},
             "one K for all stages",
         ),
-        ({"num_classes": 0}, "at least 1"),
+        ({"num_classes": 0}, "of 1 to 1,000,000"),
+        ({"num_classes": 10**9}, "of 1 to 1,000,000"),
+        ({"num_classes": True}, "of 1 to 1,000,000"),
+        ({"num_classes": "10"}, "of 1 to 1,000,000"),
+        ({"num_classes": 1}, "at least 2 with head='classifier'"),
+        ({"num_classes": 1, "head": "fcn32s"}, "a class and all else are two"),
+        ({"width": 1e9}, "at most 100"),
+        ({"input_shape": (10**9, 32, 3)}, "of 1 to 1,000,000"),
         ({"kernel_quantizer": "sign"}, "ste_sign"),
         ({"input_quantizer": None}, "ste_sign"),
         ({"binary": 1}, "True, False, 'activations'"),
@@ -116,6 +124,33 @@ def test_equal_rates_are_the_same_for_every_base():
 )
 def test_stages_past_the_output_stride_keep_stride_1(stem, output, strides):
     assert GroupNetConfig(stem_stride=stem, output_stride=output).stage_strides == strides
+
+
+def test_one_class_is_allowed_where_nothing_scores_classes():
+    assert GroupNetConfig(num_classes=1, head=None).num_classes == 1
+
+
+def test_values_of_numpy_are_those_of_python():
+    numpy = GroupNetConfig(
+        input_shape=np.array([32, 48, 3]),
+        num_bases=(np.int64(1), np.int32(2), 2, 3),
+        stage_blocks=np.ones(4, "u1"),
+        num_classes=np.uint8(7),
+        width=np.float32(0.125),
+        relu=np.bool_(False),
+        output_stride=np.int16(8),
+        atrous_rates=[1, 1, np.int64(2), (np.int64(1), 2, 3)],
+    )
+    assert numpy == GroupNetConfig.from_dict(json.loads(json.dumps(numpy.to_dict())))
+    assert (numpy.input_shape, numpy.width, numpy.relu) == ((32, 48, 3), 0.125, False)
+
+
+def test_config_with_a_quantizer_given_as_a_dictionary_has_a_hash():
+    quantizer = {"class_name": "SteSign", "config": {"clip_value": 1.2}}
+    config = GroupNetConfig(input_quantizer=quantizer)
+    again = GroupNetConfig.from_dict(config.to_dict())
+    assert {config: "there"}[again] == "there"
+    assert len({config, GroupNetConfig()}) == 2
 
 
 def test_config_survives_json():

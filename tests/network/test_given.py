@@ -147,6 +147,29 @@ def test_include_top_decides_about_the_head(model):
             get_config(model, **wrong)
 
 
+@pytest.mark.parametrize("value", ["no", None, 0, 1, "False"])
+def test_include_top_is_true_or_false(value):
+    with pytest.raises(UserError, match=f"one of True, False. Received: include_top={value!r}"):
+        get_config("groupnet_resnet18", include_top=value)
+    assert get_config("groupnet_resnet18", include_top=np.bool_(False)).head is None
+
+
+def test_small_image_in_numbers_of_numpy_gets_the_stem_of_small_images():
+    config = get_config("groupnet_resnet18", input_shape=np.array([32, 32, 3]))
+    assert config == get_config("groupnet_resnet18", input_shape=(32, 32, 3))
+    with pytest.raises(UserError, match=r"input_shape: .* Received: input_shape=\(\)"):
+        get_config("groupnet_resnet18", input_shape=())
+
+
+@pytest.mark.parametrize(
+    ("model", "pool"), [("groupnet_resnet18", "after_norm"), ("birealnet18", "before_norm")]
+)
+def test_pool_of_a_stem_without_one_is_refused(model, pool):
+    assert get_config(model, stem_pool=pool).stem_pool == pool
+    with pytest.raises(UserError, match="stem_pool: .* with stem_stride=1, whose stem has no pool"):
+        get_config(model, input_shape=(32, 32, 3), stem_pool=pool)
+
+
 @pytest.mark.parametrize("option", ["gate", "num_bases", "kernel_quantizer", "relu", "layout"])
 def test_model_without_a_use_for_an_option_refuses_it(option):
     for value in (getattr(GroupNetConfig, option), OTHER[option]):

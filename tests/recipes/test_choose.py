@@ -73,6 +73,13 @@ def test_without_a_model_the_truth_of_the_dataset_chooses(photos, masks, tmp_pat
         choose("groupnet_resnet18", tmp_path, dataset=name)
 
 
+def test_class_without_an_example_leaves_the_weights_of_the_others_on(masks, tmp_path):
+    (tmp_path / "cut" / "classes.txt").write_text("background\npart\nspare\n")
+    choice = choose(None, tmp_path, dataset=masks)
+    assert choice.recipe.class_weights == "root_median_frequency"
+    assert any(note.startswith("part is 0.0") and "background" in note for note in choice.notes)
+
+
 def test_augmentation_of_photos_grows_with_k(photos, tmp_path):
     def strength(bases):
         changes = [("num_bases", str(bases))]
@@ -273,6 +280,7 @@ def test_options_of_other_phases_are_refused_beside_phase(changes, message, tmp_
         ("temperature", "9.0", "soft_targets above 0"),
         ("binary.temperature", "9.0", "soft_targets above 0"),
         ("coupled_decay", "true", "a weight_decay above 0"),
+        ("stem_pool", "after_norm", "stem_stride=4, whose stem has a pool,"),
     ],
 )
 def test_what_nothing_reads_is_refused(key, text, beside, tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import runpy
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -93,6 +94,36 @@ def test_wrong_override_says_what_is_right(key, text, message):
         override(RECIPE, [(key, text)])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("batch_size", 8.0, "batch_size: expected an integer"),
+        ("seed", True, "seed: expected an integer"),
+        ("eval_flip", "no", "eval_flip: expected True or False"),
+        ("letterbox", 1, "letterbox: expected True or False"),
+        ("mixup", "0.2", "mixup: expected a number"),
+        ("dataset", None, "dataset: expected a text"),
+        ("eval_scales", 1.5, "eval_scales: expected a tuple or a list"),
+        ("tanh.epochs", "20", "tanh.epochs: expected an integer"),
+        ("tanh.learning_rate", None, "tanh.learning_rate: expected a number"),
+        ("tanh.binary", "no", "tanh.binary: expected True, False or 'activations'"),
+        ("tanh.int8", 0, "tanh.int8: expected True or False"),
+        ("tanh.drops", 0.5, "tanh.drops: expected a tuple or a list"),
+    ],
+)
+def test_field_of_another_type_is_refused(field, value, expected):
+    phase, _, name = field.rpartition(".")
+    with pytest.raises(RecipeError, match=f"{expected}. Received: {name}={value!r}"):
+        dataclasses.replace(RECIPE.phases[0] if phase else RECIPE, **{name: value})
+
+
+def test_numbers_of_numpy_are_those_of_python():
+    phase = dataclasses.replace(RECIPE.phases[0], epochs=np.int64(3), learning_rate=np.float32(0.5))
+    recipe = dataclasses.replace(RECIPE, phases=[phase], batch_size=np.int64(8))
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    assert (recipe.batch_size, recipe.phases[0].epochs) == (8, 3)
 
 
 def test_mean_colour_of_imagenet_is_for_colours():

@@ -24,7 +24,7 @@ from larq_groupnet.runs.snapshots import Position, Snapshots
 from larq_groupnet.runs.stopping import StopSignal
 from larq_groupnet.training import Interrupted, RecipeError, load_recipe, only_phase, override
 from larq_groupnet.training.distribution import Runtime
-from larq_groupnet.training.run import train_weights
+from larq_groupnet.training.run import run, train_weights
 from larq_groupnet.weights import packed
 
 RECIPE = load_recipe("groupnet_resnet18", ROOT / "zoo")
@@ -56,7 +56,11 @@ def test_disk_that_will_be_full_is_known_before(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "runtime", "message"),
     [
-        ([("width", "1e9")], {}, "model: this network cannot be built. Keras says: .*OOM"),
+        (
+            [("input_quantizer", "{'class_name': 'Nope', 'config': {}}")],
+            {},
+            "model: this network cannot be built. Keras says: .*Nope",
+        ),
         ([("binary.optimizer.beta_2", "abc")], {}, "binary.optimizer: expected arguments that it"),
         (
             [("epochs", "1,2")],
@@ -73,6 +77,12 @@ def test_what_cannot_be_trained_is_known_before_anything_is_written(
     with pytest.raises(RecipeError, match=message):
         train_weights(recipe, digits, tmp_path / "run", Runtime(**runtime))
     assert not (tmp_path / "run").exists()
+
+
+def test_paths_of_a_run_may_be_texts(digits, tmp_path):
+    recipe = override(RECIPE, [("width", "0.0625"), ("binary.optimizer.beta_2", "abc")])
+    with pytest.raises(RecipeError, match="binary.optimizer: expected arguments"):
+        run(recipe, str(digits), str(tmp_path / "run"))
 
 
 def test_folder_that_cannot_be_written_is_known_before(tmp_path):
@@ -158,6 +168,18 @@ def test_signal_outside_training_ends_the_run_with_a_line(tmp_path, signum):
         signal.raise_signal(signum)
     assert error.value.signum == signum
     assert signal.getsignal(signum) is before
+
+
+def test_second_interrupt_leaves_the_process_of_a_notebook_alive(tmp_path):
+    with StopSignal(tmp_path).watching() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.signum == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    with StopSignal(tmp_path).at_once(), StopSignal(tmp_path).watching():
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Interrupted, match="stopped by SIGTERM at once"):
+            signal.raise_signal(signal.SIGTERM)
 
 
 def test_later_phase_starts_from_the_phase_before_it(monkeypatch, tmp_path):

@@ -341,6 +341,18 @@ def test_argument_that_an_optimizer_cannot_compute_with_is_refused(value):
     check_optimizer(phase(optimizer="bop"))
 
 
+@pytest.mark.parametrize(("name", "wrong"), [("adam", {"beta_1": 1.0}), ("RMSprop", {"rho": 2.0})])
+def test_argument_that_makes_a_weight_no_number_is_refused(name, wrong):
+    spec = {"class_name": name, "config": wrong}
+    with pytest.raises(RecipeError, match="binary.optimizer: expected arguments .* its first step"):
+        check_optimizer(phase(optimizer=spec))
+
+
+def test_unknown_argument_of_bop_is_refused():
+    with pytest.raises(RecipeError, match="arguments of Bop .*Received: .*thresh"):
+        make_optimizer(phase(optimizer={"class_name": "bop", "config": {"thresh": 1}}), 1)
+
+
 def test_optimizer_and_a_schedule_of_keras_have_their_arguments():
     spec = {"class_name": "RMSprop", "config": {"rho": 0.5}}
     restarts = {"class_name": "CosineDecayRestarts", "config": {"first_decay_steps": 4}}

@@ -6,13 +6,14 @@ import subprocess
 import sys
 from functools import partial
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
 from larq_groupnet import ConfigError, complexity
 from larq_groupnet.recipes import load_recipes
 from larq_groupnet.training import Phase, Recipe, RecipeError, load_recipe, load_search
-from larq_groupnet.tuning.space import Budget, make_space
+from larq_groupnet.tuning.space import Budget, Plan, make_space
 
 ZOO = load_recipes("groupnet_resnet18")
 RECIPE = ZOO.find("digits")
@@ -184,3 +185,22 @@ def test_limit_is_a_positive_number():
         Budget(max_ops=0)
     with pytest.raises(RecipeError, match="max_memory"):
         Budget(max_memory=float("nan"))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_trials": 2.5}, {"max_trials": "3"}, {"uniform": 3}, {"uniform": ("1",)}]
+)
+def test_plan_is_of_counts(wrong):
+    with pytest.raises(RecipeError, match="tune: expected max_trials and every K of uniform"):
+        Plan(**wrong)
+
+
+def test_choices_and_limits_are_of_python_or_numpy():
+    space = make_space(RECIPE, {"num_bases": np.array([1, 2])}, [])
+    assert {*space.choices.values()} == {("1", "2")}
+    assert Plan(max_trials=np.int64(2), uniform=[1, 2]).uniform == (1, 2)
+    assert Budget(max_ops=np.float32(8)).max_ops == 8
+    with pytest.raises(RecipeError, match="num_bases: expected a tuple of choices"):
+        make_space(RECIPE, {"num_bases": 3}, [])
+    with pytest.raises(RecipeError, match="max_ops: expected a finite number"):
+        Budget(max_ops="1")

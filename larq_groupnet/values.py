@@ -1,0 +1,34 @@
+"""Numbers and other plain values that a user gives: NumPy's as Python's, and what they may be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def native(value: Any) -> Any:
+    """NumPy's values as Python's and lists as tuples, at any depth: fit for JSON and for a hash."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return tuple(map(native, value))
+    return value
+
+
+def is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
+    """True for a finite number in [low, high). A bool is no number."""
+    right = isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
+    return right and low <= value < high
+
+
+def is_whole(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
+    """True for an integer in [low, high]. A bool is none."""
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def is_count(value: Any, most: float = math.inf) -> bool:
+    """True for an integer of at least 1, and of at most `most`."""
+    return is_whole(value, 1, most)
