@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -18,11 +19,15 @@ MACHINES = ("x86_64", "aarch64")
 
 def main(folder: Path) -> None:
     """Writes the wheels into the folder and prints what is there."""
-    for machine in MACHINES:
+
+    def build(machine: str) -> None:
         print(f"Building the wheel for {machine}", flush=True)
         environment = {**os.environ, "LARQ_GROUPNET_RUNTIME_TARGET": machine}
         wheel = ["-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(HERE)]
         subprocess.run([sys.executable, *wheel], check=True, env=environment)
+
+    with ThreadPoolExecutor() as pool:  # ziglang compiles its C++ library on one core.
+        list(pool.map(build, MACHINES))
     print(*sorted(str(wheel) for wheel in folder.glob("*.whl")), sep="\n")
 
 
