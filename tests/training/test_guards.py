@@ -170,6 +170,15 @@ def test_signal_outside_training_ends_the_run_with_a_line(tmp_path, signum):
     assert signal.getsignal(signum) is before
 
 
+@pytest.fixture
+def foreground():
+    """What is started in the background, as tests may be, ignores SIGINT from the start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("foreground")
 def test_second_interrupt_leaves_the_process_of_a_notebook_alive(tmp_path):
     with StopSignal(tmp_path).watching() as stop:
         signal.raise_signal(signal.SIGINT)

@@ -346,7 +346,7 @@ def test_signal_is_no_failure_and_says_how_to_go_on(tmp_path):
     message = "SIGTERM at epoch 2, step 3; it is saved"
     with pytest.raises(Interrupted, match=message) as stopped:
         run(space(), tmp_path, trainer, trials=3)
-    assert f"--output_dir {tmp_path}" in str(stopped.value)
+    assert f"output_dir {tmp_path}" in str(stopped.value)
     assert stopped.value.signum == 15
     oracle = run(space(), tmp_path, trainer, trials=3)
     assert [t.status for t in oracle.trials.values()] == ["COMPLETED"] * 3
