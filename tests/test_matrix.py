@@ -77,11 +77,9 @@ def world(tmp_path_factory):
     description = {**recipe, "dataset": f"folder:{images}"}
     run = write_run(folder / "run", dataset=f"folder:{images}")
     model.save_weights(run / "binary.h5")
-    for name in ("alone.h5", "strange.h5", "undescribed.h5"):
-        model.save_weights(folder / name)
-    keras_files.describe(folder / "alone.h5", description)
     strange = {**description, "preprocessing": {"size": [16, 16]}, "dataset": "", "classes": []}
-    keras_files.describe(folder / "strange.h5", strange)
+    for name, said in (("alone", description), ("strange", strange), ("undescribed", None)):
+        keras_files.save(model, folder / f"{name}.h5", said)
     for name, json_name in (("ordered.weights.h5", "ordered"), ("whole.keras", "whole")):
         save = model.save if name.endswith(".keras") else model.save_weights
         save(folder / name)
