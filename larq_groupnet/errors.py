@@ -52,7 +52,7 @@ class MissingPackageError(UserError, ImportError):
 
 
 class Interrupted(BaseException):
-    """The run was asked to stop, and everything is saved. Says how to resume it.
+    """The run was asked to stop. Says what is saved, and how to resume it.
 
     A request and no mistake, like `KeyboardInterrupt`: Keras and others who wrap every `Exception`
     let it pass.

@@ -65,8 +65,9 @@ def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        other = error.filename not in (None, str(path), str(temporary))
-        if isinstance(error, UserError) or other:
+        own = {str(path), str(temporary)}  # Of a copy, the second name is the file that is written.
+        other = own.isdisjoint({str(error.filename), str(error.filename2)})
+        if isinstance(error, UserError) or (error.filename is not None and other):
             raise
         number = error.errno or errno.EIO
         reason = os.strerror(number) if error.errno else str(error)

@@ -168,7 +168,7 @@ def test_focal_loss_is_its_formula():
     logits, labels = rng.normal(size=(6, 5)).astype("f4"), rng.randint(0, 5, 6)
     shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     right = shares[np.arange(6), labels]
-    for gamma in (0.0, 1.5):
+    for gamma in (0.0, 1.5, np.float32(1.5), np.int64(2)):
         found = Segmentation(5).loss(spec={"class_name": "focal", "config": {"gamma": gamma}})
         expected = -((1 - right) ** gamma * np.log(right)).mean()
         assert float(found(labels, logits)) == pytest.approx(expected, rel=1e-5)

@@ -88,6 +88,14 @@ def test_full_disk_names_the_file_and_keeps_the_one_before(tmp_path, monkeypatch
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
 
 
+def test_full_disk_under_a_copy_names_the_file_that_is_written(tmp_path):
+    path = tmp_path / "a.txt"
+    message = r"No space left on device: '.*a\.txt'$"
+    with pytest.raises(OSError, match=message), replacing(path) as temporary:
+        # As shutil.copyfile has it: both names.
+        raise OSError(errno.ENOSPC, "No space left", tmp_path / "source", None, temporary)
+
+
 @pytest.mark.parametrize(
     "error",
     [MissingFileError("photo: no such file"), PermissionError(13, "Permission denied", "photo")],

@@ -15,7 +15,7 @@ from larq_groupnet.data.order import Addressed, columns
 from larq_groupnet.data.splits import check_sizes, draw_splits
 from larq_groupnet.errors import DatasetError
 from larq_groupnet.hints import did_you_mean, few
-from larq_groupnet.values import is_whole
+from larq_groupnet.values import is_whole, native
 
 _MOST = 100_000
 """Classes that get a name by themselves: a larger label is none."""
@@ -206,7 +206,7 @@ def _strings(targets: Sequence[Any]) -> list[str] | None:
     if not _is_one_hot(targets) and not _is_label(targets):
         return None
     labels = np.asarray(targets).ravel()
-    if labels.dtype.kind not in "US" and not all(isinstance(each, str) for each in labels):
+    if labels.dtype.kind not in "US" and not all(isinstance(each, str | bytes) for each in labels):
         return None
     return sorted({_text(each) for each in labels})
 
@@ -230,7 +230,7 @@ def _labels(split: str, targets: Sequence[Any], names: Sequence[str] | None) -> 
                 f"Received: {labels[wrong][0]} at {wrong.argmax()}"
             )
         return labels.argmax(1)
-    values = labels.tolist()
+    values = native(labels)
     texts = any(isinstance(label, str | bytes) for label in values)
     for place, label in enumerate(values):
         if not (isinstance(label, str | bytes) if texts else is_whole(label, 0)):

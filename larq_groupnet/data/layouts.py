@@ -268,7 +268,7 @@ def _too_few(root: Path, names: list[str]) -> str:
 def _beside_masks(images: list[str]) -> str:
     """What to do with photos whose masks lie beside them, as Roboflow exports `NAME_mask.png`."""
     stems = {os.path.splitext(os.path.basename(image))[0] for image in images}
-    if not any(stem.removesuffix("_mask") in stems - {stem} for stem in stems):
+    if not any(stem.removesuffix("_mask") in stems for stem in stems if stem.endswith("_mask")):
         return ""
     return (
         ". If NAME_mask.png is the mask of NAME.jpg: move it to masks/NAME.png and the photo to "

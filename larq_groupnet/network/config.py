@@ -56,8 +56,8 @@ class GroupNetConfig:
         stage_blocks: Blocks in each stage, four of them; `None` means the layout's own number.
         input_shape: `(height, width, channels)`. Height and width may be `None` (any size), except
             with `padding="torch"`. A map of a stage has the size over its stride, rounded up.
-        num_classes: Length of the last axis of the logits; at least 2 with a head that scores
-            classes.
+        num_classes: Length of the last axis of the logits; at least 2 where the network gives
+            probabilities.
         head: `"classifier"` (global average, dense), `"fcn32s"`, `"fcn16s"` or `"deeplabv3"`
             (dense prediction, see `heads`) or `None` (the last aggregate).
         output: `"probabilities"` or `"logits"`; `None` for what the head gives by itself:
@@ -401,10 +401,10 @@ class GroupNetConfig:
         classifies = self.head is not None and HEADS[self.head].output in _OUTPUTS
         if self.output is not None and not classifies:
             fail("output", f"None with head={self.head!r}, which scores no classes", self.output)
-        if classifies and self.num_classes < 2:
+        if self.gives == "probabilities" and self.num_classes < 2:
             fail(
                 "num_classes",
-                f"at least 2 with head={self.head!r}, as one class is all that it could name; "
+                f"at least 2 with probabilities of head={self.head!r}, which are 1 for one class; "
                 "a class and all else are two",
                 self.num_classes,
             )

@@ -38,22 +38,22 @@ class StopSignal:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Lets both signals end at once what has nothing to save."""
+        """Lets both signals end at once what has nothing to save, or was asked to end before."""
 
         def stop(signum: int, frame: FrameType | None) -> None:
             self._remember(signum, frame)
-            self.raise_interrupted("once, outside training")
+            self.raise_interrupted("once", "what was saved before stays")
 
         with self._handling(stop):
             yield
 
-    def raise_interrupted(self, where: str) -> None:
+    def raise_interrupted(self, where: str, saved: str = "everything up to there is saved") -> None:
         """Ends the run."""
         assert self.signum is not None
         name = signal.Signals(self.signum).name
         raise Interrupted(
-            f"stopped by {name} at {where}; everything up to there is saved. Resume with the same "
-            f"command and --output_dir {self.output_dir}",
+            f"stopped by {name} at {where}; {saved}. Resume with the same command and --output_dir "
+            f"{self.output_dir}",
             self.signum,
         )
 

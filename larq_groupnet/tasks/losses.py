@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.registries import Registry
-from larq_groupnet.values import is_number
+from larq_groupnet.values import is_number, native
 
 if TYPE_CHECKING:
     from larq_groupnet.tasks.task import Task
@@ -54,8 +54,8 @@ def call(spec: Spec) -> Callable[[Task, tf.Tensor, tf.Tensor], tf.Tensor]:
         )
     for option in taken:
         low = LEAST.get((spec["class_name"], option.name), -math.inf)
-        numeric = type(option.default) in (int, float)
-        if numeric and not is_number(value := options.get(option.name, option.default), low):
+        numeric = option.name in options and type(option.default) in (int, float)
+        if numeric and not is_number(native(value := options[option.name]), low):
             expected = "a number" if low == -math.inf else f"a number of at least {low:g}"
             raise RecipeError(
                 f"loss.{option.name}: expected {expected}. Received: {option.name}={value!r}"

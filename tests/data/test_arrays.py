@@ -128,6 +128,8 @@ KINDS = {
     "a list of strings": NAMES[LABELS].tolist(),
     "bytes": NAMES.astype("S")[LABELS],
     "a list of integers": LABELS.tolist(),
+    "NumPy's integers as objects": np.array([*map(np.int64, LABELS), None], object)[:-1],
+    "strings of TensorFlow": tf.constant(NAMES[LABELS]),
 }
 
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import unicodedata
 import warnings
 
@@ -17,7 +18,7 @@ from PIL import Image
 from larq_groupnet import cli
 from larq_groupnet.data import DatasetError, DatasetWarning, folders
 from larq_groupnet.data.folders import open_folder
-from larq_groupnet.data.layouts import FolderError
+from larq_groupnet.data.layouts import FolderError, _beside_masks
 from larq_groupnet.data.splits import name_hash
 from larq_groupnet.inference.predict import find_images, read_pixels
 
@@ -789,6 +790,12 @@ def photos_and_masks_alone(root):
     for name in ("a", "a_mask"):
         picture(root / f"{name}.png")
     return r"2 images of one class, set\. If NAME_mask\.png is .* move it to masks/NAME\.png"
+
+
+def test_many_photos_alone_are_no_work():
+    photos = [f"a/{number}.jpg" for number in range(50_000)]
+    begin = time.process_time()
+    assert not _beside_masks(photos) and time.process_time() - begin < 5
 
 
 def empty_class(root):

@@ -52,8 +52,8 @@ from larq_groupnet import BPAC_RATES, EQUAL_RATES, ConfigError, GroupNetConfig
         ({"num_classes": 10**9}, "of 1 to 1,000,000"),
         ({"num_classes": True}, "of 1 to 1,000,000"),
         ({"num_classes": "10"}, "of 1 to 1,000,000"),
-        ({"num_classes": 1}, "at least 2 with head='classifier'"),
-        ({"num_classes": 1, "head": "fcn32s"}, "a class and all else are two"),
+        ({"num_classes": 1}, "at least 2 with probabilities of head='classifier'"),
+        ({"num_classes": 1, "head": "fcn32s", "output": "probabilities"}, "all else are two"),
         ({"width": 1e9}, "at most 100"),
         ({"input_shape": (10**9, 32, 3)}, "of 1 to 1,000,000"),
         ({"kernel_quantizer": "sign"}, "ste_sign"),
@@ -126,8 +126,9 @@ def test_stages_past_the_output_stride_keep_stride_1(stem, output, strides):
     assert GroupNetConfig(stem_stride=stem, output_stride=output).stage_strides == strides
 
 
-def test_one_class_is_allowed_where_nothing_scores_classes():
-    assert GroupNetConfig(num_classes=1, head=None).num_classes == 1
+@pytest.mark.parametrize("options", [{"head": None}, {"head": "fcn32s"}, {"output": "logits"}])
+def test_one_class_is_allowed_where_it_is_no_probability(options):
+    assert GroupNetConfig(num_classes=1, **options).num_classes == 1
 
 
 def test_values_of_numpy_are_those_of_python():
