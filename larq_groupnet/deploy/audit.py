@@ -6,9 +6,9 @@ file shows that it is. What converts to what was measured on LCE 0.16; see `docs
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import larq as lq
@@ -63,7 +63,7 @@ def audit(model_or_file: tf.keras.Model | File, file: File | None = None) -> lis
         ConversionError: If it is neither, or the file is damaged.
         FileNotFoundError: If there is no such file.
     """
-    if isinstance(model_or_file, bytes | str | Path):
+    if isinstance(model_or_file, bytes | str | os.PathLike):
         findings = list(_audit_file(Graph(model_or_file)))
     else:
         check_functional(model_or_file, "audit")

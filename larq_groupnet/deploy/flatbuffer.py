@@ -8,7 +8,6 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import flatbuffers  # type: ignore[import-untyped]
@@ -23,7 +22,7 @@ from larq_groupnet.deploy.engine import EngineInterpreter
 from larq_groupnet.errors import ConversionError, MissingFileError, UserError
 from larq_groupnet.files import path_of
 
-File = bytes | str | Path
+File = bytes | str | os.PathLike[str]
 
 WITH_KERNELS = ("LceBconv2d", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 """Operations whose second input is a kernel."""

@@ -46,4 +46,4 @@ def check_samples(
         raise ConversionError(f"{expected} shape={found.shape}")
     if not np.isfinite(found).all():
         raise ConversionError(f"{expected} values that are not finite")
-    return found.astype(dtype)
+    return found.astype(dtype, copy=False)

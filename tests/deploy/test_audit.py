@@ -1,5 +1,7 @@
 """Every trap built on purpose: named by the audit, and seen to be one in the converted file."""
 
+import os
+
 import larq as lq
 import larq_zoo
 import numpy as np
@@ -312,6 +314,9 @@ def test_file_that_is_none(tmp_path):
     path.write_bytes(b"\x89HDF\r\n\x1a\n")
     with pytest.raises(ValueError, match="expected a .tflite file.*weights.h5"):
         audit(path)
+    [entry] = os.scandir(tmp_path)  # A path that is no Path.
+    with pytest.raises(ValueError, match="expected a .tflite file.*weights.h5"):
+        audit(entry)
 
 
 class Subclassed(tf.keras.Model):

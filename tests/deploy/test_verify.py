@@ -97,6 +97,24 @@ def test_right_file():
     assert str(result).startswith("equal: no sign flips. On 3 samples: same arg-max in 100.000%")
 
 
+class Subclassed(tf.keras.Model):
+    def __init__(self, parts):
+        super().__init__()
+        self.parts = parts
+
+    def call(self, inputs):
+        for part in self.parts:
+            inputs = part(inputs)
+        return inputs
+
+
+def test_subclassed_model_is_compared_as_well():
+    model, content = healthy()
+    same = Subclassed(model.layers[1:])
+    same(IMAGES)
+    assert verify(same, content, IMAGES).verdict == "equal"
+
+
 def test_model_comes_back_as_it_was():
     model, content = healthy()
     before = [dict(vars(layer)) for layer in model.layers]
