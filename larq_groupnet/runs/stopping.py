@@ -67,8 +67,10 @@ class StopSignal:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        self._before = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
+            for signum in self._before:
+                signal.signal(signum, handler)
             yield
         finally:
             for signum, earlier in self._before.items():

@@ -231,9 +231,9 @@ def make_space(
     """
     choices = {}
     for key, values in declared.items():
-        if not isinstance(found := native(values), tuple):
+        if not isinstance(native(values), tuple):
             raise RecipeError(f"{key}: expected a tuple of choices. Received: {key}={values!r}")
-        choices[key] = tuple(map(_text, found))
+        choices[key] = tuple(map(_text, values))
     fixed: dict[str, str] = {}
     check_once(changes)
     for key, text in changes:
