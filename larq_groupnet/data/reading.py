@@ -54,6 +54,8 @@ class Reading:
     def __post_init__(self) -> None:
         for each in dataclasses.fields(self):
             object.__setattr__(self, each.name, native(getattr(self, each.name)))
+        if self.size == (None, None):  # Of a network that takes any.
+            object.__setattr__(self, "size", None)
         right = {
             "size": (_is_size(self.size), "height and width in pixels, or None"),
             "normalisation": (

@@ -116,8 +116,6 @@ class Metadata:
             )
         fields = {field.name for field in dataclasses.fields(Reading)}
         known = {name: value for name, value in plain.items() if name in fields}
-        if known.get("size") == [None, None]:  # Of a network that takes any.
-            known["size"] = None
         try:
             Reading(**known)
         except DatasetError as error:

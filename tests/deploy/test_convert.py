@@ -359,11 +359,12 @@ def test_home_folder_takes_a_file_that_says_numpy_values_of_itself(tmp_path, mon
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     model, names = binary(), np.array([f"class {number}" for number in range(32)])
-    about = {"classes": names, "temperature": np.float32(0.5)}
+    any_size = {"size": [None, None]}
+    about = {"classes": names, "temperature": np.float32(0.5), "preprocessing": any_size}
     path = convert(model, "~/model.tflite", description=about)
     assert path == tmp_path / "model.tflite" and list(tmp_path.iterdir()) == [path]
     found = read_description("~/model.tflite")
-    assert found == {"classes": names.tolist(), "temperature": 0.5}
+    assert found == {**about, "classes": names.tolist(), "temperature": 0.5}
     assert audit(model, "~/model.tflite") == audit("~/model.tflite") == []
     assert load_interpreter("~/model.tflite").predict(IMAGES).shape == (2, 8, 8, 32)
     verify(model, "~/model.tflite", IMAGES, "~/device")
