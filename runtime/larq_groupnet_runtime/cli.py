@@ -144,9 +144,9 @@ def _mode(flags: argparse.Namespace) -> str:
     return mode
 
 
-def _predict(network: Interpreter, found: Mapping[Path, Path], flags: argparse.Namespace) -> int:
+def _predict(network: Interpreter, named: Mapping[Path, Path], flags: argparse.Namespace) -> int:
     network.reading(flags.normalisation, flags.scales)  # What it refuses, no image changes.
-    images, names = list(found), _names(list(found.values()))
+    images, names = list(named), _names(list(named.values()))
     if network.dense:
         _check_output(network, images, names, flags.output)
         _name_missing_letters(network)
@@ -159,8 +159,7 @@ def _predict(network: Interpreter, found: Mapping[Path, Path], flags: argparse.N
         except (InputError, MemoryError, OSError) as error:
             passed_over += 1
             said = _said(error)
-            named = said if said.startswith(f"{file}:") else f"{file}: {said}"
-            _complain(f"passed over: {named}")
+            _complain(f"passed over: {said if said.startswith(f'{file}:') else f'{file}: {said}'}")
             continue
         print(_printable(f"{file}: {found}"), flush=True)
         _save(pictures)
