@@ -24,6 +24,11 @@ def is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> boo
     return right and low <= value < high
 
 
+def is_positive(value: Any) -> bool:
+    """True for a finite number above 0. A bool is no number."""
+    return is_number(value) and value > 0
+
+
 def is_whole(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
     """True for an integer in [low, high]. A bool is none."""
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high

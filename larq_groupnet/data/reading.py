@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from larq_groupnet.errors import DatasetError
 from larq_groupnet.hints import did_you_mean
-from larq_groupnet.values import is_count, is_number, native
+from larq_groupnet.values import is_count, is_positive, native
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -63,11 +63,11 @@ class Reading:
                 f"one of {', '.join(NORMALISATIONS)}",
             ),
             "central_crop": (
-                _is_positive(self.central_crop) and self.central_crop <= 1,
+                is_positive(self.central_crop) and self.central_crop <= 1,
                 "a share in (0, 1]",
             ),
             "scales": (
-                isinstance(self.scales, tuple) and all(map(_is_positive, self.scales)),
+                isinstance(self.scales, tuple) and all(map(is_positive, self.scales)),
                 "finite numbers above 0, such as (0.5, 1.0, 1.5)",
             ),
             "flip": (isinstance(self.flip, bool), "True or False"),
@@ -132,10 +132,6 @@ class Reading:
 def normalisations(channels: int) -> tuple[str, ...]:
     """Those of images of so many channels: ImageNet's mean is of three colours."""
     return tuple(name for name in NORMALISATIONS if name != "imagenet" or channels == 3)
-
-
-def _is_positive(value: Any) -> bool:
-    return is_number(value) and value > 0
 
 
 def _is_size(value: Any) -> bool:

@@ -17,7 +17,7 @@ from larq_groupnet.network import atrous
 from larq_groupnet.network.kinds import DECOMPOSITIONS, HEADS, LAYOUTS, Conv
 from larq_groupnet.network.options import Option, choice, fail, option
 from larq_groupnet.network.precision import QUANTIZERS
-from larq_groupnet.values import is_count, is_number, native
+from larq_groupnet.values import is_count, is_number, is_positive, native
 
 ASPP_RATES = (12, 24, 36)
 """Dilation in DeepLabv3's head at output stride 8 (Chen et al., 2017)."""
@@ -179,7 +179,7 @@ class GroupNetConfig:
         1e-5,
         "weights",
         expected="a positive number",
-        is_valid=lambda value: is_number(value) and value > 0,
+        is_valid=is_positive,
     )
     batch_norm_momentum: float = option(
         0.9,

@@ -17,7 +17,7 @@ from larq_groupnet.errors import RecipeError
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.tasks.task import kind_of
-from larq_groupnet.values import is_number, is_whole, native
+from larq_groupnet.values import is_positive, is_whole, native
 
 Spec = str | Mapping[str, Any]
 """A name, or `{"class_name": NAME, "config": {...}}` as Keras serialises it."""
@@ -128,7 +128,7 @@ class Phase:
             "learning_rate": (0 < self.learning_rate < math.inf, "a finite number above 0"),
             "warmup_epochs": (0 <= self.warmup_epochs < math.inf, "at least 0"),
             "drops": (
-                all(is_number(d) and d > 0 for d in self.drops)
+                all(map(is_positive, self.drops))
                 and (all(d < 1 for d in self.drops) or not self.epochs)
                 and list(self.drops) == sorted(set(self.drops)),
                 f"rising shares between 0 and 1, or epochs from 1 to {max(self.epochs - 1, 1)}",
@@ -278,7 +278,7 @@ class Recipe:
             "colour_jitter": (0 <= self.colour_jitter <= 1, "a number in [0, 1]"),
             "central_crop": (0 < self.central_crop <= 1, "a share in (0, 1]"),
             "eval_scales": (
-                all(is_number(scale) and scale > 0 for scale in self.eval_scales),
+                all(map(is_positive, self.eval_scales)),
                 "finite numbers above 0, such as (0.5, 1.0, 1.5)",
             ),
         }

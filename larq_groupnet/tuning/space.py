@@ -19,7 +19,7 @@ from larq_groupnet.network.config import GroupNetConfig, parents
 from larq_groupnet.network.layouts import NUM_STAGES
 from larq_groupnet.recipes.overrides import check_once, override
 from larq_groupnet.recipes.recipe import Phase, Recipe, unknown
-from larq_groupnet.values import is_count, is_number, native
+from larq_groupnet.values import is_count, is_positive, native
 
 STAGE_BASES = tuple(f"num_bases.stage{stage}" for stage in range(1, NUM_STAGES + 1))
 """K of each stage, where `num_bases` is searched stage by stage."""
@@ -100,7 +100,7 @@ class Budget:
         for field, limit in dataclasses.asdict(self).items():
             limit = native(limit)
             object.__setattr__(self, field, limit)
-            if limit is not None and not (is_number(limit) and limit > 0):
+            if limit is not None and not is_positive(limit):
                 raise RecipeError(f"{field}: expected a finite number above 0. Received: {limit!r}")
 
     def limit(self, name: str) -> float | None:

@@ -99,8 +99,7 @@ class Trainer:
         # What an earlier trial left in memory goes, and no trial depends on those before it.
         tf.keras.backend.clear_session()
         gc.collect()
-        data_dir = path_of(self.data_dir)
-        weights = train_weights(recipe, data_dir, folder, self.runtime)
+        weights = train_weights(recipe, path_of(self.data_dir), folder, self.runtime)
         assert weights is not None  # Only a TF_CONFIG worker has none, and that is refused.
         with (folder / "history.csv").open() as file:
             rows = [row for row in csv.DictReader(file) if row["phase"] == weights.stem]
