@@ -74,7 +74,8 @@ def audit(model_or_file: tf.keras.Model | File, file: File | None = None) -> lis
 
 def _audit_model(model: tf.keras.Model, graph: Graph | None) -> Iterator[Finding]:
     yield from _of_whole_model(model)
-    operations = {} if graph is None else match(model, graph)
+    matched = {} if graph is None else match(model, graph)
+    operations = {name: candidates[0] for name, candidates in matched.items()}
     yield from _shifted(model, operations)
     named = set()
     for layer in layers_with_kernels(model):

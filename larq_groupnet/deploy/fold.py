@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,20 +57,47 @@ def fold(model: tf.keras.Model) -> tf.keras.Model:
     Returns:
         A functional model with the same inputs and outputs and their names. Convolutions and batch
         normalisations keep their names, too; a shared layer becomes one for each call (see
-        `unshared`). The values of normalisations differ, and those of the
-        real layer that follows an aggregate.
+        `unshared`). The values of normalisations differ, and those of the real layer that follows
+        an aggregate.
 
     Raises:
         ConversionError: If the model is not functional.
     """
     check_functional(model, "fold")
+    given = model.output_names
     model = unshared(model)
-    values: dict[int, _Value] = {}
-    names = Counter(layer.name for layer in _flat_layers(model))
-    _fold_layers(model, values, {name for name, count in names.items() if count == 1})
+    taken = {layer.name for layer in model.layers}
+    names = [
+        own if name in taken else name for name, own in zip(given, model.output_names, strict=True)
+    ]
+    nodes = nodes_of(model)
+    calls = Counter(id(node.layer) for node in nodes)
+    copies: dict[int, tf.keras.layers.Layer] = {}
+    values: dict[int, _Value] = {}  # id of each tensor of the model -> what became of it.
+    for node in nodes:
+        layer = node.layer
+        rule = _rule(node) if calls[id(layer)] == 1 else None
+        if rule is not None:
+            results = rule(layer, *(values[id(x)] for x in node.keras_inputs))
+        else:
+            if is_functional(layer):
+                warnings.warn(
+                    f"fold: {layer.name!r} inside is left as it is, right but slower, because it "
+                    "is called with more than its inputs, such as training=True",
+                    stacklevel=2,
+                )
+            if id(layer) not in copies:
+                copies[id(layer)] = copied(layer)
+            copy = copies[id(layer)]
+            results = [_Value.of(layer.name, x) for x in _call(copy, node, values)]
+            copy.set_weights(layer.get_weights())
+        tensors = tf.nest.flatten(node.outputs)
+        for tensor, value in zip(tensors, tf.nest.flatten(results), strict=True):
+            values[id(tensor)] = value
+            if any(tensor is x for x in model.outputs):
+                value.at(1.0)  # Before a consumer asks for another scale under the same name.
     outputs = [
-        _renamed(values[id(x)].at(1.0), name)
-        for x, name in zip(model.outputs, model.output_names, strict=True)
+        _renamed(values[id(x)].at(1.0), name) for x, name in zip(model.outputs, names, strict=True)
     ]
     return tf.keras.Model(
         tf.nest.map_structure(lambda x: values[id(x)].at(1.0), model.input),
@@ -133,66 +160,6 @@ class _Value:
 
 
 _Rule = Callable[..., Any]  # (layer, *inputs as _Value) -> _Value, or a list of them
-
-
-def _flat_layers(model: tf.keras.Model) -> Iterator[tf.keras.layers.Layer]:
-    """The layers of a functional model and of those inside it, without inputs."""
-    for layer in model.layers:
-        if is_functional(layer):
-            yield from _flat_layers(layer)
-        elif not isinstance(layer, layers.InputLayer):
-            yield layer
-
-
-def _fold_layers(model: tf.keras.Model, values: dict[int, _Value], unique: set[str]) -> None:
-    """Adds to `values`: id of each tensor of the model -> what became of it.
-
-    A model inside is folded as if its layers stood outside, if their names are `unique` there.
-    """
-    nodes = nodes_of(model)
-    calls = Counter(id(node.layer) for node in nodes)
-    copies: dict[int, tf.keras.layers.Layer] = {}
-    for node in nodes:
-        layer = node.layer
-        tensors = tf.nest.flatten(node.outputs)
-        if all(id(x) in values for x in tensors):
-            continue  # The input of a model inside.
-        rule = _rule(node) if calls[id(layer)] == 1 else None
-        if calls[id(layer)] == 1 and is_functional(layer) and _may_inline(node, unique):
-            for inner, x in zip(layer.inputs, node.keras_inputs, strict=True):
-                values[id(inner)] = values[id(x)]
-            _fold_layers(layer, values, unique)
-            results: Any = [values[id(inner)] for inner in layer.outputs]
-        elif rule is not None:
-            results = rule(layer, *(values[id(x)] for x in node.keras_inputs))
-        else:
-            if id(layer) not in copies:
-                copies[id(layer)] = copied(layer)
-            results = [_Value.of(layer.name, x) for x in _call(copies[id(layer)], node, values)]
-            copies[id(layer)].set_weights(layer.get_weights())
-        for tensor, value in zip(tensors, tf.nest.flatten(results), strict=True):
-            values[id(tensor)] = value
-            if any(tensor is x for x in model.outputs):
-                value.at(1.0)  # Before a consumer asks for another scale under the same name.
-
-
-def _may_inline(node: Any, unique: set[str]) -> bool:
-    """True if the layers of a nested model may stand outside it; warns if not."""
-    shared = sorted({layer.name for layer in _flat_layers(node.layer)} - unique)
-    if node.call_kwargs.get("training"):
-        reason = "it is called with training=True"
-    elif shared:
-        reason = (
-            f"other layers have the names of its own: {', '.join(shared[:3])}. Convert each "
-            "network to a file of its own"
-        )
-    else:
-        return True
-    warnings.warn(
-        f"fold: {node.layer.name!r} inside is left as it is, right but slower: {reason}",
-        stacklevel=3,
-    )
-    return False
 
 
 def _rule(node: Any) -> _Rule | None:

@@ -23,17 +23,18 @@ Key = tuple[tuple[int, ...], bytes | None]
 _KEEPS_SIGNS = ("ConstantPad2D", "Dropout", "MaxPooling2D", "ZeroPadding2D")
 
 
-def match(model: tf.keras.Model, graph: Graph) -> dict[str, Operation]:
-    """Finds the operation of each convolution and dense layer.
+def match(model: tf.keras.Model, graph: Graph) -> dict[str, list[Operation]]:
+    """Finds the operations that may be those of each convolution and dense layer.
 
     Args:
         model: A built model.
         graph: Its converted file.
 
     Returns:
-        Name of the layer -> its operation. Layers that the converter has merged, because they are
-        equal and read the same tensor, share one. Layers that it has removed are missing, and so
-        are transposed convolutions and those of other ranks.
+        Name of the layer -> its operation; those with an equal kernel, the likeliest first, where
+        there are several. Layers that the converter has merged, because they are equal and read the
+        same tensor, share one. Layers that it has removed are missing, and so are transposed
+        convolutions and those of other ranks.
     """
     operations: dict[Key, list[Operation]] = defaultdict(list)
     for operation in graph.operations:
@@ -45,14 +46,12 @@ def match(model: tf.keras.Model, graph: Graph) -> dict[str, Operation]:
         if kernel is not None:
             key = _key(kernel)
             layers[key if key in operations else (kernel.shape, None)].append(layer.name)
-    found: dict[str, Operation] = {}
-    for key, names in layers.items():
-        candidates = operations.get(key, [])
-        if len(candidates) == 1:
-            candidates = candidates * len(names)
-        # Equal kernels that were not merged come in the order of the layers.
-        found.update(zip(names, candidates, strict=False))
-    return found
+    return {
+        name: candidates[place:] + candidates[:place]  # They come in the order of the layers.
+        for key, names in layers.items()
+        if (candidates := operations.get(key))
+        for place, name in enumerate(names)
+    }
 
 
 def layers_with_kernels(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:

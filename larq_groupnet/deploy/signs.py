@@ -9,6 +9,7 @@ happens, and the next layer is compared on equal terms.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from larq_groupnet.deploy.flatbuffer import Graph, Runner, unpack
+from larq_groupnet.deploy.flatbuffer import Graph, Operation, Runner, unpack
 from larq_groupnet.deploy.matching import layers_with_kernels, match, quantizer_before
 from larq_groupnet.deploy.replaced import replaced
 
@@ -47,6 +48,9 @@ them may flip if the file computed another number there, and none if it computed
 
 Numbers = tuple[NDArray[Any], float | None]
 """What a quantizer reads in a file, and what a level stands for if the file has integers there."""
+
+_Pair = tuple[int, int | None]
+"""The file's tensor of what a convolution reads, and of the numbers it was quantized from."""
 
 
 @dataclass
@@ -105,11 +109,11 @@ class SignsOfFile:
         self.flips: dict[str, Flips] = {}
         self.not_compared: set[str] = set()
         self._model = model
-        self._quantizers: dict[str, tuple[tf.keras.layers.Layer, int, int | None]] = {}
+        self._quantizers: dict[str, tuple[tf.keras.layers.Layer, list[_Pair]]] = {}
         self._graph = Graph(content)
         self._find()
-        used = {t for _, *tensors in self._quantizers.values() for t in tensors if t is not None}
-        self._tensors = sorted(used)
+        pairs = itertools.chain.from_iterable(pairs for _, pairs in self._quantizers.values())
+        self._tensors = sorted({t for pair in pairs for t in pair if t is not None})
         self._runner = Runner(self._graph.with_outputs(self._tensors)) if self._tensors else None
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -117,11 +121,16 @@ class SignsOfFile:
         outputs = self._runner(batch) if self._runner else []
         values = dict(zip(self._tensors, outputs, strict=True))
         with contextlib.ExitStack() as stack:
-            for layer, signs, numbers in self._quantizers.values():
-                number = None if numbers is None else self._real(numbers, values[numbers])
+            for layer, pairs in self._quantizers.values():
+                candidates = [
+                    (
+                        values[signs],
+                        None if numbers is None else self._real(numbers, values[numbers]),
+                    )
+                    for signs, numbers in pairs
+                ]
                 name = "input_quantizer" if hasattr(layer, "input_quantizer") else "call"
-                own = getattr(layer, name)
-                quantizer = self._quantizer(layer.name, own, values[signs], number)
+                quantizer = self._quantizer(layer.name, getattr(layer, name), candidates)
                 stack.enter_context(replaced(layer, name, quantizer))
             result: NDArray[np.float32] = self._model(batch, training=False).numpy()
         return result
@@ -143,29 +152,38 @@ class SignsOfFile:
             if layer.name not in operations:
                 self.not_compared.add(layer.name)
                 continue
-            tensor = operations[layer.name].inputs[0]
+            pairs = [self._read_by(operation) for operation in operations[layer.name]]
+            self._quantizers[quantizer.name] = quantizer, pairs
+
+    def _read_by(self, operation: Operation) -> _Pair:
+        tensor = operation.inputs[0]
+        producer = self._graph.producer(tensor)
+        if producer is not None and producer.name in ("PAD", "PADV2"):
+            tensor = producer.inputs[0]
             producer = self._graph.producer(tensor)
-            if producer is not None and producer.name in ("PAD", "PADV2"):
-                tensor = producer.inputs[0]
-                producer = self._graph.producer(tensor)
-            # Where the convolution before writes signs itself, the file never has their numbers.
-            quantizes = producer is not None and producer.name == "LceQuantize"
-            numbers = producer.inputs[0] if producer is not None and quantizes else None
-            self._quantizers[quantizer.name] = quantizer, tensor, numbers
+        # Where the convolution before writes signs itself, the file never has their numbers.
+        quantizes = producer is not None and producer.name == "LceQuantize"
+        return tensor, producer.inputs[0] if producer is not None and quantizes else None
 
     def _quantizer(
         self,
         name: str,
         quantizer: Callable[[tf.Tensor], tf.Tensor],
-        value: NDArray[Any],
-        numbers: Numbers | None,
+        candidates: list[tuple[NDArray[Any], Numbers | None]],
     ) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Gives the file's values: of operations with equal kernels, those that agree most."""
+
         def replacement(inputs: tf.Tensor) -> tf.Tensor:
             own = quantizer(inputs).numpy()
-            file = unpack(value, own.shape[-1]) if value.dtype == np.int32 else value
-            if file.shape != own.shape:
+            unpacked = [
+                (unpack(value, own.shape[-1]) if value.dtype == np.int32 else value, numbers)
+                for value, numbers in candidates
+            ]
+            found = [pair for pair in unpacked if pair[0].shape == own.shape]
+            if not found:
                 self.not_compared.add(name)
                 return tf.convert_to_tensor(own)
+            file, numbers = max(found, key=lambda pair: np.mean(pair[0] == own))
             flips = self.flips.setdefault(name, Flips())
             _compare(flips, quantizer, inputs, own, file)
             if numbers is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from typing import Any
 
@@ -49,46 +50,84 @@ def applied(
 
 
 def unshared(model: tf.keras.Model) -> tf.keras.Model:
-    """The same function with a copy of a shared layer for each of its calls.
+    """The same function with one layer, of a name of its own, for each call of a layer.
 
-    A shared layer becomes as many operations of a file as it has calls, each with its own input.
+    A shared layer becomes as many operations of a file as it has calls, each with its own input,
+    and the layers of a model inside stand outside.
 
     Args:
         model: A functional model, such as one with `shared_shortcut`.
 
     Returns:
-        A model with copies of the weights; the first call keeps the name of the layer, the second
-        gets `NAME_2`. `model` itself if it calls no convolution and no normalisation twice.
+        A model with copies of the weights; the first layer of a name keeps it, the second gets
+        `NAME_2`. A model that is called with `training=True` stays inside. `model` itself if it
+        calls no convolution and no normalisation twice and there is no model inside.
     """
     if not is_functional(model):
         return model
     nodes = nodes_of(model)
     calls = Counter(id(node.layer) for node in nodes)
-    if not any(_is_shared(layer, calls[id(layer)]) for layer in model.layers):
+    if not any(_stands_outside(x) or _is_shared(x.layer, calls[id(x.layer)]) for x in nodes):
         return model
-    copies: dict[int, tf.keras.layers.Layer] = {}
     values: dict[int, tf.Tensor] = {}
-    done: Counter[int] = Counter()
-    for node in nodes:
-        layer = node.layer
-        done[id(layer)] += 1
-        number = done[id(layer)]
-        if number == 1 or _is_shared(layer, number):
-            name = layer.name if number == 1 else f"{layer.name}_{number}"
-            copies[id(layer)] = copied(layer, name=name)
-        copy = copies[id(layer)]
-        args, kwargs = tf.nest.map_structure(
-            lambda x: values.get(id(x), x), (node.call_args, node.call_kwargs)
-        )
-        outputs = copy.output if node.is_input else copy(*args, **kwargs)
-        copy.set_weights(layer.get_weights())
-        for old, new in zip(tf.nest.flatten(node.outputs), tf.nest.flatten(outputs), strict=True):
-            values[id(old)] = new
+    _unshare(model, values, {module.name: False for module in model.submodules})
     replaced = [
         tf.nest.map_structure(lambda x: values[id(x)], tensors)
         for tensors in (model.input, model.output)
     ]
     return tf.keras.Model(*replaced, name=model.name)
+
+
+def _unshare(model: tf.keras.Model, values: dict[int, tf.Tensor], given: dict[str, bool]) -> None:
+    """Adds to `values`: id of each tensor of the model -> the new tensor.
+
+    Args:
+        model: The model, or one inside it, whose inputs are in `values`.
+        values: See above.
+        given: Name of a layer -> whether a new one has it.
+    """
+    copies: dict[int, tf.keras.layers.Layer] = {}
+    calls: Counter[int] = Counter()
+    for node in nodes_of(model):
+        layer, old = node.layer, tf.nest.flatten(node.outputs)
+        if all(id(x) in values for x in old):
+            continue  # The input of a model inside.
+        if _stands_outside(node):
+            pairs = zip(layer.inputs, node.keras_inputs, strict=True)
+            inside = {id(own): values[id(x)] for own, x in pairs}
+            _unshare(layer, inside, given)
+            new = [inside[id(x)] for x in layer.outputs]
+        else:
+            calls[id(layer)] += 1
+            if calls[id(layer)] == 1 or _is_shared(layer, calls[id(layer)]):
+                copies[id(layer)] = copied(layer, name=_free(layer.name, given))
+            copy = copies[id(layer)]
+            args, kwargs = tf.nest.map_structure(
+                lambda x: values.get(id(x), x), (node.call_args, node.call_kwargs)
+            )
+            new = tf.nest.flatten(copy.output if node.is_input else copy(*args, **kwargs))
+            copy.set_weights(layer.get_weights())
+        values.update(zip(map(id, old), new, strict=True))
+
+
+def _stands_outside(node: Any) -> bool:
+    """True for the call of a model inside that is given its inputs and nothing else."""
+    tensors = {id(x) for x in node.keras_inputs}
+    more = [x for x in tf.nest.flatten((node.call_args, node.call_kwargs)) if id(x) not in tensors]
+    return (
+        is_functional(node.layer)
+        and len(node.layer.inputs) == len(node.keras_inputs)
+        and not any(more)
+    )
+
+
+def _free(name: str, given: dict[str, bool]) -> str:
+    """The name for the first layer that wants it; for others the next that no layer has."""
+    if given.get(name):
+        numbered = (f"{name}_{number}" for number in itertools.count(2))
+        name = next(x for x in numbered if x not in given)
+    given[name] = True
+    return name
 
 
 def _is_shared(layer: tf.keras.layers.Layer, calls: int) -> bool:

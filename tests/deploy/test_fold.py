@@ -15,7 +15,11 @@ from reference import random_images, randomise
 
 from larq_groupnet import GroupNetConfig
 from larq_groupnet.deploy import convert, count_ops, load_interpreter
+from larq_groupnet.deploy.export import to_tflite
 from larq_groupnet.deploy.fold import fold
+from larq_groupnet.deploy.signs import SignsOfFile
+from larq_groupnet.deploy.unshared import unshared
+from larq_groupnet.deploy.verify import verify
 from larq_groupnet.network.build import build
 from larq_groupnet.network.layers import Aggregate, ConstantPad2D, SoftGate
 from larq_groupnet.network.quantizers import FastSteSign
@@ -369,11 +373,30 @@ def test_nested_model_is_folded_as_if_it_stood_outside() -> None:
 
 def test_nested_model_that_cannot_be_folded_says_why() -> None:
     body = tiny(head="classifier", num_bases=1, stage_blocks=(1, 1))
-    with pytest.warns(UserWarning, match="training=True"):
-        fold(wrapped(body, training=True))
-    inputs = tf.keras.Input((16, 16, 3))
-    twin = tf.keras.models.clone_model(body)
-    twin._name = "twin"
-    with pytest.warns(UserWarning, match="slower: other layers .* to a file of its own"):
-        folded = fold(tf.keras.Model(inputs, body(inputs) + twin(inputs)))
-    assert sum(isinstance(layer, tf.keras.Model) for layer in folded.layers) == 2
+    with pytest.warns(UserWarning, match="inside is left as it is.*training=True"):
+        folded = fold(wrapped(body, training=True))
+    assert sum(isinstance(layer, tf.keras.Model) for layer in folded.layers) == 1
+
+
+def test_networks_of_equal_names_are_folded_and_each_of_their_signs_compared() -> None:
+    """An ensemble, one member of which is called twice."""
+    first, second = (tiny(head="classifier", num_bases=1, stage_blocks=(1, 1)) for _ in range(2))
+    randomise(second.weights, seed=7)
+    second._name = "second"
+    inputs = tf.keras.Input((16, 16, 3), name="input")
+    twice = first(inputs), first(layers.Rescaling(-1.0, name="logits_2")(inputs))
+    model = tf.keras.Model(inputs, layers.Average(name="mean")([*twice, second(inputs)]))
+    folded = fold(model)
+    assert not any(isinstance(layer, tf.keras.Model) for layer in folded.layers)
+    assert {"logits", "logits_2", "logits_3", "logits_4"} <= {x.name for x in folded.layers}
+    np.testing.assert_allclose(folded(IMAGES), model(IMAGES), rtol=1e-4, atol=1e-6)
+    content, images = to_tflite(folded), IMAGES.astype("f4")
+    signs = SignsOfFile(unshared(model), content)
+    signs(images[:1])
+    of_one = SignsOfFile(first, to_tflite(fold(first)))
+    of_one(images[:1])
+    assert not signs.not_compared
+    assert sum(x.values for x in signs.flips.values()) == 3 * sum(
+        x.values for x in of_one.flips.values()
+    )
+    assert verify(model, content, images).verdict in ("equal", "rounding")
