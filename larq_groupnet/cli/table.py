@@ -18,6 +18,7 @@ from larq_groupnet.cli.flags import (
     bool_flag,
     choice_flag,
     float_flag,
+    floats_flag,
     int_flag,
     path_flag,
     repeated_flag,
@@ -77,7 +78,7 @@ _command(
     "RUN_OR_FILE_OR_NAME IMAGE_OR_FOLDER...",
     path_flag("output", "predictions", "The folder to write."),
     DATA_DIR,
-    text_flag("scales", None, "0.5,1,1.5 of the image's own size, for class maps."),
+    floats_flag("scales", None, "0.5,1,1.5 of the image's own size, for class maps."),
     bool_flag("flip", None, "Look at the mirror image as well, for class maps."),
     NORMALISATION,
 )

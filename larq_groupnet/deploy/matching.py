@@ -55,9 +55,14 @@ def match(model: tf.keras.Model, graph: Graph) -> dict[str, Operation]:
     return found
 
 
+def layers_inside(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
+    """Every layer of a model and of the models inside it."""
+    return [each for each in model.submodules if isinstance(each, tf.keras.layers.Layer)]
+
+
 def layers_with_kernels(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
     """Every convolution and dense layer of a model and of the models inside it."""
-    return [layer for layer in model.submodules if hasattr(layer, "kernel_initializer")]
+    return [layer for layer in layers_inside(model) if hasattr(layer, "kernel_initializer")]
 
 
 def quantizer_before(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer | None:

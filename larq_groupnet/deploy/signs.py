@@ -148,9 +148,10 @@ class SignsOfFile:
             if producer is not None and producer.name in ("PAD", "PADV2"):
                 tensor = producer.inputs[0]
                 producer = self._graph.producer(tensor)
+            numbers = None
             # Where the convolution before writes signs itself, the file never has their numbers.
-            quantizes = producer is not None and producer.name == "LceQuantize"
-            numbers = producer.inputs[0] if producer is not None and quantizes else None
+            if producer is not None and producer.name == "LceQuantize":
+                numbers = producer.inputs[0]
             self._quantizers[quantizer.name] = quantizer, tensor, numbers
 
     def _quantizer(
