@@ -54,6 +54,8 @@ class Command:
 
 COMMANDS: dict[str, Command] = {}
 
+_SIZE = size_flag("Height,width of the images that the file reads; the run's by default.")
+
 
 def _command(call: Callable[..., int | None], words: str, *defines: Define) -> None:
     COMMANDS[call.__name__.replace("_", "-")] = Command(tuple(words.split()), defines, call)
@@ -103,7 +105,7 @@ _command(
     "RUN_OR_FILE_OR_NAME",
     path_flag("output", "model.tflite", "The file to write."),
     DATA_DIR,
-    size_flag("Height,width of the images that it is to read; the run's by default."),
+    _SIZE,
     bool_flag(
         "int8", False, "8-bit integers where it is not binary, calibrated on training images."
     ),
@@ -116,14 +118,14 @@ _command(
 _command(
     commands.audit,
     "RUN_OR_FILE_OR_NAME",
-    size_flag("Height,width of the images that it is to read; the run's by default."),
+    _SIZE,
 )
 _command(
     commands.verify,
     "RUN_OR_FILE_OR_NAME FILE.tflite",
     path_flag("output", None, "A folder to write, with an input and its expected output."),
     DATA_DIR,
-    size_flag("Height,width of the images that the file reads; the run's by default."),
+    _SIZE,
     int_flag("samples", 8, "Test images to compare."),
 )
 _command(commands.benchmark, "FILE.tflite...", int_flag("runs", 30, "Invocations of each file."))
