@@ -168,13 +168,7 @@ def main(files: list[str], runs: int) -> None:
 
 
 class _Worker:
-    """A process with the interpreter of one file.
-
-    Args:
-        command: `"choose"` or `"run"`; see `benchmark_worker`.
-        file: The file.
-        kernel: Name of the kernel, for `"run"`.
-    """
+    """A process with the interpreter of one file, which does a command of `benchmark_worker`."""
 
     def __init__(self, command: str, file: Path, kernel: str = ""):
         self._file = file

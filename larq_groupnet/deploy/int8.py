@@ -142,14 +142,9 @@ def float_operations(file: File) -> list[str]:
 
 
 def predict_int8(file: File, images: Array) -> Array:
-    """Runs a file of `convert_int8` with LCE's interpreter.
+    """The outputs of a file of `convert_int8` as floats, by LCE's interpreter.
 
-    Args:
-        file: The flatbuffer or its path.
-        images: `(n, height, width, channels) float32`, preprocessed for the model.
-
-    Returns:
-        The outputs as `float32`.
+    The images are `(n, height, width, channels) float32`, preprocessed for the model.
     """
     interpreter = load_interpreter(file)
     shape = interpreter.input_shapes[0][1:]

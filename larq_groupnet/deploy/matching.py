@@ -24,11 +24,7 @@ _KEEPS_SIGNS = ("ConstantPad2D", "Dropout", "MaxPooling2D", "ZeroPadding2D")
 
 
 def match(model: tf.keras.Model, graph: Graph) -> dict[str, Operation]:
-    """Finds the operation of each convolution and dense layer.
-
-    Args:
-        model: A built model.
-        graph: Its converted file.
+    """Finds the operation of each convolution and dense layer of a model in its converted file.
 
     Returns:
         Name of the layer -> its operation. Layers that the converter has merged, because they are

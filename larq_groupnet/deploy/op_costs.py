@@ -70,7 +70,7 @@ def profile(profiler: str | Path, path: Path, runs: int, kernel: str) -> dict[st
         profiler: Path of `lce_benchmark_model`.
         path: The `.tflite`.
         runs: Least number of invocations.
-        kernel: Name of the kernel.
+        kernel: One of `KERNELS`.
 
     Raises:
         BenchmarkError: If it fails or prints no summary.

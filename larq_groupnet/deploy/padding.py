@@ -41,9 +41,6 @@ class ShiftedPadding:
 def shifted_paddings(model: tf.keras.Model) -> dict[str, ShiftedPadding]:
     """Finds the paddings that would be shifted, in the graph that the converter reads.
 
-    Args:
-        model: A model with one input.
-
     Returns:
         Name of the convolution -> its padding; empty for a model without a fixed input size.
     """

@@ -99,12 +99,9 @@ def judge_file(
 
 
 def cost_of_integers(source: str, file: Path, data_dir: Path) -> str:
-    """What a file of 8-bit integers costs, beside its network, on validation images, in one line.
+    """What a converted file of 8-bit integers costs on validation images, in one line.
 
-    Args:
-        source: The network; as for `load_predictor`.
-        file: The converted file.
-        data_dir: Where datasets are kept.
+    The `source` is its network, named as for `load_predictor`.
     """
     predictor = load_predictor(source, data_dir)
     own = find_source(source)

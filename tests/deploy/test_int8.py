@@ -187,10 +187,10 @@ def test_file_has_integers_between_its_binary_kernels(quantized, tmp_path):
 @pytest.mark.slow
 def test_binary_head_is_integers(tmp_path):
     data = images((32, 32, 3))
-    int8 = quantize(network("deeplabv3", 1), data)
+    int8 = quantize(network("deeplabv3", 2), data)
     path = convert_int8(int8, tmp_path / "int8.tflite", data=data[:2])
     ops = count_ops(path)
-    assert (ops["LceBconv2d"], ops["CONV_2D"]) == (5 + 6, 2)
+    assert (ops["LceBconv2d"], ops["CONV_2D"]) == (10 + 12, 2)
     assert not ops["DEQUANTIZE"] and not ops["LceDequantize"]
     assert not float_operations(path)
     expected, received = int8(data).numpy(), predict_int8(path, data)
