@@ -132,10 +132,9 @@ def _wrong(layer: Any) -> Finding | None:
 
 def _not_binary(layer: Any, quantizer: Any) -> Finding | None:
     """Why LCE has no binary kernel for a layer, as far as its configuration tells."""
-    kind = type(layer).__name__
     used = getattr(quantizer, "input_quantizer", quantizer)
     if not isinstance(layer, lq.layers.QuantConv2D):
-        cause = f"{kind}: LCE accelerates QuantConv2D only"
+        cause = f"{type(layer).__name__}: LCE accelerates QuantConv2D only"
         remedy = "Use QuantConv2D, or expect a float layer"
     elif layer.groups > 1:
         cause = f"group not a multiple of 32: {_group_width(layer)} channels in each"
