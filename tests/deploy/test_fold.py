@@ -193,8 +193,9 @@ def test_scale_that_float32_cannot_hold_starts_again() -> None:
 
 
 @pytest.mark.usefixtures("float64")
-def test_scales_of_any_sign_and_size() -> None:
-    model = tiny(stage_blocks=(1, 5))
+@pytest.mark.parametrize("decomposition", ["gated", "group"])
+def test_scales_of_any_sign_and_size(decomposition: str) -> None:
+    model = tiny(stage_blocks=(1, 5), decomposition=decomposition)
     aggregates = [x for x in model.layers if isinstance(x, Aggregate)]
     scales = ([-0.5, -0.5], [0, -2], [1e-30, -1], [1e-200, 0], [0, 0], [1e100, -1e100])
     for layer, values in zip(aggregates, scales, strict=True):
