@@ -17,7 +17,7 @@ from tflite_builder import LEFT_OUT, TFLiteBuilder
 from larq_groupnet_runtime import load_delegate
 
 HERE = Path(__file__).parent
-FILES = 50_000 if EXHAUSTIVE else 2000
+FILES = 50_000 if EXHAUSTIVE else 5000
 
 OPTIONS = {
     "channels_in": 64,
