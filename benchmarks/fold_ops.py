@@ -49,9 +49,7 @@ def main(argv: list[str]) -> None:
 def trained(aggregation: str) -> tf.keras.Model:
     """A network in which no two scales are equal and no normalisation is an identity."""
     model = larq_groupnet.GroupNetResNet18(
-        input_shape=(_SIZE.value, _SIZE.value, 3),
-        num_bases=_BASES.value,
-        aggregation=aggregation,
+        input_shape=(_SIZE.value, _SIZE.value, 3), num_bases=_BASES.value, aggregation=aggregation
     )
     rng = np.random.default_rng(0)
     for weight in model.weights:

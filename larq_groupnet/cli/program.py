@@ -157,8 +157,5 @@ def _usage(name: str) -> str:
         text = re.sub(r";\s+repeat this option.*", "; may be repeated.", flag.help)  # absl's words.
         given = flag.default_unparsed
         default = "" if given in (None, False, [], "") else f" (default: {given})"
-        lines += [
-            f"  --{flag.name}",
-            textwrap.indent(textwrap.fill(text + default, 84), " " * 8),
-        ]
+        lines += [f"  --{flag.name}", textwrap.indent(textwrap.fill(text + default, 84), " " * 8)]
     return "\n".join(lines)

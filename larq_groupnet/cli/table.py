@@ -115,11 +115,7 @@ _command(
         "Images to verify the file on, noise by default; with --int8 to calibrate on, 64.",
     ),
 )
-_command(
-    commands.audit,
-    "RUN_OR_FILE_OR_NAME",
-    _SIZE,
-)
+_command(commands.audit, "RUN_OR_FILE_OR_NAME", _SIZE)
 _command(
     commands.verify,
     "RUN_OR_FILE_OR_NAME FILE.tflite",

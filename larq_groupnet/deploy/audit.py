@@ -216,10 +216,7 @@ def _unpacked(graph: Graph, known: set[str]) -> Iterator[Finding]:
 
 
 def _zero_padding(
-    layer: str,
-    input_shape: Sequence[int | None],
-    kernel: Sequence[int],
-    dilation: Sequence[int],
+    layer: str, input_shape: Sequence[int | None], kernel: Sequence[int], dilation: Sequence[int]
 ) -> Finding:
     """The finding for a binary convolution with "same" padding and `pad_values=0`.
 

@@ -93,9 +93,7 @@ class Measurement:
 
 
 def benchmark(
-    files: Sequence[str | Path],
-    runs: int = RUNS,
-    profiler: str | Path | None = None,
+    files: Sequence[str | Path], runs: int = RUNS, profiler: str | Path | None = None
 ) -> list[Measurement]:
     """Measures files against each other, each on one thread.
 
