@@ -45,17 +45,12 @@ def main(argv: list[str]) -> None:
 def row(name: str, bases: int) -> str:
     """One row: computed beside claimed, for work and for memory."""
     total = complexity(get_config(name, num_bases=bases)).total
-    size = converted_size(name, bases)
+    size = len(to_tflite(fold(get_model(name, num_bases=bases))))
     return (
         f"| {name} | {bases} | {total.ops / 1e6:.1f} M | {total.ops_compression:.1f}x "
         f"| {64 / bases:.1f}x | {total.total_memory / 1e6:.2f} MB | {size / 1e6:.2f} MB "
         f"| {4 * total.twin_params / size:.1f}x | {32 / bases:.1f}x |"
     )
-
-
-def converted_size(name: str, bases: int) -> int:
-    """Bytes of the converted file."""
-    return len(to_tflite(fold(get_model(name, num_bases=bases))))
 
 
 if __name__ == "__main__":

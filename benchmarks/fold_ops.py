@@ -10,7 +10,6 @@ Elements are those of what an operation writes for one image; 32 of a binary ten
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ import tensorflow as tf  # noqa: E402
 import larq_groupnet  # noqa: E402
 from larq_groupnet.deploy import fold  # noqa: E402
 from larq_groupnet.deploy.export import to_tflite  # noqa: E402
-from larq_groupnet.deploy.flatbuffer import Graph  # noqa: E402
+from larq_groupnet.deploy.op_costs import OpCost, count  # noqa: E402
 
 _SIZE = flags.DEFINE_integer("input_size", 224, "Height and width of the images.", lower_bound=32)
 _BASES = flags.DEFINE_integer("num_bases", 5, "Binary branches.", lower_bound=1)
@@ -44,15 +43,13 @@ def main(argv: list[str]) -> None:
     for aggregation in _AGGREGATION.value:
         model = trained(aggregation)
         print(f"\nResNet-18, K={_BASES.value}, {_SIZE.value} x {_SIZE.value}, {aggregation}\n")
-        print_table(operations(model), operations(fold(model)))
+        print_table(count(to_tflite(model)), count(to_tflite(fold(model))))
 
 
 def trained(aggregation: str) -> tf.keras.Model:
     """A network in which no two scales are equal and no normalisation is an identity."""
     model = larq_groupnet.GroupNetResNet18(
-        input_shape=(_SIZE.value, _SIZE.value, 3),
-        num_bases=_BASES.value,
-        aggregation=aggregation,
+        input_shape=(_SIZE.value, _SIZE.value, 3), num_bases=_BASES.value, aggregation=aggregation
     )
     rng = np.random.default_rng(0)
     for weight in model.weights:
@@ -61,28 +58,14 @@ def trained(aggregation: str) -> tf.keras.Model:
     return model
 
 
-def operations(model: tf.keras.Model) -> dict[str, tuple[int, int]]:
-    """Operation of the converted model -> (how often it occurs, elements that it writes)."""
-    graph = Graph(to_tflite(model))
-    counts: Counter[str] = Counter()
-    elements: Counter[str] = Counter()
-    for operation in graph.operations:
-        counts[operation.name] += 1
-        shapes = [graph.tensors[output].shape for output in operation.outputs]
-        elements[operation.name] += sum(int(np.prod(shape)) for shape in shapes)
-    return {name: (counts[name], elements[name]) for name in counts}
-
-
-def print_table(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]) -> None:
+def print_table(before: dict[str, OpCost], after: dict[str, OpCost]) -> None:
     """One row per operation: count and elements, each unfolded and folded."""
     print("| operation | count | folded | elements | folded | ratio |\n|---|--:|--:|--:|--:|--:|")
     for name in sorted(before | after):
-        count, elements = before.get(name, (0, 0))
-        folded_count, folded_elements = after.get(name, (0, 0))
-        ratio = f"{folded_elements / elements:.3f}" if elements else ""
-        print(
-            f"| {name} | {count} | {folded_count} | {elements:,} | {folded_elements:,} | {ratio} |"
-        )
+        one, folded = before.get(name, OpCost(name)), after.get(name, OpCost(name))
+        ratio = f"{folded.elements / one.elements:.3f}" if one.elements else ""
+        cells = [name, one.count, folded.count, f"{one.elements:,}", f"{folded.elements:,}", ratio]
+        print(f"| {' | '.join(map(str, cells))} |")
 
 
 if __name__ == "__main__":

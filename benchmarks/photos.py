@@ -24,11 +24,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("folder", "build/photos", "Takes photos and runs; what is there is kept.")
 flags.DEFINE_multi_enum("only", [], ("binary", "real", "masks"), "Train this alone; repeatable.")
 
-RUNS = {
-    "binary": ("parts", []),
-    "real": ("parts", ["--model=resnet18"]),
-    "masks": ("masks", []),
-}
+RUNS = {"binary": ("parts", []), "real": ("parts", ["--model=resnet18"]), "masks": ("masks", [])}
 """Name of a run -> its photos, and flags beside those."""
 
 ACCURACY, TWIN, IOU, CPU_MINUTES = 0.85, 0.9, 0.6, 40

@@ -26,6 +26,10 @@ def _size(text: str) -> tuple[int, int] | None:
     return parse_size(text)
 
 
+def _numbers(kind: type) -> _Parser:
+    return _Parser(lambda text: tuple(map(kind, text.split(","))) if text else ())
+
+
 def _flag(define: Callable[..., Any], *first: Any, **options: Any) -> Callable[..., Define]:
     """A function of a name, a default and a help text, or what else `define` of absl takes.
 
@@ -47,6 +51,9 @@ repeated_flag = _flag(flags.DEFINE_multi_string)
 # `~` is the home folder: of a path, and of a text that may be one.
 path_flag = _flag(flags.DEFINE, _Parser(path_of))
 home_flag = _flag(flags.DEFINE, _Parser(os.path.expanduser))
+# Numbers with commas between.
+ints_flag = _flag(flags.DEFINE, _numbers(int))
+floats_flag = _flag(flags.DEFINE, _numbers(float))
 # Takes only the help text.
 size_flag = _flag(flags.DEFINE, _Parser(_size), "input_size", None)
 
@@ -70,7 +77,7 @@ SEARCH = (
     text_flag("tuner", "random", "--tune: random, hyperband or bayesian."),
     text_flag("objective", "accuracy", "--tune: accuracy, or frontier (against OPs)."),
     int_flag("max_trials", None, "--tune: 20; with hyperband, one sweep."),
-    text_flag("uniform", "1,2,3,5", "--tune: uniform K to compare with."),
+    ints_flag("uniform", "1,2,3,5", "--tune: uniform K to compare with."),
     text_flag("trial_epochs", None, "--tune: --epochs of a trial."),
     *BUDGET,
 )

@@ -155,9 +155,7 @@ def _usage(name: str) -> str:
     found = {values[key].name: values[key] for key in values}
     for flag in found.values():
         text = re.sub(r";\s+repeat this option.*", "; may be repeated.", flag.help)  # absl's words.
-        default = "" if flag.default in (None, False, [], "") else f" (default: {flag.default})"
-        lines += [
-            f"  --{flag.name}",
-            textwrap.indent(textwrap.fill(text + default, 84), " " * 8),
-        ]
+        given = flag.default_unparsed
+        default = "" if given in (None, False, [], "") else f" (default: {given})"
+        lines += [f"  --{flag.name}", textwrap.indent(textwrap.fill(text + default, 84), " " * 8)]
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from larq_groupnet.cli.flags import (
     bool_flag,
     choice_flag,
     float_flag,
+    floats_flag,
     int_flag,
     path_flag,
     repeated_flag,
@@ -53,6 +54,8 @@ class Command:
 
 COMMANDS: dict[str, Command] = {}
 
+_SIZE = size_flag("Height,width of the images that the file reads; the run's by default.")
+
 
 def _command(call: Callable[..., int | None], words: str, *defines: Define) -> None:
     COMMANDS[call.__name__.replace("_", "-")] = Command(tuple(words.split()), defines, call)
@@ -77,7 +80,7 @@ _command(
     "RUN_OR_FILE_OR_NAME IMAGE_OR_FOLDER...",
     path_flag("output", "predictions", "The folder to write."),
     DATA_DIR,
-    text_flag("scales", None, "0.5,1,1.5 of the image's own size, for class maps."),
+    floats_flag("scales", None, "0.5,1,1.5 of the image's own size, for class maps."),
     bool_flag("flip", None, "Look at the mirror image as well, for class maps."),
     NORMALISATION,
 )
@@ -102,7 +105,7 @@ _command(
     "RUN_OR_FILE_OR_NAME",
     path_flag("output", "model.tflite", "The file to write."),
     DATA_DIR,
-    size_flag("Height,width of the images that it is to read; the run's by default."),
+    _SIZE,
     bool_flag(
         "int8", False, "8-bit integers where it is not binary, calibrated on training images."
     ),
@@ -112,17 +115,13 @@ _command(
         "Images to verify the file on, noise by default; with --int8 to calibrate on, 64.",
     ),
 )
-_command(
-    commands.audit,
-    "RUN_OR_FILE_OR_NAME",
-    size_flag("Height,width of the images that it is to read; the run's by default."),
-)
+_command(commands.audit, "RUN_OR_FILE_OR_NAME", _SIZE)
 _command(
     commands.verify,
     "RUN_OR_FILE_OR_NAME FILE.tflite",
     path_flag("output", None, "A folder to write, with an input and its expected output."),
     DATA_DIR,
-    size_flag("Height,width of the images that the file reads; the run's by default."),
+    _SIZE,
     int_flag("samples", 8, "Test images to compare."),
 )
 _command(commands.benchmark, "FILE.tflite...", int_flag("runs", 30, "Invocations of each file."))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from pathlib import Path
@@ -20,29 +19,18 @@ if TYPE_CHECKING:
 
 def predict(f: Flags, source: str, *images: str) -> int:
     """Predict class maps, or the likeliest classes, of images."""
-    scales = None if f.scales is None else _scales(f.scales)
     check_output(f.output, folder=True)
     from larq_groupnet.inference.predict import predict_files
     from larq_groupnet.inference.sources import load_predictor
 
     predictor = load_predictor(
-        source, f.data_dir, scales=scales, flip=f.flip, normalisation=f.normalisation
+        source, f.data_dir, scales=f.scales, flip=f.flip, normalisation=f.normalisation
     )
     done, passed_over = predict_files(
         predictor, [Path(image).expanduser() for image in images], f.output
     )
     print(f"{done} images predicted, results in {f.output}; {len(passed_over)} passed over")
     return 1 if passed_over else 0
-
-
-def _scales(text: str) -> tuple[float, ...]:
-    try:
-        scales = tuple(map(float, text.split(",")))
-    except ValueError:
-        scales = (0.0,)
-    if not all(0 < scale < math.inf for scale in scales):
-        raise RecipeError(f"scales: expected factors above 0, such as 0.5,1,1.5. Received: {text}")
-    return scales
 
 
 def evaluate(f: Flags, source: str, dataset: str | None = None) -> None:

@@ -212,7 +212,7 @@ def _tune(f: Flags) -> None:
     declared = file.search_for(choice.recipe.dataset)
     budget = Budget(**_several(f, _BUDGET))
     space = make_space(choice.recipe, declared, changes_of(f), f.trial_epochs, budget)
-    plan = Plan(**{**_several(f, _SEARCH), "uniform": _integers(f.uniform)})
+    plan = Plan(**_several(f, _SEARCH))
 
     from larq_groupnet.report.search import search_table
     from larq_groupnet.tuning.search import search
@@ -228,11 +228,3 @@ def _tune(f: Flags) -> None:
     print(f"Everything is in {folder}; look at frontier.png. Train what was found with")
     for path in results["recipes"]:
         print(f"    larq-groupnet train --model {path}")
-
-
-def _integers(text: str) -> tuple[int, ...]:
-    if not text:
-        return ()
-    if not all(part.strip().isdecimal() for part in text.split(",")):
-        raise RecipeError(f"uniform: expected integers, such as 1,2,3. Received: {text}")
-    return tuple(map(int, text.split(",")))

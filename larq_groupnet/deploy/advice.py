@@ -49,7 +49,8 @@ def _weak(layer: Any, cause: str, remedy: str) -> Finding:
 def _advice(model: tf.keras.Model) -> Iterator[Finding]:
     kernels = [layer for layer in layers_with_kernels(model) if layer.inbound_nodes]
     # Once: Keras takes 0.2 s to list the layers of a large model.
-    begin, end = (_ends(model, forwards) for forwards in (False, True))
+    begin = {id(each) for each in model.submodules if isinstance(each, layers.InputLayer)}
+    end = {id(tensor.node.layer) for tensor in tf.nest.flatten(model.outputs)}
     for layer in kernels:
         if getattr(layer, "input_quantizer", None) is not None:
             yield from _before_sign(layer)
@@ -164,7 +165,7 @@ def _range(before: list[Any]) -> tuple[Any, Any]:
 
 
 def _reaches(layer: Any, ends: Collection[int], forwards: bool) -> bool:
-    """True if one of the ends lies beyond a layer with no kernel between."""
+    """True if one of the ends, layers by `id`, lies beyond a layer with no kernel between."""
     queue, seen = [layer], set()
     while queue:
         one = queue.pop()
@@ -178,10 +179,3 @@ def _reaches(layer: Any, ends: Collection[int], forwards: bool) -> bool:
             beyond = [node.outbound_layer] if forwards else tf.nest.flatten(node.inbound_layers)
             queue += [each for each in beyond if not hasattr(each, "kernel_initializer")]
     return False
-
-
-def _ends(model: tf.keras.Model, forwards: bool) -> set[int]:
-    """The layers of a model's outputs, or its inputs, by `id`."""
-    if forwards:
-        return {id(tensor.node.layer) for tensor in tf.nest.flatten(model.outputs)}
-    return {id(layer) for layer in model.submodules if isinstance(layer, layers.InputLayer)}

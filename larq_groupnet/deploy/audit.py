@@ -15,13 +15,19 @@ import larq as lq
 import tensorflow as tf
 
 from larq_groupnet.deploy.flatbuffer import File, Graph, Operation
-from larq_groupnet.deploy.matching import layers_with_kernels, match, quantizer_before
+from larq_groupnet.deploy.matching import (
+    layers_inside,
+    layers_with_kernels,
+    match,
+    quantizer_before,
+)
 from larq_groupnet.deploy.padding import shifted_paddings
 from larq_groupnet.deploy.unshared import check_functional, unshared
 from larq_groupnet.network.quantizers import CLASSES
 
 _SIGNS = tuple(kind for kind, facts in CLASSES.items() if facts.signs)
 _KERNEL_SIGNS = tuple(kind for kind, facts in CLASSES.items() if facts.engine)
+_UNGROUP = "Use groups=1, or split the input and use one QuantConv2D per group"
 
 
 @dataclass(frozen=True)
@@ -85,99 +91,74 @@ def _audit_model(model: tf.keras.Model, graph: Graph | None) -> Iterator[Finding
         finding = _wrong(layer) or _not_binary(layer, quantizer)
         operation = operations.get(layer.name)
         if graph is not None and (finding is None or finding.severity == "slow"):
-            finding = None if _is_binary(operation) else finding or _unexplained(layer, operation)
+            if operation is not None and operation.name == "LceBconv2d":
+                finding = None
+            else:
+                finding = finding or _unexplained(layer, operation)
         if finding is not None:
             named |= {layer.name, quantizer.name}
             yield finding
-        elif _pads_with_zeros(layer):
+        elif getattr(layer, "padding", None) == "same" and layer.pad_values == 0:
             shape = getattr(layer, "input_shape", None) or (None, None, None, None)
             yield _zero_padding(layer.name, shape, layer.kernel_size, layer.dilation_rate)
     if graph is not None:
-        known = {
-            layer.name for layer in model.submodules if isinstance(layer, tf.keras.layers.Layer)
-        }
-        for finding in _unpacked(graph, known):
-            if finding.layer not in named:
-                yield finding
+        known = {layer.name for layer in layers_inside(model)}
+        yield from (each for each in _unpacked(graph, known) if each.layer not in named)
 
 
 def _of_whole_model(model: tf.keras.Model) -> Iterator[Finding]:
     shape = model.input_shape if isinstance(model.input_shape, tuple) else ()
     if None in shape[1:]:
-        yield Finding(
-            model.name,
-            "wrong",
-            f"dynamic size: the input has shape {shape}",
-            "Convert with a fixed height and width: convert(model, path, input_shape=(h, w, c))",
-        )
-    mixed = [
-        layer.name
-        for layer in model.submodules
-        if isinstance(layer, tf.keras.layers.Layer)
-        and layer.compute_dtype in ("float16", "bfloat16", "float64")
-    ]
+        cause = f"dynamic size: the input has shape {shape}"
+        remedy = "Convert with a fixed size: convert(model, path, input_shape=(h, w, c))"
+        yield Finding(model.name, "wrong", cause, remedy)
+    other = ("float16", "bfloat16", "float64")
+    mixed = [layer.name for layer in layers_inside(model) if layer.compute_dtype in other]
     if mixed:
-        yield Finding(
-            mixed[0],
-            "wrong",
-            f"mixed precision: {len(mixed)} layers compute in half precision or float64, which "
-            "LCE does not run",
-            "Build the model under the policy 'float32' and copy the weights",
-        )
+        cause = f"mixed precision: {len(mixed)} layers compute in half precision or float64"
+        remedy = "Build the model under the policy 'float32' and copy the weights"
+        yield Finding(mixed[0], "wrong", cause, remedy)
 
 
 def _wrong(layer: Any) -> Finding | None:
     if isinstance(layer.input_quantizer, lq.quantizers.SteTern):
-        return Finding(
-            layer.name,
-            "wrong",
-            "quantizer LCE does not know: it takes ste_tern on activations for a sign, zeros and "
-            "all",
-            "Use input_quantizer='ste_sign'",
-        )
+        cause = "quantizer LCE does not know: it takes ste_tern on activations for a sign"
+        return Finding(layer.name, "wrong", cause, "Use input_quantizer='ste_sign'")
     groups = getattr(layer, "groups", 1)
     if groups > 1 and _group_width(layer) % 32 == 0:
-        return Finding(
-            layer.name,
-            "wrong",
-            f"grouped convolution: LCE's default kernel refuses groups={groups} when it loads the "
-            "file",
-            "Split the input and use one QuantConv2D per group, or groups=1",
-        )
+        cause = f"grouped convolution: LCE's default kernel refuses to load groups={groups}"
+        return Finding(layer.name, "wrong", cause, _UNGROUP)
     return None
 
 
 def _not_binary(layer: Any, quantizer: Any) -> Finding | None:
     """Why LCE has no binary kernel for a layer, as far as its configuration tells."""
-    kind = type(layer).__name__
-    cause = remedy = None
+    used = getattr(quantizer, "input_quantizer", quantizer)
     if not isinstance(layer, lq.layers.QuantConv2D):
-        cause = f"{kind}: LCE accelerates QuantConv2D only"
+        cause = f"{type(layer).__name__}: LCE accelerates QuantConv2D only"
         remedy = "Use QuantConv2D, or expect a float layer"
     elif layer.groups > 1:
         cause = f"group not a multiple of 32: {_group_width(layer)} channels in each"
-        remedy = "Use groups=1, or one QuantConv2D per group"
-    elif _pads(layer) and layer.pad_values not in (0, 1):
+        remedy = _UNGROUP
+    elif layer.padding == "same" and max(layer.kernel_size) > 1 and layer.pad_values not in (0, 1):
         cause = f"padding with {layer.pad_values}: a binary kernel pads with +1"
         remedy = "Use pad_values=1.0"
     elif not _may_be(layer.kernel_quantizer, _KERNEL_SIGNS):
         cause = f"quantizer LCE does not know: {_name(layer.kernel_quantizer)} for the kernel"
         remedy = "Use kernel_quantizer='ste_sign'"
-    elif not _may_be(getattr(quantizer, "input_quantizer", quantizer), _SIGNS):
-        used = getattr(quantizer, "input_quantizer", quantizer)
+    elif not _may_be(used, _SIGNS):
         cause = f"quantizer LCE does not know: {_name(used)} for the input"
         remedy = "Use input_quantizer='ste_sign'"
-    return None if cause is None else Finding(layer.name, "slow", cause, remedy or "")
+    else:
+        return None
+    return Finding(layer.name, "slow", cause, remedy)
 
 
 def _unexplained(layer: tf.keras.layers.Layer, operation: Operation | None) -> Finding:
     found = "is not in the file" if operation is None else f"is a {operation.name}"
-    return Finding(
-        layer.name,
-        "slow",
-        f"the convolution {found}, so its input or kernel was not seen to be +-1",
-        "Use plain ste_sign quantizers, with nothing but +1 padding between sign and convolution",
-    )
+    cause = f"the convolution {found}, so its input or kernel was not seen to be +-1"
+    remedy = "Use plain ste_sign quantizers, with nothing but +1 padding before the convolution"
+    return Finding(layer.name, "slow", cause, remedy)
 
 
 def _shifted(model: tf.keras.Model, operations: dict[str, Operation]) -> Iterator[Finding]:
@@ -191,13 +172,8 @@ def _shifted(model: tf.keras.Model, operations: dict[str, Operation]) -> Iterato
         else:
             cause = f"float symmetric pad at stride {pad.stride}"
             remedy = f"Pad only the rows and columns that are read: {pad.exact}"
-        yield Finding(
-            layer,
-            "wrong",
-            f'{cause}: the converter takes {pad.padding} for TensorFlow\'s "same", which pads '
-            f"{pad.same}, so that the result is shifted",
-            remedy,
-        )
+        cause += f': the converter takes {pad.padding} for TensorFlow\'s "same", which pads '
+        yield Finding(layer, "wrong", f"{cause}{pad.same}, so that the result is shifted", remedy)
 
 
 def _audit_file(graph: Graph) -> Iterator[Finding]:
@@ -208,13 +184,12 @@ def _audit_file(graph: Graph) -> Iterator[Finding]:
         kernel = graph.tensors[operation.inputs[1]].shape
         options = operation.options
         if kernel[-1] * 32 < options["channels_in"]:
-            yield Finding(
-                name,
-                "wrong",
-                f"grouped convolution: its kernel reads {kernel[-1] * 32} of "
-                f"{options['channels_in']} channels, which LCE's default kernel refuses to load",
-                "Split the input and use one QuantConv2D per group, or groups=1",
+            read, channels = kernel[-1] * 32, options["channels_in"]
+            cause = (
+                f"grouped convolution: its kernel reads {read} of {channels} channels, which LCE's "
+                "default kernel refuses to load"
             )
+            yield Finding(name, "wrong", cause, _UNGROUP)
         elif operation.same_padding and options["pad_values"] == 0:
             dilation = options["dilation_height_factor"], options["dilation_width_factor"]
             shape = graph.tensors[operation.inputs[0]].shape
@@ -242,10 +217,7 @@ def _unpacked(graph: Graph, known: set[str]) -> Iterator[Finding]:
 
 
 def _zero_padding(
-    layer: str,
-    input_shape: Sequence[int | None],
-    kernel: Sequence[int],
-    dilation: Sequence[int],
+    layer: str, input_shape: Sequence[int | None], kernel: Sequence[int], dilation: Sequence[int]
 ) -> Finding:
     """The finding for a binary convolution with "same" padding and `pad_values=0`.
 
@@ -255,40 +227,21 @@ def _zero_padding(
     widths = [(taps - 1) * rate + 1 for taps, rate in zip(kernel, dilation, strict=True)]
     sizes = list(input_shape[1:3])
     if any(size is not None and size < width for size, width in zip(sizes, widths, strict=True)):
-        return Finding(
-            layer,
-            "wrong",
+        cause = (
             f"zero padding of a map of {sizes[0]} x {sizes[1]}, which is smaller than the kernel "
-            f"of {widths[0]} x {widths[1]}: LCE computes something else",
-            "Use pad_values=1.0, or a larger input",
+            f"of {widths[0]} x {widths[1]}: LCE computes something else"
         )
-    return Finding(
-        layer,
-        "slow",
-        "zero padding: LCE fuses no activation and writes no signs after it, and an int8 file "
-        "does not load",
-        "Use pad_values=1.0, or padding='valid' where nothing is padded",
-    )
+        return Finding(layer, "wrong", cause, "Use pad_values=1.0, or a larger input")
+    cause = "zero padding: LCE fuses nothing after it, and an int8 file does not load"
+    return Finding(layer, "slow", cause, "Use pad_values=1.0, or padding='valid'")
 
 
 def _kernel_quantizer(layer: Any) -> Any:
     return getattr(layer, "kernel_quantizer", None) or getattr(layer, "depthwise_quantizer", None)
 
 
-def _is_binary(operation: Operation | None) -> bool:
-    return operation is not None and operation.name == "LceBconv2d"
-
-
 def _group_width(layer: Any) -> int:
     return int(layer.kernel.shape[2])
-
-
-def _pads(layer: Any) -> bool:
-    return layer.padding == "same" and any(size > 1 for size in layer.kernel_size)
-
-
-def _pads_with_zeros(layer: Any) -> bool:
-    return getattr(layer, "padding", None) == "same" and layer.pad_values == 0
 
 
 def _may_be(quantizer: Any, signs: tuple[type, ...]) -> bool:

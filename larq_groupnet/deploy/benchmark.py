@@ -93,18 +93,13 @@ class Measurement:
 
 
 def benchmark(
-    files: Sequence[str | Path],
-    runs: int = RUNS,
-    *,
-    threads: int = 1,
-    profiler: str | Path | None = None,
+    files: Sequence[str | Path], runs: int = RUNS, profiler: str | Path | None = None
 ) -> list[Measurement]:
-    """Measures files against each other.
+    """Measures files against each other, each on one thread.
 
     Args:
         files: `.tflite` files.
         runs: Timed invocations of each, in alternation, after a few that are not counted.
-        threads: Threads of each interpreter.
         profiler: Path of `lce_benchmark_model` for this machine, for times per operation.
 
     Returns:
@@ -114,22 +109,23 @@ def benchmark(
         ConversionError: If a file is no `.tflite`, or not a whole one; names it.
         BenchmarkError: If LCE does not run a file; names it.
         OSError: If one cannot be read, or the profiler cannot be started.
-        ValueError: If there is no file, or `runs` or `threads` is below 1.
+        ValueError: If there is no file, or `runs` is below 1.
     """
-    if isinstance(files, str | os.PathLike) or not files or runs < 1 or threads < 1:
+    if isinstance(files, str | os.PathLike) or not files or runs < 1:
         raise BenchmarkError(
-            "benchmark: expected a list of at least one file, one run and one thread. "
-            f"Received: files={files}, runs={runs}, threads={threads}"
+            "benchmark: expected a list of at least one file, and at least one run. "
+            f"Received: files={files}, runs={runs}"
         )
     paths = [path_of(file) for file in files]
     costs = [count(path) for path in paths]
     kernels = [
-        _kernel(path, cost, threads)
+        _kernel(path) if "LceBconv2d" in cost else ("default", {})
         for path, cost in zip(tqdm(paths, unit="file", desc="Choosing kernels"), costs, strict=True)
     ]
-    answers = _in_turns(
-        [_Worker("run", p, threads, k) for p, (k, _) in zip(paths, kernels, strict=True)], runs
-    )
+    workers = [
+        _Worker("run", path, kernel) for path, (kernel, _) in zip(paths, kernels, strict=True)
+    ]
+    answers = _in_turns(workers, runs)
     return [
         Measurement(
             path,
@@ -139,7 +135,7 @@ def benchmark(
             tuple(answer["seconds"] for answer in own),
             tuple(answer["cpu"] for answer in own),
             own[-1]["memory"],
-            combine(cost, profile(profiler, path, runs, threads, kernel) if profiler else None),
+            combine(cost, profile(profiler, path, runs, kernel) if profiler else {}),
         )
         for path, cost, (kernel, refused), own in zip(paths, costs, kernels, answers, strict=True)
     ]
@@ -152,20 +148,11 @@ def table(measurements: Sequence[Measurement]) -> str:
     rows = [[*heading, "memory (MiB)", "ratio", "kernel"]]
     for one in measurements:
         low, high = one.quartiles
-        rows += [
-            [
-                str(one.file),
-                f"{1e3 * one.median:.2f}",
-                f"{1e3 * low:.2f} - {1e3 * high:.2f}",
-                f"{one.ratio(first):.3f}",
-                f"{1e3 * np.median(one.cpu):.2f}",
-                f"{one.size / 2**20:.2f}",
-                f"{one.size / first.size:.3f}",
-                f"{one.memory / 2**20:.2f}",
-                f"{one.memory / (first.memory or 1):.3f}",
-                one.kernel,
-            ]
-        ]
+        row = [str(one.file), f"{1e3 * one.median:.2f}", f"{1e3 * low:.2f} - {1e3 * high:.2f}"]
+        row += [f"{one.ratio(first):.3f}", f"{1e3 * np.median(one.cpu):.2f}"]
+        row += [f"{one.size / 2**20:.2f}", f"{one.size / first.size:.3f}"]
+        row += [f"{one.memory / 2**20:.2f}", f"{one.memory / (first.memory or 1):.3f}"]
+        rows.append([*row, one.kernel])
     parts = [text_table(rows, right=range(1, 9)), *map(_ops_table, measurements)]
     return "\n\n".join(parts)
 
@@ -179,20 +166,13 @@ def main(files: list[str], runs: int) -> None:
 
 
 class _Worker:
-    """A process with the interpreter of one file.
+    """A process with the interpreter of one file, which does a command of `benchmark_worker`."""
 
-    Args:
-        command: `"choose"` or `"run"`; see `benchmark_worker`.
-        file: The file.
-        threads: Threads of the interpreter.
-        kernel: Name of the kernel, for `"run"`.
-    """
-
-    def __init__(self, command: str, file: Path, threads: int, kernel: str = ""):
+    def __init__(self, command: str, file: Path, kernel: str = ""):
         self._file = file
-        arguments = [sys.executable, "-c", _START, benchmark_worker.__file__, command, str(file)]
+        script = [sys.executable, "-c", _START, benchmark_worker.__file__]
         self._process = subprocess.Popen(
-            [*arguments, str(threads), kernel],
+            [*script, command, str(file), kernel],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -234,11 +214,9 @@ class _Worker:
         )
 
 
-def _kernel(path: Path, costs: Mapping[str, OpCost], threads: int) -> tuple[str, dict[str, str]]:
-    """The kernel to run a file with, and why each other kernel cannot be used."""
-    if "LceBconv2d" not in costs:
-        return "default", {}
-    with _Worker("choose", path, threads) as worker:
+def _kernel(path: Path) -> tuple[str, dict[str, str]]:
+    """The kernel to run a binary file with, and why each other kernel cannot be used."""
+    with _Worker("choose", path) as worker:
         answer = worker.ask()
     return answer["kernel"], answer["refused"]
 
@@ -293,23 +271,16 @@ def _explanation(measurements: Sequence[Measurement], profiler: str | None) -> s
             "CPU times are nearer the truth. Measure again on an idle machine."
         ]
     lines += [
-        "Latency: one invocation on one thread, image copied in and result copied out; median and "
-        f"quartiles of {len(measurements[0].seconds)}. The files took turns.",
+        f"Latency: median and quartiles of {len(measurements[0].seconds)} invocations on one "
+        "thread, image copied in and result copied out. The files took turns.",
         f"Ratio: to {measurements[0].file}; of latencies the median over the rounds.",
-        "CPU: median CPU time. Memory: peak of what the interpreter adds to its process, content "
-        "of the file included; Python, NumPy and LCE's library are not counted.",
-        "MACs: of convolutions and dense layers, binary ones included. Elements: values written; a "
-        "word of 32 signs is one.",
+        "CPU: median CPU time. Memory: peak of what the interpreter and the file add to a process.",
+        "MACs: binary ones included. Elements: values written; a word of 32 signs is one.",
         "Kernel of LceBconv2d: the fastest here of default, indirect (use_indirect_bgemm=True) "
         "and reference whose output equals the reference kernel's.",
     ]
     for one in measurements:
         lines += [f"{one.file}: {kernel}: {why}" for kernel, why in one.refused.items()]
-    if profiler:
-        lines += [f"Times per operation: {profiler}, in runs of its own."]
-    else:
-        lines += [
-            "No times per operation: LCE's Python interpreter has no profiler. Put "
-            f"{PROFILER} on the PATH to get them (docs/devices.md)."
-        ]
+    advice = f"none, LCE's interpreter has no profiler; put {PROFILER} on the PATH"
+    lines += [f"Times per operation: {profiler or advice} (docs/devices.md)."]
     return "\n".join(lines)

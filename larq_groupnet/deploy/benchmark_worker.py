@@ -4,8 +4,8 @@
 takes more memory than any network here: only NumPy and the compiled module of LCE's wheel. It
 answers in lines of JSON.
 
-    benchmark_worker.py choose FILE THREADS        prints {"kernel", "refused"}
-    benchmark_worker.py run FILE THREADS KERNEL    {"seconds", "cpu", "memory"} per line read
+    benchmark_worker.py choose FILE        prints {"kernel", "refused"}
+    benchmark_worker.py run FILE KERNEL    {"seconds", "cpu", "memory"} per line read
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _TRIALS = 5
 class _Run:
     """An interpreter and its input: noise, the same for every kernel."""
 
-    def __init__(self, content: bytes, threads: int, kernel: str):
-        self._interpreter = _interpreter_class()(content, threads, *KERNELS[kernel], False)
+    def __init__(self, content: bytes, kernel: str):
+        self._interpreter = _interpreter_class()(content, 1, *KERNELS[kernel], False)
         rng = np.random.RandomState(0)
         kinds = zip(self._interpreter.input_shapes, self._interpreter.input_types, strict=True)
         self._inputs = [rng.standard_normal(shape).astype(dtype) for shape, dtype in kinds]
@@ -48,16 +48,16 @@ class _Run:
         return time.perf_counter() - start
 
 
-def main(command: str, path: str, threads: str, kernel: str = "") -> None:
+def main(command: str, path: str, kernel: str) -> None:
     """Answers on standard output."""
     _interpreter_class()
     # The interpreter copies the content, so that of Python is not counted.
     content = Path(path).read_bytes()
     before = _reset_peak()
     if command == "choose":
-        print(json.dumps(_choose(content, int(threads))), flush=True)
+        print(json.dumps(_choose(content)), flush=True)
         return
-    run = _Run(content, int(threads), kernel)
+    run = _Run(content, kernel)
     for _ in sys.stdin:
         cpu = time.process_time()
         seconds = run.seconds()
@@ -66,13 +66,13 @@ def main(command: str, path: str, threads: str, kernel: str = "") -> None:
         print(json.dumps(answer), flush=True)
 
 
-def _choose(content: bytes, threads: int) -> dict[str, Any]:
+def _choose(content: bytes) -> dict[str, Any]:
     """The fastest kernel that agrees with the reference kernel, and why others are not used."""
     runs: dict[str, _Run] = {}
     refused = {}
     for kernel in reversed(KERNELS):
         try:
-            run = _Run(content, threads, kernel)
+            run = _Run(content, kernel)
             run.seconds()
         except RuntimeError as error:
             refused[kernel] = str(error).strip()

@@ -19,9 +19,8 @@ from larq_groupnet.deploy.flatbuffer import ConversionError
 from larq_groupnet.deploy.fold import fold
 from larq_groupnet.deploy.int8 import convert_int8, is_int8
 from larq_groupnet.deploy.samples import check_samples
-from larq_groupnet.deploy.unshared import check_functional
+from larq_groupnet.deploy.unshared import check_one_in_one_out
 from larq_groupnet.deploy.verify import verify
-from larq_groupnet.errors import UserError
 from larq_groupnet.files import check_output, replacing
 
 DEFAULT_SAMPLES = 4
@@ -67,18 +66,18 @@ def convert(
         ConversionWarning: Of layers that do not run as binary kernels.
     """
     fixed = with_input_shape(model, input_shape, batch_size)
+    data = _noise(fixed) if data is None else data
+    if is_int8(fixed):
+        if batch_size != 1:
+            raise ConversionError(
+                "convert: expected one image at a time for a file of integers. "
+                f"Received: batch_size={batch_size}"
+            )
+        return convert_int8(fixed, path, data=data, description=description)
     path = check_output(path)
     description = check_description(description, fixed.output_shape[-1])
-    if is_int8(fixed) and batch_size != 1:
-        raise ConversionError(
-            "convert: expected one image at a time for a file of integers. "
-            f"Received: batch_size={batch_size}"
-        )
     kind = np.uint8 if fixed.inputs[0].dtype == tf.uint8 else np.float32
-    given = _noise(fixed) if data is None else data
-    data = check_samples(given, fixed.input_shape[1:], kind, "data")
-    if is_int8(fixed):
-        return convert_int8(fixed, path, data=data, description=description)
+    data = check_samples(data, fixed.input_shape[1:], kind, "data")
     with tqdm(total=4, unit="step", desc="Folding") as progress:
         folded = fold(fixed)
         _next(progress, "Converting")
@@ -113,37 +112,27 @@ def with_input_shape(
     Raises:
         ConversionError: If a size is left open or does not fit the model.
     """
-    check_functional(model, "convert")
+    check_one_in_one_out(model, "convert")
     own = model.input_shape
-    given = () if input_shape is None else input_shape
-    sizes = [batch_size, *given] if np.iterable(given) else [None]
-    if not all(isinstance(size, int | np.integer) for size in sizes):
-        raise ConversionError(
-            "convert: expected input_shape=(height, width, channels) and batch_size as integers. "
-            f"Received: input_shape={input_shape!r}, batch_size={batch_size!r}"
-        )
-    if not isinstance(own, tuple) or isinstance(model.output, list | tuple | dict):
-        raise ConversionError(
-            "convert: expected a model with one input and one output. "
-            f"Received: input_shape={own}, output_shape={model.output_shape}"
-        )
-    shape = tuple(own[1:] if input_shape is None else input_shape)
-    if None in shape:
+    if input_shape is None and None in own[1:]:
         raise ConversionError(
             "convert: expected a fixed input size, because a binary convolution of unknown size "
             f"does not convert. Received: input_shape={own}. Name one: "
             "convert(model, path, input_shape=(height, width, channels)), or --input_size."
         )
-    fits = len(shape) == len(own[1:]) and all(
-        size > 0 and known in (None, size) for size, known in zip(shape, own[1:], strict=True)
-    )
-    if not fits or batch_size < 1 or own[0] not in (None, batch_size):
+    given = own[1:] if input_shape is None else input_shape
+    sizes = (batch_size, *given) if np.iterable(given) else ()
+    if len(sizes) != len(own) or not all(
+        isinstance(size, int | np.integer) and size > 0 and known in (None, size)
+        for size, known in zip(sizes, own, strict=True)
+    ):
         raise ConversionError(
-            f"convert: expected an input shape and a batch size that fit the model's {own}; build "
-            "it with other ones, or with None, for others. "
-            f"Received: input_shape={shape}, batch_size={batch_size}"
+            "convert: expected input_shape=(height, width, channels) and batch_size as integers "
+            f"that fit the model's {own}; build it with other ones, or with None, for others. "
+            f"Received: input_shape={given!r}, batch_size={batch_size!r}"
         )
-    if own == (batch_size, *shape) or (own == (None, *shape) and batch_size == 1):
+    shape = tuple(given)
+    if own[1:] == shape and batch_size in (1, own[0]):
         return model
     inputs = tf.keras.Input(
         shape, batch_size=batch_size, name=model.input_names[0], dtype=model.inputs[0].dtype
@@ -156,12 +145,8 @@ def with_input_shape(
 def _convert(model: tf.keras.Model) -> bytes:
     try:
         return to_tflite(model)
-    except (UserError, OSError):
-        raise
-    except Exception as error:  # LCE raises bare ones.
-        raise ConversionError(
-            _listed(f"LCE cannot convert the model: {error}. What audit says", audit(model))
-        ) from error
+    except ConversionError as error:
+        raise ConversionError(_listed(f"{error}. What audit says", audit(model))) from error
 
 
 def _noise(model: tf.keras.Model) -> NDArray[Any]:

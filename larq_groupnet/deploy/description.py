@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +17,7 @@ from larq_groupnet.data.reading import Reading
 from larq_groupnet.deploy.flatbuffer import ConversionError, File, read
 from larq_groupnet.files import plain
 from larq_groupnet.hints import is_shown
+from larq_groupnet.values import is_positive
 
 NAME = "larq_groupnet.json"
 MOST_BYTES = 2**20
@@ -78,17 +77,12 @@ def _check(found: Any) -> None:
     names, reading = found.get("classes", []), found.get("preprocessing", {})
     if not isinstance(names, list):
         raise ValueError(f"classes that are no list: {names!r}")
-    if wrong := [name for name in names if not _is_name(name)]:
+    if wrong := [name for name in names if not (isinstance(name, str) and is_shown(name))]:
         raise ValueError(f"a class name of other letters than can be printed: {wrong[0]!r}")
     if not isinstance(reading, dict):
         raise ValueError("a preprocessing without names of its values")
-    temperature = found.get("temperature", 1.0)
-    if not (isinstance(temperature, int | float) and 0 < temperature < math.inf):
+    if not is_positive(found.get("temperature", 1.0)):
         raise ValueError("a temperature that is no number above 0")
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and is_shown(value)
 
 
 def read_description(file: File) -> dict[str, Any] | None:
@@ -111,16 +105,7 @@ def read_description(file: File) -> dict[str, Any] | None:
             raise ValueError(f"more than {MOST_BYTES} bytes")
         found: dict[str, Any] = json.loads(text)
         _check(found)
-    # What zipfile raises of damaged archives is not only its own.
-    except (
-        zipfile.BadZipFile,
-        ValueError,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        OSError,
-        zlib.error,
-    ) as error:
+    except Exception as error:  # zipfile raises whatever a damaged archive makes its decompressors.
         raise ConversionError(
             f"expected a description {NAME} as convert writes it behind the file. "
             f"Received: {type(error).__name__}: {error}"

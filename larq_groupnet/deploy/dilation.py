@@ -23,9 +23,6 @@ def directly_dilated(model: tf.keras.Model) -> Iterator[None]:
     """Meanwhile the model computes each dilated binary convolution by one operation.
 
     On a CPU, TensorFlow has no gradient of that operation.
-
-    Args:
-        model: A functional model.
     """
     with contextlib.ExitStack() as stack:
         for layer in model.layers:

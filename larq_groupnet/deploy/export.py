@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from larq_groupnet.deploy.dilation import directly_dilated
 from larq_groupnet.deploy.engine import convert_saved_model
+from larq_groupnet.errors import ConversionError, UserError
 from larq_groupnet.files import full_disk_as_os_error
 
 
@@ -27,7 +28,7 @@ def to_tflite(model: tf.keras.Model) -> bytes:
 
     Raises:
         OSError: If the temporary folder is full.
-        Exception: Whatever TensorFlow or LCE raise, some of it bare, if the model does not convert.
+        ConversionError: If TensorFlow or LCE cannot convert the model.
     """
     batch, *shape = model.input_shape
     spec = tf.TensorSpec((batch or 1, *shape), model.inputs[0].dtype, model.input_names[0])
@@ -37,7 +38,12 @@ def to_tflite(model: tf.keras.Model) -> bytes:
     with tempfile.TemporaryDirectory() as folder, directly_dilated(model):
         # Inference needs no gradients; to trace those of every sign takes a quarter of the time.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        with full_disk_as_os_error():
-            tf.saved_model.save(holder, folder, signatures=serve, options=options)
-        content: bytes = convert_saved_model(folder)
+        try:
+            with full_disk_as_os_error():
+                tf.saved_model.save(holder, folder, signatures=serve, options=options)
+            content: bytes = convert_saved_model(folder)
+        except (UserError, OSError):
+            raise
+        except Exception as error:  # LCE raises bare ones.
+            raise ConversionError(f"LCE cannot convert the model: {error}") from error
     return content

@@ -74,11 +74,7 @@ class Operation:
 
 
 class Graph:
-    """The tensors and operations of a `.tflite`, in the order in which they run.
-
-    Args:
-        file: The flatbuffer or its path.
-    """
+    """The tensors and operations of a `.tflite`, in the order in which they run."""
 
     def __init__(self, file: File):
         content = read(file)
@@ -194,14 +190,7 @@ def ends_in_softmax(file: File) -> bool:
 
 
 def count_ops(file: File) -> Counter[str]:
-    """Counts the operations of a `.tflite`.
-
-    Args:
-        file: The flatbuffer or its path.
-
-    Returns:
-        Name of the operation (`CONV_2D`, `LceBconv2d`, ...) -> how often it occurs.
-    """
+    """How often each operation (`CONV_2D`, `LceBconv2d`, ...) occurs in a `.tflite`."""
     return Counter(operation.name for operation in Graph(file).operations)
 
 
@@ -258,9 +247,6 @@ def load_interpreter(file: File) -> Interpreter:
 
 class Runner:
     """LCE's interpreter of a `.tflite`, on batches of the file's own size.
-
-    Args:
-        file: The flatbuffer or its path.
 
     Attributes:
         shape: Shape of the input, the batch included.

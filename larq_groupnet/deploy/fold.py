@@ -212,15 +212,9 @@ def _batch_norm(layer: tf.keras.layers.Layer, x: _Value) -> _Value:
     return _Value(layer.name, build)
 
 
-def _add(layer: tf.keras.layers.Layer, *inputs: _Value) -> _Value:
+def _joined(layer: tf.keras.layers.Layer, *inputs: _Value) -> _Value:
     fixed = [x for x in inputs if not x.adapts]
     scale = fixed[0].any()[1] if fixed else 1.0
-    tensors = [x.at(scale) for x in inputs]
-    return _Value.of(layer.name, applied(layer, tensors, name=_named(layer.name, scale)), scale)
-
-
-def _concatenate(layer: tf.keras.layers.Layer, *inputs: _Value) -> _Value:
-    scale = inputs[0].any()[1]
     tensors = [x.at(scale) for x in inputs]
     return _Value.of(layer.name, applied(layer, tensors, name=_named(layer.name, scale)), scale)
 
@@ -289,10 +283,10 @@ def _gated(name: str, sigma: float, own: _Value, aggregate: _Value) -> _Value:
 
 
 _RULES: dict[type, _Rule] = {
-    layers.Add: _add,
+    layers.Add: _joined,
     layers.AveragePooling2D: _homogeneous,
     layers.BatchNormalization: _batch_norm,
-    layers.Concatenate: _concatenate,
+    layers.Concatenate: _joined,
     layers.Conv2D: _real_kernel,
     layers.Dense: _real_kernel,
     layers.Dropout: _identity,

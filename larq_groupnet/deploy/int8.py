@@ -28,18 +28,11 @@ from larq_groupnet.deploy.description import check_description, with_description
 from larq_groupnet.deploy.engine import EngineInterpreter, modify_integer_quantized_model_io_type
 from larq_groupnet.deploy.export import to_tflite
 from larq_groupnet.deploy.fake_quant import FakeQuant, Rewriter
-from larq_groupnet.deploy.flatbuffer import (
-    ConversionError,
-    File,
-    Graph,
-    Runner,
-    load_interpreter,
-)
+from larq_groupnet.deploy.flatbuffer import ConversionError, File, Graph, Runner, load_interpreter
 from larq_groupnet.deploy.fold import fold
 from larq_groupnet.deploy.samples import check_samples
 from larq_groupnet.deploy.signs import MOST_FLIPS, Flips, SignsOfFile
-from larq_groupnet.deploy.unshared import check_functional
-from larq_groupnet.errors import UserError
+from larq_groupnet.deploy.unshared import check_one_in_one_out
 from larq_groupnet.files import check_output, replacing
 
 Array = NDArray[np.float32]
@@ -72,11 +65,10 @@ def quantize(model: tf.keras.Model, calibration: Array) -> tf.keras.Model:
         ConversionError: If something cannot be int8: says which layer, why, and what to do. If the
             model is not functional, or the images do not fit it.
     """
-    check_functional(model, "quantize")
-    calibration = _checked(model, calibration, "calibration")
+    check_one_in_one_out(model, "quantize")
+    calibration = check_samples(calibration, model.input_shape[1:], np.float32, "calibration")
     folded = fold(model)
-    findings = audit(folded)
-    if findings:
+    if findings := audit(folded):
         raise ConversionError("\n  ".join(["quantize: cannot be int8:", *map(str, findings)]))
     rewriter = Rewriter(folded)
     quantized = rewriter.model()
@@ -107,18 +99,12 @@ def convert_int8(
             computes something else than the model.
         OutputError: If the file cannot be written.
     """
-    check_functional(model, "convert_int8")
+    check_one_in_one_out(model, "convert_int8")
     path = check_output(path)
-    data = _checked(model, data, "data")
+    data = check_samples(data, model.input_shape[1:], np.float32, "data")
     description = check_description(description, model.output_shape[-1])
-    try:
-        content = to_tflite(model)
-    except (UserError, OSError):
-        raise
-    except Exception as error:  # LCE raises bare ones.
-        raise ConversionError(f"convert_int8: LCE cannot convert the model: {error}") from error
-    left = float_operations(content)
-    if left:
+    content = to_tflite(model)
+    if left := float_operations(content):
         raise ConversionError(
             "convert_int8: expected integers between input and output; quantize(model, calibration)"
             f" makes such a model. Received: operations on floats: {', '.join(left)}"
@@ -156,14 +142,9 @@ def float_operations(file: File) -> list[str]:
 
 
 def predict_int8(file: File, images: Array) -> Array:
-    """Runs a file of `convert_int8` with LCE's interpreter.
+    """The outputs of a file of `convert_int8` as floats, by LCE's interpreter.
 
-    Args:
-        file: The flatbuffer or its path.
-        images: `(n, height, width, channels) float32`, preprocessed for the model.
-
-    Returns:
-        The outputs as `float32`.
+    The images are `(n, height, width, channels) float32`, preprocessed for the model.
     """
     interpreter = load_interpreter(file)
     shape = interpreter.input_shapes[0][1:]
@@ -178,16 +159,6 @@ def predict(interpreter: EngineInterpreter, images: Array) -> Array:
     outputs = interpreter.predict(np.clip(np.rint(steps), -128, 127).astype(np.int8))
     result: Array = np.asarray(outputs, np.float32) - interpreter.output_zero_points[0]
     return result * np.float32(interpreter.output_scales[0])
-
-
-def _checked(model: tf.keras.Model, images: Array, name: str) -> Array:
-    shape = model.input_shape
-    if not isinstance(shape, tuple) or isinstance(model.output, list | tuple | dict):
-        raise ConversionError(
-            "int8: expected a model with one input and one output. "
-            f"Received: input_shape={shape}, output_shape={model.output_shape}"
-        )
-    return check_samples(images, shape[1:], np.float32, name)
 
 
 def _calibrate(model: tf.keras.Model, rewriter: Rewriter, images: Array) -> None:

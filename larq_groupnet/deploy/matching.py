@@ -24,11 +24,7 @@ _KEEPS_SIGNS = ("ConstantPad2D", "Dropout", "MaxPooling2D", "ZeroPadding2D")
 
 
 def match(model: tf.keras.Model, graph: Graph) -> dict[str, list[Operation]]:
-    """Finds the operations that may be those of each convolution and dense layer.
-
-    Args:
-        model: A built model.
-        graph: Its converted file.
+    """Finds what may compute each convolution and dense layer of a model in its converted file.
 
     Returns:
         Name of the layer -> its operation; those with an equal kernel, the likeliest first, where
@@ -54,9 +50,14 @@ def match(model: tf.keras.Model, graph: Graph) -> dict[str, list[Operation]]:
     }
 
 
+def layers_inside(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
+    """Every layer of a model and of the models inside it."""
+    return [each for each in model.submodules if isinstance(each, tf.keras.layers.Layer)]
+
+
 def layers_with_kernels(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
     """Every convolution and dense layer of a model and of the models inside it."""
-    return [layer for layer in model.submodules if hasattr(layer, "kernel_initializer")]
+    return [layer for layer in layers_inside(model) if hasattr(layer, "kernel_initializer")]
 
 
 def quantizer_before(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer | None:

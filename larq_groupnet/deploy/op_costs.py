@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from larq_groupnet.deploy.benchmark_worker import KERNELS
-from larq_groupnet.deploy.flatbuffer import WITH_KERNELS, Graph, Operation, damage_named
+from larq_groupnet.deploy.flatbuffer import WITH_KERNELS, File, Graph, Operation, damage_named
 from larq_groupnet.errors import UserError
 
 # A row of the summary by node type: name, count, average milliseconds, ...
@@ -31,7 +31,7 @@ class OpCost:
         count: How many there are; 0 for one that only the profiler names.
         macs: Multiply-accumulates of convolutions and dense layers; 0 for others.
         elements: Values that they write. A word of 32 signs is one.
-        milliseconds: Time by LCE's profiler, `None` without it.
+        milliseconds: Time by LCE's profiler, if it names the operation.
     """
 
     name: str
@@ -41,7 +41,7 @@ class OpCost:
     milliseconds: float | None = None
 
 
-def count(path: Path) -> dict[str, OpCost]:
+def count(file: File) -> dict[str, OpCost]:
     """Counts the operations of a file by name.
 
     Raises:
@@ -49,8 +49,8 @@ def count(path: Path) -> dict[str, OpCost]:
         OSError: If it cannot be read.
     """
     costs: dict[str, OpCost] = {}
-    with damage_named(path):
-        graph = Graph(path)
+    with damage_named(file):
+        graph = Graph(file)
         for operation in graph.operations:
             before = costs.get(operation.name, OpCost(operation.name))
             elements = sum(math.prod(graph.tensors[t].shape) for t in operation.outputs)
@@ -63,17 +63,14 @@ def count(path: Path) -> dict[str, OpCost]:
     return costs
 
 
-def profile(
-    profiler: str | Path, path: Path, runs: int, threads: int, kernel: str
-) -> dict[str, float]:
+def profile(profiler: str | Path, path: Path, runs: int, kernel: str) -> dict[str, float]:
     """Name of the operation -> milliseconds of one invocation, by LCE's benchmark binary.
 
     Args:
         profiler: Path of `lce_benchmark_model`.
         path: The `.tflite`.
         runs: Least number of invocations.
-        threads: Threads of the interpreter.
-        kernel: Name of the kernel.
+        kernel: One of `KERNELS`.
 
     Raises:
         BenchmarkError: If it fails or prints no summary.
@@ -84,7 +81,7 @@ def profile(
         str(profiler),
         f"--graph={path}",
         f"--num_runs={runs}",
-        f"--num_threads={threads}",
+        "--num_threads=1",
         f"--use_reference_bconv={str(reference).lower()}",
         f"--use_indirect_bgemm={str(indirect).lower()}",
         # Else float operations become one delegate; the Python interpreter has none either.
@@ -108,17 +105,12 @@ def profile(
     return times
 
 
-def combine(
-    costs: Mapping[str, OpCost], milliseconds: Mapping[str, float] | None
-) -> tuple[OpCost, ...]:
+def combine(costs: Mapping[str, OpCost], milliseconds: Mapping[str, float]) -> tuple[OpCost, ...]:
     """The counts with the times, if there are any; the most work first."""
-    ops = list(costs.values())
-    if milliseconds is not None:
-        names = {**costs, **milliseconds}
-        ops = [
-            replace(costs.get(name, OpCost(name)), milliseconds=milliseconds.get(name, 0.0))
-            for name in names
-        ]
+    ops = [
+        replace(costs.get(name, OpCost(name)), milliseconds=milliseconds.get(name))
+        for name in {**costs, **milliseconds}
+    ]
     return tuple(sorted(ops, key=lambda op: (op.milliseconds or 0, op.macs, op.elements)))[::-1]
 
 

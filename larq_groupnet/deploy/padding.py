@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from larq_groupnet.deploy.matching import layers_inside
+
 Pads = tuple[tuple[int, int], ...]
 
 
@@ -39,16 +41,13 @@ class ShiftedPadding:
 def shifted_paddings(model: tf.keras.Model) -> dict[str, ShiftedPadding]:
     """Finds the paddings that would be shifted, in the graph that the converter reads.
 
-    Args:
-        model: A model with one input.
-
     Returns:
         Name of the convolution -> its padding; empty for a model without a fixed input size.
     """
     shape = model.input_shape
     if not isinstance(shape, tuple) or None in shape[1:]:
         return {}
-    names = {layer.name for layer in model.submodules if isinstance(layer, tf.keras.layers.Layer)}
+    names = {layer.name for layer in layers_inside(model)}
     spec = tf.TensorSpec((shape[0] or 1, *shape[1:]), model.inputs[0].dtype)
     graph = tf.function(lambda x: model(x, training=False)).get_concrete_function(spec).graph
     found = {}
@@ -79,9 +78,9 @@ def _shifted(convolution: tf.Operation) -> ShiftedPadding | None:
         outputs = -(-size // stride)
         if (size + first + last - width) // stride + 1 != outputs or last - first not in (0, 1):
             return None
-        total = (outputs - 1) * stride + width - size
+        total = max((outputs - 1) * stride + width - size, 0)
         padding.append((first, last))
-        same.append((max(total, 0) // 2, (max(total, 0) + 1) // 2))
+        same.append((total // 2, (total + 1) // 2))
         exact.append((first, max(total - first, 0)))
     if all(ours[0] == theirs[0] for ours, theirs in zip(padding, same, strict=True)):
         return None

@@ -13,12 +13,9 @@ import tensorflow as tf
 def replaced(
     layer: tf.keras.layers.Layer, name: str, function: Callable[..., Any]
 ) -> Iterator[None]:
-    """Meanwhile `layer.name` is another function, put there past Keras, which tracks attributes.
+    """Meanwhile the method or attribute `name` is another function, which takes no `self`.
 
-    Args:
-        layer: Is afterwards as it was.
-        name: Of a method, or of an attribute that is called.
-        function: What stands there in between; takes no `self`.
+    It is put there past Keras, which tracks attributes.
     """
     attributes = vars(layer)
     before = dict(attributes)

@@ -162,8 +162,9 @@ class SignsOfFile:
             tensor = producer.inputs[0]
             producer = self._graph.producer(tensor)
         # Where the convolution before writes signs itself, the file never has their numbers.
-        quantizes = producer is not None and producer.name == "LceQuantize"
-        return tensor, producer.inputs[0] if producer is not None and quantizes else None
+        if producer is not None and producer.name == "LceQuantize":
+            return tensor, producer.inputs[0]
+        return tensor, None
 
     def _quantizer(
         self,

@@ -28,6 +28,16 @@ def check_functional(model: Any, caller: str) -> None:
         )
 
 
+def check_one_in_one_out(model: Any, caller: str) -> None:
+    """Raises ConversionError for anything but a functional model of one input and one output."""
+    check_functional(model, caller)
+    if not isinstance(model.input_shape, tuple) or isinstance(model.output, list | tuple | dict):
+        raise ConversionError(
+            f"{caller}: expected a model with one input and one output. Received: "
+            f"input_shape={model.input_shape}, output_shape={model.output_shape}"
+        )
+
+
 def nodes_of(model: tf.keras.Model) -> list[Any]:
     """The calls of a functional model's layers, in the order of computation."""
     depths = model._nodes_by_depth

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from larq_groupnet.data.images import to_pixels
 from larq_groupnet.data.pipeline import Pipeline, class_names, open_dataset, prepare
+from larq_groupnet.data.reading import Reading
 from larq_groupnet.deploy.runtime import load_file, load_lce
 from larq_groupnet.inference.full_image import FullImage
 from larq_groupnet.inference.network import Predict, predicting
@@ -107,11 +108,12 @@ def compare(
 
 def to_look_at(samples: Samples, normalisation: str | None) -> Samples:
     """The samples with images of pixels, `uint8`; without a normalisation they have these."""
-    if normalisation is None:
-        images = [image.astype(np.uint8) for image in samples.images]
-    else:
-        images = [to_pixels(image, normalisation) for image in samples.images]
-    return samples._replace(images=images)
+    return samples._replace(
+        images=[
+            to_pixels(image, normalisation) if normalisation else image.astype(np.uint8)
+            for image in samples.images
+        ]
+    )
 
 
 def sees_whole(recipe: Recipe) -> bool:
@@ -150,22 +152,14 @@ def evaluate_only(recipe: Recipe, data_dir: Path, weights: str | Path) -> dict[s
     check_classes(source.classes, class_names(builder), str(weights), recipe.dataset)
     check_recipe(recipe, data_dir)
     network, task = predicting(source.load()), task_of(recipe.model)
-    data = pipeline_of(recipe, builder := prepare(recipe.dataset, data_dir, recipe.on_bad_image))
-    batches, view = test_images(recipe, data, 0)
+    builder = prepare(recipe.dataset, data_dir, recipe.on_bad_image)
+    batches, view = test_images(recipe, pipeline_of(recipe, builder), 0)
     found, _ = evaluate(network, None, batches, task, class_names(builder), view=view)
-    return {**about(recipe, task), **found}
+    return {**about(recipe.name, recipe.dataset, task, recipe.reading()), **found}
 
 
-def about(recipe: Recipe, task: Task) -> dict[str, Any]:
+def about(name: str, dataset: str, task: Task, reading: Reading) -> dict[str, Any]:
     """What results are of, and how to read them."""
-    return {
-        **labels(recipe.name, recipe.dataset, task),
-        "preprocessing": recipe.reading().to_dict(),
-    }
-
-
-def labels(name: str, dataset: str, task: Task) -> dict[str, Any]:
-    """The part of `about` that follows from the task."""
     return {
         "name": name,
         "dataset": dataset,
@@ -174,4 +168,5 @@ def labels(name: str, dataset: str, task: Task) -> dict[str, Any]:
         "unit": task.unit,
         "labels": {**task.labels},
         "class_labels": {**task.class_labels},
+        "preprocessing": reading.to_dict(),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, product
 
 import numpy as np
 import tensorflow as tf
@@ -55,17 +55,16 @@ class FullImage:
         views = [list(self._views(image)) for image in images]
         windows = [
             view[top : top + height, left : left + width]
-            for view in chain.from_iterable(views)
+            for view, *_ in chain.from_iterable(views)
             for top, left in self._corners(view.shape)
         ]
         found = iter(self._predicted(predict, windows))
         results = []
         for image, own in zip(images, views, strict=True):
             total: Array | float = 0.0
-            for number, (view, extent) in enumerate(zip(own, self._extents(image), strict=True)):
+            for view, extent, mirrored in own:
                 scores = self._joined(view.shape, found)[: extent[0], : extent[1]]
-                if self.reading.flip and number % 2:
-                    scores = scores[:, ::-1]
+                scores = scores[:, ::-1] if mirrored else scores
                 total += np.asarray(resize(scores, image.shape[:2]))
             results.append(np.asarray(total / np.float32(len(own)), np.float32))
         return results
@@ -78,7 +77,8 @@ class FullImage:
         for image, truth in examples:
             images.append(image)
             truths.append(truth)
-            windows += sum(len(self._corners(extent)) for extent in self._extents(image))
+            corners = sum(len(self._corners(extent)) for extent in self._extents(image))
+            windows += corners * (1 + self.reading.flip)
             if windows >= BATCH_SIZE:
                 yield images, truths
                 images, truths, windows = [], [], 0
@@ -86,7 +86,7 @@ class FullImage:
             yield images, truths
 
     def _extents(self, image: Array) -> list[tuple[int, int]]:
-        """Height and width of the image in each view."""
+        """Height and width of the image at each scale."""
         height, width = image.shape[:2]
         scales = self.reading.scales
         sizes = [(max(round(scale * height), 1), max(round(scale * width), 1)) for scale in scales]
@@ -98,18 +98,23 @@ class FullImage:
                 )
         if not sizes and self.reading.letterbox:
             sizes = [tuple(fitted(image, self._window).numpy().tolist())]
-        return [size for size in sizes or [self._window] for _ in range(1 + self.reading.flip)]
+        return sizes or [self._window]
 
-    def _views(self, image: Array) -> Iterator[Array]:
-        """The image at each scale, then mirrored, normalised and as large as a window at least."""
-        for number, extent in enumerate(self._extents(image)):
+    def _views(self, image: Array) -> Iterator[tuple[Array, tuple[int, int], bool]]:
+        """The image at each scale, normalised and as large as a window at least.
+
+        Beside each, its size before that, and whether it is mirrored.
+        """
+        for extent, mirrored in product(
+            self._extents(image), (False, True)[: 1 + self.reading.flip]
+        ):
             pixels = np.asarray(resize(np.asarray(image, np.float32), extent))
-            if self.reading.flip and number % 2:
-                pixels = pixels[:, ::-1]
+            pixels = pixels[:, ::-1] if mirrored else pixels
             short = [max(side - own, 0) for side, own in zip(self._window, extent, strict=True)]
             padding = ((0, short[0]), (0, short[1]), (0, 0))
             # Normalised, the mean colour is 0.
-            yield np.pad(normalise(pixels, self.reading.normalisation).numpy(), padding)
+            view = np.pad(normalise(pixels, self.reading.normalisation).numpy(), padding)
+            yield view, extent, mirrored
 
     def _corners(self, shape: Sequence[int]) -> list[tuple[int, int]]:
         """Top left corners of the windows: half a window apart, the last ones at the edge."""

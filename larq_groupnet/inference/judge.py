@@ -134,7 +134,8 @@ def judge(
     except MissingPackageError as error:  # Everything else can still be done.
         print(f"Not converted. {error}", flush=True)
 
-    results = {**about(recipe, task), **_costs(model), "temperature": task.temperature}
+    results = about(recipe.name, recipe.dataset, task, recipe.reading())
+    results |= {**_costs(model), "temperature": task.temperature}
     if how.strategy.num_replicas_in_sync > 1:
         with how.strategy.scope():
             network = predicting(load_run(weights))

@@ -16,7 +16,7 @@ from larq_groupnet.deploy.runtime import load_file
 from larq_groupnet.errors import DatasetError, RecipeError, UserError
 from larq_groupnet.files import path_of
 from larq_groupnet.hints import counted
-from larq_groupnet.inference.evaluate import compare, labels, to_look_at
+from larq_groupnet.inference.evaluate import about, compare, to_look_at
 from larq_groupnet.inference.results import MATRIX, write_results
 from larq_groupnet.inference.sources import Predictor, load_predictor
 from larq_groupnet.runs.guards import naming_bad_files
@@ -79,15 +79,18 @@ def judge_file(
         found, samples = compare(
             {"keras": predictor.network}, batches, kind, names, kind.num_pictures, predictor.view
         )
-    about = labels(Path(source).name, dataset, kind)
-    about["preprocessing"] = predictor.reading.to_dict()
-    column = f"{split}, {counted(count, 'image')}"
-    results = {**about, "column": column, "split": split, "images_of_other_splits": others, **found}
+    results = {
+        **about(Path(source).name, dataset, kind, predictor.reading),
+        "column": f"{split}, {counted(count, 'image')}",
+        "split": split,
+        "images_of_other_splits": others,
+        **found,
+    }
     if output_dir is not None:
         from larq_groupnet.report.pictures import draw_confusion
 
         write_results(output_dir / "evaluation.json", results)
-        title = f"{about['name']} on {dataset}, {split}"
+        title = f"{results['name']} on {dataset}, {split}"
         if matrix := found["keras"].get(MATRIX):
             draw_confusion(np.array(matrix), names, output_dir / "confusion.png", title, kind.unit)
         shown = to_look_at(samples, None if predictor.view else predictor.reading.normalisation)
@@ -96,12 +99,9 @@ def judge_file(
 
 
 def cost_of_integers(source: str, file: Path, data_dir: Path) -> str:
-    """What a file of 8-bit integers costs, beside its network, on validation images, in one line.
+    """What a converted file of 8-bit integers costs on validation images, in one line.
 
-    Args:
-        source: The network; as for `load_predictor`.
-        file: The converted file.
-        data_dir: Where datasets are kept.
+    The `source` is its network, named as for `load_predictor`.
     """
     predictor = load_predictor(source, data_dir)
     own = find_source(source)

@@ -24,16 +24,12 @@ def write_results(path: Path, results: Mapping[str, Any]) -> None:
         path: The JSON file.
         results: As `judge` or `evaluate_only` give them.
     """
-    matrices = {
-        name: np.asarray(part[MATRIX])
-        for name, part in results.items()
-        if isinstance(part, Mapping) and MATRIX in part
-    }
+    small, matrices = {**results}, {}
+    for name, part in results.items():
+        if isinstance(part, Mapping) and MATRIX in part:
+            small[name] = {**part}
+            matrices[name] = np.asarray(small[name].pop(MATRIX))
     if matrices:
         with replacing(path.with_name(f"{path.stem}-{MATRIX}.npz")) as temporary:
             np.savez_compressed(temporary, **matrices)
-    small = {
-        name: {k: v for k, v in part.items() if k != MATRIX} if isinstance(part, Mapping) else part
-        for name, part in results.items()
-    }
     write_json(path, small)

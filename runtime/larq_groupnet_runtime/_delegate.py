@@ -5,14 +5,25 @@ from __future__ import annotations
 import ctypes
 import os
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from larq_groupnet_runtime.errors import InputError
 
 LIBRARY = Path(__file__).with_name("liblarq_groupnet_runtime.so")
 
-_ReportError = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
-_Visit = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_double, ctypes.c_uint64)
+_Address, _Text, _Texts = ctypes.c_void_p, ctypes.c_char_p, ctypes.POINTER(ctypes.c_char_p)
+_ReportError = ctypes.CFUNCTYPE(None, _Text)
+_Visit = ctypes.CFUNCTYPE(None, _Address, _Text, ctypes.c_double, ctypes.c_uint64)
+
+_FUNCTIONS: dict[str, tuple[Any, ...]] = {
+    "tflite_plugin_create_delegate": (_Address, _Texts, _Texts, ctypes.c_size_t, _ReportError),
+    "tflite_plugin_destroy_delegate": (None, _Address),
+    "larq_groupnet_runtime_version": (_Text,),
+    "larq_groupnet_runtime_kernels": (_Text,),
+    "larq_groupnet_runtime_kernel": (_Text, _Address),
+    "larq_groupnet_runtime_profile": (None, _Address, _Visit, _Address),
+}
+"""Name -> what it returns, then what it takes."""
 
 
 def library_path() -> Path:
@@ -23,21 +34,9 @@ def library_path() -> Path:
 def load_library() -> ctypes.CDLL:
     """Loads the shared library and declares its C functions."""
     library = ctypes.CDLL(str(library_path()))
-    library.tflite_plugin_create_delegate.restype = ctypes.c_void_p
-    library.tflite_plugin_create_delegate.argtypes = [
-        ctypes.POINTER(ctypes.c_char_p),
-        ctypes.POINTER(ctypes.c_char_p),
-        ctypes.c_size_t,
-        _ReportError,
-    ]
-    library.tflite_plugin_destroy_delegate.restype = None
-    library.tflite_plugin_destroy_delegate.argtypes = [ctypes.c_void_p]
-    library.larq_groupnet_runtime_version.restype = ctypes.c_char_p
-    library.larq_groupnet_runtime_kernels.restype = ctypes.c_char_p
-    library.larq_groupnet_runtime_kernel.restype = ctypes.c_char_p
-    library.larq_groupnet_runtime_kernel.argtypes = [ctypes.c_void_p]
-    library.larq_groupnet_runtime_profile.restype = None
-    library.larq_groupnet_runtime_profile.argtypes = [ctypes.c_void_p, _Visit, ctypes.c_void_p]
+    for name, (returned, *taken) in _FUNCTIONS.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = returned, taken
     return library
 
 

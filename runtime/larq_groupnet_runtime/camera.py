@@ -47,7 +47,8 @@ def watch(network: Interpreter, device: str, frames: int | None, normalisation: 
     try:
         # Predictions are of the newest frame, not of those that piled up meanwhile.
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        number, window = 0, _has_display()
+        number = 0
+        window = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
         while number != frames:
             right, frame = capture.read() if capture.isOpened() else (False, None)
             if not right or frame is None:
@@ -64,23 +65,15 @@ def watch(network: Interpreter, device: str, frames: int | None, normalisation: 
             text = describe(scores, network.classes)
             number += 1
             print(f"frame {number}, {rate:.1f} a second: {text}", flush=True)
-            window = window and _show(cv2, _drawn(pixels, scores, network), text)
+            if network.dense and window:
+                pixels = np.asarray(overlay(pixels, scores.argmax(-1), network.classes))
+            window = window and _show(cv2, pixels, text)
             if window and cv2.waitKey(1) & 0xFF == ord("q"):
                 return
     except KeyboardInterrupt:
         return
     finally:
         capture.release()
-
-
-def _has_display() -> bool:
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-def _drawn(pixels: np.ndarray, scores: np.ndarray, network: Interpreter) -> np.ndarray:
-    if not network.dense:
-        return pixels
-    return np.asarray(overlay(pixels, scores.argmax(-1), network.classes))
 
 
 def _show(cv2: Any, pixels: np.ndarray, text: str) -> bool:

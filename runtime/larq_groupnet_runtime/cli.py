@@ -398,42 +398,22 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "files",
-        nargs="*",
-        type=_path,
-        metavar="FILE",
-        help="MODEL.tflite, then images and folders of images",
-    )
-    parser.add_argument(
-        "--output",
-        type=_path,
-        metavar="FOLDER",
-        help="where masks and overlays go, predictions by default",
-    )
-    modes = parser.add_mutually_exclusive_group()
-    modes.add_argument(
-        "--camera",
-        nargs="?",
-        const="0",
-        metavar="DEVICE",
-        help="number or path of a camera, or a video; 0 if left out",
-    )
-    modes.add_argument("--check", type=_path, metavar="FOLDER", help="what verify has written")
-    modes.add_argument("--benchmark", action="store_true", help="measure the files in turns")
-    parser.add_argument("--frames", type=_positive, help="with --camera: end after so many")
-    parser.add_argument(
-        "--runs", type=_positive, help=f"with --benchmark: timed runs, {_RUNS} by default"
-    )
-    parser.add_argument("--threads", type=_positive, help="by default one for each CPU")
-    parser.add_argument("--backend", choices=backends.NAMES, help="the first one by default")
-    parser.add_argument(
-        "--normalisation", choices=NORMALISATIONS, help="for a file that does not say which"
-    )
-    parser.add_argument(
-        "--scales", type=_scales, help="sizes at which a segmentation network reads: 0.5,1"
-    )
-    parser.add_argument("--version", action="store_true", help="of the engine, and its kernels")
+    add, mode = parser.add_argument, parser.add_mutually_exclusive_group().add_argument
+    several = "MODEL.tflite, then images and folders of images"
+    add("files", nargs="*", type=_path, metavar="FILE", help=several)
+    where = "where masks and overlays go, predictions by default"
+    add("--output", type=_path, metavar="FOLDER", help=where)
+    device = "number or path of a camera, or a video; 0 if left out"
+    mode("--camera", nargs="?", const="0", metavar="DEVICE", help=device)
+    mode("--check", type=_path, metavar="FOLDER", help="what verify has written")
+    mode("--benchmark", action="store_true", help="measure the files in turns")
+    add("--frames", type=_positive, help="with --camera: end after so many")
+    add("--runs", type=_positive, help=f"with --benchmark: timed runs, {_RUNS} by default")
+    add("--threads", type=_positive, help="by default one for each CPU")
+    add("--backend", choices=backends.NAMES, help="the first one by default")
+    add("--normalisation", choices=NORMALISATIONS, help="for a file that does not say which")
+    add("--scales", type=_scales, help="sizes at which a segmentation network reads: 0.5,1")
+    add("--version", action="store_true", help="of the engine, and its kernels")
     return parser
 
 

@@ -69,40 +69,26 @@ class Description:
         classes = content.get("classes", [])
         _expect(isinstance(classes, list), "classes: a list of names", classes)
         for name in classes:
-            _expect(
-                isinstance(name, str) and all(x.isprintable() or x in _JOINERS for x in name),
-                "a class name of letters that can be printed",
-                name,
-            )
+            shown = isinstance(name, str) and all(x.isprintable() or x in _JOINERS for x in name)
+            _expect(shown, "a class name of letters that can be printed", name)
         known = content.get("preprocessing", {})
         _expect(isinstance(known, dict), "preprocessing: an object", known)
-        new = sorted(set(known) - set(_PREPROCESSING))
-        _expect(
-            not new,
-            f"a preprocessing of {', '.join(_PREPROCESSING)}. Install the newest version of this "
-            "package",
-            ", ".join(new),
-        )
-        normalisation = known.get("normalisation")
-        _expect(
-            normalisation is None or normalisation in NORMALISATIONS,
-            f"normalisation: {' or '.join(NORMALISATIONS)}",
-            normalisation,
-        )
+        new = ", ".join(sorted(set(known) - set(_PREPROCESSING)))
+        fields = f"{', '.join(_PREPROCESSING)}. Install the newest version of this package"
+        _expect(not new, f"a preprocessing of {fields}", new)
+        normalisation, names = known.get("normalisation"), " or ".join(NORMALISATIONS)
+        right = normalisation in (None, *NORMALISATIONS)
+        _expect(right, f"normalisation: {names}", normalisation)
         crop = known.get("central_crop", 1.0)
         _expect(_is_number(crop) and 0 < crop <= 1, "central_crop: a number in (0, 1]", crop)
         scales = scales_of(known.get("scales", [1.0]))
         _expect(scales is not None, f"scales: {SCALES}", known.get("scales"))
-        flip = known.get("flip", False)
+        flip, letterbox = known.get("flip", False), known.get("letterbox", False)
         _expect(isinstance(flip, bool), "flip: true or false", flip)
-        letterbox = known.get("letterbox", False)
         _expect(isinstance(letterbox, bool), "letterbox: true or false", letterbox)
         temperature = content.get("temperature", 1.0)
-        _expect(
-            _is_number(temperature) and 0 < temperature < math.inf,
-            "temperature: a number above 0",
-            temperature,
-        )
+        right = _is_number(temperature) and 0 < temperature < math.inf
+        _expect(right, "temperature: a number above 0", temperature)
         return cls(
             tuple(classes),
             normalisation,
@@ -133,10 +119,8 @@ def read_description(content: bytes) -> Description:
             if NAME not in archive.namelist():
                 return Description()
             # LZMA allocates whatever a file asks for.
-            if archive.getinfo(NAME).compress_type not in (
-                zipfile.ZIP_STORED,
-                zipfile.ZIP_DEFLATED,
-            ):
+            written = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+            if archive.getinfo(NAME).compress_type not in written:
                 raise ValueError("a compression that larq-groupnet does not write")
             with archive.open(NAME) as stream:
                 text = stream.read(MOST_BYTES + 1)
@@ -171,6 +155,4 @@ def _is_number(value: Any) -> bool:
 
 def _expect(right: bool, expected: str, received: Any) -> None:
     if not right:
-        text = repr(received)
-        short = text if len(text) <= 80 else text[:77] + "..."
-        raise InputError(f"{NAME}: expected {expected}. Received: {short}")
+        raise InputError(f"{NAME}: expected {expected}. Received: {received!r:.80}")

@@ -48,16 +48,17 @@ def images(height: int, width: int, count: int = 2) -> np.ndarray:
     "changes",
     [
         {},
-        {"align_corners": False, "decomposition": "group", "projection": "real"},
         {
             "head": "fcn16s",
+            "decomposition": "group",
+            "projection": "real",
             "output_stride": 8,
             "atrous_rates": None,
             "first_rates": None,
             "input_shape": (45, 70, 3),
         },
     ],
-    ids=["as released", "half-pixel centres", "FCN-16s"],
+    ids=["as released", "FCN-16s of groups"],
 )
 def test_converted_it_computes_the_same(tmp_path: Any, changes: dict[str, Any]) -> None:
     model = network(**changes)

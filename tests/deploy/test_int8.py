@@ -81,15 +81,15 @@ def classifier(pool_pad=None):
     return randomise_batch_norm(model, images((16, 16, 3), 16))
 
 
-def network(head):
-    """A Group-Net of two bases: a stem with a max-pool, 2 blocks, a head for segmentation."""
+def network(head, bases):
+    """A Group-Net: a stem with a max-pool, 2 blocks, a head for segmentation."""
     tf.keras.utils.set_random_seed(0)
     model = GroupNetDSP(
         input_shape=(32, 32, 3),
         num_classes=5,
         width=0.25,
         layout="two_stages",
-        num_bases=2,
+        num_bases=bases,
         output_stride=4,
         atrous_rates=(1, 2),
         head=head,
@@ -100,7 +100,7 @@ def network(head):
 
 @pytest.fixture(scope="module")
 def quantized():
-    model = network("fcn16s")
+    model = network("fcn16s", 2)
     return model, quantize(model, images((32, 32, 3)))
 
 
@@ -187,7 +187,7 @@ def test_file_has_integers_between_its_binary_kernels(quantized, tmp_path):
 @pytest.mark.slow
 def test_binary_head_is_integers(tmp_path):
     data = images((32, 32, 3))
-    int8 = quantize(network("deeplabv3"), data)
+    int8 = quantize(network("deeplabv3", 2), data)
     path = convert_int8(int8, tmp_path / "int8.tflite", data=data[:2])
     ops = count_ops(path)
     assert (ops["LceBconv2d"], ops["CONV_2D"]) == (10 + 12, 2)

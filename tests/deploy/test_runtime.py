@@ -40,7 +40,7 @@ def model():
     tf.keras.utils.set_random_seed(0)
     return build(
         GroupNetConfig(
-            input_shape=(32, 32, 3), num_classes=4, num_bases=2, width=0.125,
+            input_shape=(32, 32, 3), num_classes=4, num_bases=1, width=0.125,
             layout="two_stages", output_stride=8,
         )
     )  # fmt: skip

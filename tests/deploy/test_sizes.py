@@ -20,8 +20,8 @@ def large_scene(size):
 
 @pytest.mark.slow
 def test_segmenter_with_trained_weights_passes_audit_and_verify(tmp_path):
-    images, mask = large_scene(256)
-    model = larq_groupnet.GroupNetDSP(input_shape=(256, 256, 3), weights="digit_scenes")
+    images, mask = large_scene(128)
+    model = larq_groupnet.GroupNetDSP(input_shape=(128, 128, 3), weights="digit_scenes")
     # Raises if a sign or an output differs by more than rounding, and warns of float operations.
     path = convert(model, tmp_path / "model.tflite", data=images)
 
@@ -29,6 +29,6 @@ def test_segmenter_with_trained_weights_passes_audit_and_verify(tmp_path):
     ops = count_ops(path)
     assert (ops["LceBconv2d"], ops["LceDequantize"]) == (3 * (16 + 3), 0)  # ResNet-18 with K=3.
     scores = load_interpreter(path).predict(images)
-    assert scores.shape == (1, 256, 256, 11)
+    assert scores.shape == (1, 128, 128, 11)
     foreground = mask > 0
     assert np.mean(scores[0].argmax(-1)[foreground] == mask[foreground]) > 0.6

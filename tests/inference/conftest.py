@@ -39,7 +39,7 @@ def write_run(folder, head, shape):
         input_shape=shape,
         num_classes=len(CLASSES),
         layout="two_stages",
-        num_bases=2,
+        num_bases=1,
         width=0.125,
         output_stride=8,
     )

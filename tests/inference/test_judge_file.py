@@ -1,6 +1,7 @@
 """`evaluate`: any file on any dataset of its classes, judged as predict predicts."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -96,6 +97,13 @@ def test_other_classes_truths_and_datasets_are_refused(dense_file, label_run, ph
     with pytest.raises(DatasetError, match="expected those of .*'background' as class 0"):
         judge_file(str(dense_file), f"folder:{photos}", tmp_path)
     (photos / "classes.txt").write_text("\n".join(CLASSES))
+
+
+def test_bad_images_of_a_dataset_without_files_cannot_be_skipped(label_run, tmp_path, capsys):
+    words = ["evaluate", str(label_run), "digits", "--on_bad_image=skip"]
+    assert cli.main([*words, f"--output={tmp_path / 'out'}"]) == 2
+    assert re.search("expected 'error' with a dataset .*digits", capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
 
 
 def test_wilson_interval_is_that_of_his_paper():

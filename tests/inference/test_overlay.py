@@ -169,12 +169,13 @@ def test_void_looks_like_no_class_and_a_first_class_of_its_own_is_not_dark(tmp_p
     image = np.zeros((32, 48, 3), np.uint8)
     scores = np.zeros((32, 48, len(names)))
     drawn = set()
-    for label in (255, *range(len(names))):
+    labels = (255, 0, 2, len(names) - 1)
+    for label in labels:
         truth = np.full((32, 48), label)
         draw_predictions([image], [truth], [scores], names, tmp_path / "a.png", "", 255)
         with Image.open(tmp_path / "a.png") as picture:
             drawn.add(picture.tobytes())
-    assert len(drawn) == 1 + len(names)
+    assert len(drawn) == len(labels)
 
 
 LONG = [

@@ -13,6 +13,7 @@ from near_ties import assert_same_classes, decided
 from PIL import Image
 from runs import command, without_description
 
+from larq_groupnet import cli
 from larq_groupnet.data import DatasetWarning
 from larq_groupnet.data.images import normalise
 from larq_groupnet.data.reading import Reading
@@ -94,6 +95,15 @@ def test_what_is_no_image_is_refused(dense_run):
         predictor(np.full((*size, channels), 0.5))
     with pytest.raises(SourceError, match="Received: scale. Did you mean 'scales'"):
         load_predictor(dense_run, scale=(1.0,))
+
+
+@pytest.mark.parametrize("flag", ["scales=0.5", "flip"])
+def test_network_of_labels_takes_no_scales(label_run, flag, tmp_path, capsys):
+    words = ["predict", str(label_run), "a.png", f"--{flag}", f"--output={tmp_path / 'out'}"]
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err
+    assert f"{flag[:4]}" in said and "expected a network that classifies pixels" in said
+    assert not list(tmp_path.iterdir())
 
 
 def test_converted_file_alone_says_the_same(dense_run, dense_file, images, tmp_path):
