@@ -109,6 +109,7 @@ class Rewriter:
     Attributes:
         softmaxes: What rounds probabilities, for which TFLite prescribes the range.
         pads: Layers that pad, and what rounds their result.
+        joined: Name of what rounds several tensors -> their concatenation, which has its range.
     """
 
     def __init__(self, folded: tf.keras.Model):
@@ -123,6 +124,7 @@ class Rewriter:
         self._left: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
         self.softmaxes: list[FakeQuant] = []
         self.pads: list[tuple[ConstantPad2D, FakeQuant]] = []
+        self.joined: dict[str, tf.Tensor] = {}
 
     def model(self) -> tf.keras.Model:
         """The model, before its ranges are set."""
@@ -146,7 +148,7 @@ class Rewriter:
             layers.Activation: self._activation,
             layers.Add: self._add,
             layers.BatchNormalization: self._batch_norm,
-            layers.Concatenate: self._rounded_again,
+            layers.Concatenate: self._concatenate,
             layers.Conv2D: self._real,
             layers.Dense: self._real,
             layers.GlobalAveragePooling2D: self._rounded_again,
@@ -268,10 +270,20 @@ class Rewriter:
         binary = layers.BatchNormalization in x.fuses
         return _Value(tensor, _quant(layer.name), (layers.BatchNormalization,) if binary else ())
 
-    def _rounded_again(self, node: Any, *inputs: _Value) -> _Value:
-        rounded = [x.rounded() for x in inputs]
-        tensors = rounded if len(rounded) > 1 else rounded[0]
-        return _Value(copied(node.layer)(tensors), _quant(node.layer.name))
+    def _rounded_again(self, node: Any, x: _Value) -> _Value:
+        return _Value(copied(node.layer)(x.rounded()), _quant(node.layer.name))
+
+    def _concatenate(self, node: Any, *inputs: _Value) -> _Value:
+        """What only this layer reads gets its range: LCE does not rescale its convolutions' own."""
+        quant = _quant(node.layer.name)
+        tensors = [
+            quant(x.tensor)
+            if len(self._readers[id(given)]) == 1 and not x.quant.inbound_nodes
+            else x.rounded()
+            for given, x in zip(node.keras_inputs, inputs, strict=True)
+        ]
+        self.joined[quant.name] = copied(node.layer)(tensors)
+        return _Value(self.joined[quant.name], quant)
 
     def _same_range(self, node: Any, x: _Value) -> _Value:
         """For layers that TFLite runs on the integers without rescaling."""

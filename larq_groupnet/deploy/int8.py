@@ -163,7 +163,8 @@ def predict(interpreter: EngineInterpreter, images: Array) -> Array:
 
 def _calibrate(model: tf.keras.Model, rewriter: Rewriter, images: Array) -> None:
     quants = [layer for layer in model.layers if isinstance(layer, FakeQuant)]
-    inside = tf.keras.Model(model.input, [quant.get_input_at(0) for quant in quants])
+    given = [rewriter.joined.get(quant.name, quant.get_input_at(0)) for quant in quants]
+    inside = tf.keras.Model(model.input, given)
     lowest, highest = np.zeros(len(quants)), np.zeros(len(quants))
     for quant in quants:
         quant.active = False

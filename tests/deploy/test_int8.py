@@ -185,12 +185,22 @@ def test_file_has_integers_between_its_binary_kernels(quantized, tmp_path):
 
 
 @pytest.mark.slow
-def test_binary_head_is_integers(tmp_path):
+@pytest.mark.parametrize(("num_bases", "binary"), [(1, 5 + 6), (2, 10 + 12)])
+def test_binary_head_is_integers(tmp_path, monkeypatch, num_bases, binary):
     data = images((32, 32, 3))
-    int8 = quantize(network("deeplabv3", 2), data)
+    int8 = quantize(network("deeplabv3", num_bases), data)
+    (joined,) = (layer for layer in int8.layers if isinstance(layer, layers.Concatenate))
+    inside = tf.keras.Model(int8.input, joined.output)
+    with monkeypatch.context() as patch:
+        for layer in int8.layers:
+            if isinstance(layer, FakeQuant):
+                patch.setattr(layer, "active", False)
+        values = inside(data).numpy()
+    range_of_all = int8.get_layer(f"{joined.name}_int8").get_weights()[0]
+    np.testing.assert_allclose(range_of_all, [values.min(), values.max()], rtol=1e-6)
     path = convert_int8(int8, tmp_path / "int8.tflite", data=data[:2])
     ops = count_ops(path)
-    assert (ops["LceBconv2d"], ops["CONV_2D"]) == (10 + 12, 2)
+    assert (ops["LceBconv2d"], ops["CONV_2D"]) == (binary, 2)
     assert not ops["DEQUANTIZE"] and not ops["LceDequantize"]
     assert not float_operations(path)
     expected, received = int8(data).numpy(), predict_int8(path, data)
