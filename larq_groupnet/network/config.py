@@ -134,10 +134,7 @@ class GroupNetConfig:
     num_bases: int | tuple[int, ...] = option(5, "weights", search=tuple(range(1, 9)))
     width: float = option(1.0, "weights")
     decomposition: str = option(
-        "gated",
-        "weights",
-        choices=lambda: list(DECOMPOSITIONS),
-        search=("gated", "group", "layer"),
+        "gated", "weights", choices=lambda: list(DECOMPOSITIONS), search=("gated", "group", "layer")
     )
     blocks_per_group: int = option(1, "weights", optional=True)
     gate: str = choice("block", "weights", "block", "base", optional=True, search=("block", "base"))
@@ -176,10 +173,7 @@ class GroupNetConfig:
     spatial_dropout: bool = choice(False, "training", False, True, of_task=True, optional=True)
     align_corners: bool = choice(False, "arithmetic", False, True, of_task=True, optional=True)
     batch_norm_epsilon: float = option(
-        1e-5,
-        "weights",
-        expected="a positive number",
-        is_valid=is_positive,
+        1e-5, "weights", expected="a positive number", is_valid=is_positive
     )
     batch_norm_momentum: float = option(
         0.9,

@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from larq_groupnet.autograph import as_written
 from larq_groupnet.data import VOID
-from larq_groupnet.tasks.counting import checked_void
 
 
 def accuracy() -> tf.keras.metrics.Metric:
@@ -43,7 +42,7 @@ class IntegerMeanIoU(tf.keras.metrics.Metric):
         dtype: str | None = None,
     ):
         super().__init__(name=name, dtype=dtype)
-        self.num_classes, self.ignore = num_classes, checked_void(ignore, num_classes)
+        self.num_classes, self.ignore = num_classes, ignore
         self.matrix = self.add_weight(
             "matrix", (num_classes, num_classes), dtype=tf.int64, initializer="zeros"
         )

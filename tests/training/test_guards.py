@@ -19,6 +19,7 @@ from larq_groupnet.data.folders import open_folder
 from larq_groupnet.data.layouts import FolderError
 from larq_groupnet.data.pipeline import Pipeline
 from larq_groupnet.data.reading import Reading
+from larq_groupnet.errors import OutputError
 from larq_groupnet.runs.guards import check_folder, check_room, naming_bad_files
 from larq_groupnet.runs.snapshots import Position, Snapshots
 from larq_groupnet.runs.stopping import StopSignal
@@ -88,7 +89,7 @@ def test_paths_of_a_run_may_be_texts(digits, tmp_path):
 def test_folder_that_cannot_be_written_is_known_before(tmp_path):
     """Root may write anywhere, but nobody into a file."""
     (tmp_path / "file").write_text("x")
-    with pytest.raises(RecipeError, match=r"expected a folder that can be written.*file/run"):
+    with pytest.raises(OutputError, match=r"expected a folder that can be written.*file/run"):
         check_room(RECIPE, tmp_path / "file" / "run", parameters=10)
 
 
