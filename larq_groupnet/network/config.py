@@ -313,11 +313,6 @@ class GroupNetConfig:
 
     def replace(self, **changes: Any) -> GroupNetConfig:
         """A copy with other values, checked like a new one."""
-        for name in changes:
-            if name in RENAMED:
-                raise UnknownOptionError(
-                    f"GroupNetConfig: expected {RENAMED[name]}. Received: {name}, its old name."
-                )
         unknown = sorted(set(changes) - set(OPTIONS))
         if unknown:
             raise UnknownOptionError(
