@@ -139,7 +139,7 @@ def claimed(
         images: The digest of its dataset.
 
     Raises:
-        RecipeError: If another process holds it, or as `check_folder` and `check_room`.
+        UserError: If another process holds it, or as `check_folder` and `check_room`.
         DatasetError: If the folder holds a run of other classes.
     """
     with holding(output_dir):

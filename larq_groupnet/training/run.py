@@ -68,8 +68,8 @@ def run(
 
     Raises:
         RecipeError: Before anything is written, if the recipe does not fit the dataset, its network
-            cannot be built, or `output_dir` holds something else, cannot be written or is too
-            small.
+            cannot be built, or `output_dir` holds something else or is too small.
+        OutputError: If `output_dir` cannot be written.
         DatasetError: If a file of a folder has gone bad since it was first used; names it.
         TrainingError: If training diverges.
         Interrupted: After SIGINT or SIGTERM.
