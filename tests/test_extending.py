@@ -107,7 +107,7 @@ def test_head(extension, tmp_path):
 @adds("layout")
 def test_layout_and_model(extension, tmp_path):
     assert "groupnet_resnet20" in list_models()
-    options = {"width": 0.25, "stage_blocks": (1, 1, 1), "num_bases": (1, 1, 2)}
+    options = {"width": 0.25, "stage_blocks": (1, 2, 1), "num_bases": (1, 2, 2)}
     config = get_config("groupnet_resnet20", **options)
     assert (config.stage_channels, config.stage_strides) == ((4, 8, 16), (1, 2, 2))
     model = extension["GroupNetResNet20"](**options)

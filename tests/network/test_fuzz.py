@@ -18,7 +18,7 @@ from larq_groupnet.network.build import build
 from larq_groupnet.network.complexity import complexity
 from larq_groupnet.network.kinds import DECOMPOSITIONS, HEADS, LAYOUTS
 
-COUNT = int(os.environ.get("LARQ_GROUPNET_FUZZ", "6"))
+COUNT = int(os.environ.get("LARQ_GROUPNET_FUZZ", "8"))
 SEED = int(os.environ.get("LARQ_GROUPNET_FUZZ_SEED", "0"))
 
 MOST_CALLS = 7500
