@@ -18,7 +18,8 @@ FILE = "run.json"
 
 def read_classes(folder: Path) -> tuple[str, ...]:
     """The classes of a run; of one of an older version, from its results. Empty if not known."""
-    if (run := read_json(folder / FILE)).keys() >= {"classes"}:
+    run = read_json(folder / FILE)
+    if "classes" in run:
         return tuple(run["classes"])
     keras = read_json(folder / "results.json").get("keras", {})
     return tuple(keras.get("iou") or keras.get("recall") or ())
