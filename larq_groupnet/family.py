@@ -14,7 +14,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from larq_groupnet.errors import UnknownOptionError
 from larq_groupnet.hints import did_you_mean
@@ -25,59 +25,9 @@ from larq_groupnet.values import native
 
 if TYPE_CHECKING:
     import tensorflow as tf
-    from typing_extensions import Unpack
 
 SMALL_IMAGE = 64
 """Below this height or width a classifier's stem is a 3x3 convolution of stride 1, no pooling."""
-
-Shape = tuple[int | None, int | None, int]
-Rates = str | tuple[int | tuple[int, ...] | str, ...] | None
-
-
-class Arguments(TypedDict, total=False):
-    """What every named model takes: `weights` and the like, and the options of `GroupNetConfig`."""
-
-    input_shape: Shape | None
-    input_tensor: tf.Tensor | None
-    weights: str | Path | None
-    include_top: bool
-    num_classes: int
-    output: str | None
-    num_bases: int | tuple[int, ...]
-    stage_blocks: tuple[int, ...] | None
-    head: str
-    width: float
-    decomposition: str
-    blocks_per_group: int
-    gate: str
-    aggregation: str
-    first_base_sums: bool
-    shortcut: str
-    projection: str
-    shared_shortcut: bool
-    relu: bool
-    stem_stride: int | None
-    stem_bias: bool
-    stem_pool: str
-    output_stride: int | None
-    atrous_rates: Rates
-    first_rates: Rates
-    padding: str
-    binary: bool | str
-    input_quantizer: str | Mapping[str, Any] | Any
-    kernel_quantizer: str | Mapping[str, Any] | Any
-    dropout: float
-    spatial_dropout: bool
-    align_corners: bool
-    batch_norm_epsilon: float
-    batch_norm_momentum: float
-
-
-class SegmentationArguments(Arguments, total=False):
-    """The same for a model that takes a layout."""
-
-    layout: str
-
 
 _OF_THE_CALL = {"input_tensor": None, "weights": None, "include_top": True}
 BY_SIZE = ("stem_stride", "output_stride")
@@ -140,9 +90,7 @@ def model(
 
 
 @model("groupnet_resnet18", fixed={"layout": "resnet18"}, stem_stride=None, output_stride=None)
-def GroupNetResNet18(  # noqa: D417 (GroupNetConfig explains the others)
-    **options: Unpack[Arguments],
-) -> tf.keras.Model:
+def GroupNetResNet18(**options: Any) -> tf.keras.Model:  # noqa: D417 (GroupNetConfig explains the others)
     """Group-Net with the layout of ResNet-18 (Zhuang et al., CVPR 2019).
 
     All arguments are keywords. Those not listed here are fields of `GroupNetConfig`, explained
@@ -183,13 +131,13 @@ def GroupNetResNet18(  # noqa: D417 (GroupNetConfig explains the others)
 
 
 @model("groupnet_resnet34", fixed={"layout": "resnet34"}, stem_stride=None, output_stride=None)
-def GroupNetResNet34(**options: Unpack[Arguments]) -> tf.keras.Model:
+def GroupNetResNet34(**options: Any) -> tf.keras.Model:
     """Group-Net with the layout of ResNet-34; arguments as `GroupNetResNet18`."""
     return build_model("groupnet_resnet34", options)
 
 
 @model("groupnet_resnet50", fixed={"layout": "resnet50"}, stem_stride=None, output_stride=None)
-def GroupNetResNet50(**options: Unpack[Arguments]) -> tf.keras.Model:
+def GroupNetResNet50(**options: Any) -> tf.keras.Model:
     """Group-Net with the bottleneck layout of ResNet-50; arguments as `GroupNetResNet18`.
 
     The stride of a stage is on the 3x3 convolution of its first block. The authors published
@@ -207,9 +155,7 @@ def GroupNetResNet50(**options: Unpack[Arguments]) -> tf.keras.Model:
     atrous_rates="bpac",
     input_shape=(512, 512, 3),
 )
-def GroupNetDSP(  # noqa: D417 (GroupNetResNet18 and GroupNetConfig explain the others)
-    **options: Unpack[SegmentationArguments],
-) -> tf.keras.Model:
+def GroupNetDSP(**options: Any) -> tf.keras.Model:  # noqa: D417 (GroupNetResNet18 explains the others)
     """Group-Net with a dilated backbone and a head that scores each pixel.
 
     Source: Zhuang et al., CVPR 2019, section on semantic segmentation. "DSP" is this project's
@@ -264,7 +210,7 @@ def GroupNetDSP(  # noqa: D417 (GroupNetResNet18 and GroupNetConfig explain the 
     input_quantizer="approx_sign",
     kernel_quantizer="magnitude_aware_sign",
 )
-def BiRealNet18(**options: Unpack[Arguments]) -> tf.keras.Model:
+def BiRealNet18(**options: Any) -> tf.keras.Model:
     """Bi-Real Net with the layout of ResNet-18 (Liu et al., ECCV 2018).
 
     One binary branch with a shortcut around every convolution; no ReLU; where the width changes, an
@@ -288,7 +234,7 @@ def BiRealNet18(**options: Unpack[Arguments]) -> tf.keras.Model:
     stem_stride=None,
     output_stride=None,
 )
-def ResNet18(**options: Unpack[Arguments]) -> tf.keras.Model:
+def ResNet18(**options: Any) -> tf.keras.Model:
     """The real-valued ResNet-18 that Group-Net approximates (He et al., CVPR 2016).
 
     Arguments as `GroupNetResNet18`, but for those of the bases and of binary layers.

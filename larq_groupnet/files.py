@@ -121,6 +121,14 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
         temporary.write_text(text + "\n")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; an empty one if there is none, or it cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(path.read_text())
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
 def plain(value: Any) -> Any:
     """A value as JSON has it: NumPy's numbers as plain ones, NaN and infinity as `null`."""
     if isinstance(value, Mapping):

@@ -36,6 +36,10 @@ WIDEST = 100
 
 _OUTPUTS = ("probabilities", "logits")
 
+_SHARE: dict[str, Any] = {
+    "expected": "a number in [0, 1)",
+    "is_valid": lambda value: is_number(value, 0, 1),
+}
 _QUANTIZER: dict[str, Any] = {
     "names": tuple(QUANTIZERS),
     "expected": "a Larq quantizer, or one of " + ", ".join(QUANTIZERS),
@@ -134,10 +138,7 @@ class GroupNetConfig:
     num_bases: int | tuple[int, ...] = option(5, "weights", search=tuple(range(1, 9)))
     width: float = option(1.0, "weights")
     decomposition: str = option(
-        "gated",
-        "weights",
-        choices=lambda: list(DECOMPOSITIONS),
-        search=("gated", "group", "layer"),
+        "gated", "weights", choices=lambda: list(DECOMPOSITIONS), search=("gated", "group", "layer")
     )
     blocks_per_group: int = option(1, "weights", optional=True)
     gate: str = choice("block", "weights", "block", "base", optional=True, search=("block", "base"))
@@ -165,28 +166,13 @@ class GroupNetConfig:
     binary: bool | str = choice(True, "weights", True, False, "activations")
     input_quantizer: str | Mapping | Any = option("ste_sign", "weights", **_QUANTIZER)
     kernel_quantizer: str | Mapping | Any = option("ste_sign", "weights", **_QUANTIZER)
-    dropout: float = option(
-        0.1,
-        "training",
-        of_task=True,
-        optional=True,
-        expected="a rate in [0, 1)",
-        is_valid=lambda rate: is_number(rate, 0, 1),
-    )
+    dropout: float = option(0.1, "training", of_task=True, optional=True, **_SHARE)
     spatial_dropout: bool = choice(False, "training", False, True, of_task=True, optional=True)
     align_corners: bool = choice(False, "arithmetic", False, True, of_task=True, optional=True)
     batch_norm_epsilon: float = option(
-        1e-5,
-        "weights",
-        expected="a positive number",
-        is_valid=is_positive,
+        1e-5, "weights", expected="a positive number", is_valid=is_positive
     )
-    batch_norm_momentum: float = option(
-        0.9,
-        "training",
-        expected="a number in [0, 1)",
-        is_valid=lambda value: is_number(value, 0, 1),
-    )
+    batch_norm_momentum: float = option(0.9, "training", **_SHARE)
 
     def __post_init__(self) -> None:
         for name, about in OPTIONS.items():
@@ -319,11 +305,6 @@ class GroupNetConfig:
 
     def replace(self, **changes: Any) -> GroupNetConfig:
         """A copy with other values, checked like a new one."""
-        for name in changes:
-            if name in RENAMED:
-                raise UnknownOptionError(
-                    f"GroupNetConfig: expected {RENAMED[name]}. Received: {name}, its old name."
-                )
         unknown = sorted(set(changes) - set(OPTIONS))
         if unknown:
             raise UnknownOptionError(

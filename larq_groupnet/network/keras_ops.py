@@ -11,13 +11,7 @@ import tensorflow as tf
 from larq_groupnet.network import names
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.network.convolution import OnePaddedConv2D
-from larq_groupnet.network.layers import (
-    Aggregate,
-    Broadcast,
-    ConstantPad2D,
-    Resize,
-    SoftGate,
-)
+from larq_groupnet.network.layers import Aggregate, Broadcast, ConstantPad2D, Resize, SoftGate
 from larq_groupnet.network.ops import Ops
 from larq_groupnet.network.quantizers import of_clipped_kernels, of_inputs
 from larq_groupnet.network.synchronized import SynchronizedNorm
@@ -74,14 +68,7 @@ class KerasOps(Ops):
         )
 
     def binary_conv(
-        self,
-        x: tf.Tensor,
-        filters: int,
-        kernel: int,
-        name: str,
-        *,
-        stride: int = 1,
-        rate: int = 1,
+        self, x: tf.Tensor, filters: int, kernel: int, name: str, *, stride: int = 1, rate: int = 1
     ) -> tf.Tensor:
         config = self.config
         quantizers: dict[str, Any] = {}

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from larq_groupnet.data.base import Dataset
 from larq_groupnet.data.folders import FolderDataset
-from larq_groupnet.files import PARTIAL, nearest, write_json
+from larq_groupnet.files import PARTIAL, check_output, nearest, write_json
 from larq_groupnet.recipes.recipe import Recipe, RecipeError
 from larq_groupnet.runs.identity import check_classes, read_classes, record_classes
 from larq_groupnet.runs.lock import holding, is_new
@@ -97,7 +97,7 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def check_room(recipe: Recipe, output_dir: Path, parameters: int) -> None:
-    """Writes the recipe, and with it sees whether the folder can be written at all.
+    """Sees whether the folder can be written and has room, and writes the recipe.
 
     Args:
         recipe: What is to be trained.
@@ -105,7 +105,8 @@ def check_room(recipe: Recipe, output_dir: Path, parameters: int) -> None:
         parameters: Of its network.
 
     Raises:
-        RecipeError: If it cannot be written, or what training writes will not fit.
+        OutputError: If it cannot be written.
+        RecipeError: If what training writes will not fit.
     """
     phases = recipe.trained
     # Of the optimizer there are at most two values a weight, and one of the average.
@@ -113,6 +114,7 @@ def check_room(recipe: Recipe, output_dir: Path, parameters: int) -> None:
     copies = (KEPT + 1) * snapshot + 2 * len(phases) + 1
     before = sum(file.stat().st_size for file in output_dir.rglob("*") if file.is_file())
     needed = max(4 * parameters * copies - before, 4 * parameters) + SPARE_BYTES
+    check_output(output_dir, folder=True)
     there = nearest(output_dir)
     free = shutil.disk_usage(there).free
     if free < needed:
@@ -120,12 +122,7 @@ def check_room(recipe: Recipe, output_dir: Path, parameters: int) -> None:
             f"output_dir: expected {needed / 2**20:.0f} MiB free for weights and snapshots. "
             f"Received: {free / 2**20:.0f} MiB in {there}"
         )
-    try:
-        write_json(output_dir / "recipe.json", recipe.to_dict())
-    except OSError as error:
-        raise RecipeError(
-            f"output_dir: expected a folder that can be written. Received: {output_dir} ({error})"
-        ) from error
+    write_json(output_dir / "recipe.json", recipe.to_dict())
 
 
 @contextlib.contextmanager
@@ -142,7 +139,7 @@ def claimed(
         images: The digest of its dataset.
 
     Raises:
-        RecipeError: If another process holds it, or as `check_folder` and `check_room`.
+        UserError: If another process holds it, or as `check_folder` and `check_room`.
         DatasetError: If the folder holds a run of other classes.
     """
     with holding(output_dir):

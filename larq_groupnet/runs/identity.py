@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from larq_groupnet.errors import DatasetError
-from larq_groupnet.files import write_json
+from larq_groupnet.files import read_json, write_json
 from larq_groupnet.hints import few
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.version import __version__
@@ -19,51 +18,33 @@ FILE = "run.json"
 
 def read_classes(folder: Path) -> tuple[str, ...]:
     """The classes of a run; of one of an older version, from its results. Empty if not known."""
-    for name in (FILE, "results.json"):
-        file = folder / name
-        if not file.is_file():
-            continue
-        try:
-            values = json.loads(file.read_text())
-            if name == FILE:
-                return tuple(values["classes"])
-            keras = values["keras"]
-            return tuple(keras["iou"] if "iou" in keras else keras["recall"])
-        except (LookupError, TypeError, ValueError):
-            continue
-    return ()
+    run = read_json(folder / FILE)
+    if "classes" in run:
+        return tuple(run["classes"])
+    keras = read_json(folder / "results.json").get("keras", {})
+    return tuple(keras.get("iou") or keras.get("recall") or ())
 
 
 def read_temperature(folder: Path) -> float:
     """The temperature of a judged run; 1 of one that is not judged."""
-    try:
-        return float(json.loads((folder / "results.json").read_text())["temperature"])
-    except (OSError, LookupError, TypeError, ValueError):
-        return 1.0
+    return float(read_json(folder / "results.json").get("temperature", 1.0))
 
 
 def record_classes(folder: Path, classes: Sequence[str], images: str = "") -> None:
     """Writes which classes a run learns, and from which images it began, see `Dataset.digest`."""
-    images = _first_images(folder) or images
+    images = read_json(folder / FILE).get("images") or images
     values = {"classes": list(classes), "images": images, "version": __version__}
     write_json(folder / FILE, values)
 
 
 def changed_images(folder: Path, dataset: str, images: str) -> list[str]:
     """A line for the user if a run goes on with a dataset whose digest was another."""
-    if _first_images(folder) in ("", images):
+    if read_json(folder / FILE).get("images", "") in ("", images):
         return []
     return [
         f"{folder}: files or labels of {dataset} are others than when this run began, so that some "
         "test images may have been trained on. For figures to trust, train anew in another folder."
     ]
-
-
-def _first_images(folder: Path) -> str:
-    try:
-        return str(json.loads((folder / FILE).read_text())["images"])
-    except (OSError, LookupError, TypeError, ValueError):
-        return ""
 
 
 def describe_recipe(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:

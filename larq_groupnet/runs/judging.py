@@ -52,16 +52,13 @@ def recipe_to_judge(
         raise RecipeError(
             f"model: expected {source.recipe.name}, whose weights these are. Received: {base.name}"
         )
-    recipe = _on(source.recipe or _recipe_of(source, dataset, changes), dataset)
+    recipe = source.recipe or _recipe_of(source, dataset, changes)
+    recipe = dataclasses.replace(recipe, dataset=dataset or recipe.dataset)
     wanted = override(recipe, changes)
     check_used(wanted, (key for key, _ in changes))
     if base is None or source.recipe is not base:  # Something else describes them.
         _check(recipe, wanted)
     return wanted
-
-
-def _on(recipe: Recipe, dataset: str | None) -> Recipe:
-    return dataclasses.replace(recipe, dataset=dataset or recipe.dataset)
 
 
 def _recipe_of(source: Source, dataset: str | None, changes: Sequence[tuple[str, str]]) -> Recipe:

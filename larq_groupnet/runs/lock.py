@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, Timeout
 
 from larq_groupnet.errors import RecipeError
+from larq_groupnet.files import read_json
 
 NAME = ".lock"
 _HOLDER = ".holder.json"
@@ -38,15 +39,9 @@ def holding(folder: Path, remedy: str = "Wait for it, or name another folder.") 
             f"held by {_holder(folder)}. {remedy}"
         ) from error
     with lock:
-        (folder / _HOLDER).write_text(
-            json.dumps(
-                {
-                    "pid": os.getpid(),
-                    "host": socket.gethostname(),
-                    "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-                }
-            )
-        )
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+        (folder / _HOLDER).write_text(json.dumps(holder))
         try:
             yield
         finally:
@@ -85,8 +80,5 @@ def is_new(folder: Path) -> bool:
 
 
 def _holder(folder: Path) -> str:
-    try:
-        holder = json.loads((folder / _HOLDER).read_text())
-        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (OSError, ValueError, LookupError):
-        return "another process"
+    holder = read_json(folder / _HOLDER)  # Which may have gone meanwhile.
+    return "process {pid} on {host} since {since}".format(**holder) if holder else "another process"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from larq_groupnet.data import VOID
-from larq_groupnet.tasks.counting import checked_void, judged_pixels, mean, ratio
+from larq_groupnet.tasks.counting import judged_pixels, mean, ratio
 
 BOUNDARY_TOLERANCE = 0.0075
 """How far apart two boundaries may be, as a share of the image's diagonal; see `BoundaryCounts`."""
@@ -31,28 +30,20 @@ class BoundaryCounts:
     Args:
         num_classes: Classes including background.
         tolerance: In pixels if at least 1, else a share of the image's diagonal.
-        ignore: Label of pixels that are not judged, or `None`.
 
     Attributes:
         matched: `(2, num_classes) int64`: matched pixels of predicted and of true boundaries.
         total: Likewise, all of them.
     """
 
-    def __init__(
-        self, num_classes: int, tolerance: float = BOUNDARY_TOLERANCE, ignore: int | None = VOID
-    ):
-        if not tolerance > 0:
-            raise ValueError(
-                "The tolerance is a number of pixels (1 or more) or a share of the diagonal. "
-                f"Received: tolerance={tolerance!r}"
-            )
-        self.tolerance, self.ignore = tolerance, checked_void(ignore, num_classes)
+    def __init__(self, num_classes: int, tolerance: float = BOUNDARY_TOLERANCE):
+        self.tolerance = tolerance
         self.matched = np.zeros((2, num_classes), np.int64)
         self.total = np.zeros((2, num_classes), np.int64)
 
     def add(self, truth: np.ndarray, predicted: np.ndarray) -> None:
         """Adds class maps of equal shape, `(..., height, width)` integers."""
-        judged = judged_pixels(truth, predicted, self.total.shape[1], self.ignore)
+        judged = judged_pixels(truth, predicted, self.total.shape[1])
         shape = (-1, *np.shape(truth)[-2:])
         maps = (np.reshape(array, shape) for array in (truth, predicted, judged))
         for image in zip(*maps, strict=True):

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from larq_groupnet.autograph import as_written
 from larq_groupnet.data import VOID
-from larq_groupnet.tasks.counting import checked_void
 
 
 def accuracy() -> tf.keras.metrics.Metric:
     """Share of images whose most probable class is right."""
-    return tf.keras.metrics.MeanMetricWrapper(as_written(_accuracy), name="accuracy")
+    return _mean("accuracy", tf.keras.metrics.sparse_categorical_accuracy)
 
 
 def top5() -> tf.keras.metrics.Metric:
     """Share of images whose class is among the five most probable."""
-    return tf.keras.metrics.MeanMetricWrapper(as_written(_top5), name="top5")
+    return _mean("top5", tf.keras.metrics.sparse_top_k_categorical_accuracy, 5)
 
 
 @tf.keras.utils.register_keras_serializable("larq_groupnet")
@@ -43,7 +43,7 @@ class IntegerMeanIoU(tf.keras.metrics.Metric):
         dtype: str | None = None,
     ):
         super().__init__(name=name, dtype=dtype)
-        self.num_classes, self.ignore = num_classes, checked_void(ignore, num_classes)
+        self.num_classes, self.ignore = num_classes, ignore
         self.matrix = self.add_weight(
             "matrix", (num_classes, num_classes), dtype=tf.int64, initializer="zeros"
         )
@@ -86,15 +86,10 @@ class IntegerMeanIoU(tf.keras.metrics.Metric):
         return {**super().get_config(), "num_classes": self.num_classes, "ignore": self.ignore}
 
 
-def _accuracy(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    return tf.keras.metrics.sparse_categorical_accuracy(_labels(truth, scores), scores)
+def _mean(name: str, measure: Callable[..., tf.Tensor], *options: int) -> tf.keras.metrics.Metric:
+    def measured(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+        # The class with the largest share where images are mixed; Keras makes all truths float.
+        mixed = truth.shape.rank == scores.shape.rank and truth.shape[-1] == scores.shape[-1]
+        return measure(tf.argmax(truth, -1) if mixed else truth, scores, *options)
 
-
-def _top5(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    return tf.keras.metrics.sparse_top_k_categorical_accuracy(_labels(truth, scores), scores, 5)
-
-
-def _labels(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    """The class with the largest share where images are mixed; Keras makes all truths float."""
-    mixed = truth.shape.rank == scores.shape.rank and truth.shape[-1] == scores.shape[-1]
-    return tf.argmax(truth, -1) if mixed else truth
+    return tf.keras.metrics.MeanMetricWrapper(as_written(measured), name=name)

@@ -45,14 +45,13 @@ class Segmentation(Task):
         """Mean IoU, void left out."""
         from larq_groupnet.tasks.metrics import IntegerMeanIoU
 
-        return [IntegerMeanIoU(self.num_classes, ignore=VOID, name="miou")]
+        return [IntegerMeanIoU(self.num_classes)]
 
     def tally(self) -> SegmentationCounts:
         """Counts of pixels, and of boundary pixels."""
-        from larq_groupnet.tasks.boundaries import BOUNDARY_TOLERANCE
         from larq_groupnet.tasks.tallies import SegmentationCounts
 
-        return SegmentationCounts(self.num_classes, VOID, BOUNDARY_TOLERANCE)
+        return SegmentationCounts(self.num_classes)
 
     @staticmethod
     def add(

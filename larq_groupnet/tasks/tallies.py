@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import confusion_matrix
 
-from larq_groupnet.data import VOID
-from larq_groupnet.tasks.boundaries import BoundaryCounts
+from larq_groupnet.tasks.boundaries import BOUNDARY_TOLERANCE, BoundaryCounts
 from larq_groupnet.tasks.calibration import Calibration, probabilities
-from larq_groupnet.tasks.counting import checked_void, judged_pixels, mean, ratio
+from larq_groupnet.tasks.counting import judged_pixels, mean, ratio
 
 CONFIDENCE = 0.95
 """Of the interval around a metric."""
@@ -108,48 +107,38 @@ class LabelCounts:
 
 
 class SegmentationCounts:
-    """Counts of pixels by true and predicted class.
+    """Counts of pixels by true and predicted class, void left out.
 
     Args:
         num_classes: Classes including background.
-        ignore: Label of pixels that are not counted, or `None`.
-        boundary_tolerance: If given, boundaries are judged too; see `BoundaryCounts`.
+        boundary_tolerance: See `BoundaryCounts`.
 
     Attributes:
         matrix: The confusion matrix `(num_classes, num_classes) int64`: rows are true classes,
             columns predicted ones.
-        boundary: `BoundaryCounts` or `None`.
+        boundary: Counts of the boundaries of classes.
         parts: The confusion matrix of each `add`, as long as they are few.
-
-    Raises:
-        ValueError: If `ignore` is one of the classes.
     """
 
-    def __init__(
-        self, num_classes: int, ignore: int | None = VOID, boundary_tolerance: float | None = None
-    ):
-        self.ignore = checked_void(ignore, num_classes)
+    def __init__(self, num_classes: int, boundary_tolerance: float = BOUNDARY_TOLERANCE):
         self.matrix = np.zeros((num_classes, num_classes), np.int64)
-        self.boundary: BoundaryCounts | None = None
+        self.boundary = BoundaryCounts(num_classes, boundary_tolerance)
         self.parts: list[np.ndarray] = []
-        if boundary_tolerance is not None:
-            self.boundary = BoundaryCounts(num_classes, boundary_tolerance, ignore)
 
     def add(self, truth: np.ndarray, predicted: np.ndarray) -> None:
         """Adds class maps of equal shape, `(..., height, width)` integers.
 
         Raises:
-            ValueError: If a label is not a class, or the shapes differ.
+            ValueError: If a label is not a class.
         """
         classes = len(self.matrix)
-        counted = judged_pixels(truth, predicted, classes, self.ignore)
+        counted = judged_pixels(truth, predicted, classes)
         pairs = np.asarray(truth, np.int64)[counted] * classes + np.asarray(predicted)[counted]
         part = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
         self.matrix += part
         if part.any() and (len(self.parts) + 1) * part.size <= _MOST_PARTS:
             self.parts.append(part)
-        if self.boundary:
-            self.boundary.add(truth, predicted)
+        self.boundary.add(truth, predicted)
 
     @property
     def iou(self) -> np.ndarray:
@@ -188,10 +177,11 @@ class SegmentationCounts:
     def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
         """The metrics by name, the confusion matrix (rows: truth) among them.
 
-        `iou` and `class_accuracy`, and `boundary_f_score` where judged, are by class name.
+        `iou`, `class_accuracy` and `boundary_f_score` are by class name.
         `interval` is that of the mIoU, by drawing images anew; `baseline` the mIoU of giving every
         pixel the most common class.
         """
+        scores = self.boundary.f_score
         metrics = {
             "miou": self.miou,
             "pixel_accuracy": self.pixel_accuracy,
@@ -200,6 +190,8 @@ class SegmentationCounts:
             "iou": dict(zip(class_names, self.iou.tolist(), strict=True)),
             "class_accuracy": dict(zip(class_names, self.class_accuracy.tolist(), strict=True)),
             "confusion": self.matrix.tolist(),
+            "mean_boundary_f_score": self.boundary.mean_f_score,
+            "boundary_f_score": dict(zip(class_names, scores.tolist(), strict=True)),
         }
         if self.matrix.any():
             common = int(self.matrix.sum(1).argmax())
@@ -208,10 +200,6 @@ class SegmentationCounts:
             metrics["baseline"] = {"class": class_names[common], "miou": mean(_iou(blind))}
         if len(self.parts) > 1 and np.array_equal(sum(self.parts), self.matrix):
             metrics["interval"] = list(_drawn_interval(self.parts))
-        if self.boundary:
-            scores = self.boundary.f_score
-            metrics["mean_boundary_f_score"] = self.boundary.mean_f_score
-            metrics["boundary_f_score"] = dict(zip(class_names, scores.tolist(), strict=True))
         return metrics
 
 

@@ -147,6 +147,16 @@ def distilled(
         found = tf.nest.flatten(to_match(images, training=False))
         return [tf.stop_gradient(each) for each in found]
 
+    def lesson(truth: tf.Tensor, found: list[tf.Tensor], wanted: list[tf.Tensor]) -> tf.Tensor:
+        """What is asked for beside the truth."""
+        total = tf.constant(0.0)
+        if phase.soft_targets:
+            soft = soft_loss(task, truth, found[0], wanted[0], phase.temperature)
+            total += phase.soft_targets * soft
+        for ours, theirs in zip(found[1:], wanted[1:], strict=True):
+            total += phase.attention * attention_loss(ours, theirs)
+        return total
+
     def train_step(data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Keras' own step with the other loss added; the history shows their sum."""
         images, truth = data
@@ -157,10 +167,7 @@ def distilled(
                 truth,
                 found[0],
                 tf.constant(1 - phase.soft_targets),
-                regularization_losses=[
-                    *student.losses,
-                    _losses(phase, task, truth, found, wanted),
-                ],
+                regularization_losses=[*student.losses, lesson(truth, found, wanted)],
             )
         student.optimizer.minimize(loss, student.trainable_variables, tape=tape)
         return student.compute_metrics(images, truth, found[0], None)
@@ -183,21 +190,6 @@ def _blocks(
                 f"from the teacher for {name}. Received: {tuple(two.shape[1:3])}"
             )
     return ours, theirs
-
-
-def _losses(
-    phase: Phase,
-    task: Task,
-    truth: tf.Tensor,
-    found: Sequence[tf.Tensor],
-    wanted: Sequence[tf.Tensor],
-) -> tf.Tensor:
-    total = tf.constant(0.0)
-    if phase.soft_targets:
-        total += phase.soft_targets * soft_loss(task, truth, found[0], wanted[0], phase.temperature)
-    for ours, theirs in zip(found[1:], wanted[1:], strict=True):
-        total += phase.attention * attention_loss(ours, theirs)
-    return total
 
 
 def soft_loss(
@@ -237,16 +229,12 @@ def attention_loss(ours: tf.Tensor, theirs: tf.Tensor) -> tf.Tensor:
     Returns:
         `() float32`.
     """
-    maps = [
-        tf.math.l2_normalize(
-            tf.reshape(
-                tf.reduce_sum(tf.square(tf.cast(x, tf.float32)), -1),
-                (-1, x.shape[1] * x.shape[2]),
-            ),
-            axis=-1,
-        )
-        for x in (ours, theirs)
-    ]
+
+    def normalised(x: tf.Tensor) -> tf.Tensor:
+        energy = tf.reduce_sum(tf.square(tf.cast(x, tf.float32)), -1)
+        return tf.math.l2_normalize(tf.reshape(energy, (-1, x.shape[1] * x.shape[2])), axis=-1)
+
+    maps = normalised(ours), normalised(theirs)
     return tf.reduce_mean(tf.reduce_sum(tf.math.squared_difference(*maps), -1))
 
 

@@ -102,11 +102,13 @@ def make_optimizer(phase: Phase, steps_per_epoch: int, scaled: Collection[Any] =
     if phase.average:
         options |= {"use_ema": True, "ema_momentum": phase.average}
     if phase.coupled_decay:
-        kind = with_coupled_decay(kind, phase.weight_decay, scaled)
+        decay = {"coupled_decay": phase.weight_decay, "scaled": scaled}
+        kind = type(f"{kind.__name__}WithCoupledDecay", (_CoupledDecay, kind), decay)
     elif phase.weight_decay:
         options["weight_decay"] = phase.weight_decay
     if phase.head_factor != 1:
-        kind = with_head_factor(kind, phase.head_factor)
+        factor = {"head_factor": phase.head_factor}
+        kind = type(f"{kind.__name__}WithHeadFactor", (_HeadFactor, kind), factor)
     return _made(kind, {**options, **given}, f"{phase.name}.optimizer", rate)
 
 
@@ -234,27 +236,20 @@ def not_decayed(model: tf.keras.Model) -> list[tf.Variable]:
     return [weight for weight in model.trainable_weights if id(weight) not in decayed]
 
 
-def with_coupled_decay(kind: type[Any], decay: float, scaled: Collection[Any] = ()) -> type[Any]:
-    """A subclass of a Keras optimizer that adds `decay * weight` to each gradient.
+class _CoupledDecay:
+    """Goes before a Keras optimizer, and adds `coupled_decay * weight` to each gradient.
 
     So does PyTorch. With momentum 0.9 a weight decays ten times faster than by Keras' own decay of
     the same size, and with Adam by about the learning rate whatever the decay is. Gradients are
     clipped before, and what `exclude_from_weight_decay` names is left alone. State and snapshots
-    are those of `kind`.
+    are those of the optimizer.
 
-    Args:
-        kind: The optimizer's class.
-        decay: Share of a weight that joins its gradient.
+    Attributes:
+        coupled_decay: Share of a weight that joins its gradient.
         scaled: Weights whose gradient is first divided by their mean magnitude. That is the
             gradient of a kernel `mean(|w|) * sign(w)` before a normalisation, as the authors have
             it, where ours is `sign(w)`; a decay of their size then weighs as much as theirs.
     """
-    options = {"coupled_decay": decay, "scaled": scaled}
-    return type(f"{kind.__name__}WithCoupledDecay", (_CoupledDecay, kind), options)
-
-
-class _CoupledDecay:
-    """Goes before a `tf.keras.optimizers.Optimizer`."""
 
     coupled_decay = 0.0
     scaled: Collection[Any] = ()
@@ -273,17 +268,12 @@ class _CoupledDecay:
         super().update_step(gradient, variable)  # type: ignore[misc]
 
 
-def with_head_factor(kind: type[Any], factor: float) -> type[Any]:
-    """A subclass of a Keras optimizer whose learning rate for the head is `factor` times larger.
-
-    Not the gradient is multiplied, which Adam would divide out again. State and snapshots are
-    those of `kind`.
-    """
-    return type(f"{kind.__name__}WithHeadFactor", (_HeadFactor, kind), {"head_factor": factor})
-
-
 class _HeadFactor:
-    """Goes before a `tf.keras.optimizers.Optimizer`, which asks for the rate at each weight."""
+    """Goes before a Keras optimizer, which asks for the rate at each weight.
+
+    The learning rate for the head is `head_factor` times larger. Not the gradient is multiplied,
+    which Adam would divide out again. State and snapshots are those of the optimizer.
+    """
 
     head_factor = 1.0
     _current_factor = 1.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import shlex
 import shutil
@@ -21,13 +20,13 @@ from larq_groupnet.data.records import RecordDataset
 from larq_groupnet.deploy.runtime import LCE
 from larq_groupnet.errors import WeightsError
 from larq_groupnet.family import list_models
-from larq_groupnet.files import path_of, replacing
+from larq_groupnet.files import path_of, read_json, replacing
 from larq_groupnet.network.config import GroupNetConfig, fields_affecting, unused_options
 from larq_groupnet.recipes.load import load_recipes
 from larq_groupnet.recipes.overrides import override
 from larq_groupnet.recipes.recipe import Recipe, differences
 from larq_groupnet.runs.saved import load_run
-from larq_groupnet.runs.source import Source, find_source
+from larq_groupnet.runs.source import Source, find_source, read_recipe
 from larq_groupnet.tasks.judgement import disagreement
 from larq_groupnet.tasks.task import kind_in
 from larq_groupnet.training.distribution import Runtime
@@ -42,9 +41,6 @@ PICTURES = {
     "confusion": "Confusion of the Keras model on the test split",
 }
 """Pictures that a card shows: name of the file in a run -> heading."""
-
-NEEDED = ("predictions", "curves")
-"""Those that every run has; older ones and those of other tasks have no confusion."""
 
 _RESULTS = ("headline", "unit", "keras", "lce", "agreement", "parameters", "macs")
 
@@ -109,6 +105,7 @@ def publish(
         The entry.
 
     Raises:
+        RecipeError: If the recipe of the run cannot be read.
         PublishError: If the run is not finished or not readable, or if the command is needed.
         RegistryError: If the name is none, or a `registry.json` there cannot be read.
         OSError: If `output_dir` cannot be written.
@@ -195,31 +192,22 @@ def _write(
 
 def _read_run(folder: Path) -> tuple[Recipe, dict[str, Any]]:
     """The recipe and the results of a finished run."""
-    if not (folder / "recipe.json").is_file():
+    recipe = read_recipe(folder)
+    if recipe is None:
         raise PublishError(
             f"run: expected the folder of a run of train.py. Received: {folder} (no recipe.json)"
         )
-    try:
-        recipe = Recipe.from_dict(_read_json(folder / "recipe.json"))
-        phase = recipe.last_phase
-        weights = f"{phase.name}.h5"
-        needed = (weights, "results.json", *(f"{picture}.png" for picture in NEEDED))
-        missing = [file for file in needed if not (folder / file).is_file()]
-        results = {} if missing else _read_json(folder / "results.json")
-    except (LookupError, TypeError, ValueError) as error:
-        raise PublishError(
-            f"run: expected recipe.json and results.json as train.py writes them in {folder}. "
-            f"Received: {type(error).__name__}: {error}"
-        ) from error
-    if phase.int8:
+    if recipe.last_phase.int8:
         raise _of_integers(folder)
-    if missing:
+    # Older runs, and those of other tasks, have no picture of the confusion.
+    needed = (f"{recipe.last_phase.name}.h5", "results.json", "predictions.png", "curves.png")
+    if missing := [file for file in needed if not (folder / file).is_file()]:
         raise PublishError(
             f"run: expected a finished run. Received: {folder}, which has no "
             f"{', '.join(missing)}. Go on with it: larq-groupnet train --resume {folder}"
         )
-    absent = [key for key in _RESULTS if key not in results]
-    if absent:
+    results = read_json(folder / "results.json")
+    if absent := [key for key in _RESULTS if key not in results]:
         raise PublishError(
             f"run: expected {', '.join(_RESULTS)} in {folder / 'results.json'}. Received none of: "
             f"{', '.join(absent)}. Train again with this version"
@@ -232,11 +220,6 @@ def _of_integers(path: Path) -> PublishError:
         "run: expected one whose last phase is not int8, because a release file holds real "
         f"weights. Received: {path}"
     )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads(path.read_text())
-    return values
 
 
 def _metrics(results: dict[str, Any], command: str) -> list[Metric]:

@@ -27,7 +27,7 @@ from larq_groupnet.runs.start import check_start, learned_other_classes
 from larq_groupnet.runs.stopping import StopSignal
 from larq_groupnet.tasks.task import task_of
 from larq_groupnet.training.callbacks import TrainingError
-from larq_groupnet.training.distillation import Teacher, check_blocks, check_teacher, load_teacher
+from larq_groupnet.training.distillation import check_blocks, check_teacher, load_teacher
 from larq_groupnet.training.distribution import Runtime, check_batch, gone, is_chief, open_strategy
 from larq_groupnet.training.fit import Session, train
 from larq_groupnet.training.optimizers import check_optimizer
@@ -68,8 +68,8 @@ def run(
 
     Raises:
         RecipeError: Before anything is written, if the recipe does not fit the dataset, its network
-            cannot be built, or `output_dir` holds something else, cannot be written or is too
-            small.
+            cannot be built, or `output_dir` holds something else or is too small.
+        OutputError: If `output_dir` cannot be written.
         DatasetError: If a file of a folder has gone bad since it was first used; names it.
         TrainingError: If training diverges.
         Interrupted: After SIGINT or SIGTERM.
@@ -141,7 +141,14 @@ def train_weights(
         if not is_chief(strategy):
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         session = session_of(
-            recipe, builder, output_dir, strategy, runtime, teacher, scratch, new_head
+            recipe,
+            builder,
+            output_dir,
+            strategy=strategy,
+            runtime=runtime,
+            teacher=teacher,
+            scratch_dir=scratch,
+            new_head=new_head,
         )
         with naming_bad_files(builder):
             weights = train_with_precision(recipe, session, start, runtime.precision)
@@ -165,36 +172,17 @@ def _seed(recipe: Recipe, runtime: Runtime) -> None:
     tf.keras.backend.experimental.enable_tf_random_generator()
 
 
-def session_of(
-    recipe: Recipe,
-    builder: Dataset,
-    output_dir: Path,
-    strategy: tf.distribute.Strategy,
-    runtime: Runtime,
-    teacher: Teacher | None,
-    scratch_dir: Path | None = None,
-    new_head: bool = False,
-) -> Session:
-    """What the phases of a recipe share, on a prepared dataset; arguments as those of `Session`."""
+def session_of(recipe: Recipe, builder: Dataset, output_dir: Path, **more: Any) -> Session:
+    """What the phases of a recipe share, on a prepared dataset; `more` is what `Session` takes."""
     data = pipeline_of(recipe, builder)
     weights = None
     if recipe.class_weights:
         power = CLASS_WEIGHTS[recipe.class_weights]
         weights = median_frequency_weights(class_counts(builder), power)
-    description = describe_recipe(recipe, class_names(builder))
-    return Session(
-        data,
-        recipe.steps_per_epoch or data.steps_per_pass(),
-        data.eval_batches("validation"),
-        output_dir,
-        task_of(recipe.model, weights),
-        strategy,
-        runtime,
-        teacher,
-        scratch_dir,
-        description,
-        new_head,
-    )
+    steps = recipe.steps_per_epoch or data.steps_per_pass()
+    validation, task = data.eval_batches("validation"), task_of(recipe.model, weights)
+    more["description"] = describe_recipe(recipe, class_names(builder))
+    return Session(data, steps, validation, output_dir, task, **more)
 
 
 def train_with_precision(

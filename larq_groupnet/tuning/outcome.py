@@ -9,13 +9,13 @@ from typing import Any
 
 from keras_tuner.engine.trial import Trial
 
-from larq_groupnet.files import replacing, write_json
+from larq_groupnet.files import read_json, replacing, write_json
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.report.search import draw_frontier
 from larq_groupnet.tuning.frontier import Point, frontier, rank
 from larq_groupnet.tuning.oracles import RandomOracle
 from larq_groupnet.tuning.space import SearchSpace, bases_text, costs
-from larq_groupnet.tuning.trial import read_trial, trial_folder, trial_number
+from larq_groupnet.tuning.trial import TRIAL, trial_folder, trial_number
 from larq_groupnet.tuning.zoo_file import write_zoo_file
 
 Rows = list[dict[str, Any]]
@@ -33,7 +33,7 @@ def trial_rows(oracle: RandomOracle, metric: str, trials: Path) -> Rows:
     for number, trial in sorted(_by_number(oracle).items(), key=lambda item: int(item[0])):
         values = trial.hyperparameters.values
         done = trial.status == "COMPLETED"
-        failure = "" if done else read_trial(trial_folder(trials, number)).get("failure", "")
+        failure = "" if done else read_json(trial_folder(trials, number) / TRIAL).get("failure", "")
         rows.append(
             {
                 "trial": number,
@@ -119,7 +119,7 @@ def write_report(results: dict[str, Any], output_dir: Path) -> None:
             completed,
             sorted((row for row in completed if row["on_frontier"]), key=lambda row: row["ops"]),
             results["uniform"],
-            results.get("label", results["metric"]),
+            results["label"],
             output_dir / "frontier.png",
             f"{results['name']} on {results['dataset']}: {results['tuner']} search, "
             f"{len(completed)} of {len(trials)} trials of {results['epochs']} epochs, seed "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ import keras_tuner
 
 from larq_groupnet.data.pipeline import class_names, open_dataset
 from larq_groupnet.errors import Interrupted, RecipeError, TrainingError
-from larq_groupnet.files import path_of, write_json
+from larq_groupnet.files import path_of, read_json, write_json
 from larq_groupnet.recipes.fitting import check_recipe
 from larq_groupnet.runs.guards import check_folder
 from larq_groupnet.runs.identity import check_classes, read_classes, record_classes
@@ -146,7 +145,7 @@ def _check(
     asked = {"tuner": plan.tuner, "objective": plan.objective, "uniform": plan.uniform}
     # Draws of the first format followed from keras-tuner's state.
     identity = {**space.describe(), **asked, "format": 2}
-    earlier = _read(output_dir / "search.json")
+    earlier = read_json(output_dir / "search.json")
     first = _random_trials(plan, earlier, output_dir)
     late = {"random_trials": first, "runtime": runtime.arithmetic()}
     # A search of an older version has none of these, and goes on.
@@ -166,18 +165,10 @@ def _random_trials(plan: Plan, earlier: dict[str, Any], output_dir: Path) -> int
     It is as many as when the search began: with another number it would propose other trials, and
     `max_trials` may be raised. An older version did not write the number down.
     """
-    results = _read(output_dir / "results.json")
+    results = read_json(output_dir / "results.json")
     ended = len(results["trials"]) if results.get("ended") == ALL_DONE else plan.max_trials
     found: int = earlier.get("random_trials", random_trials(ended))
     return found
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """The content of a JSON file; nothing if there is none, or it cannot be read."""
-    with contextlib.suppress(OSError, ValueError):
-        found: dict[str, Any] = json.loads(file.read_text())
-        return found
-    return {}
 
 
 def _classes(space: SearchSpace, data_dir: Path) -> list[str]:

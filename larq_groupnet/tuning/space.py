@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import math
 import random
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from larq_groupnet.errors import ConfigError, RecipeError
@@ -103,15 +103,10 @@ class Budget:
             if limit is not None and not is_positive(limit):
                 raise RecipeError(f"{field}: expected a finite number above 0. Received: {limit!r}")
 
-    def limit(self, name: str) -> float | None:
-        """The limit of one of `costs`."""
-        found: float | None = getattr(self, f"max_{name}")
-        return found
-
     def excess(self, config: GroupNetConfig) -> str | None:
         """Names the first limit that a network exceeds; takes a millisecond."""
         for name, cost in costs(config).items():
-            limit = self.limit(name)
+            limit = getattr(self, f"max_{name}")
             if limit is not None and cost > limit:
                 return f"{name} {cost:,.0f} > {limit:,.0f}"
         return None
@@ -120,11 +115,7 @@ class Budget:
 def costs(config: GroupNetConfig) -> dict[str, float]:
     """OPs, bytes of parameters and binary MACs for one image, as `Budget` limits them."""
     total: Counts = complexity(config).total
-    return {
-        "ops": total.ops,
-        "memory": total.total_memory,
-        "binary_macs": total.macs.get(1, 0),
-    }
+    return {"ops": total.ops, "memory": total.total_memory, "binary_macs": total.macs.get(1, 0)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,7 +224,7 @@ def make_space(
     for key, values in declared.items():
         if not isinstance(native(values), tuple):
             raise RecipeError(f"{key}: expected a tuple of choices. Received: {key}={values!r}")
-        choices[key] = tuple(map(_text, values))
+        choices[key] = tuple(v if isinstance(v, str) else repr(v) for v in values)
     fixed: dict[str, str] = {}
     check_once(changes)
     for key, text in changes:
@@ -258,22 +249,17 @@ def _check_budget(space: SearchSpace) -> None:
     Raises:
         RecipeError: If neither the first choices nor `TRIED` draws do.
     """
-    first = {key: texts[0] for key, texts in space.choices.items()}
-
-    def candidates() -> Iterator[Values]:
-        generator = random.Random(space.recipe.seed)
-        yield first
-        for _ in range(TRIED - 1):
-            yield space.draw(generator)
-
-    if any(space.fault(values) is None for values in candidates()):
-        return
-    spent = []
-    for values in candidates():
+    generator, spent = random.Random(space.recipe.seed), []
+    first: Values = {key: texts[0] for key, texts in space.choices.items()}
+    for number in range(TRIED):
+        values = space.draw(generator) if number else first
+        if space.fault(values) is None:
+            return
         with contextlib.suppress(ConfigError, RecipeError):
             spent.append(costs(space.candidate(values).model))
-    limits = [name for name in costs(space.recipe.model) if space.budget.limit(name) is not None]
-    least = {name: min((each[name] for each in spent), default=math.inf) for name in limits}
+    limits = [key for key, limit in dataclasses.asdict(space.budget).items() if limit is not None]
+    names = [key.removeprefix("max_") for key in limits]
+    least = {name: min((each[name] for each in spent), default=math.inf) for name in names}
     raise RecipeError(
         f"tune: expected a budget that some candidate keeps to. Received: none of {TRIED} does; "
         f"the one of the first choices: {space.fault(first)}; the least of all: "
@@ -326,14 +312,8 @@ def _by_stage(choices: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ..
 
 def _squeeze(phase: Phase, epochs: int) -> Phase:
     """The phase with other epochs; the warm-up scales with them."""
-    if not epochs or epochs == phase.epochs:
-        return dataclasses.replace(phase, epochs=epochs)
-    factor = epochs / max(phase.epochs, 1)
+    factor = epochs / max(phase.epochs, 1) or 1  # A phase that is left out stays as it is.
     return dataclasses.replace(phase, epochs=epochs, warmup_epochs=factor * phase.warmup_epochs)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else repr(value)
 
 
 def bases_text(recipe: Recipe) -> str:

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import gc
 import itertools
-import json
 import shutil
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ import keras_tuner
 import tensorflow as tf
 
 from larq_groupnet.errors import Interrupted, TrainingError
-from larq_groupnet.files import path_of, write_json
+from larq_groupnet.files import path_of, plain, read_json, write_json
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.runs.snapshots import Snapshots
 from larq_groupnet.tasks.task import task_of
@@ -28,7 +27,7 @@ TRIALS = "trials"
 """Folder of the trials, beside the report."""
 
 TRIAL = "trial.json"
-"""What is known of a trial, in its folder."""
+"""What is known of a trial, in its folder: `recipe`, `starts`, `value` or `failure`."""
 
 ORACLE = "oracle"
 """Folder of keras-tuner's own state, beside them."""
@@ -70,12 +69,11 @@ class Trainer:
             OSError: If the disk is full, or the like.
         """
         file, run = folder / TRIAL, folder / "run"
-        known = read_trial(folder)
-        plain = _plain(recipe)
-        if not _is_of(known, plain):
+        known = read_json(file)
+        if not _is_of(known, recipe):
             if known:  # As after a chief that lost its state.
                 _put_aside(folder)
-            known = {"recipe": plain, "starts": {}}
+            known = {"recipe": recipe.to_dict(), "starts": {}}
         if "value" in known:
             return float(known["value"])
         if "failure" in known:
@@ -168,16 +166,10 @@ def trial_folder(trials: Path, number: str) -> Path:
     return trials / f"trial_{number}"
 
 
-def _plain(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as JSON has it."""
-    plain: dict[str, Any] = json.loads(json.dumps(recipe.to_dict()))
-    return plain
-
-
-def _is_of(known: dict[str, Any], plain: dict[str, Any]) -> bool:
+def _is_of(known: dict[str, Any], recipe: Recipe) -> bool:
     """Whether a trial is of a recipe; fields that an older version did not have are the default."""
     try:
-        return _plain(Recipe.from_dict(known["recipe"])) == plain
+        return plain(Recipe.from_dict(known["recipe"]).to_dict()) == plain(recipe.to_dict())
     except (LookupError, TypeError, ValueError):
         return False
 
@@ -188,13 +180,6 @@ def _put_aside(folder: Path) -> None:
     beside = next(name for name in names if not name.exists())
     folder.rename(beside)
     print(f"{folder} held a trial of another recipe, which is kept in {beside}", flush=True)
-
-
-def read_trial(folder: Path) -> dict[str, Any]:
-    """What is known of a trial: `recipe`, `starts`, `value` or `failure`."""
-    file = folder / TRIAL
-    known: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
-    return known
 
 
 def _one_more(starts: dict[str, int], run: Path) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,7 +35,7 @@ def write_zoo_file(
     """
     recipe = dataclasses.replace(recipe, name=path.stem)
     body = "\n\n".join(map(_wrapped, [title, *paragraphs]))
-    load = f"load_recipes({_source(source, 0)})"
+    load = f"load_recipes({recipe_source(source)})"
     first = f"# It may register names of the recipe.\n{load}{_unbroken(load)}\n\n" if source else ""
     text = (
         f'"""{body}\n"""{_unbroken(body)}\n\n'
@@ -45,16 +46,6 @@ def write_zoo_file(
     )
     with replacing(path) as temporary:
         temporary.write_text(text)
-
-
-def recipe_source(recipe: Recipe) -> str:
-    """A recipe as Python code, as ruff formats it.
-
-    Raises:
-        RecipeError: If it holds something that cannot be written down, such as a quantizer that is
-            an object.
-    """
-    return _source(recipe, 0)
 
 
 def _unbroken(text: str) -> str:
@@ -69,28 +60,34 @@ def _wrapped(paragraph: str) -> str:
     return textwrap.fill(text, LINE, break_long_words=False, break_on_hyphens=False)
 
 
-def _source(value: Any, depth: int) -> str:
-    """One field a line; fields that have their default are left out."""
+def recipe_source(value: Any, depth: int = 0) -> str:
+    """A recipe, or a part of one, as Python code, as ruff formats it.
+
+    One field a line; fields that have their default are left out.
+
+    Raises:
+        RecipeError: If it holds something that cannot be written down, such as a quantizer that is
+            an object.
+    """
     inner, outer = "    " * (depth + 1), "    " * depth
     if isinstance(value, Recipe | Phase | GroupNetConfig):
-        items = [
-            f"{field.name}={_source(getattr(value, field.name), depth + 1)}"
+        lines = "".join(
+            f"{inner}{field.name}={recipe_source(getattr(value, field.name), depth + 1)},\n"
             for field in dataclasses.fields(value)
             if field.default is dataclasses.MISSING or getattr(value, field.name) != field.default
-        ]
-        lines = "".join(f"{inner}{item},\n" for item in items)
-        return f"{type(value).__name__}(\n{lines}{outer})" if items else f"{type(value).__name__}()"
+        )
+        return f"{type(value).__name__}(\n{lines}{outer})" if lines else f"{type(value).__name__}()"
     if isinstance(value, tuple) and value and isinstance(value[0], Phase):
-        lines = "".join(f"{inner}{_source(item, depth + 1)},\n" for item in value)
+        lines = "".join(f"{inner}{recipe_source(item, depth + 1)},\n" for item in value)
         return f"(\n{lines}{outer})"
     if isinstance(value, tuple):
         comma = "," if len(value) == 1 else ""
-        return f"({', '.join(_source(item, depth) for item in value)}{comma})"
+        return f"({', '.join(map(recipe_source, value))}{comma})"
     if isinstance(value, Mapping):
-        items = [f"{_source(k, depth)}: {_source(v, depth)}" for k, v in value.items()]
+        items = [f"{recipe_source(k)}: {recipe_source(v)}" for k, v in value.items()]
         return f"{{{', '.join(items)}}}"
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return json.dumps(value, ensure_ascii=False)
     if value is None or isinstance(value, bool | int | float):
         return repr(value)
     raise RecipeError(

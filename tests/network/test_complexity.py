@@ -38,9 +38,7 @@ DILATED = {"output_stride": 4, "atrous_rates": (1, "2-6")}
 # Each changes some count; together every option of the configuration that any count depends on.
 VARIANTS = {
     "default": {},
-    "K=1": {"num_bases": 1},
     "K=10": {"num_bases": (10, 1), "stage_blocks": (1, 1)},
-    "K per stage": {"num_bases": (1, 3), "padding": "torch"},
     "K per stage, gate per base": {"num_bases": (2, 3), "gate": "base"},
     "mean, sums": {"first_base_sums": True, "aggregation": "mean", "num_bases": (2, 3)},
     "sums in the last stage": {
@@ -74,7 +72,6 @@ VARIANTS = {
         "output_stride": 32,
         "padding": "torch",
     },
-    "bottleneck, block": {**BOTTLENECK, "output_stride": 32, "shortcut": "block"},
     "bottleneck, layer, dilated": {
         **BOTTLENECK,
         "decomposition": "layer",

