@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import os
 import sys
 import warnings
@@ -21,7 +22,7 @@ from larq_groupnet.data import DatasetWarning
 from larq_groupnet.data.images import read_image
 from larq_groupnet.data.listing import CAMERA_FILE, SUFFIXES, LeftOut, images_in, printable
 from larq_groupnet.errors import MissingFileError, OutputError, UserError
-from larq_groupnet.files import check_output, path_of, replacing
+from larq_groupnet.files import check_output, path_of, replacing, write_text
 from larq_groupnet.inference.sources import Predictor
 
 COLUMNS = ("image", "rank", "class", "probability")
@@ -220,7 +221,8 @@ def _save(content: Image.Image | np.ndarray, path: Path, stack: contextlib.ExitS
 
 
 def _write_csv(rows: Sequence[tuple[Path, int, str, float]], path: Path) -> None:
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows((*row, f"{share:.6f}") for *row, share in rows)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows((*row, f"{share:.6f}") for *row, share in rows)
+    write_text(path, table.getvalue())

@@ -351,6 +351,19 @@ def test_table_of_another_origin_is_not_replaced(constant, tmp_path):
     assert table.read_text() == "my,own,table\n"
 
 
+def test_table_names_an_image_whose_name_is_no_text(constant, tmp_path):
+    labels = dataclasses.replace(
+        constant,
+        dense=False,
+        network=lambda images: np.float32([[0.25, 0.75]]),
+        task=Classification,
+    )
+    picture(tmp_path / "latin\udcfc.png", (8, 8))
+    assert predict_files(labels, tmp_path, tmp_path / "out") == (1, [])
+    table = (tmp_path / "out" / "predictions.csv").read_text("utf-8")
+    assert r"latin\udcfc.png,1" in table
+
+
 def test_photos_that_are_not_read_are_named(tmp_path):
     (tmp_path / "IMG_1.HEIC").touch()
     said = r"left out 1 photo of another format \(IMG_1\.HEIC\): convert them to JPEG"
