@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
-from larq_groupnet.data import AUGMENTATIONS, VOID, images
+from larq_groupnet.data import AUGMENTATIONS, VOID, DatasetError, images
 from larq_groupnet.lazy import Lazy
 
 if TYPE_CHECKING:
@@ -93,9 +93,17 @@ def augmentation(
     `targets`, `part` and `detail` are those of `Augmentation`.
     """
     AUGMENTATIONS.check_name(name)
-    return lambda function: AUGMENTATIONS.add(
-        name, Augmentation(function, targets, part, detail=detail)
-    )
+    if isinstance(targets, str):
+        raise DatasetError(
+            f"augmentation: expected targets as a tuple of names, such as ({targets!r},), under "
+            f"{name!r}. Received: targets={targets!r}"
+        )
+
+    def register(function: Callable[..., Example]) -> Augmentation:
+        AUGMENTATIONS.check_function(name, function)
+        return AUGMENTATIONS.add(name, Augmentation(function, targets, part, detail=detail))
+
+    return register
 
 
 def choices(targets: Iterable[str]) -> list[str]:

@@ -28,7 +28,7 @@ in a recipe.
 Spec = str | Mapping[str, Any]
 """A name, or `{"class_name": NAME, "config": {...}}` as Keras serialises it."""
 
-loss: Registry[Loss] = Registry("loss", RecipeError)
+loss: Registry[Loss] = Registry("loss", RecipeError, "a function", callable)
 
 LEAST = {("focal", "gamma"): 0.0}
 """Loss and option -> the least that it may be."""
