@@ -28,6 +28,7 @@ class Registry(Mapping[str, T]):
         error: Raised for an unknown name, a name that is taken, and what cannot be registered.
         expected: What a thing is, as a message says it.
         is_one: True for such a thing.
+        without: Letters that no name has, because they end it where a user gives it.
     """
 
     def __init__(
@@ -36,9 +37,11 @@ class Registry(Mapping[str, T]):
         error: type[UserError] = UserError,
         expected: str = "",
         is_one: Callable[[Any], bool] = lambda thing: True,
+        without: str = "",
     ):
         self.kind = kind
         self._error, self._expected, self._is_one = error, expected, is_one
+        self._without = without
         self._things: dict[str, T] = {}
         self._definitions: dict[str, str] = {}
 
@@ -52,6 +55,11 @@ class Registry(Mapping[str, T]):
         if not isinstance(name, str) or not name:
             raise self._error(
                 f"{self.kind}: expected a name, as in @{self.kind}(NAME). Received: {name!r}"
+            )
+        if {*name} & {*self._without}:
+            raise self._error(
+                f"{self.kind}: expected a name without {' or '.join(self._without)}. "
+                f"Received: {name!r}"
             )
 
     def check_function(self, name: str, function: object) -> None:

@@ -113,10 +113,16 @@ def test_decorator_without_a_name_is_refused(head):
 
 
 def test_task_is_a_subclass_of_task():
-    from larq_groupnet.tasks.task import task
+    from larq_groupnet.tasks.task import Task, task
 
-    with pytest.raises(UserError, match="task: expected a subclass of Task under 'none'. Received"):
-        task("none")(type("Plain", (), {}))
+    for kind in (
+        type("Plain", (), {}),
+        type("NoHeadline", (Task,), {"targets": ("depth",)}),
+        type("NoTuple", (Task,), {"targets": "depth", "headline": "within"}),
+        Task(2),
+    ):
+        with pytest.raises(UserError, match="a subclass of Task with a tuple of .* under 'none'"):
+            task("none")(kind)
     assert "none" not in task
 
 
@@ -234,3 +240,42 @@ def test_targets_of_an_augmentation_are_a_tuple():
 
     with pytest.raises(UserError, match="augmentation: expected targets as a tuple of names"):
         augmentation("mine", targets="mask")
+
+
+@pytest.mark.parametrize(
+    "function", [lambda image: image, lambda image, target, size, seed, *, colour_jiter=1: image]
+)
+def test_arguments_of_an_augmentation_are_what_it_is_given(function):
+    from larq_groupnet.data.augment import augmentation
+
+    with pytest.raises(UserError, match="expected a function of image, target, size and seed, and"):
+        augmentation("mine")(function)
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "expected"),
+    [
+        (lambda need: None, "mine", "expected need=VALUE after the question mark"),
+        (lambda **options: None, "mine?a=1", "expected no option after the question mark"),
+        (lambda side="8": None, "mine:here", "expected mine alone, which takes no place"),
+        (lambda: None, 3, "expected a name, such as folder:PATH. Received: 3"),
+    ],
+)
+def test_dataset_is_opened_by_what_its_function_takes(function, name, expected):
+    from larq_groupnet.data import dataset
+    from larq_groupnet.data.opening import open_dataset
+
+    dataset.add("mine", function)
+    try:
+        with pytest.raises(UserError, match=f"dataset: {expected}"):
+            open_dataset(name, "data")
+    finally:
+        dataset.remove("mine")
+
+
+def test_name_of_a_dataset_ends_before_its_place_and_options():
+    from larq_groupnet.data import dataset
+
+    for name in ("a:b", "a?b"):
+        with pytest.raises(UserError, match="dataset: expected a name without : or [?]"):
+            dataset(name)

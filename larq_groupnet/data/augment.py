@@ -2,8 +2,7 @@
 
 Every function takes an image `(height, width, channels) float32` in [0, 255], a target (a label, or
 a class map `(height, width, 1) int32`), the size of the model's input and a seed of two integers,
-and returns image and target; the image has that size. What else it takes, by keyword, are fields of
-a recipe, and `mean`, the pixel value that the model reads as 0.
+and returns image and target; the image has that size. What else it may take, by name, is `GIVEN`.
 """
 
 from __future__ import annotations
@@ -29,6 +28,9 @@ Part = Callable[["tf.Tensor", "tf.Tensor"], "tf.Tensor"]
 
 ANY = ("*",)
 """Truths that a change of colours alone, or none, leaves right: all."""
+
+GIVEN = ("colour_jitter", "base_size", "mean")
+"""What an augmentation may take by name: two fields of a recipe, and what is read as 0."""
 
 MEAN_COLOUR = 128.0
 """What stands where there is no image."""
@@ -101,6 +103,12 @@ def augmentation(
 
     def register(function: Callable[..., Example]) -> Augmentation:
         AUGMENTATIONS.check_function(name, function)
+        arguments = list(inspect.signature(function).parameters)
+        if len(arguments) < 4 or not {*arguments[4:]} <= {*GIVEN}:
+            raise DatasetError(
+                f"augmentation: expected a function of image, target, size and seed, and by name "
+                f"of any of {', '.join(GIVEN)}, under {name!r}. Received: {', '.join(arguments)}"
+            )
         return AUGMENTATIONS.add(name, Augmentation(function, targets, part, detail=detail))
 
     return register
