@@ -28,8 +28,7 @@ from larq_groupnet.inference.sources import Predictor
 COLUMNS = ("image", "rank", "class", "probability")
 
 _SOFTWARE = "larq-groupnet predict"
-"""In the PNG files that this command has written, and may write again."""
-
+"""In the PNG and NPY files that this command has written, and may write again."""
 
 _EXPECTED = "expected an image file, a folder of images, or several of them"
 
@@ -46,9 +45,8 @@ def predict_files(
     Of a network that classifies pixels, `masks/NAME.png` holds the classes as a palette PNG of the
     image's own size, and `overlays/NAME.png` shows them. Of one that classifies images,
     `predictions.csv` has the likeliest classes. Another task writes what its `prediction` says. A
-    file that cannot be read is named and passed over. Nothing is left half written, and pictures
-    and tables are only written over if this function has written them: images may lie in the
-    folder of the results.
+    file that cannot be read is named and passed over. Nothing is left half written, and a file is
+    only written over if this function has written it: images may lie in the folder of the results.
 
     Args:
         predictor: The network.
@@ -101,10 +99,14 @@ def predict_files(
             )
             continue
         found = task.prediction(pixels, predictor(pixels), predictor.classes)
-        _check_own([output_dir / folder / name for folder in found.files])
+        contents = {
+            (output_dir / folder / name).with_suffix(_suffix(content)): content
+            for folder, content in found.files.items()
+        }
+        _check_own([*contents])
         with contextlib.ExitStack() as stack:  # All of them, or none.
-            for folder, content in found.files.items():
-                _save(content, output_dir / folder / name, stack)
+            for path, content in contents.items():
+                _save(content, path, stack)
         rows += [(file, rank, *row) for rank, row in enumerate(found.rows, 1)]
         tqdm.write(f"{printable(str(file))}: {found.line}")
     if not predictor.dense:
@@ -199,6 +201,10 @@ def _is_own(path: Path) -> bool:
     if path.suffix == ".csv":
         with path.open("rb") as file:
             return file.readline().strip() == ",".join(COLUMNS).encode()
+    if path.suffix == ".npy":
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - len(_SOFTWARE), 0))
+            return file.read() == _SOFTWARE.encode()
     if path.suffix != ".png":  # A folder of photos is not opened, file by file.
         return False
     try:
@@ -211,9 +217,15 @@ def _is_own(path: Path) -> bool:
         return False
 
 
+def _suffix(content: Image.Image | np.ndarray) -> str:
+    return ".npy" if isinstance(content, np.ndarray) else ".png"
+
+
 def _save(content: Image.Image | np.ndarray, path: Path, stack: contextlib.ExitStack) -> None:
     if isinstance(content, np.ndarray):
-        np.save(stack.enter_context(replacing(path.with_suffix(".npy"))), content)
+        with stack.enter_context(replacing(path)).open("wb") as file:
+            np.save(file, content)
+            file.write(_SOFTWARE.encode())  # Behind the array, where `np.load` does not read.
         return
     about = PngImagePlugin.PngInfo()
     about.add_text("Software", _SOFTWARE)
