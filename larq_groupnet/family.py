@@ -69,11 +69,24 @@ def model(
         The decorator of a function of keyword arguments that returns `build_model(name, options)`.
         It gets a signature with every argument and its default.
     """
+    MODELS.check_name(name)
+    if not isinstance(fixed, Mapping):
+        fail("fixed", f"options of GroupNetConfig and their values under {name!r}", fixed)
+    for option in (*fixed, *defaults):
+        if option not in OPTIONS:
+            raise UnknownOptionError(
+                f"model: expected options of GroupNetConfig under {name!r}. "
+                f"Received: {option}.{did_you_mean(option, OPTIONS)}"
+            )
+        if option in fixed and option in defaults:
+            fail(option, f"one value under {name!r}, fixed or a default", defaults[option])
     of_config = {name: getattr(GroupNetConfig, name) for name in OPTIONS}
     arguments = _OF_THE_CALL | of_config | defaults
     arguments = {option: value for option, value in arguments.items() if option not in fixed}
 
     def register(function: _Function) -> _Function:
+        MODELS.check_function(name, function)
+
         @functools.wraps(function)
         def checked(**given: Any) -> tf.keras.Model:
             return function(**_known(function.__name__, given, arguments))

@@ -116,9 +116,16 @@ def nearest(path: Path) -> Path:
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Writes `plain` values as indented JSON; an object becomes its text."""
-    text = json.dumps(plain(content), indent=2, default=str, allow_nan=False)
+    write_text(path, json.dumps(plain(content), indent=2, default=str, allow_nan=False) + "\n")
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    r"""Writes UTF-8 whatever the language of the system, as any program reads it.
+
+    A file's name may hold bytes that are no UTF-8: they are written as `\udcfc`.
+    """
     with replacing(path) as temporary:
-        temporary.write_text(text + "\n")
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class Registry(Mapping[str, T]):
         error: Raised for an unknown name, a name that is taken, and what cannot be registered.
         expected: What a thing is, as a message says it.
         is_one: True for such a thing.
+        without: Letters that no name has, because they end it where a user gives it.
     """
 
     def __init__(
@@ -36,9 +37,11 @@ class Registry(Mapping[str, T]):
         error: type[UserError] = UserError,
         expected: str = "",
         is_one: Callable[[Any], bool] = lambda thing: True,
+        without: str = "",
     ):
         self.kind = kind
         self._error, self._expected, self._is_one = error, expected, is_one
+        self._without = without
         self._things: dict[str, T] = {}
         self._definitions: dict[str, str] = {}
 
@@ -49,16 +52,32 @@ class Registry(Mapping[str, T]):
 
     def check_name(self, name: object) -> None:
         """Raises a UserError for what is no name, as a decorator without one gets."""
-        if not isinstance(name, str):
+        if not isinstance(name, str) or not name:
             raise self._error(
                 f"{self.kind}: expected a name, as in @{self.kind}(NAME). Received: {name!r}"
             )
+        if {*name} & {*self._without}:
+            raise self._error(
+                f"{self.kind}: expected a name without {' or '.join(self._without)}. "
+                f"Received: {name!r}"
+            )
+
+    def check_function(self, name: str, function: object) -> None:
+        """Raises a UserError for what cannot be called."""
+        if not callable(function):
+            raise self._wrong(name, "a function", function)
+
+    def _wrong(self, name: str, expected: str, received: object) -> UserError:
+        return self._error(
+            f"{self.kind}: expected {expected} under {name!r}. Received: {received!r}"
+        )
 
     def wrapping(self, name: str, make: Callable[[F], T]) -> Callable[[F], F]:
         """The decorator that registers what `make` makes of a function and leaves that as it is."""
         self.check_name(name)
 
         def register(function: F) -> F:
+            self.check_function(name, function)
             self.add(name, make(function), function)
             return function
 
@@ -75,9 +94,7 @@ class Registry(Mapping[str, T]):
         """
         self.check_name(name)
         if not self._is_one(thing):
-            raise self._error(
-                f"{self.kind}: expected {self._expected} under {name!r}. Received: {thing!r}"
-            )
+            raise self._wrong(name, self._expected, thing)
         taken, definition = self._things.get(name), _definition(function or thing)
         before = self._definitions.get(name, definition)
         own = before.startswith(_OWN) and definition.startswith(_OWN)

@@ -18,6 +18,7 @@ from PIL import Image
 from larq_groupnet import cli, commands
 from larq_groupnet.cli.table import Command
 from larq_groupnet.errors import RecipeError
+from larq_groupnet.files import replacing
 from larq_groupnet.recipes import load_recipe, override
 
 SMALL = [("width", "0.0625"), ("stage_blocks", "(1,1,1,1)"), ("num_bases", "1")]
@@ -418,6 +419,20 @@ def test_run_in_a_thread_leaves_signals_to_the_main_one(tmp_path):
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGTERM])
+def test_signal_leaves_no_half_written_file(signum, tmp_path, monkeypatch):
+    def half(*_):
+        with replacing(tmp_path / "a.txt") as temporary:
+            temporary.write_text("half")
+            signal.raise_signal(signum)
+
+    monkeypatch.setitem(cli.COMMANDS, "half", Command((), (), half))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["half"])
+    assert ended.value.code == 128 + signum
+    assert not list(tmp_path.iterdir()) and signal.getsignal(signum) is signal.SIG_DFL
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])

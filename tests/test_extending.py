@@ -18,7 +18,8 @@ from larq_groupnet import ConfigError, GroupNetConfig, build, complexity, get_co
 from larq_groupnet.deploy import convert
 from larq_groupnet.deploy.audit import audit
 from larq_groupnet.family import MODELS, list_models
-from larq_groupnet.network.kinds import DECOMPOSITIONS, HEADS, LAYOUTS
+from larq_groupnet.network.heads import scores_of_pixels
+from larq_groupnet.network.kinds import DECOMPOSITIONS, HEADS, LAYOUTS, head
 
 FOLDER = ROOT / "tests" / "extending"
 MOST_LINES = 40
@@ -97,8 +98,25 @@ def test_head(extension, tmp_path):
     assert model.output_shape == (None, 32, 32, 3)
     assert model.output_names == ["logits"]
     check_network(model, config, tmp_path)
+    odd = {**options, "input_shape": (33, 42, 3)}
+    assert get_model("groupnet_dsp", head="fcn4s", **odd).output_shape == (None, 33, 42, 3)
     with pytest.raises(ConfigError, match="Did you mean 'fcn4s'"):
         get_config("groupnet_dsp", head="fcn4")
+
+
+def test_head_that_adds_maps_of_two_sizes_is_not_counted():
+    """As Keras would not build it."""
+
+    @head("uneven", task="segmentation")
+    def uneven(ops, stages):
+        scores = [ops.conv(stages[k], 3, 1, f"head_{k}", bias=True) for k in (2, 3)]
+        return scores_of_pixels(ops, ops.add(scores, "head_sum"))
+
+    try:
+        with pytest.raises(ConfigError, match="head_sum: expected maps of one size. Received: 2 x"):
+            complexity(GroupNetConfig(head="uneven", input_shape=(32, 32, 3)))
+    finally:
+        HEADS.remove("uneven")
 
 
 # A layout, and a model of it.

@@ -179,3 +179,41 @@ def test_focal_loss_is_its_formula():
             Segmentation(5).loss(spec={"class_name": "focal", "config": {"gamma": wrong}})
     with pytest.raises(RecipeError, match="cross_entropy with no argument. Received: gamma"):
         Segmentation(5).loss(spec={"class_name": "cross_entropy", "config": {"gamma": 1.0}})
+
+
+@pytest.fixture
+def own_loss():
+    @loss("own")
+    def own(task, target, scores, flag=False, shares=(), power=2.0, *, floor):
+        return target[..., 0]
+
+    yield lambda **options: Segmentation(5).loss(spec={"class_name": "own", "config": options})
+    loss.remove("own")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"flag": "no"}, "loss.flag: expected true or false. Received: flag='no'"),
+        ({"flag": 0}, "loss.flag: expected true or false"),
+        ({"shares": "half"}, "loss.shares: expected a list. Received: shares='half'"),
+        ({"shares": 0.5}, "loss.shares: expected a list"),
+        ({"power": [2]}, "loss.power: expected a number"),
+    ],
+)
+def test_option_of_a_loss_is_of_the_kind_of_its_default(own_loss, options, message):
+    own_loss(floor="any", flag=np.bool_(True), shares=np.ones(5), power=np.float32(1))
+    own_loss(floor=None, shares=[0.5])
+    with pytest.raises(RecipeError, match=message):
+        own_loss(floor=0, **options)
+
+
+def test_loss_without_what_it_needs_is_refused_before_training(own_loss):
+    with pytest.raises(RecipeError, match="loss: expected own .* missing .* argument: 'floor'"):
+        own_loss()
+    loss.add("few", lambda task, target: target)
+    try:
+        with pytest.raises(RecipeError, match="loss: expected few to take task, target and scores"):
+            Segmentation(5).loss(spec="few")
+    finally:
+        loss.remove("few")

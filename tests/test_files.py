@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from larq_groupnet.errors import MissingFileError, UserError
-from larq_groupnet.files import PARTIAL, check_output, path_of, replacing, write_json
+from larq_groupnet.files import PARTIAL, check_output, path_of, replacing, write_json, write_text
 
 
 def test_two_writers_of_a_file_do_not_share_a_temporary_one(tmp_path):
@@ -104,3 +104,10 @@ def test_error_of_another_file_stays_as_it_is(tmp_path, error):
     with pytest.raises(OSError) as found, replacing(tmp_path / "a.txt"):  # noqa: PT011
         raise error
     assert found.value is error and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["grün", "latin\udcfc"])
+def test_text_is_utf8_whatever_a_file_is_called(name, tmp_path):
+    write_text(tmp_path / "a.txt", name)
+    written = (tmp_path / "a.txt").read_bytes().decode("utf-8")
+    assert written == name.replace("\udcfc", r"\udcfc")

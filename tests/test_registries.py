@@ -1,6 +1,19 @@
 import pytest
 
-from larq_groupnet.errors import UserError
+from larq_groupnet import GroupNetConfig
+from larq_groupnet.errors import ConfigError, UserError
+from larq_groupnet.network.complexity import complexity
+from larq_groupnet.network.kinds import (
+    DECOMPOSITIONS,
+    HEADS,
+    LAYOUTS,
+    Conv,
+    decomposition,
+    layout,
+)
+from larq_groupnet.network.kinds import (
+    head as head_of,
+)
 from larq_groupnet.registries import Registry
 
 
@@ -100,10 +113,16 @@ def test_decorator_without_a_name_is_refused(head):
 
 
 def test_task_is_a_subclass_of_task():
-    from larq_groupnet.tasks.task import task
+    from larq_groupnet.tasks.task import Task, task
 
-    with pytest.raises(UserError, match="task: expected a subclass of Task under 'none'. Received"):
-        task("none")(type("Plain", (), {}))
+    for kind in (
+        type("Plain", (), {}),
+        type("NoHeadline", (Task,), {"targets": ("depth",)}),
+        type("NoTuple", (Task,), {"targets": "depth", "headline": "within"}),
+        Task(2),
+    ):
+        with pytest.raises(UserError, match="a subclass of Task with a tuple of .* under 'none'"):
+            task("none")(kind)
     assert "none" not in task
 
 
@@ -117,3 +136,146 @@ def test_function_of_a_dataset_returns_one():
             open_dataset("pair", "data")
     finally:
         dataset.remove("pair")
+
+
+BLOCKS = (1, 1, 1, 1)
+
+
+def two(filters, stride):
+    return [Conv(filters, 3, stride), Conv(filters, 3)]
+
+
+def none(*arguments):
+    return None
+
+
+def registered(kind):
+    """A decorator of each kind, which takes a name."""
+    from larq_groupnet.data import dataset
+    from larq_groupnet.data.augment import augmentation
+    from larq_groupnet.family import model
+    from larq_groupnet.tasks.losses import loss
+
+    return {
+        "layout": lambda name: layout(name, blocks=BLOCKS),
+        "decomposition": decomposition,
+        "head": lambda name: head_of(name, task="segmentation"),
+        "model": lambda name: model(name, fixed={}),
+        "loss": loss,
+        "dataset": dataset,
+        "augmentation": augmentation,
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    "kind", ["layout", "decomposition", "head", "model", "loss", "dataset", "augmentation"]
+)
+def test_name_is_not_empty_and_what_it_names_is_called(kind):
+    with pytest.raises(UserError, match=rf"{kind}: expected a name, as in @{kind}\(NAME\)"):
+        registered(kind)("")
+    with pytest.raises(UserError, match=rf"{kind}: expected a function under 'mine'. Received: 5"):
+        registered(kind)("mine")(5)
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"blocks": 3}, {"blocks": (1, 0, 1, 1)}, {"blocks": BLOCKS, "channels": (8.0,) * 4}]
+)
+def test_layout_has_integers_of_stages(sizes):
+    with pytest.raises(ConfigError, match="layout: expected blocks and channels as integers of"):
+        layout("mine", **sizes)(two)
+
+
+@pytest.mark.parametrize(
+    "register", [decomposition, lambda name, uses: head_of(name, task="segmentation", uses=uses)]
+)
+def test_uses_are_options_that_not_every_network_has(register):
+    for uses in ("relu", 5):
+        with pytest.raises(ConfigError, match=r"'mine': expected uses as a tuple of options, such"):
+            register("mine", uses=uses)
+    registry = DECOMPOSITIONS if register is decomposition else HEADS
+    register("mine", uses=("reul",))(none)
+    try:
+        with pytest.raises(ConfigError, match="uses: expected options .* Did you mean 'relu'"):
+            GroupNetConfig(**{registry.kind: "mine"})
+    finally:
+        registry.remove("mine")
+
+
+@pytest.mark.parametrize(
+    ("registry", "register", "function", "expected"),
+    [
+        (LAYOUTS, registered("layout"), lambda f, s: [(f, 3, s)], "a list of Conv of integers"),
+        (LAYOUTS, registered("layout"), lambda f, s: [Conv(f / 2, 3, s)], "a list of Conv of"),
+        (LAYOUTS, registered("layout"), lambda f, s: [Conv(f, 3)], "whose strides make 2"),
+        (LAYOUTS, registered("layout"), none, "a list of Conv"),
+        (DECOMPOSITIONS, decomposition, lambda ops, x: x, r"yield \(stage, aggregate\)"),
+        (DECOMPOSITIONS, decomposition, lambda ops, x: [(0, x)], "stage 3 last"),
+        (DECOMPOSITIONS, decomposition, none, r"yield \(stage, aggregate\)"),
+        (HEADS, registered("head"), none, "return its output"),
+    ],
+)
+def test_function_that_gives_something_else_is_named(registry, register, function, expected):
+    register("mine")(function)
+    try:
+        with pytest.raises(ConfigError, match=f"{registry.kind}: expected 'mine' to .*{expected}"):
+            complexity(GroupNetConfig(**{registry.kind: "mine"}))
+    finally:
+        registry.remove("mine")
+
+
+def test_model_has_options_of_a_network_each_once():
+    from larq_groupnet.family import model
+
+    for options in ({"fixed": {"layut": "resnet18"}}, {"fixed": {}, "num_base": 3}):
+        with pytest.raises(UserError, match="model: expected options of .* Did you mean"):
+            model("mine", **options)
+    with pytest.raises(ConfigError, match="relu: expected one value under 'mine', fixed or a"):
+        model("mine", fixed={"relu": True}, relu=False)
+    with pytest.raises(ConfigError, match="fixed: expected options of GroupNetConfig and their"):
+        model("mine", fixed=None)
+
+
+def test_targets_of_an_augmentation_are_a_tuple():
+    from larq_groupnet.data.augment import augmentation
+
+    with pytest.raises(UserError, match="augmentation: expected targets as a tuple of names"):
+        augmentation("mine", targets="mask")
+
+
+@pytest.mark.parametrize(
+    "function", [lambda image: image, lambda image, target, size, seed, *, colour_jiter=1: image]
+)
+def test_arguments_of_an_augmentation_are_what_it_is_given(function):
+    from larq_groupnet.data.augment import augmentation
+
+    with pytest.raises(UserError, match="expected a function of image, target, size and seed, and"):
+        augmentation("mine")(function)
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "expected"),
+    [
+        (lambda need: None, "mine", "expected need=VALUE after the question mark"),
+        (lambda **options: None, "mine?a=1", "expected no option after the question mark"),
+        (lambda side="8": None, "mine:here", "expected mine alone, which takes no place"),
+        (lambda: None, 3, "expected a name, such as folder:PATH. Received: 3"),
+    ],
+)
+def test_dataset_is_opened_by_what_its_function_takes(function, name, expected):
+    from larq_groupnet.data import dataset
+    from larq_groupnet.data.opening import open_dataset
+
+    dataset.add("mine", function)
+    try:
+        with pytest.raises(UserError, match=f"dataset: {expected}"):
+            open_dataset(name, "data")
+    finally:
+        dataset.remove("mine")
+
+
+def test_name_of_a_dataset_ends_before_its_place_and_options():
+    from larq_groupnet.data import dataset
+
+    for name in ("a:b", "a?b"):
+        with pytest.raises(UserError, match="dataset: expected a name without : or [?]"):
+            dataset(name)

@@ -9,9 +9,11 @@ import re
 import signal
 import sys
 import textwrap
+import threading
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, TextIO
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import Any, NoReturn, TextIO
 
 from absl import flags
 
@@ -39,8 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(sys, stream) is None:  # Closed; the next file would take its number.
             setattr(sys, stream, open(os.devnull, "r+"))  # noqa: SIM115
     try:
-        status = _run(name, rest)
-        sys.stdout.flush()
+        with _signals_as_exceptions():
+            status = _run(name, rest)
+            sys.stdout.flush()
         return status
     except BrokenPipeError:  # Whoever reads, such as `head`, has enough.
         return 128 + signal.SIGPIPE
@@ -54,6 +57,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     finally:
         _end(sys.stdout)
+
+
+@contextlib.contextmanager
+def _signals_as_exceptions() -> Iterator[None]:
+    """Lets SIGHUP and SIGTERM end the program as Ctrl-C does, so that nothing stays half written.
+
+    Training takes SIGTERM itself. A signal that is ignored, as with `nohup`, stays ignored.
+    """
+
+    def end(number: int, _: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    changed = []
+    if threading.current_thread() is threading.main_thread():
+        signals = (signal.SIGHUP, signal.SIGTERM)
+        changed = [one for one in signals if signal.getsignal(one) is signal.SIG_DFL]
+    try:
+        for one in changed:
+            signal.signal(one, end)
+        yield
+    finally:
+        for one in changed:
+            signal.signal(one, signal.SIG_DFL)
 
 
 def _run(name: str, rest: Sequence[str]) -> int:

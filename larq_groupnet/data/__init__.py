@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 VOID = 255
 """The label of a pixel that is not judged, as in Pascal VOC and Cityscapes."""
 
-dataset: Registry[Opener] = Registry("dataset", DatasetError)
+dataset: Registry[Opener] = Registry("dataset", DatasetError, "a function", callable, ":?")
 """Decorator of a function that opens a dataset; see `larq_groupnet.data.opening.open_dataset`."""
 
 ABOUT: Registry[str] = Registry("dataset", DatasetError)

@@ -2,8 +2,7 @@
 
 Every function takes an image `(height, width, channels) float32` in [0, 255], a target (a label, or
 a class map `(height, width, 1) int32`), the size of the model's input and a seed of two integers,
-and returns image and target; the image has that size. What else it takes, by keyword, are fields of
-a recipe, and `mean`, the pixel value that the model reads as 0.
+and returns image and target; the image has that size. What else it may take, by name, is `GIVEN`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import inspect
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
-from larq_groupnet.data import AUGMENTATIONS, VOID, images
+from larq_groupnet.data import AUGMENTATIONS, VOID, DatasetError, images
 from larq_groupnet.lazy import Lazy
 
 if TYPE_CHECKING:
@@ -29,6 +28,9 @@ Part = Callable[["tf.Tensor", "tf.Tensor"], "tf.Tensor"]
 
 ANY = ("*",)
 """Truths that a change of colours alone, or none, leaves right: all."""
+
+GIVEN = ("colour_jitter", "base_size", "mean")
+"""What an augmentation may take by name: two fields of a recipe, and what is read as 0."""
 
 MEAN_COLOUR = 128.0
 """What stands where there is no image."""
@@ -93,9 +95,23 @@ def augmentation(
     `targets`, `part` and `detail` are those of `Augmentation`.
     """
     AUGMENTATIONS.check_name(name)
-    return lambda function: AUGMENTATIONS.add(
-        name, Augmentation(function, targets, part, detail=detail)
-    )
+    if isinstance(targets, str):
+        raise DatasetError(
+            f"augmentation: expected targets as a tuple of names, such as ({targets!r},), under "
+            f"{name!r}. Received: targets={targets!r}"
+        )
+
+    def register(function: Callable[..., Example]) -> Augmentation:
+        AUGMENTATIONS.check_function(name, function)
+        arguments = list(inspect.signature(function).parameters)
+        if len(arguments) < 4 or not {*arguments[4:]} <= {*GIVEN}:
+            raise DatasetError(
+                f"augmentation: expected a function of image, target, size and seed, and by name "
+                f"of any of {', '.join(GIVEN)}, under {name!r}. Received: {', '.join(arguments)}"
+            )
+        return AUGMENTATIONS.add(name, Augmentation(function, targets, part, detail=detail))
+
+    return register
 
 
 def choices(targets: Iterable[str]) -> list[str]:

@@ -58,6 +58,15 @@ def open_dataset(name: str, data_dir: str | Path, on_bad_image: str | None = Non
                 f"after the question mark. Received: {option} in {name}."
                 f"{did_you_mean(option, choices)}"
             )
+    for option in choices:
+        if option not in options and takes[option].default is inspect.Parameter.empty:
+            raise DatasetError(
+                f"dataset: expected {option}=VALUE after the question mark. Received: {name}"
+            )
+    if place and "place" not in takes:
+        raise DatasetError(
+            f"dataset: expected {kind} alone, which takes no place. Received: {name}"
+        )
     found = opener(**{each: known[each] for each in takes if each in known}, **options)
     if not isinstance(found, Dataset):
         raise DatasetError(
@@ -84,13 +93,16 @@ def has_files(name: str) -> bool:
     return "on_bad_image" in _arguments(registered.get(parse_name(name)[0]))
 
 
-def _arguments(opener: Any) -> Mapping[str, Any]:
-    """Of what opens a dataset, by their names; none of one that TFDS opens."""
-    return {} if opener is None else inspect.signature(opener).parameters
+def _arguments(opener: Any) -> Mapping[str, inspect.Parameter]:
+    """Of what opens a dataset, those with a name, by it; none of one that TFDS opens."""
+    found = {} if opener is None else inspect.signature(opener).parameters
+    return {name: x for name, x in found.items() if x.kind not in (x.VAR_POSITIONAL, x.VAR_KEYWORD)}
 
 
 def parse_name(name: str) -> tuple[str, str, dict[str, str]]:
     """Kind, place and options: `folder:PATH?void=11` is `("folder", PATH, {"void": "11"})`."""
+    if not isinstance(name, str):
+        raise DatasetError(f"dataset: expected a name, such as folder:PATH. Received: {name!r}")
     path = name.partition(":")[2]
     whole, _, query = name.rpartition("?")
     if not whole or (path and path_of(path).exists()):

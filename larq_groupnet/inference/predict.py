@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import os
 import sys
 import warnings
@@ -20,13 +21,13 @@ from larq_groupnet.data import DatasetWarning
 from larq_groupnet.data.images import read_image
 from larq_groupnet.data.listing import CAMERA_FILE, SUFFIXES, LeftOut, images_in, printable
 from larq_groupnet.errors import MissingFileError, OutputError, UserError
-from larq_groupnet.files import check_output, path_of, replacing
+from larq_groupnet.files import check_output, path_of, replacing, write_text
 from larq_groupnet.inference.sources import Predictor
 
 COLUMNS = ("image", "rank", "class", "probability")
 
 _SOFTWARE = "larq-groupnet predict"
-"""In the PNG files that this command has written, and may write again."""
+"""In the PNG and NPY files that this command has written, and may write again."""
 
 _EXPECTED = "expected an image file, a folder of images, or several of them"
 
@@ -43,9 +44,8 @@ def predict_files(
     Of a network that classifies pixels, `masks/NAME.png` holds the classes as a palette PNG of the
     image's own size, and `overlays/NAME.png` shows them. Of one that classifies images,
     `predictions.csv` has the likeliest classes. Another task writes what its `prediction` says. A
-    file that cannot be read is named and passed over. Nothing is left half written, and pictures
-    and tables are only written over if this function has written them: images may lie in the
-    folder of the results.
+    file that cannot be read is named and passed over. Nothing is left half written, and a file is
+    only written over if this function has written it: images may lie in the folder of the results.
 
     Args:
         predictor: The network.
@@ -98,17 +98,22 @@ def predict_files(
             )
             continue
         found = task.prediction(pixels, predictor(pixels), predictor.classes)
-        _check_own([output_dir / folder / name for folder in found.files])
+        contents = {
+            (output_dir / folder / name).with_suffix(_suffix(content)): content
+            for folder, content in found.files.items()
+        }
+        _check_own([*contents])
         with contextlib.ExitStack() as stack:  # All of them, or none.
-            for folder, content in found.files.items():
-                _save(content, output_dir / folder / name, stack)
+            for path, content in contents.items():
+                _save(content, path, stack)
         rows += [(file, rank, *row) for rank, row in enumerate(found.rows, 1)]
         tqdm.write(f"{printable(str(file))}: {found.line}")
     if not predictor.dense:
-        with replacing(table) as temporary, temporary.open("w", newline="") as written:
-            writer = csv.writer(written, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows((*row, f"{share:.6f}") for *row, share in rows)
+        written = io.StringIO()
+        writer = csv.writer(written, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows((*row, f"{share:.6f}") for *row, share in rows)
+        write_text(table, written.getvalue())
     return len(files) - len(passed_over), passed_over
 
 
@@ -197,6 +202,10 @@ def _is_own(path: Path) -> bool:
     if path.suffix == ".csv":
         with path.open("rb") as file:
             return file.readline().strip() == ",".join(COLUMNS).encode()
+    if path.suffix == ".npy":
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - len(_SOFTWARE), 0))
+            return file.read() == _SOFTWARE.encode()
     if path.suffix != ".png":  # A folder of photos is not opened, file by file.
         return False
     try:
@@ -209,9 +218,15 @@ def _is_own(path: Path) -> bool:
         return False
 
 
+def _suffix(content: Image.Image | np.ndarray) -> str:
+    return ".npy" if isinstance(content, np.ndarray) else ".png"
+
+
 def _save(content: Image.Image | np.ndarray, path: Path, stack: contextlib.ExitStack) -> None:
     if isinstance(content, np.ndarray):
-        np.save(stack.enter_context(replacing(path.with_suffix(".npy"))), content)
+        with stack.enter_context(replacing(path)).open("wb") as file:
+            np.save(file, content)
+            file.write(_SOFTWARE.encode())  # Behind the array, where `np.load` does not read.
         return
     about = PngImagePlugin.PngInfo()
     about.add_text("Software", _SOFTWARE)

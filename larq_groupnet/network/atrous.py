@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from larq_groupnet.values import is_count
+
 HALF = "half"
 """As `first_rates`: the first convolution of a stage has half the rate of the others."""
 
@@ -36,6 +38,9 @@ NAMED = {
     "released": Rates((1, 1, 2, 4), HALF),
     "released_bpac": Rates((1, 1, 6, 10)),
 }
+
+LARGEST = 1000
+"""Rate. A map is padded by it, so that a far larger one takes all memory."""
 
 _INTERVAL = re.compile(r"([1-9]\d*)-([1-9]\d*)")
 
@@ -88,14 +93,14 @@ def expected_entries(rates: Any, bases_per_stage: tuple[int, ...], names: tuple[
     for stage, (entry, bases) in enumerate(zip(rates, bases_per_stage, strict=True), 1):
         if isinstance(entry, str):
             match = _INTERVAL.fullmatch(entry)
-            if not match or int(match[1]) > int(match[2]):
-                return f"an interval such as '2-6' in stage {stage}"
+            if not match or not int(match[1]) <= int(match[2]) <= LARGEST:
+                return f"an interval such as '2-6', of at most {LARGEST}, in stage {stage}"
             continue
         per_base = entry if isinstance(entry, tuple) else (entry,)
         if isinstance(entry, tuple) and len(entry) != bases:
             return f"{bases} rates in stage {stage}, one per base"
-        if not all(type(rate) is int and rate >= 1 for rate in per_base):
-            return f"integers of at least 1 in stage {stage}"
+        if not all(is_count(rate, LARGEST) for rate in per_base):
+            return f"integers of 1 to {LARGEST} in stage {stage}"
     return ""
 
 

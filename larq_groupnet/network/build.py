@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
+from larq_groupnet.errors import ConfigError
 from larq_groupnet.network import names
 from larq_groupnet.network.blocks import stem
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.network.kinds import DECOMPOSITIONS, HEADS
 from larq_groupnet.network.ops import Ops, Tensor
 from larq_groupnet.network.options import fail
+from larq_groupnet.values import is_whole
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -27,12 +30,29 @@ def network(ops: Ops, images: Tensor) -> Tensor:
     """
     config = ops.config
     ops.image = images
-    stages = dict(DECOMPOSITIONS[config.decomposition].wire(ops, stem(ops, images)))
-    return (
-        stages[len(config.blocks) - 1]
-        if config.head is None
-        else HEADS[config.head].build(ops, stages)
+    wire = DECOMPOSITIONS[config.decomposition].wire
+    stages = _last_aggregates(config, wire(ops, stem(ops, images)))
+    if config.head is None:
+        return stages[len(config.blocks) - 1]
+    output = HEADS[config.head].build(ops, stages)
+    if output is None:
+        raise ConfigError(f"head: expected {config.head!r} to return its output. Received: None")
+    return output
+
+
+def _last_aggregates(config: GroupNetConfig, found: Any) -> dict[int, Tensor]:
+    """The last aggregate of each stage (from 0) of what a wiring has yielded."""
+    last = len(config.blocks) - 1
+    pairs = list(found) if isinstance(found, Iterator | list) else [found]
+    right = all(
+        isinstance(pair, tuple) and len(pair) == 2 and is_whole(pair[0], 0, last) for pair in pairs
     )
+    if not right or not pairs or pairs[-1][0] != last:
+        raise ConfigError(
+            f"decomposition: expected {config.decomposition!r} to yield (stage, aggregate), stages "
+            f"counted from 0, and stage {last} last. Received: {pairs!r:.200}"
+        )
+    return dict(pairs)
 
 
 def check_input_tensor(tensor: object) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from larq_groupnet.errors import UnknownOptionError
+from larq_groupnet.errors import ConfigError, UnknownOptionError
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.network import atrous
 from larq_groupnet.network.kinds import DECOMPOSITIONS, HEADS, LAYOUTS, Conv
@@ -246,9 +247,21 @@ class GroupNetConfig:
     @functools.cached_property
     def _convolutions(self) -> list[list[tuple[Conv, ...]]]:
         """Of each stage: those of the first block, and of the others."""
-        block = LAYOUTS[self.layout].convolutions
         sizes = zip(self.stage_channels, self.stage_strides, strict=True)
-        return [[tuple(block(filters, s)) for s in (stride, 1)] for filters, stride in sizes]
+        return [[self._block(filters, s) for s in (stride, 1)] for filters, stride in sizes]
+
+    def _block(self, filters: int, stride: int) -> tuple[Conv, ...]:
+        """What the layout gives for the channels of a stage and the stride of a block."""
+        found = LAYOUTS[self.layout].convolutions(filters, stride)
+        convs = tuple(found) if isinstance(found, Iterable) else ()
+        right = all(isinstance(conv, Conv) and all(map(is_count, conv)) for conv in convs)
+        if not convs or not right or math.prod(conv.stride for conv in convs) != stride:
+            raise ConfigError(
+                f"layout: expected {self.layout!r} to give for {filters} channels and stride "
+                f"{stride} a list of Conv of integers above 0, whose strides make {stride}. "
+                f"Received: {convs or found!r}"
+            )
+        return convs
 
     @functools.cached_property
     def rates(self) -> tuple[tuple[int, ...], ...]:
@@ -426,7 +439,14 @@ def unused_options(decomposition: str, head: str | None) -> set[str]:
     used = DECOMPOSITIONS.find(decomposition).uses
     if head is not None:
         used = used | HEADS.find(head).uses
-    return {name for name, about in OPTIONS.items() if about.optional and name not in used}
+    optional = {name for name, about in OPTIONS.items() if about.optional}
+    for name in sorted(used - optional):
+        expected = f"options that not every network has ({', '.join(sorted(optional))})"
+        received = f"uses={name!r} of decomposition={decomposition!r} or head={head!r}"
+        raise ConfigError(
+            f"uses: expected {expected}. Received: {received}.{did_you_mean(name, optional)}"
+        )
+    return optional - used
 
 
 def parents() -> dict[str, tuple[str, str]]:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from larq_groupnet.errors import ConfigError
 from larq_groupnet.network import names
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.network.counts import Counts
@@ -141,7 +142,7 @@ class CountOps(Ops):
         return self._joined(tensors, name, additions=len(tensors) - 1)
 
     def concatenate(self, tensors: Sequence[Map], name: str) -> Map:
-        y = self._joined(tensors, name)
+        y = self._joined(tensors, name, same=2)
         return y._replace(channels=sum(x.channels for x in tensors))
 
     def gate(self, x: Map, own: Sequence[Map], name: str) -> list[Map]:
@@ -189,7 +190,7 @@ class CountOps(Ops):
         return x._replace(height=1, width=1)
 
     def broadcast(self, pixel: Map, like: Map, name: str) -> Map:
-        return self._joined([like, pixel], name)._replace(channels=pixel.channels)
+        return self._joined([like, pixel], name, same=0)._replace(channels=pixel.channels)
 
     def resize(self, x: Map, to: Map | int, name: str, *, final: bool = False) -> Map:
         size = (x.height * to, x.width * to) if isinstance(to, int) else to[:2]
@@ -277,8 +278,17 @@ class CountOps(Ops):
         params: int = 0,
         multiplications: int = 0,
         additions: int = 0,
+        same: int = 3,
     ) -> Map:
-        """Joins tensors of one size; counts work per element."""
+        """Joins tensors; counts work per element of the first.
+
+        Of height, width and channels the first `same` must be those of all.
+        """
+        if len({x[:same] for x in tensors}) > 1:
+            raise ConfigError(
+                f"{name}: expected maps of one size. Received: "
+                + ", ".join(f"{x.height} x {x.width} x {x.channels}" for x in tensors)
+            )
         height, width, channels, _, _, step = tensors[0]
         elements = height * width * channels
         field = max([x.field for x in tensors])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from larq_groupnet.errors import ConfigError
 from larq_groupnet.registries import Registry
+from larq_groupnet.values import is_count, native
 
 if TYPE_CHECKING:
     from larq_groupnet.network.config import GroupNetConfig
@@ -111,6 +112,13 @@ def layout(
         The decorator of a function of the stage's channels and the block's stride, which returns
         the block's convolutions.
     """
+    blocks, channels = native(blocks), native(channels)
+    for sizes in (blocks, channels):
+        if not (isinstance(sizes, tuple) and sizes and all(map(is_count, sizes))):
+            raise ConfigError(
+                "layout: expected blocks and channels as integers of at least 1, one per stage. "
+                f"Received: {sizes!r} for {name!r}."
+            )
     if len(blocks) != len(channels):
         raise ConfigError(
             f"layout: expected blocks and channels of the same stages. Received: {blocks} and "
@@ -134,7 +142,8 @@ def decomposition(
         The decorator of a generator of `ops` and the output of the stem, which yields the number of
         the stage (from 0) with each aggregate.
     """
-    return DECOMPOSITIONS.wrapping(name, lambda wire: Decomposition(wire, frozenset(uses), binary))
+    used = _options(f"decomposition {name!r}", uses)
+    return DECOMPOSITIONS.wrapping(name, lambda wire: Decomposition(wire, used, binary))
 
 
 def head(
@@ -151,7 +160,24 @@ def head(
         The decorator of a function of `ops` and the aggregate of each stage, which returns the
         output of the network.
     """
-    return HEADS.wrapping(name, lambda top: Head(top, task, output, frozenset(uses), check))
+    used = _options(f"head {name!r}", uses)
+    HEADS.check_function(name, check)
+    if not isinstance(output, str) or not output:
+        raise ConfigError(
+            f"head {name!r}: expected output as a word for what it gives, such as 'logits'. "
+            f"Received: output={output!r}"
+        )
+    return HEADS.wrapping(name, lambda top: Head(top, task, output, used, check))
+
+
+def _options(owner: str, uses: Iterable[str]) -> frozenset[str]:
+    """The names of options; whether there are such, `config.unused_options` checks."""
+    if isinstance(uses, str) or not isinstance(uses, Iterable):
+        raise ConfigError(
+            f"{owner}: expected uses as a tuple of options, such as ('relu',). "
+            f"Received: uses={uses!r}"
+        )
+    return frozenset(uses)
 
 
 def of_task(task: str) -> list[str]:

@@ -70,7 +70,8 @@ class Phase:
             Larq's Bop for the binary kernels and Adam for the rest.
         schedule: One of `SCHEDULES`: `"cosine"` falls to 2 %, `"poly"` to 0 with power 0.9,
             `"steps"` to a tenth after each epoch of `drops`. Or any of Keras, as for `optimizer`.
-        warmup_epochs: Epochs in which the learning rate rises linearly from 2 %.
+        warmup_epochs: Epochs in which the learning rate rises linearly from 2 %; at most half of
+            them all.
         drops: Where `"steps"` drops, as shares of the epochs: `(0.5, 0.75)`. Whole numbers are
             epochs and become shares, so that a change of `epochs` moves them.
         weight_decay: Decoupled, per step and times the learning rate. Binary kernels, batch

@@ -28,7 +28,10 @@ in a recipe.
 Spec = str | Mapping[str, Any]
 """A name, or `{"class_name": NAME, "config": {...}}` as Keras serialises it."""
 
-loss: Registry[Loss] = Registry("loss", RecipeError)
+loss: Registry[Loss] = Registry("loss", RecipeError, "a function", callable)
+
+_KINDS: dict[Any, str] = {bool: "true or false", list | tuple: "a list"}
+"""Kind of a default -> what the option may be; for numbers see `LEAST`."""
 
 LEAST = {("focal", "gamma"): 0.0}
 """Loss and option -> the least that it may be."""
@@ -39,33 +42,47 @@ def call(spec: Spec) -> Callable[[Task, tf.Tensor, tf.Tensor], tf.Tensor]:
 
     Raises:
         RecipeError: If there is no such loss (names the nearest), or an option is none of its own,
-            or not of the type of its default.
+            is missing, or is not what its default is: a number, true or false, or a list.
     """
     if isinstance(spec, str):
         spec = {"class_name": spec}
     function, options = loss.find(spec["class_name"]), spec.get("config") or {}
-    taken = list(inspect.signature(function).parameters.values())[3:]
+    signature = inspect.signature(function)
+    taken = list(signature.parameters.values())[3:]
     names = [x.name for x in taken if x.kind in (x.POSITIONAL_OR_KEYWORD, x.KEYWORD_ONLY)]
-    anything = any(x.kind is x.VAR_KEYWORD for x in taken)
+    anything = any(x.kind is x.VAR_KEYWORD for x in signature.parameters.values())
     if not anything and (other := sorted({*options} - {*names})):
         raise RecipeError(
             f"loss: expected {spec['class_name']} with {' and '.join(names) or 'no argument'}. "
             f"Received: {', '.join(other)}"
         )
+    try:
+        signature.bind(None, None, None, **options)
+    except TypeError as error:
+        raise RecipeError(
+            f"loss: expected {spec['class_name']} to take task, target and scores, and its options "
+            f"to be given or to have defaults. Received: {error}"
+        ) from error
     for option in taken:
+        for kind, expected in _KINDS.items():
+            right = isinstance(native(options.get(option.name, option.default)), kind)
+            if isinstance(option.default, kind) and not right:
+                raise _wrong(option.name, expected, options)
         low = LEAST.get((spec["class_name"], option.name), -math.inf)
         numeric = option.name in options and type(option.default) in (int, float)
-        if numeric and not is_number(native(value := options[option.name]), low):
+        if numeric and not is_number(native(options[option.name]), low):
             expected = "a number" if low == -math.inf else f"a number of at least {low:g}"
-            raise RecipeError(
-                f"loss.{option.name}: expected {expected}. Received: {option.name}={value!r}"
-            )
+            raise _wrong(option.name, expected, options)
 
     @functools.wraps(function)
     def configured(task: Task, target: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
         return function(task, target, scores, **options)
 
     return configured
+
+
+def _wrong(name: str, expected: str, options: Mapping[str, Any]) -> RecipeError:
+    return RecipeError(f"loss.{name}: expected {expected}. Received: {name}={options[name]!r}")
 
 
 @loss("cross_entropy")

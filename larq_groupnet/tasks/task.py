@@ -21,11 +21,16 @@ if TYPE_CHECKING:
 else:  # Recipes ask a task what it allows, before TensorFlow is loaded.
     tf = Lazy("tensorflow")
 
+
+def _is_task(kind: Any) -> bool:
+    if not (isinstance(kind, type) and issubclass(kind, Task)):
+        return False
+    headline = getattr(kind, "headline", None)
+    return isinstance(headline, str) and isinstance(kind.targets, tuple) and bool(kind.targets)
+
+
 task: Registry[type[Task]] = Registry(
-    "task",
-    ConfigError,
-    "a subclass of Task",
-    lambda kind: isinstance(kind, type) and issubclass(kind, Task),
+    "task", ConfigError, "a subclass of Task with a tuple of targets and a headline", _is_task
 )
 
 

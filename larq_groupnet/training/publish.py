@@ -20,7 +20,7 @@ from larq_groupnet.data.records import RecordDataset
 from larq_groupnet.deploy.runtime import LCE
 from larq_groupnet.errors import WeightsError
 from larq_groupnet.family import list_models
-from larq_groupnet.files import path_of, read_json, replacing
+from larq_groupnet.files import path_of, read_json, replacing, write_text
 from larq_groupnet.network.config import GroupNetConfig, fields_affecting, unused_options
 from larq_groupnet.recipes.load import load_recipes
 from larq_groupnet.recipes.overrides import override
@@ -184,8 +184,7 @@ def _write(
         for picture, file in pictures.items():
             with replacing(output_dir / f"{stem}-{picture}.png") as temporary:
                 shutil.copyfile(file, temporary)
-        with replacing(output_dir / f"{stem}.md") as temporary:
-            temporary.write_text(card)
+        write_text(output_dir / f"{stem}.md", card)
         # Last, so that nothing is registered that has no card.
         return register(path, name, model_name, output_dir)
 

@@ -35,6 +35,9 @@ from larq_groupnet.tuning.trial import TRIALS, SearchTuner, Trainer
 from larq_groupnet.tuning.zoo_file import recipe_source
 
 ENVIRONMENT = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
+LATE = ("random_trials", "runtime")
+"""What `search.json` of an older version does not say."""
+
 ALL_DONE = "all trials are done"
 TOGETHER = "Several can search together as chief and workers: see docs/search.md"
 
@@ -75,8 +78,6 @@ def search(
     data_dir, output_dir = path_of(data_dir), path_of(output_dir)
     who = role()
     identity = _check(space, plan, data_dir, output_dir, runtime)
-    write_json(output_dir / "search.json", identity)
-    record_classes(output_dir, _classes(space, data_dir))
     metric = f"val_{task_of(space.recipe.model).headline}"
     oracle = make_oracle(
         plan.tuner, space, metric, plan.objective == "frontier", plan.max_trials,
@@ -86,6 +87,9 @@ def search(
     # Workers share the folder of their chief.
     held = contextlib.nullcontext() if who == "worker" else holding(output_dir, TOGETHER)
     with _explained(output_dir), held:
+        _check_folder(identity, output_dir)  # Another process may have come first.
+        write_json(output_dir / "search.json", identity)
+        record_classes(output_dir, _classes(space, data_dir))
         print(f"Searching as {who} in {output_dir}", flush=True)
         SearchTuner(oracle, space, trainer, output_dir, who == "alone").search()
         if who == "worker":
@@ -147,16 +151,21 @@ def _check(
     identity = {**space.describe(), **asked, "format": 2}
     earlier = read_json(output_dir / "search.json")
     first = _random_trials(plan, earlier, output_dir)
-    late = {"random_trials": first, "runtime": runtime.arithmetic()}
-    # A search of an older version has none of these, and goes on.
-    compared = {key: value for key, value in late.items() if key in earlier}
-    check_folder({**identity, **compared}, output_dir, "search")
+    identity |= {"random_trials": first, "runtime": runtime.arithmetic()}
+    _check_folder(identity, output_dir)
     check_batch(space.recipe.batch_size, open_strategy(runtime.strategy))
     check_recipe(space.recipe, data_dir)
     before, whose = read_classes(output_dir), f"the search in {output_dir}"
     check_classes(before, _classes(space, data_dir), whose, space.recipe.dataset)
     recipe_source(space.recipe)  # The winner will have to be written down.
-    return {**identity, **late}
+    return identity
+
+
+def _check_folder(identity: dict[str, Any], output_dir: Path) -> None:
+    """As `check_folder`; a search of an older version that says nothing of `LATE` goes on."""
+    earlier = read_json(output_dir / "search.json")
+    compared = {key: value for key, value in identity.items() if key in earlier or key not in LATE}
+    check_folder(compared, output_dir, "search")
 
 
 def _random_trials(plan: Plan, earlier: dict[str, Any], output_dir: Path) -> int:

@@ -81,7 +81,7 @@ class Trainer:
         try:
             write_json(file, {**known, "starts": _one_more(known["starts"], run)})
             value = self.train(recipe, run)
-        except (Interrupted, OSError):
+        except (Interrupted, KeyboardInterrupt, OSError):
             write_json(file, known)  # Not the candidate's fault.
             raise
         except Exception as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from larq_groupnet.errors import RecipeError
-from larq_groupnet.files import replacing
+from larq_groupnet.files import write_text
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.recipes.recipe import Phase, Recipe
 
@@ -44,8 +44,7 @@ def write_zoo_file(
         f"{first}RECIPE = {recipe_source(recipe)}\n\n"
         "RECIPES = (RECIPE,)\n"
     )
-    with replacing(path) as temporary:
-        temporary.write_text(text)
+    write_text(path, text)
 
 
 def _unbroken(text: str) -> str:

@@ -9,7 +9,7 @@ from larq_groupnet.data.augment import augmentation, unchanged
 
 @augmentation("night", targets=("label", "mask"))
 def night(image, target, size, seed, *, colour_jitter=0.2):
-    """Takes fields of the recipe by name; `colour_jitter` is how dark it gets."""
+    """Takes a field of the recipe by name; `colour_jitter` is how dark it gets."""
     image, target = unchanged(image, target, size, seed)
     light = tf.random.stateless_uniform((), seed, 1 - colour_jitter, 1)
     noise = tf.random.stateless_normal(tf.shape(image), seed, stddev=20 * (1 - light))

@@ -11,9 +11,8 @@ def fcn4s(ops, stages):
         name = f"head_score{stage + 1}"
         scores = ops.conv(stages[stage], config.num_classes, 1, name, bias=True)
         if total is not None:
-            stride = config.stage_strides[stage + 1]
-            if stride > 1:
-                total = ops.resize(total, stride, f"{name}_up")
+            if config.stage_strides[stage + 1] > 1:
+                total = ops.resize(total, stages[stage], f"{name}_up")
             scores = ops.add([total, scores], f"{name}_sum")
         total = scores
-    return scores_of_pixels(ops, total, config.stem_stride)
+    return scores_of_pixels(ops, total)

@@ -12,7 +12,7 @@ from larq_groupnet.tasks.task import Task, task
 @head("depth", task="depth", output="metres")
 def depth_head(ops, stages):
     x = ops.conv(stages[max(stages)], ops.config.num_classes, 1, "head_metres", bias=True)
-    return scores_of_pixels(ops, x, ops.config.output_stride)
+    return scores_of_pixels(ops, x)
 
 
 @loss("absolute")

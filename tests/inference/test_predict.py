@@ -32,6 +32,7 @@ from larq_groupnet.runs.saved import describe_run, load_run
 from larq_groupnet.runs.source import find_source
 from larq_groupnet.tasks.classification import Classification
 from larq_groupnet.tasks.segmentation import Segmentation
+from larq_groupnet.tasks.task import Task
 from larq_groupnet.training import Recipe
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.metadata import Metadata
@@ -359,6 +360,35 @@ def test_table_of_another_origin_is_not_replaced(constant, tmp_path):
     with pytest.raises(OutputError, match="predictions.csv, of another origin"):
         predict_files(labels, tmp_path, tmp_path)
     assert table.read_text() == "my,own,table\n"
+
+
+def test_measured_values_are_not_replaced_by_predicted_ones(constant, tmp_path):
+    class Values(Task):
+        targets, headline = ("depth",), "within"
+
+    values = dataclasses.replace(constant, task=Values)
+    picture(tmp_path / "a.png", (8, 8))
+    for _ in range(2):
+        assert predict_files(values, tmp_path / "a.png", tmp_path) == (1, [])
+    file = tmp_path / "values" / "a.npy"
+    assert np.load(file).shape == np.load(file, mmap_mode="r").shape == (8, 8, 2)
+    np.save(file, np.zeros(3))
+    with pytest.raises(OutputError, match=r"values/a\.npy, of another origin"):
+        predict_files(values, tmp_path / "a.png", tmp_path)
+    assert np.load(file).shape == (3,)
+
+
+def test_table_names_an_image_whose_name_is_no_text(constant, tmp_path):
+    labels = dataclasses.replace(
+        constant,
+        dense=False,
+        network=lambda images: np.float32([[0.25, 0.75]]),
+        task=Classification,
+    )
+    picture(tmp_path / "latin\udcfc.png", (8, 8))
+    assert predict_files(labels, tmp_path, tmp_path / "out") == (1, [])
+    table = (tmp_path / "out" / "predictions.csv").read_text("utf-8")
+    assert r"latin\udcfc.png,1" in table
 
 
 def test_photos_that_are_not_read_are_named(tmp_path):

@@ -1,7 +1,9 @@
 """The three oracles with trainings that take no time: budget, failures, kills, frontier."""
 
+import contextlib
 import json
 import re
+import shutil
 from itertools import product
 
 import numpy as np
@@ -266,6 +268,24 @@ def test_search_with_another_precision_is_refused(monkeypatch, tmp_path):
     assert len(trainer.trained) == 2
 
 
+def test_of_two_searches_that_start_at_once_the_first_to_hold_the_folder_has_it(
+    monkeypatch, tmp_path
+):
+    stubbed(monkeypatch)
+    searched(tmp_path / "first", "random", 1)
+
+    @contextlib.contextmanager
+    def held_by_the_first_meanwhile(folder, remedy):
+        folder.mkdir()
+        shutil.copy(tmp_path / "first" / "search.json", folder)
+        yield
+
+    monkeypatch.setattr("larq_groupnet.tuning.search.holding", held_by_the_first_meanwhile)
+    with pytest.raises(RecipeError, match="holds a run of another search .tuner was 'random'"):
+        searched(tmp_path / "second", "bayesian", 1)
+    assert json.loads((tmp_path / "second" / "search.json").read_text())["tuner"] == "random"
+
+
 def test_failed_trial_is_not_tried_again_by_a_search_that_resumes(tmp_path):
     trainer = Trainer(fail(MemoryError("too much"), 2))
     run(space(), tmp_path, trainer, trials=3)
@@ -351,6 +371,16 @@ def test_signal_is_no_failure_and_says_how_to_go_on(tmp_path):
     oracle = run(space(), tmp_path, trainer, trials=3)
     assert [t.status for t in oracle.trials.values()] == ["COMPLETED"] * 3
     assert trainer.trained[1] == trainer.trained[2]
+
+
+def test_ctrl_c_before_the_training_is_no_failure_however_often(tmp_path):
+    """While the network is built, nothing turns the signal into an `Interrupted`."""
+    trainer = Trainer(fail(KeyboardInterrupt(), *range(2, 3 + STARTS)))
+    for _ in range(STARTS + 1):
+        with pytest.raises(Interrupted, match="the search was stopped; it is saved"):
+            run(space(), tmp_path, trainer, trials=3)
+    oracle = run(space(), tmp_path, trainer, trials=3)
+    assert [t.status for t in oracle.trials.values()] == ["COMPLETED"] * 3
 
 
 def test_frontier_scores_a_trial_by_its_addition(tmp_path):
