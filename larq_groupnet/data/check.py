@@ -7,13 +7,11 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from filelock import FileLock
 from tqdm import tqdm
 
@@ -22,7 +20,7 @@ from larq_groupnet.data.labels import NO_CLASS, Meaning
 from larq_groupnet.data.layouts import FolderError, Layout
 from larq_groupnet.data.listing import relative
 from larq_groupnet.data.missing_masks import NO_MASK
-from larq_groupnet.files import replacing
+from larq_groupnet.files import write_json
 from larq_groupnet.hints import counted
 
 _NAMED = 3
@@ -112,22 +110,17 @@ def look(root: Path, layout: Layout, data_dir: Path, again: bool = False) -> Fin
         data_dir: Where datasets lie.
         again: Look even if there are findings.
     """
-    found = _kept_or_looked(root, layout, data_dir, again)
-    return found._replace(bad={**layout.unmasked, **found.bad})
-
-
-def _kept_or_looked(root: Path, layout: Layout, data_dir: Path, again: bool) -> Findings:
     kept = data_dir / "folders" / f"{_digest(root, layout)}.json"
-    if not again and (found := _kept(kept)):
-        return found
-    with _lock(kept.parent) as can_write:
-        if can_write and not again and (found := _kept(kept)):  # Another process looked meanwhile.
-            return found
-        found = _look(root, layout)
-        if can_write:
-            with replacing(kept) as file:
-                file.write_text(json.dumps(found._asdict()))
-    return found
+    found = None if again else _kept(kept)
+    with contextlib.ExitStack() as stack:
+        can_write = found is None and _locked(kept.parent, stack)
+        if can_write and not again:
+            found = _kept(kept)  # Another process may have looked meanwhile.
+        if found is None:
+            found = _look(root, layout)
+            if can_write:
+                write_json(kept, found._asdict())
+    return found._replace(bad={**layout.unmasked, **found.bad})
 
 
 def _kept(file: Path) -> Findings | None:
@@ -141,20 +134,14 @@ def _kept(file: Path) -> Findings | None:
         return None
 
 
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
+def _locked(folder: Path, stack: contextlib.ExitStack) -> bool:
     """Holds a folder for this process, and says whether it can be written at all."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        lock.acquire()
+        stack.enter_context(FileLock(folder / ".lock"))
     except OSError:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
+        return False
+    return True
 
 
 def _digest(root: Path, layout: Layout) -> str:
@@ -227,9 +214,9 @@ def _inspect(image: str, target: int | str, meaning: Meaning | None) -> tuple[se
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError | tf.errors.NotFoundError):
+    if isinstance(error, FileNotFoundError):
         return "it is gone"
-    if isinstance(error, PermissionError | tf.errors.PermissionDeniedError):
+    if isinstance(error, PermissionError):
         return "it may not be read: its permissions forbid it"
     if isinstance(error, OSError) and error.errno is not None:
         return f"it cannot be opened: {os.strerror(error.errno)}"
