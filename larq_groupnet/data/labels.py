@@ -141,7 +141,7 @@ def read_mapping(path: Path, void: Iterable[int]) -> tuple[list[str], Meaning]:
     if not path.is_file():
         raise DatasetError(f"mapping: expected a file, or mapping={LEVELS}. Received: {path}")
     rows: dict[int | str, str] = {}
-    colours: set[bool] = set()
+    lengths: set[int] = set()  # Of values: 1 for greys, 3 for colours.
     for number, line in enumerate(read_text(path).splitlines(), 1):
         line = re.sub(r"(^|\s)#.*", "", line).strip()
         if not line or (not rows and _TITLE.fullmatch(line)):
@@ -156,16 +156,16 @@ def read_mapping(path: Path, void: Iterable[int]) -> tuple[list[str], Meaning]:
             )
         rows[value] = row["name"]
         if value != "*":
-            colours.add(len(values) == 3)
+            lengths.add(len(values))
     names = list(dict.fromkeys(name for name in rows.values() if name != "void"))
-    if not 2 <= len(names) <= VOID or len(colours) != 1:
+    if not 2 <= len(names) <= VOID or len(lengths) != 1:
         raise DatasetError(
             f"mapping: expected 2 to {VOID} classes, and either grey values or colours, in {path}. "
             f"Received: {names}"
         )
     classes = {v: VOID if name == "void" else names.index(name) for v, name in rows.items()}
     other = classes.pop("*", NO_CLASS)
-    if colours == {True}:
+    if lengths == {3}:
         return names, Meaning(np.full(256, NO_CLASS), classes, other)  # type: ignore[arg-type]
     lookup = np.full(256, other)
     lookup[list(void)] = VOID

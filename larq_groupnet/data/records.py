@@ -228,10 +228,9 @@ def split_of(builder: tfds.core.DatasetBuilder, role: str) -> str:
     if "validation" in splits:
         unlabelled = builder.name in UNLABELLED
         return role if role in splits and not (role == "test" and unlabelled) else "validation"
-    parts = {"train": "train[:90%]", "validation": "train[90%:]", "test": "test"}
-    if role == "test" and "test" not in splits:
-        return parts["validation"]
-    return parts[role]
+    if role == "test" and "test" in splits:
+        return "test"
+    return "train[:90%]" if role == "train" else "train[90%:]"
 
 
 def _addressed(builder: tfds.core.DatasetBuilder, split: str, parse: Any) -> Addressed:

@@ -120,12 +120,11 @@ def _for_truth(builder: Dataset, model: Recipe, path: Path) -> Recipe:
 def _structure(photos: GroupNetConfig, model: GroupNetConfig) -> GroupNetConfig:
     """The network of a model, as wide as that for photos and with no more bases."""
     same = model.head == photos.head
-    own = {
-        name
+    values = {
+        name: getattr(model, name)
         for name, about in OPTIONS.items()
         if name not in _OF_PHOTOS and (not about.of_task or (name == "dropout" and same))
     }
-    values = {name: getattr(model, name) for name in own}
     bases = photos.bases_per_stage[0]
     if isinstance(model.num_bases, int):
         values["num_bases"] = min(model.num_bases, bases)
@@ -211,9 +210,7 @@ def _weighted(recipe: Recipe, builder: Dataset) -> tuple[Recipe, list[str]]:
     frequency = counts.own[held] / counts.beside[held]
     if not held.size or frequency.max() < RARE * frequency.min():
         return recipe, []
-    rare, common = (
-        builder.classes[held[place]] for place in (frequency.argmin(), frequency.argmax())
-    )
+    rare, common = (builder.classes[held[x]] for x in (frequency.argmin(), frequency.argmax()))
     return dataclasses.replace(recipe, class_weights=ROOT_MEDIAN_FREQUENCY), [
         f"{rare} is {frequency.min() / frequency.max():.3f} times as common as {common}: rare "
         'classes count more in the loss; --set class_weights="" counts all the same.'

@@ -91,15 +91,12 @@ def _of_run(
         config = config.replace(binary=phase["binary"])
     found = results.get("keras", {})  # Of runs before 2.0, which had no run.json.
     classes = tuple(run.get("classes") or found.get("iou", found.get("recall", ())))
-    height, width, _ = config.input_shape
-    reading = {
-        "size": [height, width],
-        "normalisation": recipe.get("normalisation"),
-        "central_crop": recipe.get("central_crop"),
-        "scales": recipe.get("eval_scales"),
-        "flip": recipe.get("eval_flip"),
+    of_reading = {
+        **{"normalisation": "normalisation", "central_crop": "central_crop"},
+        **{"eval_scales": "scales", "eval_flip": "flip"},
     }
-    reading = {name: value for name, value in reading.items() if value is not None}
+    reading = {to: recipe[name] for name, to in of_reading.items() if recipe.get(name) is not None}
+    reading["size"] = [*config.input_shape[:2]]
     known = len(classes) == config.num_classes
     about = classes if known else (), reading, (), NOT_STATED, recipe["name"]
     return Metadata(config, recipe["dataset"], *about)

@@ -231,7 +231,7 @@ def _of_another(name: str, entries: list[Entry], model: str, layout: str) -> Reg
     return RegistryError(
         f"weights: expected a set for {model}. Received: weights={name!r} for {model}, which is "
         f"registered for {models}. Those that fit: {', '.join(fit) or 'none'}."
-        f"{_ways_said(name, layout)}"
+        f"{_ways(name, layout)}"
     )
 
 
@@ -242,28 +242,25 @@ def _unknown(name: str, model: str, layout: str) -> UnknownSetError:
     return UnknownSetError(
         "weights: expected None, a path, or a registered set. "
         f"Received: weights={name!r} for {model}, which is neither published nor registered in "
-        f"{cache_folder()}.{hint} Registered: {known}.{_ways_said(name, layout)}"
+        f"{cache_folder()}.{hint} Registered: {known}.{_ways(name, layout)}"
     )
-
-
-def _ways_said(name: str, layout: str) -> str:
-    return "".join(f"\n  {way}" for way in _ways(layout)) if _is_imagenet(name) else ""
 
 
 def _is_imagenet(name: str) -> bool:
     return name.rpartition(":")[2] == "imagenet"
 
 
-def _ways(layout: str) -> list[str]:
-    """Ways to get weights that nobody has published, one line each with a command."""
+def _ways(name: str, layout: str) -> str:
+    """Ways to get ImageNet weights, which nobody has published, one line each with a command."""
+    if not _is_imagenet(name):
+        return ""
     train = (
         f"train them: python train.py --model groupnet_{layout} --dataset imagenet2012 "
         f"--output_dir runs/groupnet_{layout} (then weights='runs/groupnet_{layout}/binary.h5')"
     )
     if LAYOUTS[layout].convolutions is not basic:
-        return [f"the authors published no checkpoint of {layout}; {train}"]
-    return [
-        "import the authors' checkpoint: "
-        "python -m larq_groupnet import-checkpoint FILE.pth.tar --as imagenet",
-        f"or {train}",
-    ]
+        return f"\n  the authors published no checkpoint of {layout}; {train}"
+    return (
+        "\n  import the authors' checkpoint: "
+        f"python -m larq_groupnet import-checkpoint FILE.pth.tar --as imagenet\n  or {train}"
+    )

@@ -433,7 +433,7 @@ def test_registry_of_another_kind_is_named(cache, text):
 def test_entry_that_is_wrong_names_the_field_alone(files):
     entry = registry.register(files[1][0], "imagenet", MODEL)
     for field, value in (("name", "My"), ("model", "a.b"), ("file", "/a"), ("size", 0)):
-        with pytest.raises(RegistryError, match=f"^{field}: expected .* Received: {value!r}$"):
+        with pytest.raises(RegistryError, match=f"^{field}: expected .* Received: .*{value!r}$"):
             dataclasses.replace(entry, **{field: value})
 
 
