@@ -29,6 +29,6 @@ def counted(number: int, kind: str) -> str:
     return f"{number:,} {kind if number == 1 else plural}"
 
 
-def few(things: Sequence[object]) -> str:
-    """`"a, b"`; of more than eight the first eight, and dots."""
-    return ", ".join(map(str, things[:8])) + ", ..." * (len(things) > 8)
+def few(things: Sequence[object], most: int = 8) -> str:
+    """`"a, b"`; of more than `most` the first, and dots."""
+    return ", ".join(map(str, things[:most])) + ", ..." * (len(things) > most)

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
@@ -44,20 +44,24 @@ class Findings(NamedTuple):
 
     def tell(self, root: Path, most: int = _NAMED) -> str:
         """How many files are bad, with the first of each of the first reasons by name."""
-        missing = {x: y.removeprefix(NO_MASK) for x, y in self.bad.items() if y.startswith(NO_MASK)}
-        others = {file: reason for file, reason in self.bad.items() if file not in missing}
-        parts = []
-        if missing:
-            named = [f"{file} ({reason})" for file, reason in list(missing.items())[:most]]
-            if len(missing) > most:
-                named.append(f"and {len(missing) - most} more")
-            what = f"{counted(len(missing), 'photo')} without a mask in {root}"
-            parts.append(f"{what}: {', '.join(named)}")
+        missing, others = [], defaultdict(list)
+        for file, reason in self.bad.items():
+            if reason.startswith(NO_MASK):
+                missing.append(f"{file} ({reason.removeprefix(NO_MASK)})")
+            else:
+                others[reason].append(file)
+        groups = sorted(others.items(), key=lambda group: -len(group[1]))
+        parts = [f"{_first(files, most)}: {reason}" for reason, files in groups[:most]]
         if others:
-            what = f"{counted(len(others), 'bad file')} in {root}"
-            parts.append(f"{what}: {_by_reason(others, most)}")
-        reasons = Counter(others.values())
-        if max(len(missing), len(reasons), *reasons.values()) > most:
+            parts[0] = (
+                f"{counted(sum(map(len, others.values())), 'bad file')} in {root}: {parts[0]}"
+            )
+        if rest := sum(len(files) for _, files in groups[most:]):
+            parts.append(f"and {rest} more")
+        if missing:
+            what = f"{counted(len(missing), 'photo')} without a mask in {root}"
+            parts.insert(0, f"{what}: {_first(missing, most)}")
+        if max(len(missing), len(groups), *map(len, others.values())) > most:
             parts.append("`larq-groupnet check` lists all")
         return "; ".join(parts)
 
@@ -84,18 +88,9 @@ class Findings(NamedTuple):
         raise FolderError(f"{self.tell(root, len(self.bad) if every else _NAMED)}. {advice}")
 
 
-def _by_reason(bad: dict[str, str], most: int) -> str:
-    """The first files of the most common reasons, each reason once."""
-    files: dict[str, list[str]] = {}
-    for file, reason in bad.items():
-        files.setdefault(reason, []).append(file)
-    groups = sorted(files.items(), key=lambda group: -len(group[1]))
-    parts = []
-    for reason, names in groups[:most]:
-        more = f" and {len(names) - most} more" if len(names) > most else ""
-        parts.append(f"{', '.join(names[:most])}{more}: {reason}")
-    rest = sum(len(names) for _, names in groups[most:])
-    return "; ".join(parts) + (f"; and {rest} more" if rest else "")
+def _first(names: list[str], most: int) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def look(root: Path, layout: Layout, data_dir: Path, again: bool = False) -> Findings:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from larq_groupnet.hints import counted, is_shown
+from larq_groupnet.hints import counted, few, is_shown
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 """Of the image files that are read, in lower case; capitals do as well."""
@@ -227,6 +227,5 @@ def _identity(folder: str | Path) -> tuple[int, int]:
 
 
 def _some(names: list[str], kind: str) -> str:
-    shown = ", ".join(names[:_NAMED])
     advice = ": convert them to JPEG" if kind == CAMERA_FILE else ""
-    return f"{counted(len(names), kind)} ({shown}{', ...' if len(names) > _NAMED else ''}){advice}"
+    return f"{counted(len(names), kind)} ({few(names, _NAMED)}){advice}"

@@ -237,11 +237,8 @@ def _addressed(builder: tfds.core.DatasetBuilder, split: str, parse: Any) -> Add
     """Records that can be read in any order."""
     source: Any = builder.as_data_source(split=split).data_source
 
-    def read(number: np.ndarray) -> bytes:
-        return source[int(number)]
-
     def fetch(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        record = tf.numpy_function(read, [number], tf.string, stateful=False)
-        return parse(tf.ensure_shape(record, ()))
+        read = tf.numpy_function(lambda n: source[int(n)], [number], tf.string, stateful=False)
+        return parse(tf.ensure_shape(read, ()))
 
     return Addressed(len(source), fetch)

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from larq_groupnet.data import AUGMENTATIONS
 from larq_groupnet.data.augment import choices
-from larq_groupnet.data.reading import NORMALISATIONS, Reading, normalisations
+from larq_groupnet.data.reading import Reading, normalisations
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.hints import did_you_mean
 from larq_groupnet.network.config import GroupNetConfig
@@ -28,13 +27,6 @@ SPECS = ("optimizer", "schedule", "loss")
 ROOT_MEDIAN_FREQUENCY = "root_median_frequency"
 CLASS_WEIGHTS = {"median_frequency": 1.0, ROOT_MEDIAN_FREQUENCY: 0.5}
 """What `Recipe.class_weights` may be -> the power of median frequency balancing."""
-
-_NAMES: Mapping[str, Collection[str]] = {
-    "augmentation": AUGMENTATIONS,
-    "normalisation": NORMALISATIONS,
-    "on_bad_image": ("error", "skip"),
-}
-"""What fields of a recipe may be."""
 
 _TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "bool": (lambda value: isinstance(value, bool), "True or False"),
@@ -270,19 +262,18 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        for field, names in _NAMES.items():
-            if getattr(self, field) not in names:
-                raise RecipeError(unknown(field, getattr(self, field), names))
         numbers = "finite numbers above 0, such as (0.5, 1.0, 1.5)"
-        scales = all(map(is_positive, self.eval_scales))
-        check_fields(self, {"eval_scales": (scales, numbers)}, RecipeError)
+        names = normalisations(self.model.input_shape[2])
+        readings = f"{' or '.join(map(repr, names))} for input_shape={self.model.input_shape}"
+        on_bad = ("error", "skip")
+        wanted: dict[str, tuple[bool, str | tuple[str, ...]]] = {
+            "eval_scales": (all(map(is_positive, self.eval_scales)), numbers),
+            "normalisation": (self.normalisation in names, readings),
+            "on_bad_image": (self.on_bad_image in on_bad, on_bad),
+        }
+        check_fields(self, wanted, RecipeError)
         if not self.trained:
             raise RecipeError("epochs: expected at least 1 in a phase. Received: 0 in all")
-        if self.normalisation not in normalisations(self.model.input_shape[2]):
-            raise RecipeError(
-                "normalisation: expected 'symmetric' for images that are not of 3 channels. "
-                f"Received: 'imagenet' with input_shape={self.model.input_shape}"
-            )
         self._check_augmentation()
         phases = [phase.name for phase in self.phases]
         if len(phases) != len({*phases}):
@@ -315,25 +306,25 @@ class Recipe:
         """What changes images must leave their masks right; only these are counted."""
         task = kind_of(self.model.head)
         counts = {"label", "mask"} & {*task.targets} and not (self.mixup or self.cutmix)
-        names = ("", *CLASS_WEIGHTS) if counts else ("",)
-        if self.class_weights not in names:
-            raise RecipeError(
-                f"class_weights: expected one of {', '.join(map(repr, names))} with "
-                f"head={self.model.head!r}, mixup={self.mixup:g} and cutmix={self.cutmix:g}. "
-                f"Received: {self.class_weights!r}"
-            )
-        fit = choices(task.targets)
+        names, fit = ("", *CLASS_WEIGHTS) if counts else ("",), choices(task.targets)
+        beside = f"head={self.model.head!r}, mixup={self.mixup:g} and cutmix={self.cutmix:g}"
         if self.augmentation not in fit:
             raise RecipeError(
                 f"augmentation: expected one of {', '.join(fit)} with head={self.model.head!r}. "
-                f"Received: augmentation={self.augmentation!r}"
+                f"Received: {self.augmentation!r}.{did_you_mean(self.augmentation, fit)}"
             )
         pair = self.rand_augment
         right = not pair or (
             [type(value) for value in pair] == [int, int] and pair[0] >= 1 and 0 <= pair[1] <= 10
         )
-        changes = "(), or a number of at least 1 and a magnitude of 0 to 10"
-        check_fields(self, {"rand_augment": (right, changes)}, RecipeError)
+        wanted = {
+            "class_weights": (
+                self.class_weights in names,
+                f"one of {', '.join(map(repr, names))} with {beside}",
+            ),
+            "rand_augment": (right, "(), or a number of at least 1 and a magnitude of 0 to 10"),
+        }
+        check_fields(self, wanted, RecipeError)
         for field in ("rand_augment", "mixup", "cutmix"):
             if (value := getattr(self, field)) and not task.mixes:
                 raise RecipeError(

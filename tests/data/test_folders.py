@@ -210,7 +210,7 @@ def test_photos_without_masks_are_counted_with_near_names_or_left_out(
     said = (
         r"5 photos without a mask in .*: images/n0\.png \(expected masks/n0\.png; n0_mask\.png is "
         r"there\), images/n1\.png \(expected masks/n1\.png; N1\.png is there\), images/n2\.png "
-        r"\(expected masks/n2\.png\), and 2 more; "
+        r"\(expected masks/n2\.png\) and 2 more; "
     )
     with pytest.raises(
         FolderError, match=rf"{said}`larq-groupnet check` lists all\. Add .*: --on_bad_image=skip"

@@ -198,7 +198,7 @@ def test_figure_says_who_measured_it():
     for wrong in ({}, {"command": "x", "paper": "y"}, {"command": 3}):
         with pytest.raises(MetadataError, match="metrics: expected"):
             Metric("top-1", 0.5, **wrong)
-    with pytest.raises(MetadataError, match="a name and a number"):
+    with pytest.raises(MetadataError, match="a name, a number"):
         Metric("top-1", float("nan"), command="x")
 
 
