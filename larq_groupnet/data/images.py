@@ -43,12 +43,10 @@ _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PN"
 _PLAIN_JPEG, _PLAIN_PNG = b"\xff\xdb", (b"IDAT", b"PLTE")
 
 
-def read_image(path: Path | str | bytes | tf.Tensor, channels: int = 3) -> tf.Tensor:
+def read_image(path: Path | str | bytes, channels: int = 3) -> tf.Tensor:
     """The pixels of an image file, `(height, width, channels) uint8`; see `decode_image`."""
-    if not tf.is_tensor(path):
-        check_regular(path)
-        path = os.fsencode(path)
-    return decode_image(tf.io.read_file(path), channels)
+    check_regular(path)
+    return decode_image(tf.io.read_file(os.fsencode(path)), channels)
 
 
 def check_regular(path: Path | str | bytes) -> None:

@@ -84,7 +84,7 @@ class Layout:
 
 
 def find_layout(
-    root: Path, names: list[str], meaning: Meaning | None = None, used: Collection[Path] = ()
+    root: Path, names: list[str], meaning: Meaning, used: Collection[Path] = ()
 ) -> Layout:
     """Looks through a folder; opens no image.
 
@@ -103,7 +103,7 @@ def find_layout(
     Args:
         root: The folder.
         names: Of the classes, as `classes.txt` has them; of masks in the order of their labels.
-        meaning: What the values in masks mean, if it has been said.
+        meaning: What the values in masks mean.
         used: Files straight in the folder that say so.
 
     Raises:
@@ -115,7 +115,6 @@ def find_layout(
     if (root / "leftImg8bit").is_dir():
         return _cityscapes(root)
     if own := _images_and_masks(root, names):
-        meaning = meaning or index_labels(len(names) or VOID)
         layout = Layout({}, names, meaning)
         _add_masks(layout, root, *own)
         both = " and ".join(f"{folder.name}/" for folder in own)

@@ -64,8 +64,7 @@ def _stem(path: Path) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    size = path.stat().st_size
-    if size > keras_files.MAX_DESCRIPTION:
+    if (size := path.stat().st_size) > keras_files.MAX_DESCRIPTION:
         raise ValueError(f"{path.name} has {size} bytes, more than {keras_files.MAX_DESCRIPTION}")
     values = json.loads(path.read_text())
     if not isinstance(values, dict):

@@ -89,7 +89,7 @@ def read_metadata(path: str | Path) -> Metadata:
     return _open(path_of(path))[0]
 
 
-def load(model: tf.keras.Model, path: str | Path, config: GroupNetConfig | None = None) -> None:
+def load(model: tf.keras.Model, path: str | Path, config: GroupNetConfig) -> None:
     """Loads a release file into a model; the model is untouched if that fails.
 
     Args:
@@ -97,7 +97,7 @@ def load(model: tf.keras.Model, path: str | Path, config: GroupNetConfig | None 
         path: The file.
         config: The model's configuration, compared with that of the file, option by option. If
             they differ in the head or the number of classes, the weights of the head that do not
-            fit are left out, with a warning. Without it, names and shapes must all be the same.
+            fit are left out, with a warning.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -106,7 +106,7 @@ def load(model: tf.keras.Model, path: str | Path, config: GroupNetConfig | None 
     """
     path = path_of(path)
     metadata, stored, shapes = _open(path)
-    other_head = config is not None and has_other_head(path, metadata.config, config)
+    other_head = has_other_head(path, metadata.config, config)
 
     def value(name: str) -> NDArray[np.float32]:
         return _restored(stored[name], shapes[name])

@@ -187,8 +187,8 @@ def _places(entry: Entry) -> list[Path]:
     return [folder / entry.file for folder in (_PACKAGE / "files", cache_folder())]
 
 
-def obtain(entry: Entry, *, base: str | Path | None = None) -> Path:
-    """The entry's file on this machine; downloads it if it is missing.
+def obtain(entry: Entry) -> Path:
+    """The entry's file on this machine; fetched from `LARQ_GROUPNET_WEIGHTS` if it is missing.
 
     Raises:
         DownloadError: If it is not here and could not be fetched.
@@ -196,7 +196,7 @@ def obtain(entry: Entry, *, base: str | Path | None = None) -> Path:
     path = find_local(entry)
     if path is not None:
         return path
-    base = str(base or os.environ.get("LARQ_GROUPNET_WEIGHTS") or RELEASE_BASE)
+    base = os.environ.get("LARQ_GROUPNET_WEIGHTS") or RELEASE_BASE
     target = cache_folder() / entry.file
     if not base:
         state = "damaged" if target.exists() else "absent"
@@ -207,7 +207,7 @@ def obtain(entry: Entry, *, base: str | Path | None = None) -> Path:
     return download(base, entry.file, target, digest=entry.sha256, size=entry.size)
 
 
-def fetch(name: str, model: str, *, base: str | Path | None = None) -> list[Path]:
+def fetch(name: str, model: str) -> list[Path]:
     """Command `weights fetch`: every file of a name for a model, on this machine.
 
     Raises:
@@ -224,7 +224,7 @@ def fetch(name: str, model: str, *, base: str | Path | None = None) -> list[Path
             f"weights: expected the name and the model of a registered set. Received: {name} "
             f"{model}.{hint} Registered: {known}"
         )
-    return [obtain(entry, base=base) for entry in entries]
+    return [obtain(entry) for entry in entries]
 
 
 def verify() -> list[tuple[Entry, str]]:

@@ -43,9 +43,7 @@ _SUFFIXES = (".h5", ".keras", ".safetensors")
 _OF_THE_TASK = fields_of_task()
 
 
-def resolve(
-    weights: str | Path, model: str, config: GroupNetConfig, *, base: str | Path | None = None
-) -> Path:
+def resolve(weights: str | Path, model: str, config: GroupNetConfig) -> Path:
     """Finds the file that `weights` stands for; downloads it if it is missing.
 
     Args:
@@ -53,7 +51,6 @@ def resolve(
             `.safetensors`); or a registered set: `NAME`, or `MODEL:NAME`.
         model: Name of the model that wants them.
         config: Its configuration; among several sets of a name, the nearest to it is taken.
-        base: Release base, URL or folder; `None` for `LARQ_GROUPNET_WEIGHTS`, or the package's.
 
     Returns:
         Path of an existing file.
@@ -73,7 +70,7 @@ def resolve(
     name = str(weights)
     entry = entry_of(name, model, config)
     check_options(f"{name!r} ({entry.file})", entry.metadata.config, config)
-    return obtain(entry, base=base)
+    return obtain(entry)
 
 
 def entry_of(weights: str, model: str, config: GroupNetConfig) -> Entry:

@@ -276,11 +276,12 @@ def test_given_options_win_and_the_nearest_set_is_taken(files):
         assert adopt("imagenet", MODEL, config, {"num_bases", "padding"}).padding == "torch"
 
 
-def test_another_network_is_refused_before_anything_is_fetched(files, tmp_path):
+def test_another_network_is_refused_before_anything_is_fetched(files, tmp_path, monkeypatch):
     publish(tmp_path / "base", files[1][0])
+    monkeypatch.setenv("LARQ_GROUPNET_WEIGHTS", "http://127.0.0.1:9/")
     other = files[1][2].replace(num_bases=3, shortcut="block")
     with pytest.raises(packed.MismatchError) as error:
-        resolve("imagenet", MODEL, other, base="http://127.0.0.1:9/")
+        resolve("imagenet", MODEL, other)
     assert "\n" not in str(error.value)
     assert (
         "has other options than the model (num_bases: 1 in the file, 3 in the model; "
@@ -301,7 +302,9 @@ def test_package_then_cache_then_release_base(files, tmp_path, monkeypatch, cach
     monkeypatch.setenv("LARQ_GROUPNET_WEIGHTS", str(tmp_path / "elsewhere"))
     with pytest.raises(DownloadError, match="elsewhere/v1/k1.safetensors, which does not exist"):
         resolve("imagenet", MODEL, config)
-    assert resolve("imagenet", MODEL, config, base=base) == cache / "v1" / "k1.safetensors"
+    monkeypatch.setenv("LARQ_GROUPNET_WEIGHTS", str(base))
+    assert resolve("imagenet", MODEL, config) == cache / "v1" / "k1.safetensors"
+    monkeypatch.delenv("LARQ_GROUPNET_WEIGHTS")
     assert resolve("imagenet", MODEL, config) == cache / "v1" / "k1.safetensors"
     assert registry.verify() == [(entry, "intact")]
     shipped = tmp_path / "package" / "files" / "v1" / "k1.safetensors"
@@ -328,7 +331,7 @@ def test_damaged_file_is_fetched_anew_or_said_to_be_damaged(files, tmp_path, mon
     assert sha256(resolve("imagenet", MODEL, config)) == entry.sha256
 
 
-def test_fetch_brings_every_file_of_a_name(files, tmp_path, cache):
+def test_fetch_brings_every_file_of_a_name(files, tmp_path, cache, monkeypatch):
     entry = publish(tmp_path / "base", files[1][0])
     with pytest.raises(
         RegistryError, match=f"imagenet groupnet_dsp.* Registered: imagenet {MODEL}"
@@ -338,7 +341,8 @@ def test_fetch_brings_every_file_of_a_name(files, tmp_path, cache):
         registry.fetch("imagnet", MODEL)
     with pytest.raises(RegistryError, match=f"Did you mean '{MODEL}'. Registered"):
         registry.fetch("imagenet", "groupnet_resnet1")
-    assert registry.fetch("imagenet", MODEL, base=tmp_path / "base") == [cache / entry.file]
+    monkeypatch.setenv("LARQ_GROUPNET_WEIGHTS", str(tmp_path / "base"))
+    assert registry.fetch("imagenet", MODEL) == [cache / entry.file]
     assert registry.fetch(f"{MODEL}:imagenet", MODEL) == [cache / entry.file]
     assert (cache / entry.file).read_bytes() == files[1][0].read_bytes()
 
