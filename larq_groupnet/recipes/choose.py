@@ -14,6 +14,7 @@ from larq_groupnet.recipes import own
 from larq_groupnet.recipes.load import ZooFile, load_recipes
 from larq_groupnet.recipes.overrides import (
     INPUT_SIZE,
+    SIZES,
     check_trained,
     check_used,
     only_phase,
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 16
 """How many images of a folder are looked at to learn how large they are."""
-
-_SIZE = (INPUT_SIZE, "input_shape")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,9 +152,9 @@ def adapted(
         return dataclasses.replace(recipe, dataset=dataset), ()
     given = dict(changes)
     builder = _open(dataset, data_dir, changes, recipe.on_bad_image)
-    if not given.keys() & {*_SIZE}:
+    if not given.keys() & {*SIZES}:
         _check_size(recipe, dataset, builder)
-    height, width, _ = override(recipe, [x for x in changes if x[0] in _SIZE]).model.input_shape
+    height, width, _ = override(recipe, [x for x in changes if x[0] in SIZES]).model.input_shape
     classes, shape = len(builder.classes), (height, width, builder.channels)
     options: dict[str, Any] = {"num_classes": classes, "input_shape": shape}
     smallest = min(height or SMALL_IMAGE, width or SMALL_IMAGE)

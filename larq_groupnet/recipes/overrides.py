@@ -18,6 +18,8 @@ from larq_groupnet.tasks.task import kind_of
 INPUT_SIZE = "input_size"
 """`height,width`: the image size, where `input_shape` also says the channels."""
 
+SIZES = (INPUT_SIZE, "input_shape")
+
 
 def _fields(owner: type[Recipe | Phase], *but: str) -> list[str]:
     return [field.name for field in dataclasses.fields(owner) if field.name not in but]

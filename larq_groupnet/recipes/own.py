@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from larq_groupnet.errors import RecipeError
 from larq_groupnet.family import BY_SIZE, SMALL_IMAGE
 from larq_groupnet.network.config import OPTIONS, GroupNetConfig, unused_options
 from larq_groupnet.recipes.load import load_recipes
-from larq_groupnet.recipes.overrides import INPUT_SIZE, override, parse_size
+from larq_groupnet.recipes.overrides import INPUT_SIZE, SIZES, override
 from larq_groupnet.recipes.recipe import ROOT_MEDIAN_FREQUENCY, Phase, Recipe
 from larq_groupnet.recipes.start import Changes, started
 from larq_groupnet.tasks.task import kind_of
@@ -73,7 +73,7 @@ def own_recipe(
         f"Recipe: {load_recipes(RECIPES).path}, for images of one's own, "
         f"with the network of {path}."
     ]
-    shape, said = _input_shape(recipe, builder, dict(changes))
+    shape, said = _input_shape(recipe, builder, changes)
     notes += said
     options: dict[str, Any] = {"num_classes": len(builder.classes)}
     if not kind_of(recipe.model.head).dense and min(shape[:2]) < SMALL_IMAGE:
@@ -140,15 +140,13 @@ def _real(phases: Sequence[Phase]) -> Phase:
 
 
 def _input_shape(
-    recipe: Recipe, builder: Dataset, changes: Mapping[str, str]
+    recipe: Recipe, builder: Dataset, changes: Changes
 ) -> tuple[tuple[int, int, int], list[str]]:
     """Height and width as large as the recipe's in pixels, of the aspect that all images share."""
-    height, width, _ = recipe.model.input_shape
-    if given := changes.get(INPUT_SIZE):
-        return (*parse_size(given), builder.channels), []
-    if given := changes.get("input_shape"):
-        height, width = parse_size(",".join(given.strip("()[] ").split(",")[:2]))
-        return (height, width, builder.channels), []
+    given = [change for change in changes if change[0] in SIZES]
+    height, width, _ = override(recipe, given).model.input_shape
+    if given:
+        return (height or 0, width or 0, builder.channels), []
     shapes = builder.shapes(LOOKED_AT)
     if not shapes:
         return (height or 0, width or 0, builder.channels), [
