@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
-from larq_groupnet.errors import UserError
-from larq_groupnet.hints import did_you_mean
 
 
 def native(value: Any) -> Any:
@@ -40,26 +37,3 @@ def is_whole(value: Any, low: float = -math.inf, high: float = math.inf) -> bool
 def is_count(value: Any, most: float = math.inf) -> bool:
     """True for an integer of at least 1, and of at most `most`."""
     return is_whole(value, 1, most)
-
-
-def check_fields(
-    owner: object,
-    wanted: Mapping[str, tuple[bool, str | tuple[str, ...]]],
-    error: type[UserError],
-    prefix: str = "",
-) -> None:
-    """Raises `error` for the first field that is not right.
-
-    Args:
-        owner: Has the fields.
-        wanted: Field -> whether it is right, and what is expected: a text, or names to choose from.
-        error: Which error.
-        prefix: Before the name of the field.
-    """
-    for field, (right, expected) in wanted.items():
-        if not right:
-            value, hint = getattr(owner, field), ""
-            if isinstance(expected, tuple):
-                expected, hint = f"one of {', '.join(expected)}", did_you_mean(value, expected)
-            message = f"{prefix}{field}: expected {expected}. Received: {field}={value!r}"
-            raise error(f"{message}.{hint}" if hint else message)

@@ -22,7 +22,8 @@ from larq_groupnet.data.order import ENDLESS
 from larq_groupnet.data.reading import Reading
 from larq_groupnet.data.records import RecordDataset
 from larq_groupnet.errors import DatasetError
-from larq_groupnet.values import check_fields, is_count, is_whole, native
+from larq_groupnet.hints import check_fields
+from larq_groupnet.values import is_count, is_whole, native
 
 Finish = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 

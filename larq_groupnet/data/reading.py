@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from larq_groupnet.errors import DatasetError
-from larq_groupnet.values import check_fields, is_count, is_positive, native
+from larq_groupnet.hints import check_fields
+from larq_groupnet.values import is_count, is_positive, native
 
 if TYPE_CHECKING:
     import tensorflow as tf

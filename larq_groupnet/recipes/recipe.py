@@ -13,10 +13,10 @@ from typing import Any
 from larq_groupnet.data.augment import choices
 from larq_groupnet.data.reading import Reading, normalisations
 from larq_groupnet.errors import RecipeError
-from larq_groupnet.hints import did_you_mean
+from larq_groupnet.hints import check_fields, did_you_mean
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.tasks.task import kind_of
-from larq_groupnet.values import check_fields, is_positive, is_whole, native
+from larq_groupnet.values import is_positive, is_whole, native
 
 Spec = str | Mapping[str, Any]
 """A name, or `{"class_name": NAME, "config": {...}}` as Keras serialises it."""

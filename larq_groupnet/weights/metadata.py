@@ -12,9 +12,10 @@ from typing import Any
 
 from larq_groupnet.data.reading import Reading
 from larq_groupnet.errors import DatasetError, WeightsError
+from larq_groupnet.hints import check_fields
 from larq_groupnet.network.config import OPTIONS, GroupNetConfig, fields_of_task
 from larq_groupnet.network.precision import function_of
-from larq_groupnet.values import check_fields, is_number, is_positive
+from larq_groupnet.values import is_number, is_positive
 
 _QUANTIZERS = ("input_quantizer", "kernel_quantizer")
 

@@ -22,8 +22,8 @@ from terminaltables import AsciiTable
 
 from larq_groupnet.errors import WeightsError
 from larq_groupnet.files import path_of, replacing
-from larq_groupnet.hints import did_you_mean
-from larq_groupnet.values import check_fields, is_count
+from larq_groupnet.hints import check_fields, did_you_mean
+from larq_groupnet.values import is_count
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.container import BROKEN
 from larq_groupnet.weights.download import DownloadError, download, is_intact, sha256

@@ -114,7 +114,7 @@ def test_killed_writer_leaves_no_data_and_two_at_once_write_it_once(tmp_path, mo
     with ThreadPoolExecutor(2) as pool:
         both = pool.map(lambda _: prepare("digit_scenes", tmp_path).sizes["train"], range(2))
         assert [*both] == [160, 160]
-    assert capsys.readouterr().err.count("Generating train examples...:   0%") == 1
+    assert capsys.readouterr().err.count("Generating splits...:   0%") == 1
     assert [path.name for path in folder.iterdir()] == ["1.0.0"]
 
 

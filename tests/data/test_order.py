@@ -141,29 +141,28 @@ def test_version_that_tfds_would_not_write_is_read(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="Only root becomes another user.")
-def test_folder_of_data_that_cannot_be_written_is_read(tmp_path):
+def test_folder_of_data_that_cannot_be_written_is_read():
     """By a user who may not write there, for root may everywhere."""
-    images = np.zeros((30, 4, 4), "u1")
-    written(tmp_path / "data")
-    for number, pixels in enumerate(images):
-        path = tmp_path / "set" / "ab"[number % 2] / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(path)
-    shutil.copytree(tmp_path / "data", tmp_path / "warm")
+    with tempfile.TemporaryDirectory() as folder:  # Others may not look into pytest's.
+        root = Path(folder)
+        root.chmod(0o755)
+        written(root / "data")
+        for number in range(30):
+            path = root / "set" / "ab"[number % 2] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (4, 4)).save(path)
+        shutil.copytree(root / "data", root / "warm")
 
-    def read_both(folder):
-        for name in ("numbers", f"folder:{tmp_path / 'set'}"):
-            dataset = prepare(name, folder)
-            next(iter(Pipeline(dataset, Reading((4, 4)), 8).train_batches(1)))
+        def read_both(data_dir):
+            for name in ("numbers", f"folder:{root / 'set'}"):
+                pipeline = Pipeline(prepare(name, data_dir), Reading((4, 4)), 8)
+                next(iter(pipeline.train_batches(1)))
 
-    read_both(tmp_path / "warm")  # Another user may not read the packages.
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        if folder != Path(tempfile.gettempdir()):  # Of one level more under pytest-xdist.
-            folder.chmod(0o755)
-    os.seteuid(65534)
-    try:
-        with pytest.raises(PermissionError):
-            (tmp_path / "data" / "x").write_text("")
-        read_both(tmp_path / "data")
-    finally:
-        os.seteuid(0)
+        read_both(root / "warm")  # Another user may not read the packages.
+        os.seteuid(65534)
+        try:
+            with pytest.raises(PermissionError):
+                (root / "data" / "x").write_text("")
+            read_both(root / "data")
+        finally:
+            os.seteuid(0)
