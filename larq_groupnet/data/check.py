@@ -52,10 +52,8 @@ class Findings(NamedTuple):
                 others[reason].append(file)
         groups = sorted(others.items(), key=lambda group: -len(group[1]))
         parts = [f"{_first(files, most)}: {reason}" for reason, files in groups[:most]]
-        if others:
-            parts[0] = (
-                f"{counted(sum(map(len, others.values())), 'bad file')} in {root}: {parts[0]}"
-            )
+        if count := len(self.bad) - len(missing):
+            parts[0] = f"{counted(count, 'bad file')} in {root}: {parts[0]}"
         if rest := sum(len(files) for _, files in groups[most:]):
             parts.append(f"and {rest} more")
         if missing:
