@@ -1,10 +1,12 @@
-"""Words for messages: the nearest valid name, and numbers of things."""
+"""Words for messages: the nearest valid name, numbers of things, and a field that is wrong."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+from larq_groupnet.errors import UserError
 
 
 def did_you_mean(received: object, choices: Iterable[object]) -> str:
@@ -29,6 +31,29 @@ def counted(number: int, kind: str) -> str:
     return f"{number:,} {kind if number == 1 else plural}"
 
 
-def few(things: Sequence[object]) -> str:
-    """`"a, b"`; of more than eight the first eight, and dots."""
-    return ", ".join(map(str, things[:8])) + ", ..." * (len(things) > 8)
+def few(things: Sequence[object], most: int = 8) -> str:
+    """`"a, b"`; of more than `most` the first, and dots."""
+    return ", ".join(map(str, things[:most])) + ", ..." * (len(things) > most)
+
+
+def check_fields(
+    owner: object,
+    wanted: Mapping[str, tuple[bool, str | tuple[str, ...]]],
+    error: type[UserError],
+    prefix: str = "",
+) -> None:
+    """Raises `error` for the first field that is not right.
+
+    Args:
+        owner: Has the fields.
+        wanted: Field -> whether it is right, and what is expected: a text, or names to choose from.
+        error: Which error.
+        prefix: Before the name of the field.
+    """
+    for field, (right, expected) in wanted.items():
+        if not right:
+            value, hint = getattr(owner, field), ""
+            if isinstance(expected, tuple):
+                expected, hint = f"one of {', '.join(expected)}", did_you_mean(value, expected)
+            message = f"{prefix}{field}: expected {expected}. Received: {field}={value!r}"
+            raise error(f"{message}.{hint}" if hint else message)

@@ -124,15 +124,13 @@ def from_arrays(
     first = given["train"][1]
     known = _strings(first) if class_names is None else [*map(str, class_names)]
     parts = {
-        split: (images, _labels(split, targets, known))
+        split: (images, _labels(split, targets, known or []))
         for split, (images, targets) in given.items()
     }
     labels = _is_label(parts["train"][1])
-    if known:
-        _check_names(known, labels)
     names = known or _names(first, parts["train"][1])
-    channels = {c for split, each in parts.items() for c in _check(split, each, len(names))}
     _check_names(names, labels)
+    channels = {c for split, each in parts.items() for c in _check(split, each, len(names))}
     if len(channels) != 1 or any(_is_label(targets) != labels for _, targets in parts.values()):
         raise DatasetError(
             "arrays: expected the same number of channels, and either labels or masks, in every "
@@ -145,7 +143,7 @@ def from_arrays(
 
 
 def _pair(split: str, examples: Any) -> Examples:
-    """Images and targets as they were given; labels of pandas or TensorFlow as an array."""
+    """Images and targets as they were given; labels, or rows of them, as an array."""
     pair = isinstance(examples, tuple | list) and len(examples) == 2
     if not pair or not all(hasattr(each, "__len__") for each in examples):
         received = type(examples).__name__
@@ -156,8 +154,15 @@ def _pair(split: str, examples: Any) -> Examples:
             f"Received: {received}"
         )
     images, targets = examples
-    if getattr(targets, "ndim", 3) < 3:
+    if len(images) != len(targets) or not len(images):
+        raise DatasetError(
+            f"{split}: expected as many images as labels or masks, at least one. "
+            f"Received: {len(images)} and {len(targets)}"
+        )
+    if getattr(targets, "ndim", 3) < 3 or np.ndim(targets[0]) < 2:  # Those of pandas have no [0].
         targets = np.asarray(targets)
+        if targets.ndim == 2 and targets.shape[1] == 1:
+            targets = targets[:, 0]
     return images, targets
 
 
@@ -194,76 +199,63 @@ def _element(sources: Sequence[Sequence[np.ndarray]], place: tf.Tensor, channels
 
 
 def _is_label(targets: Sequence[Any]) -> bool:
-    return len(targets) == 0 or np.ndim(targets[0]) == 0
-
-
-def _is_one_hot(targets: Sequence[Any]) -> bool:
-    return len(targets) > 0 and np.ndim(targets[0]) == 1
+    return np.ndim(targets[0]) == 0
 
 
 def _strings(targets: Sequence[Any]) -> list[str] | None:
     """The different labels, sorted, if they are strings."""
-    if not _is_one_hot(targets) and not _is_label(targets):
-        return None
-    labels = np.asarray(targets).ravel()
-    if labels.dtype.kind not in "US" and not all(isinstance(each, str | bytes) for each in labels):
-        return None
-    return sorted({_text(each) for each in labels})
+    texts = all(isinstance(each, str | bytes) for each in targets)
+    return sorted({_text(each) for each in targets}) if texts else None
 
 
 def _text(label: Any) -> str:
     return label.decode() if isinstance(label, bytes) else str(label)
 
 
-def _labels(split: str, targets: Sequence[Any], names: Sequence[str] | None) -> Any:
+def _labels(split: str, targets: Any, names: Sequence[str]) -> Any:
     """Labels as integers `(n,)`, whatever they came as; masks as they are."""
-    if not _is_label(targets) and not _is_one_hot(targets):
-        return targets
-    labels = np.asarray(targets)
-    if _is_one_hot(targets) and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    elif _is_one_hot(targets):
-        wrong = (labels.sum(1) != 1) | (labels.max(1) != 1)
+    rows = np.ndim(targets[0])
+    if rows == 1:
+        wrong = (targets.sum(1) != 1) | (targets.max(1) != 1)
         if wrong.any():
             raise DatasetError(
                 f"{split}: expected labels (n,), or (n, classes) with one 1 and zeros in each row. "
-                f"Received: {labels[wrong][0]} at {wrong.argmax()}"
+                f"Received: {targets[wrong][0]} at {wrong.argmax()}"
             )
-        return labels.argmax(1)
-    values = native(labels)
+        return targets.argmax(1)
+    if rows:
+        return targets
+    values = native(targets)
     texts = any(isinstance(label, str | bytes) for label in values)
+    expected = f"labels of 0 to {len(names) - 1}" if names else "labels 0, 1, 2, ..., or strings"
     for place, label in enumerate(values):
         if not (isinstance(label, str | bytes) if texts else is_whole(label, 0)):
-            expected = "strings alone" if texts else "labels 0, 1, 2, ..., or strings"
-            if names and not texts:
-                expected = f"labels of 0 to {len(names) - 1}"
             raise DatasetError(
-                f"{split}: expected {expected}. Received: {labels.dtype} {label} at {place}"
+                f"{split}: expected {'strings alone' if texts else expected}. "
+                f"Received: {targets.dtype} {label} at {place}"
             )
-    if names and texts:
-        numbers = {name: number for number, name in enumerate(names)}
-        for place, label in enumerate(map(_text, labels)):
-            if label not in numbers:
-                raise DatasetError(
-                    f"{split}: expected labels among {list(names)}. Received: {label!r} at {place}."
-                    f"{did_you_mean(label, names)}"
-                )
-        return np.array([numbers[_text(label)] for label in labels])
-    return labels
+    if not texts:
+        return targets
+    numbers = {name: number for number, name in enumerate(names)}
+    for place, label in enumerate(map(_text, values)):
+        if label not in numbers:
+            raise DatasetError(
+                f"{split}: expected labels among {list(names)}. Received: {label!r} at {place}."
+                f"{did_you_mean(label, names)}"
+            )
+    return np.array([numbers[_text(label)] for label in values])
 
 
 def _names(given: Sequence[Any], targets: Sequence[Any]) -> list[str]:
     """`class_0`, ...: one a column, or up to the highest label."""
-    if _is_one_hot(given) and np.shape(given)[1] > 1:
-        return [f"class_{label}" for label in range(np.shape(given)[1])]
-    if _is_label(targets):
-        highest = min(int(np.max(targets, initial=0)), _MOST - 1)
+    if np.ndim(given[0]) == 1:
+        count = len(given[0])
+    elif _is_label(targets):
+        count = min(int(np.max(targets)) + 1, _MOST)
     else:
-        arrays = map(np.asarray, targets)
-        highest = max(
-            (int(a[a != VOID].max(initial=0)) for a in arrays if a.dtype == "u1"), default=0
-        )
-    return [f"class_{label}" for label in range(highest + 1)]
+        bytes_alone = [mask for mask in map(np.asarray, targets) if mask.dtype == np.uint8]
+        count = 1 + max((int(m[m != VOID].max(initial=0)) for m in bytes_alone), default=0)
+    return [f"class_{label}" for label in range(count)]
 
 
 def _check_names(names: Sequence[str], labels: bool) -> None:
@@ -277,14 +269,8 @@ def _check_names(names: Sequence[str], labels: bool) -> None:
 
 def _check(split: str, examples: Examples, num_classes: int) -> set[int]:
     """The numbers of channels of the images of one split, once everything is right."""
-    images, targets = examples
-    if len(images) != len(targets) or not len(images):
-        raise DatasetError(
-            f"{split}: expected as many images as labels or masks, at least one. "
-            f"Received: {len(images)} and {len(targets)}"
-        )
     channels = set()
-    for number, (image, target) in enumerate(zip(images, targets, strict=True)):
+    for number, (image, target) in enumerate(zip(*examples, strict=True)):
         image, target = np.asarray(image), np.asarray(target)
         shape = (*image.shape, 1)[:3]
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or shape[2] not in (1, 3):

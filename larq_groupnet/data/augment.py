@@ -7,9 +7,10 @@ and returns image and target; the image has that size. What else it may take, by
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from larq_groupnet.data import AUGMENTATIONS, VOID, DatasetError, images
@@ -36,29 +37,29 @@ MEAN_COLOUR = 128.0
 """What stands where there is no image."""
 
 
+@dataclasses.dataclass(eq=False)
 class Augmentation:
     """A random change, as `augmentation` registers it.
 
     Attributes:
+        function: What changes an image and its target.
         targets: What it leaves right, or changes along with the image: `"label"`, `"mask"`, the
             truth of another task, or `ANY`.
         part: Where the change begins with a random part of the image: which, so that no more of a
             file is decoded.
+        options: Keyword arguments of the function.
         detail: How many times the longer side of the model's input it looks at, where it needs no
             more of an image; 0 for all. Smaller copies are then read once, see `copies`.
     """
 
-    def __init__(
-        self,
-        function: Callable[..., Example],
-        targets: tuple[str, ...],
-        part: Part | None = None,
-        options: dict[str, Any] | None = None,
-        detail: float = 0.0,
-    ):
-        functools.update_wrapper(self, function)
-        self._function, self.targets, self.part, self.detail = function, targets, part, detail
-        self._options = options or {}
+    function: Callable[..., Example]
+    targets: tuple[str, ...]
+    part: Part | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    detail: float = 0.0
+
+    def __post_init__(self) -> None:
+        functools.update_wrapper(self, self.function)
 
     def __call__(self, image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor) -> Example:
         """The whole change."""
@@ -69,19 +70,17 @@ class Augmentation:
 
     def change(self, image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor) -> Example:
         """What is left to do once only `part` of the image has been decoded."""
-        return self._function(image, target, size, seed, **self._options)
+        return self.function(image, target, size, seed, **self.options)
 
     @property
     def takes(self) -> Collection[str]:
         """The names of its arguments; those of a recipe's fields get their values."""
-        return inspect.signature(self._function).parameters
+        return inspect.signature(self.function).parameters
 
     def with_options(self, **options: Any) -> Augmentation:
         """The same with those of these options that it takes."""
-        takes = self.takes
-        mine = {name: value for name, value in options.items() if name in takes}
-        options = {**self._options, **mine}
-        return Augmentation(self._function, self.targets, self.part, options, self.detail)
+        mine = {name: value for name, value in options.items() if name in self.takes}
+        return dataclasses.replace(self, options={**self.options, **mine})
 
 
 def augmentation(

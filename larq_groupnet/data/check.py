@@ -6,14 +6,12 @@ import contextlib
 import hashlib
 import json
 import os
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from filelock import FileLock
 from tqdm import tqdm
 
@@ -22,7 +20,7 @@ from larq_groupnet.data.labels import NO_CLASS, Meaning
 from larq_groupnet.data.layouts import FolderError, Layout
 from larq_groupnet.data.listing import relative
 from larq_groupnet.data.missing_masks import NO_MASK
-from larq_groupnet.files import replacing
+from larq_groupnet.files import write_json
 from larq_groupnet.hints import counted
 
 _NAMED = 3
@@ -46,20 +44,22 @@ class Findings(NamedTuple):
 
     def tell(self, root: Path, most: int = _NAMED) -> str:
         """How many files are bad, with the first of each of the first reasons by name."""
-        missing = {x: y.removeprefix(NO_MASK) for x, y in self.bad.items() if y.startswith(NO_MASK)}
-        others = {file: reason for file, reason in self.bad.items() if file not in missing}
-        parts = []
+        missing, others = [], defaultdict(list)
+        for file, reason in self.bad.items():
+            if reason.startswith(NO_MASK):
+                missing.append(f"{file} ({reason.removeprefix(NO_MASK)})")
+            else:
+                others[reason].append(file)
+        groups = sorted(others.items(), key=lambda group: -len(group[1]))
+        parts = [f"{_first(files, most)}: {reason}" for reason, files in groups[:most]]
+        if count := len(self.bad) - len(missing):
+            parts[0] = f"{counted(count, 'bad file')} in {root}: {parts[0]}"
+        if rest := sum(len(files) for _, files in groups[most:]):
+            parts.append(f"and {rest} more")
         if missing:
-            named = [f"{file} ({reason})" for file, reason in list(missing.items())[:most]]
-            if len(missing) > most:
-                named.append(f"and {len(missing) - most} more")
             what = f"{counted(len(missing), 'photo')} without a mask in {root}"
-            parts.append(f"{what}: {', '.join(named)}")
-        if others:
-            what = f"{counted(len(others), 'bad file')} in {root}"
-            parts.append(f"{what}: {_by_reason(others, most)}")
-        reasons = Counter(others.values())
-        if max(len(missing), len(reasons), *reasons.values()) > most:
+            parts.insert(0, f"{what}: {_first(missing, most)}")
+        if max(len(missing), len(groups), *map(len, others.values())) > most:
             parts.append("`larq-groupnet check` lists all")
         return "; ".join(parts)
 
@@ -86,18 +86,9 @@ class Findings(NamedTuple):
         raise FolderError(f"{self.tell(root, len(self.bad) if every else _NAMED)}. {advice}")
 
 
-def _by_reason(bad: dict[str, str], most: int) -> str:
-    """The first files of the most common reasons, each reason once."""
-    files: dict[str, list[str]] = {}
-    for file, reason in bad.items():
-        files.setdefault(reason, []).append(file)
-    groups = sorted(files.items(), key=lambda group: -len(group[1]))
-    parts = []
-    for reason, names in groups[:most]:
-        more = f" and {len(names) - most} more" if len(names) > most else ""
-        parts.append(f"{', '.join(names[:most])}{more}: {reason}")
-    rest = sum(len(names) for _, names in groups[most:])
-    return "; ".join(parts) + (f"; and {rest} more" if rest else "")
+def _first(names: list[str], most: int) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def look(root: Path, layout: Layout, data_dir: Path, again: bool = False) -> Findings:
@@ -112,22 +103,17 @@ def look(root: Path, layout: Layout, data_dir: Path, again: bool = False) -> Fin
         data_dir: Where datasets lie.
         again: Look even if there are findings.
     """
-    found = _kept_or_looked(root, layout, data_dir, again)
-    return found._replace(bad={**layout.unmasked, **found.bad})
-
-
-def _kept_or_looked(root: Path, layout: Layout, data_dir: Path, again: bool) -> Findings:
     kept = data_dir / "folders" / f"{_digest(root, layout)}.json"
-    if not again and (found := _kept(kept)):
-        return found
-    with _lock(kept.parent) as can_write:
-        if can_write and not again and (found := _kept(kept)):  # Another process looked meanwhile.
-            return found
-        found = _look(root, layout)
-        if can_write:
-            with replacing(kept) as file:
-                file.write_text(json.dumps(found._asdict()))
-    return found
+    found = None if again else _kept(kept)
+    with contextlib.ExitStack() as stack:
+        can_write = found is None and _locked(kept.parent, stack)
+        if can_write and not again:
+            found = _kept(kept)  # Another process may have looked meanwhile.
+        if found is None:
+            found = _look(root, layout)
+            if can_write:
+                write_json(kept, found._asdict())
+    return found._replace(bad={**layout.unmasked, **found.bad})
 
 
 def _kept(file: Path) -> Findings | None:
@@ -141,20 +127,14 @@ def _kept(file: Path) -> Findings | None:
         return None
 
 
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
+def _locked(folder: Path, stack: contextlib.ExitStack) -> bool:
     """Holds a folder for this process, and says whether it can be written at all."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        lock.acquire()
+        stack.enter_context(FileLock(folder / ".lock"))
     except OSError:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
+        return False
+    return True
 
 
 def _digest(root: Path, layout: Layout) -> str:
@@ -227,9 +207,9 @@ def _inspect(image: str, target: int | str, meaning: Meaning | None) -> tuple[se
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError | tf.errors.NotFoundError):
+    if isinstance(error, FileNotFoundError):
         return "it is gone"
-    if isinstance(error, PermissionError | tf.errors.PermissionDeniedError):
+    if isinstance(error, PermissionError):
         return "it may not be read: its permissions forbid it"
     if isinstance(error, OSError) and error.errno is not None:
         return f"it cannot be opened: {os.strerror(error.errno)}"

@@ -101,11 +101,6 @@ class FolderDataset(Dataset):
             target = decode_mask(target, self._layout.meaning)
         return tf.cast(target, tf.int32)
 
-    def keep_listing(self) -> None:
-        """Keeps the listing for the next process, unless files were left out of it."""
-        if not self.skipped:
-            keep_listing(self._root, self._data_dir, self._layout)
-
     def look_again(self) -> Findings:
         """Decodes every file, left out or not, and keeps what is found, also for the next run."""
         return look(self._root, self._whole, self._data_dir, again=True)
@@ -167,8 +162,9 @@ def open_folder(
         return FolderDataset(name, root, layout, kept, {})
     layout, levels = _layout(root, void, mapping), mapping == LEVELS
     dataset = opened(name, root, layout, kept, on_bad_image, levels)
-    if dataset.target == "label" and sum(dataset.sizes.values()) > CHECKED_UNASKED:
-        dataset.keep_listing()
+    large = dataset.target == "label" and sum(dataset.sizes.values()) > CHECKED_UNASKED
+    if large and not dataset.skipped:
+        keep_listing(root, kept, dataset._layout)
     return dataset
 
 

@@ -43,12 +43,10 @@ _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PN"
 _PLAIN_JPEG, _PLAIN_PNG = b"\xff\xdb", (b"IDAT", b"PLTE")
 
 
-def read_image(path: Path | str | bytes | tf.Tensor, channels: int = 3) -> tf.Tensor:
+def read_image(path: Path | str | bytes, channels: int = 3) -> tf.Tensor:
     """The pixels of an image file, `(height, width, channels) uint8`; see `decode_image`."""
-    if not tf.is_tensor(path):
-        check_regular(path)
-        path = os.fsencode(path)
-    return decode_image(tf.io.read_file(path), channels)
+    check_regular(path)
+    return decode_image(tf.io.read_file(os.fsencode(path)), channels)
 
 
 def check_regular(path: Path | str | bytes) -> None:
@@ -99,23 +97,35 @@ def image_size(path: Path | str | bytes) -> Size:
         DatasetError: If the image has more than `MAX_PIXELS`.
         OSError: If there is no file, or it is no image.
     """
-    try:
-        with Image.open(os.fsdecode(path)) as image:
-            width, height = image.size
-            turned = image.format != "TIFF" and _orientation(image) >= 5
-    except Image.DecompressionBombError as error:
-        raise DatasetError(f"expected at most {MAX_PIXELS} pixels. Received: {error}") from error
-    if width * height > MAX_PIXELS:
-        raise DatasetError(
-            f"expected at most {MAX_PIXELS} pixels. Received: {width} x {height} pixels"
-        )
-    return (width, height) if turned else (height, width)
+    with opened(path) as image:
+        turned = image.format != "TIFF" and _orientation(image) >= 5
+        return image.size if turned else image.size[::-1]
 
 
 def is_turned(path: Path | str | bytes) -> bool:
     """True if the EXIF of an image file swaps its height and width."""
-    with Image.open(os.fsdecode(path)) as image:
+    with opened(path) as image:
         return _orientation(image) >= 5
+
+
+def opened(source: Path | str | bytes | io.BytesIO) -> Image.Image:
+    """An image file, or what one holds, as Pillow opens it: the header is read, no pixel.
+
+    Raises:
+        DatasetError: If the image has more than `MAX_PIXELS`.
+        OSError: If there is no file, or it is no image.
+    """
+    try:
+        image = Image.open(source if isinstance(source, io.BytesIO) else os.fsdecode(source))
+    except Image.DecompressionBombError as error:
+        raise DatasetError(f"expected at most {MAX_PIXELS} pixels. Received: {error}") from error
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        image.close()
+        raise DatasetError(
+            f"expected at most {MAX_PIXELS} pixels. Received: {width} x {height} pixels"
+        )
+    return image
 
 
 def as_float(pixels: ArrayLike | tf.Tensor) -> tf.Tensor:
@@ -291,8 +301,7 @@ def _turned(image: tf.Tensor, data: tf.Tensor) -> tf.Tensor:
 
 
 def _stored_orientation(data: Any) -> np.ndarray:
-    with Image.open(io.BytesIO(bytes_of(data))) as image:
-        return np.array(_orientation(image), np.int32)
+    return np.array(_orientation(Image.open(io.BytesIO(bytes_of(data)))), np.int32)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -307,17 +316,14 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _by_pillow(data: Any, upright: Any) -> np.ndarray:
-    with Image.open(io.BytesIO(bytes_of(data))) as opened:
-        image: Image.Image = opened
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"expected at most {MAX_PIXELS} pixels. Received: {image.size}")
-        if image.mode in ("I", "F"):
-            raise ValueError(f"expected 8 or 16 bits a channel. Received: mode {image.mode}")
-        if upright:
-            image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I;16"):
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        return np.asarray(image.convert("RGB"))
+    image = opened(io.BytesIO(bytes_of(data)))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"expected 8 or 16 bits a channel. Received: mode {image.mode}")
+    if upright:
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return np.asarray(image.convert("RGB"))
 
 
 def bytes_of(data: bytes | np.ndarray) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from larq_groupnet.data.layouts import Layout
+from larq_groupnet.data.layouts import Examples, Layout
 from larq_groupnet.data.listing import LeftOut, all_folders
 from larq_groupnet.files import replacing
 
@@ -33,17 +34,12 @@ def read_listing(root: Path, data_dir: Path) -> Layout | None:
             facts = json.loads(kept["facts"].tobytes())
             if facts["classes"] != _classes(root) or _times(facts["folders"]) != facts["times"]:
                 return None
-            splits = {
-                split: [
-                    (f"{root}{os.sep}{os.fsdecode(name)}", label)
-                    for name, label in zip(
-                        kept[f"{split}.names"].tobytes().split(b"\0"),
-                        kept[f"{split}.labels"].tolist(),
-                        strict=True,
-                    )
-                ]
-                for split in facts["splits"]
-            }
+            splits: dict[str, Examples] = {}
+            for split in facts["splits"]:
+                names = os.fsdecode(kept[f"{split}.names"].tobytes()).split("\0")
+                paths = [f"{root}{os.sep}{name}" for name in names]
+                labels = kept[f"{split}.labels"].tolist()
+                splits[split] = list(zip(paths, labels, strict=True))
             return Layout(splits, facts["names"], None, LeftOut(facts["kinds"], facts["junk"]))
     except Exception:  # There is none, or a damaged file raises whatever it likes.
         return None
@@ -68,18 +64,13 @@ def keep_listing(root: Path, data_dir: Path, layout: Layout) -> None:
         "kinds": layout.left_out.kinds,
         "junk": layout.left_out.junk,
     }
-    arrays = {"facts": _bytes(json.dumps(facts).encode())}
+    arrays = {"facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
     for split, examples in layout.splits.items():
-        names = (os.fsencode(path)[start:] for path, _ in examples)
-        arrays[f"{split}.names"] = _bytes(b"\0".join(names))
+        names = os.fsencode("\0".join(path[start:] for path, _ in examples))
+        arrays[f"{split}.names"] = np.frombuffer(names, np.uint8)
         arrays[f"{split}.labels"] = np.array([label for _, label in examples], np.int32)
-    file = _file(root, data_dir)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as temporary:
-            np.savez(temporary, **arrays)
-    except OSError:
-        return
+    with contextlib.suppress(OSError), replacing(_file(root, data_dir)) as temporary:
+        np.savez(temporary, **arrays)
 
 
 def _file(root: Path, data_dir: Path) -> Path:
@@ -95,7 +86,3 @@ def _classes(root: Path) -> str:
 
 def _times(folders: list[str]) -> list[int]:
     return [os.stat(folder).st_mtime_ns for folder in folders]
-
-
-def _bytes(data: bytes) -> np.ndarray:
-    return np.frombuffer(data, np.uint8)

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from larq_groupnet.data import VOID
-from larq_groupnet.data.reading import MAX_PIXELS
+from larq_groupnet.data.images import opened
 from larq_groupnet.errors import DatasetError
 
 NO_CLASS = -1
@@ -141,7 +141,7 @@ def read_mapping(path: Path, void: Iterable[int]) -> tuple[list[str], Meaning]:
     if not path.is_file():
         raise DatasetError(f"mapping: expected a file, or mapping={LEVELS}. Received: {path}")
     rows: dict[int | str, str] = {}
-    colours: set[bool] = set()
+    lengths: set[int] = set()  # Of values: 1 for greys, 3 for colours.
     for number, line in enumerate(read_text(path).splitlines(), 1):
         line = re.sub(r"(^|\s)#.*", "", line).strip()
         if not line or (not rows and _TITLE.fullmatch(line)):
@@ -156,16 +156,16 @@ def read_mapping(path: Path, void: Iterable[int]) -> tuple[list[str], Meaning]:
             )
         rows[value] = row["name"]
         if value != "*":
-            colours.add(len(values) == 3)
+            lengths.add(len(values))
     names = list(dict.fromkeys(name for name in rows.values() if name != "void"))
-    if not 2 <= len(names) <= VOID or len(colours) != 1:
+    if not 2 <= len(names) <= VOID or len(lengths) != 1:
         raise DatasetError(
             f"mapping: expected 2 to {VOID} classes, and either grey values or colours, in {path}. "
             f"Received: {names}"
         )
     classes = {v: VOID if name == "void" else names.index(name) for v, name in rows.items()}
     other = classes.pop("*", NO_CLASS)
-    if colours == {True}:
+    if lengths == {3}:
         return names, Meaning(np.full(256, NO_CLASS), classes, other)  # type: ignore[arg-type]
     lookup = np.full(256, other)
     lookup[list(void)] = VOID
@@ -224,7 +224,7 @@ def read_labels(path: Path | str | bytes) -> np.ndarray:
     Raises:
         ValueError: If its pixels are no labels.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         _check_lossless(image, path)
         labels = _greys(np.asarray(image)) if _has_bands(image, path) else np.asarray(image)
         if image.format == "GIF" and image.mode == "P":
@@ -249,7 +249,7 @@ def read_labels(path: Path | str | bytes) -> np.ndarray:
 
 def _read_colours(path: Path | str | bytes) -> np.ndarray:
     """`0xRRGGBB` of each pixel, `(height, width, 1) int32`."""
-    with _opened(path) as image:
+    with opened(path) as image:
         _check_lossless(image, path)
         if image.mode[0] in "IF":
             raise ValueError(
@@ -302,13 +302,6 @@ def _depth(path: Path | str | bytes) -> int:
     """Bits of each band of a PNG."""
     with open(os.fsdecode(path), "rb") as file:
         return file.read(25)[24]
-
-
-def _opened(path: Path | str | bytes) -> Image.Image:
-    image = Image.open(os.fsdecode(path))
-    if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"expected at most {MAX_PIXELS} pixels. Received: {image.size}")
-    return image
 
 
 def _code(values: list[str]) -> int | str | None:

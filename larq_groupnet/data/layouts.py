@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from larq_groupnet.data import VOID
 from larq_groupnet.data.labels import Meaning, composed, index_labels, only
@@ -83,7 +84,7 @@ class Layout:
 
 
 def find_layout(
-    root: Path, names: list[str], meaning: Meaning | None = None, used: Collection[Path] = ()
+    root: Path, names: list[str], meaning: Meaning, used: Collection[Path] = ()
 ) -> Layout:
     """Looks through a folder; opens no image.
 
@@ -102,7 +103,7 @@ def find_layout(
     Args:
         root: The folder.
         names: Of the classes, as `classes.txt` has them; of masks in the order of their labels.
-        meaning: What the values in masks mean, if it has been said.
+        meaning: What the values in masks mean.
         used: Files straight in the folder that say so.
 
     Raises:
@@ -114,7 +115,6 @@ def find_layout(
     if (root / "leftImg8bit").is_dir():
         return _cityscapes(root)
     if own := _images_and_masks(root, names):
-        meaning = meaning or index_labels(len(names) or VOID)
         layout = Layout({}, names, meaning)
         _add_masks(layout, root, *own)
         both = " and ".join(f"{folder.name}/" for folder in own)
@@ -217,8 +217,7 @@ def _stem(path: str, folder: Path) -> str:
 
 def _mask_rank(path: str) -> tuple[int, str]:
     suffix = os.path.splitext(path)[1].lower()
-    known = suffix in MASK_SUFFIXES
-    return (MASK_SUFFIXES.index(suffix) if known else len(MASK_SUFFIXES)), path
+    return [*MASK_SUFFIXES, suffix].index(suffix), path
 
 
 def _paired(masks: Mapping[str, str]) -> Examples:
@@ -278,50 +277,40 @@ def _beside_masks(images: list[str]) -> str:
 
 def _check_are_classes(root: Path, folders: list[Path]) -> None:
     """Raises FolderError for folders that look like splits, or like images and their masks."""
-    advice = "Rename them, or write the names of the classes into classes.txt, one a line."
-    plain = {re.sub(r"[\W_]", "", folder.name.lower()): folder for folder in folders}
+
+    def refuse(expected: str, received: str, advice: str = "Rename them") -> NoReturn:
+        raise FolderError(
+            f"folder: expected folders of classes, or {expected}, in {root}. Received: {received}. "
+            f"{advice}, or write the names of the classes into classes.txt, one a line."
+        )
+
+    plain = {re.sub(r"[\W_]", "", folder.name.lower()): folder.name for folder in folders}
     for name in filter(_SPLIT.fullmatch, plain):
-        beside = next((plain[name + kind] for kind in _MASKS if name + kind in plain), None)
-        if beside:
-            split = plain[name].name
-            raise FolderError(
-                f"folder: expected folders of classes, or images/ and masks/, in {root}. Received: "
-                f"{split} beside {beside.name}, which look like images and their masks. Call them "
-                f"images/{split} and masks/{split}, with files of the same names, or write the "
-                "names of the classes into classes.txt, one a line."
+        split = plain[name]
+        if beside := next((plain[name + kind] for kind in _MASKS if name + kind in plain), None):
+            refuse(
+                "images/ and masks/",
+                f"{split} beside {beside}, which look like images and their masks",
+                f"Call them images/{split} and masks/{split}, with files of the same names",
             )
     if len(folders) > _MOST_SPLITS:
         return
+    listed = ", ".join(folder.name for folder in folders)
     inside = [{x.name for x in folders_in(folder) if holds_images(x)} for folder in folders]
     if len(inside[0]) > 1 and all(each == inside[0] for each in inside):
-        raise FolderError(
-            f"folder: expected folders of classes, or of splits called train, val and test, in "
-            f"{root}. Received: {_listed(folders)}, which all hold {', '.join(sorted(inside[0]))}. "
-            f"{advice}"
-        )
+        classes = ", ".join(sorted(inside[0]))
+        refuse("of splits called train, val and test", f"{listed}, which all hold {classes}")
     if len(folders) == 2 and {folder.name.lower() for folder in folders} & {*_MASKS}:
         one, other = ({_stem(path, folder) for path in images_in(folder)} for folder in folders)
         if len(one) > 1 and one == other:
-            raise FolderError(
-                f"folder: expected folders of classes, or images/ and masks/, in {root}. Received: "
-                f"{_listed(folders)}, whose files have the same names. {advice}"
-            )
-
-
-def _listed(folders: list[Path]) -> str:
-    return ", ".join(folder.name for folder in folders)
+            refuse("images/ and masks/", f"{listed}, whose files have the same names")
 
 
 def _class_names(parents: dict[Path, str]) -> list[str]:
     """The folders' names, sorted; an empty one counts only where images are missed."""
-    return sorted(
-        {
-            _class_name(each)
-            for parent, split in parents.items()
-            for each in folders_in(parent)
-            if split in ("train", "all") or holds_images(each)
-        }
-    )
+    folders = [(each, split) for parent, split in parents.items() for each in folders_in(parent)]
+    counting = (each for each, split in folders if split in ("train", "all") or holds_images(each))
+    return sorted({*map(_class_name, counting)})
 
 
 def _class_name(folder: Path) -> str:
@@ -362,16 +351,15 @@ def _class_splits(root: Path, left_out: LeftOut, names: list[str]) -> dict[Path,
     for folder, split in found.items():
         if _has_classes(folder):
             splits[folder] = split
-        elif split == "train":
-            images = images_in(folder, left_out, root)
+            continue
+        images = images_in(folder, left_out, root)
+        if split == "train":
             raise FolderError(
                 f"folder: expected a folder of images for each class in {folder}, or images/ and "
                 f"masks/ in {root}. Received: {counted(len(images), 'image')} without a class"
                 f"{_beside_masks(images)}"
             )
-        else:
-            images = images_in(folder, left_out, root)
-            left_out.add("image without a class", (relative(image, root) for image in images))
+        left_out.add("image without a class", (relative(image, root) for image in images))
     if splits:
         left_out.add("folder beside the splits", _others(root, found))
     return splits

@@ -10,9 +10,9 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from larq_groupnet.hints import counted, is_shown
+from larq_groupnet.hints import counted, few, is_shown
 
-SUFFIXES = (*(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),)
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 """Of the image files that are read, in lower case; capitals do as well."""
 
 OTHER_FILE = "other file"
@@ -20,11 +20,8 @@ OTHER_FILE = "other file"
 
 CAMERA_FILE = "photo of another format"
 
-_CAMERAS = {
-    *(".heic", ".heif", ".hif", ".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf"),
-    ".rw2",
-}
-"""Suffixes of photos as phones and cameras keep them."""
+_CAMERAS = "heic heif hif avif dng cr2 cr3 nef arw raf orf rw2".split()
+"""Suffixes of photos as phones and cameras keep them, without the dot."""
 
 _OF_JUNK = "hidden, of the system or of larq-groupnet"
 
@@ -97,7 +94,7 @@ def is_image(path: str) -> bool:
 def _kind(path: str) -> str:
     if os.path.islink(path) and not os.path.exists(path):
         return "broken link"
-    return CAMERA_FILE if os.path.splitext(path)[1].lower() in _CAMERAS else OTHER_FILE
+    return CAMERA_FILE if os.path.splitext(path)[1][1:].lower() in _CAMERAS else OTHER_FILE
 
 
 def folders_in(folder: Path) -> list[Path]:
@@ -230,6 +227,5 @@ def _identity(folder: str | Path) -> tuple[int, int]:
 
 
 def _some(names: list[str], kind: str) -> str:
-    shown = ", ".join(names[:_NAMED])
     advice = ": convert them to JPEG" if kind == CAMERA_FILE else ""
-    return f"{counted(len(names), kind)} ({shown}{', ...' if len(names) > _NAMED else ''}){advice}"
+    return f"{counted(len(names), kind)} ({few(names, _NAMED)}){advice}"

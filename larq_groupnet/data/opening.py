@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
@@ -108,9 +107,7 @@ def parse_name(name: str) -> tuple[str, str, dict[str, str]]:
     if not whole or (path and path_of(path).exists()):
         whole, query = name, ""  # A question mark in the name of a folder.
     kind, _, place = whole.partition(":")
-    options = []
-    with contextlib.suppress(ValueError):
-        options = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    options = parse_qsl(query, keep_blank_values=True)
     if (query and not options) or not all(value.strip() for _, value in options):
         raise DatasetError(
             f"dataset: expected OPTION=VALUE after the question mark. Received: {name}"

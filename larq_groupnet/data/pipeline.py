@@ -22,6 +22,7 @@ from larq_groupnet.data.order import ENDLESS
 from larq_groupnet.data.reading import Reading
 from larq_groupnet.data.records import RecordDataset
 from larq_groupnet.errors import DatasetError
+from larq_groupnet.hints import check_fields
 from larq_groupnet.values import is_count, is_whole, native
 
 Finish = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -56,37 +57,24 @@ class Pipeline:
         eval_crop: bool = False,
         mixing: Mixing | None = None,
     ):
-        batch_size, seed, eval_crop = native((batch_size, seed, eval_crop))
-        wanted = {
-            "dataset": (
-                dataset,
-                isinstance(dataset, Dataset | tfds.core.DatasetBuilder),
-                "what prepare(NAME, DATA_DIR) or from_arrays returns, or a builder of TFDS",
-            ),
-            "reading": (
-                reading,
-                isinstance(reading, Reading) and reading.size is not None,
-                "a Reading with a size, the height and width of the model's input",
-            ),
-            "batch_size": (batch_size, is_count(batch_size), "an integer of at least 1"),
-            "seed": (seed, is_whole(seed, 0), "an integer of at least 0"),
-            "augmentation": (
-                augmentation,
-                callable(augmentation),
-                "a function, such as larq_groupnet.data.AUGMENTATIONS['photo']",
-            ),
-            "eval_crop": (eval_crop, isinstance(eval_crop, bool), "True or False"),
-        }
-        for name, (value, right, expected) in wanted.items():
-            if not right:
-                raise DatasetError(f"{name}: expected {expected}. Received: {value!r}")
-        self.dataset = dataset if isinstance(dataset, Dataset) else RecordDataset(dataset)
-        self.reading, self.size = reading, cast(images.Size, reading.size)
-        self.batch_size = batch_size
-        self.seed = seed
-        self.augmentation = augmentation
-        self.eval_crop = eval_crop
+        if isinstance(dataset, tfds.core.DatasetBuilder):
+            dataset = RecordDataset(dataset)
+        self.dataset, self.reading, self.augmentation = dataset, reading, augmentation
+        self.batch_size, self.seed, self.eval_crop = native((batch_size, seed, eval_crop))
         self.mixing = mixing or Mixing()
+        kind = "what prepare(NAME, DATA_DIR) or from_arrays returns, or a builder of TFDS"
+        size = "a Reading with a size, the height and width of the model's input"
+        change = "a function, such as larq_groupnet.data.AUGMENTATIONS['photo']"
+        wanted = {
+            "dataset": (isinstance(dataset, Dataset), kind),
+            "reading": (isinstance(reading, Reading) and reading.size is not None, size),
+            "batch_size": (is_count(self.batch_size), "an integer of at least 1"),
+            "seed": (is_whole(self.seed, 0), "an integer of at least 0"),
+            "augmentation": (callable(augmentation), change),
+            "eval_crop": (isinstance(self.eval_crop, bool), "True or False"),
+        }
+        check_fields(self, wanted, DatasetError)
+        self.size = cast(images.Size, reading.size)
 
     @property
     def target(self) -> str:
@@ -149,11 +137,8 @@ class Pipeline:
         data = data.batch(batch_size, drop_remainder=True)
         if self.mixing:
             count = len(self.dataset.classes)
-            data = data.map(
-                as_written(lambda images, labels, own: mix(images, labels, own, count)),
-                tf.data.AUTOTUNE,
-                deterministic=True,
-            )
+            mixed = as_written(lambda images, labels, own: mix(images, labels, own, count))
+            data = data.map(mixed, tf.data.AUTOTUNE, deterministic=True)
         return data.prefetch(tf.data.AUTOTUNE)
 
     def eval_batches(self, role: str, sample: int = 0) -> tf.data.Dataset:

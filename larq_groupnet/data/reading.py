@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from larq_groupnet.errors import DatasetError
-from larq_groupnet.hints import did_you_mean
+from larq_groupnet.hints import check_fields
 from larq_groupnet.values import is_count, is_positive, native
 
 if TYPE_CHECKING:
@@ -56,30 +56,17 @@ class Reading:
             object.__setattr__(self, each.name, native(getattr(self, each.name)))
         if self.size == (None, None):  # Of a network that takes any.
             object.__setattr__(self, "size", None)
-        right = {
+        crop = is_positive(self.central_crop) and self.central_crop <= 1
+        scales = isinstance(self.scales, tuple) and all(map(is_positive, self.scales))
+        wanted: dict[str, tuple[bool, str | tuple[str, ...]]] = {
             "size": (_is_size(self.size), "height and width in pixels, or None"),
-            "normalisation": (
-                self.normalisation in NORMALISATIONS,
-                f"one of {', '.join(NORMALISATIONS)}",
-            ),
-            "central_crop": (
-                is_positive(self.central_crop) and self.central_crop <= 1,
-                "a share in (0, 1]",
-            ),
-            "scales": (
-                isinstance(self.scales, tuple) and all(map(is_positive, self.scales)),
-                "finite numbers above 0, such as (0.5, 1.0, 1.5)",
-            ),
+            "normalisation": (self.normalisation in NORMALISATIONS, NORMALISATIONS),
+            "central_crop": (crop, "a share in (0, 1]"),
+            "scales": (scales, "finite numbers above 0, such as (0.5, 1.0, 1.5)"),
             "flip": (isinstance(self.flip, bool), "True or False"),
             "letterbox": (isinstance(self.letterbox, bool), "True or False"),
         }
-        for field, (is_right, expected) in right.items():
-            if not is_right:
-                received = getattr(self, field)
-                raise DatasetError(
-                    f"{field}: expected {expected}. Received: {field}={received!r}."
-                    f"{did_you_mean(received, NORMALISATIONS) if field == 'normalisation' else ''}"
-                )
+        check_fields(self, wanted, DatasetError)
 
     def __call__(self, pixels: ArrayLike | tf.Tensor) -> tf.Tensor:
         """One image as a classifier's input: cropped, resized, normalised.
@@ -106,8 +93,7 @@ class Reading:
 
         Without `letterbox` where it is not used, so that earlier versions read them.
         """
-        values = dataclasses.asdict(self)
-        values["letterbox"] = self.letterbox or None
+        values = {**dataclasses.asdict(self), "letterbox": self.letterbox or None}
         lists = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
         return {name: value for name, value in lists.items() if value is not None}
 

@@ -228,21 +228,17 @@ def split_of(builder: tfds.core.DatasetBuilder, role: str) -> str:
     if "validation" in splits:
         unlabelled = builder.name in UNLABELLED
         return role if role in splits and not (role == "test" and unlabelled) else "validation"
-    parts = {"train": "train[:90%]", "validation": "train[90%:]", "test": "test"}
-    if role == "test" and "test" not in splits:
-        return parts["validation"]
-    return parts[role]
+    if role == "test" and "test" in splits:
+        return "test"
+    return "train[:90%]" if role == "train" else "train[90%:]"
 
 
 def _addressed(builder: tfds.core.DatasetBuilder, split: str, parse: Any) -> Addressed:
     """Records that can be read in any order."""
     source: Any = builder.as_data_source(split=split).data_source
 
-    def read(number: np.ndarray) -> bytes:
-        return source[int(number)]
-
     def fetch(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        record = tf.numpy_function(read, [number], tf.string, stateful=False)
-        return parse(tf.ensure_shape(record, ()))
+        read = tf.numpy_function(lambda n: source[int(n)], [number], tf.string, stateful=False)
+        return parse(tf.ensure_shape(read, ()))
 
     return Addressed(len(source), fetch)

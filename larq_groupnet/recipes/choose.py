@@ -14,6 +14,7 @@ from larq_groupnet.recipes import own
 from larq_groupnet.recipes.load import ZooFile, load_recipes
 from larq_groupnet.recipes.overrides import (
     INPUT_SIZE,
+    SIZES,
     check_trained,
     check_used,
     only_phase,
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 16
 """How many images of a folder are looked at to learn how large they are."""
-
-_SIZE = (INPUT_SIZE, "input_shape")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +81,7 @@ def choose(
         found = file.for_dataset(_plain_name(dataset) if dataset else None)
     else:
         found = file.find(recipe)
-    on = dataset or found.dataset
+    on, keys = dataset or found.dataset, [key for key, _ in changes]
     notes: Sequence[str]
     if recipe is None and _plain_name(on) != found.dataset:
         builder = _open(on, data_dir, changes)
@@ -92,22 +91,22 @@ def choose(
         notes = (f"Recipe: {file.path}", *said)
     integers = [change for change in changes if int8_epochs and change[0].startswith("int8.")]
     chosen = override(chosen, [change for change in changes if change not in integers])
-    if int8_epochs and phase not in (None, "int8"):
-        raise RecipeError(
-            f"int8_epochs: expected no other --phase than int8. Received: --phase {phase}. Leave "
-            "one of them out."
-        )
     if int8_epochs:
+        if phase not in (None, "int8"):
+            raise RecipeError(
+                f"int8_epochs: expected no other --phase than int8. Received: --phase {phase}. "
+                "Leave one of them out."
+            )
         chosen = override(add_int8(chosen, int8_epochs), integers)
     if scale:
-        chosen, lines = scaled(chosen, found.batch_size, [key for key, _ in changes])
+        chosen, lines = scaled(chosen, found.batch_size, keys)
         notes = (*notes, *lines)
     if phase:
         _check_one_phase(chosen, changes, phase)
         chosen = only_phase(chosen, phase)
-        check_trained(chosen, (key for key, _ in changes))
-    check_used(chosen, (key for key, _ in changes))
-    return Choice(chosen, tuple(notes), frozenset(key for key, _ in changes))
+        check_trained(chosen, keys)
+    check_used(chosen, keys)
+    return Choice(chosen, tuple(notes), frozenset(keys))
 
 
 def _file(model: str | None, dataset: str | None, data_dir: Path, changes: Changes) -> ZooFile:
@@ -151,26 +150,19 @@ def adapted(
     """
     if _plain_name(dataset) == recipe.dataset:
         return dataclasses.replace(recipe, dataset=dataset), ()
-    from larq_groupnet.data.pipeline import class_names
-
     given = dict(changes)
     builder = _open(dataset, data_dir, changes, recipe.on_bad_image)
-    names = class_names(builder)
-    channels = builder.channels
-    if not any(key in given for key in _SIZE):
+    if not given.keys() & {*SIZES}:
         _check_size(recipe, dataset, builder)
-    shape = override(recipe, [(k, v) for k, v in changes if k in _SIZE]).model.input_shape
-    height, width, _ = shape
-    options: dict[str, Any] = {
-        "num_classes": len(names),
-        "input_shape": (height, width, channels),
-    }
-    smallest = min(size or SMALL_IMAGE for size in shape[:2])
+    height, width, _ = override(recipe, [x for x in changes if x[0] in SIZES]).model.input_shape
+    classes, shape = len(builder.classes), (height, width, builder.channels)
+    options: dict[str, Any] = {"num_classes": classes, "input_shape": shape}
+    smallest = min(height or SMALL_IMAGE, width or SMALL_IMAGE)
     toy = recipe.model.head == "classifier" and recipe.model.stem_stride == 1
-    if toy and smallest >= SMALL_IMAGE and not any(key in given for key in BY_SIZE):
+    if toy and smallest >= SMALL_IMAGE and not given.keys() & {*BY_SIZE}:
         options |= {"stem_stride": 4, "output_stride": 32}
     note = (
-        f"No recipe is for {dataset}: this is the one for {recipe.dataset}, with {len(names)} "
+        f"No recipe is for {dataset}: this is the one for {recipe.dataset}, with {classes} "
         f"classes and images of {height} x {width} pixels. --recipe names another."
     )
     model = recipe.model.replace(**options)

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from larq_groupnet.data.pipeline import class_names, open_dataset
+from larq_groupnet.data.pipeline import open_dataset
 from larq_groupnet.data.records import RecordDataset
 from larq_groupnet.deploy import audit
 from larq_groupnet.hints import is_shown
@@ -59,9 +59,8 @@ def _check_dataset(recipe: Recipe, data_dir: Path) -> None:
     config, builder = recipe.model, open_dataset(recipe.dataset, data_dir, recipe.on_bad_image)
     if isinstance(builder, RecordDataset):
         builder.check_sources()
-    kind_of(config.head)
-    names = class_names(builder)
-    if hidden := [name for name in names if not is_shown(name)]:
+    kind_of(config.head)  # Raises for a head of no task.
+    if hidden := [name for name in builder.classes if not is_shown(name)]:
         raise RecipeError(
             f"classes: expected names of letters that can be printed. Received: {hidden[0]!r} in "
             f"{recipe.dataset}"
@@ -69,7 +68,7 @@ def _check_dataset(recipe: Recipe, data_dir: Path) -> None:
     fitting = [name for name, kind in task.items() if builder.target in kind.targets]
     heads = tuple(head for name in fitting for head in of_task(name))
     wanted: dict[str, tuple[Any, tuple[Any, ...]]] = {
-        "num_classes": (config.num_classes, (len(names),)),
+        "num_classes": (config.num_classes, (len(builder.classes),)),
         "input_shape channels": (config.input_shape[2], (builder.channels,)),
         "head": (config.head, heads),
     }

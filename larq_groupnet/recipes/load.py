@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import runpy
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,13 @@ class ZooFile:
         Raises:
             RecipeError: If there is none; names the nearest.
         """
-        for recipe in self.recipes:
-            if recipe.dataset == name:
-                return recipe
         names = [recipe.dataset for recipe in self.recipes]
-        raise RecipeError(
-            f"recipe: expected one of {', '.join(names)}, as {self.path} has them. "
-            f"Received: {name}.{did_you_mean(name, names)}"
-        )
+        if name not in names:
+            raise RecipeError(
+                f"recipe: expected one of {', '.join(names)}, as {self.path} has them. "
+                f"Received: {name}.{did_you_mean(name, names)}"
+            )
+        return self.for_dataset(name)
 
 
 def zoo_folders() -> list[Path]:
@@ -90,9 +89,10 @@ def load_recipes(name: str, zoo: Path | None = None) -> ZooFile:
         if name not in files:
             raise RecipeError(unknown("model", name, sorted(files)))
         path = files[name]
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
     try:
-        with _importing_from(path.resolve().parent):
-            content = runpy.run_path(str(path))
+        content = runpy.run_path(str(path))
         recipes = tuple(content["RECIPES"])
         if not recipes or not all(isinstance(recipe, Recipe) for recipe in recipes):
             raise TypeError("RECIPES holds something else")
@@ -101,24 +101,10 @@ def load_recipes(name: str, zoo: Path | None = None) -> ZooFile:
             f"{path}: expected a Python file with RECIPES, a tuple of Recipe. "
             f"Received: {type(error).__name__}: {error}"
         ) from error
-    _check_datasets(path, recipes)
-    return ZooFile(path, recipes, content.get("SEARCH", {}))
-
-
-@contextlib.contextmanager
-def _importing_from(folder: Path) -> Iterator[None]:
-    """Has Python look for modules in a folder first."""
-    sys.path.insert(0, str(folder))
-    try:
-        yield
     finally:
         with contextlib.suppress(ValueError):  # The file may have taken it away.
-            sys.path.remove(str(folder))
-
-
-def _check_datasets(path: Path, recipes: Sequence[Recipe]) -> None:
-    """A recipe goes by its dataset, so that a second one of its task could not be reached."""
-    first: dict[Any, Recipe] = {}
+            sys.path.remove(folder)
+    first: dict[Any, Recipe] = {}  # A second one of a task and a dataset could not be reached.
     for recipe in recipes:
         other = first.setdefault((recipe.dataset, kind_of(recipe.model.head)), recipe)
         if other is not recipe:
@@ -126,6 +112,7 @@ def _check_datasets(path: Path, recipes: Sequence[Recipe]) -> None:
                 f"{path}: expected one recipe for each dataset. Received: {other.name} and "
                 f"{recipe.name} for {recipe.dataset}. Give each a file of its own."
             )
+    return ZooFile(path, recipes, content.get("SEARCH", {}))
 
 
 def load_recipe(name: str, zoo: Path | None = None, dataset: str | None = None) -> Recipe:

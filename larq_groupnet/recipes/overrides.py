@@ -11,24 +11,23 @@ from typing import Any
 
 from larq_groupnet.data import AUGMENTATIONS
 from larq_groupnet.errors import RecipeError
-from larq_groupnet.network.config import RENAMED, GroupNetConfig
+from larq_groupnet.network.config import OPTIONS, RENAMED, GroupNetConfig
 from larq_groupnet.recipes.recipe import SPECS, Phase, Recipe, unknown
 from larq_groupnet.tasks.task import kind_of
 
 INPUT_SIZE = "input_size"
 """`height,width`: the image size, where `input_shape` also says the channels."""
 
-_RECIPE_FIELDS = tuple(
-    field.name
-    for field in dataclasses.fields(Recipe)
-    if field.name not in ("name", "model", "phases")
-)
-_PHASE_FIELDS = tuple(
-    field.name
-    for field in dataclasses.fields(Phase)
-    if field.name not in ("name", "binary", "int8")
-)
-_MODEL_OPTIONS = (*(field.name for field in dataclasses.fields(GroupNetConfig)), INPUT_SIZE)
+SIZES = (INPUT_SIZE, "input_shape")
+
+
+def _fields(owner: type[Recipe | Phase], *but: str) -> list[str]:
+    return [field.name for field in dataclasses.fields(owner) if field.name not in but]
+
+
+_RECIPE_FIELDS = _fields(Recipe, "name", "model", "phases")
+_PHASE_FIELDS = _fields(Phase, "name", "binary", "int8")
+_MODEL_OPTIONS = (*OPTIONS, INPUT_SIZE)
 
 
 def override(recipe: Recipe, changes: Iterable[tuple[str, str]]) -> Recipe:
@@ -127,17 +126,15 @@ def check_used(recipe: Recipe, keys: Iterable[str]) -> None:
     Raises:
         RecipeError: Names the key and what it is for.
     """
-    dense = kind_of(recipe.model.head).dense
+    dense = (kind_of(recipe.model.head).dense, "a head that scores pixels")
     augments = AUGMENTATIONS[recipe.augmentation].takes
     for key in keys:
         phase, _, field = key.rpartition(".")
         trained = [each for each in recipe.trained if phase in ("", each.name)]
+        takes = (field in augments, "an augmentation that takes it")
         used, beside = {
-            "eval_scales": (dense, "a head that scores pixels"),
-            "eval_flip": (dense, "a head that scores pixels"),
-            "eval_crop": (dense, "a head that scores pixels"),
-            "colour_jitter": (field in augments, "an augmentation that takes it"),
-            "base_size": (field in augments, "an augmentation that takes it"),
+            **dict.fromkeys(("eval_scales", "eval_flip", "eval_crop"), dense),
+            **dict.fromkeys(("colour_jitter", "base_size"), takes),
             "stem_pool": (recipe.model.stem_stride == 4, "stem_stride=4, whose stem has a pool,"),
             "temperature": (any(x.soft_targets for x in trained), "soft_targets above 0"),
             "coupled_decay": (any(x.weight_decay for x in trained), "a weight_decay above 0"),

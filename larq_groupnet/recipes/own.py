@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from larq_groupnet.errors import RecipeError
 from larq_groupnet.family import BY_SIZE, SMALL_IMAGE
 from larq_groupnet.network.config import OPTIONS, GroupNetConfig, unused_options
 from larq_groupnet.recipes.load import load_recipes
-from larq_groupnet.recipes.overrides import INPUT_SIZE, override, parse_size
+from larq_groupnet.recipes.overrides import INPUT_SIZE, SIZES, override
 from larq_groupnet.recipes.recipe import ROOT_MEDIAN_FREQUENCY, Phase, Recipe
 from larq_groupnet.recipes.start import Changes, started
 from larq_groupnet.tasks.task import kind_of
@@ -73,7 +73,7 @@ def own_recipe(
         f"Recipe: {load_recipes(RECIPES).path}, for images of one's own, "
         f"with the network of {path}."
     ]
-    shape, said = _input_shape(recipe, builder, dict(changes))
+    shape, said = _input_shape(recipe, builder, changes)
     notes += said
     options: dict[str, Any] = {"num_classes": len(builder.classes)}
     if not kind_of(recipe.model.head).dense and min(shape[:2]) < SMALL_IMAGE:
@@ -120,12 +120,11 @@ def _for_truth(builder: Dataset, model: Recipe, path: Path) -> Recipe:
 def _structure(photos: GroupNetConfig, model: GroupNetConfig) -> GroupNetConfig:
     """The network of a model, as wide as that for photos and with no more bases."""
     same = model.head == photos.head
-    own = {
-        name
+    values = {
+        name: getattr(model, name)
         for name, about in OPTIONS.items()
         if name not in _OF_PHOTOS and (not about.of_task or (name == "dropout" and same))
     }
-    values = {name: getattr(model, name) for name in own}
     bases = photos.bases_per_stage[0]
     if isinstance(model.num_bases, int):
         values["num_bases"] = min(model.num_bases, bases)
@@ -141,15 +140,13 @@ def _real(phases: Sequence[Phase]) -> Phase:
 
 
 def _input_shape(
-    recipe: Recipe, builder: Dataset, changes: Mapping[str, str]
+    recipe: Recipe, builder: Dataset, changes: Changes
 ) -> tuple[tuple[int, int, int], list[str]]:
     """Height and width as large as the recipe's in pixels, of the aspect that all images share."""
-    height, width, _ = recipe.model.input_shape
-    if given := changes.get(INPUT_SIZE):
-        return (*parse_size(given), builder.channels), []
-    if given := changes.get("input_shape"):
-        height, width = parse_size(",".join(given.strip("()[] ").split(",")[:2]))
-        return (height, width, builder.channels), []
+    given = [change for change in changes if change[0] in SIZES]
+    height, width, _ = override(recipe, given).model.input_shape
+    if given:
+        return (height or 0, width or 0, builder.channels), []
     shapes = builder.shapes(LOOKED_AT)
     if not shapes:
         return (height or 0, width or 0, builder.channels), [
@@ -211,9 +208,7 @@ def _weighted(recipe: Recipe, builder: Dataset) -> tuple[Recipe, list[str]]:
     frequency = counts.own[held] / counts.beside[held]
     if not held.size or frequency.max() < RARE * frequency.min():
         return recipe, []
-    rare, common = (
-        builder.classes[held[place]] for place in (frequency.argmin(), frequency.argmax())
-    )
+    rare, common = (builder.classes[held[x]] for x in (frequency.argmin(), frequency.argmax()))
     return dataclasses.replace(recipe, class_weights=ROOT_MEDIAN_FREQUENCY), [
         f"{rare} is {frequency.min() / frequency.max():.3f} times as common as {common}: rare "
         'classes count more in the loss; --set class_weights="" counts all the same.'

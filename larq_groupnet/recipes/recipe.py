@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from larq_groupnet.data import AUGMENTATIONS
 from larq_groupnet.data.augment import choices
-from larq_groupnet.data.reading import NORMALISATIONS, Reading, normalisations
+from larq_groupnet.data.reading import Reading, normalisations
 from larq_groupnet.errors import RecipeError
-from larq_groupnet.hints import did_you_mean
+from larq_groupnet.hints import check_fields, did_you_mean
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.tasks.task import kind_of
 from larq_groupnet.values import is_positive, is_whole, native
@@ -29,13 +28,6 @@ ROOT_MEDIAN_FREQUENCY = "root_median_frequency"
 CLASS_WEIGHTS = {"median_frequency": 1.0, ROOT_MEDIAN_FREQUENCY: 0.5}
 """What `Recipe.class_weights` may be -> the power of median frequency balancing."""
 
-_NAMES: Mapping[str, Collection[str]] = {
-    "augmentation": AUGMENTATIONS,
-    "normalisation": NORMALISATIONS,
-    "on_bad_image": ("error", "skip"),
-}
-"""What fields of a recipe may be."""
-
 _TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "bool": (lambda value: isinstance(value, bool), "True or False"),
     "bool | str": (
@@ -48,6 +40,25 @@ _TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "tuple": (lambda value: isinstance(value, tuple), "a tuple or a list"),
 }
 """Type of a field -> whether a value is of it, and how a message calls it."""
+
+_RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(
+        ("epochs", "warmup_epochs", "weight_decay", "clip_norm", "attention", "mixup", "cutmix"),
+        (lambda value: 0 <= value < math.inf, "at least 0"),
+    ),
+    **dict.fromkeys(
+        ("learning_rate", "head_factor", "temperature"), (is_positive, "a finite number above 0")
+    ),
+    **dict.fromkeys(("label_smoothing", "average"), (lambda value: 0 <= value < 1, "in [0, 1)")),
+    **dict.fromkeys(("soft_targets", "colour_jitter"), (lambda x: 0 <= x <= 1, "in [0, 1]")),
+    "central_crop": (lambda value: 0 < value <= 1, "a share in (0, 1]"),
+    "batch_size": (lambda value: 1 <= value < 2**32, "at least 1 and below 2**32"),
+    **dict.fromkeys(
+        ("steps_per_epoch", "seed", "base_size"),
+        (lambda value: 0 <= value < 2**32, "at least 0 and below 2**32"),
+    ),
+}
+"""Name of a field -> whether a number is in its range, and how a message calls that."""
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "bop")
 SCHEDULES = ("cosine", "poly", "steps", "constant")
@@ -124,36 +135,24 @@ class Phase:
         epochs = self.epochs or 1  # A phase without epochs keeps its drops as they are.
         drops = tuple(d / epochs if type(d) is int else d for d in self.drops)
         object.__setattr__(self, "drops", drops)
+        in_range = all(map(is_positive, drops)) and (max(drops, default=0) < 1 or not self.epochs)
+        blocks = all(isinstance(name, str) and name for name in self.attention_blocks)
         wanted = {
-            "epochs": (self.epochs >= 0, "at least 0"),
-            "learning_rate": (0 < self.learning_rate < math.inf, "a finite number above 0"),
-            "warmup_epochs": (0 <= self.warmup_epochs < math.inf, "at least 0"),
             "drops": (
-                all(map(is_positive, self.drops))
-                and (all(d < 1 for d in self.drops) or not self.epochs)
-                and list(self.drops) == sorted(set(self.drops)),
+                in_range and list(drops) == sorted(set(drops)),
                 f"rising shares between 0 and 1, or epochs from 1 to {max(self.epochs - 1, 1)}",
             ),
-            "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0"),
             "decay_all": (
                 not self.decay_all or (self.coupled_decay and self.weight_decay > 0),
                 "coupled_decay and a weight_decay above 0 beside it",
             ),
-            "label_smoothing": (0 <= self.label_smoothing < 1, "in [0, 1)"),
-            "clip_norm": (0 <= self.clip_norm < math.inf, "at least 0"),
-            "average": (0 <= self.average < 1, "in [0, 1)"),
-            "head_factor": (0 < self.head_factor < math.inf, "a finite number above 0"),
-            "soft_targets": (0 <= self.soft_targets <= 1, "in [0, 1]"),
-            "temperature": (0 < self.temperature < math.inf, "a finite number above 0"),
-            "attention": (0 <= self.attention < math.inf, "at least 0"),
             "attention_blocks": (
-                all(isinstance(name, str) and name for name in self.attention_blocks)
-                and bool(self.attention_blocks) == (self.attention > 0),
+                blocks and bool(self.attention_blocks) == (self.attention > 0),
                 "names of blocks with attention above 0, and none without",
             ),
         }
-        _check(self, wanted, f"{self.name}.")
-        for field, names in {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "loss": None}.items():
+        check_fields(self, wanted, RecipeError, f"{self.name}.")
+        for field, names in {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "loss": ()}.items():
             _check_spec(f"{self.name}.{field}", getattr(self, field), names)
         if self.optimizer == "bop" and (self.weight_decay or self.average or self.head_factor != 1):
             raise RecipeError(
@@ -264,33 +263,18 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        for field, names in _NAMES.items():
-            if getattr(self, field) not in names:
-                raise RecipeError(unknown(field, getattr(self, field), names))
-        least_of = {"batch_size": 1, "steps_per_epoch": 0, "seed": 0, "base_size": 0}
-        whole = {
-            field: (
-                least <= getattr(self, field) < 2**32,
-                f"an integer of at least {least} and below 2**32",
-            )
-            for field, least in least_of.items()
+        numbers = "finite numbers above 0, such as (0.5, 1.0, 1.5)"
+        names = normalisations(self.model.input_shape[2])
+        readings = f"{' or '.join(map(repr, names))} for input_shape={self.model.input_shape}"
+        on_bad = ("error", "skip")
+        wanted: dict[str, tuple[bool, str | tuple[str, ...]]] = {
+            "eval_scales": (all(map(is_positive, self.eval_scales)), numbers),
+            "normalisation": (self.normalisation in names, readings),
+            "on_bad_image": (self.on_bad_image in on_bad, on_bad),
         }
-        shares = {
-            "colour_jitter": (0 <= self.colour_jitter <= 1, "a number in [0, 1]"),
-            "central_crop": (0 < self.central_crop <= 1, "a share in (0, 1]"),
-            "eval_scales": (
-                all(map(is_positive, self.eval_scales)),
-                "finite numbers above 0, such as (0.5, 1.0, 1.5)",
-            ),
-        }
-        _check(self, whole | shares)
+        check_fields(self, wanted, RecipeError)
         if not self.trained:
             raise RecipeError("epochs: expected at least 1 in a phase. Received: 0 in all")
-        if self.normalisation not in normalisations(self.model.input_shape[2]):
-            raise RecipeError(
-                "normalisation: expected 'symmetric' for images that are not of 3 channels. "
-                f"Received: 'imagenet' with input_shape={self.model.input_shape}"
-            )
         self._check_augmentation()
         phases = [phase.name for phase in self.phases]
         if len(phases) != len({*phases}):
@@ -323,30 +307,26 @@ class Recipe:
         """What changes images must leave their masks right; only these are counted."""
         task = kind_of(self.model.head)
         counts = {"label", "mask"} & {*task.targets} and not (self.mixup or self.cutmix)
-        names = ("", *CLASS_WEIGHTS) if counts else ("",)
-        if self.class_weights not in names:
-            raise RecipeError(
-                f"class_weights: expected one of {', '.join(map(repr, names))} with "
-                f"head={self.model.head!r}, mixup={self.mixup:g} and cutmix={self.cutmix:g}. "
-                f"Received: {self.class_weights!r}"
-            )
-        fit = choices(task.targets)
+        names, fit = ("", *CLASS_WEIGHTS) if counts else ("",), choices(task.targets)
+        beside = f"head={self.model.head!r}, mixup={self.mixup:g} and cutmix={self.cutmix:g}"
         if self.augmentation not in fit:
             raise RecipeError(
                 f"augmentation: expected one of {', '.join(fit)} with head={self.model.head!r}. "
-                f"Received: augmentation={self.augmentation!r}"
+                f"Received: {self.augmentation!r}.{did_you_mean(self.augmentation, fit)}"
             )
         pair = self.rand_augment
         right = not pair or (
             [type(value) for value in pair] == [int, int] and pair[0] >= 1 and 0 <= pair[1] <= 10
         )
         wanted = {
+            "class_weights": (
+                self.class_weights in names,
+                f"one of {', '.join(map(repr, names))} with {beside}",
+            ),
             "rand_augment": (right, "(), or a number of at least 1 and a magnitude of 0 to 10"),
-            "mixup": (0 <= self.mixup < math.inf, "at least 0"),
-            "cutmix": (0 <= self.cutmix < math.inf, "at least 0"),
         }
-        _check(self, wanted)
-        for field in wanted:
+        check_fields(self, wanted, RecipeError)
+        for field in ("rand_augment", "mixup", "cutmix"):
             if (value := getattr(self, field)) and not task.mixes:
                 raise RecipeError(
                     f"{field}: expected a classifier, because masks would no longer fit. "
@@ -414,7 +394,7 @@ def split_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
     return spec["class_name"], dict(spec.get("config") or {})
 
 
-def _check_spec(option: str, spec: Any, names: tuple[str, ...] | None) -> None:
+def _check_spec(option: str, spec: Any, names: tuple[str, ...]) -> None:
     """Checks all that can be seen of a `Spec` without TensorFlow.
 
     Args:
@@ -422,12 +402,10 @@ def _check_spec(option: str, spec: Any, names: tuple[str, ...] | None) -> None:
         spec: What a user gave.
         names: The names of this package; classes of Keras begin with a capital or `PACKAGE>`.
     """
-    name = spec.get("class_name") if isinstance(spec, Mapping) else spec
-    right = True
-    if isinstance(spec, Mapping):
-        config = spec.get("config") or {}
-        right = {*spec} <= {"class_name", "config"} and isinstance(config, Mapping)
-    if not right or not isinstance(name, str):
+    given = spec if isinstance(spec, Mapping) else {"class_name": spec}
+    name, config = given.get("class_name"), given.get("config") or {}
+    known = {*given} <= {"class_name", "config"} and isinstance(config, Mapping)
+    if not known or not isinstance(name, str):
         raise RecipeError(
             f"{option}: expected a name, or {{'class_name': NAME, 'config': {{...}}}}. "
             f"Received: {spec!r}"
@@ -438,20 +416,14 @@ def _check_spec(option: str, spec: Any, names: tuple[str, ...] | None) -> None:
 
 
 def _check_types(owner: Phase | Recipe, prefix: str = "") -> None:
-    """Makes NumPy's values Python's, and names the first field that is of another type."""
+    """Makes NumPy's values Python's, and names the first field of another type or out of range."""
     for field in dataclasses.fields(owner):
         kind, value = str(field.type), native(getattr(owner, field.name))
         object.__setattr__(owner, field.name, value)
-        is_of, expected = _TYPES.get(kind.partition("[")[0], (lambda _: True, ""))
-        _check(owner, {field.name: (is_of(value), expected)}, prefix)
-
-
-def _check(owner: Phase | Recipe, wanted: Mapping[str, tuple[bool, str]], prefix: str = "") -> None:
-    """Names the first field that is not as it should be; of each, whether it is, and how."""
-    for field, (right, expected) in wanted.items():
-        if not right:
-            received = f"{field}={getattr(owner, field)!r}"
-            raise RecipeError(f"{prefix}{field}: expected {expected}. Received: {received}")
+        for check in (_TYPES.get(kind.partition("[")[0]), _RANGES.get(field.name)):
+            if check is not None:
+                right = {field.name: (check[0](value), check[1])}
+                check_fields(owner, right, RecipeError, prefix)
 
 
 def unknown(kind: str, received: str, choices: Iterable[str]) -> str:

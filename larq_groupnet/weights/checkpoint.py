@@ -102,8 +102,8 @@ def import_checkpoint(
         DatasetError: If there is no such normalisation.
     """
     path = path_of(path)
-    both = {"normalisation": normalisation, "central_crop": central_crop}
-    given: dict[str, Any] = {name: value for name, value in both.items() if value is not None}
+    both: dict[str, Any] = {"normalisation": normalisation, "central_crop": central_crop}
+    given = {name: value for name, value in both.items() if value is not None}
     Reading(**given)  # Raises for a value that is none.
     state, unused = without_prefix(read_state(path))
     dense = any(key.startswith(HEAD) for key in state)
@@ -112,8 +112,7 @@ def import_checkpoint(
             "path: expected input_shape and atrous_rates beside a segmentation network, because "
             "the file says neither. The authors train at 480 x 480; their plain backbone has the "
             "rates 'released', the one with lists of rates 'released_bpac'. "
-            f"Received: {path}, input_shape={input_shape}, "
-            f"atrous_rates={atrous_rates}"
+            f"Received: {path}, input_shape={input_shape}, atrous_rates={atrous_rates}"
         )
     if not dense and (atrous_rates, first_rates) != (None, None):
         raise CheckpointError(
@@ -122,14 +121,9 @@ def import_checkpoint(
         )
     variant, config = describe(state, input_shape or (224, 224, 3))
     if dense:
-        config = config.replace(
-            head="fcn32s",
-            output_stride=8,
-            atrous_rates=atrous_rates,
-            first_rates=first_rates,
-            align_corners=True,
-            spatial_dropout=True,
-        )
+        rates = {"atrous_rates": atrous_rates, "first_rates": first_rates}
+        as_theirs = {"output_stride": 8, "align_corners": True, "spatial_dropout": True}
+        config = config.replace(head="fcn32s", **as_theirs, **rates)
     config = config.replace(shared_shortcut=shared_shortcut)
     check(state, variant, config)
     model = build(config)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,17 +80,7 @@ def _read_torch(path: Path) -> State:
         # weights_only: a checkpoint is a pickle, and must not run code of its own.
         with _numpy_allowed(torch):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        AttributeError,
-        EOFError,
-        ImportError,
-        LookupError,
-        OSError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except Exception as error:  # A damaged pickle raises anything.
         # PyTorch advises over many lines; the reason is the first with something to say.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = next((line for line in lines if "Unsupported" in line), " ".join(lines[:1]))

@@ -44,11 +44,7 @@ BROKEN = (
 )
 """What reading a text that was crafted, or damaged, can raise."""
 
-_DTYPES: dict[str, np.dtype[Any]] = {
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "U8": np.dtype("u1"),
-}
+_DTYPES = {"F32": "<f4", "F16": "<f2", "U8": "u1"}
 
 
 class FormatError(WeightsError):

@@ -64,8 +64,7 @@ def _stem(path: Path) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    size = path.stat().st_size
-    if size > keras_files.MAX_DESCRIPTION:
+    if (size := path.stat().st_size) > keras_files.MAX_DESCRIPTION:
         raise ValueError(f"{path.name} has {size} bytes, more than {keras_files.MAX_DESCRIPTION}")
     values = json.loads(path.read_text())
     if not isinstance(values, dict):
@@ -91,15 +90,12 @@ def _of_run(
         config = config.replace(binary=phase["binary"])
     found = results.get("keras", {})  # Of runs before 2.0, which had no run.json.
     classes = tuple(run.get("classes") or found.get("iou", found.get("recall", ())))
-    height, width, _ = config.input_shape
-    reading = {
-        "size": [height, width],
-        "normalisation": recipe.get("normalisation"),
-        "central_crop": recipe.get("central_crop"),
-        "scales": recipe.get("eval_scales"),
-        "flip": recipe.get("eval_flip"),
+    of_reading = {
+        **{"normalisation": "normalisation", "central_crop": "central_crop"},
+        **{"eval_scales": "scales", "eval_flip": "flip"},
     }
-    reading = {name: value for name, value in reading.items() if value is not None}
+    reading = {to: recipe[name] for name, to in of_reading.items() if recipe.get(name) is not None}
+    reading["size"] = [*config.input_shape[:2]]
     known = len(classes) == config.num_classes
     about = classes if known else (), reading, (), NOT_STATED, recipe["name"]
     return Metadata(config, recipe["dataset"], *about)

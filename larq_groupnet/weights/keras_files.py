@@ -181,10 +181,8 @@ def _by_order(
     if order is None:
         order = [(type(layer).__name__, layer.name) for layer in model.layers]
     weights = {layer.name: [weight.name for weight in layer.weights] for layer in model.layers}
-    groups = {}
-    for name, group in file["layers"].items():
-        variables = group.get("vars", {})
-        groups[name] = [variables[index] for index in sorted(variables, key=int)]
+    found = {name: group.get("vars", {}) for name, group in file["layers"].items()}
+    groups = {name: [each[i] for i in sorted(each, key=int)] for name, each in found.items()}
     stored: dict[str, h5py.Dataset] = {}
     seen: collections.Counter[str] = collections.Counter()
     for kind, layer in order:

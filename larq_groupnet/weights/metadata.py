@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from larq_groupnet.data.reading import Reading
 from larq_groupnet.errors import DatasetError, WeightsError
+from larq_groupnet.hints import check_fields
 from larq_groupnet.network.config import OPTIONS, GroupNetConfig, fields_of_task
 from larq_groupnet.network.precision import function_of
+from larq_groupnet.values import is_number, is_positive
 
 _QUANTIZERS = ("input_quantizer", "kernel_quantizer")
-
 
 NOT_STATED = "Not stated: ask whoever gave you these weights."
 """Licence of weights that do not state one."""
@@ -45,14 +45,12 @@ class Metric:
     paper: str = ""
 
     def __post_init__(self) -> None:
-        texts_ok = all(isinstance(text, str) for text in (self.command, self.paper))
-        number = isinstance(self.value, int | float) and math.isfinite(self.value)
-        if not (self.name and isinstance(self.name, str) and number and texts_ok):
-            raise MetadataError(f"metrics: expected a name and a number. Received: {self}")
-        if bool(self.command) == bool(self.paper):
+        texts = all(isinstance(text, str) for text in (self.name, self.command, self.paper))
+        one = bool(self.command) != bool(self.paper)
+        if not (texts and self.name and is_number(self.value) and one):
             raise MetadataError(
-                "metrics: expected either the command that measured the figure, or the paper that "
-                f"prints it. Received: {self}"
+                "metrics: expected a name, a number, and either the command that measured it or "
+                f"the paper that prints it. Received: {self!r}"
             )
 
     def __str__(self) -> str:
@@ -91,14 +89,13 @@ class Metadata:
                     f"{field}: expected a name, because a file cannot hold an object. "
                     f"Received: {field}={quantizer!r}"
                 )
-        for field in ("dataset", "licence", "model_name"):
-            value = getattr(self, field)
-            if not isinstance(value, str) or (field == "licence" and not value.strip()):
-                raise MetadataError(f"{field}: expected a text. Received: {value!r}")
-        if not (isinstance(self.temperature, int | float) and 0 < self.temperature < math.inf):
-            raise MetadataError(
-                f"temperature: expected a finite number above 0. Received: {self.temperature!r}"
-            )
+        wanted = {
+            "dataset": (isinstance(self.dataset, str), "a text"),
+            "licence": (isinstance(self.licence, str) and bool(self.licence.strip()), "a text"),
+            "model_name": (isinstance(self.model_name, str), "a text"),
+            "temperature": (is_positive(self.temperature), "a finite number above 0"),
+        }
+        check_fields(self, wanted, MetadataError)
         if not all(isinstance(name, str) for name in self.classes):
             raise MetadataError(f"classes: expected names. Received: {self.classes!r}")
         if self.classes and len(self.classes) != self.config.num_classes:
@@ -114,10 +111,9 @@ class Metadata:
             raise MetadataError(
                 f"preprocessing: expected names and values. Received: {self.preprocessing!r}"
             )
-        fields = {field.name for field in dataclasses.fields(Reading)}
-        known = {name: value for name, value in plain.items() if name in fields}
+        known = plain.keys() & {field.name for field in dataclasses.fields(Reading)}
         try:
-            Reading(**known)
+            Reading(**{name: plain[name] for name in known})
         except DatasetError as error:
             raise MetadataError(f"preprocessing: {error}") from error
         # What a file gives back, so that a description equals itself after a trip through one.
@@ -135,14 +131,9 @@ class Metadata:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Metadata:
         """The inverse of `to_dict`, also after a trip through JSON."""
-        return cls(
-            **{
-                **values,
-                "config": GroupNetConfig.from_dict(values["config"]),
-                "classes": tuple(values["classes"]),
-                "metrics": tuple(Metric(**metric) for metric in values["metrics"]),
-            }
-        )
+        config, classes = GroupNetConfig.from_dict(values["config"]), tuple(values["classes"])
+        metrics = tuple(Metric(**metric) for metric in values["metrics"])
+        return cls(**{**values, "config": config, "classes": classes, "metrics": metrics})
 
 
 def compare(theirs: GroupNetConfig, ours: GroupNetConfig) -> tuple[dict[str, str], dict[str, str]]:

@@ -12,7 +12,6 @@ mean magnitude (which rounding would change), is stored as it is.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,22 +39,6 @@ if TYPE_CHECKING:
 
 MAX_VALUES = 2**30
 """Weights of one network: five times those of ResNet-50 with K=8."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Tensor:
-    """A weight as stored, and its shape once restored."""
-
-    stored: NDArray
-    shape: tuple[int, ...]
-    packed: bool
-
-    def restore(self) -> NDArray[np.float32]:
-        """The weight, `shape` float32."""
-        if not self.packed:
-            return self.stored.astype("float32")
-        bits = np.unpackbits(self.stored, count=math.prod(self.shape)).view("int8")
-        return (2 * bits - 1).astype("float32").reshape(self.shape)
 
 
 def save(model: tf.keras.Model, metadata: Metadata, path: str | Path) -> Path:
@@ -97,8 +80,8 @@ def read(path: str | Path) -> tuple[Metadata, dict[str, NDArray[np.float32]]]:
         FileNotFoundError: If there is no such file.
         FormatError: If it is no release file, damaged, or of a newer format.
     """
-    metadata, tensors = _open(path_of(path))
-    return metadata, {name: tensor.restore() for name, tensor in tensors.items()}
+    metadata, stored, shapes = _open(path_of(path))
+    return metadata, {name: _restored(stored[name], shapes[name]) for name in stored}
 
 
 def read_metadata(path: str | Path) -> Metadata:
@@ -106,7 +89,7 @@ def read_metadata(path: str | Path) -> Metadata:
     return _open(path_of(path))[0]
 
 
-def load(model: tf.keras.Model, path: str | Path, config: GroupNetConfig | None = None) -> None:
+def load(model: tf.keras.Model, path: str | Path, config: GroupNetConfig) -> None:
     """Loads a release file into a model; the model is untouched if that fails.
 
     Args:
@@ -114,7 +97,7 @@ def load(model: tf.keras.Model, path: str | Path, config: GroupNetConfig | None 
         path: The file.
         config: The model's configuration, compared with that of the file, option by option. If
             they differ in the head or the number of classes, the weights of the head that do not
-            fit are left out, with a warning. Without it, names and shapes must all be the same.
+            fit are left out, with a warning.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -122,11 +105,13 @@ def load(model: tf.keras.Model, path: str | Path, config: GroupNetConfig | None 
         MismatchError: If the weights are those of another network; lists the differences.
     """
     path = path_of(path)
-    metadata, tensors = _open(path)
-    other_head = config is not None and has_other_head(path, metadata.config, config)
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    left_out = assign(model, shapes, lambda name: tensors[name].restore(), str(path), other_head)
-    warn_left_out(path, left_out)
+    metadata, stored, shapes = _open(path)
+    other_head = has_other_head(path, metadata.config, config)
+
+    def value(name: str) -> NDArray[np.float32]:
+        return _restored(stored[name], shapes[name])
+
+    warn_left_out(path, assign(model, shapes, value, str(path), other_head))
 
 
 def _check_config(model: tf.keras.Model, config: GroupNetConfig) -> None:
@@ -169,35 +154,43 @@ def _stored(weight: tf.Variable) -> NDArray:
     return value
 
 
-def _open(path: Path) -> tuple[Metadata, dict[str, _Tensor]]:
+def _open(path: Path) -> tuple[Metadata, dict[str, NDArray], dict[str, tuple[int, ...]]]:
+    """The description, the weights as they are stored, and their shapes once restored."""
     description, stored = container.read(path)
     try:
-        tensors = _tensors(stored, description.pop("packed"))
-        return Metadata.from_dict(description), tensors
+        shapes = _shapes(stored, description.pop("packed"))
+        return Metadata.from_dict(description), stored, shapes
     except container.BROKEN as error:
         raise FormatError(
             f"weights: {path} is a release file with a wrong description: {error}"
         ) from error
 
 
-def _tensors(
-    stored: Mapping[str, NDArray], shapes: Mapping[str, Sequence[int]]
-) -> dict[str, _Tensor]:
+def _shapes(
+    stored: Mapping[str, NDArray], packed: Mapping[str, Sequence[int]]
+) -> dict[str, tuple[int, ...]]:
     """Checks each packed kernel against its shape, and that the whole fits into memory."""
-    tensors = {}
+    shapes = {}
     for name, value in stored.items():
-        packed = value.dtype == np.uint8
-        if packed != (name in shapes):
-            raise ValueError(f"{name} is {value.dtype}, {'not ' if packed else ''}listed as packed")
-        shape = tuple(shapes[name]) if packed else value.shape
+        bits = value.dtype == np.uint8
+        if bits != (name in packed):
+            raise ValueError(f"{name} is {value.dtype}, {'not ' if bits else ''}listed as packed")
+        shape = tuple(packed[name]) if bits else value.shape
         if not all(type(size) is int and size >= 1 for size in shape):
             raise ValueError(f"{name} has the shape {shape}")
-        if packed and value.shape != (-(-math.prod(shape) // 8),):
+        if bits and value.shape != (-(-math.prod(shape) // 8),):
             raise ValueError(f"{name} has {value.shape} bytes for {math.prod(shape)} bits")
-        tensors[name] = _Tensor(value, shape, packed)
-    absent = sorted(set(shapes) - set(stored))
-    if absent:
+        shapes[name] = shape
+    if absent := sorted(set(packed) - set(stored)):
         raise ValueError(f"packed kernels are missing: {', '.join(absent)}")
-    if sum(math.prod(tensor.shape) for tensor in tensors.values()) > MAX_VALUES:
+    if sum(map(math.prod, shapes.values())) > MAX_VALUES:
         raise ValueError(f"more than {MAX_VALUES} weights")
-    return tensors
+    return shapes
+
+
+def _restored(stored: NDArray, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A weight, `shape` float32."""
+    if stored.dtype != np.uint8:
+        return stored.astype("float32")
+    bits = np.unpackbits(stored, count=math.prod(shape)).view("int8")
+    return (2 * bits - 1).astype("float32").reshape(shape)

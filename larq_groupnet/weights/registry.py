@@ -15,14 +15,15 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any
 
 from filelock import FileLock
 from terminaltables import AsciiTable
 
 from larq_groupnet.errors import WeightsError
 from larq_groupnet.files import path_of, replacing
-from larq_groupnet.hints import did_you_mean
+from larq_groupnet.hints import check_fields, did_you_mean
+from larq_groupnet.values import is_count
 from larq_groupnet.weights import packed
 from larq_groupnet.weights.container import BROKEN
 from larq_groupnet.weights.download import DownloadError, download, is_intact, sha256
@@ -71,12 +72,10 @@ class Entry:
         inside = not path.is_absolute() and ".." not in path.parts and path.suffix == ".safetensors"
         wanted = {
             "file": (inside, "a relative path of a .safetensors file"),
-            "size": (type(self.size) is int and self.size > 0, "its size in bytes"),
+            "size": (is_count(self.size), "its size in bytes"),
             "sha256": (bool(re.fullmatch("[0-9a-f]{64}", self.sha256)), "its SHA-256 in hex"),
         }
-        for field, (right, expected) in wanted.items():
-            if not right:
-                _fail(field, expected, getattr(self, field))
+        check_fields(self, wanted, RegistryError)
 
     @property
     def full_name(self) -> str:
@@ -96,8 +95,7 @@ class Entry:
     @classmethod
     def of(cls, path: Path, name: str, model: str) -> Entry:
         """The entry of a release file; the file name contains the hash of the content."""
-        metadata, _ = packed.read(path)
-        digest = sha256(path)
+        metadata, digest = packed.read_metadata(path), sha256(path)
         file = f"{model}-{name}-{digest[:12]}.safetensors"
         return cls(name, model, file, path.stat().st_size, digest, metadata)
 
@@ -105,11 +103,10 @@ class Entry:
 def check_name(field: str, name: str) -> None:
     """Raises a `RegistryError` unless a set, or its model, may be called so."""
     if not _NAME.fullmatch(name):
-        _fail(field, "small letters, digits, - and _, the first a letter or a digit", name)
-
-
-def _fail(field: str, expected: str, received: object) -> NoReturn:
-    raise RegistryError(f"{field}: expected {expected}. Received: {received!r}")
+        raise RegistryError(
+            f"{field}: expected small letters, digits, - and _, the first a letter or a digit. "
+            f"Received: {name!r}"
+        )
 
 
 def cache_folder() -> Path:
@@ -170,7 +167,8 @@ def register(path: str | Path, name: str, model: str, folder: Path | None = None
         with replacing(folder / entry.file) as temporary:
             shutil.copyfile(path, temporary)
         before = _read(registry)
-        old = [e for e in before if _key(e) == _key(entry)]
+        key = (name, model, entry.metadata.config)
+        old = [e for e in before if (e.name, e.model, e.metadata.config) == key]
         entries = [entry, *(e for e in before if e not in old)]
         with replacing(registry) as temporary:
             temporary.write_text(json.dumps([e.to_dict() for e in entries], indent=1) + "\n")
@@ -181,14 +179,16 @@ def register(path: str | Path, name: str, model: str, folder: Path | None = None
 
 def find_local(entry: Entry) -> Path | None:
     """The entry's file in this package or in the cache, if it is intact."""
-    for folder in (_PACKAGE / "files", cache_folder()):
-        if is_intact(folder / entry.file, entry.sha256, entry.size):
-            return folder / entry.file
-    return None
+    intact = (path for path in _places(entry) if is_intact(path, entry.sha256, entry.size))
+    return next(intact, None)
 
 
-def obtain(entry: Entry, *, base: str | Path | None = None) -> Path:
-    """The entry's file on this machine; downloads it if it is missing.
+def _places(entry: Entry) -> list[Path]:
+    return [folder / entry.file for folder in (_PACKAGE / "files", cache_folder())]
+
+
+def obtain(entry: Entry) -> Path:
+    """The entry's file on this machine; fetched from `LARQ_GROUPNET_WEIGHTS` if it is missing.
 
     Raises:
         DownloadError: If it is not here and could not be fetched.
@@ -196,7 +196,7 @@ def obtain(entry: Entry, *, base: str | Path | None = None) -> Path:
     path = find_local(entry)
     if path is not None:
         return path
-    base = str(base or os.environ.get("LARQ_GROUPNET_WEIGHTS") or RELEASE_BASE)
+    base = os.environ.get("LARQ_GROUPNET_WEIGHTS") or RELEASE_BASE
     target = cache_folder() / entry.file
     if not base:
         state = "damaged" if target.exists() else "absent"
@@ -207,7 +207,7 @@ def obtain(entry: Entry, *, base: str | Path | None = None) -> Path:
     return download(base, entry.file, target, digest=entry.sha256, size=entry.size)
 
 
-def fetch(name: str, model: str, *, base: str | Path | None = None) -> list[Path]:
+def fetch(name: str, model: str) -> list[Path]:
     """Command `weights fetch`: every file of a name for a model, on this machine.
 
     Raises:
@@ -224,7 +224,7 @@ def fetch(name: str, model: str, *, base: str | Path | None = None) -> list[Path
             f"weights: expected the name and the model of a registered set. Received: {name} "
             f"{model}.{hint} Registered: {known}"
         )
-    return [obtain(entry, base=base) for entry in entries]
+    return [obtain(entry) for entry in entries]
 
 
 def verify() -> list[tuple[Entry, str]]:
@@ -235,8 +235,7 @@ def verify() -> list[tuple[Entry, str]]:
     """
     states = []
     for entry in list_weights():
-        folders = (_PACKAGE / "files", cache_folder())
-        exists = any((folder / entry.file).exists() for folder in folders)
+        exists = any(path.exists() for path in _places(entry))
         state = "intact" if find_local(entry) else "damaged" if exists else "absent"
         states.append((entry, state))
     return states
@@ -263,10 +262,6 @@ def table(states: list[tuple[Entry, str]]) -> str:
             ]
         )
     return str(AsciiTable(rows).table)
-
-
-def _key(entry: Entry) -> tuple[Any, ...]:
-    return entry.name, entry.model, entry.metadata.config
 
 
 def _read(path: Path) -> list[Entry]:

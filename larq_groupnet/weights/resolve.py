@@ -43,9 +43,7 @@ _SUFFIXES = (".h5", ".keras", ".safetensors")
 _OF_THE_TASK = fields_of_task()
 
 
-def resolve(
-    weights: str | Path, model: str, config: GroupNetConfig, *, base: str | Path | None = None
-) -> Path:
+def resolve(weights: str | Path, model: str, config: GroupNetConfig) -> Path:
     """Finds the file that `weights` stands for; downloads it if it is missing.
 
     Args:
@@ -53,7 +51,6 @@ def resolve(
             `.safetensors`); or a registered set: `NAME`, or `MODEL:NAME`.
         model: Name of the model that wants them.
         config: Its configuration; among several sets of a name, the nearest to it is taken.
-        base: Release base, URL or folder; `None` for `LARQ_GROUPNET_WEIGHTS`, or the package's.
 
     Returns:
         Path of an existing file.
@@ -73,7 +70,7 @@ def resolve(
     name = str(weights)
     entry = entry_of(name, model, config)
     check_options(f"{name!r} ({entry.file})", entry.metadata.config, config)
-    return obtain(entry, base=base)
+    return obtain(entry)
 
 
 def entry_of(weights: str, model: str, config: GroupNetConfig) -> Entry:
@@ -231,7 +228,7 @@ def _of_another(name: str, entries: list[Entry], model: str, layout: str) -> Reg
     return RegistryError(
         f"weights: expected a set for {model}. Received: weights={name!r} for {model}, which is "
         f"registered for {models}. Those that fit: {', '.join(fit) or 'none'}."
-        f"{_ways_said(name, layout)}"
+        f"{_ways(name, layout)}"
     )
 
 
@@ -242,28 +239,25 @@ def _unknown(name: str, model: str, layout: str) -> UnknownSetError:
     return UnknownSetError(
         "weights: expected None, a path, or a registered set. "
         f"Received: weights={name!r} for {model}, which is neither published nor registered in "
-        f"{cache_folder()}.{hint} Registered: {known}.{_ways_said(name, layout)}"
+        f"{cache_folder()}.{hint} Registered: {known}.{_ways(name, layout)}"
     )
-
-
-def _ways_said(name: str, layout: str) -> str:
-    return "".join(f"\n  {way}" for way in _ways(layout)) if _is_imagenet(name) else ""
 
 
 def _is_imagenet(name: str) -> bool:
     return name.rpartition(":")[2] == "imagenet"
 
 
-def _ways(layout: str) -> list[str]:
-    """Ways to get weights that nobody has published, one line each with a command."""
+def _ways(name: str, layout: str) -> str:
+    """Ways to get ImageNet weights, which nobody has published, one line each with a command."""
+    if not _is_imagenet(name):
+        return ""
     train = (
         f"train them: python train.py --model groupnet_{layout} --dataset imagenet2012 "
         f"--output_dir runs/groupnet_{layout} (then weights='runs/groupnet_{layout}/binary.h5')"
     )
     if LAYOUTS[layout].convolutions is not basic:
-        return [f"the authors published no checkpoint of {layout}; {train}"]
-    return [
-        "import the authors' checkpoint: "
-        "python -m larq_groupnet import-checkpoint FILE.pth.tar --as imagenet",
-        f"or {train}",
-    ]
+        return f"\n  the authors published no checkpoint of {layout}; {train}"
+    return (
+        "\n  import the authors' checkpoint: "
+        f"python -m larq_groupnet import-checkpoint FILE.pth.tar --as imagenet\n  or {train}"
+    )

@@ -198,7 +198,9 @@ PLAIN = {"reading": Reading((6, 8)), "batch_size": 4}
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, True, "4"])
 def test_batch_size_is_a_count(value):
-    with pytest.raises(DatasetError, match=f"batch_size: .* at least 1. Received: {value!r}"):
+    with pytest.raises(
+        DatasetError, match=f"batch_size: .* at least 1. Received: batch_size={value!r}"
+    ):
         Pipeline(from_arrays("batch", (IMAGES, LABELS)), Reading((6, 8)), value)
 
 

@@ -144,7 +144,7 @@ def test_image_bomb_is_refused_before_it_is_decoded(tmp_path, kind):
     for name in ("a/0.png", "a/1.png", "b/0.png", "b/1.png"):
         saved(tmp_path / "set" / name)
     path.write_bytes(bomb(kind))
-    with pytest.raises((tf.errors.OpError, Image.DecompressionBombError), match="pixels"):
+    with pytest.raises((tf.errors.OpError, DatasetError), match="at most 134217728 pixels"):
         images.read_image(path)
     with pytest.raises(FolderError, match=rf"a/bomb.{kind}: expected at most 134217728 pixels"):
         open_folder(tmp_path / "set", tmp_path)

@@ -15,7 +15,7 @@ from larq_groupnet.data.folders import open_folder
 def root(tmp_path, monkeypatch):
     """Two classes of eight photos, more than are looked into unasked; one lies a folder deeper."""
     monkeypatch.setattr(folders, "CHECKED_UNASKED", 10)
-    root = tmp_path / "set"
+    root = tmp_path / "sët"
     for number in range(16):
         picture(root / f"class{number % 2}" / ("deep" * (number == 4)) / f"{number}.png")
     (root / "class1" / "notes.txt").write_text("no image")

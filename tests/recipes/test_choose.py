@@ -146,8 +146,7 @@ SHIPPED = {
 """Weights of colour images -> width, blocks and projection, of which none is said to be given."""
 
 
-@pytest.mark.parametrize("size", ["32,32", "128,96"])
-@pytest.mark.parametrize("kind", ["photos", "masks"])
+@pytest.mark.parametrize(("kind", "size"), [("photos", "32,32"), ("masks", "128,96")])
 @pytest.mark.parametrize("name", SHIPPED)
 def test_weights_that_are_asked_for_bring_their_network(name, kind, size, request, tmp_path):
     dataset = request.getfixturevalue(kind)
@@ -405,6 +404,7 @@ def test_zoo_file_trains_the_model_of_its_name():
 
 def test_network_that_would_not_convert_is_refused_before_training(tmp_path):
     changes = [("width", "0.0625"), ("padding", "zero"), ("epochs", "0,1")]
+    changes += [("stage_blocks", "(1, 1, 1, 1)")]
     recipe = choose("birealnet18", tmp_path, changes=changes).recipe
     with pytest.raises(RecipeError, match="zero padding of a map of 2 x 2"):
         check_recipe(recipe, tmp_path)

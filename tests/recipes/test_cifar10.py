@@ -53,8 +53,8 @@ def test_recipe_trains_on_a_set_as_tfds_writes_it(data, tmp_path):
     recipe = load_recipe(name, ROOT / "zoo", "cifar10")
     assert recipe.dataset == "cifar10" and recipe.model.input_shape == (32, 32, 3)
     run = tmp_path / "run"
-    small = {"width": 0.0625, "stage_blocks": "(1,1,1,1)", "num_bases": 1, "batch_size": 4}
-    small |= {"steps_per_epoch": 1, "epochs": 1}
+    small = {"width": 0.0625, "layout": "two_stages", "stage_blocks": None, "output_stride": 2}
+    small |= {"num_bases": 1, "batch_size": 4, "steps_per_epoch": 1, "epochs": 1}
     words = [f"--set={key}={value}" for key, value in small.items()]
     done = command(
         "train", "--model", name, "--dataset=cifar10", f"--data_dir={data}",

@@ -63,42 +63,49 @@ def other():
     return model
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_every_format_of_keras_gives_the_same_bits(model, files, name):
-    again = larq_groupnet.GroupNetResNet18(weights=str(files / name), **TINY)
-    np.testing.assert_array_equal(again(IMAGES), model(IMAGES))
+def test_every_format_of_keras_gives_the_same_bits(model, other, files):
+    expected, before = model(IMAGES), other.get_weights()
+    for name in FORMATS:
+        load_into(other, CONFIG, files / name)
+        np.testing.assert_array_equal(other(IMAGES), expected)
+        other.set_weights(before)
+    again = larq_groupnet.GroupNetResNet18(weights=str(files / "a.keras"), **TINY)
+    np.testing.assert_array_equal(again(IMAGES), expected)
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_weights_go_to_the_layer_of_their_name_in_a_network_of_another_order(model, files, name):
+WITH_NAMES = ("a.h5", "a.keras", "whole.h5")
+
+
+def test_weights_go_to_the_layer_of_their_name_in_a_network_of_another_order(model, files):
     config = CONFIG.replace(shortcut="block")
     network = build(config)
     assert [x.name for x in network.weights] != [x.name for x in model.weights]
-    if name == "a.weights.h5":
-        with pytest.warns(UserWarning, match="right if its options are those of the weights"):
-            load_into(network, config, files / name)
-        return
-    load_into(network, config, files / name)
     values = {weight.name: weight.numpy() for weight in model.weights}
-    for weight in network.weights:
-        np.testing.assert_array_equal(weight.numpy(), values[weight.name], err_msg=weight.name)
+    for name in WITH_NAMES:
+        randomise(network.weights, seed=3)
+        load_into(network, config, files / name)
+        for weight in network.weights:
+            np.testing.assert_array_equal(weight.numpy(), values[weight.name], err_msg=weight.name)
+    with pytest.warns(UserWarning, match="right if its options are those of the weights"):
+        load_into(network, config, files / "a.weights.h5")
 
 
-@pytest.mark.parametrize("name", ["a.h5", "a.keras", "whole.h5"])
 @pytest.mark.parametrize("changes", [{"head": None}, {"head": "fcn32s"}, {"padding": "zero"}])
 def test_another_head_and_options_without_weights_are_taken_from_every_format_with_names(
-    model, files, name, changes
+    model, files, changes
 ):
     config = CONFIG.replace(**changes)
     network = build(config)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*left out, because the head is another")
-        load_into(network, config, files / name)
     values = {weight.name: weight.numpy() for weight in model.weights}
     assert sum(weight.name in values for weight in network.weights) > 80
-    for weight in network.weights:
-        if weight.name in values:
-            np.testing.assert_array_equal(weight.numpy(), values[weight.name])
+    for name in WITH_NAMES:
+        randomise(network.weights, seed=3)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*left out, because the head is another")
+            load_into(network, config, files / name)
+        for weight in network.weights:
+            if weight.name in values:
+                np.testing.assert_array_equal(weight.numpy(), values[weight.name])
 
 
 @pytest.mark.parametrize(
@@ -134,7 +141,7 @@ def test_mutated_file_is_one_line_or_loads_and_never_by_half(files, other, tmp_p
     before = other.get_weights()
     rng = random.Random(4)
     refused = 0
-    for _ in range(60):
+    for _ in range(40):
         changed = bytearray(content)
         for _ in range(rng.choice([1, 8, 64])):
             low = rng.choice([0, 0, len(content) - 4096])
@@ -150,7 +157,7 @@ def test_mutated_file_is_one_line_or_loads_and_never_by_half(files, other, tmp_p
             assert "\n" not in reason
             assert all(map(np.array_equal, before, other.get_weights()))
         other.set_weights(before)
-    assert refused > 15
+    assert refused > 10
 
 
 def test_archive_that_would_fill_the_disk_is_refused(tmp_path, other):

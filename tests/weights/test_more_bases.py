@@ -29,7 +29,6 @@ CONFIG = GroupNetConfig(
         (2, 5, {"gate": "base"}),
         ((1, 2), (1, 4), {}),
         (2, 3, {"decomposition": "group", "blocks_per_group": 2}),
-        (2, 3, {"decomposition": "layer"}),
         ((1, 2), (1, 3), {"head": "deeplabv3"}),
     ],
 )

@@ -198,7 +198,7 @@ def test_figure_says_who_measured_it():
     for wrong in ({}, {"command": "x", "paper": "y"}, {"command": 3}):
         with pytest.raises(MetadataError, match="metrics: expected"):
             Metric("top-1", 0.5, **wrong)
-    with pytest.raises(MetadataError, match="a name and a number"):
+    with pytest.raises(MetadataError, match="a name, a number"):
         Metric("top-1", float("nan"), command="x")
 
 
@@ -324,18 +324,6 @@ def test_segmentation_head_keeps_what_fits_another_number_of_classes(tmp_path):
     assert "head_conv1" not in str(w[0].message)
     one, other = (m.get_layer("head_conv1").get_weights()[0] for m in (trained, model))
     np.testing.assert_array_equal(one, other)
-
-
-def test_without_a_configuration_every_weight_must_fit(release):
-    path, *_ = release
-    model, _ = make(seed=1, num_classes=3)
-    before = model.get_weights()
-    with pytest.raises(packed.MismatchError, match=r"logits/bias:0: \(5,\) there, \(3,\) in"):
-        packed.load(model, path)
-    other, config = make(seed=1, decomposition="layer")
-    with pytest.raises(packed.MismatchError, match=r"absent in the model.*and \d+ more\)"):
-        packed.load(other, path)
-    assert all(map(np.array_equal, before, model.get_weights()))
 
 
 # Files that are damaged, crafted or too new.

@@ -31,7 +31,7 @@ from larq_groupnet.weights.metadata import Metadata, Metric
 from larq_groupnet.weights.registry import Entry, RegistryError
 from larq_groupnet.weights.resolve import adopt, load_into, resolve
 from tests.reference import random_images, randomise
-from tests.weights.test_checkpoint import VARIANTS, draw, save
+from tests.weights.test_checkpoint import draw, save
 
 TINY = {"input_shape": (32, 32, 3), "stage_blocks": (1, 1, 1, 1), "width": 0.0625}
 ABOUT = {
@@ -97,21 +97,20 @@ def test_shipped_registry_is_honest(monkeypatch):
 # Paths.
 
 
-@pytest.mark.parametrize("kind", [str, lambda path: path])
 @pytest.mark.parametrize("suffix", [".safetensors", ".h5"])
-def test_path_of_either_kind_and_format_is_a_path(tmp_path, files, kind, suffix):
+def test_path_of_either_kind_and_format_is_a_path(tmp_path, files, suffix):
     path, trained, config = files[2]
     if suffix == ".h5":
         path = tmp_path / "weights.h5"
         trained.save_weights(path)
-    found = resolve(kind(path), MODEL, config)
-    assert found == path
-    if suffix == ".safetensors":
-        assert adopt(kind(path), MODEL, get_config(MODEL), ()) == config
-    else:
-        assert adopt(kind(path), MODEL, config, ()) is config
+    for given in (path, str(path)):
+        assert resolve(given, MODEL, config) == path
+        if suffix == ".safetensors":
+            assert adopt(given, MODEL, get_config(MODEL), ()) == config
+        else:
+            assert adopt(given, MODEL, config, ()) is config
     model = build(config)
-    load_into(model, config, found)
+    load_into(model, config, path)
     images = random_images(2, 32, 32, 3).astype("float32")
     np.testing.assert_array_equal(model(images), trained(images))
 
@@ -185,7 +184,7 @@ def test_image_size_that_is_the_default_counts_as_given(files):
     assert with_start(recipe, "imagenet").model == theirs.replace(input_shape=default)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["gates only", "scales only"])
 def test_imported_checkpoint_serves_the_same_call(tmp_path, variant):
     """What `import-checkpoint --as imagenet` does, and then `weights="imagenet"`."""
     call = {"num_bases": 2, "input_shape": (64, 32, 3), "num_classes": 5}
@@ -277,11 +276,12 @@ def test_given_options_win_and_the_nearest_set_is_taken(files):
         assert adopt("imagenet", MODEL, config, {"num_bases", "padding"}).padding == "torch"
 
 
-def test_another_network_is_refused_before_anything_is_fetched(files, tmp_path):
+def test_another_network_is_refused_before_anything_is_fetched(files, tmp_path, monkeypatch):
     publish(tmp_path / "base", files[1][0])
+    monkeypatch.setenv("LARQ_GROUPNET_WEIGHTS", "http://127.0.0.1:9/")
     other = files[1][2].replace(num_bases=3, shortcut="block")
     with pytest.raises(packed.MismatchError) as error:
-        resolve("imagenet", MODEL, other, base="http://127.0.0.1:9/")
+        resolve("imagenet", MODEL, other)
     assert "\n" not in str(error.value)
     assert (
         "has other options than the model (num_bases: 1 in the file, 3 in the model; "
@@ -302,7 +302,9 @@ def test_package_then_cache_then_release_base(files, tmp_path, monkeypatch, cach
     monkeypatch.setenv("LARQ_GROUPNET_WEIGHTS", str(tmp_path / "elsewhere"))
     with pytest.raises(DownloadError, match="elsewhere/v1/k1.safetensors, which does not exist"):
         resolve("imagenet", MODEL, config)
-    assert resolve("imagenet", MODEL, config, base=base) == cache / "v1" / "k1.safetensors"
+    monkeypatch.setenv("LARQ_GROUPNET_WEIGHTS", str(base))
+    assert resolve("imagenet", MODEL, config) == cache / "v1" / "k1.safetensors"
+    monkeypatch.delenv("LARQ_GROUPNET_WEIGHTS")
     assert resolve("imagenet", MODEL, config) == cache / "v1" / "k1.safetensors"
     assert registry.verify() == [(entry, "intact")]
     shipped = tmp_path / "package" / "files" / "v1" / "k1.safetensors"
@@ -329,7 +331,7 @@ def test_damaged_file_is_fetched_anew_or_said_to_be_damaged(files, tmp_path, mon
     assert sha256(resolve("imagenet", MODEL, config)) == entry.sha256
 
 
-def test_fetch_brings_every_file_of_a_name(files, tmp_path, cache):
+def test_fetch_brings_every_file_of_a_name(files, tmp_path, cache, monkeypatch):
     entry = publish(tmp_path / "base", files[1][0])
     with pytest.raises(
         RegistryError, match=f"imagenet groupnet_dsp.* Registered: imagenet {MODEL}"
@@ -339,7 +341,8 @@ def test_fetch_brings_every_file_of_a_name(files, tmp_path, cache):
         registry.fetch("imagnet", MODEL)
     with pytest.raises(RegistryError, match=f"Did you mean '{MODEL}'. Registered"):
         registry.fetch("imagenet", "groupnet_resnet1")
-    assert registry.fetch("imagenet", MODEL, base=tmp_path / "base") == [cache / entry.file]
+    monkeypatch.setenv("LARQ_GROUPNET_WEIGHTS", str(tmp_path / "base"))
+    assert registry.fetch("imagenet", MODEL) == [cache / entry.file]
     assert registry.fetch(f"{MODEL}:imagenet", MODEL) == [cache / entry.file]
     assert (cache / entry.file).read_bytes() == files[1][0].read_bytes()
 
@@ -433,7 +436,7 @@ def test_registry_of_another_kind_is_named(cache, text):
 def test_entry_that_is_wrong_names_the_field_alone(files):
     entry = registry.register(files[1][0], "imagenet", MODEL)
     for field, value in (("name", "My"), ("model", "a.b"), ("file", "/a"), ("size", 0)):
-        with pytest.raises(RegistryError, match=f"^{field}: expected .* Received: {value!r}$"):
+        with pytest.raises(RegistryError, match=f"^{field}: expected .* Received: .*{value!r}$"):
             dataclasses.replace(entry, **{field: value})
 
 
