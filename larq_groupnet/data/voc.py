@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
-from tensorflow_datasets.core.download.extractor import ExtractError
 
 from larq_groupnet.data import VOID, DatasetError, dataset
+from larq_groupnet.data.archives import unpack
 from larq_groupnet.data.labels import read_labels
 
 CLASS_NAMES = (
@@ -145,18 +145,12 @@ def _folder(dl_manager: tfds.download.DownloadManager, archive: str) -> Path:
             f"{_FOLDERS[archive]} that it holds beside it. "
             f"Received: {sorted(path.name for path in manual.iterdir())}"
         )
-    try:
-        target = Path(dl_manager.extract(manual / archive))
-    except (ExtractError, OSError) as error:
-        raise DatasetError(
-            f"Expected a whole archive. Received: {manual / archive} "
-            f"({error.__cause__ or error}). Download it again."
-        ) from error
-    folder = target / _FOLDERS[archive]
+    target = Path(dl_manager.download_dir, "extracted", archive.partition(".")[0])
+    folder = unpack(manual / archive, target) / _FOLDERS[archive]
     if not folder.is_dir():
         raise DatasetError(
             f"Expected the folder {_FOLDERS[archive]} in {manual / archive}. "
-            f"Received: {sorted(path.name for path in target.iterdir())}, unpacked to {target}"
+            f"Received: {sorted(path.name for path in target.iterdir())}"
         )
     return folder
 
@@ -200,7 +194,6 @@ def _labels_of_mat(path: Path) -> np.ndarray:
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise DatasetError(
-            f"Expected {path}, as in the official archive. Received: no such file; remove the "
-            "folder and unpack the archive anew."
+            f"Expected {path}, as in the official archive. Received: no such file; unpack it anew."
         )
     return path
