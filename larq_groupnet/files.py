@@ -129,8 +129,12 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; an empty one if there is none, or it cannot be read."""
-    with contextlib.suppress(OSError, ValueError):
+    """The object in a JSON file; an empty one if there is none, or it is damaged.
+
+    Raises:
+        OSError: If it may not be read, or the disk fails: what it holds is not to be written over.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         found = json.loads(path.read_text())
         return found if isinstance(found, dict) else {}
     return {}

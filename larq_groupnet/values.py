@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +21,8 @@ def native(value: Any) -> Any:
 
 def is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
     """True for a finite number in [low, high). A bool is no number."""
-    right = isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
-    return right and low <= value < high
+    right = isinstance(value, int | float) and type(value) is not bool
+    return right and abs(value) <= sys.float_info.max and low <= value < high
 
 
 def is_positive(value: Any) -> bool:

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from larq_groupnet.runs.identity import (
     check_classes,
     describe_recipe,
     read_classes,
+    read_temperature,
     record_classes,
 )
 from larq_groupnet.runs.judging import recipe_to_judge
@@ -210,8 +213,27 @@ def test_classes_of_a_run_are_known_from_its_first_step(tmp_path):
     assert read_classes(tmp_path) == ("b", "a")  # Of an older version.
     record_classes(tmp_path, ["c", "d"])
     assert read_classes(tmp_path) == ("c", "d")
-    (tmp_path / "run.json").write_text("{")
-    assert read_classes(tmp_path) == ("b", "a")
+    for damaged in ("{", "[]", '{"classes": null}'):
+        (tmp_path / "run.json").write_text(damaged)
+        assert read_classes(tmp_path) == ("b", "a")
+    for damaged in ('{"keras": null, "temperature": null}', '{"keras": {"recall": 1}}', "[]"):
+        (tmp_path / "results.json").write_text(damaged)
+        assert read_classes(tmp_path) == () and read_temperature(tmp_path) == 1
+
+
+def test_file_of_a_run_that_may_not_be_read_is_no_absent_one(tmp_path, monkeypatch):
+    """Else classes would not be compared, and the file be written over."""
+    monkeypatch.setattr(Path, "read_text", Mock(side_effect=PermissionError(13, "denied")))
+    with pytest.raises(PermissionError):
+        read_classes(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"pid": 1}'])
+def test_folder_in_use_whose_holder_is_not_known(tmp_path, text):
+    with holding(tmp_path):
+        (tmp_path / ".holder.json").write_text(text)
+        with pytest.raises(RecipeError, match="held by another process"):
+            check_free(tmp_path)
 
 
 def test_other_files_or_labels_than_a_run_began_with_are_said(tmp_path):

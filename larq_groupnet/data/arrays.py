@@ -128,9 +128,11 @@ def from_arrays(
         for split, (images, targets) in given.items()
     }
     labels = _is_label(parts["train"][1])
-    names = known or _names(first, parts["train"][1])
-    _check_names(names, labels)
+    if known:
+        _check_names(known, labels)
+    names = known or _names(first, parts["train"][1])  # As many as labels, if these are right.
     channels = {c for split, each in parts.items() for c in _check(split, each, len(names))}
+    _check_names(names, labels)
     if len(channels) != 1 or any(_is_label(targets) != labels for _, targets in parts.values()):
         raise DatasetError(
             "arrays: expected the same number of channels, and either labels or masks, in every "

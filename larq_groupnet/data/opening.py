@@ -108,7 +108,8 @@ def parse_name(name: str) -> tuple[str, str, dict[str, str]]:
         whole, query = name, ""  # A question mark in the name of a folder.
     kind, _, place = whole.partition(":")
     options = parse_qsl(query, keep_blank_values=True)
-    if (query and not options) or not all(value.strip() for _, value in options):
+    empty = query and len(options) <= query.count("&")
+    if empty or not all(value.strip() for _, value in options):
         raise DatasetError(
             f"dataset: expected OPTION=VALUE after the question mark. Received: {name}"
         )

@@ -6,7 +6,6 @@ Knows nothing of TensorFlow, so that a wrong option is reported at once.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ from larq_groupnet.errors import RecipeError
 from larq_groupnet.hints import check_fields, did_you_mean
 from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.tasks.task import kind_of
-from larq_groupnet.values import is_positive, is_whole, native
+from larq_groupnet.values import is_number, is_positive, is_whole, native
 
 Spec = str | Mapping[str, Any]
 """A name, or `{"class_name": NAME, "config": {...}}` as Keras serialises it."""
@@ -44,13 +43,15 @@ _TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(
         ("epochs", "warmup_epochs", "weight_decay", "clip_norm", "attention", "mixup", "cutmix"),
-        (lambda value: 0 <= value < math.inf, "at least 0"),
+        (lambda value: is_number(value, 0), "at least 0"),
     ),
     **dict.fromkeys(
         ("learning_rate", "head_factor", "temperature"), (is_positive, "a finite number above 0")
     ),
-    **dict.fromkeys(("label_smoothing", "average"), (lambda value: 0 <= value < 1, "in [0, 1)")),
-    **dict.fromkeys(("soft_targets", "colour_jitter"), (lambda x: 0 <= x <= 1, "in [0, 1]")),
+    **dict.fromkeys(("label_smoothing", "average"), (lambda x: 0 <= x < 1, "a number in [0, 1)")),
+    **dict.fromkeys(
+        ("soft_targets", "colour_jitter"), (lambda value: 0 <= value <= 1, "a number in [0, 1]")
+    ),
     "central_crop": (lambda value: 0 < value <= 1, "a share in (0, 1]"),
     "batch_size": (lambda value: 1 <= value < 2**32, "at least 1 and below 2**32"),
     **dict.fromkeys(

@@ -10,6 +10,7 @@ from larq_groupnet.errors import DatasetError
 from larq_groupnet.files import read_json, write_json
 from larq_groupnet.hints import few
 from larq_groupnet.recipes.recipe import Recipe
+from larq_groupnet.values import is_positive
 from larq_groupnet.version import __version__
 from larq_groupnet.weights.metadata import NOT_STATED, Metadata, MetadataError
 
@@ -19,15 +20,17 @@ FILE = "run.json"
 def read_classes(folder: Path) -> tuple[str, ...]:
     """The classes of a run; of one of an older version, from its results. Empty if not known."""
     run = read_json(folder / FILE)
-    if "classes" in run:
+    if isinstance(run.get("classes"), list):
         return tuple(run["classes"])
-    keras = read_json(folder / "results.json").get("keras", {})
-    return tuple(keras.get("iou") or keras.get("recall") or ())
+    keras = read_json(folder / "results.json").get("keras")
+    found = (keras.get("iou") or keras.get("recall")) if isinstance(keras, dict) else None
+    return tuple(found) if isinstance(found, dict) else ()
 
 
 def read_temperature(folder: Path) -> float:
     """The temperature of a judged run; 1 of one that is not judged."""
-    return float(read_json(folder / "results.json").get("temperature", 1.0))
+    found = read_json(folder / "results.json").get("temperature")
+    return float(found) if is_positive(found) else 1.0
 
 
 def record_classes(folder: Path, classes: Sequence[str], images: str = "") -> None:

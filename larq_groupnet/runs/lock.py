@@ -81,4 +81,6 @@ def is_new(folder: Path) -> bool:
 
 def _holder(folder: Path) -> str:
     holder = read_json(folder / _HOLDER)  # Which may have gone meanwhile.
-    return "process {pid} on {host} since {since}".format(**holder) if holder else "another process"
+    if not {"pid", "host", "since"} <= {*holder}:
+        return "another process"
+    return "process {pid} on {host} since {since}".format(**holder)

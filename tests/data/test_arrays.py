@@ -76,6 +76,11 @@ def test_first_thing_that_is_wrong_is_named(train, message):
         from_arrays("wrong", train, class_names=["a", "b", "c"])
 
 
+def test_masks_of_another_type_are_named_where_no_classes_are():
+    with pytest.raises(DatasetError, match=r"a mask \(6, 8\) uint8.*dtype int64"):
+        from_arrays("wrong", (IMAGES, MASKS.astype(np.int64)))
+
+
 def test_labels_may_have_any_number_of_classes_and_masks_the_255_of_8_bits():
     labels = np.repeat(np.arange(300), 3)
     images = np.zeros((900, 4, 4, 1), np.uint8)

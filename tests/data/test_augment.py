@@ -21,6 +21,17 @@ def example(height=40, width=56):
     return tf.constant(mask * 100.0 * np.ones(3), tf.float32), tf.constant(mask, tf.int32)
 
 
+def test_augmentation_over_another_is_what_it_says_itself():
+    def change(image, target, size, seed):
+        return image, target
+
+    change.part = "an attribute of the function's own"
+    inner = augment.Augmentation(change, ("label",), detail=3.0)
+    outer = augment.Augmentation(inner, ("mask",))
+    assert (inner.part, outer.targets, outer.detail) == (None, ("mask",), 0.0)
+    assert outer.function is inner and outer(1, 2, (8, 8), seed(0, 0)) == (1, 2)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_seed_says_everything_and_another_changes_it(name):
     image, mask = example()

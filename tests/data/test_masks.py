@@ -213,6 +213,7 @@ def test_wrong_mapping_is_named(tmp_path, text, message):
         ("folder:{}?void", "expected OPTION=VALUE"),
         ("folder:{}?void=", "expected OPTION=VALUE"),
         ("folder:{}?mapping=&void=1", "expected OPTION=VALUE"),
+        ("folder:{}?void=1&", "expected OPTION=VALUE"),
         ("folder:{}?void=1&void=2", "expected each option once, such as void=0,11"),
         ("folder:", "folder: expected folder:PATH. Received: no path"),
         ("folder", "folder: expected folder:PATH. Received: no path"),

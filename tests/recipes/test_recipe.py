@@ -108,6 +108,8 @@ def test_wrong_override_says_what_is_right(key, text, message):
         ("eval_scales", 1.5, "eval_scales: expected a tuple or a list"),
         ("tanh.epochs", "20", "tanh.epochs: expected an integer"),
         ("tanh.learning_rate", None, "tanh.learning_rate: expected a number"),
+        ("tanh.learning_rate", 10**400, "tanh.learning_rate: expected a finite number above 0"),
+        ("mixup", 10**400, "mixup: expected at least 0"),
         ("tanh.binary", "no", "tanh.binary: expected True, False or 'activations'"),
         ("tanh.int8", 0, "tanh.int8: expected True or False"),
         ("tanh.drops", 0.5, "tanh.drops: expected a tuple or a list"),
