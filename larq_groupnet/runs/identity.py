@@ -29,7 +29,7 @@ def read_classes(folder: Path) -> tuple[str, ...]:
 
 def read_temperature(folder: Path) -> float:
     """The temperature of a judged run; 1 of one that is not judged."""
-    found = read_json(folder / "results.json").get("temperature")
+    found = read_json(folder / "results.json").get("temperature", 1.0)
     return float(found) if is_positive(found) else 1.0
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from larq_groupnet.data import VOID
+from larq_groupnet.errors import ConfigError
 from larq_groupnet.tasks.task import MOST_NAMED, Prediction, Samples, Task, Thresholds, task
 
 if TYPE_CHECKING:
@@ -45,13 +46,21 @@ class Segmentation(Task):
         """Mean IoU, void left out."""
         from larq_groupnet.tasks.metrics import IntegerMeanIoU
 
-        return [IntegerMeanIoU(self.num_classes)]
+        return [IntegerMeanIoU(self._judged_classes())]
 
     def tally(self) -> SegmentationCounts:
         """Counts of pixels, and of boundary pixels."""
         from larq_groupnet.tasks.tallies import SegmentationCounts
 
-        return SegmentationCounts(self.num_classes)
+        return SegmentationCounts(self._judged_classes())
+
+    def _judged_classes(self) -> int:
+        if self.num_classes > VOID:
+            raise ConfigError(
+                f"num_classes: expected at most {VOID} in masks, where {VOID} is void. "
+                f"Received: num_classes={self.num_classes}"
+            )
+        return self.num_classes
 
     @staticmethod
     def add(

@@ -11,8 +11,10 @@ from conftest import ROOT
 from scipy.spatial.distance import cdist
 from sklearn.metrics import confusion_matrix
 
+from larq_groupnet.errors import ConfigError
 from larq_groupnet.tasks.boundaries import BoundaryCounts
 from larq_groupnet.tasks.metrics import IntegerMeanIoU
+from larq_groupnet.tasks.segmentation import Segmentation
 from larq_groupnet.tasks.tallies import SegmentationCounts
 
 
@@ -251,6 +253,13 @@ def test_keras_metric_works_in_fit_and_is_saved(maps, tmp_path):
     config = IntegerMeanIoU(5, ignore=7).get_config()
     assert IntegerMeanIoU.from_config(config).get_config() == config
     assert (config["num_classes"], config["ignore"]) == (5, 7)
+
+
+def test_label_of_void_is_no_class():
+    assert len(Segmentation(255).tally().matrix) == 255
+    for judge in (Segmentation(256).tally, Segmentation(256).metrics):
+        with pytest.raises(ConfigError, match=r"at most 255 .*Received: num_classes=256"):
+            judge()
 
 
 def test_keras_metric_refuses_what_it_cannot_count():
