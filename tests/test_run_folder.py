@@ -16,6 +16,7 @@ from PIL import Image
 from runs import command
 
 from larq_groupnet.errors import DatasetError, MissingFileError, RecipeError, UserError
+from larq_groupnet.files import replacing
 from larq_groupnet.network.kinds import LAYOUTS
 from larq_groupnet.recipes import load_recipe, only_phase, override
 from larq_groupnet.runs.folders import new_folder, recipe_to_resume
@@ -226,6 +227,13 @@ def test_file_of_a_run_that_may_not_be_read_is_no_absent_one(tmp_path, monkeypat
     monkeypatch.setattr(Path, "read_text", Mock(side_effect=PermissionError(13, "denied")))
     with pytest.raises(PermissionError):
         read_classes(tmp_path)
+
+
+def test_folder_in_which_another_process_writes_its_first_file_is_new(tmp_path):
+    """As the chief and the workers of a search do, which start together."""
+    with replacing(tmp_path / "search.json") as temporary:
+        temporary.write_text("{}")
+        assert check_folder({}, tmp_path, "search") == []
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"pid": 1}'])

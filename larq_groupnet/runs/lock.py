@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, Timeout
 
 from larq_groupnet.errors import RecipeError
-from larq_groupnet.files import read_json
+from larq_groupnet.files import PARTIAL, read_json
 
 NAME = ".lock"
 _HOLDER = ".holder.json"
@@ -73,10 +73,12 @@ def check_free(folder: Path) -> None:
 
 
 def is_new(folder: Path) -> bool:
-    """True if a folder does not exist or holds nothing but a lock."""
+    """True if a folder does not exist or holds nothing but a lock and what is half written."""
     if not folder.exists():
         return True
-    return folder.is_dir() and {file.name for file in folder.iterdir()} <= {NAME, _HOLDER}
+    if not folder.is_dir():
+        return False
+    return {each.name for each in folder.iterdir() if not each.match(PARTIAL)} <= {NAME, _HOLDER}
 
 
 def _holder(folder: Path) -> str:
