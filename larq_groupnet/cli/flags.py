@@ -26,8 +26,14 @@ def _size(text: str) -> tuple[int, int] | None:
     return parse_size(text)
 
 
-def _numbers(kind: type) -> _Parser:
-    return _Parser(lambda text: tuple(map(kind, text.split(","))) if text else ())
+def _numbers(kind: type, example: str, least: int) -> _Parser:
+    def parse(text: str) -> tuple[Any, ...]:
+        try:
+            return tuple(map(kind, text.split(","))) if text or least else ()
+        except ValueError:
+            raise ValueError(f"expected numbers such as {example}. Received: {text}") from None
+
+    return _Parser(parse)
 
 
 def _flag(define: Callable[..., Any], *first: Any, **options: Any) -> Callable[..., Define]:
@@ -52,8 +58,8 @@ repeated_flag = _flag(flags.DEFINE_multi_string)
 path_flag = _flag(flags.DEFINE, _Parser(path_of))
 home_flag = _flag(flags.DEFINE, _Parser(os.path.expanduser))
 # Numbers with commas between.
-ints_flag = _flag(flags.DEFINE, _numbers(int))
-floats_flag = _flag(flags.DEFINE, _numbers(float))
+ints_flag = _flag(flags.DEFINE, _numbers(int, "1,2,3", least=0))
+floats_flag = _flag(flags.DEFINE, _numbers(float, "0.5,1,1.5", least=1))
 # Takes only the help text.
 size_flag = _flag(flags.DEFINE, _Parser(_size), "input_size", None)
 

@@ -103,14 +103,19 @@ def _unshare(model: tf.keras.Model, values: dict[int, tf.Tensor], given: dict[st
         if all(id(x) in values for x in old):
             continue  # The input of a model inside.
         if _stands_outside(node):
-            pairs = zip(layer.inputs, node.keras_inputs, strict=True)
+            # A model of several inputs may be given them by name, so in another order.
+            given_to_it = layer._flatten_to_reference_inputs(node.call_args[0])
+            pairs = zip(layer.inputs, given_to_it, strict=True)
             inside = {id(own): values[id(x)] for own, x in pairs}
             _unshare(layer, inside, given)
             new = [inside[id(x)] for x in layer.outputs]
         else:
             calls[id(layer)] += 1
             if calls[id(layer)] == 1 or _is_shared(layer, calls[id(layer)]):
-                copies[id(layer)] = copied(layer, name=_free(layer.name, given))
+                name = _free(layer.name, given)
+                # A layer of one's own may take no name.
+                changes = {} if name == layer.name else {"name": name}
+                copies[id(layer)] = copied(layer, **changes)
             copy = copies[id(layer)]
             args, kwargs = tf.nest.map_structure(
                 lambda x: values.get(id(x), x), (node.call_args, node.call_kwargs)

@@ -320,8 +320,10 @@ class GroupNetConfig:
         """A copy with other values, checked like a new one."""
         unknown = sorted(set(changes) - set(OPTIONS))
         if unknown:
+            renamed = [f"{name} is now {RENAMED[name]}. " for name in unknown if name in RENAMED]
             raise UnknownOptionError(
-                f"GroupNetConfig has no option {', '.join(unknown)}. Options: " + ", ".join(OPTIONS)
+                f"GroupNetConfig has no option {', '.join(unknown)}. {''.join(renamed)}"
+                f"Options: {', '.join(OPTIONS)}"
             )
         return dataclasses.replace(self, **changes)
 

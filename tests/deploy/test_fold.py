@@ -376,6 +376,28 @@ def test_nested_model_that_cannot_be_folded_says_why() -> None:
     assert sum(isinstance(layer, tf.keras.Model) for layer in folded.layers) == 1
 
 
+class NameLess(layers.Layer):
+    """A layer as people write them: its `__init__` takes no name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return 2.0 * inputs
+
+
+def test_nested_model_is_given_its_inputs_by_name_or_beside_a_layer_without_one() -> None:
+    first, second = (tf.keras.Input((4, 4, 3), name=name) for name in ("z", "a"))
+    body = tf.keras.Model([first, second], layers.Add()([layers.Rescaling(5.0)(first), second]))
+    inputs = tf.keras.Input((4, 4, 3))
+    output = NameLess()(body({"z": layers.Rescaling(0.1)(inputs), "a": inputs}))
+    model = tf.keras.Model(inputs, output)
+    images = IMAGES[:, :4, :4]
+    np.testing.assert_allclose(model(images), 3 * images, rtol=1e-5)
+    for copy in (unshared(model), fold(model)):
+        np.testing.assert_allclose(copy(images), model(images), rtol=1e-5)
+
+
 def test_networks_of_equal_names_are_folded_and_each_of_their_signs_compared() -> None:
     """An ensemble, one member of which is called twice."""
     first, second = (tiny(head="classifier", num_bases=1, stage_blocks=(1, 1)) for _ in range(2))

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import sys
 
 import larq as lq
 import numpy as np
@@ -113,6 +114,18 @@ def test_subclassed_model_is_compared_as_well():
     same = Subclassed(model.layers[1:])
     same(IMAGES)
     assert verify(same, content, IMAGES).verdict == "equal"
+
+
+def test_file_is_compared_with_the_model_and_not_with_its_copy_alone(monkeypatch):
+    inputs = layers.Input((4, 4, 3))
+    model, other = (
+        tf.keras.Model(inputs, layers.Dense(2, kernel_initializer=kind)(inputs))
+        for kind in ("ones", "zeros")
+    )
+    module = sys.modules["larq_groupnet.deploy.verify"]
+    monkeypatch.setattr(module, "unshared", lambda given: other)
+    with pytest.raises(VerificationError, match="no flipped sign explains it"):
+        verify(model, to_tflite(other), IMAGES[:, :4, :4, :3])
 
 
 def test_model_comes_back_as_it_was():

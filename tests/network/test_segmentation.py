@@ -56,7 +56,7 @@ def test_old_names_of_arguments_are_taken_with_a_warning() -> None:
     assert (config.layout, config.atrous_rates) == tuple(options.values())
     with pytest.raises(ConfigError, match="atrous: expected atrous_rates alone"):
         get_config("groupnet_dsp", atrous="bpac", atrous_rates="equal")
-    with pytest.raises(TypeError, match="has no option backbone. Options: layout, "):
+    with pytest.raises(TypeError, match="no option backbone. backbone is now layout. Options: "):
         GroupNetConfig().replace(backbone="resnet34")
 
 
