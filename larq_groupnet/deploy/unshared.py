@@ -6,6 +6,7 @@ import itertools
 from collections import Counter
 from typing import Any
 
+import larq as lq
 import tensorflow as tf
 
 from larq_groupnet.errors import ConversionError
@@ -71,7 +72,7 @@ def unshared(model: tf.keras.Model) -> tf.keras.Model:
     Returns:
         A model with copies of the weights; the first layer of a name keeps it, the second gets
         `NAME_2`. A model that is called with `training=True` stays inside. `model` itself if it
-        calls no convolution and no normalisation twice and there is no model inside.
+        calls no layer with weights and no quantizer twice and there is no model inside.
     """
     if not is_functional(model):
         return model
@@ -146,4 +147,6 @@ def _free(name: str, given: dict[str, bool]) -> str:
 
 
 def _is_shared(layer: tf.keras.layers.Layer, calls: int) -> bool:
-    return calls > 1 and bool(layer.weights) and not isinstance(layer, tf.keras.Model)
+    """True for a further call of a layer that a file would have once for each."""
+    has_operation = bool(layer.weights) or isinstance(layer, lq.quantizers.Quantizer)
+    return calls > 1 and has_operation and not isinstance(layer, tf.keras.Model)

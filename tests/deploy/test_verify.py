@@ -354,3 +354,11 @@ def test_unpacked_bits():
     expected[0, [0, 2]] = -1
     np.testing.assert_array_equal(unpack(words, 40), expected)
     assert unpack(words, 64)[0, 63] == -1
+
+
+def test_quantizer_called_twice_has_its_own_signs_each_time() -> None:
+    sign = lq.quantizers.SteSign()
+    binary = [conv(name, input_quantizer=None) for name in ("first", "second")]
+    norms = layers.BatchNormalization(), layers.BatchNormalization()
+    model = sequence(sign, binary[0], norms[0], sign, binary[1], norms[1])
+    assert verify(model, to_tflite(model), IMAGES).verdict in ("equal", "rounding")
