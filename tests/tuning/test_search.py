@@ -219,7 +219,7 @@ def test_any_oracle_of_keras_tuner_searches_the_space(digits, tmp_path):
         (["--tune", "--max_ops=much"], "max_ops"),
         (["--tune", "--max_ops=-1"], "expected a finite number above 0"),
         (["--tune", "--max_ops=10"], "none of 1000 does"),
-        (["--tune", "--uniform=1,two"], "--uniform=1,two: invalid literal"),
+        (["--tune", "--uniform=1,two"], "--uniform=1,two: expected numbers such as 1,2,3"),
         (["--tune", "--uniform=0"], "every K of uniform"),
         (["--tune", "--trial_epochs=0,0"], "epochs: expected at least 1"),
         (["--tune", "--set=gate=base|bloc"], "Did you mean 'block'"),
