@@ -26,10 +26,10 @@ def _size(text: str) -> tuple[int, int] | None:
     return parse_size(text)
 
 
-def _numbers(kind: type, example: str, least: int) -> _Parser:
+def _numbers(kind: type, example: str, may_be_empty: bool = False) -> _Parser:
     def parse(text: str) -> tuple[Any, ...]:
         try:
-            return tuple(map(kind, text.split(","))) if text or least else ()
+            return () if may_be_empty and not text else tuple(map(kind, text.split(",")))
         except ValueError:
             raise ValueError(f"expected numbers such as {example}. Received: {text}") from None
 
@@ -58,8 +58,8 @@ repeated_flag = _flag(flags.DEFINE_multi_string)
 path_flag = _flag(flags.DEFINE, _Parser(path_of))
 home_flag = _flag(flags.DEFINE, _Parser(os.path.expanduser))
 # Numbers with commas between.
-ints_flag = _flag(flags.DEFINE, _numbers(int, "1,2,3", least=0))
-floats_flag = _flag(flags.DEFINE, _numbers(float, "0.5,1,1.5", least=1))
+ints_flag = _flag(flags.DEFINE, _numbers(int, "1,2,3", may_be_empty=True))
+floats_flag = _flag(flags.DEFINE, _numbers(float, "0.5,1,1.5"))
 # Takes only the help text.
 size_flag = _flag(flags.DEFINE, _Parser(_size), "input_size", None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, product
+from itertools import chain
 
 import numpy as np
 import tensorflow as tf
@@ -105,16 +105,15 @@ class FullImage:
 
         Beside each, its size before that, and whether it is mirrored.
         """
-        for extent, mirrored in product(
-            self._extents(image), (False, True)[: 1 + self.reading.flip]
-        ):
-            pixels = np.asarray(resize(np.asarray(image, np.float32), extent))
-            pixels = pixels[:, ::-1] if mirrored else pixels
+        for extent in self._extents(image):
+            resized = np.asarray(resize(np.asarray(image, np.float32), extent))
             short = [max(side - own, 0) for side, own in zip(self._window, extent, strict=True)]
             padding = ((0, short[0]), (0, short[1]), (0, 0))
-            # Normalised, the mean colour is 0.
-            view = np.pad(normalise(pixels, self.reading.normalisation).numpy(), padding)
-            yield view, extent, mirrored
+            for mirrored in (False, True)[: 1 + self.reading.flip]:
+                pixels = resized[:, ::-1] if mirrored else resized
+                # Normalised, the mean colour is 0.
+                view = np.pad(normalise(pixels, self.reading.normalisation).numpy(), padding)
+                yield view, extent, mirrored
 
     def _corners(self, shape: Sequence[int]) -> list[tuple[int, int]]:
         """Top left corners of the windows: half a window apart, the last ones at the edge."""

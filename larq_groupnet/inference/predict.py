@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import os
 import sys
 import warnings
@@ -21,7 +19,7 @@ from larq_groupnet.data import DatasetWarning
 from larq_groupnet.data.images import read_image
 from larq_groupnet.data.listing import CAMERA_FILE, SUFFIXES, LeftOut, images_in, printable
 from larq_groupnet.errors import MissingFileError, OutputError, UserError
-from larq_groupnet.files import check_output, path_of, replacing, write_text
+from larq_groupnet.files import check_output, path_of, replacing, write_csv
 from larq_groupnet.inference.sources import Predictor
 
 COLUMNS = ("image", "rank", "class", "probability")
@@ -109,11 +107,7 @@ def predict_files(
         rows += [(file, rank, *row) for rank, row in enumerate(found.rows, 1)]
         tqdm.write(f"{printable(str(file))}: {found.line}")
     if not predictor.dense:
-        written = io.StringIO()
-        writer = csv.writer(written, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows((*row, f"{share:.6f}") for *row, share in rows)
-        write_text(table, written.getvalue())
+        write_csv(table, [COLUMNS, *((*row, f"{share:.6f}") for *row, share in rows)])
     return len(files) - len(passed_over), passed_over
 
 

@@ -14,11 +14,11 @@ from larq_groupnet.recipes import own
 from larq_groupnet.recipes.load import ZooFile, load_recipes
 from larq_groupnet.recipes.overrides import (
     INPUT_SIZE,
-    SIZES,
     check_trained,
     check_used,
     only_phase,
     override,
+    sizes_in,
 )
 from larq_groupnet.recipes.overrides import with_int8 as add_int8
 from larq_groupnet.recipes.recipe import Recipe
@@ -152,9 +152,10 @@ def adapted(
         return dataclasses.replace(recipe, dataset=dataset), ()
     given = dict(changes)
     builder = _open(dataset, data_dir, changes, recipe.on_bad_image)
-    if not given.keys() & {*SIZES}:
+    sizes = sizes_in(changes)
+    if not sizes:
         _check_size(recipe, dataset, builder)
-    height, width, _ = override(recipe, [x for x in changes if x[0] in SIZES]).model.input_shape
+    height, width, _ = override(recipe, sizes).model.input_shape
     classes, shape = len(builder.classes), (height, width, builder.channels)
     options: dict[str, Any] = {"num_classes": classes, "input_shape": shape}
     smallest = min(height or SMALL_IMAGE, width or SMALL_IMAGE)

@@ -18,8 +18,6 @@ from larq_groupnet.tasks.task import kind_of
 INPUT_SIZE = "input_size"
 """`height,width`: the image size, where `input_shape` also says the channels."""
 
-SIZES = (INPUT_SIZE, "input_shape")
-
 
 def _fields(owner: type[Recipe | Phase], *but: str) -> list[str]:
     return [field.name for field in dataclasses.fields(owner) if field.name not in but]
@@ -28,6 +26,11 @@ def _fields(owner: type[Recipe | Phase], *but: str) -> list[str]:
 _RECIPE_FIELDS = _fields(Recipe, "name", "model", "phases")
 _PHASE_FIELDS = _fields(Phase, "name", "binary", "int8")
 _MODEL_OPTIONS = (*OPTIONS, INPUT_SIZE)
+
+
+def sizes_in(changes: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Of changes as `override` takes them those that say how large images are."""
+    return [change for change in changes if change[0] in (INPUT_SIZE, "input_shape")]
 
 
 def override(recipe: Recipe, changes: Iterable[tuple[str, str]]) -> Recipe:

@@ -14,7 +14,7 @@ from larq_groupnet.errors import RecipeError
 from larq_groupnet.family import BY_SIZE, SMALL_IMAGE
 from larq_groupnet.network.config import OPTIONS, GroupNetConfig, unused_options
 from larq_groupnet.recipes.load import load_recipes
-from larq_groupnet.recipes.overrides import INPUT_SIZE, SIZES, override
+from larq_groupnet.recipes.overrides import INPUT_SIZE, override, sizes_in
 from larq_groupnet.recipes.recipe import ROOT_MEDIAN_FREQUENCY, Phase, Recipe
 from larq_groupnet.recipes.start import Changes, started
 from larq_groupnet.tasks.task import kind_of
@@ -143,7 +143,7 @@ def _input_shape(
     recipe: Recipe, builder: Dataset, changes: Changes
 ) -> tuple[tuple[int, int, int], list[str]]:
     """Height and width as large as the recipe's in pixels, of the aspect that all images share."""
-    given = [change for change in changes if change[0] in SIZES]
+    given = sizes_in(changes)
     height, width, _ = override(recipe, given).model.input_shape
     if given:
         return (height or 0, width or 0, builder.channels), []

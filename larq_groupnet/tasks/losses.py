@@ -30,9 +30,6 @@ Spec = str | Mapping[str, Any]
 
 loss: Registry[Loss] = Registry("loss", RecipeError, "a function", callable)
 
-_KINDS: dict[Any, str] = {bool: "true or false", list | tuple: "a list"}
-"""Kind of a default -> what the option may be; for numbers see `LEAST`."""
-
 LEAST = {("focal", "gamma"): 0.0}
 """Loss and option -> the least that it may be."""
 
@@ -63,16 +60,11 @@ def call(spec: Spec) -> Callable[[Task, tf.Tensor, tf.Tensor], tf.Tensor]:
             f"loss: expected {spec['class_name']} to take task, target and scores, and its options "
             f"to be given or to have defaults. Received: {error}"
         ) from error
-    for option in taken:
-        for kind, expected in _KINDS.items():
-            right = isinstance(native(options.get(option.name, option.default)), kind)
-            if isinstance(option.default, kind) and not right:
-                raise _wrong(option.name, expected, options)
-        low = LEAST.get((spec["class_name"], option.name), -math.inf)
-        numeric = option.name in options and type(option.default) in (int, float)
-        if numeric and not is_number(native(options[option.name]), low):
-            expected = "a number" if low == -math.inf else f"a number of at least {low:g}"
-            raise _wrong(option.name, expected, options)
+    defaults = {option.name: option.default for option in taken}
+    for name, value in options.items():
+        least = LEAST.get((spec["class_name"], name), -math.inf)
+        if expected := _expected(native(value), defaults.get(name), least):
+            raise RecipeError(f"loss.{name}: expected {expected}. Received: {name}={value!r}")
 
     @functools.wraps(function)
     def configured(task: Task, target: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
@@ -81,8 +73,15 @@ def call(spec: Spec) -> Callable[[Task, tf.Tensor, tf.Tensor], tf.Tensor]:
     return configured
 
 
-def _wrong(name: str, expected: str, options: Mapping[str, Any]) -> RecipeError:
-    return RecipeError(f"loss.{name}: expected {expected}. Received: {name}={options[name]!r}")
+def _expected(value: Any, default: Any, least: float) -> str:
+    """What is expected of an option in place of a value; nothing if it is of its default's kind."""
+    if isinstance(default, bool):
+        return "" if isinstance(value, bool) else "true or false"
+    if isinstance(default, list | tuple):
+        return "" if isinstance(value, list | tuple) else "a list"
+    if type(default) not in (int, float) or is_number(value, least):
+        return ""
+    return "a number" if least == -math.inf else f"a number of at least {least:g}"
 
 
 @loss("cross_entropy")

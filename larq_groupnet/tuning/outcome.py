@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shlex
 from pathlib import Path
 from typing import Any
 
 from keras_tuner.engine.trial import Trial
 
-from larq_groupnet.files import read_json, write_json, write_text
+from larq_groupnet.files import read_json, write_csv, write_json
 from larq_groupnet.recipes.recipe import Recipe
 from larq_groupnet.report.search import draw_frontier
 from larq_groupnet.tuning.frontier import Point, frontier, rank
@@ -110,11 +108,8 @@ def write_report(results: dict[str, Any], output_dir: Path) -> None:
     """Writes `results.json`, `trials.csv` and `frontier.png`."""
     write_json(output_dir / "results.json", results)
     trials: Rows = results["trials"]
-    table = io.StringIO()
-    writer = csv.DictWriter(table, list(trials[0]) if trials else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(trials)
-    write_text(output_dir / "trials.csv", table.getvalue())
+    header = list(trials[0]) if trials else []
+    write_csv(output_dir / "trials.csv", [header, *(row.values() for row in trials)])
     completed = [row for row in trials if row["value"] is not None]
     if completed:
         draw_frontier(

@@ -345,13 +345,16 @@ def test_full_disk_leaves_all_pictures_of_an_image_or_none(constant, tmp_path, l
     assert not content_of(tmp_path / "out")
 
 
-def test_table_of_another_origin_is_not_replaced(constant, tmp_path):
-    labels = dataclasses.replace(
-        constant,
-        dense=False,
-        network=lambda images: np.float32([[0.25, 0.75]]),
-        task=Classification,
+@pytest.fixture
+def labels(constant):
+    """A network that classifies images, always alike."""
+    scores = np.float32([[0.25, 0.75]])
+    return dataclasses.replace(
+        constant, dense=False, network=lambda images: scores, task=Classification
     )
+
+
+def test_table_of_another_origin_is_not_replaced(labels, tmp_path):
     picture(tmp_path / "a.png", (8, 8))
     table = tmp_path / "predictions.csv"
     for _ in range(2):
@@ -378,13 +381,7 @@ def test_measured_values_are_not_replaced_by_predicted_ones(constant, tmp_path):
     assert np.load(file).shape == (3,)
 
 
-def test_table_names_an_image_whose_name_is_no_text(constant, tmp_path):
-    labels = dataclasses.replace(
-        constant,
-        dense=False,
-        network=lambda images: np.float32([[0.25, 0.75]]),
-        task=Classification,
-    )
+def test_table_names_an_image_whose_name_is_no_text(labels, tmp_path):
     picture(tmp_path / "latin\udcfc.png", (8, 8))
     assert predict_files(labels, tmp_path, tmp_path / "out") == (1, [])
     table = (tmp_path / "out" / "predictions.csv").read_text("utf-8")
