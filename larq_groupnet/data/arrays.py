@@ -147,7 +147,7 @@ def from_arrays(
 def _pair(split: str, examples: Any) -> Examples:
     """Images and targets as they were given; labels, or rows of them, as an array."""
     pair = isinstance(examples, tuple | list) and len(examples) == 2
-    if not pair or not all(hasattr(each, "__len__") for each in examples):
+    if not pair or not all(map(_is_sequence, examples)):
         received = type(examples).__name__
         if isinstance(examples, tuple | list):
             received += f" of {', '.join(type(each).__name__ for each in examples)}"
@@ -166,6 +166,12 @@ def _pair(split: str, examples: Any) -> Examples:
         if targets.ndim == 2 and targets.shape[1] == 1:
             targets = targets[:, 0]
     return images, targets
+
+
+def _is_sequence(value: Any) -> bool:
+    """True for arrays, lists and what acts like them."""
+    numbered = hasattr(value, "__len__") and hasattr(value, "__getitem__")
+    return numbered and not isinstance(value, str | bytes | Mapping)
 
 
 def _divided(parts: Mapping[str, Examples]) -> dict[str, list[tuple[str, int]]]:

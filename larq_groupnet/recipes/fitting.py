@@ -29,11 +29,6 @@ def check_recipe(recipe: Recipe, data_dir: Path) -> int:
         DatasetError: If there is no such dataset.
     """
     config = recipe.model
-    if None in config.input_shape:
-        raise RecipeError(
-            "input_shape: expected a fixed height and width to train and convert. "
-            f"Received: {config.input_shape}"
-        )
     for option in ("input_quantizer", "kernel_quantizer"):
         if config.binary and getattr(config, option) in NOT_BINARY_QUANTIZERS:
             raise RecipeError(

@@ -264,6 +264,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_types(self)
+        if None in self.model.input_shape:
+            raise RecipeError(
+                "input_shape: expected a fixed height and width to train and convert. "
+                f"Received: {self.model.input_shape}"
+            )
         numbers = "finite numbers above 0, such as (0.5, 1.0, 1.5)"
         names = normalisations(self.model.input_shape[2])
         readings = f"{' or '.join(map(repr, names))} for input_shape={self.model.input_shape}"

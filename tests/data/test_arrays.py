@@ -182,6 +182,8 @@ def test_label_that_is_none_is_named(labels, message):
         (None, "NoneType"),
         ((image for image in IMAGES), "generator"),
         ((iter(IMAGES), LABELS), "tuple of .*iterator, ndarray"),
+        ((IMAGES, bytes(len(IMAGES))), "tuple of ndarray, bytes"),
+        ((IMAGES, dict(enumerate(LABELS))), "tuple of ndarray, dict"),
         (tf.data.Dataset.from_tensors((IMAGES, LABELS)), ".*Dataset"),
     ],
 )

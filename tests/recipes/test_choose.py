@@ -7,6 +7,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
+from larq_groupnet.errors import ConfigError
 from larq_groupnet.recipes import RecipeError, load_recipes, override
 from larq_groupnet.recipes.choose import choose
 from larq_groupnet.recipes.fitting import check_recipe
@@ -201,6 +202,16 @@ def test_strides_of_the_recipe_stay_beside_weights_of_smaller_images(photos, tmp
         choice = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=changes)
         assert choice.recipe.start_from == "cifar10_stride2"
         assert with_start(choice.recipe, None, choice.given) == choice.recipe
+
+
+def test_output_stride_of_a_recipe_follows_the_stem_of_its_weights():
+    """`cifar10` has a stem of stride 1, beside which an output stride of 16 is none."""
+    changes = [("output_stride", "16"), ("start_from", "cifar10")]
+    recipe = override(load_recipes("groupnet_resnet18").find("imagenet2012"), changes)
+    model = with_start(recipe, None).model
+    assert (model.stem_stride, model.output_stride) == (1, 8)
+    with pytest.raises(ConfigError, match="with stem_stride=1. Received: output_stride=16"):
+        with_start(recipe, None, {"output_stride"})
 
 
 def test_weights_of_photographs_that_do_not_fit_are_named_with_the_reason(photos, tmp_path):
