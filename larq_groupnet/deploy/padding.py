@@ -47,7 +47,10 @@ def shifted_paddings(model: tf.keras.Model) -> dict[str, ShiftedPadding]:
     shape = model.input_shape
     if not isinstance(shape, tuple) or None in shape[1:]:
         return {}
-    names = {layer.name for layer in layers_inside(model)}
+    layers = layers_inside(model)
+    if not any(map(_may_be_shifted, layers)):
+        return {}  # To trace a large network takes seconds.
+    names = {layer.name for layer in layers}
     spec = tf.TensorSpec((shape[0] or 1, *shape[1:]), model.inputs[0].dtype)
     graph = tf.function(lambda x: model(x, training=False)).get_concrete_function(spec).graph
     found = {}
@@ -57,6 +60,16 @@ def shifted_paddings(model: tf.keras.Model) -> dict[str, ShiftedPadding]:
             scopes = [part for part in operation.name.split("/") if part in names]
             found[scopes[-1] if scopes else operation.name] = padding
     return found
+
+
+def _may_be_shifted(layer: tf.keras.layers.Layer) -> bool:
+    """True for what has a stride and does not pad by itself, and where a user's code may run."""
+    kind = type(layer)
+    package, keras = (each.__module__.partition(".")[0] for each in (kind, tf.keras.Model))
+    if package not in (keras, "larq", __name__.partition(".")[0]) or "Lambda" in kind.__name__:
+        return True
+    strides = getattr(layer, "strides", 1)
+    return getattr(layer, "padding", "") == "valid" and bool(np.max(strides) > 1)
 
 
 def _shifted(convolution: tf.Operation) -> ShiftedPadding | None:

@@ -65,6 +65,20 @@ def brief(findings):
     return [(finding.layer, finding.severity, finding.cause.split(":")[0]) for finding in findings]
 
 
+def halved(x, kernel):
+    return tf.nn.conv2d(tf.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)]), kernel, 2, "VALID")
+
+
+class Halved(layers.Layer):
+    """A convolution that Keras does not know of."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight("kernel", (3, 3, shape[-1], 8))
+
+    def call(self, x):
+        return halved(x, self.kernel)
+
+
 WRONG = {
     "float symmetric pad": (
         lambda: network(ConstantPad2D(ONE), layers.Conv2D(8, 3, 2, name="conv")),
@@ -90,6 +104,14 @@ WRONG = {
             layers.ZeroPadding2D(((1, 2), (1, 2))), layers.Conv2D(8, 3, 3, name="conv")
         ),
         "float symmetric pad at stride 3",
+    ),
+    "float symmetric pad of a layer of one's own": (
+        lambda: network(Halved(name="conv")),
+        "float symmetric pad at stride 2",
+    ),
+    "float symmetric pad of a Lambda": (
+        lambda: network(layers.Lambda(lambda x: halved(x, tf.ones((3, 3, 32, 8))), name="conv")),
+        "float symmetric pad at stride 2",
     ),
     "sign, then pad": (
         lambda: network(
