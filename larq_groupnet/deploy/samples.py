@@ -19,7 +19,8 @@ def check_samples(
     Args:
         data: What a user gives.
         shape: `(height, width, channels)` of the network; `None` for a size that it leaves open.
-        dtype: What it reads: float32, or uint8, which nothing else is taken for.
+        dtype: What it reads: float32, which other floats are taken for, or uint8. Integers are no
+            floats: they are pixels of 0 to 255 that nobody has normalised.
         name: Of the argument, for the error.
 
     Returns:
@@ -37,8 +38,10 @@ def check_samples(
         found = np.asarray(data)
     except (TypeError, ValueError) as error:
         raise ConversionError(f"{expected} {type(data).__name__}: {error}") from error
-    if found.dtype.kind not in "uif" or (dtype == np.uint8 and found.dtype != dtype):
-        raise ConversionError(f"{expected} {type(data).__name__} of {found.dtype}")
+    if found.dtype.kind != dtype.kind or (dtype == np.uint8 and found.dtype != dtype):
+        pixels = found.dtype.kind in "ui" and dtype != np.uint8
+        advice = ". Normalise them, or give x.astype('float32') if it reads 0 to 255" * pixels
+        raise ConversionError(f"{expected} {type(data).__name__} of {found.dtype}{advice}")
     fits = found.ndim == 1 + len(shape) and all(
         known in (None, size) for known, size in zip(shape, found.shape[1:], strict=True)
     )

@@ -322,11 +322,12 @@ IMAGES = np.zeros((2, 8, 8, 32), "f4")
         (tf.data.Dataset.from_tensors(IMAGES), "_TensorDataset of object"),
         (IMAGES.astype("c8"), "ndarray of complex64"),
         (IMAGES > 0, "ndarray of bool"),
+        (IMAGES.astype("u1"), "ndarray of uint8. Normalise them"),
         (IMAGES * np.nan, "values that are not finite"),
         (IMAGES[0], r"shape=\(8, 8, 32\)"),
         ([[1], [2, 3]], "list: "),
     ],
-    ids=["text", "dataset", "complex", "bool", "nan", "one", "ragged"],
+    ids=["text", "dataset", "complex", "bool", "pixels", "nan", "one", "ragged"],
 )
 def test_samples_of_another_kind_are_refused_before_the_work(unconverted, data, received):
     said = rf"data: expected samples of shape \(n, 8, 8, 32\).*finite float32.*Received: {received}"
