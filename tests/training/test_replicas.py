@@ -1,8 +1,9 @@
 """Several replicas train what one does: two devices, two processes, and both at once.
 
 In float64, where a difference of rounding flips no sign, so that binary phases can be compared:
-what is left is the order of sums. After 16 steps that is 4e-13 (measured), and 1e-8 with a teacher,
-whose losses are float32. A step moves a weight by 1e-3, so an error of meaning is far above 1e-7.
+what is left is the order of sums. After 16 steps that is 4e-13 (measured) without a teacher, and
+1e-8 with one, whose losses are float32. A step moves a weight by 1e-3, so an error of meaning is
+far above 1e-7.
 """
 
 import json
