@@ -125,6 +125,16 @@ def digits(tmp_path_factory):
 
 
 @pytest.fixture
+def eager():
+    """Keras computes step by step, for tests about no graph: tracing takes longer than a step."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
 def largest_file():
     """Sets the bytes that a file may have, which the system takes as a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -36,7 +36,7 @@ def recorded(old):
 def test_old_model_loads(old, recorded, name):
     from larq_groupnet import load_model
 
-    outputs = load_model(old / name).predict(recorded["images"], verbose=0)
+    outputs = load_model(old / name)(recorded["images"])
     np.testing.assert_allclose(outputs, recorded["model"], atol=1e-5)
 
 
@@ -52,7 +52,7 @@ def test_old_model_loads_first_thing_in_a_process(old):
 def test_old_release_file_loads(old, recorded):
     from larq_groupnet.runs.saved import load_run
 
-    outputs = load_run(old / "model.safetensors").predict(recorded["images"], verbose=0)
+    outputs = load_run(old / "model.safetensors")(recorded["images"])
     np.testing.assert_allclose(outputs, recorded["model"], atol=1e-5)
 
 
@@ -60,7 +60,7 @@ def test_old_release_file_loads(old, recorded):
 def test_old_run_loads(old, recorded, name):
     from larq_groupnet.runs.saved import load_run
 
-    outputs = load_run(old / name).predict(recorded["images"][..., :1], verbose=0)
+    outputs = load_run(old / name)(recorded["images"][..., :1])
     np.testing.assert_allclose(outputs, recorded[name], atol=1e-5)
 
 

@@ -42,6 +42,7 @@ def test_each_phase_starts_from_the_best_weights_of_the_one_before(trained):
         np.testing.assert_array_equal(values[0][name], values[1][name])
 
 
+@pytest.mark.usefixtures("eager")
 def test_three_phases_each_from_one_before(tmp_path):
     """Binary activations second; with no learning rate to speak of, kernels are handed on."""
     named = [("tanh", False, ""), ("half", "activations", ""), ("binary", True, "tanh")]
@@ -112,6 +113,7 @@ def test_loss_that_is_not_a_number_stops_the_run_and_saves_nothing(tmp_path):
     assert not list(tmp_path.rglob("state*"))
 
 
+@pytest.mark.usefixtures("eager")
 def test_full_disk_under_tensorboard_names_its_file(tmp_path, monkeypatch):
     def full(*_):
         raise tf.errors.OutOfRangeError(None, None, "{{node x}} logs/a b/events.1; File too large")

@@ -28,6 +28,7 @@ from larq_groupnet.training.run import run, train_weights
 from larq_groupnet.weights import packed
 
 RECIPE = load_recipe("groupnet_resnet18", ROOT / "zoo")
+SMALL = [("width", "0.0625"), ("num_bases", "1"), ("stage_blocks", "(1,1,1,1)")]
 
 
 def test_disk_that_will_be_full_is_known_before(tmp_path, monkeypatch):
@@ -72,15 +73,14 @@ def test_disk_that_will_be_full_is_known_before(tmp_path, monkeypatch):
 def test_what_cannot_be_trained_is_known_before_anything_is_written(
     digits, tmp_path, changes, runtime, message
 ):
-    small = [("width", "0.0625"), ("num_bases", "1"), ("steps_per_epoch", "3")]
-    recipe = override(RECIPE, [*{**dict(small), **dict(changes)}.items()])
+    recipe = override(RECIPE, [*SMALL, ("steps_per_epoch", "3"), *changes])
     with pytest.raises(RecipeError, match=message):
         train_weights(recipe, digits, tmp_path / "run", Runtime(**runtime))
     assert not (tmp_path / "run").exists()
 
 
 def test_paths_of_a_run_may_be_texts(digits, tmp_path):
-    recipe = override(RECIPE, [("width", "0.0625"), ("binary.optimizer.beta_2", "abc")])
+    recipe = override(RECIPE, [*SMALL, ("binary.optimizer.beta_2", "abc")])
     with pytest.raises(RecipeError, match="binary.optimizer: expected arguments"):
         run(recipe, str(digits), str(tmp_path / "run"))
 

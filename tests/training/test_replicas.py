@@ -1,8 +1,9 @@
 """Several replicas train what one does: two devices, two processes, and both at once.
 
 In float64, where a difference of rounding flips no sign, so that binary phases can be compared:
-what is left is the order of sums. After 16 steps that is 4e-13 (measured), and 1e-8 with a teacher,
-whose losses are float32. A step moves a weight by 1e-3, so an error of meaning is far above 1e-7.
+what is left is the order of sums. After 16 steps that is 4e-13 (measured) without a teacher, and
+1e-8 with one, whose losses are float32. A step moves a weight by 1e-3, so an error of meaning is
+far above 1e-7.
 """
 
 import json
@@ -17,7 +18,9 @@ from conftest import ROOT
 from runs import read_weights
 
 DISTILLED = {"soft_targets": 0.5, "attention": 1.0, "attention_blocks": ["stage2_block1"]}
-AVERAGED = {"average": 0.5, "head_factor": 10.0, "weight_decay": 0.1, "clip_norm": 1.0}
+AVERAGED = {
+    "average": 0.5, "head_factor": 10.0, "weight_decay": 0.1, "clip_norm": 1.0, "soft_targets": 0.5,
+}  # fmt: skip
 
 
 def start(*workers):
@@ -54,7 +57,7 @@ def finished(processes):
 def assert_same(one, other, *phases, atol=1e-7):
     for phase in phases:
         first, second = (read_weights(each / f"{phase}-last.h5") for each in (one, other))
-        assert first.keys() == second.keys() and len(first) > 30
+        assert first.keys() == second.keys() and len(first) > 20
         for key, value in first.items():
             np.testing.assert_allclose(second[key], value, rtol=0, atol=atol, err_msg=key)
     rows = [
@@ -71,16 +74,13 @@ def assert_same(one, other, *phases, atol=1e-7):
             np.testing.assert_allclose(rows[1][name], rows[0][name], rtol=1e-12, err_msg=name)
 
 
+TAUGHT = {"taught": True, "epochs": [0, 2]}
 TASKS = {
-    "segmentation": {"phase": AVERAGED, "epochs": [0, 2]},
-    "classification": {"mixup": 0.4, "taught": True, "phase": DISTILLED, "epochs": [0, 2]},
+    "segmentation": {"steps": 10, "phase": AVERAGED, **TAUGHT},
+    "classification": {"mixup": 0.4, "phase": DISTILLED, **TAUGHT},
 }
 FLOAT32 = {"task": "classification", "floats": "float32", "epochs": [1, 0], "int8": 1}
 ORDERS = {"one": {}, "reordered": {"order": 5, "int8": 0}, "two": {"devices": 2}}
-LONGER = {
-    "task": "segmentation", "steps": 10, "epochs": [0, 2], "taught": True,
-    "phase": {"average": 0.5, "soft_targets": 0.5},
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -93,20 +93,19 @@ def local(tmp_path_factory):
         for devices in (1, 2)
     ]
     # The second run of two devices is stopped in the middle of an epoch, and resumed.
-    wanted[3:] = [{**wanted[3], "stop": 6}, wanted[3]]
+    wanted[3:] = [{**wanted[3], "stop": 2}, wanted[3]]
     wanted += [{**FLOAT32, **options, "folder": str(folder / n)} for n, options in ORDERS.items()]
-    wanted += [{**LONGER, "folder": str(folder / "longer")}]
     (printed,) = finished(start(wanted))
     return folder, printed
 
 
 @pytest.mark.slow
 def test_two_devices_train_what_one_does(local):
-    """Segmentation, with unequal shares of void; classification, with mixup and a teacher."""
+    """Segmentation, with unequal shares of void; classification, with mixup; with a teacher."""
     folder, printed = local
-    assert "stopped by SIGTERM at epoch 2, step 2" in printed
-    assert "Resuming in epoch 2, step 3" in printed
-    assert printed.count("2 replicas judge 7 images alike") == 2
+    assert "stopped by SIGTERM at epoch 1, step 2" in printed
+    assert "Resuming in epoch 1, step 3" in printed
+    assert "2 replicas judge 7 images alike" in printed
     for task in TASKS:
         assert_same(folder / f"{task}1", folder / f"{task}2", "binary")
 
@@ -145,8 +144,9 @@ def test_two_devices_train_for_some_hundred_steps_what_one_does(task, tmp_path):
 @pytest.mark.slow
 def test_two_processes_of_two_devices_train_what_one_does_and_stop_together(local, tmp_path):
     """A signal to one worker in the middle of an epoch stops both there, and both resume."""
-    several = {**LONGER, "devices": 2, "folder": str(tmp_path / "four")}
+    several = {"task": "segmentation", **TASKS["segmentation"], "devices": 2}
+    several["folder"] = str(tmp_path / "four")
     for printed in finished(start([several] * 2, [{**several, "stop": 3}, several])):
         assert "stopped by SIGTERM at epoch 1, step 8" in printed
         assert "Resuming in epoch 1, step 9" in printed
-    assert_same(local[0] / "longer", tmp_path / "four", "binary")
+    assert_same(local[0] / "segmentation1", tmp_path / "four", "binary")
