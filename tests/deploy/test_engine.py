@@ -11,8 +11,6 @@ WITHOUT = "import sys\nsys.modules['larq_compute_engine'] = None\n"
 COMMANDS = f"""{WITHOUT}sys.path.append('tests')
 import two_stages
 from larq_groupnet.cli import main
-import tensorflow as tf
-tf.config.run_functions_eagerly(True)  # In less time than it takes to trace a few steps.
 data, run, file = sys.argv[1:]
 print(main(['train', '--model=groupnet_resnet18', '--set=num_bases=1', '--set=width=0.0625',
     '--set=layout=two_stages', '--set=output_stride=2', '--set=steps_per_epoch=2', '--epochs=0,1',
