@@ -201,23 +201,24 @@ def _compare(
     own: NDArray[np.float32],
     file: NDArray[np.float32],
 ) -> None:
-    scale = _root_mean_square(inputs)
     # Levels of a quantizer of several bits are themselves rounded.
     rounding = 1e-4 * np.abs(own).max()
+    flipped = np.abs(file - own) > rounding
+    flips.values += own.size
+    if not flipped.any():
+        return
+    scale = _root_mean_square(inputs)
 
     def farther_than(tolerance: float) -> int:
         ends = [quantizer(inputs + s * tolerance * scale).numpy() for s in (-1, 1)]
         low, high = np.minimum(*ends) - rounding, np.maximum(*ends) + rounding
         return int(((file < low) | (file > high)).sum())
 
-    flipped = np.abs(file - own) > rounding
-    flips.values += own.size
     flips.flipped += int(flipped.sum())
     flips.far += farther_than(NEAR)
     flips.beyond += farther_than(SIGN_TOLERANCE)
-    if flipped.any():
-        distance = np.abs(inputs.numpy()[flipped]).max() / (scale or 1.0)
-        flips.distance = max(flips.distance, float(distance))
+    distance = np.abs(inputs.numpy()[flipped]).max() / (scale or 1.0)
+    flips.distance = max(flips.distance, float(distance))
 
 
 def _explain(

@@ -257,7 +257,8 @@ def test_progress_names_its_steps(tmp_path, capsys):
 
 
 def test_short_way_into_the_converter_gives_what_the_long_one_does():
-    model = binary()
+    model = binary(tf.keras.layers.Conv2D(32, 3), tf.keras.layers.BatchNormalization())
+    randomise_batch_norm(model)
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
@@ -269,6 +270,9 @@ def test_short_way_into_the_converter_gives_what_the_long_one_does():
     images = np.random.RandomState(0).randn(3, *model.input_shape[1:]).astype("float32")
     received, wanted = (load_interpreter(file).predict(images) for file in (content, expected))
     np.testing.assert_array_equal(received, wanted)
+    before = model(images).numpy()
+    randomise_batch_norm(model, seed=1)
+    assert not np.array_equal(model(images), before), "the model still reads its own weights"
 
 
 def test_model_of_a_camera_reads_uint8(tmp_path):

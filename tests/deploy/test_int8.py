@@ -104,6 +104,11 @@ def quantized():
     return model, quantize(model, images((32, 32, 3)))
 
 
+@pytest.fixture(scope="module")
+def quantized_classifier():
+    return quantize(classifier(), images((16, 16, 3)))
+
+
 def without_rounding(model):
     """The model with real kernels and activations as they are before they are rounded."""
     for layer in model.submodules:
@@ -308,11 +313,12 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_other_numbers_before_a_sign_are_refused(tmp_path, monkeypatch, fault):
+def test_other_numbers_before_a_sign_are_refused(
+    tmp_path, monkeypatch, quantized_classifier, fault
+):
     layer, change, named = FAULTS[fault]
-    data = images((16, 16, 3))
-    int8, message = quantize(classifier(), data), f"other values before .*{named}"
-    refuses(monkeypatch, tmp_path, int8, layer, change, data, message)
+    data, message = images((16, 16, 3)), f"other values before .*{named}"
+    refuses(monkeypatch, tmp_path, quantized_classifier, layer, change, data, message)
 
 
 def test_fresh_network_whose_values_lie_near_zero_is_right(tmp_path, monkeypatch):

@@ -37,6 +37,13 @@ def photos(tmp_path_factory):
     return root
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """No pictures: to draw them takes a third of an evaluation."""
+    for name in ("draw_confusion", "draw_predictions"):
+        monkeypatch.setattr(f"larq_groupnet.report.pictures.{name}", lambda *_: None)
+
+
 @pytest.mark.parametrize("source", ["dense_run", "dense_file"])
 def test_maps_of_a_run_and_of_its_file_are_judged_as_predicted(source, photos, request, tmp_path):
     source = str(request.getfixturevalue(source))
@@ -57,6 +64,7 @@ def test_maps_of_a_run_and_of_its_file_are_judged_as_predicted(source, photos, r
             assert drawn.width > 300
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_evaluation_of_a_part_of_a_folder_points_at_the_rest(dense_file, photos, tmp_path, capsys):
     words = ["evaluate", str(dense_file), f"folder:{photos}", f"--output={tmp_path / 'out'}"]
     for more, others in ([], True), (["--split=test"], False), (["--split=all"], False):
@@ -64,6 +72,7 @@ def test_evaluation_of_a_part_of_a_folder_points_at_the_rest(dense_file, photos,
         assert ("5 images not judged; --split=all" in capsys.readouterr().out) == others
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_file_that_does_not_say_how_images_are_read_is_told(dense_file, photos, tmp_path):
     bare = tmp_path / "bare.tflite"
     bare.write_bytes(without_description(dense_file))
@@ -164,6 +173,7 @@ def test_int8_says_what_it_costs_on_validation_images(skipping_run, tmp_path, ca
 
 
 @pytest.mark.filterwarnings("ignore:left out")
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("what", ["run", "file"])
 def test_run_is_judged_on_its_own_data_as_it_was_trained(
     skipping_run, dense_file, tmp_path, capsys, what
