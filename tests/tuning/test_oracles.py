@@ -136,8 +136,9 @@ def test_nothing_over_budget_is_trained_and_nothing_twice(few_draws, tmp_path, t
     assert {f"trial_{row['trial']}" for row in rows} == folders
 
 
-def test_bayesian_search_finds_more_than_random_search(tmp_path):
+def test_bayesian_search_finds_more_than_random_search(tmp_path, monkeypatch):
     """On a smooth function, after a first third that is random for both."""
+    monkeypatch.setattr(oracles, "ACQUISITION_DRAWS", 40)
     later = {}
     for tuner in ("random", "bayesian"):
         trainer = Trainer()
