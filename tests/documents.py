@@ -13,7 +13,8 @@ What is shortened: `zoo/` has the recipes of the repository for tiny networks an
 `digit_scenes` has the scenes of `SCENES`, numbers of epochs and trials and the networks that a page
 gives are replaced by those of `SHORT` and `SHORT_PYTHON`, and a training whose files no block needs
 ends before its first step, when everything is checked (see `JUDGED`). A trial of a search trains
-nothing: its metric is 0.5.
+nothing: its metric is 0.5. All trainings but that of `make_world` run step by step, because making
+the graph takes longer.
 """
 
 import contextlib
@@ -38,6 +39,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHORT = {
     "--epochs": "--epochs=0,1",
     "--int8_epochs": "--int8_epochs=1",
+    "folder:": "--set=steps_per_epoch=2",
     "--tune": "--trial_epochs=0,1 --max_trials=1 --uniform=",
 }
 """What a command of `train` contains -> what it gets in place of its own."""
@@ -64,7 +66,8 @@ SHORT_PYTHON = {
     "max_trials=8": "max_trials=1",
     '[], "1,4")': '[], "0,1")',
     "num_classes=11, num_bases=3, width=0.25)": (
-        "num_classes=11, num_bases=2, width=0.0625, stage_blocks=(1, 1, 1, 1))"
+        'num_classes=11, num_bases=2, width=0.0625, layout="two_stages", output_stride=4,'
+        " atrous_rates=(1, 2))"
     ),
     '"groupnet_resnet20", width=0.5': (
         '"groupnet_resnet20", width=0.5, num_bases=1, stage_blocks=(1, 1, 1)'
@@ -223,6 +226,7 @@ def run_page(page: Path) -> list[str]:
 def make_world(folder: Path) -> None:
     """A folder with what the pages take for granted: runs, their files, and pictures."""
     import numpy as np
+    import tensorflow as tf
     import two_stages  # noqa: F401 (registers a layout)
     from PIL import Image
 
@@ -240,6 +244,7 @@ def make_world(folder: Path) -> None:
     write_photos(folder / "photos")
     write_keras_model(folder / "mine.keras")
     run_command("python train.py --model groupnet_dsp --output_dir runs/mine")
+    tf.config.run_functions_eagerly(True)
     for alias in ("runs/NAME", "RUN", "RUN_OR_FILE"):
         (folder / alias).symlink_to(folder / "runs/mine")
     write_backbone(folder / "runs/groupnet_resnet34")

@@ -46,6 +46,14 @@ def extension(request):
             registry.remove(name)
 
 
+@pytest.fixture
+def eager():
+    """Runs step by step, because making the graph takes longer than two steps."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 def adds(name):
     return pytest.mark.parametrize("extension", [name], indirect=True)
 
@@ -84,12 +92,13 @@ def recipe_of(config, **phase):
 
 
 @adds("task")
-def test_task_of_depth_is_trained_counted_converted_and_judged(extension, tmp_path):
+def test_task_of_depth_is_trained_counted_converted_and_judged(extension, tmp_path, request):
     config = GroupNetConfig(head="depth", num_classes=1, output_stride=8, **TINY)
     truth = np.random.RandomState(1).uniform(1, 9, (4, 16, 16)).astype("f4")
     truth[:, :8] = 0
     data = Data(truth)
     model, row = trained(recipe_of(config), data, tmp_path)
+    request.getfixturevalue("eager")
     metres = model.predict_on_batch(data.images)[..., 0]
     known = truth > 0
     assert row["val_loss"] == pytest.approx(np.abs(metres - truth)[known].mean(), rel=1e-4)
@@ -125,6 +134,7 @@ def check_prediction(model, recipe, run):
 
 
 @adds("loss")
+@pytest.mark.usefixtures("eager")
 def test_loss_has_arguments(extension, tmp_path):
     config = GroupNetConfig(head="fcn32s", num_classes=2, output_stride=8, **TINY)
     recipe = override(recipe_of(config), [("loss", "balanced"), ("loss.shares", "(0.8, 0.2)")])

@@ -130,11 +130,11 @@ def _add_plate(
         return None
     plate, pen = _two_colours(rng)
     # The digit's 8 x 8 raster spans 1.5 radii around the centre; outside it there is no ink.
+    u, v = u[inside], v[inside]
     grid = np.stack([v, u]) * 8 / 1.5 + 3.5
-    strength = map_coordinates(ink, grid, order=1, mode="constant")[..., None]
-    shade = 1 + 0.15 * rng.uniform(-1, 1) * u[..., None]
-    painted = (plate * shade) * (1 - strength) + pen * strength
-    image[inside] = painted[inside]
+    strength = map_coordinates(ink, grid, order=1, mode="constant")[:, None]
+    shade = 1 + 0.15 * rng.uniform(-1, 1) * u[:, None]
+    image[inside] = (plate * shade) * (1 - strength) + pen * strength
     return inside
 
 

@@ -30,7 +30,7 @@ from larq_groupnet.tuning.outcome import (
     write_report,
     write_winners,
 )
-from larq_groupnet.tuning.space import Plan, SearchSpace
+from larq_groupnet.tuning.space import Plan, SearchSpace, costs
 from larq_groupnet.tuning.trial import TRIALS, SearchTuner, Trainer
 from larq_groupnet.tuning.zoo_file import recipe_source
 
@@ -217,7 +217,7 @@ def _uniform(space: SearchSpace, plan: Plan, trainer: Trainer, output_dir: Path)
     rows = []
     for bases in sorted(set(plan.uniform)):
         recipe = space.uniform(bases)
-        if excess := space.budget.excess(recipe.model):
+        if excess := space.budget.excess(costs(recipe.model)):
             print(f"Uniform K={bases} is left out: {excess}", flush=True)
             continue
         print(f"Uniform K={bases}", flush=True)

@@ -103,9 +103,9 @@ class Budget:
             if limit is not None and not is_positive(limit):
                 raise RecipeError(f"{field}: expected a finite number above 0. Received: {limit!r}")
 
-    def excess(self, config: GroupNetConfig) -> str | None:
-        """Names the first limit that a network exceeds; takes a millisecond."""
-        for name, cost in costs(config).items():
+    def excess(self, spent: Mapping[str, float]) -> str | None:
+        """Names the first limit that a network exceeds, whose `costs` are given."""
+        for name, cost in spent.items():
             limit = getattr(self, f"max_{name}")
             if limit is not None and cost > limit:
                 return f"{name} {cost:,.0f} > {limit:,.0f}"
@@ -184,7 +184,7 @@ class SearchSpace:
     def fault(self, values: Values) -> str | None:
         """The reason not to train a candidate, or `None`; in a millisecond."""
         try:
-            return self.budget.excess(self.candidate(values).model)
+            return self.budget.excess(costs(self.candidate(values).model))
         except (ConfigError, RecipeError) as error:
             return str(error)
 
@@ -253,10 +253,10 @@ def _check_budget(space: SearchSpace) -> None:
     first: Values = {key: texts[0] for key, texts in space.choices.items()}
     for number in range(TRIED):
         values = space.draw(generator) if number else first
-        if space.fault(values) is None:
-            return
         with contextlib.suppress(ConfigError, RecipeError):
             spent.append(costs(space.candidate(values).model))
+            if space.budget.excess(spent[-1]) is None:
+                return
     limits = [key for key, limit in dataclasses.asdict(space.budget).items() if limit is not None]
     names = [key.removeprefix("max_") for key in limits]
     least = {name: min((each[name] for each in spent), default=math.inf) for name in names}

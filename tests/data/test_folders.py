@@ -13,6 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 from larq_groupnet import cli
+from larq_groupnet.autograph import as_written
 from larq_groupnet.data import DatasetError, DatasetWarning, folders
 from larq_groupnet.data.check import _digest
 from larq_groupnet.data.folders import open_folder
@@ -67,11 +68,12 @@ def data_dir(tmp_path):
 def read(dataset, role="train"):
     """Its examples in stored order, decoded."""
     examples = dataset.examples(role)
-    data = (
-        examples.stored()
-        .map(examples.fetch)
-        .map(lambda image, target: (dataset.decode_image(image), dataset.decode_target(target)))
-    )
+
+    def decoded(handle):
+        image, target = examples.fetch(handle)
+        return dataset.decode_image(image), dataset.decode_target(target)
+
+    data = examples.stored().map(as_written(decoded))
     return [{"image": x, dataset.target: y} for x, y in data.as_numpy_iterator()]
 
 

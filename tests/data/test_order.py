@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from larq_groupnet.autograph import as_written
 from larq_groupnet.data import order
 from larq_groupnet.data.arrays import from_arrays
 from larq_groupnet.data.order import Records
@@ -76,7 +77,8 @@ def dataset(request, tmp_path, records, monkeypatch):
 
 
 def numbers(examples, count, seed=0, first=0):
-    data = examples.shuffled(seed, first).take(count).map(lambda x: examples.fetch(x)[1])
+    number = as_written(lambda handle: examples.fetch(handle)[1])
+    data = examples.shuffled(seed, first).take(count).map(number)
     return [int(number) for number in data.as_numpy_iterator()]
 
 

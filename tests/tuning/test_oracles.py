@@ -1,6 +1,7 @@
 """The three oracles with trainings that take no time: budget, failures, kills, frontier."""
 
 import contextlib
+import functools
 import json
 import re
 import shutil
@@ -9,6 +10,7 @@ from itertools import product
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.gaussian_process import GaussianProcessRegressor
 
 from larq_groupnet import complexity
 from larq_groupnet.errors import Interrupted, RecipeError, TrainingError
@@ -29,7 +31,14 @@ METRIC = "val_accuracy"
 
 @pytest.fixture
 def few_draws(monkeypatch):
-    """The Gaussian process chooses among fewer candidates, where it does not matter."""
+    """A Gaussian process that is fitted once chooses among few, where it does not matter."""
+    fit = GaussianProcessRegressor.fit
+
+    def fit_once(process, *given):
+        process.n_restarts_optimizer = 0
+        return fit(process, *given)
+
+    monkeypatch.setattr(GaussianProcessRegressor, "fit", fit_once)
     monkeypatch.setattr(oracles, "ACQUISITION_DRAWS", 10)
 
 
@@ -56,10 +65,12 @@ def accuracy(recipe):
     return (0.4 * third + 0.1 * (first + second + fourth)) / 6 * (1 - 0.5**epochs)
 
 
-def space(changes=(), **budget):
-    return make_space(RECIPE, ZOO.search["digits"], changes, "2,7", Budget(**budget))
+@functools.cache
+def space(**budget):
+    return make_space(RECIPE, ZOO.search["digits"], (), "2,7", Budget(**budget))
 
 
+@functools.cache
 def bases_only(choices, **budget):
     """A space that varies K by stage and nothing else."""
     return make_space(RECIPE, {"num_bases": tuple(choices)}, [], "2,7", Budget(**budget))
@@ -77,8 +88,9 @@ NEWER = ("random_trials", "runtime")
 
 
 def stubbed(monkeypatch):
-    """The trainer of all searches that follow, in which no dataset is looked at."""
+    """The trainer of all searches that follow; no dataset is looked at, and nothing is drawn."""
     trainer = Trainer()
+    monkeypatch.setattr("larq_groupnet.tuning.outcome.draw_frontier", lambda *_: None)
     monkeypatch.setattr(search_module, "Trainer", lambda *_: trainer)
     monkeypatch.setattr(search_module, "check_recipe", lambda *_: None)
     return trainer
@@ -124,8 +136,9 @@ def test_nothing_over_budget_is_trained_and_nothing_twice(few_draws, tmp_path, t
     assert {f"trial_{row['trial']}" for row in rows} == folders
 
 
-def test_bayesian_search_finds_more_than_random_search(tmp_path):
+def test_bayesian_search_finds_more_than_random_search(tmp_path, monkeypatch):
     """On a smooth function, after a first third that is random for both."""
+    monkeypatch.setattr(oracles, "ACQUISITION_DRAWS", 40)
     later = {}
     for tuner in ("random", "bayesian"):
         trainer = Trainer()
@@ -178,7 +191,8 @@ def test_search_ends_when_nothing_works(tmp_path):
     assert oracle.failed_in_a_row() == FAILURES_IN_A_ROW
 
 
-def test_space_that_is_used_up_ends_the_search(tmp_path):
+def test_space_that_is_used_up_ends_the_search(tmp_path, monkeypatch):
+    monkeypatch.setattr(oracles, "DRAWS", 200)
     limit = 150_000
     trainer = Trainer()
     oracle = run(bases_only((1, 2), max_memory=limit), tmp_path, trainer, trials=50)

@@ -1,5 +1,6 @@
 """`train.py --tune` as a user runs it: real processes that are killed, fail and share the work."""
 
+import contextlib
 import csv
 import json
 import os
@@ -13,6 +14,7 @@ import time
 
 import keras_tuner
 import pytest
+import tensorflow as tf
 from conftest import ROOT
 from matplotlib.image import imread
 from runs import command, read_weights
@@ -34,12 +36,49 @@ TINY = (
 FAILING = [*TINY, "--set=num_bases=1", "--set=learning_rate=3e-3|1e38", "--max_trials=4"]
 """Two candidates, one of which diverges."""
 
+EAGERLY = """
+import runpy
+import two_stages
+import tensorflow as tf
+tf.config.run_functions_eagerly(True)
+runpy.run_path("tests/train_only.py", run_name="__main__")
+"""
+"""`tests/train_only.py` as `eagerly` has it."""
 
-def start(*arguments, **environment):
+BESIDE = """
+import pathlib
+import sys
+import time
+from larq_groupnet.tuning.trial import Trainer
+train, folder = Trainer.train, pathlib.Path(sys.argv.pop(1))
+end = time.monotonic() + 300
+
+def train_beside(*given):
+    while len([*folder.glob("worker*/trials/*")]) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return train(*given)
+
+Trainer.train = train_beside
+"""
+"""Before `EAGERLY`: no trial is trained before two workers have one, in the folders of a folder."""
+
+
+@contextlib.contextmanager
+def eagerly():
+    """Runs step by step, because making the graph takes longer than a few steps."""
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+def start(code, *arguments, **environment):
     return subprocess.Popen(
-        [sys.executable, "tests/train_only.py", *arguments],
+        [sys.executable, "-c", code, *arguments],
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONPATH": "tests", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -58,14 +97,15 @@ def killed(digits, tmp_path_factory):
     """A search that was killed within a trial, and was started again."""
     folder = tmp_path_factory.mktemp("searches") / "killed"
     words = [*FAILING, "--uniform=1", f"--data_dir={digits}", f"--output_dir={folder}"]
-    process = start(*words)
+    process = start(EAGERLY, *words)
     trial = folder / "trials" / "trial_0"
     wait_for(trial / "run" / "snapshots", "checkpoint", process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert "value" not in json.loads((trial / "trial.json").read_text())
-    done = command("train", *words)
+    with eagerly():
+        done = command("train", *words)
     assert done.returncode == 0, done.stderr
     folder.with_suffix(".out").write_text(done.stdout)
     return folder
@@ -132,7 +172,8 @@ def test_winner_is_trained_and_converted_by_command(killed, digits, tmp_path):
     run = tmp_path / "run"
     words = shlex.split(re.search(r"^    larq-groupnet (.*)$", recipe.read_text(), re.MULTILINE)[1])
     folders = [f"--data_dir={digits}", f"--output_dir={run}"]
-    done = command(*words, "--epochs=0,1", *folders, judge=False)
+    with eagerly():
+        done = command(*words, "--epochs=0,1", *folders, judge=False)
     assert done.returncode == 0, done.stderr
     saved = json.loads((run / "recipe.json").read_text())
     trial = json.loads((killed / "trials/trial_0/run/recipe.json").read_text())
@@ -157,26 +198,31 @@ def test_another_search_in_the_same_folder_is_refused(killed, digits):
 
 
 @pytest.mark.slow
-def test_chief_and_two_workers_share_a_search(digits, tmp_path):
+def test_chief_and_two_workers_share_a_search(digits, tmp_path, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+    monkeypatch.setenv("KERASTUNER_ORACLE_PORT", port)
+    monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
     folders = {name: tmp_path / name for name in ("chief", "worker0", "worker1")}
-    processes = {
-        name: start(
-            *TINY[:-1], "--set=num_bases=1", "--set=learning_rate=1e-3|3e-3|1e-2",
-            "--trial_epochs=0,1", "--max_trials=3", "--uniform=", f"--data_dir={digits}",
-            f"--output_dir={folder}",
-            **address, KERASTUNER_TUNER_ID=name,
+    words = [
+        *TINY[:-1], "--set=num_bases=1", "--set=learning_rate=1e-3|3e-3|1e-2",
+        "--trial_epochs=0,1", "--max_trials=3", "--uniform=", f"--data_dir={digits}",
+    ]  # fmt: skip
+    workers = [
+        start(
+            BESIDE + EAGERLY, str(tmp_path), *words, f"--output_dir={folders[name]}",
+            KERASTUNER_TUNER_ID=name,
         )
-        for name, folder in folders.items()
-    }  # fmt: skip
-    screens = {name: process.communicate() for name, process in processes.items()}
-    assert [process.returncode for process in processes.values()] == [0, 0, 0], screens
+        for name in ("worker0", "worker1")
+    ]  # fmt: skip
+    chief = command("train", *words, f"--output_dir={folders['chief']}")
+    screens = [worker.communicate() for worker in workers]
+    assert [each.returncode for each in (chief, *workers)] == [0, 0, 0], (chief, screens)
     results = json.loads((folders["chief"] / "results.json").read_text())
     assert [row["status"] for row in results["trials"]] == ["completed"] * 3
-    assert "groupnet_resnet18_tuned.py" in screens["chief"][0]
+    assert "groupnet_resnet18_tuned.py" in chief.stdout
     trained = {
         name: {file.parts[-2] for file in (folder / "trials").glob("*/trial.json")}
         for name, folder in folders.items()
