@@ -1,5 +1,6 @@
 """Shared fixtures."""
 
+import contextlib
 import gc
 import os
 import resource
@@ -124,14 +125,22 @@ def digits(tmp_path_factory):
     return prepared("digits", tmp_path_factory)
 
 
-@pytest.fixture
-def eager():
+@contextlib.contextmanager
+def eagerly():
     """Keras computes step by step, for tests about no graph: tracing takes longer than a step."""
     import tensorflow as tf
 
     tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def eager():
+    with eagerly():
+        yield
 
 
 @pytest.fixture

@@ -37,14 +37,6 @@ def extension(request):
             registry.remove(name)
 
 
-@pytest.fixture
-def eager():
-    """Runs step by step, because making the graph takes longer than two steps."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 def adds(name):
     return pytest.mark.parametrize("extension", [name], indirect=True)
 
@@ -100,7 +92,6 @@ def test_decomposition(extension, tmp_path):
 
 @adds("head")
 @pytest.mark.usefixtures("eager")
-@pytest.mark.filterwarnings("ignore:Even though the `tf.config.*:UserWarning")  # Of pipelines.
 def test_head(extension, tmp_path):
     options = {**TINY, "input_shape": (32, 32, 3), "num_classes": 3, "output_stride": 8}
     config = get_config("groupnet_dsp", head="fcn4s", **options)
@@ -134,7 +125,6 @@ def test_head_that_adds_maps_of_two_sizes_is_not_counted():
 
 @adds("layout")
 @pytest.mark.usefixtures("eager")
-@pytest.mark.filterwarnings("ignore:Even though the `tf.config.*:UserWarning")  # Of pipelines.
 def test_layout_and_model(extension, tmp_path):
     assert "groupnet_resnet20" in list_models()
     options = {"width": 0.25, "stage_blocks": (1, 2, 1), "num_bases": (1, 2, 2)}

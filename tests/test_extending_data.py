@@ -35,16 +35,7 @@ def extended():
             registry.remove(name)
 
 
-@pytest.fixture
-def eager():
-    """Runs step by step, because making the graph takes longer than two steps."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 @pytest.mark.usefixtures("extended", "eager")
-@pytest.mark.filterwarnings("ignore:Even though the `tf.config.*:UserWarning")  # Of pipelines.
 def test_dataset_and_an_augmentation_from_outside_train(tmp_path):
     name = "shapes?side=24"
     recipe, _ = adapted(load_recipe("groupnet_resnet18"), name, tmp_path, [SIZE])

@@ -46,14 +46,6 @@ def extension(request):
             registry.remove(name)
 
 
-@pytest.fixture
-def eager():
-    """Runs step by step, because making the graph takes longer than two steps."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 def adds(name):
     return pytest.mark.parametrize("extension", [name], indirect=True)
 

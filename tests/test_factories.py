@@ -184,17 +184,8 @@ def test_value_of_another_type_is_refused():
         model_of({"model.layout": "resnet34"})
 
 
-@pytest.fixture
-def eager():
-    """Runs step by step, because making the graph takes longer than this one step."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 @pytest.mark.usefixtures("eager")
-# TensorFlow says that input pipelines stay graphs; TrainLarqZooModel saves in the old format.
-@pytest.mark.filterwarnings("ignore:Even though the `tf.config.*:UserWarning")
+# TrainLarqZooModel saves in the old format.
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning")
 def test_task_trains_from_its_command_line(tmp_path):
     conf = {f"model.{option}": value for option, value in SMALL.items()}

@@ -9,7 +9,6 @@ import shutil
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from test_identity import NAMES, READ, RECIPE, write_images, write_run
 
 from larq_groupnet import deploy
@@ -95,14 +94,6 @@ def world(tmp_path_factory):
 
 
 @pytest.fixture
-def eager():
-    """Runs step by step, because making a graph for each cell takes longer than its images."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
-@pytest.fixture
 def cell(world, eager, monkeypatch, tmp_path):
     """The commands with one network for all, and without the conversion itself."""
     folder, model, values = world
@@ -133,7 +124,6 @@ def cell(world, eager, monkeypatch, tmp_path):
     return seen
 
 
-@pytest.mark.filterwarnings("ignore:Even though the `tf.config.*:UserWarning")  # Of pipelines.
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_command_obeys_or_says_in_one_line_why_not(

@@ -67,7 +67,6 @@ def test_run_resumes_from_a_snapshot_between_two_epochs_with_the_same_bits(
     assert_same_run(tmp_path / "whole", tmp_path / "killed", "binary")
 
 
-@pytest.mark.filterwarnings("ignore:Even though .* does not apply to tf.data")
 @pytest.mark.usefixtures("eager")
 def test_snapshot_comes_after_so_many_minutes(tmp_path, monkeypatch):
     saved, clock = [], iter(range(0, 10**6, 25))  # The clock is read once or twice a step.

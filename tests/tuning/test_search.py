@@ -1,6 +1,5 @@
 """`train.py --tune` as a user runs it: real processes that are killed, fail and share the work."""
 
-import contextlib
 import csv
 import json
 import os
@@ -14,8 +13,7 @@ import time
 
 import keras_tuner
 import pytest
-import tensorflow as tf
-from conftest import ROOT
+from conftest import ROOT, eagerly
 from matplotlib.image import imread
 from runs import command, read_weights
 
@@ -62,16 +60,6 @@ def train_beside(*given):
 Trainer.train = train_beside
 """
 """Before `EAGERLY`: no trial is trained before two workers have one, in the folders of a folder."""
-
-
-@contextlib.contextmanager
-def eagerly():
-    """Runs step by step, because making the graph takes longer than a few steps."""
-    tf.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(False)
 
 
 def start(code, *arguments, **environment):
