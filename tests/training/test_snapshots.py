@@ -103,7 +103,7 @@ def test_snapshot_is_written_beside_training_as_the_weights_were(tmp_path, monke
 
 def test_restoring_leaves_no_value_of_a_snapshot_unread(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(tf_logging, "warning", lambda *given: said.append(given))
+    monkeypatch.setattr(tf_logging, "warning", lambda text, *given: said.append(text))
 
     def model():
         made = tf.keras.Sequential([tf.keras.layers.Dense(2, input_shape=(3,))])
@@ -116,7 +116,8 @@ def test_restoring_leaves_no_value_of_a_snapshot_unread(tmp_path, monkeypatch):
     snapshots.wait()
     snapshots.restore(model(), snapshots.last()[1])
     gc.collect()
-    assert not said
+    # Of how often functions of earlier tests were traced, it may say something.
+    assert not [text for text in said if "retracing" not in text]
 
 
 @pytest.mark.parametrize("option", ["snapshot_steps", "snapshot_minutes"])
