@@ -37,7 +37,8 @@ class Aggregate(tf.keras.layers.Layer):
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         inputs = _as_list(inputs)
         if self.learned:
-            return _sum([self.scales[k] * x for k, x in enumerate(inputs)])
+            scales = tf.unstack(self.scales)
+            return _sum([scale * x for scale, x in zip(scales, inputs, strict=True)])
         return _sum(inputs) * (1 / len(inputs))
 
     def get_config(self) -> dict[str, Any]:
@@ -71,9 +72,10 @@ class SoftGate(tf.keras.layers.Layer):
     @as_written
     def call(self, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         aggregate, *own = inputs
-        theta = self.theta if self.per_base else tf.repeat(self.theta, len(own))
+        theta = self.theta if self.per_base else tf.broadcast_to(self.theta, [len(own)])
         sigma = tf.sigmoid(theta)
-        return [sigma[k] * x + (1 - sigma[k]) * aggregate for k, x in enumerate(own)]
+        shares = zip(tf.unstack(sigma), tf.unstack(1 - sigma), own, strict=True)
+        return [of_own * x + of_all * aggregate for of_own, of_all, x in shares]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "per_base": self.per_base}
