@@ -75,7 +75,7 @@ def train_one(folder, devices=1, stop=None, order=None, **options):
         print(error)
         return
     alone = strategy.cluster_resolver is None
-    if devices > 1 and alone and recipe.model.head != "classifier":
+    if devices > 1 and alone and not recipe.phases[-1].int8:
         judge_alike(recipe, strategy, weights, data.images[:7])
 
 
