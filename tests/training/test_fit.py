@@ -43,20 +43,21 @@ def test_each_phase_starts_from_the_best_weights_of_the_one_before(trained):
 
 
 @pytest.mark.usefixtures("eager")
-def test_three_phases_each_from_one_before(tmp_path):
-    """Binary activations second; with no learning rate to speak of, kernels are handed on."""
-    named = [("tanh", False, ""), ("half", "activations", ""), ("binary", True, "tanh")]
-    phases = tuple(
-        Phase(name, 1, 1e-30, binary, warmup_epochs=0, weights_from=before)
-        for name, binary, before in named
+def test_phase_may_start_from_another_than_the_one_before(tmp_path):
+    """The third starts where the first ended; the second, of binary activations, moves on."""
+    still = {"learning_rate": 1e-30, "warmup_epochs": 0}
+    phases = (
+        Phase("tanh", 1, binary=False, **still),
+        Phase("half", 1, 1e-2, "activations", warmup_epochs=0),
+        Phase("binary", 1, binary=True, weights_from="tanh", **still),
     )
     train(dataclasses.replace(RECIPE, phases=phases), session(tmp_path))
-    first, *others = (read_weights(tmp_path / f"{name}.h5") for name, _, _ in named)
+    first, second, third = (read_weights(tmp_path / f"{phase.name}.h5") for phase in phases)
     kernels = [key for key in first if "kernel" in key]
     assert len(kernels) == 4 + 1 + 3
     for key in kernels:
-        for other in others:
-            np.testing.assert_array_equal(first[key], other[key])
+        np.testing.assert_array_equal(third[key], first[key])
+        assert not np.array_equal(second[key], first[key])
 
 
 def test_of_epochs_with_the_same_metric_the_last_is_kept(tmp_path):
