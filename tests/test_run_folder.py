@@ -331,6 +331,17 @@ def test_weights_file_says_what_it_is_wherever_it_lies(tmp_path):
     assert (recipe.dataset, recipe.normalisation) == ("digits", "symmetric")
 
 
+def test_size_that_a_network_leaves_open_is_given(tmp_path):
+    (tmp_path / "open.h5").touch()
+    config = RECIPE.model.replace(input_shape=(None, None, 1))
+    known = Metadata(config, "digits", (), {"normalisation": "symmetric"}, (), "none")
+    (tmp_path / "open.json").write_text(json.dumps(known.to_dict()))
+    recipe = recipe_to_judge(tmp_path / "open.h5", None, None, [("input_size", "24")])
+    assert recipe.model.input_shape == (24, 24, 1)
+    with pytest.raises(RecipeError, match="expected a fixed height and width"):
+        recipe_to_judge(tmp_path / "open.h5", None)
+
+
 def test_registered_weights_go_by_name():
     for name in ("digits", "groupnet_resnet18:digits"):
         source = find_source(name)

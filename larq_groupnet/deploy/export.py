@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from larq_groupnet.deploy.dilation import directly_dilated
 from larq_groupnet.deploy.engine import convert_saved_model
-from larq_groupnet.deploy.matching import layers_inside
+from larq_groupnet.deploy.matching import layers_inside, runs_other_code
 from larq_groupnet.deploy.replaced import replaced
 from larq_groupnet.errors import ConversionError, UserError
 from larq_groupnet.files import full_disk_as_os_error
@@ -61,11 +61,15 @@ def _constant_normalisations(model: tf.keras.Model) -> Iterator[None]:
     """Meanwhile batch normalisations read constants, as in the file, in place of variables.
 
     Theirs are most of the variables, and a SavedModel takes longer to save and to load hundreds of
-    them than all else does. Of other layers the converter would name the tensors otherwise.
+    them than all else does. Of other layers the converter would name the tensors otherwise. Where a
+    user's code runs, a `tf.function` may keep the graph and with it the constants.
     """
+    layers = layers_inside(model)
+    others = [layer for layer in [model, *layers] if runs_other_code(layer)]
+    left = {id(inside) for layer in others for inside in (layer, *layer.submodules)}
     with contextlib.ExitStack() as stack:
-        for layer in layers_inside(model):
-            if isinstance(layer, tf.keras.layers.BatchNormalization):
+        for layer in layers:
+            if isinstance(layer, tf.keras.layers.BatchNormalization) and id(layer) not in left:
                 for weight in layer.weights:
                     # The name of what reads a variable.
                     value = functools.partial(tf.constant, weight.numpy(), name="ReadVariableOp")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from larq_groupnet.deploy.matching import layers_inside
+from larq_groupnet.deploy.matching import is_other_code, layers_inside, runs_other_code
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -48,7 +48,7 @@ def shifted_paddings(model: tf.keras.Model) -> dict[str, ShiftedPadding]:
     if not isinstance(shape, tuple) or None in shape[1:]:
         return {}
     layers = layers_inside(model)
-    if not any(map(_may_be_shifted, layers)):
+    if not any(map(_may_be_shifted, [model, *layers])):
         return {}  # To trace a large network takes seconds.
     names = {layer.name for layer in layers}
     spec = tf.TensorSpec((shape[0] or 1, *shape[1:]), model.inputs[0].dtype)
@@ -64,9 +64,10 @@ def shifted_paddings(model: tf.keras.Model) -> dict[str, ShiftedPadding]:
 
 def _may_be_shifted(layer: tf.keras.layers.Layer) -> bool:
     """True for what has a stride and does not pad by itself, and where a user's code may run."""
-    kind = type(layer)
-    package, keras = (each.__module__.partition(".")[0] for each in (kind, tf.keras.Model))
-    if package not in (keras, "larq", __name__.partition(".")[0]) or "Lambda" in kind.__name__:
+    if runs_other_code(layer) or "Lambda" in type(layer).__name__:
+        return True
+    functions = [getattr(layer, name, None) for name in ("activation", "input_quantizer")]
+    if any(each is not None and is_other_code(each) for each in functions):
         return True
     strides = getattr(layer, "strides", 1)
     return getattr(layer, "padding", "") == "valid" and bool(np.max(strides) > 1)

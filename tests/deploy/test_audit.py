@@ -20,6 +20,7 @@ from larq_groupnet.deploy import (
     with_input_shape,
 )
 from larq_groupnet.deploy.export import to_tflite
+from larq_groupnet.deploy.padding import shifted_paddings
 from larq_groupnet.network.layers import ConstantPad2D
 
 layers = tf.keras.layers
@@ -79,6 +80,12 @@ class Halved(layers.Layer):
         return halved(x, self.kernel)
 
 
+def with_call(function):
+    layer = layers.Activation("linear", name="conv")
+    layer.call = function
+    return layer
+
+
 WRONG = {
     "float symmetric pad": (
         lambda: network(ConstantPad2D(ONE), layers.Conv2D(8, 3, 2, name="conv")),
@@ -111,6 +118,16 @@ WRONG = {
     ),
     "float symmetric pad of a Lambda": (
         lambda: network(layers.Lambda(lambda x: halved(x, tf.ones((3, 3, 32, 8))), name="conv")),
+        "float symmetric pad at stride 2",
+    ),
+    "float symmetric pad of an activation": (
+        lambda: network(
+            layers.Activation(lambda x: halved(x, tf.ones((3, 3, 32, 8))), name="conv")
+        ),
+        "float symmetric pad at stride 2",
+    ),
+    "float symmetric pad of another call": (
+        lambda: network(with_call(lambda x: halved(x, tf.ones((3, 3, 32, 8))))),
         "float symmetric pad at stride 2",
     ),
     "sign, then pad": (
@@ -185,6 +202,15 @@ def test_audit_finds_nothing_in_right_networks(name):
     assert error_of(model, content) < 1e-5
     assert audit(model) == []
     assert audit(model, content) == []
+
+
+def test_padding_in_the_call_of_the_model_itself_is_found():
+    class Ours(tf.keras.Model):
+        def call(self, inputs, training=None):
+            return halved(super().call(inputs), tf.ones((3, 3, 4, 8)))
+
+    image = layers.Input((8, 8, 4))
+    assert len(shifted_paddings(Ours(image, layers.ReLU()(image)))) == 1
 
 
 def test_file_overrules_what_the_model_suggests():
