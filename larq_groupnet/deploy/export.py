@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import tempfile
-from collections.abc import Iterator
 
 import tensorflow as tf
 
 from larq_groupnet.deploy.dilation import directly_dilated
 from larq_groupnet.deploy.engine import convert_saved_model
-from larq_groupnet.deploy.matching import layers_inside, runs_other_code
-from larq_groupnet.deploy.replaced import replaced
 from larq_groupnet.errors import ConversionError, UserError
 from larq_groupnet.files import full_disk_as_os_error
 
@@ -37,41 +32,18 @@ def to_tflite(model: tf.keras.Model) -> bytes:
     """
     batch, *shape = model.input_shape
     spec = tf.TensorSpec((batch or 1, *shape), model.inputs[0].dtype, model.input_names[0])
+    holder = tf.Module()  # A SavedModel needs an object that holds the variables.
+    holder.weights = model.weights
     serve = tf.function(lambda image: {model.output_names[0]: model(image, training=False)}, [spec])
-    # Inference needs no gradients; to trace those of every sign takes a quarter of the time.
-    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, directly_dilated(model):
+        # Inference needs no gradients; to trace those of every sign takes a quarter of the time.
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         try:
-            with directly_dilated(model), _constant_normalisations(model):
-                traced = serve.get_concrete_function()
-            holder = tf.Module()  # A SavedModel needs an object that holds the variables.
-            holder.variables_left = traced.variables
             with full_disk_as_os_error():
-                tf.saved_model.save(holder, folder, signatures=traced, options=options)
+                tf.saved_model.save(holder, folder, signatures=serve, options=options)
             content: bytes = convert_saved_model(folder)
         except (UserError, OSError):
             raise
         except Exception as error:  # LCE raises bare ones.
             raise ConversionError(f"LCE cannot convert the model: {error}") from error
     return content
-
-
-@contextlib.contextmanager
-def _constant_normalisations(model: tf.keras.Model) -> Iterator[None]:
-    """Meanwhile batch normalisations read constants, as in the file, in place of variables.
-
-    Theirs are most of the variables, and a SavedModel takes longer to save and to load hundreds of
-    them than all else does. Of other layers the converter would name the tensors otherwise. Where a
-    user's code runs, a `tf.function` may keep the graph and with it the constants.
-    """
-    layers = layers_inside(model)
-    others = [layer for layer in [model, *layers] if runs_other_code(layer)]
-    left = {id(inside) for layer in others for inside in (layer, *layer.submodules)}
-    with contextlib.ExitStack() as stack:
-        for layer in layers:
-            if isinstance(layer, tf.keras.layers.BatchNormalization) and id(layer) not in left:
-                for weight in layer.weights:
-                    # The name of what reads a variable.
-                    value = functools.partial(tf.constant, weight.numpy(), name="ReadVariableOp")
-                    stack.enter_context(replaced(weight, "value", value))
-        yield

@@ -55,18 +55,6 @@ def layers_inside(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
     return [each for each in model.submodules if isinstance(each, tf.keras.layers.Layer)]
 
 
-def runs_other_code(layer: tf.keras.layers.Layer) -> bool:
-    """True for a layer or model whose `call` is not of Keras, Larq or this package."""
-    return is_other_code(type(layer)) or "call" in vars(layer)
-
-
-def is_other_code(value: Any) -> bool:
-    """True for a class, function or object of no package that this one builds upon."""
-    keras, own = (name.partition(".")[0] for name in (tf.keras.Model.__module__, __name__))
-    package = getattr(value, "__module__", "").partition(".")[0]
-    return package not in (keras, "tensorflow", "larq", own)
-
-
 def layers_with_kernels(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
     """Every convolution and dense layer of a model and of the models inside it."""
     return [layer for layer in layers_inside(model) if hasattr(layer, "kernel_initializer")]

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 @contextlib.contextmanager
 def replaced(
-    layer: tf.keras.layers.Layer | tf.Variable, name: str, function: Callable[..., Any]
+    layer: tf.keras.layers.Layer, name: str, function: Callable[..., Any]
 ) -> Iterator[None]:
     """Meanwhile the method or attribute `name` is another function, which takes no `self`.
 

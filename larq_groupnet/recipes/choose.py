@@ -155,12 +155,11 @@ def adapted(
     sizes = sizes_in(changes)
     if not sizes:
         _check_size(recipe, dataset, builder)
-    height, width, _ = override(recipe, sizes).model.input_shape
+    height, width = override(recipe, sizes).size()
     classes, shape = len(builder.classes), (height, width, builder.channels)
     options: dict[str, Any] = {"num_classes": classes, "input_shape": shape}
-    smallest = min(height or SMALL_IMAGE, width or SMALL_IMAGE)
     toy = recipe.model.head == "classifier" and recipe.model.stem_stride == 1
-    if toy and smallest >= SMALL_IMAGE and not given.keys() & {*BY_SIZE}:
+    if toy and min(height, width) >= SMALL_IMAGE and not given.keys() & {*BY_SIZE}:
         options |= {"stem_stride": 4, "output_stride": 32}
     note = (
         f"No recipe is for {dataset}: this is the one for {recipe.dataset}, with {classes} "
@@ -171,9 +170,9 @@ def adapted(
 
 
 def _check_size(recipe: Recipe, dataset: str, builder: Dataset) -> None:
-    height, width, _ = recipe.model.input_shape
+    height, width = recipe.size()
     largest = builder.largest(LOOKED_AT)
-    if largest and largest[0] <= (height or 0) and largest[1] <= (width or 0):
+    if largest and largest[0] <= height and largest[1] <= width:
         return
     said = f"has images of up to {largest[0]} x {largest[1]} pixels" if largest else "is unknown"
     raise RecipeError(

@@ -144,12 +144,12 @@ def _input_shape(
 ) -> tuple[tuple[int, int, int], list[str]]:
     """Height and width as large as the recipe's in pixels, of the aspect that all images share."""
     given = sizes_in(changes)
-    height, width, _ = override(recipe, given).model.input_shape
+    height, width = override(recipe, given).size()
     if given:
-        return (height or 0, width or 0, builder.channels), []
+        return (height, width, builder.channels), []
     shapes = builder.shapes(LOOKED_AT)
     if not shapes:
-        return (height or 0, width or 0, builder.channels), [
+        return (height, width, builder.channels), [
             f"The size of its images is unknown: they are read at {height} x {width} pixels; "
             f"--{INPUT_SIZE} HEIGHT,WIDTH changes it."
         ]
@@ -157,7 +157,7 @@ def _input_shape(
     aspects = heights / widths
     same = aspects.max() < 1.1 * aspects.min()
     aspect = float(np.median(aspects)) if same else 1.0
-    sides = np.array([math.sqrt(aspect), 1 / math.sqrt(aspect)]) * (height or 0)
+    sides = np.array([math.sqrt(aspect), 1 / math.sqrt(aspect)]) * height
     longest = np.maximum(heights, widths).max()
     # No larger than the largest image, which would show nothing more.
     sides *= min(1.0, longest / sides.max())

@@ -264,11 +264,6 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        if None in self.model.input_shape:
-            raise RecipeError(
-                "input_shape: expected a fixed height and width to train and convert. "
-                f"Received: {self.model.input_shape}"
-            )
         numbers = "finite numbers above 0, such as (0.5, 1.0, 1.5)"
         names = normalisations(self.model.input_shape[2])
         readings = f"{' or '.join(map(repr, names))} for input_shape={self.model.input_shape}"
@@ -348,6 +343,20 @@ class Recipe:
     def last_phase(self) -> Phase:
         """The last one with epochs, whose weights are judged."""
         return self.trained[-1]
+
+    def size(self) -> tuple[int, int]:
+        """Height and width that the network reads.
+
+        Raises:
+            RecipeError: If it leaves them open.
+        """
+        height, width, _ = self.model.input_shape
+        if height is None or width is None:
+            raise RecipeError(
+                "input_shape: expected a fixed height and width to train and convert. "
+                f"Received: {self.model.input_shape}"
+            )
+        return height, width
 
     def reading(self, size: tuple[int, int] | None = None) -> Reading:
         """How a test image becomes the input of a network of this size."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from larq_groupnet.errors import RecipeError
-from larq_groupnet.recipes.overrides import INPUT_SIZE, check_used, override, parse_size
+from larq_groupnet.recipes.overrides import check_used, override
 from larq_groupnet.recipes.recipe import Phase, Recipe, differences
 from larq_groupnet.runs.source import Source, find_source
 
@@ -74,8 +74,6 @@ def _recipe_of(source: Source, dataset: str | None, changes: Sequence[tuple[str,
             f"evaluate: expected to know the dataset and normalisation of {source.weights}. "
             f"Received: a file that does not say. Give {missing}."
         )
-    size = dict(changes).get(INPUT_SIZE)
-    source = source.sized(parse_size(size) if size else None)  # The network may have left it open.
     phase = Phase("trained", 1, 1e-3, source.config.binary)
     on = dataset or source.dataset
     return Recipe(source.name, source.config, (phase,), on, normalisation=normalisation, **known)

@@ -245,6 +245,16 @@ def test_large_images_get_the_stem_for_large_images(photos, tmp_path):
     assert stem(("input_size", "224"), ("stem_stride", "2"), ("output_stride", "16")) == (2, 16)
 
 
+@pytest.mark.parametrize("recipe", [None, "digits"])
+def test_size_that_is_left_open_is_refused(photos, tmp_path, recipe):
+    said = r"a fixed height and width to train and convert. Received: \(None, 24, 3\)"
+    with pytest.raises(RecipeError, match=said):
+        choose(
+            "groupnet_resnet18", tmp_path, dataset=photos, recipe=recipe,
+            changes=[("input_shape", "(None, 24, 3)")],
+        )  # fmt: skip
+
+
 def test_recipe_that_is_named_asks_for_the_size_of_larger_images(photos, tmp_path):
     with pytest.raises(RecipeError, match=r"input_size: .*16 x 16.*up to 20 x 40 pixels"):
         choose("groupnet_resnet18", tmp_path, dataset=photos, recipe="digits")

@@ -87,7 +87,6 @@ def test_options_that_are_valid_only_together_are_set_together():
         ("colour_jitter", "2", "in [0, 1]"),
         ("on_bad_image", "drop", "on_bad_image: expected one of error, skip"),
         ("num_bases", "none", "an integer of 1 to 1000"),
-        ("input_shape", "None,None,3", "a fixed height and width"),
     ],
 )
 def test_wrong_override_says_what_is_right(key, text, message):
