@@ -106,14 +106,13 @@ class FullImage:
         Beside each, its size before that, and whether it is mirrored.
         """
         for extent in self._extents(image):
-            resized = np.asarray(resize(np.asarray(image, np.float32), extent))
+            resized = resize(np.asarray(image, np.float32), extent)
+            pixels = normalise(resized, self.reading.normalisation).numpy()
             short = [max(side - own, 0) for side, own in zip(self._window, extent, strict=True)]
             padding = ((0, short[0]), (0, short[1]), (0, 0))
             for mirrored in (False, True)[: 1 + self.reading.flip]:
-                pixels = resized[:, ::-1] if mirrored else resized
                 # Normalised, the mean colour is 0.
-                view = np.pad(normalise(pixels, self.reading.normalisation).numpy(), padding)
-                yield view, extent, mirrored
+                yield np.pad(pixels[:, ::-1] if mirrored else pixels, padding), extent, mirrored
 
     def _corners(self, shape: Sequence[int]) -> list[tuple[int, int]]:
         """Top left corners of the windows: half a window apart, the last ones at the edge."""
