@@ -14,6 +14,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def package_of(value: object) -> str:
+    """The package that a class, a function or an object's class is of; empty if it says none."""
+    return str(getattr(value, "__module__", "")).partition(".")[0]
+
+
 def as_written(function: Callable[P, R], *parts: object) -> Callable[P, R]:
     """A function for TensorFlow to trace as it is written, unless a user's code runs in it.
 
@@ -25,8 +30,7 @@ def as_written(function: Callable[P, R], *parts: object) -> Callable[P, R]:
         function: What is traced: for `Dataset.map`, a loss, a metric, `call` of a layer.
         parts: Functions and objects whose code runs in it.
     """
-    package = __name__.partition(".")[0]
-    if any(str(part.__module__).partition(".")[0] != package for part in parts):
+    if {*map(package_of, parts)} - {package_of(as_written)}:
         return function
     plain: Callable[P, R] = tf.autograph.experimental.do_not_convert(function)
     plain.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]  # Keras looks.

@@ -10,14 +10,17 @@ fewer rows in front, and the result is shifted without a warning. Measured on LC
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from larq_groupnet.autograph import package_of
 from larq_groupnet.deploy.matching import layers_inside
 
 Pads = tuple[tuple[int, int], ...]
+
+_PACKAGES = {"tensorflow", "larq", *map(package_of, (tf.keras.Model, package_of))}
+"""Whose code is no user's."""
 
 
 @dataclass(frozen=True)
@@ -66,19 +69,12 @@ def shifted_paddings(model: tf.keras.Model) -> dict[str, ShiftedPadding]:
 def _may_be_shifted(layer: tf.keras.layers.Layer) -> bool:
     """True for what has a stride and does not pad by itself, and where a user's code may run."""
     functions = [getattr(layer, name, None) for name in ("activation", "input_quantizer")]
-    if any(map(_is_other_code, [type(layer), *filter(None, functions)])):
+    if {*map(package_of, [type(layer), *filter(None, functions)])} - _PACKAGES:
         return True
     if "Lambda" in type(layer).__name__ or "call" in vars(layer):
         return True
     strides = getattr(layer, "strides", 1)
     return getattr(layer, "padding", "") == "valid" and bool(np.max(strides) > 1)
-
-
-def _is_other_code(value: Any) -> bool:
-    """True for a class, function or object of no package that this one builds upon."""
-    keras, own = (name.partition(".")[0] for name in (tf.keras.Model.__module__, __name__))
-    package = getattr(value, "__module__", "").partition(".")[0]
-    return package not in (keras, "tensorflow", "larq", own)
 
 
 def _shifted(convolution: tf.Operation) -> ShiftedPadding | None:
