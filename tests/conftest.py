@@ -139,6 +139,7 @@ def eagerly():
 
 @pytest.fixture
 def eager():
+    """Keras computes `eagerly` in the whole test."""
     with eagerly():
         yield
 

@@ -29,7 +29,7 @@ def check_recipe(recipe: Recipe, data_dir: Path) -> int:
         DatasetError: If there is no such dataset.
     """
     config = recipe.model
-    recipe.size()
+    recipe.size()  # Raises if the network leaves it open.
     for option in ("input_quantizer", "kernel_quantizer"):
         if config.binary and getattr(config, option) in NOT_BINARY_QUANTIZERS:
             raise RecipeError(

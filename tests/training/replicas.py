@@ -100,15 +100,12 @@ def recipe_of(task, steps=4, epochs=(2, 2), phase=None, mixup=0.0, taught=False,
     import two_stages  # noqa: F401 (registers the layout)
 
     from larq_groupnet import GroupNetConfig
-    from larq_groupnet.network.kinds import layout
-    from larq_groupnet.network.layouts import basic
     from larq_groupnet.recipes.recipe import Phase, Recipe
 
     dense = task == "segmentation"
-    layout("one_stage", blocks=(1,), channels=(64,))(basic)
     model = GroupNetConfig(
-        layout="one_stage" if dense else "two_stages",
-        output_stride=2 if dense else 4,
+        layout="two_stages",
+        output_stride=4,
         head="fcn32s" if dense else "classifier",
         input_shape=(SIDE, SIDE, 3),
         num_classes=5,

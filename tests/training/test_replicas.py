@@ -57,7 +57,7 @@ def finished(processes):
 def assert_same(one, other, *phases, atol=1e-7):
     for phase in phases:
         first, second = (read_weights(each / f"{phase}-last.h5") for each in (one, other))
-        assert first.keys() == second.keys() and len(first) > 20
+        assert first.keys() == second.keys() and len(first) > 30
         for key, value in first.items():
             np.testing.assert_allclose(second[key], value, rtol=0, atol=atol, err_msg=key)
     rows = [
