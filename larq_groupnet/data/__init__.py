@@ -1,15 +1,15 @@
 """Datasets, and the batches that a network reads. Importing this does not import TensorFlow.
 
-The way of an example, and the module of each step:
+The steps from a name to a batch, and the module of each:
 
 | step | module |
 |---|---|
-| a name becomes a dataset | `opening`; the kinds are `folders`, `arrays`, `records` (TFDS) |
-| which files count, in which split, of which class | `listing`, `layouts`, `splits`, `masks` |
-| in which order they come | `order` |
-| from a file to pixels, and to a network's input | `images`, as a `reading` says |
-| random changes while training | `augment`, `rand_augment`, `mixing` |
-| batches | `pipeline` |
+| open a dataset by name | `opening`; the kinds are `folders`, `arrays`, `records` (TFDS) |
+| find files, their splits and classes | `listing`, `layouts`, `splits`, `masks` |
+| order the examples | `order` |
+| decode files, and prepare a network's input | `images`, as configured by a `reading` |
+| change training examples at random | `augment`, `rand_augment`, `mixing` |
+| make batches | `pipeline` |
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from larq_groupnet.data.base import Opener
 
 VOID = 255
-"""The label of a pixel that is not judged, as in Pascal VOC and Cityscapes."""
+"""The label of pixels that are not evaluated, as in Pascal VOC and Cityscapes."""
 
 dataset: Registry[Opener] = Registry("dataset", DatasetError, "a function", callable, ":?")
-"""Decorator of a function that opens a dataset; see `larq_groupnet.data.opening.open_dataset`."""
+"""Decorates a function that opens a dataset; see `larq_groupnet.data.opening.open_dataset`."""
 
 ABOUT: Registry[str] = Registry("dataset", DatasetError)
-"""What a dataset is, and its terms, for the card of weights; TFDS says it of its own datasets."""
+"""Description and terms of a dataset, for the card of weights; TFDS describes its own datasets."""
 
 AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation", DatasetError)
 """Filled by `larq_groupnet.data.augment.augmentation`."""
 
 
 class DatasetWarning(UserWarning):
-    """Something of a dataset is left out; says what and why, in one line."""
+    """Part of a dataset is missing or left out; says what and why, in one line."""

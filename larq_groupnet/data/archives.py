@@ -1,4 +1,4 @@
-"""Unpacks downloaded archives without trusting what is in them."""
+"""Unpacks downloaded archives without trusting their content."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ _DAMAGED = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError)
 
 
 class ArchiveError(DatasetError):
-    """An archive is damaged, incomplete, or holds what no dataset needs."""
+    """An archive is damaged or incomplete, or holds a link, a device or a path outside itself."""
 
 
 def unpack(archive: Path, target: Path) -> Path:
     """Unpacks a `.tar`, `.tar.gz`, `.tgz`, `.tar.bz2` or `.tar.xz` into a new folder.
 
-    The folder gets its name only when it is whole, and one that already holds something is taken
-    for unpacked. A second process that asks for the same folder waits.
+    The folder gets its name only when it is complete. A folder that already holds something counts
+    as unpacked. A second process that asks for the same folder waits.
 
-    Only files and folders are accepted. Links are refused even where they point inside: no
-    dataset here has any, and chains of them have led Python's own filter out of the folder
-    (CVE-2025-4517).
+    Only files and folders are accepted. Links are refused even if they point inside: no dataset
+    here has any, and chains of links have escaped Python's own filter (CVE-2025-4517).
 
     Args:
-        archive: The file; its content tells its kind.
+        archive: The file; its format is read from its content.
         target: The folder to make.
 
     Returns:
@@ -41,14 +40,14 @@ def unpack(archive: Path, target: Path) -> Path:
     Raises:
         ArchiveError: If the archive cannot be read to its end, or has a member that is not a file
             or folder below the target. Nothing is left behind.
-        OSError: If the archive is absent or the disk cannot take its content.
+        OSError: If the archive is missing or its content cannot be written to disk.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.parent / f".{target.name}.lock"):
         if target.is_dir() and any(target.iterdir()):
             return target
         partial = target.with_name(f".{target.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)  # Of a killed run.
+        shutil.rmtree(partial, ignore_errors=True)  # From a killed run.
         partial.mkdir()
         try:
             _untar(archive, partial)
@@ -56,7 +55,7 @@ def unpack(archive: Path, target: Path) -> Path:
         except _DAMAGED as error:
             raise _unreadable(archive, error) from error
         except OSError as error:
-            # The decompressors say "invalid data" without a code; the system always gives one.
+            # Decompressors raise OSError without an errno; the operating system always sets one.
             if error.errno is None:
                 raise _unreadable(archive, error) from error
             raise
@@ -68,7 +67,7 @@ def unpack(archive: Path, target: Path) -> Path:
 def _unreadable(archive: Path, error: Exception) -> ArchiveError:
     reason = str(error).partition("\n")[0].rstrip(":")
     return ArchiveError(
-        f"{archive} is not a whole archive ({reason}). Expected a tar file as published; "
+        f"{archive} is not a complete archive ({reason}). Expected a tar file as published; "
         "download it again and compare its size with the one on its page."
     )
 
@@ -81,7 +80,7 @@ def _untar(archive: Path, folder: Path) -> None:
         tarfile.open(fileobj=read) as tar,
     ):
         for member in tar:
-            path = PureWindowsPath(member.name)  # Knows both slashes and drives.
+            path = PureWindowsPath(member.name)  # Handles both slashes, and drives.
             allowed = member.isfile() or member.isdir()
             if not allowed or path.anchor or ".." in path.parts:
                 what = "member" if allowed else "link or device"
@@ -95,13 +94,13 @@ def _untar(archive: Path, folder: Path) -> None:
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """Raises unless members end with the mark of the format, which `tarfile` does not ask for.
+    """Raises unless an end-of-archive block follows the last member; `tarfile` does not check.
 
-    Without it a tar that was cut between two members would pass for a whole one.
+    Without the block, a tar that was cut off between two members would pass as complete.
     """
     stream = cast(IO[bytes], tar.fileobj)
     stream.seek(tar.offset)
     if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError("it stops before its end")
-    while stream.read(1 << 20):  # The checksum of a compressed file is at its very end.
+    while stream.read(1 << 20):  # A compressed file has its checksum at the end.
         pass

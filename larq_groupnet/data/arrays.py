@@ -18,23 +18,23 @@ from larq_groupnet.hints import did_you_mean, few
 from larq_groupnet.values import is_whole, native
 
 _MOST = 100_000
-"""Classes that get a name by themselves: a larger label is none."""
+"""Most classes that are named automatically; a larger label is an error."""
 
 Examples = tuple[Sequence[np.ndarray], Sequence[Any]]
-"""Images, and their labels or masks."""
+"""Images and their labels or masks."""
 
 _KNOWN: dict[str, ArrayDataset] = {}
 
 
 class ArrayDataset(Dataset):
-    """Arrays that stay where they are; see `from_arrays`.
+    """Arrays as a dataset, without a copy; see `from_arrays`.
 
     Args:
-        name: After `arrays:`.
-        parts: Images and targets by role, as they were given.
-        places: By role: from which part, and which of it.
-        classes: Names.
-        channels: Of the images.
+        name: The name without `arrays:`.
+        parts: Images and targets of each split that was given.
+        places: The split and index of every example of each role.
+        classes: Class names.
+        channels: Number of image channels.
     """
 
     def __init__(
@@ -75,15 +75,15 @@ class ArrayDataset(Dataset):
 
 @dataset("arrays")
 def open_arrays(place: str) -> ArrayDataset:
-    """The dataset that `from_arrays` has made under a name.
+    """Returns the dataset that `from_arrays` made under this name.
 
     Raises:
-        DatasetError: If this process has made none.
+        DatasetError: If this process has made no such dataset.
     """
     if place not in _KNOWN:
         raise DatasetError(
             f"unknown dataset 'arrays:{place}'.{did_you_mean(place, _KNOWN)} Arrays are known only "
-            "to the process that calls larq_groupnet.data.arrays.from_arrays; call it before."
+            "to the process that calls larq_groupnet.data.arrays.from_arrays; call it first."
         )
     return _KNOWN[place]
 
@@ -95,25 +95,25 @@ def from_arrays(
     test: Examples | None = None,
     class_names: Sequence[str] | None = None,
 ) -> ArrayDataset:
-    """Arrays as a dataset, and under the name `arrays:NAME` for recipes run by this process.
+    """Makes a dataset of arrays, known as `arrays:NAME` to recipes that this process runs.
 
-    Nothing is copied, so that arrays may be memory-mapped files. Without validation examples, a
-    tenth of each class of `train` is drawn, and without test examples too, another tenth; which
-    follows from their numbers alone.
+    Nothing is copied, so arrays may be memory-mapped files. Without validation examples, a tenth of
+    each class of `train` is drawn for validation and, if there are no test examples either, another
+    tenth for test. The draw depends only on the index and class of each example.
 
     Args:
-        name: Takes the place of an earlier one of that name.
+        name: Replaces an earlier dataset of the same name.
         train: Images `(n, height, width[, channels]) uint8`, with 1 or 3 channels, or a sequence of
             such images of several sizes; and labels `(n,)` or `(n, 1)` of integers or strings, or
-            `(n, classes)` of one 1 and zeros; or masks of the images' sizes, `(n, height, width[,
-            1]) uint8`, in which 255 is void.
+            one-hot `(n, classes)`; or masks of the same sizes as the images,
+            `(n, height, width[, 1]) uint8`, where 255 is void.
         validation: The same.
         test: The same.
-        class_names: One per class, two at least. By default the strings, sorted, or `class_0`, ...
-            up to the highest label in `train`.
+        class_names: One per class, at least two. Defaults to the sorted string labels, or to
+            `class_0`, ... up to the highest label in `train`.
 
     Raises:
-        DatasetError: If anything is not so; names the first image or label.
+        DatasetError: If an argument is not as described; names the first wrong image or label.
     """
     splits = {"train": train, "validation": validation, "test": test}
     given = {
@@ -130,7 +130,7 @@ def from_arrays(
     labels = _is_label(parts["train"][1])
     if known:
         _check_names(known, labels)
-    names = known or _names(first, parts["train"][1])  # As many as labels, if these are right.
+    names = known or _names(first, parts["train"][1])  # One per label, if the labels are valid.
     channels = {c for split, each in parts.items() for c in _check(split, each, len(names))}
     _check_names(names, labels)
     if len(channels) != 1 or any(_is_label(targets) != labels for _, targets in parts.values()):
@@ -145,7 +145,7 @@ def from_arrays(
 
 
 def _pair(split: str, examples: Any) -> Examples:
-    """Images and targets as they were given; labels, or rows of them, as an array."""
+    """Checks a pair of images and targets; labels, or one-hot rows, become an array."""
     pair = isinstance(examples, tuple | list) and len(examples) == 2
     if not pair or not all(map(_is_sequence, examples)):
         received = type(examples).__name__
@@ -161,7 +161,7 @@ def _pair(split: str, examples: Any) -> Examples:
             f"{split}: expected as many images as labels or masks, at least one. "
             f"Received: {len(images)} and {len(targets)}"
         )
-    if getattr(targets, "ndim", 3) < 3 or np.ndim(targets[0]) < 2:  # Those of pandas have no [0].
+    if getattr(targets, "ndim", 3) < 3 or np.ndim(targets[0]) < 2:  # pandas may lack [0].
         targets = np.asarray(targets)
         if targets.ndim == 2 and targets.shape[1] == 1:
             targets = targets[:, 0]
@@ -169,13 +169,13 @@ def _pair(split: str, examples: Any) -> Examples:
 
 
 def _is_sequence(value: Any) -> bool:
-    """True for arrays, lists and what acts like them."""
+    """True for arrays, lists and similar types."""
     numbered = hasattr(value, "__len__") and hasattr(value, "__getitem__")
     return numbered and not isinstance(value, str | bytes | Mapping)
 
 
 def _divided(parts: Mapping[str, Examples]) -> dict[str, list[tuple[str, int]]]:
-    """By role, where its examples are."""
+    """The split and index of every example of each role."""
     places = {
         split: [(split, number) for number in range(len(images))]
         for split, (images, _) in parts.items()
@@ -184,7 +184,7 @@ def _divided(parts: Mapping[str, Examples]) -> dict[str, list[tuple[str, int]]]:
         return places
     targets = parts["train"][1]
     labels = _is_label(targets)
-    # Without names, keys follow from the place alone.
+    # Arrays have no file names, so keys depend only on the index.
     keys = np.random.RandomState(0).randint(0, 2**63 - 1, len(targets)).tolist()
 
     def stratum(place: tuple[str, int]) -> int:
@@ -211,7 +211,7 @@ def _is_label(targets: Sequence[Any]) -> bool:
 
 
 def _strings(targets: Sequence[Any]) -> list[str] | None:
-    """The different labels, sorted, if they are strings."""
+    """The distinct labels, sorted, if they are strings."""
     texts = all(isinstance(each, str | bytes) for each in targets)
     return sorted({_text(each) for each in targets}) if texts else None
 
@@ -221,7 +221,7 @@ def _text(label: Any) -> str:
 
 
 def _labels(split: str, targets: Any, names: Sequence[str]) -> Any:
-    """Labels as integers `(n,)`, whatever they came as; masks as they are."""
+    """Labels as integers `(n,)`; masks unchanged."""
     rows = np.ndim(targets[0])
     if rows == 1:
         wrong = (targets.sum(1) != 1) | (targets.max(1) != 1)
@@ -239,7 +239,7 @@ def _labels(split: str, targets: Any, names: Sequence[str]) -> Any:
     for place, label in enumerate(values):
         if not (isinstance(label, str | bytes) if texts else is_whole(label, 0)):
             raise DatasetError(
-                f"{split}: expected {'strings alone' if texts else expected}. "
+                f"{split}: expected {'only strings' if texts else expected}. "
                 f"Received: {targets.dtype} {label} at {place}"
             )
     if not texts:
@@ -255,7 +255,7 @@ def _labels(split: str, targets: Any, names: Sequence[str]) -> Any:
 
 
 def _names(given: Sequence[Any], targets: Sequence[Any]) -> list[str]:
-    """`class_0`, ...: one a column, or up to the highest label."""
+    """`class_0`, ...: one per one-hot column, or up to the highest label."""
     if np.ndim(given[0]) == 1:
         count = len(given[0])
     elif _is_label(targets):
@@ -276,7 +276,7 @@ def _check_names(names: Sequence[str], labels: bool) -> None:
 
 
 def _check(split: str, examples: Examples, num_classes: int) -> set[int]:
-    """The numbers of channels of the images of one split, once everything is right."""
+    """Checks one split and returns the numbers of channels of its images."""
     channels = set()
     for number, (image, target) in enumerate(zip(*examples, strict=True)):
         image, target = np.asarray(image), np.asarray(target)
@@ -289,7 +289,7 @@ def _check(split: str, examples: Examples, num_classes: int) -> set[int]:
         channels.add(shape[2])
         if target.ndim and (target.dtype != np.uint8 or (*target.shape, 1)[:3] != (*shape[:2], 1)):
             raise DatasetError(
-                f"{split}: expected a mask {shape[:2]} uint8, as its image is. "
+                f"{split}: expected a mask {shape[:2]} uint8, the size of its image. "
                 f"Received: mask {number} of shape {target.shape} and dtype {target.dtype}"
             )
         outside = np.unique(target[(target < 0) | (target >= num_classes)])

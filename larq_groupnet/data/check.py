@@ -1,4 +1,4 @@
-"""Looks into every file of a folder once, and keeps what it found."""
+"""Checks every file of a folder once, and stores the findings."""
 
 from __future__ import annotations
 
@@ -24,26 +24,25 @@ from larq_groupnet.files import write_json
 from larq_groupnet.hints import counted
 
 _NAMED = 3
-"""How many reasons an error says, and files of each."""
+"""How many reasons an error gives, and how many files for each."""
 
 _RULES = 3
-"""Counts what has changed in the reasons, so that findings of an earlier version are not used."""
+"""Version of the checks; findings of another version are not used."""
 
 
 class Findings(NamedTuple):
-    """What is in the files of a folder.
+    """What a check found in the files of a folder.
 
     Attributes:
-        bad: File, below the folder -> what is wrong with it.
-        values: The values in the masks of each split: as they are stored, or of masks of colours
-            the classes.
+        bad: File, relative to the folder -> what is wrong with it.
+        values: The values in the masks of each split: stored values, or classes for colour masks.
     """
 
     bad: dict[str, str]
     values: dict[str, list[int]]
 
     def tell(self, root: Path, most: int = _NAMED) -> str:
-        """How many files are bad, with the first of each of the first reasons by name."""
+        """How many files are bad and why; names the first files of the commonest reasons."""
         missing, others = [], defaultdict(list)
         for file, reason in self.bad.items():
             if reason.startswith(NO_MASK):
@@ -64,12 +63,12 @@ class Findings(NamedTuple):
         return "; ".join(parts)
 
     def raise_for(self, root: Path, count: int, every: bool = False) -> None:
-        """Raises FolderError if there are bad files, with advice that fits `count` examples.
+        """Raises FolderError, with advice, if there are bad files.
 
         Args:
             root: The folder.
-            count: How many examples there are.
-            every: Name every file, as `check` does, which cannot leave any out.
+            count: Number of examples.
+            every: True to name every file and not to suggest skipping, for `check`.
         """
         if not self.bad:
             return
@@ -92,23 +91,22 @@ def _first(names: list[str], most: int) -> str:
 
 
 def look(root: Path, layout: Layout, data_dir: Path, again: bool = False) -> Findings:
-    """What is in the files of a folder; every file is decoded.
+    """Checks the files of a folder by decoding each of them.
 
-    The findings are kept under `data_dir`, where that can be written, and looked up as long as no
-    file changes.
+    Findings are stored under `data_dir`, if it is writable, and reused until a file changes.
 
     Args:
         root: The folder.
-        layout: What it holds.
-        data_dir: Where datasets lie.
-        again: Look even if there are findings.
+        layout: Its files and classes.
+        data_dir: Folder of the datasets.
+        again: True to check even if findings are stored.
     """
     kept = data_dir / "folders" / f"{_digest(root, layout)}.json"
     found = None if again else _kept(kept)
     with contextlib.ExitStack() as stack:
         can_write = found is None and _locked(kept.parent, stack)
         if can_write and not again:
-            found = _kept(kept)  # Another process may have looked meanwhile.
+            found = _kept(kept)  # Another process may have checked meanwhile.
         if found is None:
             found = _look(root, layout)
             if can_write:
@@ -117,7 +115,7 @@ def look(root: Path, layout: Layout, data_dir: Path, again: bool = False) -> Fin
 
 
 def _kept(file: Path) -> Findings | None:
-    """The findings in a file; `None` if there is none, or it is damaged."""
+    """The findings in a file; `None` if it is missing or damaged."""
     try:
         found = Findings(**json.loads(file.read_text()))
         whole = all(isinstance(reason, str) for reason in found.bad.values())
@@ -128,7 +126,7 @@ def _kept(file: Path) -> Findings | None:
 
 
 def _locked(folder: Path, stack: contextlib.ExitStack) -> bool:
-    """Holds a folder for this process, and says whether it can be written at all."""
+    """Locks a folder for this process; returns False if it is not writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stack.enter_context(FileLock(folder / ".lock"))
@@ -138,10 +136,10 @@ def _locked(folder: Path, stack: contextlib.ExitStack) -> bool:
 
 
 def _digest(root: Path, layout: Layout) -> str:
-    """Of the names, sizes, times and modes of all files, and of what their labels mean."""
+    """Hash of the names, sizes, times and modes of all files, and of what their labels mean."""
     meaning = layout.meaning.key() if layout.meaning else "labels"
     digest = hashlib.sha256(f"{_RULES} {meaning}".encode())
-    # Without masks no finding depends on the splits, which may have been drawn or not.
+    # Without masks, findings do not depend on the splits, which may not be drawn yet.
     named = sorted(
         (split if layout.meaning else "", path)
         for split, examples in layout.splits.items()
@@ -178,11 +176,11 @@ def _look(root: Path, layout: Layout) -> Findings:
 
 
 def _inspect(image: str, target: int | str, meaning: Meaning | None) -> tuple[set[int], str, str]:
-    """The values in the mask; which of the files is bad, and why, or no reason."""
+    """The values in the mask, the file that may be bad, and the reason; empty if it is good."""
     file = image
     try:
         check_regular(image)
-        image_size(image)  # Refuses what is too large to be decoded.
+        image_size(image)  # Refuses an image too large to decode.
         shape = tuple(read_image(image).shape[:2])
         if meaning is None or isinstance(target, int):
             return set(), image, ""
@@ -190,7 +188,7 @@ def _inspect(image: str, target: int | str, meaning: Meaning | None) -> tuple[se
         check_regular(file)
         stored = meaning.stored(target)[..., 0]
         classes = meaning.classes(stored)
-    except Exception as error:  # Decoders raise whatever they like.
+    except Exception as error:  # Decoders raise all kinds of errors.
         return set(), file, _reason(error)
     if classes.shape != shape:
         turned = classes.shape == shape[::-1] and is_turned(image)
@@ -201,7 +199,7 @@ def _inspect(image: str, target: int | str, meaning: Meaning | None) -> tuple[se
     if strange.size:
         value = int(strange.max())
         name = f"colour {' '.join(map(str, value.to_bytes(3, 'big')))}"
-        return set(), file, f"{name if meaning.colours else f'label {value}'} is no class"
+        return set(), file, f"{name if meaning.colours else f'label {value}'} is not a class"
     values = np.bincount((classes if meaning.colours else stored).ravel()).nonzero()[0]
     return set(values.tolist()), file, ""
 

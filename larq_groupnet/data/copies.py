@@ -1,4 +1,4 @@
-"""Training images read once and kept in memory, no larger than training looks at them."""
+"""Training images, read once and kept in memory at the resolution that training needs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from larq_groupnet.data.images import Part, crop
 from larq_groupnet.data.order import columns
 
 MOST_BYTES = 2**30
-"""Of all copies together; a larger set is read anew in every pass."""
+"""Limit for all copies together; a larger set is read again in every pass."""
 
 
 _TARGETS = ("label", "mask", "segmentation_mask")
-"""Truths that are integers."""
+"""Targets that are integers."""
 
 
 class Copies(Dataset):
-    """The training examples of a dataset, their images no longer than `longest` pixels.
+    """The training examples of a dataset, with images of at most `longest` pixels per side.
 
-    A photo of 1600 x 1200 pixels takes 40 ms to decode and shrink, in every pass; its copy none.
+    Decoding and shrinking a photo of 1600 x 1200 pixels takes 40 ms in every pass; a copy needs
+    neither.
     """
 
     def __init__(self, dataset: Dataset, longest: int):
@@ -53,7 +54,7 @@ class Copies(Dataset):
         return {"train": self._examples.count}
 
     def examples(self, role: str) -> Examples:
-        """There is `"train"` alone."""
+        """Only `"train"` is available."""
         assert role == "train", role  # noqa: S101
         return self._examples
 
@@ -67,7 +68,7 @@ class Copies(Dataset):
 
 
 def with_copies(dataset: Dataset, longest: int) -> Dataset:
-    """`Copies` of a dataset; the dataset itself if they would take more than `MOST_BYTES`."""
+    """`Copies` of a dataset; the dataset itself if they are too large or its target is custom."""
     bytes_each = longest**2 * (dataset.channels + (0 if dataset.target == "label" else 4))
     small = dataset.sizes["train"] * bytes_each <= MOST_BYTES
     return Copies(dataset, longest) if small and dataset.target in _TARGETS else dataset
@@ -76,7 +77,7 @@ def with_copies(dataset: Dataset, longest: int) -> Dataset:
 def _smaller(
     image: tf.Tensor, size: tf.Tensor, resize: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 ) -> tf.Tensor:
-    """An image of a size, unless it is smaller."""
+    """An image, shrunk to a size if it is larger."""
     shape = image.shape
     smaller = tf.cond(
         tf.reduce_any(size < tf.shape(image)[:2]), lambda: resize(image, size), lambda: image

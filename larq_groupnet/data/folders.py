@@ -1,4 +1,4 @@
-"""A folder of images as a dataset that reads the files where they lie."""
+"""A folder of images as a dataset that reads the files in place."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ from larq_groupnet.files import path_of
 from larq_groupnet.hints import counted, few
 
 CHECKED_UNASKED = 50_000
-"""Folders of more images are looked through only on request, or to skip what is bad."""
+"""Folders with more images are checked only on request, to skip bad files or to find classes."""
 
 
 class FolderDataset(Dataset):
-    """Images of a folder, with `label` or with `mask`; see `open_folder`.
+    """A folder of images with labels or masks; see `open_folder`.
 
     Args:
-        name: By which it was opened.
+        name: The name that it was opened by.
         root: The folder.
         layout: Its files by role, and its classes.
-        data_dir: Where findings are kept.
+        data_dir: Where findings are stored.
         skipped: File that was left out -> why.
         whole: The layout before any file was left out; `layout` if none was.
     """
@@ -80,9 +80,9 @@ class FolderDataset(Dataset):
         return columns(_paths(images), tf.constant(targets, tf.int32))
 
     def digest(self) -> str:
-        """Of the names of the files in each role, and of their labels or masks.
+        """Hash of the file names in each role, and of their labels or the names of their masks.
 
-        Of folders that are looked through unasked, of the files' sizes, too.
+        Up to `CHECKED_UNASKED` images, it includes the sizes of the image files.
         """
         found, root = hashlib.sha256(), str(self._root)
         sized = sum(self.sizes.values()) <= CHECKED_UNASKED
@@ -102,11 +102,11 @@ class FolderDataset(Dataset):
         return tf.cast(target, tf.int32)
 
     def look_again(self) -> Findings:
-        """Decodes every file, left out or not, and keeps what is found, also for the next run."""
+        """Decodes every file, left out or not, and stores the findings for later runs."""
         return look(self._root, self._whole, self._data_dir, again=True)
 
     def check_files(self) -> None:
-        """Decodes every file that is used again.
+        """Decodes every used file again.
 
         Raises:
             FolderError: If one has vanished or gone bad since the folder was opened; names it.
@@ -123,26 +123,27 @@ def open_folder(
     void: str | None = None,
     mapping: str | None = None,
 ) -> FolderDataset:
-    """The dataset in a folder, for classification or segmentation; see `find_layout`.
+    """Opens a folder as a dataset for classification or segmentation; see `find_layout`.
 
-    Nothing is copied. What has no test or validation images of its own is divided exactly, class by
-    class, by the names of the files; see `draw_splits`. `classes.txt` names the classes, one a
-    line: of masks in the order of their labels, else as the folders are called.
+    Nothing is copied. A folder without validation images is split class by class, by file names;
+    see `draw_splits`. `classes.txt` names the classes, one per line: in label order for masks,
+    otherwise as the class folders are named.
 
-    Files are decoded once, which takes about as long as an epoch of reading, so that what is wrong
-    is known before training; a folder of more than `CHECKED_UNASKED` images is only listed.
+    Every file is decoded once, so that bad files are known before training; this takes about as
+    long as reading the data of one epoch. A folder of more than `CHECKED_UNASKED` images is only
+    listed.
 
     Args:
         place: The folder.
-        data_dir: Where datasets lie, and what was found in the files is kept.
-        on_bad_image: `"error"`, or `"skip"` to leave out, with a warning, the images that cannot
-            be decoded and those whose mask is missing, cannot be decoded, has another size or holds
-            a label that is no class. `None` to look into no file that need not be known, and to
-            leave out without a word what is known to be bad, as `look_again` tells all.
-        void: Values of masks that are void beside 255, such as `"11"` or `"0,11"`; `"none"` if 255
-            is a class.
-        mapping: A file that says what the values in masks mean, see `read_mapping`, in the folder
-            or elsewhere; or `"levels"` to make each value that occurs a class.
+        data_dir: Folder of the datasets, where findings are stored.
+        on_bad_image: `"error"`, or `"skip"` to leave out, with a warning, images that cannot be
+            decoded or whose mask is missing, cannot be decoded, differs in size or holds a label
+            that is not a class. `None` to check files only if necessary and to leave out known bad
+            files silently, for `look_again` to report.
+        void: Mask values that are void in addition to 255, such as `"11"` or `"0,11"`; `"none"` if
+            255 is a class.
+        mapping: A file, in the folder or elsewhere, that gives the meaning of mask values; see
+            `read_mapping`. `"levels"` makes each value that occurs a class.
 
     Raises:
         FolderError: If the folder holds no dataset, or has bad images; names them.
@@ -152,7 +153,7 @@ def open_folder(
     if not str(place).strip():
         raise FolderError(
             "folder: expected folder:PATH. Received: no path. folder:. is this folder; if the path "
-            "comes from a variable of the shell, set it."
+            "comes from a shell variable, set it."
         )
     root, kept = path_of(place).resolve(), path_of(data_dir)
     name, plain = f"folder:{printable(str(root))}", void is None and mapping is None
@@ -176,15 +177,15 @@ def opened(
     on_bad_image: str | None,
     levels: bool = False,
 ) -> FolderDataset:
-    """The dataset of a layout, once its files are looked into as far as they have to be.
+    """Makes the dataset of a layout, and checks its files if necessary.
 
     Args:
-        name: Of the dataset.
-        root: What the names of files are below of.
-        layout: What there is.
-        data_dir: As for `open_folder`, and so is `on_bad_image`.
-        on_bad_image: See `data_dir`.
-        levels: Each value that occurs in the masks is a class.
+        name: Name of the dataset.
+        root: Folder that file names are relative to.
+        layout: Its files and classes.
+        data_dir: See `open_folder`.
+        on_bad_image: See `open_folder`.
+        levels: True to make each value that occurs in the masks a class.
     """
     whole = layout
     unnamed = layout.meaning is not None and (not layout.names or levels)
@@ -203,7 +204,7 @@ def opened(
             layout = _named(root, layout, found, levels)
         layout = _divided(root, layout, found)
     except DatasetError:
-        if on_bad_image is None:  # Rather what `check` asks for than what follows from it.
+        if on_bad_image is None:  # `check` reports the bad files, not what follows from them.
             found.raise_for(root, count, every=True)
         raise
     _warn(root, layout, found if on_bad_image else Findings({}, {}))
@@ -211,7 +212,7 @@ def opened(
 
 
 def _layout(root: Path, void: str | None, mapping: str | None) -> Layout:
-    """The folder as it lies there, and what the values in its masks mean."""
+    """The layout of a folder, including the meaning of its mask values."""
     names, voids = read_class_names(root / "classes.txt"), parse_void(void)
     used = []
     if mapping == LEVELS:
@@ -231,17 +232,17 @@ def _layout(root: Path, void: str | None, mapping: str | None) -> Layout:
     layout = find_layout(root, names, meaning, used)
     if (void or mapping) and layout.meaning is not meaning:
         raise FolderError(
-            f"void, mapping: expected images/ and masks/ in {root}, for which these options are. "
-            f"Received: void={void}, mapping={mapping}"
+            f"void, mapping: expected images/ and masks/ in {root}, as these options describe "
+            f"masks. Received: void={void}, mapping={mapping}"
         )
     return layout
 
 
 def _named(root: Path, layout: Layout, found: Findings, levels: bool) -> Layout:
-    """The layout with classes that follow from the values in its masks.
+    """The layout, with classes derived from the values in its masks.
 
     Raises:
-        FolderError: If these values are no labels that count from 0.
+        FolderError: If these values are not labels that count from 0, or not usable levels.
     """
     assert layout.meaning is not None  # noqa: S101
     voids = layout.meaning.void
@@ -296,13 +297,13 @@ def _without(layout: Layout, root: Path, bad: dict[str, str]) -> Layout:
 
 
 def _divided(root: Path, layout: Layout, found: Findings) -> Layout:
-    """The layout with training and validation images, in an order that mixes classes.
+    """The layout, with validation images drawn if it has none, in an order that mixes classes.
 
     Raises:
-        FolderError: If there are too few, or a class has none to train on.
+        FolderError: If there are too few images, or a class has none to train on.
     """
     splits = {
-        # Cityscapes' test masks, for one, are all void.
+        # Drops splits whose masks are all void, such as the test split of Cityscapes.
         split: examples
         for split, examples in layout.splits.items()
         if split not in found.values
@@ -347,5 +348,5 @@ def _warn(root: Path, layout: Layout, found: Findings) -> None:
 
 
 def _paths(paths: tuple[Any, ...]) -> tf.Tensor:
-    """As bytes, which hold any name that a file may have."""
+    """Paths as bytes, which can hold any file name."""
     return tf.constant([os.fsencode(path) for path in paths])

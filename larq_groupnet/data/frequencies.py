@@ -1,4 +1,4 @@
-"""How common each class is, and the weights that make rare ones count as much."""
+"""Class frequencies, and class weights that balance them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ else:
 
 
 class Counts(NamedTuple):
-    """Pixels of a class map, or images of a label; void counts nowhere.
+    """Numbers of pixels for class maps, or of images for labels; void is not counted.
 
     Attributes:
-        own: `(classes,)`: how many there are of each class.
-        beside: `(classes,)`: how many there are, of any class, in the images that hold the class;
-            for labels, in all.
-        images: `(classes,)`: how many images hold the class.
-        classes: Their names, for messages.
+        own: `(classes,)`: number of each class.
+        beside: `(classes,)`: number, of any class, in the images that hold the class; for labels,
+            in all images.
+        images: `(classes,)`: number of images that hold the class.
+        classes: Class names, for messages.
     """
 
     own: np.ndarray
@@ -38,7 +38,7 @@ class Counts(NamedTuple):
 
 
 def class_counts(dataset: Dataset, role: str = "train", most: int | None = None) -> Counts:
-    """Counts over one pass, or over the first `most` examples; no image is decoded."""
+    """Counts classes in one pass, or in the first `most` masks; no image is decoded."""
     examples, number = dataset.examples(role), len(dataset.classes)
     labels = dataset.target == "label"
 
@@ -66,14 +66,14 @@ def class_counts(dataset: Dataset, role: str = "train", most: int | None = None)
 def median_frequency_weights(counts: Counts, power: float = 1.0) -> np.ndarray:
     """Median frequency balancing (Eigen and Fergus, ICCV 2015), `(classes,) float32`.
 
-    The frequency of a class is its share of the pixels in the images that hold it; its weight is
-    the median of all frequencies over its own, to a power. A class of which there is nothing does
-    not count in the median, and weighs 1; a warning names it.
+    The frequency of a class is its share of the pixels in the images that hold it. Its weight is
+    the median frequency divided by its own, raised to `power`. A class without examples is left out
+    of the median and gets weight 1, with a warning.
     """
     held = counts.own > 0
     if missing := np.flatnonzero(~held).tolist():
         names = few([counts.classes[i] if counts.classes else f"class {i}" for i in missing])
-        text = f"class weights: no training example of {names}, which then weighs 1"
+        text = f"class weights: no training example of {names}; using weight 1"
         warnings.warn(text, DatasetWarning, 2)
     frequency = counts.own[held] / counts.beside[held]
     weights = np.ones(len(held), np.float32)

@@ -10,23 +10,23 @@ from larq_groupnet.data.reading import Reading
 from larq_groupnet.errors import DatasetError
 
 READING = Reading((224, 224), "imagenet", central_crop=224 / 256)
-"""How the classifiers of ImageNet read an image when they are evaluated: as resizing the shorter
-side to 256 pixels and cutting the central 224."""
+"""How ImageNet classifiers read an image in evaluation: equivalent to resizing the shorter side to
+256 pixels and cropping the central 224 x 224."""
 
 
 def preprocess_input(image: NDArray | tf.Tensor) -> NDArray | tf.Tensor:
-    """One image as the networks read it: central crop, 224 x 224, mean 0, variance 1.
+    """Prepares one image for the networks: central crop, 224 x 224, mean 0, variance 1.
 
-    The very reading of the evaluation: a square of 7/8 of the shorter side, resized with
-    antialiasing. larq-zoo's function of this name resizes by bicubic interpolation without
+    Reads images exactly as evaluation does: a central square of 7/8 of the shorter side, resized
+    with antialiasing. larq-zoo's function of the same name uses bicubic interpolation without
     antialiasing; its models take either.
 
     Args:
-        image: `(height, width, 3)`, uint8 or float, pixels of 0 to 255; an array or a tensor, also
-            one of unknown height and width in `tf.data`.
+        image: `(height, width, 3)`, uint8 or float, pixels of 0 to 255; an array or a tensor, whose
+            height and width may be unknown in `tf.data`.
 
     Returns:
-        `(224, 224, 3) float32`, an array for an array and a tensor for a tensor.
+        `(224, 224, 3) float32`, an array for an array, otherwise a tensor.
 
     Raises:
         DatasetError: For any other shape.
@@ -44,16 +44,16 @@ def preprocess_input(image: NDArray | tf.Tensor) -> NDArray | tf.Tensor:
 def decode_predictions(
     predictions: ArrayLike | tf.Tensor, top: int = 5
 ) -> list[list[tuple[str, str, float]]]:
-    """The likeliest ImageNet classes of each image, by name.
+    """Names the most likely ImageNet classes of each image.
 
-    Keras downloads the names (35 kB) to `~/.keras/models` at the first call.
+    Keras downloads the names (35 kB) to `~/.keras/models` on the first call.
 
     Args:
         predictions: `(batch, 1000)` probabilities of a model with `num_classes=1000`.
         top: How many classes to name for each image.
 
     Returns:
-        For each image `top` tuples `(WordNet id, name, probability)`, likeliest first.
+        For each image, `top` tuples `(WordNet id, name, probability)`, most likely first.
 
     Raises:
         DatasetError: For any other shape.

@@ -1,6 +1,6 @@
-"""The one way from an image file to pixels, and from pixels to a network's input.
+"""Decodes image files to pixels, and turns pixels into a network's input.
 
-Training, evaluation, `predict` and `preprocess_input` all read images here.
+Training, evaluation, `predict` and `preprocess_input` all read images with this module.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ else:
 
 MEAN_RGB = (123.675, 116.28, 103.53)
 STDDEV_RGB = (58.395, 57.12, 57.375)
-"""Of the ImageNet training set, for pixels of 0 to 255 (0.485, ... and 0.229, ... times 255)."""
+"""Statistics of the ImageNet training set, for pixels of 0 to 255 (0.485, ... and 0.229, ... times
+255)."""
 
 Size = tuple[int, int]
 Part = Callable[["tf.Tensor"], "tf.Tensor"]
-"""From the shape of an image, `(3,) int32`, to top, left, height and width, `(4,) int32`."""
+"""Maps an image's shape, `(3,) int32`, to top, left, height and width of a part, `(4,) int32`."""
 
 _ORIENTATION = 0x112
 """The EXIF tag that says how the camera was held."""
 
 _ACCURATE = "INTEGER_ACCURATE"
-"""As Pillow decodes a JPEG, and so the device. By default TensorFlow is up to 6 off."""
+"""Decodes JPEG like Pillow and the runtime. TensorFlow's default differs by up to 6."""
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PN"
-# What follows the first header of a file that has no EXIF: quantisation tables, palette, pixels.
+# These follow the first header of a file without EXIF: quantisation tables, pixels, palette.
 _PLAIN_JPEG, _PLAIN_PNG = b"\xff\xdb", (b"IDAT", b"PLTE")
 
 
@@ -50,9 +51,9 @@ def read_image(path: Path | str | bytes, channels: int = 3) -> tf.Tensor:
 
 
 def check_regular(path: Path | str | bytes) -> None:
-    """Raises ValueError for a pipe, a device or a folder, so that nobody waits for its end."""
+    """Raises ValueError for a pipe, a device or a folder, because reading one may never end."""
     if os.path.exists(path) and not os.path.isfile(path):
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
 
 
 def decode_image(
@@ -60,15 +61,15 @@ def decode_image(
 ) -> tf.Tensor:
     """The pixels of an encoded image, or of a part of it, `(height, width, channels) uint8`.
 
-    JPEG and PNG are decoded by TensorFlow, every other format (its first frame) by Pillow. Palette
-    and CMYK become RGB, 16 bits are cut to the upper 8, transparency is dropped. An image of more
-    than `MAX_PIXELS` is refused before it is decoded.
+    TensorFlow decodes JPEG and PNG; Pillow decodes every other format, first frame only. Palette
+    and CMYK become RGB, 16 bits are cut to the upper 8, and transparency is dropped. An image of
+    more than `MAX_PIXELS` is refused before it is decoded.
 
     Args:
         data: The content of a file, `() string`.
         channels: 1 for grey, 3 for colour.
-        upright: Turn the image as the orientation in its EXIF says.
-        part: Which part of it is wanted, which takes half the time of the whole for most JPEGs.
+        upright: True to apply the EXIF orientation.
+        part: Picks the part to decode. For most JPEGs, this takes half the time of the whole image.
 
     Raises:
         tf.errors.OpError: If the image cannot be decoded, or is too large.
@@ -91,11 +92,11 @@ def crop(image: tf.Tensor, part: Part | None) -> tf.Tensor:
 
 
 def image_size(path: Path | str | bytes) -> Size:
-    """Height and width of an image file as `read_image` gives it; reads the header alone.
+    """Height and width that `read_image` would return; reads only the header.
 
     Raises:
         DatasetError: If the image has more than `MAX_PIXELS`.
-        OSError: If there is no file, or it is no image.
+        OSError: If the file is missing or not an image.
     """
     with opened(path) as image:
         turned = image.format != "TIFF" and _orientation(image) >= 5
@@ -109,11 +110,11 @@ def is_turned(path: Path | str | bytes) -> bool:
 
 
 def opened(source: Path | str | bytes | io.BytesIO) -> Image.Image:
-    """An image file, or what one holds, as Pillow opens it: the header is read, no pixel.
+    """Opens an image file, or its content, with Pillow; reads only the header.
 
     Raises:
         DatasetError: If the image has more than `MAX_PIXELS`.
-        OSError: If there is no file, or it is no image.
+        OSError: If the file is missing or not an image.
     """
     try:
         image = Image.open(source if isinstance(source, io.BytesIO) else os.fsdecode(source))
@@ -134,23 +135,23 @@ def as_float(pixels: ArrayLike | tf.Tensor) -> tf.Tensor:
 
 
 def resize(image: tf.Tensor, size: Size | tf.Tensor) -> tf.Tensor:
-    """An image squeezed into a size: bilinear, antialiased."""
+    """Squeezes an image into a size: bilinear, antialiased."""
     if not tf.is_tensor(size) and tuple(image.shape[:2]) == tuple(size):
         return image
     return tf.image.resize(image, size, antialias=True)
 
 
 def resize_mask(mask: tf.Tensor, size: Size | tf.Tensor) -> tf.Tensor:
-    """A class map `(height, width, 1)` squeezed into a size, by nearest neighbour."""
+    """Squeezes a class map `(height, width, 1)` into a size by nearest neighbour."""
     if not tf.is_tensor(size) and tuple(mask.shape[:2]) == tuple(size):
         return mask
     return tf.image.resize(mask, size, method="nearest")
 
 
 def centre(image: tf.Tensor, mask: tf.Tensor, size: Size) -> tuple[tf.Tensor, tf.Tensor]:
-    """The centre of an image and its class map, both scaled until they just cover a size."""
+    """Scales an image and its class map until they just cover a size, and crops the centre."""
     height, width = tf.unstack(tf.shape(image)[:2])
-    # At most one of the two is larger than the size.
+    # At most one side is larger than the size.
     covered = tf.maximum(size, [height * size[1] // width, width * size[0] // height])
     begin = (covered - size) // 2
     image, mask = resize(image, covered), resize_mask(mask, covered)
@@ -159,9 +160,9 @@ def centre(image: tf.Tensor, mask: tf.Tensor, size: Size) -> tuple[tf.Tensor, tf
 
 
 def fitted(image: tf.Tensor, size: Size) -> tf.Tensor:
-    """Height and width `(2,) int32` of an image that is scaled, aspect kept, until it just fits.
+    """Height and width `(2,) int32` of an image that is scaled to fit, keeping its aspect.
 
-    In whole numbers, so that the runtime finds the same.
+    Uses integers, so that the runtime gets the same result.
     """
     height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.int64))
     rows = (2 * height * size[1] + width) // (2 * width)
@@ -170,7 +171,7 @@ def fitted(image: tf.Tensor, size: Size) -> tf.Tensor:
 
 
 def pad(image: tf.Tensor, size: Size, value: float) -> tf.Tensor:
-    """An image `(height, width, channels)` with `value` below and on the right, up to a size."""
+    """Pads an image `(height, width, channels)` with `value`, below and on the right, to a size."""
     short = tf.constant(size) - tf.shape(image)[:2]
     padded = tf.pad(image, [[0, short[0]], [0, short[1]], [0, 0]], constant_values=value)
     return tf.ensure_shape(padded, (*size, image.shape[-1]))
@@ -183,9 +184,9 @@ def warp(
     fill: float | tuple[float, ...],
     interpolation: str = "BILINEAR",
 ) -> tf.Tensor:
-    """Pixel (x, y) of the result is that at (a x + b y + c, d x + e y + f), `fill` outside.
+    """Takes pixel (x, y) of the result from (a x + b y + c, d x + e y + f), or `fill` outside.
 
-    `rows` are a to f, `size` is that of the result, `interpolation` may be `"NEAREST"`.
+    `rows` holds a to f, `size` is the size of the result, `interpolation` may be `"NEAREST"`.
     """
     found = tf.raw_ops.ImageProjectiveTransformV3(
         images=(image - fill)[None],
@@ -210,30 +211,30 @@ def central_crop(image: tf.Tensor, share: float) -> tf.Tensor:
 
 
 def normalise(image: tf.Tensor, normalisation: str) -> tf.Tensor:
-    """Pixels in [0, 255] to what the model reads: `"symmetric"` [-1, 1], or `"imagenet"`."""
+    """Maps pixels in [0, 255] to the model's input; see `reading.NORMALISATIONS`."""
     image = tf.cast(image, tf.float32)
     if normalisation == "symmetric":
         return image / 127.5 - 1.0
-    # A row of them, because TensorFlow is slow to repeat three numbers.
+    # Broadcast to a row first, because TensorFlow is slow to repeat three numbers.
     row = tf.shape(image)[-2:]
     mean, stddev = (tf.broadcast_to(tf.constant(each), row) for each in (MEAN_RGB, STDDEV_RGB))
     return (image - mean) / stddev
 
 
 def pixels_of(image: Any, normalisation: str) -> Any:
-    """The inverse of `normalise`, of a tensor or an array."""
+    """The inverse of `normalise`, for a tensor or an array."""
     if normalisation == "symmetric":
         return (image + 1.0) * 127.5
     return image * STDDEV_RGB + MEAN_RGB
 
 
 def to_pixels(image: np.ndarray, normalisation: str) -> np.ndarray:
-    """The same, to look at: `uint8`."""
+    """The inverse of `normalise` as `uint8`, for display."""
     return pixels_of(image, normalisation).round().clip(0, 255).astype(np.uint8)
 
 
 def mean_colour(normalisation: str) -> float | tuple[float, ...]:
-    """The pixel value, or that of each channel, that `normalise` makes 0."""
+    """The pixel value, or one per channel, that `normalise` maps to 0."""
     return 127.5 if normalisation == "symmetric" else MEAN_RGB
 
 
@@ -253,13 +254,13 @@ def _starts_with(data: tf.Tensor, *starts: bytes) -> tf.Tensor:
 
 
 def _is_plain_jpeg(data: tf.Tensor) -> tf.Tensor:
-    """True for a JPEG whose header leaves no room for EXIF, as that of most files on the web."""
+    """True for a JPEG whose header leaves no room for EXIF, like most files on the web."""
     tables = tf.equal(tf.strings.substr(data, 20, 2), _PLAIN_JPEG)
     return tf.logical_and(_starts_with(data, _JPEG), tables)
 
 
 def _by_tensorflow(data: tf.Tensor, upright: bool) -> tf.Tensor:
-    """Of a JPEG or PNG."""
+    """Decodes a JPEG or PNG."""
 
     def png_size() -> tf.Tensor:
         size = tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False)
@@ -283,7 +284,7 @@ def _by_tensorflow(data: tf.Tensor, upright: bool) -> tf.Tensor:
 
 
 def _checked(shape: tf.Tensor) -> tf.Tensor:
-    """A shape, if an image of it may be decoded."""
+    """Returns the shape; fails if it has more than `MAX_PIXELS`."""
     pixels = tf.reduce_prod(tf.cast(shape[:2], tf.int64))
     message = f"expected an image of at most {MAX_PIXELS} pixels. Received height and width:"
     with tf.control_dependencies([tf.debugging.Assert(pixels <= MAX_PIXELS, [message, shape])]):
@@ -291,7 +292,7 @@ def _checked(shape: tf.Tensor) -> tf.Tensor:
 
 
 def _turned(image: tf.Tensor, data: tf.Tensor) -> tf.Tensor:
-    """Upright, by the EXIF of the encoded image."""
+    """Turns an image upright, by the EXIF of its encoded data."""
     number = tf.numpy_function(_stored_orientation, [data], tf.int32, stateful=False)
     image = tf.cond(number >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
     for axis, mirrored in ((0, (3, 4, 7, 8)), (1, (2, 3, 6, 7))):
@@ -305,12 +306,12 @@ def _stored_orientation(data: Any) -> np.ndarray:
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 to 8, as in EXIF; 1 for an upright image, and where EXIF says nonsense."""
+    """The EXIF orientation, 1 to 8; 1 (upright) if it is missing or invalid."""
     if image.format == "PNG" and "exif" not in image.info:
-        return 1  # Pillow would decode the whole file to look behind the pixels.
+        return 1  # Pillow would decode the whole file to look for EXIF behind the pixels.
     try:
         number = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # EXIF is read by a dozen parsers that raise whatever they like.
+    except Exception:  # Pillow's EXIF parsers raise all kinds of errors.
         return 1
     return number if isinstance(number, int) and 1 <= number <= 8 else 1
 
@@ -327,12 +328,12 @@ def _by_pillow(data: Any, upright: Any) -> np.ndarray:
 
 
 def bytes_of(data: bytes | np.ndarray) -> bytes:
-    """A string that TensorFlow hands to `numpy_function`: bytes, or eagerly an array."""
+    """Unwraps a string from `numpy_function`: bytes, or an array in eager mode."""
     return data.item() if isinstance(data, np.ndarray) else data
 
 
 def _with_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
-    """RGB, or grey as Pillow's mode L has it."""
+    """RGB, or grey as in Pillow's mode L."""
     if channels == 3:
         return image
     weighted = tf.reduce_sum(tf.cast(image, tf.int32) * (19595, 38470, 7471), -1, keepdims=True)

@@ -1,4 +1,4 @@
-"""The listing of a large folder, kept so that the next process need not walk through it."""
+"""Stores the listing of a large folder, so that the next process need not walk through it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from larq_groupnet.data.listing import LeftOut, all_folders
 from larq_groupnet.files import replacing
 
 _FRESH = 2.0
-"""Seconds in which a folder may change without a new time of change."""
+"""Seconds within which a folder may change without a new modification time."""
 
 
 def read_listing(root: Path, data_dir: Path) -> Layout | None:
-    """The files of a folder of classes as `keep_listing` left them, if no folder has changed.
+    """Reads the layout that `keep_listing` stored; `None` if a folder has changed.
 
-    A file that is added, removed or renamed changes the time of its folder, and one that is
-    replaced is read as it is then.
+    Adding, removing or renaming a file changes the modification time of its folder. Replacing a
+    file leaves the listing valid.
 
     Args:
         root: The folder.
-        data_dir: Where datasets lie.
+        data_dir: Folder of the datasets.
     """
     try:
         with _file(root, data_dir).open("rb") as file, np.load(file) as kept:
@@ -41,14 +41,14 @@ def read_listing(root: Path, data_dir: Path) -> Layout | None:
                 labels = kept[f"{split}.labels"].tolist()
                 splits[split] = list(zip(paths, labels, strict=True))
             return Layout(splits, facts["names"], None, LeftOut(facts["kinds"], facts["junk"]))
-    except Exception:  # There is none, or a damaged file raises whatever it likes.
+    except Exception:  # The file is missing or damaged, which raises all kinds of errors.
         return None
 
 
 def keep_listing(root: Path, data_dir: Path, layout: Layout) -> None:
-    """Writes a layout of labels, its splits as they were drawn, where `read_listing` finds it.
+    """Stores a layout of labels, with the splits that were drawn, for `read_listing`.
 
-    Nothing is written where `data_dir` is read-only, or if a folder has just changed.
+    Writes nothing if `data_dir` is read-only or a folder has just changed.
     """
     start = len(str(root)) + 1
     folders = all_folders(root)
@@ -79,7 +79,7 @@ def _file(root: Path, data_dir: Path) -> Path:
 
 
 def _classes(root: Path) -> str:
-    """What `classes.txt` holds, which may change without its folder."""
+    """Hash of `classes.txt`, which may change without changing the time of its folder."""
     file = root / "classes.txt"
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
 

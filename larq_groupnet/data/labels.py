@@ -1,4 +1,4 @@
-"""What the values in mask files mean, and the names of classes. Without TensorFlow."""
+"""The meaning of the values in mask files, and class names. Does not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from larq_groupnet.data.images import opened
 from larq_groupnet.errors import DatasetError
 
 NO_CLASS = -1
-"""In a `Meaning`: a value that no mask may hold."""
+"""In a `Meaning`: marks a value that no mask may hold."""
 
 LEVELS = "levels"
-"""The mapping that makes each value that occurs a class, in rising order."""
+"""The mapping that makes each value that occurs a class, in ascending order."""
 
 MOST_UNNAMED = 64
-"""How many classes masks may have that nothing names; more are taken for soft edges."""
+"""Most classes that masks may have without names; more values are taken for soft edges."""
 
 _LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "WEBP")
 _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
@@ -40,18 +40,18 @@ _CSV = re.compile(r"^([^,]*[^,\d\s][^,]*),\s*(\d+),\s*(\d+),\s*(\d+)$")
 """A line of the `class_dict.csv` of Kaggle's sets: `NAME,RED,GREEN,BLUE`."""
 
 _TITLE = re.compile(r"name,\s*r,\s*g,\s*b|pixel value,\s*class", re.IGNORECASE)
-"""The first line of that, and of the `_classes.csv` that Roboflow exports: `VALUE, NAME`."""
+"""The header of `class_dict.csv`, and of Roboflow's `_classes.csv` with lines `VALUE, NAME`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Meaning:
-    """What the values in masks mean.
+    """The meaning of the values in masks.
 
     Attributes:
         lookup: `(256,)` integers: the class of each value of a grey or palette mask, `VOID`, or
             `NO_CLASS`.
-        colours: For masks of colours: `0xRRGGBB` to class or `VOID`; empty for grey ones.
-        other: What a colour means that is not in `colours`: `VOID` or `NO_CLASS`.
+        colours: For colour masks: `0xRRGGBB` to class or `VOID`; empty for other masks.
+        other: The meaning of colours that are not in `colours`: `VOID` or `NO_CLASS`.
         void: The values of grey masks that are void.
     """
 
@@ -64,20 +64,20 @@ class Meaning:
         """The classes of a mask file `(height, width, 1) int16`, `VOID` and `NO_CLASS` included.
 
         Raises:
-            ValueError: If its pixels are no labels.
+            ValueError: If its pixels are not labels.
         """
         return self.classes(self.stored(path))
 
     def stored(self, path: Path | str | bytes) -> np.ndarray:
-        """What a mask file holds `(height, width, 1)`: labels `uint8`, or `0xRRGGBB int32`.
+        """The values in a mask file `(height, width, 1)`: labels `uint8`, or `0xRRGGBB int32`.
 
         Raises:
-            ValueError: If its pixels are no labels.
+            ValueError: If its pixels are not labels.
         """
         return _read_colours(path) if self.colours else read_labels(path)
 
     def classes(self, stored: np.ndarray) -> np.ndarray:
-        """The classes `int16` of what `stored` gives, `VOID` and `NO_CLASS` included."""
+        """Maps values from `stored` to classes `int16`, `VOID` and `NO_CLASS` included."""
         return self._table.take(stored)
 
     @cached_property
@@ -90,18 +90,18 @@ class Meaning:
         return table
 
     def key(self) -> str:
-        """Text that differs where anything else is meant."""
+        """A text that is different for every other meaning."""
         return f"{self.lookup.tolist()} {sorted(self.colours.items())} {self.other}"
 
 
 def index_labels(num_classes: int = VOID, void: Iterable[int] = (VOID,)) -> Meaning:
-    """Of masks whose values are the classes, those that are void left out of the count."""
+    """For masks whose values are the class numbers, counted without the void values."""
     labels = [value for value in range(256) if value not in set(void)]
     return only(labels[: min(num_classes, VOID)], void)
 
 
 def only(values: Iterable[int], void: Iterable[int]) -> Meaning:
-    """Of masks in which each of these values is a class, in rising order."""
+    """For masks in which each of these values is a class, in ascending order."""
     lookup = np.full(256, NO_CLASS)
     lookup[list(void)] = VOID
     classes = sorted(set(values) - set(void))
@@ -110,10 +110,10 @@ def only(values: Iterable[int], void: Iterable[int]) -> Meaning:
 
 
 def parse_void(text: str | None) -> tuple[int, ...]:
-    """The values that are void: those that a user names, and 255 unless the text is `"none"`.
+    """The void values: the values in the text, and 255 unless the text is `"none"`.
 
     Raises:
-        DatasetError: If the text names no values of 0 to 255.
+        DatasetError: If the text holds anything but values of 0 to 255.
     """
     if text == "none":
         return ()
@@ -127,21 +127,21 @@ def parse_void(text: str | None) -> tuple[int, ...]:
 
 
 def read_mapping(path: Path, void: Iterable[int]) -> tuple[list[str], Meaning]:
-    """Names of classes, and what the values in masks mean, from a text file.
+    """Reads class names, and the meaning of mask values, from a text file.
 
     Each line is `VALUE NAME` for grey and palette masks, or `RED GREEN BLUE NAME` for colours, or a
     line of CVAT's `labelmap.txt`, Kaggle's `class_dict.csv` or Roboflow's `_classes.csv`. Values
-    with one name are one class; classes are numbered as their names first appear. The name `void`
-    is void, and the value `*` stands for all values that are not listed. A comment starts with `#`
-    at the beginning of a line or after white space.
+    with the same name are one class; classes are numbered in the order in which their names first
+    appear. The name `void` means void, and the value `*` stands for all values that are not listed.
+    A comment starts with `#` at the beginning of a line or after white space.
 
     Raises:
-        DatasetError: If a line is none of these, or there are less than two classes.
+        DatasetError: If a line has none of these forms, or there are fewer than two classes.
     """
     if not path.is_file():
         raise DatasetError(f"mapping: expected a file, or mapping={LEVELS}. Received: {path}")
     rows: dict[int | str, str] = {}
-    lengths: set[int] = set()  # Of values: 1 for greys, 3 for colours.
+    lengths: set[int] = set()  # Numbers per value: 1 for greys, 3 for colours.
     for number, line in enumerate(read_text(path).splitlines(), 1):
         line = re.sub(r"(^|\s)#.*", "", line).strip()
         if not line or (not rows and _TITLE.fullmatch(line)):
@@ -174,11 +174,11 @@ def read_mapping(path: Path, void: Iterable[int]) -> tuple[list[str], Meaning]:
 
 
 def read_text(path: Path) -> str:
-    """A text file of any editor: UTF-8 and UTF-16 with or without a mark, or cp1252."""
+    """Reads a text file: UTF-8 or UTF-16, with or without a byte order mark, or cp1252."""
     data = path.read_bytes()
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", errors="replace")
-    if b"\0" in data[:2]:  # Western texts in UTF-16 have one in every pair.
+    if b"\0" in data[:2]:  # Western text in UTF-16 has a zero in every pair.
         return data.decode("utf-16-be" if data[0] == 0 else "utf-16-le", errors="replace")
     try:
         return data.decode("utf-8-sig")
@@ -187,11 +187,11 @@ def read_text(path: Path) -> str:
 
 
 def read_class_names(path: Path) -> list[str]:
-    """The names in a file, one a line; none if there is no file.
+    """The class names in a file, one per line; empty if the file is missing.
 
     Raises:
-        DatasetError: If a name comes twice, a line between names is empty, or there are less than
-            two.
+        DatasetError: If a name comes twice, a line between names is empty, or there are fewer than
+            two names.
     """
     if not path.is_file():
         return []
@@ -209,20 +209,20 @@ def read_class_names(path: Path) -> list[str]:
 
 
 def composed(name: str) -> str:
-    """A name with each accented letter as one character, as macOS' file names do not have it."""
+    """A name with each accented letter as one character; macOS splits them in file names."""
     return unicodedata.normalize("NFC", name)
 
 
 def read_labels(path: Path | str | bytes) -> np.ndarray:
     """The stored labels of a mask file `(height, width, 1) uint8`.
 
-    Those of a palette image are the numbers of its colours, not the colours; those of a grey PNG of
-    2 or 4 bits are its 4 or 16 levels. Colours that are all greys, as Krita and Paint save masks,
-    are labels too; transparency is dropped. So are those of a GIF of greys alone, because writers
-    of GIF number colours anew.
+    The labels of a palette image are its palette indices, not its colours; the labels of a grey PNG
+    of 2 or 4 bits are its 4 or 16 levels. An RGB image whose pixels are all grey, as Krita and
+    Paint save masks, gives its grey values; so does such a GIF, because GIF writers renumber the
+    palette. Transparency is dropped.
 
     Raises:
-        ValueError: If its pixels are no labels.
+        ValueError: If its pixels are not labels.
     """
     with opened(path) as image:
         _check_lossless(image, path)
@@ -235,7 +235,7 @@ def read_labels(path: Path | str | bytes) -> np.ndarray:
                 f"a mask is a palette or grey 8-bit PNG, not a {image.format} of mode "
                 f"{image.mode!r}; for colours see mapping"
             )
-        with np.errstate(invalid="ignore"):  # Of NaN.
+        with np.errstate(invalid="ignore"):  # From NaN.
             strange = labels[labels != labels.astype(np.uint8)]
         if strange.size:
             raise ValueError(
@@ -243,7 +243,7 @@ def read_labels(path: Path | str | bytes) -> np.ndarray:
                 f"{image.format} of mode {image.mode!r} does"
             )
         if image.format == "PNG" and image.mode == "L":
-            labels = labels // (255 // (2 ** min(_depth(path), 8) - 1))  # As Pillow fills 8 bits.
+            labels = labels // (255 // (2 ** min(_depth(path), 8) - 1))  # Undoes Pillow's scaling.
         return labels.astype(np.uint8)[..., None]
 
 
@@ -255,14 +255,14 @@ def _read_colours(path: Path | str | bytes) -> np.ndarray:
             raise ValueError(
                 f"colours have 8 bits a channel; this {image.format} has mode {image.mode!r}"
             )
-        # Four bytes a pixel are one number: with the bands reversed, a little-endian 0x00RRGGBB.
+        # The four bytes of a pixel, with the bands reversed, are a little-endian 0x00RRGGBB.
         red, green, blue = image.convert("RGB").split()
         packed = Image.merge("RGBX", (blue, green, red, Image.new("L", image.size)))
         return np.asarray(packed).view("<i4")
 
 
 def _check_lossless(image: Image.Image, path: Path | str | bytes) -> None:
-    """Raises ValueError unless pixels come out of the file as they went in."""
+    """Raises ValueError unless the file stores its pixels without loss."""
     kind = str(image.format)
     if kind == "TIFF" and image.info.get("compression") in _LOSSY_TIFF:
         kind = f"TIFF with {image.info['compression']} compression"
@@ -280,26 +280,26 @@ def _is_lossy_webp(path: Path | str | bytes) -> bool:
             name, size = head[:4], int.from_bytes(head[4:], "little")
             if name == b"VP8 ":
                 return True
-            # The chunks of a frame follow 16 bytes of its own.
+            # The chunks of a frame follow its header of 16 bytes.
             file.seek(16 if name == b"ANMF" else size + size % 2, os.SEEK_CUR)
     return False
 
 
 def _has_bands(image: Image.Image, path: Path | str | bytes) -> bool:
-    """True for colours, and greys with transparency, of 8 bits; Pillow cuts 16 bits to 8."""
+    """True for 8-bit colours, or greys with transparency; Pillow cuts 16 bits to 8."""
     bands = image.mode in ("RGB", "RGBA", "LA")
     return bands and (image.format != "PNG" or _depth(path) == 8)
 
 
 def _greys(pixels: np.ndarray) -> np.ndarray:
-    """The one band of pixels whose bands agree, `(height, width)`; else the pixels."""
+    """One band, `(height, width)`, if the colour bands are equal; otherwise all bands."""
     grey = pixels[..., 0]
     same = pixels.shape[-1] == 2 or (pixels[..., 1:3] == grey[..., None]).all()
     return grey if same else pixels
 
 
 def _depth(path: Path | str | bytes) -> int:
-    """Bits of each band of a PNG."""
+    """Bits per band of a PNG."""
     with open(os.fsdecode(path), "rb") as file:
         return file.read(25)[24]
 

@@ -1,4 +1,4 @@
-"""How a folder of images is laid out: which files, in which split, of which class."""
+"""Finds the files of a folder of images, their splits and their classes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from larq_groupnet.errors import DatasetError
 from larq_groupnet.hints import counted
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
-"""How the name of a split's folder begins -> the split."""
+"""Start of the name of a split's folder -> the split."""
 
 _SPLIT = re.compile(r"(train|val|test)(ing|id|idation)?([ _-]?(set|data|images))?", re.IGNORECASE)
 
@@ -39,41 +39,41 @@ CITYSCAPES = {
     **{24: "person", 25: "rider", 26: "car", 27: "truck", 28: "bus", 31: "train"},
     **{32: "motorcycle", 33: "bicycle"},
 }
-"""Label id -> name of the 19 classes that Cityscapes judges, in the order of their train ids."""
+"""Label id -> name of the 19 classes that Cityscapes evaluates, in the order of their train ids."""
 
 _IMAGES = ("images", "image", "imgs", "img", "img_dir", "jpegimages")
 _MASKS = (
     *("masks", "mask", "labels", "label", "annotations", "annot", "ann_dir", "gt", "groundtruth"),
     *("ground_truth", "segmentation", "segmentations", "segmentationclass", "segmentationclasspng"),
 )
-"""How people and tools (labelme, CVAT, MMSegmentation) call the folders of images and masks, in
-lower case; the first that there is counts."""
+"""Names that people and tools (labelme, CVAT, MMSegmentation) give to the folders of images and
+masks, in lower case; the first folder that exists counts."""
 
 _MOST_SPLITS = 5
-"""More folders than these are taken for classes without a closer look."""
+"""More folders than this are taken for classes without further checks."""
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".webp")
-"""Of mask files, in the order in which they are looked for."""
+"""Suffixes of mask files, in the order of the search."""
 
 
 class FolderError(DatasetError):
-    """A folder that holds no dataset, or one with holes. Says what was expected."""
+    """A folder holds no dataset, or an incomplete or damaged one."""
 
 
 Examples = list[tuple[str, int | str]]
-"""Images with their label: a number, or the path of a mask."""
+"""Images, each with its label: a number or the path of a mask."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a folder holds.
+    """The files and classes of a folder.
 
     Attributes:
-        splits: By name; `"all"` alone where the folder has none.
-        names: Of the classes; empty if only the masks can tell how many there are.
-        meaning: Of the values in masks; `None` for labels.
-        left_out: What does not count.
-        unmasked: Photo without a mask, below the folder -> which mask is expected.
+        splits: Examples of each split; only `"all"` if the folder has no splits.
+        names: Class names; empty if only the masks can tell how many classes there are.
+        meaning: Meaning of the mask values; `None` for labels.
+        left_out: Files and folders that are ignored.
+        unmasked: Photo without a mask, relative to the folder -> message with the expected mask.
     """
 
     splits: dict[str, Examples]
@@ -86,28 +86,28 @@ class Layout:
 def find_layout(
     root: Path, names: list[str], meaning: Meaning, used: Collection[Path] = ()
 ) -> Layout:
-    """Looks through a folder; opens no image.
+    """Finds the layout of a folder without opening an image.
 
     Known layouts, in this order:
 
     - `leftImg8bit/SPLIT/CITY/*_leftImg8bit.png` with `gtFine/SPLIT/CITY/*_gtFine_labelTrainIds.png`
-      or, if there are none, `*_gtFine_labelIds.png`, as Cityscapes has them.
-    - `images/[SPLIT/]NAME.*` with `masks/[SPLIT/]NAME.png`, also called as in `_IMAGES` and
-      `_MASKS`, unless `names` says that these are classes.
+      or, if there are none, `*_gtFine_labelIds.png`, as in Cityscapes.
+    - `images/[SPLIT/]NAME.*` with `masks/[SPLIT/]NAME.png`, or with other folder names in `_IMAGES`
+      and `_MASKS`, unless `names` lists them as classes.
     - `SPLIT/CLASS/*` or `CLASS/*`.
 
-    A split is called train, val or test (also training, validation, test_set, ...), in small
-    letters or capitals, as are `images` and `masks`. Images count wherever they lie below these
-    folders.
+    A split is called train, val or test (also training, validation, test_set, ...). Case does not
+    matter, nor for `images` and `masks`. Images may be at any depth below these folders.
 
     Args:
         root: The folder.
-        names: Of the classes, as `classes.txt` has them; of masks in the order of their labels.
-        meaning: What the values in masks mean.
-        used: Files straight in the folder that say so.
+        names: Class names from `classes.txt`; in label order for masks.
+        meaning: Meaning of the mask values.
+        used: Files directly in the folder that define the meaning.
 
     Raises:
-        FolderError: If it is none of these, or two images have one mask, or a class has no image.
+        FolderError: If it has none of these layouts, two images share a mask, or a class has no
+            image.
     """
     look_anew()
     if not root.is_dir():
@@ -127,7 +127,7 @@ def find_layout(
 
 
 def _images_and_masks(root: Path, names: list[str]) -> tuple[Path, Path] | None:
-    """The folders of images and of masks, if there are both; labels that are no images are none."""
+    """The folders of images and of masks, if both exist; a folder of labels must hold images."""
     parts = {folder.name.lower(): folder for folder in folders_in(root)}
     images = next((parts[name] for name in _IMAGES if name in parts), None)
     named = (parts[name] for name in _MASKS if name in parts)
@@ -160,18 +160,18 @@ def _cityscapes_mask(image: str, kind: str) -> str:
 
 
 def cityscapes_meaning() -> Meaning:
-    """What Cityscapes' label ids, 0 to 33, mean."""
+    """The meaning of Cityscapes' label ids, 0 to 33."""
     return only(CITYSCAPES, {*range(34), VOID} - {*CITYSCAPES})
 
 
 def _add_masks(layout: Layout, root: Path, images: Path, masks: Path) -> None:
-    """Adds the splits of a folder of images and one of masks to a layout."""
+    """Adds the splits in a folder of images and a folder of masks to a layout."""
     left_out = layout.left_out
 
     def pairs(images: Path, masks: Path) -> Examples:
-        # By the name without its suffix, of the first kind of `MASK_SUFFIXES` that there is.
+        # Name without suffix -> mask; the earliest suffix in `MASK_SUFFIXES` wins.
         there: dict[str, str] = {}
-        others = LeftOut()  # Those of all splits are counted below.
+        others = LeftOut()  # Other files of all splits are counted below.
         for path in sorted(images_in(masks, others), key=_mask_rank) if masks.is_dir() else []:
             there.setdefault(_stem(path, masks), path)
         stems = {path: _stem(path, images) for path in images_in(images, left_out, root)}
@@ -201,7 +201,7 @@ def _add_masks(layout: Layout, root: Path, images: Path, masks: Path) -> None:
 
 
 def _count_spare_masks(layout: Layout, root: Path, masks: Path) -> None:
-    """Counts what lies among the masks and is no photo's."""
+    """Counts the masks that belong to no photo."""
     used = {str(mask) for examples in layout.splits.values() for _, mask in examples}
     stems = {_stem(mask, masks) for mask in used}
     for path in images_in(masks, layout.left_out, root):
@@ -221,13 +221,13 @@ def _mask_rank(path: str) -> tuple[int, str]:
 
 
 def _paired(masks: Mapping[str, str]) -> Examples:
-    """Each image with its mask, which is that of no other."""
+    """Pairs each image with its mask; two images may not share one."""
     pairs: dict[str, str] = {}
     for image, found in masks.items():
         if found in pairs:
             raise FolderError(
-                f"mask: expected a mask for each image. Received: {pairs[found]} and {image}, "
-                f"which have {found} in common"
+                f"mask: expected a separate mask for each image. Received: {pairs[found]} and "
+                f"{image}, which share {found}"
             )
         pairs[found] = image
     return [(image, mask) for mask, image in pairs.items()]
@@ -256,7 +256,7 @@ def _classes(root: Path, names: list[str]) -> Layout:
 
 
 def _too_few(root: Path, names: list[str]) -> str:
-    """What there is in place of two classes."""
+    """What was found instead of two classes."""
     if names:
         return f"one class, {names[0]}"
     if images := loose(root):
@@ -265,7 +265,7 @@ def _too_few(root: Path, names: list[str]) -> str:
 
 
 def _beside_masks(images: list[str]) -> str:
-    """What to do with photos whose masks lie beside them, as Roboflow exports `NAME_mask.png`."""
+    """Advice for photos with masks beside them, as Roboflow exports `NAME_mask.png`."""
     stems = {os.path.splitext(os.path.basename(image))[0] for image in images}
     if not any(stem.removesuffix("_mask") in stems for stem in stems if stem.endswith("_mask")):
         return ""
@@ -307,7 +307,7 @@ def _check_are_classes(root: Path, folders: list[Path]) -> None:
 
 
 def _class_names(parents: dict[Path, str]) -> list[str]:
-    """The folders' names, sorted; an empty one counts only where images are missed."""
+    """Sorted names of the class folders; an empty folder counts only in `train` or `all`."""
     folders = [(each, split) for parent, split in parents.items() for each in folders_in(parent)]
     counting = (each for each, split in folders if split in ("train", "all") or holds_images(each))
     return sorted({*map(_class_name, counting)})
@@ -369,7 +369,7 @@ def _are_classes(root: Path, splits: dict[Path, str], names: list[str]) -> bool:
     """True if folders with the names of splits, such as `train`, are classes among others.
 
     Raises:
-        FolderError: If that cannot be told.
+        FolderError: If the folders are ambiguous.
     """
     if names:
         return bool({_class_name(folder) for folder in splits} & set(names))
@@ -385,10 +385,10 @@ def _are_classes(root: Path, splits: dict[Path, str], names: list[str]) -> bool:
 
 
 def _split_folders(root: Path) -> dict[Path, str]:
-    """The folders in a folder that are called like a split.
+    """The folders in a folder that are named like a split.
 
     Raises:
-        FolderError: If two are the same split.
+        FolderError: If two folders name the same split.
     """
     folders = folders_in(root)
     named = {folder: _SPLIT.fullmatch(folder.name) for folder in folders}
@@ -402,7 +402,7 @@ def _split_folders(root: Path) -> dict[Path, str]:
 
 
 def _others(root: Path, splits: dict[Path, str]) -> list[str]:
-    """The names of folders that hold images and are no split."""
+    """The names of folders that hold images but are not splits."""
     folders = [folder for folder in folders_in(root) if folder not in splits]
     return [printable(folder.name) for folder in folders if holds_images(folder)]
 

@@ -1,4 +1,4 @@
-"""Which files of a folder count as images: one rule for training and `predict`."""
+"""Decides which files of a folder count as images, alike for training and `predict`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pathlib import Path
 from larq_groupnet.hints import counted, few, is_shown
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-"""Of the image files that are read, in lower case; capitals do as well."""
+"""Lower-case suffixes of the image files that are read; capitals work as well."""
 
 OTHER_FILE = "other file"
-"""The kind of what is no image; and of images in a format that is not read:"""
+"""The kind of a file that is not an image; images in formats that are not read have the next."""
 
 CAMERA_FILE = "photo of another format"
 
 _CAMERAS = "heic heif hif avif dng cr2 cr3 nef arw raf orf rw2".split()
-"""Suffixes of photos as phones and cameras keep them, without the dot."""
+"""Suffixes, without the dot, of formats that phones and cameras use."""
 
 _OF_JUNK = "hidden, of the system or of larq-groupnet"
 
@@ -36,45 +36,45 @@ _FINDINGS = re.compile(r"\.lock|[0-9a-f]{32}(\.json|-listing\.npz)")
 
 @dataclasses.dataclass
 class LeftOut:
-    """What lies in a folder and does not count.
+    """Files and folders that are ignored.
 
     Attributes:
-        kinds: What, in the singular -> the files or folders, as paths below the folder.
-        junk: What systems and tools leave in every folder: `.DS_Store`, `._*`, `__MACOSX`, ...;
-            and the folders that larq-groupnet writes.
+        kinds: Kind, in the singular -> the files or folders, as paths relative to the folder.
+        junk: Files that systems and tools leave in every folder, `.DS_Store`, `._*`, `__MACOSX`,
+            ..., and folders that larq-groupnet writes.
     """
 
     kinds: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     junk: list[str] = dataclasses.field(default_factory=list)
 
     def add(self, kind: str, names: Iterable[str]) -> None:
-        """Counts more of a kind."""
+        """Adds names to a kind."""
         names = list(names)
         if names:
             self.kinds.setdefault(kind, []).extend(names)
 
     def line(self) -> str:
-        """How many of what, and the first of each by name; empty for nothing."""
+        """The number and the first names of each kind; empty if nothing was left out."""
         parts = [_some(names, kind) for kind, names in sorted(self.kinds.items())]
         parts += [_some(self.junk, _OF_JUNK)] if self.junk else []
         return "; ".join(parts)
 
     def clause(self) -> str:
-        """The same for the end of a message: `", left out ..."`."""
+        """`line` for the end of a message: `", left out ..."`."""
         line = self.line()
         return f", left out {line}" if line else ""
 
 
 def images_in(folder: Path, left_out: LeftOut | None = None, root: Path | None = None) -> list[str]:
-    """The images in a folder and in the folders in it, by name; links are followed.
+    """The images in a folder and its subfolders, sorted by name; links are followed.
 
     Args:
         folder: Where to look.
-        left_out: Takes the files that are no images.
-        root: What the names in `left_out` are below of; `folder` by default.
+        left_out: Collects the files that are not images.
+        root: Folder that the names in `left_out` are relative to; `folder` by default.
 
     Returns:
-        Their paths: text, because a million `Path` objects take a gigabyte.
+        Their paths as text, because a million `Path` objects take a gigabyte.
     """
     other = LeftOut() if left_out is None else left_out
     found = []
@@ -98,21 +98,21 @@ def _kind(path: str) -> str:
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The folders straight in a folder, links included, but for junk and our own."""
+    """The direct subfolders of a folder, including links, except junk and our own."""
     return [path for path in sorted(folder.iterdir()) if path.is_dir() and not _is_passed(path)]
 
 
 def count_beside(
     folder: Path, left_out: LeftOut, root: Path, images: str, used: Collection[Path] = ()
 ) -> None:
-    """Counts what lies straight in a folder, but for the folders that count.
+    """Counts the unused files and the junk folders directly in a folder.
 
     Args:
         folder: Where to look.
-        left_out: Takes the files, and folders that are junk.
-        root: What the names in `left_out` are below of.
-        images: The kind of images.
-        used: Files that count.
+        left_out: Collects the files and folders.
+        root: Folder that the names in `left_out` are relative to.
+        images: The kind under which images are counted.
+        used: Files that are used, and not counted.
     """
     for path in sorted(folder.iterdir()):
         name = relative(str(path), root)
@@ -123,12 +123,12 @@ def count_beside(
 
 
 def holds_images(folder: Path) -> bool:
-    """True if there is an image straight in a folder, or in the folders in it."""
+    """True if there is an image in a folder or its subfolders."""
     return any(map(is_image, _files(folder, folder, LeftOut())))
 
 
 def loose(folder: Path) -> list[str]:
-    """The images straight in a folder."""
+    """The images directly in a folder."""
     with os.scandir(folder) as entries:
         return sorted(x.path for x in entries if is_image(x.name) and not is_junk(x.name))
 
@@ -137,7 +137,7 @@ def loose(folder: Path) -> list[str]:
 def _is_passed(folder: Path) -> bool:
     """True for a folder that is junk, or that larq-groupnet has made, such as `data` or `runs`.
 
-    One look at a folder asks up to eight times for each in it: see `look_anew`.
+    Cached, because finding a layout asks up to eight times per folder; see `look_anew`.
     """
     if is_junk(folder.name) or _is_own(str(folder)):
         return True
@@ -153,7 +153,7 @@ def _is_passed(folder: Path) -> bool:
 
 
 def look_anew() -> None:
-    """Forgets which folders were passed over: they may be others by now."""
+    """Clears the cache of `_is_passed`, because folders may have changed."""
     _is_passed.cache_clear()
 
 
@@ -167,23 +167,23 @@ def _is_own(folder: str) -> bool:
 
 
 def is_junk(name: str) -> bool:
-    """True for hidden files, and for what systems and tools leave behind."""
+    """True for hidden files, and for files that systems and tools leave behind."""
     return name.startswith(".") or name.lower() in _JUNK
 
 
 def relative(path: str, root: Path) -> str:
-    """A path below a folder, with what cannot be printed escaped."""
+    """A path relative to a folder, with unprintable characters escaped."""
     return printable(os.path.relpath(path, root).replace(os.sep, "/"))
 
 
 def printable(name: str) -> str:
-    """A file's name that any terminal and any JSON can take."""
+    """A file name, escaped so that any terminal and any JSON can take it."""
     text = name.encode("utf-8", "backslashreplace").decode()
     return "".join(c if is_shown(c) else c.encode("unicode_escape").decode() for c in text)
 
 
 def all_folders(root: Path) -> list[str]:
-    """A folder and all folders below it that images may lie in; links are followed."""
+    """A folder and all folders below it that may hold images; links are followed."""
     return [here for here, _ in _walk(root, root, LeftOut())]
 
 
@@ -194,9 +194,9 @@ def _files(folder: Path, root: Path, left_out: LeftOut) -> Iterator[str]:
 
 
 def _walk(folder: Path, root: Path, left_out: LeftOut) -> Iterator[tuple[str, list[str]]]:
-    """Each folder with its files, by name; one linked into itself comes once.
+    """Each folder with its files, sorted by name; a folder linked into itself comes once.
 
-    `left_out` takes junk, our own folders, links to a folder above, and what cannot be read.
+    `left_out` collects junk, our own folders, links to a folder above, and unreadable folders.
     """
     above = {_identity(parent) for parent in folder.resolve().parents}
     seen: set[tuple[int, int]] = set()

@@ -1,4 +1,4 @@
-"""Mask files in `tf.data`."""
+"""Decodes mask files in `tf.data`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _GREY_8_BIT = b"\x08\x00"  # Depth and colour type in the header of a PNG.
 
 
 def decode_mask(path: tf.Tensor, meaning: Meaning) -> tf.Tensor:
-    """The class map in a mask file, `(height, width, 1) uint8`, void being 255."""
+    """The class map in a mask file, `(height, width, 1) uint8`; 255 is void."""
 
     def by_pillow() -> tf.Tensor:
         return tf.numpy_function(read, [path], tf.uint8, stateful=False)
@@ -32,7 +32,7 @@ def decode_mask(path: tf.Tensor, meaning: Meaning) -> tf.Tensor:
 
 
 def translate(stored: tf.Tensor, lookup: np.ndarray) -> tf.Tensor:
-    """Looks labels up, `uint8` both; a label that no mask may hold becomes void."""
+    """Maps stored labels `uint8` to classes `uint8`; a label that is not a class becomes void."""
     table = _without_holes(lookup)
     if np.array_equal(table, np.arange(256)):
         return stored

@@ -1,4 +1,4 @@
-"""Photos without a mask, and what their masks may be called instead."""
+"""Photos without a mask, and files that may be their masks under another name."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 from larq_groupnet.data.listing import printable, relative
 
 NO_MASK = "it has no mask: "
-"""How the reason begins for which a photo without a mask is bad."""
+"""Start of the reason why a photo without a mask is bad."""
 
 
 def missing(wanted: Mapping[str, str], others: Iterable[str], root: Path) -> dict[str, str]:
-    """Photo, below `root` -> why it is bad: the mask that is expected, and one called nearly so.
+    """Photo, relative to `root` -> why it is bad: the expected mask, and a file of a similar name.
 
     Args:
         wanted: Photo without a mask -> the path at which a mask is expected.
-        others: Paths of the files among the masks that are no photo's.
+        others: Paths of the files among the masks that belong to no photo.
         root: The folder of the dataset.
     """
     near = _near_names(wanted, others)
@@ -30,7 +30,7 @@ def missing(wanted: Mapping[str, str], others: Iterable[str], root: Path) -> dic
 
 
 def _near_names(photos: Iterable[str], files: Iterable[str]) -> dict[str, str]:
-    """Photo -> the name of a file nearly like its own: `n0_mask.png` for `n0.jpg`."""
+    """Photo -> the name of a file that resembles its own: `n0_mask.png` for `n0.jpg`."""
     whole: dict[str, str] = {}
     parts: dict[str, str] = {}
     for file in files:
@@ -52,7 +52,7 @@ def _stem(path: str) -> str:
 
 
 def _parts(stem: str) -> list[str]:
-    """A name without its last words, and without its first, the longest first."""
+    """A name without its last words, and without its first words, longest first."""
     cuts = [match.span() for match in re.finditer(r"[\W_]+", stem)]
     parts = [stem[:start] for start, _ in cuts] + [stem[end:] for _, end in cuts]
     return sorted(filter(None, parts), key=len, reverse=True)

@@ -1,4 +1,4 @@
-"""mixup and CutMix: pairs of images of a batch become one, and so do their labels."""
+"""mixup and CutMix: mix pairs of images of a batch, and their labels."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ _MIXING = 1000
 
 
 class Mixing(NamedTuple):
-    """What is mixed, and how evenly.
+    """The strength of mixup and CutMix.
 
     Attributes:
         mixup: Both parameters of the beta distribution of the shares (Zhang et al., ICLR 2018);
             0 for no mixup.
-        cutmix: The same for CutMix (Yun et al., ICCV 2019). With both, each image draws one.
+        cutmix: The same for CutMix (Yun et al., ICCV 2019). With both, each image draws one of
+            them.
     """
 
     mixup: float = 0.0
     cutmix: float = 0.0
 
     def __bool__(self) -> bool:
-        """Whether anything is mixed."""
+        """True if images are mixed."""
         return self.mixup > 0 or self.cutmix > 0
 
     def own(self, size: tuple[int, int], seed: tf.Tensor) -> tf.Tensor:
@@ -31,7 +32,7 @@ class Mixing(NamedTuple):
 
         Args:
             size: Height and width.
-            seed: `(2,)` integers, of the image.
+            seed: Seed of the image, `(2,)` integers.
 
         Returns:
             `(height, width, 1) float32` in [0, 1]: the same number everywhere for mixup; for
@@ -52,10 +53,10 @@ class Mixing(NamedTuple):
 def mix(
     images: tf.Tensor, labels: tf.Tensor, own: tf.Tensor, num_classes: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mixes each image with the one half a batch further on.
+    """Mixes each image with the image half a batch further on.
 
-    Half a batch, so that workers that share out a batch mix the pairs that one worker would, as
-    long as each has an even number of images.
+    At this distance, workers that share a batch mix the same pairs as a single worker, if each has
+    an even number of images.
 
     Args:
         images: `(batch, height, width, channels) float32`.
@@ -64,7 +65,7 @@ def mix(
         num_classes: Number of classes.
 
     Returns:
-        Images, and the share of each class `(batch, num_classes) float32`: that of the pixels.
+        Images, and the share of each class in their pixels, `(batch, num_classes) float32`.
     """
     shift = tf.shape(images)[0] // 2
     targets = tf.one_hot(labels, num_classes)
@@ -74,13 +75,13 @@ def mix(
 
 
 def _beta(parameter: float, seed: tf.Tensor) -> tf.Tensor:
-    """One draw of Beta(parameter, parameter), from two of the gamma distribution."""
+    """One draw from Beta(parameter, parameter), made of two gamma draws."""
     one, two = tf.unstack(tf.random.stateless_gamma((2,), seed, parameter))
     return tf.math.divide_no_nan(one, one + two)
 
 
 def _rectangle(size: tuple[int, int], kept: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """0 in a rectangle of `1 - kept` of the area around a random pixel, cut off at the border."""
+    """0 in a rectangle of `1 - kept` of the area around a random pixel, clipped at the border."""
     centre = tf.random.stateless_uniform((2,), seed) * tf.constant(size, tf.float32)
     half = tf.sqrt(1 - kept) * tf.constant(size, tf.float32) / 2
     inside = [

@@ -1,4 +1,4 @@
-"""From the name of a dataset to the dataset."""
+"""Opens datasets by name."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from larq_groupnet.hints import did_you_mean
 
 
 def open_dataset(name: str, data_dir: str | Path, on_bad_image: str | None = None) -> Dataset:
-    """A dataset by its name, whether it is written or not.
+    """Opens a dataset by name, whether TFDS has written it or not.
 
     Args:
         name: A registered name, such as `folder:PATH` (see `folders.open_folder`), `arrays:NAME`
             (see `arrays.from_arrays`) or `camvid`, or a name that TFDS knows. Options follow a
             question mark: `folder:PATH?void=11&mapping=FILE`.
-        data_dir: Where datasets lie.
-        on_bad_image: For a folder: `"error"`, `"skip"` to leave bad images out, or `None` to look
-            into no file that need not be known.
+        data_dir: Folder of the datasets.
+        on_bad_image: For a folder: `"error"`, `"skip"` to leave bad images out, or `None` to check
+            files only if necessary.
 
     Raises:
-        DatasetError: If there is no such dataset (names the nearest), the folder holds none, or it
-            has no files to skip.
+        DatasetError: If the dataset is unknown (suggests the nearest name), the folder holds none,
+            or the dataset cannot skip files.
     """
     kind, place, options = parse_name(name)
     opener = registered.get(kind)
@@ -44,7 +44,7 @@ def open_dataset(name: str, data_dir: str | Path, on_bad_image: str | None = Non
         if options:
             check_no_folder(name)
             raise DatasetError(
-                f"dataset: expected no options with {kind}, such as folder:PATH has. "
+                f"dataset: expected no options with {kind}; folder:PATH, for one, takes options. "
                 f"Received: {name}"
             )
         return open_records(name, path_of(data_dir))
@@ -76,9 +76,9 @@ def open_dataset(name: str, data_dir: str | Path, on_bad_image: str | None = Non
 
 
 def prepare(name: str, data_dir: str | Path, on_bad_image: str | None = "error") -> Dataset:
-    """A dataset that can be read; written under `data_dir` on the first call where TFDS has to.
+    """Opens a dataset, and has TFDS write it under `data_dir` on the first call if necessary.
 
-    A folder is read where it lies, and so are arrays. Arguments and errors are those of
+    Folders and arrays are read in place. Takes the same arguments and raises the same errors as
     `open_dataset`.
     """
     dataset = open_dataset(name, data_dir, on_bad_image)
@@ -88,12 +88,12 @@ def prepare(name: str, data_dir: str | Path, on_bad_image: str | None = "error")
 
 
 def has_files(name: str) -> bool:
-    """True of a dataset that is read from files that may be bad, such as a folder."""
+    """True for a dataset that is read from files that may be bad, such as a folder."""
     return "on_bad_image" in _arguments(registered.get(parse_name(name)[0]))
 
 
 def _arguments(opener: Any) -> Mapping[str, inspect.Parameter]:
-    """Of what opens a dataset, those with a name, by it; none of one that TFDS opens."""
+    """The named arguments of an opener; empty for `None`, a dataset that only TFDS knows."""
     found = {} if opener is None else inspect.signature(opener).parameters
     return {name: x for name, x in found.items() if x.kind not in (x.VAR_POSITIONAL, x.VAR_KEYWORD)}
 
@@ -105,7 +105,7 @@ def parse_name(name: str) -> tuple[str, str, dict[str, str]]:
     path = name.partition(":")[2]
     whole, _, query = name.rpartition("?")
     if not whole or (path and path_of(path).exists()):
-        whole, query = name, ""  # A question mark in the name of a folder.
+        whole, query = name, ""  # The question mark is part of a folder's name.
     kind, _, place = whole.partition(":")
     options = parse_qsl(query, keep_blank_values=True)
     empty = query and len(options) <= query.count("&")

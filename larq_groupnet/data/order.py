@@ -1,7 +1,7 @@
-"""The order in which examples come while training: every example once a pass, whatever an epoch is.
+"""The order of training examples: every example once per pass, regardless of epochs.
 
-The order of a pass follows from the seed and its number alone, so that a run resumes at any example
-without reading what came before.
+The order of a pass depends only on the seed and the number of the pass, so that a run can resume at
+any example without reading earlier ones.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tensorflow as tf
 from larq_groupnet.autograph import as_written
 
 BLOCK_BYTES = 2**30
-"""How much of undecoded records is shuffled among itself. Up to three blocks are in memory."""
+"""Size of a block of undecoded records that are shuffled together. Up to three are in memory."""
 
 ENDLESS = np.iinfo(np.int64).max
 
@@ -27,8 +27,8 @@ class Addressed:
     """Examples that can be fetched by their number; a pass is a uniform permutation of them.
 
     Attributes:
-        count: How many there are.
-        fetch: From a number to image and target.
+        count: Number of examples.
+        fetch: Maps a number to image and target.
     """
 
     count: int
@@ -51,7 +51,7 @@ class Addressed:
 
 
 def columns(images: tf.Tensor, targets: tf.Tensor) -> Addressed:
-    """Examples whose undecoded images and targets are in memory, one a row."""
+    """Examples whose undecoded images and targets are in memory, one per row."""
     return Addressed(
         len(images), lambda number: (tf.gather(images, number), tf.gather(targets, number))
     )
@@ -61,13 +61,13 @@ def columns(images: tf.Tensor, targets: tf.Tensor) -> Addressed:
 class Records:
     """Examples in TFRecord files, which can only be read from front to back.
 
-    A pass shuffles the files, and the records of `block` examples among themselves. Where a block
-    holds the whole set, a pass is a uniform permutation.
+    A pass shuffles the files, and the records within each block. If a block holds the whole set, a
+    pass is a uniform permutation.
 
     Attributes:
         files: Path, records to skip and records to take of each.
-        fetch: From a record to image and target.
-        block: Examples.
+        fetch: Maps a record to image and target.
+        block: Examples per block.
     """
 
     files: list[tuple[str, int, int]]
@@ -76,7 +76,7 @@ class Records:
 
     @property
     def count(self) -> int:
-        """How many examples there are."""
+        """Number of examples."""
         return sum(take for _, _, take in self.files)
 
     def stored(self) -> tf.data.Dataset:
@@ -102,7 +102,7 @@ class Records:
         return tf.data.Dataset.range(start, ENDLESS).flat_map(as_written(one_pass))
 
     def _read(self, order: tf.Tensor, first: tf.Tensor) -> tf.data.Dataset:
-        """The records of the files in an order, from record number `first` on."""
+        """The records of the files in an order, starting at record number `first`."""
         paths, skips, takes = (tf.gather(list(each), order) for each in zip(*self.files))  # noqa: B905
         skips, takes = tf.cast(skips, tf.int64), tf.cast(takes, tf.int64)
         before = tf.clip_by_value(first - tf.cumsum(takes, exclusive=True), 0, takes)
@@ -117,7 +117,7 @@ class Records:
 
 
 def block_for(count: int, total_bytes: int) -> int:
-    """How many examples of a set of this size and weight fit into `BLOCK_BYTES`."""
+    """How many examples of average size fit into `BLOCK_BYTES`; at most `count`."""
     mean = max(total_bytes // max(count, 1), 1)
     return max(min(BLOCK_BYTES // mean, count), 1)
 

@@ -1,4 +1,4 @@
-"""Batches of a dataset as a network reads them, deterministic under a seed."""
+"""Batches of a dataset for a network, deterministic for a seed."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class Pipeline:
 
     Args:
         dataset: From `prepare` or `from_arrays`, or a builder of TFDS.
-        reading: How an image becomes the model's input, of a size. Labels are evaluated with its
-            central crop, and all with its letterbox.
+        reading: How an image becomes the model's input; needs a size. Evaluation uses its central
+            crop for labels, and its letterbox for all targets.
         batch_size: Images per step, at least 1.
-        seed: Of order and augmentation.
-        augmentation: See `larq_groupnet.data.augment`; any function of that form will do.
-        eval_crop: When evaluating on masks, scale the shorter side to the input's and take the
-            centre, instead of squeezing the whole image into it.
-        mixing: Which training images are mixed with each other; for labels.
+        seed: Seed of the order and of the augmentation.
+        augmentation: See `larq_groupnet.data.augment`; any function of that form works.
+        eval_crop: For evaluation on masks: True to scale each image until it covers the input and
+            take the centre, False to squeeze the whole image into the input.
+        mixing: How training images are mixed with each other; only for labels.
 
     Raises:
-        DatasetError: If an argument is not as said here, such as a reading without a size.
+        DatasetError: If an argument is not as described, such as a reading without a size.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Pipeline:
         self.dataset, self.reading, self.augmentation = dataset, reading, augmentation
         self.batch_size, self.seed, self.eval_crop = native((batch_size, seed, eval_crop))
         self.mixing = mixing or Mixing()
-        kind = "what prepare(NAME, DATA_DIR) or from_arrays returns, or a builder of TFDS"
+        kind = "the result of prepare(NAME, DATA_DIR) or from_arrays, or a TFDS builder"
         size = "a Reading with a size, the height and width of the model's input"
         change = "a function, such as larq_groupnet.data.AUGMENTATIONS['photo']"
         wanted = {
@@ -83,7 +83,7 @@ class Pipeline:
 
     @functools.cached_property
     def _training(self) -> Dataset:
-        """Where training examples are read from: small copies, where those are enough."""
+        """The dataset that training reads: small copies, if the augmentation needs no more."""
         detail = getattr(self.augmentation, "detail", 0)
         return with_copies(self.dataset, int(detail * max(self.size))) if detail else self.dataset
 
@@ -98,20 +98,19 @@ class Pipeline:
         first_step: int = 0,
         context: tf.distribute.InputContext | None = None,
     ) -> tf.data.Dataset:
-        """Endless shuffled and augmented batches: every example once a pass, pass after pass.
+        """Endless shuffled and augmented batches: every example once per pass, pass after pass.
 
-        `.take(n)` ends after n of them. Keras' `fit` takes `steps_per_epoch` beside them.
+        Use `.take(n)` for n batches. Keras' `fit` needs `steps_per_epoch` with them.
 
-        What a step holds depends on the seed and its number alone, so that a run that was
-        interrupted resumes with the very batches that it would have seen. Passes do not end with
-        epochs.
+        A batch depends only on the seed and the number of its step, so that an interrupted run
+        resumes with exactly the batches that it would have seen. Passes do not end with epochs.
 
         Args:
-            steps_per_epoch: Steps of each epoch before the first one here. It ends nothing.
-            first_epoch: Number of the epoch to begin with.
-            first_step: Batches of that epoch to leave out.
-            context: Says which of several workers this is. Each decodes its share of every batch;
-                together they see what one worker would see.
+            steps_per_epoch: Steps of each epoch before `first_epoch`. Does not limit the batches.
+            first_epoch: Number of the epoch to start with.
+            first_step: Number of batches of that epoch to skip.
+            context: Tells which of several workers this is. Each decodes its share of every batch;
+                together they see the batches of a single worker.
 
         Yields:
             Images `(batch, height, width, channels) float32` and labels `(batch,) int32` or class
@@ -145,11 +144,11 @@ class Pipeline:
         """One pass over `"train"`, `"validation"` or `"test"` in its stored order.
 
         Args:
-            role: Which.
-            sample: How many of the examples to read, evenly spread over the split; 0 for all.
+            role: The split to read.
+            sample: How many examples to read, evenly spread over the split; 0 for all.
 
         Yields:
-            As `train_batches`, without augmentation.
+            The same as `train_batches`, without augmentation or mixing.
 
         Raises:
             DatasetError: If the role is none of these.
@@ -160,7 +159,7 @@ class Pipeline:
                 return self._fixed(self.reading(image)), target
             if self.eval_crop:
                 image, target = images.centre(tf.cast(image, tf.float32), target, self.size)
-            # A map is squeezed, or padded with void, as its image is.
+            # A class map is squeezed like its image, or padded with void.
             whole = dataclasses.replace(self.reading, central_crop=1.0)
             if not self.reading.letterbox:
                 return self._fixed(whole(image)), _plain(images.resize_mask(target, self.size))
@@ -171,7 +170,9 @@ class Pipeline:
         return data.batch(self.batch_size).prefetch(tf.data.AUTOTUNE)
 
     def full_images(self, role: str, sample: int = 0) -> tf.data.Dataset:
-        """One pass over a split in its stored order, as it is stored; arguments of `eval_batches`.
+        """One pass over a split in its stored order, at full size.
+
+        Takes the same arguments as `eval_batches`.
 
         Yields:
             Images `(height, width, channels) float32`, pixels of 0 to 255, each of its own size,
@@ -206,7 +207,7 @@ class Pipeline:
     ) -> tuple[tf.Tensor, ...]:
         target, change = dataset.decode_target(target), self.augmentation
         if isinstance(change, augment.Augmentation) and change.part is not None:
-            # No more of a file is decoded than this part.
+            # Decodes only this part of the file.
             begin, change = change.part, change.change
             image = dataset.decode_image(image, lambda shape: begin(shape, seed))
         else:
@@ -221,7 +222,7 @@ class Pipeline:
 
 
 def class_names(dataset: Dataset) -> list[str]:
-    """The names of the classes, in the order of their labels."""
+    """The class names in label order."""
     return list(dataset.classes)
 
 

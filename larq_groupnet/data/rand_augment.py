@@ -1,6 +1,6 @@
 """RandAugment (Cubuk et al., 2020): a few random changes of one magnitude, for classification.
 
-The changes are those of the paper, as Pillow defines them, on pixels of 0 to 255. Seeds are as in
+The changes follow the paper, as Pillow defines them, on pixels of 0 to 255. Seeds work as in
 `larq_groupnet.data.augment`.
 """
 
@@ -21,15 +21,15 @@ HIGHEST = 10
 _FIRST = 2000
 
 Change = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
-"""Of an image, given the magnitude in [0, 1] and a sign that is drawn."""
+"""Changes an image, given a magnitude in [0, 1] and a random sign."""
 
 
 def rand_augment(before: Augmentation, number: int, magnitude: int) -> Augmentation:
     """Adds RandAugment to another augmentation.
 
     Args:
-        before: Is applied first, and gives the image its size.
-        number: How many changes, drawn with replacement.
+        before: Applied first; gives the image its size.
+        number: Number of changes, drawn with replacement.
         magnitude: 0 to `HIGHEST`.
     """
     level = tf.constant(magnitude / HIGHEST, tf.float32)
@@ -59,19 +59,19 @@ def _one(image: tf.Tensor, level: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def _blend(image: tf.Tensor, other: tf.Tensor, level: tf.Tensor, sign: tf.Tensor) -> tf.Tensor:
-    """Away from `other` or towards it, by a factor of 0.1 to 1.9."""
+    """Moves an image away from `other` or towards it, by a factor of 0.1 to 1.9."""
     return other + (1 + 0.9 * level * sign) * (image - other)
 
 
 def grey(image: tf.Tensor) -> tf.Tensor:
-    """Brightness as seen `(height, width, 1)`, in whole levels."""
+    """Perceived brightness `(height, width, 1)`, in whole levels."""
     if image.shape[-1] == 1:
         return image
     return tf.floor(tf.reduce_sum(image * (0.299, 0.587, 0.114), -1, keepdims=True) + 0.5)
 
 
 def _smooth(image: tf.Tensor) -> tf.Tensor:
-    """Pillow's SMOOTH; the border stays as it is."""
+    """Pillow's SMOOTH; leaves the border unchanged."""
     kernel = tf.constant([[1, 1, 1], [1, 5, 1], [1, 1, 1]], tf.float32)[..., None, None] / 13
     kernel = tf.tile(kernel, (1, 1, image.shape[-1], 1))
     inner = tf.nn.depthwise_conv2d(image[None], kernel, (1, 1, 1, 1), "VALID")[0]
@@ -80,14 +80,14 @@ def _smooth(image: tf.Tensor) -> tf.Tensor:
 
 
 def autocontrast(image: tf.Tensor) -> tf.Tensor:
-    """Each channel stretched to 0 to 255."""
+    """Stretches each channel to 0 to 255."""
     low = tf.reduce_min(image, (0, 1), keepdims=True)
     high = tf.reduce_max(image, (0, 1), keepdims=True)
     return tf.where(high > low, tf.math.divide_no_nan(image - low, high - low) * 255, image)
 
 
 def equalize(image: tf.Tensor) -> tf.Tensor:
-    """Each channel's histogram made flat, by Pillow's whole-number rule."""
+    """Flattens the histogram of each channel by Pillow's integer rule."""
     levels = tf.cast(image, tf.int32)
 
     def channel(index: int) -> tf.Tensor:
@@ -104,13 +104,13 @@ def equalize(image: tf.Tensor) -> tf.Tensor:
 
 
 def posterize(image: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
-    """Only the upper `bits` of 8."""
+    """Keeps only the upper `bits` of 8."""
     step = tf.cast(2 ** (8 - bits), tf.float32)
     return tf.floor(image / step) * step
 
 
 def _about_the_centre(image: tf.Tensor, matrix: list[list[tf.Tensor | float]]) -> tf.Tensor:
-    """A linear map of (x, y) that leaves the centre where it is."""
+    """Applies a linear map of (x, y) that keeps the centre fixed."""
     (a, b), (c, d) = matrix
     y, x = ((side - 1) / 2 for side in image.shape[:2])
     rows = [a, b, x - a * x - b * y, c, d, y - c * x - d * y]
@@ -154,4 +154,4 @@ CHANGES: dict[str, Change] = {
     "shift_x": lambda image, level, sign: _shift(image, 1, level, sign),
     "shift_y": lambda image, level, sign: _shift(image, 0, level, sign),
 }
-"""Name -> change, up to the paper's ranges; as drawn, with equal chances."""
+"""Name -> change, with the ranges of the paper; all are equally likely."""

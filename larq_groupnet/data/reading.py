@@ -1,7 +1,7 @@
 """`Reading`: how an image becomes a network's input, in plain values.
 
 A recipe, a weights file and a `.tflite` carry one, so that training, evaluation and `predict` read
-an image alike. The pixels themselves are the business of `larq_groupnet.data.images`.
+images the same way. `larq_groupnet.data.images` handles the pixels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 NORMALISATIONS = ("symmetric", "imagenet")
-"""Pixels to [-1, 1], or less ImageNet's mean and over its standard deviation."""
+"""`"symmetric"` maps pixels to [-1, 1]; `"imagenet"` subtracts ImageNet's mean and divides by its
+standard deviation."""
 
 MAX_PIXELS = 2**27
 """Pixels of the largest image that is decoded: 134 million, 1.6 GB as floats."""
@@ -30,18 +31,18 @@ class Reading:
     """How an image becomes a network's input.
 
     Attributes:
-        size: Height and width of the input; `None` if the network takes any.
+        size: Height and width of the input; `None` if the network takes any size.
         normalisation: One of `NORMALISATIONS`.
-        central_crop: Side of the central square that a classifier sees, over the shorter side of
-            the image; 1 squeezes the whole image into the input.
-        scales: Factors on the image's own size at which a segmenter looks at it, by sliding
-            window; empty to squeeze the whole image into the input.
+        central_crop: Side of the central square that a classifier sees, divided by the shorter side
+            of the image; 1 squeezes the whole image into the input.
+        scales: Scales, relative to the image's own size, at which a segmenter slides its window
+            over the image; empty to squeeze the whole image into the input.
         flip: True if a segmenter also looks at the mirror image.
-        letterbox: True to keep the aspect of an image that would be squeezed: it is scaled until it
-            fits, and the mean colour fills what is left below or on the right.
+        letterbox: True to keep the aspect of an image instead of squeezing it: the image is scaled
+            to fit, and the mean colour fills the rest below or on the right.
 
     Raises:
-        DatasetError: For a value that is none of these.
+        DatasetError: If a value is not as described.
     """
 
     size: tuple[int, int] | None = None
@@ -54,7 +55,7 @@ class Reading:
     def __post_init__(self) -> None:
         for each in dataclasses.fields(self):
             object.__setattr__(self, each.name, native(getattr(self, each.name)))
-        if self.size == (None, None):  # Of a network that takes any.
+        if self.size == (None, None):  # From a network that takes any size.
             object.__setattr__(self, "size", None)
         crop = is_positive(self.central_crop) and self.central_crop <= 1
         scales = isinstance(self.scales, tuple) and all(map(is_positive, self.scales))
@@ -85,13 +86,13 @@ class Reading:
         if not self.letterbox:
             return images.normalise(images.resize(pixels, self.size), self.normalisation)
         pixels = images.resize(pixels, images.fitted(pixels, self.size))
-        # Normalised, the mean colour is 0.
+        # After normalisation, the mean colour is 0.
         return images.pad(images.normalise(pixels, self.normalisation), self.size, 0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON; without `size` where it is `None`.
+        """Plain values for JSON; leaves out `size` if it is `None`.
 
-        Without `letterbox` where it is not used, so that earlier versions read them.
+        Leaves out `letterbox` if it is off, so that earlier versions can read the values.
         """
         values = {**dataclasses.asdict(self), "letterbox": self.letterbox or None}
         lists = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
@@ -102,8 +103,7 @@ class Reading:
         """The inverse of `to_dict`, also after a trip through JSON.
 
         Raises:
-            DatasetError: For a value that is not understood, or a field that this version does not
-                know and could not obey.
+            DatasetError: If a value is not as described, or this version does not know a field.
         """
         known = {field.name for field in dataclasses.fields(cls)}
         strange = sorted(set(values) - known)
@@ -116,7 +116,7 @@ class Reading:
 
 
 def normalisations(channels: int) -> tuple[str, ...]:
-    """Those of images of so many channels: ImageNet's mean is of three colours."""
+    """Normalisations for this number of channels; ImageNet's mean needs three."""
     return tuple(name for name in NORMALISATIONS if name != "imagenet" or channels == 3)
 
 

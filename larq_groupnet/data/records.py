@@ -1,4 +1,4 @@
-"""Datasets of TFDS, as they lie on disk."""
+"""TFDS datasets on disk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNLABELLED = ("imagenet2012",)
 
 
 class RecordDataset(Dataset):
-    """A dataset of TFDS with `image` and `label`, or with `image` and a mask.
+    """A TFDS dataset with `image` and `label`, or with `image` and a mask.
 
     Args:
         builder: Its builder, prepared or not.
@@ -51,7 +51,7 @@ class RecordDataset(Dataset):
 
     @property
     def sizes(self) -> Mapping[str, int]:
-        """Empty as long as the dataset is not written."""
+        """Empty until the dataset is written."""
         splits = self.builder.info.splits
         found = {role: split_of(self.builder, role) for role in ROLES} if splits else {}
         if found.get("test") == found.get("validation"):
@@ -79,12 +79,12 @@ class RecordDataset(Dataset):
         return Records(files, parse, block_for(whole.num_examples, whole.num_bytes))
 
     def decode_image(self, image: tf.Tensor, part: Part | None = None) -> tf.Tensor:
-        """The masks of TFDS fit images as they are stored, whatever EXIF says."""
+        """Decodes an image; ignores EXIF if it has a mask, because TFDS masks fit stored images."""
         feature = self.builder.info.features[self._keys[0]]
         if feature.np_dtype != np.uint8 or self.channels not in (1, 3):
             return crop(feature.decode_example(image), part)
         image = decode_image(image, self.channels, self.target == "label", part)
-        # Where the size is fixed, nothing need be resized.
+        # With a static shape, `images.resize` may have nothing to do.
         return tf.ensure_shape(image, feature.shape) if part is None else image
 
     def decode_target(self, target: tf.Tensor) -> tf.Tensor:
@@ -95,15 +95,15 @@ class RecordDataset(Dataset):
         return tf.cast(target, tf.int32)
 
     def largest(self, count: int) -> Size | None:
-        """Known of images of a fixed size before they are written."""
+        """See `Dataset.largest`; images of a fixed size need not be written yet."""
         height, width, _ = self.builder.info.features[self._keys[0]].shape
         return (height, width) if height and width else super().largest(count)
 
     def check_sources(self) -> None:
-        """Sees whether the archives that a user has to fetch are there; takes no time.
+        """Checks that the archives that a user must download exist, without reading them.
 
         Raises:
-            DatasetError: If the dataset is not written and they are not.
+            DatasetError: If the dataset is not written and archives are missing.
         """
         wanted = self.builder.MANUAL_DOWNLOAD_INSTRUCTIONS
         if not wanted or _is_written(Path(self.builder.data_path)):
@@ -120,10 +120,10 @@ class RecordDataset(Dataset):
             )
 
     def prepare(self) -> None:
-        """Writes the dataset, once, if it is not written.
+        """Writes the dataset unless it is already written.
 
-        TFDS writes into a folder of another name and renames it when it is whole; what a killed run
-        left behind is removed here. A second process that asks for the same dataset waits.
+        TFDS writes into a temporary folder and renames it when it is complete. Folders that killed
+        runs left behind are removed. A second process that asks for the same dataset waits.
         """
         folder = Path(self.builder.data_path)
         if _is_written(folder):
@@ -147,21 +147,21 @@ class RecordDataset(Dataset):
 
 
 def open_records(name: str, data_dir: str | Path) -> RecordDataset:
-    """A dataset that TFDS knows or that lies on disk, of any version.
+    """Opens a dataset that TFDS knows or that is on disk, in any version.
 
     Args:
-        name: `NAME`, `NAME/CONFIG` or either with `:VERSION`. Without a version, the one that TFDS
-            would write if it lies there, else the newest that does.
-        data_dir: Where datasets lie.
+        name: `NAME`, `NAME/CONFIG` or either with `:VERSION`. Without a version, the version that
+            TFDS would write if it is on disk, otherwise the newest on disk.
+        data_dir: Folder of the datasets.
 
     Raises:
-        DatasetError: If there is no such dataset; names the nearest.
+        DatasetError: If the dataset is unknown; suggests the nearest name.
     """
     return RecordDataset(_builder(name, data_dir))
 
 
 def check_no_folder(name: str) -> None:
-    """Raises DatasetError if what is no name of a dataset is a folder, options behind or not."""
+    """Raises DatasetError if an unknown name is a folder, with or without options."""
     if any(path and path_of(path).is_dir() for path in (name, name.rpartition("?")[0])):
         raise DatasetError(
             f"dataset: expected a name, or folder:PATH for a folder. Received: {name}. "
@@ -219,10 +219,10 @@ def _target(builder: tfds.core.DatasetBuilder) -> str:
 
 
 def split_of(builder: tfds.core.DatasetBuilder, role: str) -> str:
-    """Where to read what serves as `"train"`, `"validation"` or `"test"`, in TFDS' notation.
+    """The split that serves as `"train"`, `"validation"` or `"test"`, in TFDS' notation.
 
-    Without a validation split, the last tenth of the training split is one. Without a test split
-    with labels (as in ImageNet), the validation split is the test split too, as in publications.
+    Without a validation split, the last tenth of the training split is used. Without a labelled
+    test split (as in ImageNet), the validation split is used, as in publications.
     """
     splits = builder.info.splits
     if "validation" in splits:

@@ -1,7 +1,7 @@
 """Draws the scenes of `digit_scenes`: real handwritten digits on plates over clutter.
 
-Everything is drawn from `numpy.random.RandomState`, whose streams never change, so that a version
-of the dataset has the same masks on every machine, and the same pixels up to rounding.
+Everything is drawn from `numpy.random.RandomState`, whose streams never change, so a version of the
+dataset has the same masks on every machine, and the same pixels up to rounding.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def draw_scenes(split: str, count: int, seed: int) -> Iterator[tuple[np.ndarray,
     """Draws `count` scenes with the handwriting of `split`.
 
     Yields:
-        Image `(size, size, 3) uint8` and mask `(size, size, 1) uint8`: 0 for background, else one
-        more than the digit that the plate bears.
+        Image `(size, size, 3) uint8` and mask `(size, size, 1) uint8`: 0 for background, otherwise
+        the digit on the plate plus 1.
     """
     ink, labels = split_digits(split)
     for index in range(count):
@@ -111,10 +111,10 @@ def _add_plate(
     areas: np.ndarray,
     ink: np.ndarray,
 ) -> np.ndarray | None:
-    """Paints a plate where it leaves every earlier one mostly visible.
+    """Paints a plate where it leaves every earlier plate mostly visible.
 
     Returns:
-        The plate's pixels `(size, size) bool`, or `None` if no such place turned up.
+        The plate's pixels `(size, size) bool`, or `None` if no such place was found.
     """
     from scipy.ndimage import map_coordinates
 
@@ -139,7 +139,7 @@ def _add_plate(
 
 
 def _two_colours(rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-    """Plate and pen, either one the brighter, never too close in brightness."""
+    """Colours of plate and pen; either may be brighter, but they always contrast."""
     while True:
         plate, pen = rng.uniform(0, 1, (2, 3))
         if abs((plate - pen) @ _LUMA) > _MIN_CONTRAST:

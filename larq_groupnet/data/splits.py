@@ -1,4 +1,4 @@
-"""Training, validation and test images of what comes without splits."""
+"""Draws training, validation and test examples from data without splits."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from larq_groupnet.errors import DatasetError
 T = TypeVar("T")
 
 SHARE = 0.1
-"""Of the validation images, and of the test images."""
+"""Share of validation examples, and of test examples."""
 
 
 def draw_splits(
     examples: Iterable[T], stratum: Callable[[T], Hashable], key: Callable[[T], Any], test: bool
 ) -> dict[str, list[T]]:
-    """Divides examples exactly: of each class a tenth to validate, and a tenth to test.
+    """Divides each class exactly: a tenth to validate, and a tenth to test.
 
-    Each class has at least one example in each split, as far as it has that many: in train first,
-    in test last. The keys decide which: those of the lowest validate, those of the highest test.
-    So another example moves at most one of its class into or out of a split.
+    Each class has at least one example in each split, if it has enough: train comes first, test
+    last. Examples with the lowest keys validate, examples with the highest keys test. One more
+    example therefore moves at most one example of its class into or out of a split.
 
     Args:
-        examples: All of them.
-        stratum: The class of an example.
-        key: What depends on nothing but the example, and is spread evenly.
-        test: Draw test examples as well.
+        examples: All examples.
+        stratum: Returns the class of an example.
+        key: Returns an evenly distributed key that depends only on the example.
+        test: True to draw test examples as well.
 
     Returns:
         The examples of each split that has any, sorted by key.
@@ -53,12 +53,12 @@ def check_sizes(where: str, sizes: dict[str, int]) -> None:
         if not sizes.get(role):
             counts = ", ".join(f"{split} {size}" for split, size in sizes.items()) or "none"
             raise DatasetError(
-                f"{where}: expected images for {role}. Received: {counts}. Without splits of their "
-                "own, a class of labels, or all masks together, need 2 images, or 3 for a test too."
+                f"{where}: expected images for {role}. Received: {counts}. Without its own splits, "
+                "a dataset needs 2 images of a class, or 2 masks; 3 for a test split too."
             )
 
 
 def name_hash(name: str) -> int:
-    """64 bits that depend on nothing but the name."""
+    """A 64-bit hash of a name."""
     data = name.encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")

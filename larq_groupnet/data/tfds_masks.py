@@ -1,4 +1,4 @@
-"""TFDS datasets whose masks bear other names and labels than the rest of this package expects."""
+"""TFDS datasets whose masks have other names and labels than this package expects."""
 
 from __future__ import annotations
 
@@ -26,4 +26,4 @@ SOURCES = {
         "image_left", "segmentation_label", tuple(CITYSCAPES.values()), cityscapes_meaning().lookup
     ),
 }
-"""TFDS name -> where its images and masks are, and what the labels mean."""
+"""TFDS name -> features of its images and masks, and the meaning of its labels."""

@@ -1,4 +1,4 @@
-"""TFDS builders of Pascal VOC 2012 for segmentation, without and with the masks of SBD."""
+"""TFDS builders of Pascal VOC 2012 for segmentation, with and without the masks of SBD."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Voc2012(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
             description=(
-                f"{type(self).__doc__} Each pixel bears one of 20 classes, 0 for background, or "
-                f"{VOID} for void, which nothing counts: the outlines of objects, and what is too "
-                "hard to tell."
+                f"{type(self).__doc__} Each pixel has one of 20 classes, 0 for background, or "
+                f"{VOID} for void, which is not evaluated: the outlines of objects, and regions "
+                "too hard to tell."
             ),
             features=tfds.features.FeaturesDict(
                 {
@@ -72,7 +72,7 @@ class Voc2012(tfds.core.GeneratorBasedBuilder):
     def _train_files(
         self, dl_manager: tfds.download.DownloadManager, voc: Path
     ) -> dict[str, tuple[Path, Path]]:
-        """Key -> image and mask, of the training examples."""
+        """Key -> image and mask of a training example."""
         del dl_manager  # All of them are in VOC's archive.
         return _voc_files(voc, _voc_names(voc, "train"))
 
@@ -87,9 +87,9 @@ class Voc2012(tfds.core.GeneratorBasedBuilder):
 class Voc2012Aug(Voc2012):
     """Pascal VOC 2012 with the masks of SBD: 10,582 images to train on, 1,449 to validate.
 
-    The training images are those of VOC's train list and of both lists of SBD, less VOC's
-    validation images, of which SBD's lists hold many. Where both have a mask, it is VOC's. SBD's
-    masks have no void.
+    The training images come from VOC's train list and both lists of SBD, without VOC's validation
+    images, many of which are in SBD's lists. If both have a mask, VOC's is used. SBD's masks have
+    no void.
     """
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(_VOC, _SBD)
@@ -108,9 +108,9 @@ class Voc2012Aug(Voc2012):
 class Voc2012Released(Voc2012):
     """Pascal VOC 2012 with SBD as the authors' segmentation code reads them, to repeat its figures.
 
-    The training images are those of VOC's train list and of SBD's train list, one after the other:
-    images of both count twice, once with each mask, and VOC's validation images in SBD's list are
-    trained on. So its validation figures are too good; `voc2012_aug` is the clean set.
+    The training images come from VOC's train list and then SBD's train list: images in both count
+    twice, once with each mask, and VOC's validation images in SBD's list are trained on. Validation
+    figures are therefore too good; `voc2012_aug` is the clean set.
     """
 
     MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(_VOC, _SBD)
@@ -128,14 +128,14 @@ def _sbd_file(sbd: Path, name: str) -> tuple[Path, Path]:
 
 
 def _folder(dl_manager: tfds.download.DownloadManager, archive: str) -> Path:
-    """What is in an archive, whether the user has unpacked it or not.
+    """The folder in an archive; unpacks the archive if the user has not.
 
     Raises:
-        DatasetError: If there is neither; says what to put where.
+        DatasetError: If archive and folder are missing; says what to put where.
     """
     try:
         manual = Path(dl_manager.manual_dir)
-    except AssertionError as error:  # An absent or empty folder; TFDS names it, over many lines.
+    except AssertionError as error:  # A missing or empty folder; TFDS' text has many lines.
         raise DatasetError(" ".join(str(error).split())) from error
     if (manual / _FOLDERS[archive]).is_dir():
         return manual / _FOLDERS[archive]
@@ -194,6 +194,6 @@ def _labels_of_mat(path: Path) -> np.ndarray:
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise DatasetError(
-            f"Expected {path}, as in the official archive. Received: no such file; unpack it anew."
+            f"Expected {path}, as in the official archive. Received: no such file; unpack it again."
         )
     return path

@@ -131,7 +131,7 @@ def test_cut_archive_is_never_taken_for_a_whole_one(tmp_path, out, kind):
     # A tar consists of blocks of 512 bytes, so every cut between two members is among these.
     for size in {*range(0, needed, 256), needed - 1}:
         archive.write_bytes(whole[:size])
-        with pytest.raises(ArchiveError, match="cut is not a whole archive"):
+        with pytest.raises(ArchiveError, match="cut is not a complete archive"):
             unpack(archive, out / "a")
         assert left_in(out) == [".a.lock"]
     archive.write_bytes(whole[:needed])
@@ -151,7 +151,7 @@ def test_damaged_archive_is_one_clear_error(tmp_path, out, kind, place):
     data = bytearray(archive.read_bytes())
     data[place] ^= 0xFF
     archive.write_bytes(data)
-    with pytest.raises(ArchiveError, match=r"not a whole archive .* download it again"):
+    with pytest.raises(ArchiveError, match=r"not a complete archive .* download it again"):
         unpack(archive, out / "a")
     assert left_in(out) == [".a.lock"]
 
@@ -159,7 +159,7 @@ def test_damaged_archive_is_one_clear_error(tmp_path, out, kind, place):
 @pytest.mark.parametrize("data", [b"", b"<html>404</html>", b"PK\3\4 and nothing else"])
 def test_file_that_is_no_archive_is_refused(tmp_path, out, data):
     (tmp_path / "a.tar").write_bytes(data)
-    with pytest.raises(ArchiveError, match="not a whole archive"):
+    with pytest.raises(ArchiveError, match="not a complete archive"):
         unpack(tmp_path / "a.tar", out / "a")
     assert left_in(out) == [".a.lock"]
 

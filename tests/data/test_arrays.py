@@ -164,7 +164,7 @@ def test_labels_of_no_form_are_refused():
         ([0, np.nan], r"labels 0, 1, 2, ..., or strings. Received: float64 0.0 at 0"),
         ([np.nan, 1], r"labels 0, 1, 2, ..., or strings. Received: float64 nan at 0"),
         ([None, None], r"labels 0, 1, 2, ..., or strings. Received: object None at 0"),
-        (["cat", None], r"strings alone. Received: object None at 1"),
+        (["cat", None], r"only strings. Received: object None at 1"),
         ([-1, 1], r"labels 0, 1, 2, ..., or strings. Received: int64 -1 at 0"),
         ([0, 0], r"expected 2 or more different names. Received: 1, class_0"),
     ],

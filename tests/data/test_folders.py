@@ -327,7 +327,7 @@ def wrong_size(root):
 def wrong_label(root):
     (root / "classes.txt").write_text("a\nb\nc\nd")
     mask(root / "masks" / "train" / "1.png", np.full((9, 12), 4))
-    return "masks/train/1.png: label 4 is no class"
+    return "masks/train/1.png: label 4 is not a class"
 
 
 def coloured_mask(root):
@@ -388,7 +388,7 @@ def test_files_are_checked_once_and_again_when_they_change(tmp_path, data_dir, c
     mask(root / "masks" / "train" / "0.png", np.arange(108).reshape(9, 12) % 7)
     assert len(open_folder(root, data_dir).classes) == 7
     (root / "classes.txt").write_text("a\nb\nc\nd\n")
-    with pytest.raises(FolderError, match="label 6 is no class"):
+    with pytest.raises(FolderError, match="label 6 is not a class"):
         open_folder(root, data_dir)
 
 
@@ -443,7 +443,7 @@ def link_to_itself(path):
 
 def pipe(path):
     os.mkfifo(path)
-    return "it is no regular file"
+    return "it is not a regular file"
 
 
 def broken_link(path):
@@ -468,7 +468,7 @@ def test_file_that_is_no_regular_one_is_one_bad_file(tmp_path, data_dir, make, p
 def test_pipe_is_never_opened(tmp_path):
     """`predict` waited for its end."""
     os.mkfifo(tmp_path / "a.jpg")
-    with pytest.raises(ValueError, match="it is no regular file"):
+    with pytest.raises(ValueError, match="it is not a regular file"):
         read_pixels(tmp_path / "a.jpg", 3)
 
 
@@ -843,7 +843,7 @@ def no_train(root):
 def too_few(root):
     picture(root / "cat" / "a.png")
     picture(root / "dog" / "a.png")
-    return "expected images for validation. Received: train 2.* need 2 images"
+    return "expected images for validation. Received: train 2.* needs 2 images"
 
 
 def two_validations(root):
@@ -901,7 +901,7 @@ def one_mask_for_two(root):
     masks_in(root, ["train/0", "train/1"])
     shutil.copy(root / "images/train/0.png", root / "images/train/0.jpg")
     return (
-        r"a mask for each image\. Received: .*0\.jpg and .*0\.png, which have .*masks/train/0\.png"
+        r"a separate mask for each image\. Received: .*0\.jpg and .*0\.png, which share .*masks/train/0\.png"
     )
 
 

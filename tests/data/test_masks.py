@@ -120,7 +120,7 @@ def test_void_may_be_another_label(tmp_path):
     names = [f"name{n}" for n in range(11)]
     (root / "classes.txt").write_text("\n".join(names))
     with pytest.raises(
-        FolderError, match=r"4 bad files.*label 11 is no class.*folder:PATH\?void=11"
+        FolderError, match=r"4 bad files.*label 11 is not a class.*folder:PATH\?void=11"
     ):
         open_folder(root, tmp_path)
     dataset = open_dataset(f"folder:{root}?void=11", tmp_path)
@@ -150,7 +150,7 @@ def test_colours_are_classes_by_a_file(tmp_path, mode):
         (image.quantize(8) if mode == "P" else image.convert(mode)).save(file)
     lines = "\n".join(f"{r} {g} {b}\t{name}" for (r, g, b), name in COLOURS.items())
     (root / "label_colors.txt").write_text(lines)
-    with pytest.raises(FolderError, match="colour 9 9 9 is no class"):
+    with pytest.raises(FolderError, match="colour 9 9 9 is not a class"):
         prepare(f"folder:{root}?mapping=label_colors.txt", tmp_path)
     (root / "label_colors.txt").write_text(lines + "\n* void")
     dataset = open_dataset(f"folder:{root}?mapping=label_colors.txt", tmp_path)

@@ -238,7 +238,7 @@ def test_without_any_archive_the_folder_is_named(tmp_path, name):
 def test_truncated_archive_leaves_nothing(manual, tmp_path):
     archive = manual / "VOCtrainval_11-May-2012.tar"
     archive.write_bytes(archive.read_bytes()[:5120])
-    with pytest.raises(DatasetError, match="VOCtrainval_11-May-2012.tar is not a whole archive"):
+    with pytest.raises(DatasetError, match="VOCtrainval_11-May-2012.tar is not a complete archive"):
         prepared("voc2012", tmp_path)
     assert not (tmp_path / "voc2012" / "1.0.0").exists()
     left = [path.name for path in (tmp_path / "downloads" / "extracted").iterdir()]
