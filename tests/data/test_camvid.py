@@ -81,7 +81,7 @@ def test_weights_are_median_frequency_balancing(data_dir):
 
 def test_class_without_training_examples_weighs_one_and_moves_no_other_weight():
     own, beside, images = np.array([80, 0, 20]), np.array([100, 0, 100]), np.array([1, 0, 1])
-    with pytest.warns(DatasetWarning, match="of class 1,"):
+    with pytest.warns(DatasetWarning, match="of class 1;"):
         weights = median_frequency_weights(Counts(own, beside, images))
     with pytest.warns(DatasetWarning, match="of car; using weight 1"):
         median_frequency_weights(Counts(own, beside, images, ("sky", "car", "road")))

@@ -901,7 +901,8 @@ def one_mask_for_two(root):
     masks_in(root, ["train/0", "train/1"])
     shutil.copy(root / "images/train/0.png", root / "images/train/0.jpg")
     return (
-        r"a separate mask for each image\. Received: .*0\.jpg and .*0\.png, which share .*masks/train/0\.png"
+        r"a separate mask for each image\. Received: .*0\.jpg and .*0\.png, which share "
+        r".*masks/train/0\.png"
     )
 
 
