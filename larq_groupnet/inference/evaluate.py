@@ -1,4 +1,4 @@
-"""Exact metrics of the Keras model and of the converted one on the same images."""
+"""Exact metrics of the Keras model and the converted file on the same images."""
 
 from __future__ import annotations
 
@@ -41,20 +41,21 @@ def evaluate(
 
     Args:
         network: The Keras model, see `predicting`.
-        tflite: Its converted file, run as `load_file` does, or `None`.
-        batches: One pass over batches as the network reads them; with a `view`, over single images
-            (pixels of 0 to 255) and class maps, each of its own size, at which they are judged.
-        task: Says what is counted.
+        tflite: Its converted file, run by `load_file`, or `None`.
+        batches: One pass over preprocessed batches; with a `view`, over single images (pixels of 0
+            to 255) and class maps, each evaluated at its own size.
+        task: Defines the metrics.
         class_names: One per class.
         num_samples: How many of the first images to return.
-        view: How the network looks at a full image.
-        threads: Of the file; one for each CPU by default.
-        both_engines: Whether LCE's interpreter runs the file, too.
+        view: How the network predicts a full image.
+        threads: Threads for the file; one per CPU by default.
+        both_engines: True to run the file with LCE's interpreter, too.
 
     Returns:
-        `keras` and, with a file, `lce` (see the task's tally), `engine`, which ran the file, and
-        `agreement`, the share of predictions that both make; with both engines `interpreter`, the
-        tally of LCE's; and the first images with the scores of the file.
+        The results, and the first images with the scores of the file. The results are `keras` and,
+        with a file, `lce` (see the task's tally), `engine`, the engine that ran the file, and
+        `agreement`, the share of equal predictions; with both engines also `interpreter`, the tally
+        of LCE's interpreter.
     """
     runs: dict[str, Any] = {"keras": network}
     if tflite is None:
@@ -75,11 +76,11 @@ def compare(
     num_samples: int = 0,
     view: FullImage | None = None,
 ) -> tuple[dict[str, Any], Samples]:
-    """Runs several networks on the same images; the arguments are those of `evaluate`.
+    """Runs several networks on the same images; see `evaluate` for the arguments.
 
     Returns:
-        The task's tally for each name, with two or more `agreement` of the first and the last; and
-        the first images with the scores of the last.
+        The task's tally for each name and, with two or more, the `agreement` of the first and the
+        last; and the first images with the scores of the last.
     """
     networks: dict[str, Any] = {**runs}
     if view is not None:
@@ -107,7 +108,7 @@ def compare(
 
 
 def to_look_at(samples: Samples, normalisation: str | None) -> Samples:
-    """The samples with images of pixels, `uint8`; without a normalisation they have these."""
+    """The samples with images as `uint8` pixels; no normalisation if they are pixels already."""
     return samples._replace(
         images=[
             to_pixels(image, normalisation) if normalisation else image.astype(np.uint8)
@@ -117,16 +118,16 @@ def to_look_at(samples: Samples, normalisation: str | None) -> Samples:
 
 
 def sees_whole(recipe: Recipe) -> bool:
-    """True if test images are looked at as they are, each of its own size; see `FullImage`."""
+    """True if test images are evaluated at their own size; see `FullImage`."""
     return task_of(recipe.model).dense and not recipe.eval_crop
 
 
 def test_images(
     recipe: Recipe, data: Pipeline, sample: int
 ) -> tuple[tf.data.Dataset, FullImage | None]:
-    """The test set as `evaluate` takes it: batches, or full images and how to look at them.
+    """The test set for `evaluate`: batches, or full images and their view.
 
-    With a `sample`, so many images of it, evenly spread; 0 for all.
+    `sample` is the number of images, evenly spread over the set; 0 for all.
     """
     if not sees_whole(recipe):
         return data.eval_batches("test", sample), None
@@ -135,16 +136,16 @@ def test_images(
 
 
 def evaluate_only(recipe: Recipe, data_dir: Path, weights: str | Path) -> dict[str, Any]:
-    """Test metrics of weights that exist, without training.
+    """Test metrics of existing weights, without training.
 
     Args:
-        recipe: The one that they were trained with, see `judging.recipe_to_judge`; `eval_scales`
+        recipe: The recipe that they were trained with, see `judging.recipe_to_judge`; `eval_scales`
             and `eval_flip` may differ.
-        data_dir: Where datasets are kept.
-        weights: As for `find_source`.
+        data_dir: Folder of the datasets.
+        weights: See `find_source`.
 
     Raises:
-        RecipeError: If the recipe does not fit the dataset, or there are no such weights.
+        RecipeError: If the recipe does not fit the dataset, or the weights do not exist.
         DatasetError: If the dataset has other classes than the weights.
     """
     source = find_source(weights, recipe).sized(recipe.model.input_shape[:2])
@@ -159,7 +160,7 @@ def evaluate_only(recipe: Recipe, data_dir: Path, weights: str | Path) -> dict[s
 
 
 def about(name: str, dataset: str, task: Task, reading: Reading) -> dict[str, Any]:
-    """What results are of, and how to read them."""
+    """Describes results: name, dataset, task, metrics and preprocessing."""
     return {
         "name": name,
         "dataset": dataset,

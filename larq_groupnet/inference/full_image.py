@@ -1,4 +1,4 @@
-"""Scores of every pixel of an image of any size, from a network of one size."""
+"""Scores of every pixel of an image of any size, from a network of a fixed input size."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from larq_groupnet.errors import DatasetError
 from larq_groupnet.inference.network import Array, Predict
 
 BATCH_SIZE = 16
-"""Windows that the network is given at once."""
+"""Windows per batch."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FullImage:
-    """How a whole image is looked at.
+    """How a network predicts a whole image.
 
-    An image that is larger than the network's input is covered by windows half a window apart, a
-    smaller one is padded below and on the right, as the augmentation `"segmentation"` does.
-    Windows, scales and mirror images are averaged as probabilities. A pixel counts in a window by
-    its distance from the window's edge, where an object may be cut off.
+    An image that is larger than the network's input is covered by windows half a window apart; a
+    smaller image is padded below and on the right, as by the augmentation `"segmentation"`.
+    Windows, scales and mirror images are averaged as probabilities. Each pixel of a window is
+    weighted by its distance from the window's edge, where an object may be cut off.
 
     Attributes:
-        reading: How the image becomes the network's input; of a size, and without a central crop.
-        logits: True if the network gives logits, which are averaged as probabilities.
+        reading: How the image becomes the network's input; needs a size. Ignores the central crop.
+        logits: True if the network gives logits, which become probabilities before averaging.
     """
 
     reading: Reading
@@ -44,8 +44,8 @@ class FullImage:
     def scores(self, predict: Predict, images: Sequence[Array]) -> list[Array]:
         """Probabilities `(height, width, classes)` of images, each of its own size.
 
-        The windows of all images share batches. At its peak this holds about
-        `8 * height * width * classes` bytes an image.
+        The windows of all images share batches. Peak memory is about
+        `8 * height * width * classes` bytes per image.
 
         Args:
             predict: The network.
@@ -70,7 +70,7 @@ class FullImage:
         return results
 
     def groups(self, examples: Iterable[tuple[Array, Array]]) -> Iterator[tuple[list, list]]:
-        """Images and truths in lists that fill at least one batch of windows each."""
+        """Groups images and truths into lists that each fill at least one batch of windows."""
         images: list[Array] = []
         truths: list[Array] = []
         windows = 0
@@ -101,9 +101,9 @@ class FullImage:
         return sizes or [self._window]
 
     def _views(self, image: Array) -> Iterator[tuple[Array, tuple[int, int], bool]]:
-        """The image at each scale, normalised and as large as a window at least.
+        """The image at each scale, normalised and padded to at least the size of a window.
 
-        Beside each, its size before that, and whether it is mirrored.
+        Yields each view with its size before padding, and True if it is mirrored.
         """
         for extent in self._extents(image):
             resized = resize(np.asarray(image, np.float32), extent)
@@ -111,7 +111,7 @@ class FullImage:
             short = [max(side - own, 0) for side, own in zip(self._window, extent, strict=True)]
             padding = ((0, short[0]), (0, short[1]), (0, 0))
             for mirrored in (False, True)[: 1 + self.reading.flip]:
-                # Normalised, the mean colour is 0.
+                # After normalisation, the mean colour is 0.
                 yield np.pad(pixels[:, ::-1] if mirrored else pixels, padding), extent, mirrored
 
     def _corners(self, shape: Sequence[int]) -> list[tuple[int, int]]:
@@ -123,7 +123,7 @@ class FullImage:
         return [(top, left) for top in starts[0] for left in starts[1]]
 
     def _predicted(self, predict: Predict, windows: Sequence[Array]) -> Iterator[Array]:
-        """What is averaged, of each window."""
+        """The values to average, window by window."""
         for start in range(0, len(windows), BATCH_SIZE):
             scores = predict(np.stack(windows[start : start + BATCH_SIZE]))
             yield from tf.nn.softmax(scores).numpy() if self.logits else scores

@@ -1,4 +1,4 @@
-"""From a trained network to its folder: converted, evaluated beside Keras, and drawn."""
+"""Judges a trained network: converts it, evaluates file and Keras model, and draws predictions."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from larq_groupnet.tasks.classification import Classification
 from larq_groupnet.tasks.task import Samples, Task, task_of
 
 CALIBRATED = 1_000
-"""At most so many validation images say what the temperature is."""
+"""Most validation images that are used to find the temperature."""
 
 VERIFIED = 8
-"""On how many validation images the converted file is compared with Keras before it is kept."""
+"""Validation images on which the converted file is compared with Keras before it is kept."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Judging:
     """How a trained network is judged.
 
     Attributes:
-        sample: How many test images to look at, evenly spread over the set; 0 for all.
-        threads: Of the converted file; by default one for each CPU.
-        strategy: Where the Keras model computes.
-        also: More datasets to judge on, of the same classes.
-        both_engines: Whether LCE's interpreter runs the converted file, too.
+        sample: How many test images to use, evenly spread over the set; 0 for all.
+        threads: Threads for the converted file; one per CPU by default.
+        strategy: Distributes the Keras model.
+        also: More datasets to judge on, with the same classes.
+        both_engines: True to run the converted file with LCE's interpreter, too.
 
     Raises:
-        MissingPackageError: If there are to be both engines, and LCE's is the only one.
+        MissingPackageError: If both engines are requested, and only LCE's is installed.
     """
 
     sample: int = 0
@@ -62,23 +62,23 @@ class Judging:
     def __post_init__(self) -> None:
         if self.both_engines and runtime.Interpreter is None:
             raise MissingPackageError(
-                "both_engines: expected two engines. Received: LCE's interpreter alone. Install "
+                "both_engines: expected two engines. Received: only LCE's interpreter. Install "
                 "larq-groupnet-runtime: 'pip install ./runtime' in a clone, or leave the flag out."
             )
 
 
 def judge_run(folder: str | Path, data_dir: Path, how: Judging) -> dict[str, Any]:
-    """Judges what a run has trained, in its folder; see `judge`.
+    """Judges the network that a run has trained, in the folder of the run; see `judge`.
 
     Raises:
-        RecipeError: If it is no run, has no weights, or is still held by a process.
+        RecipeError: If the folder is not a run, has no weights, or is still held by a process.
     """
     folder = path_of(folder)
     source = None if folder.is_file() else find_source(folder)
     if source is None or source.recipe is None:
         raise RecipeError(
-            f"judge: expected the folder of a run. Received: {folder}, which is none; evaluate "
-            "judges weights and converted files"
+            f"judge: expected the folder of a run. Received: {folder}, which is not one; use "
+            "evaluate for weights and converted files"
         )
     with holding(folder):
         return judge(source.recipe, data_dir, folder, source.weights, how)
@@ -87,20 +87,20 @@ def judge_run(folder: str | Path, data_dir: Path, how: Judging) -> dict[str, Any
 def judge(
     recipe: Recipe, data_dir: Path, output_dir: Path, weights: Path, how: Judging | None = None
 ) -> dict[str, Any]:
-    """Converts a trained network, evaluates both on the test set, and draws what they predict.
+    """Converts a trained network, evaluates it and the file on the test set, and draws predictions.
 
-    Without Larq Compute Engine it says so, and does the rest for the Keras model.
+    Without Larq Compute Engine, it prints a note and handles only the Keras model.
 
     Args:
-        recipe: What the weights were trained by.
-        data_dir: Where the dataset is kept.
-        output_dir: Has `history.csv`; takes `model.tflite`, `results.json`,
+        recipe: The recipe that the weights were trained with.
+        data_dir: Folder of the datasets.
+        output_dir: Holds `history.csv`; receives `model.tflite`, `results.json`,
             `results-confusion.npz`, `curves.png`, `predictions.png` and `confusion.png`.
-        weights: The `.h5` of the run.
-        how: On which images, and where to compute.
+        weights: The `.h5` file of the run.
+        how: Which images to use, and where to compute.
 
     Returns:
-        What `results.json` holds, and the confusion matrices.
+        The content of `results.json`, and the confusion matrices.
 
     Raises:
         ConversionError: If the network does not convert.
@@ -166,7 +166,7 @@ def _on(
     tflite: Path | None,
     how: Judging,
 ) -> tuple[dict[str, Any], Samples]:
-    """What `evaluate` finds on the test set of a dataset, and on how many images in what time."""
+    """The results of `evaluate` on a test set, with the number of images and the time taken."""
     start = time.monotonic()
     batches, view = test_images(recipe, pipeline_of(recipe, builder), how.sample)
     with naming_bad_files(builder):
@@ -181,7 +181,7 @@ def _on(
 
 
 def _temperature(network: Predict, task: Task, data: Pipeline) -> float:
-    """The temperature of a classifier, from validation images; 1 of other networks."""
+    """The temperature of a classifier, from validation images; 1 for other networks."""
     if not isinstance(task, Classification):
         return 1.0
     batches = data.eval_batches("validation", CALIBRATED)

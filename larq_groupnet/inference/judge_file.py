@@ -1,4 +1,4 @@
-"""Judges what ships: any network by whatever names it, on any dataset of its classes."""
+"""Judges any network, given by path or name, on any dataset with its classes."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from larq_groupnet.runs.source import Source, find_source
 from larq_groupnet.tasks.task import Task
 
 ALL = "all"
-"""All splits together, for images that were in no training."""
+"""All splits together, for a dataset that was not used in training."""
 
 MOST_COMPARED = 500
-"""Validation images on which a file of integers is compared with its network."""
+"""Most validation images on which an int8 file is compared with its network."""
 
 
 def judge_file(
@@ -43,22 +43,24 @@ def judge_file(
     """Metrics of a run, a weights file, a registered name or a `.tflite` on a dataset.
 
     Args:
-        source: As for `load_predictor`.
-        dataset: Its name; what the network was trained on by default.
-        data_dir: Where datasets are kept.
+        source: See `load_predictor`.
+        dataset: Name of the dataset; by default, the dataset that the network was trained on.
+        data_dir: Folder of the datasets.
         split: `"test"`, `"validation"`, `"train"` or `ALL`.
-        output_dir: Takes `evaluation.json`, `evaluation-confusion.npz`, `confusion.png` and
+        output_dir: Receives `evaluation.json`, `evaluation-confusion.npz`, `confusion.png` and
             `predictions.png`; `None` to write nothing.
-        on_bad_image: As for `prepare`; by default as in the training, for its own dataset.
-        normalisation: Of a file that does not say how its images were normalised.
+        on_bad_image: See `prepare`; by default as in training on the training's own dataset,
+            otherwise `"error"`.
+        normalisation: For a file that does not state how its images were normalised.
 
     Returns:
-        What `evaluation.json` holds, the metrics under `"keras"`, and the confusion matrix.
+        The content of `evaluation.json`, with the metrics under `"keras"`, and the confusion
+        matrix.
 
     Raises:
         RecipeError: If no dataset is given and none is known.
-        DatasetError: If the dataset has other classes, or another kind of truth.
-        UserError: As `load_predictor`.
+        DatasetError: If the dataset has other classes or another kind of target.
+        UserError: See `load_predictor`.
     """
     threads = os.cpu_count() or 1
     predictor = load_predictor(source, data_dir, threads, normalisation=normalisation)
@@ -99,9 +101,9 @@ def judge_file(
 
 
 def cost_of_integers(source: str, file: Path, data_dir: Path) -> str:
-    """What a converted file of 8-bit integers costs on validation images, in one line.
+    """One line on how much of the metric an int8 file costs on validation images.
 
-    The `source` is its network, named as for `load_predictor`.
+    `source` is its network; see `load_predictor`.
     """
     predictor = load_predictor(source, data_dir)
     own = find_source(source)
@@ -121,7 +123,7 @@ def cost_of_integers(source: str, file: Path, data_dir: Path) -> str:
 
 
 def _own(source: str) -> Source | None:
-    """The run or the weights; of a `.tflite`, the run in whose folder it lies, if there is one."""
+    """The run or the weights; for a `.tflite`, the run whose folder holds it, if there is one."""
     path = path_of(source)
     if path.suffix != ".tflite":
         return find_source(source)
@@ -144,7 +146,7 @@ def task_on(predictor: Predictor, builder: Dataset, source: str, dataset: str) -
     """The task of a network on a dataset.
 
     Raises:
-        DatasetError: If the dataset has other truths, classes or channels; names `source`.
+        DatasetError: If the dataset has other targets, classes or channels; names `source`.
     """
     target, classes, channels = builder.target, len(builder.classes), builder.channels
     if target not in predictor.task.targets or len(predictor.classes) != classes:
@@ -162,11 +164,11 @@ def task_on(predictor: Predictor, builder: Dataset, source: str, dataset: str) -
 
 
 def pipeline_for(predictor: Predictor, builder: Dataset) -> Pipeline:
-    """A dataset, read as a network reads images."""
+    """Reads a dataset as a network reads images."""
     return Pipeline(builder, predictor.reading, 1 if predictor.dense else 16)
 
 
 def _images(data: Pipeline, roles: list[str], dense: bool, sample: int = 0) -> tf.data.Dataset:
-    """The images of these splits one after the other, as `compare` takes them."""
+    """The images of these splits, one split after the other, for `compare`."""
     read = data.full_images if dense else data.eval_batches
     return reduce(tf.data.Dataset.concatenate, [read(role, sample) for role in roles])

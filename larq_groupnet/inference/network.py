@@ -10,16 +10,15 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 Predict = Callable[[Array], Array]
-"""From images `(batch, height, width, channels)`, preprocessed, to scores
-`(batch, height, width, classes)`, of the network's size; of a classifier `(batch, classes)`."""
+"""Maps preprocessed images `(batch, height, width, channels)` of the network's size to scores
+`(batch, height, width, classes)`, or `(batch, classes)` for a classifier."""
 
 
 def predicting(model: tf.keras.Model) -> Predict:
-    """The scores of a model for batches of any number of images, with the bits of Keras' own.
+    """Returns a function that computes a model's scores for any batch size, bit for bit like Keras.
 
-    Keras' `predict_on_batch` traces the network anew for a batch of another size, as the last one
-    of a test set is, which takes seconds. On several replicas it still computes, and each gets the
-    same share of a batch.
+    Keras' `predict_on_batch` traces the network again for a new batch size, such as the last batch
+    of a test set, which takes seconds. Several replicas still use it, with equal shares of a batch.
     """
     replicas = model.distribute_strategy.num_replicas_in_sync
     if replicas == 1:

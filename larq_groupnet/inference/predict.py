@@ -1,4 +1,4 @@
-"""The command `predict`: pictures in, class maps, the likeliest classes or values out."""
+"""The command `predict`: turns pictures into class maps, most likely classes or values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from larq_groupnet.inference.sources import Predictor
 COLUMNS = ("image", "rank", "class", "probability")
 
 _SOFTWARE = "larq-groupnet predict"
-"""In the PNG and NPY files that this command has written, and may write again."""
+"""Marks the PNG and NPY files that this command has written, and may overwrite."""
 
 _EXPECTED = "expected an image file, a folder of images, or several of them"
 
@@ -37,28 +37,28 @@ class NoImagesError(UserError):
 def predict_files(
     predictor: Predictor, source: str | Path | Sequence[str | Path], output_dir: str | Path
 ) -> tuple[int, list[Path]]:
-    """Predicts images, or every image in a folder and the folders in it, and says what it found.
+    """Predicts images, or every image in a folder and its subfolders, and prints what it found.
 
-    Of a network that classifies pixels, `masks/NAME.png` holds the classes as a palette PNG of the
-    image's own size, and `overlays/NAME.png` shows them. Of one that classifies images,
-    `predictions.csv` has the likeliest classes. Another task writes what its `prediction` says. A
-    file that cannot be read is named and passed over. Nothing is left half written, and a file is
-    only written over if this function has written it: images may lie in the folder of the results.
+    For a network that classifies pixels, `masks/NAME.png` holds the classes as a palette PNG of the
+    image's own size, and `overlays/NAME.png` shows them. For a network that classifies images,
+    `predictions.csv` has the most likely classes. Other tasks write the files of their
+    `prediction`. A file that cannot be read is named and skipped. No file is left half written, and
+    only files that this function has written are overwritten, so the output folder may hold images.
 
     Args:
         predictor: The network.
         source: An image, a folder, or several of them. Results are named by the path of an image
-            below its folder; with several, below the folder that holds them all.
-        output_dir: Takes the results. Earlier ones, wherever they lie, are not read.
+            relative to its folder; with several, relative to the folder that holds them all.
+        output_dir: Receives the results. Earlier results, wherever they are, are not read.
 
     Returns:
-        How many images were predicted, and the files that were passed over.
+        How many images were predicted, and the files that were skipped.
 
     Raises:
         FileNotFoundError: If `source` does not exist.
-        NoImagesError: If there is no image in it.
-        OutputError: If a result would replace another file, which stays as it is, or `output_dir`
-            can be no folder.
+        NoImagesError: If it holds no image.
+        OutputError: If a result would replace a foreign file, which is kept, or `output_dir` cannot
+            be a folder.
         OSError: If a result cannot be written.
     """
     if not isinstance(predictor, Predictor):
@@ -66,14 +66,14 @@ def predict_files(
             "predict_files: expected a Predictor, such as load_predictor('cifar10') returns. "
             f"Received: {predictor!r}"
         )
-    several: Any = source  # A path, or what gives paths.
+    several: Any = source  # A path, or an iterable of paths.
     if isinstance(several, str) or not np.iterable(several):
         several = [source]
     sources = [path_of(each, _EXPECTED) for each in several]
     if not sources:
         raise NoImagesError(f"predict_files: {_EXPECTED}. Received: none")
     output_dir = check_output(output_dir, folder=True)
-    # By its full path, so that an image that is named twice is predicted once.
+    # Keys are full paths, so that an image that is given twice is predicted once.
     found_at = {os.path.abspath(file): file for each in sources for file in find_images(each)}
     files = list(found_at.values())
     root = os.path.commonpath(
@@ -84,7 +84,7 @@ def predict_files(
     if not predictor.dense:
         _check_own([table])
     passed_over, rows = [], []
-    # Where the bar is no terminal's, it would only stand between the lines.
+    # Outside a terminal, the bar would only clutter the lines.
     progress = tqdm(files, "Predicting", unit="image", disable=None, leave=False)
     for file, name in zip(progress, names, strict=True):
         try:
@@ -101,7 +101,7 @@ def predict_files(
             for folder, content in found.files.items()
         }
         _check_own([*contents])
-        with contextlib.ExitStack() as stack:  # All of them, or none.
+        with contextlib.ExitStack() as stack:  # All files or none.
             for path, content in contents.items():
                 _save(content, path, stack)
         rows += [(file, rank, *row) for rank, row in enumerate(found.rows, 1)]
@@ -112,7 +112,7 @@ def predict_files(
 
 
 def find_images(source: str | Path) -> list[Path]:
-    """The file, or the images in a folder and its folders, by name, but for earlier results.
+    """The file, or the images in a folder and its subfolders, by name, except earlier results.
 
     Raises:
         FileNotFoundError: If `source` does not exist.
@@ -141,11 +141,11 @@ def read_pixels(file: str | Path, channels: int) -> np.ndarray:
     """An image as training and evaluation read it, `(height, width, channels) uint8`.
 
     Args:
-        file: Of any format in `listing.SUFFIXES`.
+        file: An image file of a format in `listing.SUFFIXES`.
         channels: 1 for grey, 3 for colour.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file is missing.
         UserError: If it cannot be decoded, or for another number of channels.
     """
     file = path_of(file, "expected an image file")
@@ -157,7 +157,7 @@ def read_pixels(file: str | Path, channels: int) -> np.ndarray:
         raise _missing(file, "an image")
     try:
         return read_image(file, channels).numpy()
-    except Exception as error:  # Decoders raise whatever a damaged file makes them.
+    except Exception as error:  # Decoders raise all kinds of errors.
         reason = " ".join(str(getattr(error, "message", error)).split())[:200]
         raise UserError(
             f"{printable(str(file))}: expected an image ({', '.join(SUFFIXES)}). Received: a file "
@@ -172,7 +172,7 @@ def _missing(file: Path, expected: str) -> MissingFileError:
 
 
 def _names(files: Sequence[Path]) -> list[Path]:
-    """`NAME.png` for each; where two would be the same, with the old ending before the new one."""
+    """`NAME.png` for each file, or `NAME.SUFFIX.png` where two would be the same."""
     names = [file.with_suffix(".png") for file in files]
     while twice := {name for name, count in Counter(names).items() if count > 1}:
         names = [
@@ -200,15 +200,15 @@ def _is_own(path: Path) -> bool:
         with path.open("rb") as file:
             file.seek(max(path.stat().st_size - len(_SOFTWARE), 0))
             return file.read() == _SOFTWARE.encode()
-    if path.suffix != ".png":  # A folder of photos is not opened, file by file.
+    if path.suffix != ".png":  # Avoids opening every photo of a folder.
         return False
     try:
         with warnings.catch_warnings():
-            # Its header is all that is read.
+            # Only the header is read.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 return bool(image.info.get("Software") == _SOFTWARE)
-    except Exception:  # What is no image, the reader will say.
+    except Exception:  # The reader will report it.
         return False
 
 
@@ -220,7 +220,7 @@ def _save(content: Image.Image | np.ndarray, path: Path, stack: contextlib.ExitS
     if isinstance(content, np.ndarray):
         with stack.enter_context(replacing(path)).open("wb") as file:
             np.save(file, content)
-            file.write(_SOFTWARE.encode())  # Behind the array, where `np.load` does not read.
+            file.write(_SOFTWARE.encode())  # After the array, where `np.load` does not read.
         return
     about = PngImagePlugin.PngInfo()
     about.add_text("Software", _SOFTWARE)

@@ -1,4 +1,4 @@
-"""The files that hold what was measured: JSON that any program reads, and the large matrices."""
+"""Writes results: JSON that any program can read, and large matrices."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MATRIX = "confusion"
 def write_results(path: Path, results: Mapping[str, Any]) -> None:
     """Writes results as JSON, and their confusion matrices beside it.
 
-    A number that is NaN or infinite becomes `null`, and one of NumPy's a plain one. The matrices
-    (rows: truth) go to `NAME-confusion.npz`, under the keys of the results: for 1,000 classes they
-    would be 21 MB of JSON.
+    NaN and infinity become `null`, and NumPy's numbers become plain numbers. The matrices (rows:
+    truth) go to `NAME-confusion.npz`, under the keys of the results, because 1,000 classes would
+    take 21 MB of JSON.
 
     Args:
         path: The JSON file.
-        results: As `judge` or `evaluate_only` give them.
+        results: The results of `judge` or `evaluate_only`.
     """
     small, matrices = {**results}, {}
     for name, part in results.items():

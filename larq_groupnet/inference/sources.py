@@ -1,4 +1,4 @@
-"""A trained network from whatever holds it: a run, a weights file, a registered name, a .tflite."""
+"""Loads a trained network from a run, a weights file, a registered name or a .tflite."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from larq_groupnet.tasks.task import Task, task
 
 
 class SourceError(UserError):
-    """Something that no network can be made of. Says what was expected."""
+    """A network cannot be loaded from its source, or cannot read an image."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-    """A network, and what has to be done to an image before.
+    """A network and its preprocessing.
 
     Attributes:
-        network: From preprocessed images to scores `(batch, classes)`, or
+        network: Maps preprocessed images to scores `(batch, classes)`, or
             `(batch, height, width, classes)`.
-        input_shape: `(height, width, channels)` that it reads.
-        classes: Names in the order of their labels.
-        dense: Whether it classifies pixels.
+        input_shape: `(height, width, channels)` of its input.
+        classes: Class names in label order.
+        dense: True if it classifies pixels.
         reading: How an image becomes its input.
         logits: True if its scores are logits, not probabilities.
-        task: What it predicts.
-        named: True if it says itself what its classes are called.
-        temperature: What divides the logits of a label.
+        task: The class of its task.
+        named: True if its class names are stored with it.
+        temperature: Divides the logits of a label.
     """
 
     network: Predict
@@ -57,21 +57,21 @@ class Predictor:
 
     @property
     def view(self) -> FullImage | None:
-        """How it looks at a whole image, if it classifies pixels."""
+        """How it predicts a whole image, if it classifies pixels."""
         return FullImage(self.reading, self.logits) if self.dense else None
 
     def __call__(self, pixels: np.ndarray) -> Array:
         """Probabilities of one image.
 
         Args:
-            pixels: `(height, width, channels)` of any size, whole numbers or floats of 0 to 255, as
-                `read_pixels` gives them.
+            pixels: `(height, width, channels)` of any size, integers or floats of 0 to 255, as
+                `read_pixels` returns them.
 
         Returns:
             `(height, width, classes) float32` of the image's own size, or `(classes,) float32`.
 
         Raises:
-            SourceError: If they have another shape or range, or are floats of at most 1.
+            SourceError: If the pixels have another shape or range, or are floats of at most 1.
         """
         pixels = _pixels(pixels, self.input_shape[2])
         if (view := self.view) is not None:
@@ -81,7 +81,7 @@ class Predictor:
 
 
 def _pixels(image: Any, channels: int) -> np.ndarray:
-    """An image as an array, if it holds the pixels of one."""
+    """An image as an array, if its pixels are valid."""
     expected = f"image: expected pixels (height, width, {channels}) of 0 to 255, as read_pixels"
     expected += " gives them. Received:"
     try:
@@ -92,7 +92,7 @@ def _pixels(image: Any, channels: int) -> np.ndarray:
     if not fits or pixels.dtype.kind not in "uif":
         raise SourceError(f"{expected} {pixels.dtype} of shape {pixels.shape}")
     lowest, highest = pixels.min(), pixels.max()
-    if not 0 <= lowest <= highest <= 255:  # NaN is on neither side.
+    if not 0 <= lowest <= highest <= 255:  # False for NaN.
         raise SourceError(f"{expected} {pixels.dtype} from {lowest:g} to {highest:g}")
     if pixels.dtype.kind == "f" and 0 < highest <= 1:
         raise SourceError(f"{expected} floats of at most {highest:g}; multiply them by 255")
@@ -102,28 +102,28 @@ def _pixels(image: Any, channels: int) -> np.ndarray:
 def load_predictor(
     source: str | Path, data_dir: str | Path = "data", threads: int = 1, **preprocessing: Any
 ) -> Predictor:
-    """A network by whatever names it.
+    """Loads a network by path or name.
 
     Args:
         source: Folder of a run or a weights file in it, a release file (`.safetensors`), the name
-            of registered weights (`NAME`, or `MODEL:NAME` where several models have the name), or
-            a converted file (`.tflite`).
-        data_dir: Where the dataset of an unfinished run is kept.
-        threads: Of a converted file.
-        **preprocessing: `normalisation`, `central_crop`, `scales` or `flip`, where they are to be
-            other than what is stored with the weights; `None` is as stored.
+            of registered weights (`NAME`, or `MODEL:NAME` if several models have the name), or a
+            converted file (`.tflite`).
+        data_dir: Folder with the dataset of an unfinished run.
+        threads: Threads for a converted file.
+        **preprocessing: `normalisation`, `central_crop`, `scales` or `flip`, to replace the values
+            stored with the weights; `None` keeps a stored value.
 
     Raises:
-        FileNotFoundError: If `source` is a path to nothing.
-        SourceError: If it is not known how images are preprocessed, or the network predicts neither
-            labels nor class maps.
-        DatasetError: If how they are preprocessed is not understood.
-        ValueError: If it is no run, weights file, or registered name.
+        FileNotFoundError: If `source` is a path that does not exist.
+        SourceError: If the preprocessing is unknown, or the network predicts neither labels nor
+            class maps.
+        DatasetError: If the preprocessing is invalid.
+        ValueError: If `source` is not a run, weights file, or registered name.
     """
     settings = ("normalisation", "central_crop", "scales", "flip")
     for name in set(preprocessing) - {*settings}:
         raise SourceError(
-            f"load_predictor: expected arguments of {', '.join(settings)}. Received: {name}."
+            f"load_predictor: expected arguments among {', '.join(settings)}. Received: {name}."
             f"{did_you_mean(name, settings)}"
         )
     path = path_of(source, f"load_predictor: {EXPECTED}, or a converted file")
@@ -161,7 +161,7 @@ def load_predictor(
     names = tuple(description.get("classes", ()))
     if len(names) not in (0, output_shape[-1]):
         raise SourceError(
-            f"{source}: expected {output_shape[-1]} names of classes, as it has outputs, or none. "
+            f"{source}: expected {output_shape[-1]} class names, one per output, or none. "
             f"Received: {len(names)}"
         )
     fields = {"scales": (1.0,), **known, "size": tuple(input_shape[:2])}
@@ -171,7 +171,7 @@ def load_predictor(
         names or tuple(f"class_{label}" for label in range(output_shape[-1])),
         dense,
         Reading.from_dict(fields),
-        # A file of an earlier version does not say, and there was no choice.
+        # Files of earlier versions do not state it, because there was no choice.
         logits=description.get("output", "logits" if dense else "probabilities") == "logits",
         task=_task(description, dense),
         named=bool(names),
@@ -180,7 +180,7 @@ def load_predictor(
 
 
 def _task(description: Mapping[str, Any], dense: bool) -> type[Task]:
-    """What a network predicts; a task that this process does not know gives plain values."""
+    """The task of a network; `Task`, which gives plain values, if this process does not know it."""
     name = description.get("task", "segmentation" if dense else "classification")
     return task.get(name, Task) if isinstance(name, str) else Task
 

@@ -111,7 +111,7 @@ def test_second_engine_is_not_left_out_in_silence(run, capsys, monkeypatch):
     before = (run / "results.json").stat().st_mtime_ns
     monkeypatch.setattr(runtime, "Interpreter", None)
     assert cli.main(["judge", str(run), "--both_engines"]) == 2
-    assert "Received: LCE's interpreter alone" in capsys.readouterr().err
+    assert "Received: only LCE's interpreter" in capsys.readouterr().err
     assert (run / "results.json").stat().st_mtime_ns == before
 
 

@@ -439,7 +439,7 @@ def test_file_that_gives_no_pixels_says_why(tmp_path):
             MissingFileError,
             "absent.png: expected an image. .* no such file",
         ),
-        (tmp_path, UserError, "expected an image .*decoded: it is no regular file"),
+        (tmp_path, UserError, "expected an image .*decoded: it is not a regular file"),
         (
             picture(tmp_path / "half.png", (9, 9)),
             UserError,
