@@ -1,4 +1,4 @@
-"""Tasks: all that differs between classification and segmentation, and the losses of both.
+"""Tasks: everything that differs between classification and segmentation, and their losses.
 
 Importing this package registers them and does not import TensorFlow.
 """

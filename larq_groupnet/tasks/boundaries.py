@@ -1,4 +1,4 @@
-"""Boundaries of classes: how near the predicted ones are to the true ones."""
+"""Boundaries of classes: how close predicted boundaries are to true boundaries."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import numpy as np
 from larq_groupnet.tasks.counting import judged_pixels, mean, ratio
 
 BOUNDARY_TOLERANCE = 0.0075
-"""How far apart two boundaries may be, as a share of the image's diagonal; see `BoundaryCounts`."""
+"""Largest distance of matching boundaries, as a share of the diagonal; see `BoundaryCounts`."""
 
 
 class BoundaryCounts:
-    """How many boundary pixels of each class have a counterpart nearby.
+    """Counts the boundary pixels of each class that have a counterpart nearby.
 
     A pixel is on the boundary of its class if a neighbour above, below, left or right has another
     class. It is matched if the other map has a boundary pixel of that class within the tolerance.
-    Precision is the matched share of the predicted boundary, recall that of the true one, over
-    all images; the F-score is their harmonic mean.
+    Precision is the matched share of the predicted boundary, recall the matched share of the true
+    boundary, over all images; the F-score is their harmonic mean.
 
-    Matching by distance, and the tolerance of 0.75 % of the diagonal, are those of Csurka,
-    Larlus and Perronnin, "What is a good evaluation measure for semantic segmentation?", BMVC
-    2013. They average over images; here pixels are summed over all images before dividing, as
-    the boundary benchmarks of Berkeley do, so that replicas can be merged exactly.
+    Matching by distance, and the tolerance of 0.75 % of the diagonal, come from Csurka, Larlus
+    and Perronnin, "What is a good evaluation measure for semantic segmentation?", BMVC 2013. They
+    average over images; here pixels are summed over all images before dividing, as in the boundary
+    benchmarks of Berkeley, so that replicas can be merged exactly.
 
     Pascal VOC draws a strip of void along every object. Void pixels therefore take the class of
     the nearest judged pixel, which puts the boundary in the middle of the strip, and boundaries
@@ -33,7 +33,7 @@ class BoundaryCounts:
 
     Attributes:
         matched: `(2, num_classes) int64`: matched pixels of predicted and of true boundaries.
-        total: Likewise, all of them.
+        total: Likewise, all pixels of these boundaries.
     """
 
     def __init__(self, num_classes: int, tolerance: float = BOUNDARY_TOLERANCE):
@@ -81,7 +81,7 @@ class BoundaryCounts:
 
 
 def _boundary(inside: np.ndarray) -> np.ndarray:
-    """Pixels of a region that touch another region; the edge of the image is none."""
+    """Pixels of a region that touch another region; the edge of the image does not count."""
     from scipy.ndimage import binary_erosion
 
     return inside & ~binary_erosion(inside, border_value=1)

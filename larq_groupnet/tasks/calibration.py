@@ -1,4 +1,4 @@
-"""How far the probabilities of a classifier are true, and the temperature that makes them truer.
+"""How well a classifier's probabilities are calibrated, and the temperature that improves them.
 
 Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
 """
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 
 BINS = 15
-"""Of confidence, of equal width."""
+"""Number of confidence bins of equal width."""
 
 LEAST = 200
-"""So many images, some of them named wrongly, can say what the temperature is."""
+"""Fewest images, some of them misclassified, from which a temperature is found."""
 
 
 def probabilities(scores: Floats, temperature: float = 1.0, from_logits: bool = True) -> Floats:
-    """Softmax of the logits over the temperature, `(..., classes)`.
+    """Softmax of the logits divided by the temperature, `(..., classes)`.
 
     Args:
         scores: Logits, or probabilities; `(..., classes)`.
@@ -35,11 +35,11 @@ def probabilities(scores: Floats, temperature: float = 1.0, from_logits: bool = 
 
 
 class Calibration:
-    """Expected calibration error: how far confidence and accuracy lie apart, on average.
+    """Expected calibration error: the mean gap between confidence and accuracy.
 
     Attributes:
-        gaps: Of each of `BINS` bins of confidence: the number of its images that are right, less
-            the sum of their confidences.
+        gaps: For each of `BINS` confidence bins, the number of its images that are right, minus the
+            sum of the confidences of all its images.
         images: Number of images.
     """
 
@@ -49,7 +49,7 @@ class Calibration:
 
     def add(self, labels: NDArray[np.integer], shares: Floats) -> None:
         """Adds labels `(images,)` and probabilities `(images, classes)`."""
-        # Of a network that has diverged, which is sure of nothing.
+        # A network that has diverged gives NaN, which counts as no confidence.
         confidence, right = np.nan_to_num(shares.max(-1)), shares.argmax(-1) == labels
         bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
         self.gaps += np.bincount(bins, right - confidence, BINS)
@@ -57,18 +57,19 @@ class Calibration:
 
     @property
     def error(self) -> float:
-        """The mean over all images of the gap of their bin; NaN without images."""
+        """The gap of the bin of an image, averaged over all images; NaN without images."""
         return float(np.abs(self.gaps).sum() / self.images) if self.images else float("nan")
 
 
 def best_temperature(labels: NDArray[np.integer], logits: Floats) -> float:
-    """The temperature of the lowest cross-entropy, between 1/20 and 20.
+    """The temperature with the lowest cross-entropy, between 1/20 and 20.
 
-    1 of fewer than `LEAST` images, or where all are named right: the best would be the lowest.
+    1 for fewer than `LEAST` images, or if all are classified correctly: the best would be the
+    lowest.
 
     Args:
         labels: `(images,)`.
-        logits: Or logarithms of probabilities, `(images, classes)`.
+        logits: Logits or logarithms of probabilities, `(images, classes)`.
     """
     from scipy.optimize import minimize_scalar  # Slow to import.
 

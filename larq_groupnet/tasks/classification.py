@@ -1,4 +1,4 @@
-"""Classification: one label for an image."""
+"""Classification: one label per image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @task("classification")
 class Classification(Task):
-    """Images to scores `(batch, num_classes)`; labels `(batch,) int32`."""
+    """Predicts scores `(batch, num_classes)`; targets are labels `(batch,) int32`."""
 
     targets = ("label",)
     mixes = True
@@ -29,12 +29,12 @@ class Classification(Task):
     unit = "images"
     loss_title = "Cross-entropy per image"
     gives_logits = False
-    # A sign that rounding flips may change the whole of an image's answer.
+    # A sign that rounding flips may change the prediction of a whole image.
     thresholds = Thresholds(agreement=0.98, gap=0.01)
     num_pictures = 40
 
     def metrics(self) -> list[tf.keras.metrics.Metric]:
-        """Top-1 accuracy, and top-5 where there are more than five classes."""
+        """Top-1 accuracy, and top-5 with more than five classes."""
         from larq_groupnet.tasks import metrics
 
         found = [metrics.accuracy()]
@@ -49,13 +49,13 @@ class Classification(Task):
     def prediction(
         self, pixels: np.ndarray, scores: np.ndarray, class_names: Sequence[str]
     ) -> Prediction:
-        """The likeliest classes."""
+        """The most likely classes."""
         best = np.argsort(-scores, kind="stable")[:MOST_NAMED]
         rows = [(class_names[label], float(scores[label])) for label in best]
         return Prediction(", ".join(f"{name} {share:.1%}" for name, share in rows), rows=rows)
 
     def draw(self, samples: Samples, class_names: Sequence[str], path: Path, title: str) -> None:
-        """Each image under its predicted class and probability."""
+        """Draws each image under its predicted class and probability."""
         from larq_groupnet.report.pictures import draw_labels
 
         images, truths, scores = samples

@@ -1,4 +1,4 @@
-"""What the tallies of a task share: checks of class maps, and ratios that may be of nothing."""
+"""Helpers of the tallies: checks of class maps, and ratios that may have no data."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from larq_groupnet.data import VOID
 
 
 def judged_pixels(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Where the true label is not void, after a check that all labels are classes."""
+    """Checks that all labels are classes; returns True where the true label is not void."""
     judged = np.not_equal(truth, VOID)
     for name, labels in (("truth", np.asarray(truth)[judged]), ("predicted", predicted)):
         if np.size(labels) and (np.min(labels) < 0 or np.max(labels) >= classes):
             raise ValueError(
-                f"Labels lie in 0 to {classes - 1}, or are {VOID} in truth. "
+                f"labels: expected 0 to {classes - 1}, or {VOID} in truth. "
                 f"Received: {name} from {np.min(labels)} to {np.max(labels)}"
             )
     return judged

@@ -1,4 +1,4 @@
-"""Compares a converted file with its Keras model: may it be used in its place?"""
+"""Decides whether a converted file may replace its Keras model."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 from larq_groupnet.tasks.task import Thresholds, kind_in
 
 INT8 = Thresholds(agreement=0.0, gap=0.01)
-"""For a file of integers only the metric counts: a value halfway between two levels may be rounded
-to either and change a sign. On the shipped `groupnet_dsp` 8 % of the pixels get another class, at
-an mIoU of 0.702 for 0.699 (`convert_int8` compares layer by layer)."""
+"""For an int8 file, only the metric counts: a value halfway between two levels may be rounded to
+either and change a sign. On the shipped `groupnet_dsp`, 8 % of the pixels get another class, at an
+mIoU of 0.702 instead of 0.699 (`convert_int8` compares layer by layer)."""
 
 
 def disagreement(results: Mapping[str, Any]) -> str | None:
@@ -42,22 +42,22 @@ def no_better(results: Mapping[str, Any]) -> str | None:
     """
     found, headline = results["keras"], results["headline"]
     base, value = found.get("baseline"), found[headline]
-    interval = found.get("interval", [value])  # A mIoU of one image has none.
+    interval = found.get("interval", [value])  # The mIoU of one image has none.
     if not base or interval[0] > base[headline]:
         return None
     label = kind_in(results).labels.get(headline, headline)
     between = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval[1:] else ""
     return (
         f"This may be no better than always naming {base['class']}: {label} {value:.3f}{between}, "
-        f'and that has {base[headline]:.3f}. See "If the result is poor" in docs/photos-to-pi.md.'
+        f'against {base[headline]:.3f}. See "If the result is poor" in docs/photos-to-pi.md.'
     )
 
 
 def _of_few(results: Mapping[str, Any], allowed: Thresholds) -> Thresholds:
-    """The thresholds where few images test: one that differs says nothing, nor does a noisy metric.
+    """Relaxes the thresholds for few test images, where one image or a noisy metric proves nothing.
 
-    One image in 24 is 4 % of the predictions. The mIoU of 6 photos is known to 0.1, and moves by
-    0.004 where 0.2 % of the pixels differ.
+    One image in 24 is 4 % of the predictions. The mIoU of 6 photos is known to within 0.1, and
+    changes by 0.004 if 0.2 % of the pixels differ.
     """
     if results["unit"] == "images" and results.get("images"):
         one = 1.000001 / results["images"]

@@ -1,4 +1,4 @@
-"""Losses by name: what a prediction costs, pixel by pixel or image by image."""
+"""Losses by name, each with one value per pixel or per image."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from larq_groupnet.tasks.task import Task
 
 Loss = Callable[..., tf.Tensor]
-"""`(task, target, scores, **options)` to one value per prediction.
+"""Maps `(task, target, scores, **options)` to one value per prediction.
 
-`target` and `scores` are those of `Task.target` and of the network; the task leaves void out and
-takes the mean, over all replicas. `options` are what `{"class_name": ..., "config": options}` gives
-in a recipe.
+`target` comes from `Task.target`, `scores` from the network; the task leaves void out and takes the
+mean over all replicas. A recipe gives `options` as `{"class_name": ..., "config": options}`.
 """
 
 Spec = str | Mapping[str, Any]
@@ -31,15 +30,15 @@ Spec = str | Mapping[str, Any]
 loss: Registry[Loss] = Registry("loss", RecipeError, "a function", callable)
 
 LEAST = {("focal", "gamma"): 0.0}
-"""Loss and option -> the least that it may be."""
+"""Loss and option -> the smallest value allowed."""
 
 
 def call(spec: Spec) -> Callable[[Task, tf.Tensor, tf.Tensor], tf.Tensor]:
     """The registered loss of a name, with its options.
 
     Raises:
-        RecipeError: If there is no such loss (names the nearest), or an option is none of its own,
-            is missing, or is not what its default is: a number, true or false, or a list.
+        RecipeError: If the loss is unknown (suggests the nearest), or an option is unknown, missing
+            or of another kind than its default: a number, true or false, or a list.
     """
     if isinstance(spec, str):
         spec = {"class_name": spec}
@@ -74,7 +73,7 @@ def call(spec: Spec) -> Callable[[Task, tf.Tensor, tf.Tensor], tf.Tensor]:
 
 
 def _expected(value: Any, default: Any, least: float) -> str:
-    """What is expected of an option in place of a value; nothing if it is of its default's kind."""
+    """Says what an option expects instead of a value; empty if it is of the kind of the default."""
     if isinstance(default, bool):
         return "" if isinstance(value, bool) else "true or false"
     if isinstance(default, list | tuple):
@@ -86,19 +85,19 @@ def _expected(value: Any, default: Any, least: float) -> str:
 
 @loss("cross_entropy")
 def cross_entropy(task: Task, target: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy with the share of each class."""
+    """Cross-entropy against the share of each class."""
     return tf.keras.losses.categorical_crossentropy(target, scores, from_logits=task.from_logits)
 
 
 @loss("focal")
 def focal(task: Task, target: tf.Tensor, scores: tf.Tensor, gamma: float = 2.0) -> tf.Tensor:
-    """Cross-entropy that counts a prediction less the surer it is (Lin et al., ICCV 2017).
+    """Cross-entropy that gives less weight to surer predictions (Lin et al., ICCV 2017).
 
     Args:
-        task: Says what the scores are.
+        task: Tells whether the scores are logits.
         target: Share of each class, on the last axis.
-        scores: Of the same shape.
-        gamma: 0 is `cross_entropy`.
+        scores: Same shape as `target`.
+        gamma: 0 gives `cross_entropy`.
     """
     logs = task.log_probabilities(scores)
     return -tf.reduce_sum(target * (1 - tf.exp(logs)) ** gamma * logs, -1)

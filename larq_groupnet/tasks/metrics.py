@@ -1,4 +1,4 @@
-"""The metrics that Keras reports while training, exact over any number of replicas."""
+"""The metrics that Keras reports while training, exact for any number of replicas."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class IntegerMeanIoU(tf.keras.metrics.Metric):
     """Mean IoU of scores against labels, counted in int64 and summed over replicas.
 
     `tf.keras.metrics.MeanIoU` counts in float32, which stops at 2^24: after 64 images of
-    512 x 512 pixels, a pixel more adds nothing.
+    512 x 512 pixels, one more pixel adds nothing.
 
     Args:
         num_classes: Classes including background, the last axis of the scores.
         ignore: Label of pixels that are not counted, or `None`.
-        name: Of the metric.
-        dtype: Of the result.
+        name: Name of the metric.
+        dtype: Type of the result.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class IntegerMeanIoU(tf.keras.metrics.Metric):
         """Adds labels `(...)` or `(..., 1)` and scores `(..., num_classes)`.
 
         Raises:
-            ValueError: For sample weights, which whole numbers cannot carry.
+            ValueError: For sample weights, which integers cannot represent.
             tf.errors.InvalidArgumentError: If a label is neither a class nor `ignore`.
         """
         if sample_weight is not None:
@@ -69,7 +69,7 @@ class IntegerMeanIoU(tf.keras.metrics.Metric):
         )
 
     def result(self) -> tf.Tensor:
-        """Mean over the classes that occur, 0 before any pixel."""
+        """Mean over the classes that occur; 0 without pixels."""
         matrix = tf.cast(self.matrix, tf.float64)
         hits = tf.linalg.diag_part(matrix)
         union = tf.reduce_sum(matrix, 0) + tf.reduce_sum(matrix, 1) - hits
@@ -78,7 +78,7 @@ class IntegerMeanIoU(tf.keras.metrics.Metric):
         return tf.cast(tf.math.divide_no_nan(total, occurring), self.dtype)
 
     def reset_state(self) -> None:
-        """Forgets every pixel."""
+        """Sets all counts to 0."""
         self.matrix.assign(tf.zeros_like(self.matrix))
 
     def get_config(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class IntegerMeanIoU(tf.keras.metrics.Metric):
 
 def _mean(name: str, measure: Callable[..., tf.Tensor], *options: int) -> tf.keras.metrics.Metric:
     def measured(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-        # The class with the largest share where images are mixed; Keras makes all truths float.
+        # Mixed images count as their largest class. The type does not tell: Keras casts to float.
         mixed = truth.shape.rank == scores.shape.rank and truth.shape[-1] == scores.shape[-1]
         return measure(tf.argmax(truth, -1) if mixed else truth, scores, *options)
 

@@ -1,4 +1,4 @@
-"""Sums over the replicas of a `tf.distribute` strategy."""
+"""The mean over the replicas of a `tf.distribute` strategy."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import tensorflow as tf
 
 
 def mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """The weighted mean over all replicas, 0 if nothing counts anywhere.
+    """The weighted mean over all replicas; 0 if all weights are 0.
 
-    Each replica has another number of pixels that count, so that the mean of the replicas' means is
-    not the mean. Here every replica divides by the weights of all of them. Its result is the mean
-    of all, and the gradients of the replicas add up to that of the mean, after Keras has divided
-    the loss by the number of replicas.
+    The number of pixels that count differs between replicas, so the mean of their means is not the
+    overall mean. Here every replica divides by the weights of all replicas. Its result is the
+    overall mean, and the gradients of the replicas add up to the gradient of the mean, after Keras
+    has divided the loss by the number of replicas.
 
     Args:
-        values: Of this replica, any shape, possibly empty.
+        values: Values of this replica, of any shape, possibly empty.
         weights: 0 or more, of the same shape.
     """
     total, weight = tf.reduce_sum(values * weights), tf.reduce_sum(weights)

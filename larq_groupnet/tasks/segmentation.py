@@ -1,4 +1,4 @@
-"""Segmentation: one label for a pixel."""
+"""Segmentation: one label per pixel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @task("segmentation")
 class Segmentation(Task):
-    """Images to scores `(batch, height, width, num_classes)`; class maps without the last axis."""
+    """Predicts scores `(batch, height, width, num_classes)`; targets lack the last axis."""
 
     targets = ("mask", "segmentation_mask")
     headline = "miou"
@@ -43,7 +43,7 @@ class Segmentation(Task):
     thresholds = Thresholds(agreement=0.995, gap=0.002)
 
     def metrics(self) -> list[tf.keras.metrics.Metric]:
-        """Mean IoU, void left out."""
+        """Mean IoU, ignoring void."""
         from larq_groupnet.tasks.metrics import IntegerMeanIoU
 
         return [IntegerMeanIoU(self._judged_classes())]
@@ -73,7 +73,7 @@ class Segmentation(Task):
     def prediction(
         self, pixels: np.ndarray, scores: np.ndarray, class_names: Sequence[str]
     ) -> Prediction:
-        """The class map as a palette PNG, and over the image with a legend."""
+        """The class map as a palette PNG, and as an overlay on the image with a legend."""
         from larq_groupnet.report.overlay import draw_overlay, index_image, shares
 
         classes = scores.argmax(-1)
@@ -83,7 +83,7 @@ class Segmentation(Task):
         return Prediction(line, {"masks": index_image(classes, class_names), "overlays": overlay})
 
     def draw(self, samples: Samples, class_names: Sequence[str], path: Path, title: str) -> None:
-        """Image, truth, prediction and error, side by side."""
+        """Draws image, truth, prediction and error side by side."""
         from larq_groupnet.report.pictures import draw_predictions
 
         draw_predictions(*samples, class_names, path, title, VOID)

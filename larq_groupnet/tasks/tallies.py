@@ -1,4 +1,4 @@
-"""Tallies of test images: counted in 64-bit integers, summed over any number of images."""
+"""Tallies over any number of test images; counts are 64-bit integers."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from larq_groupnet.tasks.calibration import Calibration, probabilities
 from larq_groupnet.tasks.counting import judged_pixels, mean, ratio
 
 CONFIDENCE = 0.95
-"""Of the interval around a metric."""
+"""Confidence level of the interval around a metric."""
 
 _DRAWS = 1000
 _MOST_PARTS = 2**22
-"""Numbers in the matrices of single images that are kept for the interval."""
+"""Most numbers that are kept for the interval, in the matrices of single images."""
 
 
 class MeanTally:
-    """The mean of a value that every prediction has, over any number of batches.
+    """The mean of one value per prediction, over any number of batches.
 
     Args:
-        name: Of the mean.
-        measure: Truth and scores of a batch -> the values.
+        name: Name of the mean.
+        measure: Maps truth and scores of a batch to the values.
     """
 
     def __init__(self, name: str, measure: Callable[[np.ndarray, np.ndarray], ArrayLike]):
@@ -50,12 +50,12 @@ class LabelCounts:
     Args:
         num_classes: Number of classes.
         from_logits: True if scores are logits, not probabilities.
-        temperature: What divides the logits.
+        temperature: Divides the logits.
 
     Attributes:
         matrix: The confusion matrix `(num_classes, num_classes) int64`: rows are true classes,
             columns predicted ones.
-        calibrations: Temperature -> how far the probabilities are true, for 1 and `temperature`.
+        calibrations: Temperature -> calibration of the probabilities, for 1 and `temperature`.
     """
 
     def __init__(self, num_classes: int, from_logits: bool = False, temperature: float = 1.0):
@@ -81,9 +81,9 @@ class LabelCounts:
     def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
         """`accuracy`, `recall` by class name, and the confusion matrix (rows: truth).
 
-        Beside them `top5` where there are more than five classes; `interval`, Wilson's for the
-        accuracy; `baseline`, the accuracy of always naming the most common class;
-        `calibration_error`, and `raw_calibration_error` before the temperature if there is one.
+        Also `top5` with more than five classes; `interval`, the Wilson interval of the accuracy;
+        `baseline`, the accuracy of always naming the most common class; `calibration_error`, and
+        `raw_calibration_error` before the temperature if there is one.
         """
         truths, total = self.matrix.sum(1), int(self.matrix.sum())
         recall = ratio(np.diag(self.matrix), truths)
@@ -107,7 +107,7 @@ class LabelCounts:
 
 
 class SegmentationCounts:
-    """Counts of pixels by true and predicted class, void left out.
+    """Counts of pixels by true and predicted class, ignoring void.
 
     Args:
         num_classes: Classes including background.
@@ -117,7 +117,7 @@ class SegmentationCounts:
         matrix: The confusion matrix `(num_classes, num_classes) int64`: rows are true classes,
             columns predicted ones.
         boundary: Counts of the boundaries of classes.
-        parts: The confusion matrix of each `add`, as long as they are few.
+        parts: The confusion matrix of each `add`, while there are few.
     """
 
     def __init__(self, num_classes: int, boundary_tolerance: float = BOUNDARY_TOLERANCE):
@@ -152,12 +152,12 @@ class SegmentationCounts:
 
     @property
     def class_accuracy(self) -> np.ndarray:
-        """Share of each class's pixels that are right; NaN for a class never true."""
+        """Share of each class's true pixels that are right; NaN for a class without any."""
         return ratio(np.diag(self.matrix), self.matrix.sum(1))
 
     @property
     def mean_accuracy(self) -> float:
-        """Mean of `class_accuracy` over the classes that are ever true."""
+        """Mean of `class_accuracy` over the classes with true pixels."""
         return mean(self.class_accuracy)
 
     @property
@@ -175,11 +175,11 @@ class SegmentationCounts:
         return float(ratio(np.trace(self.matrix), self.matrix.sum()))
 
     def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """The metrics by name, the confusion matrix (rows: truth) among them.
+        """The metrics by name, including the confusion matrix (rows: truth).
 
-        `iou`, `class_accuracy` and `boundary_f_score` are by class name.
-        `interval` is that of the mIoU, by drawing images anew; `baseline` the mIoU of giving every
-        pixel the most common class.
+        `iou`, `class_accuracy` and `boundary_f_score` are by class name. `interval` is the
+        bootstrap interval of the mIoU; `baseline` is the mIoU of giving every pixel the most common
+        class.
         """
         scores = self.boundary.f_score
         metrics = {
@@ -204,7 +204,7 @@ class SegmentationCounts:
 
 
 def wilson_interval(hits: int, total: int) -> tuple[float, float]:
-    """Between which shares the true one lies with `CONFIDENCE`, after `hits` of `total`."""
+    """The interval that holds the true share with `CONFIDENCE`, given `hits` of `total`."""
     from scipy.stats import binomtest  # Slow to import.
 
     found = binomtest(hits, total).proportion_ci(CONFIDENCE, method="wilson")
@@ -212,9 +212,9 @@ def wilson_interval(hits: int, total: int) -> tuple[float, float]:
 
 
 def _drawn_interval(parts: Sequence[np.ndarray]) -> tuple[float, float]:
-    """The same for the mIoU, from as many images drawn with replacement (bootstrap).
+    """The interval of the mIoU, by drawing as many images with replacement (bootstrap).
 
-    Pixels of one image are right or wrong together, so that they count for less than their number.
+    Draws images because the pixels of one image tend to be right or wrong together.
     """
     count, classes = len(parts), len(parts[0])
     draws = np.random.RandomState(0).multinomial(count, [1 / count] * count, _DRAWS)

@@ -1,4 +1,4 @@
-"""A task: all that differs between one kind of prediction and another, in one place."""
+"""A task: everything that differs between kinds of prediction, in one place."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ class Tally(Protocol):
     """Counts over any number of batches."""
 
     def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """The metrics by name; metrics of a class by class name."""
+        """The metrics by name; class metrics by class name."""
 
 
 MOST_NAMED = 5
-"""Classes that a prediction names."""
+"""Most classes that a prediction names."""
 
 
 class Prediction(NamedTuple):
-    """What a network says of one image, for people.
+    """What a network predicts for one image, for people to read.
 
     Attributes:
         line: A line of text.
         files: Folder -> a PIL image, or an array.
-        rows: Classes and their probabilities, the likeliest first.
+        rows: Classes and their probabilities, most likely first.
     """
 
     line: str
@@ -60,7 +60,7 @@ class Prediction(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Some images and what a network says of them, one item an image."""
+    """Some images with their truths and scores, one item per image."""
 
     images: Sequence[np.ndarray]
     """`(height, width, channels)`."""
@@ -74,40 +74,38 @@ class Thresholds(NamedTuple):
     """How far a converted file may differ from Keras on the test set."""
 
     agreement: float
-    """Least share of predictions that are the same."""
+    """Smallest share of equal predictions."""
     gap: float
-    """Largest difference of the headline metric."""
+    """Largest difference in the headline metric."""
 
 
 class Task:
-    """One kind of prediction. A subclass with `@task(NAME)` is all that a new one needs.
+    """One kind of prediction. A new task needs only a subclass with `@task(NAME)`.
 
-    The heads of the network that predict it name it, see `larq_groupnet.network.kinds.head`.
+    Network heads name the task that they are for, see `larq_groupnet.network.kinds.head`.
 
     Args:
-        num_classes: Classes, or values, of a prediction.
-        from_logits: True if the network ends without softmax; `None` for what its head does by
-            itself.
-        class_weights: How much a prediction of each class counts in the loss, `(num_classes,)`;
-            `None` for all the same.
-        temperature: What divides the logits of a label before `predict` shows probabilities.
+        num_classes: Number of classes, or values, per prediction.
+        from_logits: True if the network ends without softmax; `None` for `gives_logits`.
+        class_weights: Weight of each class in the loss, `(num_classes,)`; `None` for equal weights.
+        temperature: Divides the logits of a label before `predict` shows probabilities.
 
     Attributes:
-        targets: Features of a dataset that hold the truth; the first that a dataset has is taken.
-        mixes: True if images can be blended, or their content changed at will (mixup, CutMix,
+        targets: Features of a dataset that hold the truth; the first that a dataset has is used.
+        mixes: True if images can be blended, or their content changed freely (mixup, CutMix,
             RandAugment).
-        dense: True if every pixel is predicted. Test images are then judged at their own size.
-        headline: The metric that chooses the best epoch and stands first in tables. Higher is
+        dense: True if every pixel is predicted. Test images are then evaluated at their own size.
+        headline: The metric that chooses the best epoch and comes first in tables. Higher is
             better.
         labels: Metric -> its name in tables and pictures, in the order of a table.
-        class_labels: Likewise, of the metrics that each class has.
+        class_labels: Likewise for the metrics of each class.
         unit: What is predicted, in the plural.
         loss_title: Name of the loss in pictures.
         default_loss: Name of a registered loss.
-        gives_logits: True if its heads end without softmax, unless told otherwise.
-        void: The label that counts nowhere.
-        thresholds: Of the converted file.
-        num_pictures: Test images in the picture of predictions.
+        gives_logits: True if its heads end without softmax by default.
+        void: The label that is not counted.
+        thresholds: Limits for the converted file.
+        num_pictures: Number of test images in the picture of predictions.
     """
 
     targets: ClassVar[tuple[str, ...]] = ()
@@ -151,7 +149,7 @@ class Task:
             spec: A registered loss; `""` for `default_loss`.
 
         Raises:
-            RecipeError: If there is no such loss.
+            RecipeError: If the loss is unknown.
         """
         from larq_groupnet.tasks import losses
 
@@ -165,10 +163,10 @@ class Task:
         return as_written(mean_loss, self, each)
 
     def target(self, truth: tf.Tensor, scores: tf.Tensor, label_smoothing: float) -> tf.Tensor:
-        """The truth as a loss compares it with scores: the share of each class.
+        """The target of a loss: the share of each class.
 
         Args:
-            truth: Integers, or `float32` shares of each class as mixup makes them.
+            truth: Integers, or `float32` shares of each class, as from mixup.
             scores: `(batch, ..., classes)`.
             label_smoothing: See `loss`.
         """
@@ -183,7 +181,7 @@ class Task:
         return target * (1.0 - spread) + spread / tf.cast(self.num_classes, scores.dtype)
 
     def counted(self, truth: tf.Tensor, each: tf.Tensor) -> tf.Tensor:
-        """1 for each prediction that counts and 0 for void, of the shape and type of `each`."""
+        """1 for each prediction that counts and 0 for void, with the shape and type of `each`."""
         truth = tf.convert_to_tensor(truth)
         if truth.dtype.is_floating:
             return tf.ones_like(each)
@@ -196,8 +194,8 @@ class Task:
 
         Args:
             each: One value per prediction, `(batch,)` or `(batch, height, width)`.
-            truth: Labels or class maps; or the share of each class, where nothing is void.
-            class_weights: Of a weighted mean, for labels or class maps, `(num_classes,)`.
+            truth: Labels or class maps; or the share of each class, without void.
+            class_weights: `(num_classes,)`, for a weighted mean of labels or class maps.
         """
         from larq_groupnet.tasks import replicas
 
@@ -209,20 +207,20 @@ class Task:
         return replicas.mean(each, weights)
 
     def log_probabilities(self, scores: tf.Tensor) -> tf.Tensor:
-        """The logarithm of each class's probability, from what the network gives."""
+        """The logarithm of each class's probability, from the scores of the network."""
         if self.from_logits:
             return tf.nn.log_softmax(scores)
         return tf.math.log(tf.maximum(scores, 1e-30))
 
     def measure(self, truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-        """What `headline` is the mean of: a value for each prediction that counts.
+        """One value for each prediction that counts; `headline` is their mean.
 
-        A task whose metric is no mean has `metrics` and `tally` of its own instead.
+        A task whose metric is not a mean overrides `metrics` and `tally` instead.
         """
         raise NotImplementedError
 
     def metrics(self) -> list[tf.keras.metrics.Metric]:
-        """What Keras reports while training; one of them is called `headline`."""
+        """The metrics that Keras reports while training; one has the name in `headline`."""
 
         def measure(truth: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
             return self.measure(truth, _with_values(scores))
@@ -247,7 +245,7 @@ class Task:
     def prediction(
         self, pixels: np.ndarray, scores: np.ndarray, class_names: Sequence[str]
     ) -> Prediction:
-        """What `predict` writes and prints of one image: values and a picture of them here.
+        """What `predict` writes and prints for one image; by default, values and their picture.
 
         Args:
             pixels: `(height, width, channels) uint8`.
@@ -263,10 +261,10 @@ class Task:
         return Prediction(line, files)
 
     def draw(self, samples: Samples, class_names: Sequence[str], path: Path, title: str) -> None:
-        """Draws what a network predicts. Nothing, unless a task says how.
+        """Draws what a network predicts. Does nothing unless a task overrides it.
 
         Args:
-            samples: Their images are `uint8`.
+            samples: Samples with `uint8` images.
             class_names: One per class.
             path: PNG to write.
             title: Line above the picture.
@@ -279,23 +277,23 @@ def _with_values(scores: tf.Tensor) -> tf.Tensor:
 
 
 def task_of(config: GroupNetConfig, class_weights: np.ndarray | None = None) -> Task:
-    """The task that the head of a network is for; `class_weights` as for `Task`.
+    """The task of a network's head; see `Task` for `class_weights`.
 
     Raises:
-        ConfigError: If the network has no head, or one of a task that is not registered.
+        ConfigError: If the network has no head, or the task of its head is not registered.
     """
     return kind_of(config.head)(config.num_classes, config.gives == "logits", class_weights)
 
 
 def kind_of(head: str | None) -> type[Task]:
-    """The class of the task that a head is for; errors as of `task_of`."""
+    """The task class of a head; raises the same errors as `task_of`."""
     if head is None:
         raise ConfigError(f"head: expected one of {', '.join(HEADS)}. Received: None")
     return task.find(HEADS.find(head).task)
 
 
 def kind_in(results: Mapping[str, Any]) -> type[Task]:
-    """The class of the task of a `results.json`; earlier ones name only its unit."""
+    """The task class of a `results.json`; earlier files name only its unit."""
     if "task" in results:
         return task.find(results["task"])
     return next(kind for kind in task.values() if kind.unit == results["unit"])
