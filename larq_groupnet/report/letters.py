@@ -1,4 +1,4 @@
-"""How Matplotlib writes names that people chose: as they stand, in the letters of any script."""
+"""Lets Matplotlib write names that people chose, literally and in any script."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ FONTS = (
     "Yu Gothic", "Meiryo", "Microsoft YaHei", "SimHei", "Malgun Gothic", "Apple SD Gothic Neo",
     "NanumGothic", "Noto Sans Devanagari", "Noto Sans Thai", "Arial Unicode MS",
 )  # fmt: skip
-"""The first of these that is installed and has a letter draws it; Matplotlib brings the first."""
+"""The first installed font that has a letter draws it; Matplotlib comes with the first."""
 
 _named: set[str] = set()
-"""Letters that a warning has named already: a folder of images may have thousands of pictures."""
+"""Letters that a warning has already named: a folder of images may have thousands of pictures."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def literal(draw: Callable[P, R]) -> Callable[P, R]:
-    """A function that draws a figure, with `$` as a dollar and the installed ones of `FONTS`."""
+    """Makes a function draw `$` as a dollar and use the installed `FONTS`."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -45,7 +45,7 @@ def literal(draw: Callable[P, R]) -> Callable[P, R]:
 
 @contextlib.contextmanager
 def _naming_missing_letters() -> Iterator[None]:
-    """One warning that names all letters without a font, in place of Matplotlib's for each."""
+    """One warning that names all letters without a font, instead of Matplotlib's one per letter."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
@@ -62,19 +62,19 @@ def _naming_missing_letters() -> Iterator[None]:
     _named.update(new)
     if new:
         warnings.warn(
-            f"pictures: expected a font that has {new}. Received: none on this system, so that "
+            f"pictures: expected a font that has {new}. Received: none on this system, so "
             "boxes are drawn. Install one, such as Debian's fonts-noto-cjk",
             stacklevel=4,
         )
 
 
 def width_of(text: str) -> int:
-    """The width of a text in Latin letters; those of Chinese or Japanese are twice as wide."""
+    """The width of a text in Latin letters; Chinese and Japanese letters are twice as wide."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def cut(name: str, length: int) -> str:
-    """A name, or as much of it as is `length` Latin letters wide."""
+    """A name, cut to the width of `length` Latin letters."""
     if width_of(name) <= length:
         return name
     while width_of(name) >= length:

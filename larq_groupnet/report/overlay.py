@@ -17,25 +17,26 @@ OPACITY = 0.6
 """Opacity of a class's colour over the image."""
 
 LEAST_WIDTH = 480
-"""In pixels: a smaller image is enlarged by a whole number, so that its legend can be read."""
+"""In pixels: a narrower image is enlarged by a whole number, so that its legend can be read."""
 
 MOST_HEIGHT = 4000
-"""In pixels, to which a narrow image is enlarged at most."""
+"""In pixels: the largest height to which a narrow image is enlarged."""
 
 _DPI = 100
 _WIDE = 640
-"""In pixels: the legend of a picture with a longer side grows with it."""
+"""In pixels: beyond this length, the legend grows with the longer side of the picture."""
 _MOST_LONG = 8000
-"""In pixels, up to which it does."""
+"""In pixels: the length up to which it grows."""
 _BETWEEN = 0.25
-"""What is left of the brightness on the line between two classes."""
+"""Factor on the brightness of the line between two classes."""
 
 
 @literal
 def draw_overlay(image: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) -> Image.Image:
-    """The image under the colours of its classes, with a legend of the classes that occur.
+    """Colours an image by its classes, with a legend of the classes that occur.
 
-    It is grey under a colour, so that the colour can be told. A background is left as it is.
+    The image is grey under a colour, so that the colour can be recognised. A background stays
+    unchanged.
 
     Args:
         image: `(height, width, 1 or 3) uint8`.
@@ -43,8 +44,8 @@ def draw_overlay(image: np.ndarray, classes: np.ndarray, class_names: Sequence[s
         class_names: One per class.
 
     Returns:
-        An RGB image as large as the given one, times a whole number where that is less than
-        `LEAST_WIDTH` wide, and the legend beneath, which has that width at least.
+        An RGB image: the given image, enlarged by a whole number if it is narrower than
+        `LEAST_WIDTH`, above a legend of at least that width.
     """
     palette = palette_of(class_names)
     opacity = np.full(len(class_names), OPACITY)
@@ -96,8 +97,8 @@ def _legend(
 ) -> Image.Image:
     """A white strip with colour, name and share of each class that occurs.
 
-    A viewer fits the longer side of a picture to the screen, so the letters grow with that, up to
-    the width that the longest text takes.
+    A viewer fits the longer side of a picture to the screen, so the letters grow with it, until the
+    longest text fills the width.
     """
     width = size[0]
     texts = {label: f"{class_names[label]} {part:.1%}" for label, part in shares(classes)}

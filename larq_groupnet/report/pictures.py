@@ -1,4 +1,4 @@
-"""Pictures of a run: its curves, and what it predicts."""
+"""Pictures of a run: its curves and its predictions."""
 
 from __future__ import annotations
 
@@ -27,37 +27,36 @@ CLASS_COLOURS = (
     "#b4ffa5", "#3c2da5", "#9678ff", "#961e69", "#e1004b",
     "#3c005a", "#96c369", "#f0b4b4", "#d2c3e1", "#4b693c",
 )  # fmt: skip
-"""Okabe and Ito's colour-blind-safe set, white, and those that are farthest from all others.
+"""Okabe and Ito's colour-blind-safe set, white, and the colours farthest from all others.
 
-Under normal vision and as people without red, green or blue cones see them (Machado, Oliveira and
-Fernandes, 2009), any two of these and `BACKGROUND` are at least 16 apart in CIELAB, which a test
-computes.
+Any two of these and `BACKGROUND` are at least 16 apart in CIELAB, for normal vision and for people
+without red, green or blue cones (Machado, Oliveira and Fernandes, 2009). A test checks this.
 """
 
 _TENTH, _FIFTH = 15, 30
 """Letters that fit into a tenth and a fifth of the width of a picture of images."""
 
 MOST_NAMES = 60
-"""Names at each side of a confusion matrix; of more classes every second one has its name, or
-every third, and so on."""
+"""Most names on each side of a confusion matrix; with more classes, only every second, third, ...
+class is named."""
 
 _RIGHT, _WRONG = "#e8e8e8", "#c1121f"
 _PHASE_COLOURS = ("#999999", "#0072b2", "#d55e00", "#009e73", "#cc79a7")
 
 
 def class_colours(class_names: Sequence[str]) -> list[str]:
-    """A colour per class: dark for a background; beyond the set they repeat."""
+    """One colour per class, dark for a background; repeats when `CLASS_COLOURS` runs out."""
     colours = list(islice(cycle(CLASS_COLOURS), len(class_names)))
     return [BACKGROUND, *colours[:-1]] if has_background(class_names) else colours
 
 
 def has_background(class_names: Sequence[str]) -> bool:
-    """True if class 0 is called `background`, or `_background_` as labelme has it."""
+    """True if class 0 is called `background`, or `_background_` as in labelme."""
     return class_names[0].strip("_").lower() == "background"
 
 
 def capital(label: str) -> str:
-    """Capitalises a label, unless it has a capital already, as mIoU does."""
+    """Capitalises a label, unless it already has a capital, like mIoU."""
     return label if label != label.lower() else label[:1].upper() + label[1:]
 
 
@@ -65,7 +64,7 @@ def capital(label: str) -> str:
 def draw_curves(
     history: Path, path: Path, headline: str, labels: Mapping[str, str], loss_title: str
 ) -> None:
-    """Loss and headline metric by epoch, training and validation, one colour per phase.
+    """Draws loss and headline metric by epoch, for training and validation, one colour per phase.
 
     Args:
         history: The `history.csv` of a run.
@@ -113,12 +112,12 @@ def draw_predictions(
     title: str,
     void: int,
 ) -> None:
-    """Image, truth, prediction and error of some scenes, two scenes a row, with a legend.
+    """Draws image, truth, prediction and error of some scenes, two per row, with a legend.
 
     Args:
         images: `(height, width, 3) uint8`, each of its own size.
         truths: Class maps `(height, width)`.
-        scores: `(height, width, classes)`; the class of a pixel is the one of the highest.
+        scores: `(height, width, classes)`; the highest gives the class of a pixel.
         class_names: One per class.
         path: PNG to write.
         title: Line above the picture.
@@ -167,7 +166,7 @@ def _legend_columns(names: Sequence[str]) -> int:
 
 @literal
 def draw_values(values: np.ndarray) -> Image.Image:
-    """Values `(height, width)` as colours, beside a bar that says what each colour means."""
+    """Draws values `(height, width)` as colours, with a colour bar."""
     height, width = values.shape
     figure = Figure(figsize=(6, max(5 * height / width, 1.5)), dpi=100, layout="constrained")
     axes = figure.subplots()
@@ -185,9 +184,9 @@ def draw_labels(
     path: Path,
     title: str,
 ) -> None:
-    """Images, each under its predicted class and probability; wrong ones in red.
+    """Draws images, each under its predicted class and probability, in red if it is wrong.
 
-    There are ten a row, or five where a name is long; what does not fit into a fifth is cut.
+    A row has ten images, or five if a name is long. Longer names are cut.
 
     Args:
         images: `(height, width, 1 or 3) uint8`.
@@ -218,7 +217,7 @@ def draw_labels(
 
 
 def wrapped(title: str, figure: Figure) -> str:
-    """A title in as many lines as it needs: the name of a dataset may be a long path."""
+    """A title, wrapped to lines, because the name of a dataset may be a long path."""
     return textwrap.fill(title, int(figure.get_figwidth() * 10), break_on_hyphens=False)
 
 
@@ -226,10 +225,10 @@ def wrapped(title: str, figure: Figure) -> str:
 def draw_confusion(
     matrix: np.ndarray, class_names: Sequence[str], path: Path, title: str, unit: str
 ) -> None:
-    """A confusion matrix: each row a true class, the colours its predictions as shares of the row.
+    """Draws a confusion matrix: rows are true classes, colours are shares of the row.
 
-    The numbers are counts, or shares as well where a count is too long to read. Above 25 classes
-    there are none.
+    The numbers are counts, or shares if a count is too long to read. Above 25 classes there are no
+    numbers.
 
     Args:
         matrix: `(classes, classes)` counts, rows are true classes.

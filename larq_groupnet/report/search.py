@@ -28,13 +28,13 @@ def draw_frontier(
     title: str,
     max_ops: float | None = None,
 ) -> None:
-    """Validation metric against OPs: all trials, their frontier, and uniform K as a line.
+    """Draws the validation metric against OPs: all trials, their frontier, and uniform K as a line.
 
     Args:
-        trials: The completed ones.
-        frontier: Those that no other beats in both, by rising OPs.
-        uniform: Networks of one K in all stages, by rising K.
-        metric: Its name.
+        trials: The completed trials.
+        frontier: The trials that no other beats in both, by ascending OPs.
+        uniform: Networks with one K in all stages, by ascending K.
+        metric: Name of the metric.
         path: PNG to write.
         title: Line above the picture.
         max_ops: The budget, if there is one.

@@ -1,4 +1,4 @@
-"""The table that ends a run."""
+"""The tables of a run's results."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 from terminaltables import AsciiTable
 
 MOST_CLASSES = 20
-"""That a table lists; of more, the `WORST` are listed."""
+"""Most classes that a table lists; with more, it lists the `WORST`."""
 WORST = 5
 
 COLUMNS = {"keras": "Keras", "lce": "converted", "interpreter": "LCE's interpreter"}
-"""Who computed a column: key in the results of a run -> heading."""
+"""Key of an engine in the results of a run -> heading of its column."""
 
 
 def text_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Rows, the heading first, as text; `right` are the columns that are aligned there."""
+    """Formats rows, heading first, as text; `right` lists the right-aligned columns."""
     table = AsciiTable(rows)
     table.justify_columns = dict.fromkeys(right, "right")
     return str(table.table)
 
 
 def results_table(results: dict[str, Any]) -> str:
-    """Keras beside the converted file, from the results of a run; Keras alone without a file."""
+    """Keras beside the converted file, from the results of a run; only Keras without a file."""
     if "lce" not in results:
         return metrics_table(results)
     columns = {name: title for name, title in COLUMNS.items() if name in results}
@@ -58,7 +58,7 @@ def metrics_table(results: dict[str, Any]) -> str:
 def _metrics(
     results: dict[str, Any], columns: Sequence[dict[str, Any]], of: str = "test "
 ) -> list[list[str]]:
-    """The headline, how sure it is and what is worth nothing; each class; the other metrics."""
+    """Rows of the headline, its interval and its baseline, of each class, and of other metrics."""
     (name, label), *others = _labels(results, "labels").items()
     rows = [[f"{of}{label}", *(_number(column[name]) for column in columns)]]
     if all("interval" in column for column in columns):
@@ -79,7 +79,7 @@ def _metrics(
 
 
 def classes_table(results: dict[str, Any]) -> str:
-    """The Keras metrics of each class; empty for a task without any."""
+    """The Keras metrics of each class; empty for a task without class metrics."""
     columns = {
         label: results["keras"][name] for name, label in _labels(results, "class_labels").items()
     }
