@@ -45,7 +45,7 @@ WEAK = {
             [layers.Input((8, 8, 3)), normalisation(), conv(), layers.Dense(3, name="last")]
         ),
     ),
-    "which nothing normalises": ("conv", lambda: network(conv())),
+    "which is not normalised": ("conv", lambda: network(conv())),
     "the last layer is binary": (
         "conv",
         lambda: tf.keras.Sequential(
