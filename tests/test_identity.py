@@ -172,7 +172,7 @@ def test_phase_that_starts_from_other_classes_has_a_new_head(tmp_path, capsys, m
     recipe = dataclasses.replace(RECIPE, phases=RECIPE.phases[-1:])
     start = build(RECIPE.model)
     found = build(RECIPE.model, weights=fit.train(recipe, session, start))
-    assert "as classes are others there: " in capsys.readouterr().out
+    assert "because the classes differ: " in capsys.readouterr().out
     ours, theirs = ({w.name: w.numpy() for w in m.weights} for m in (found, start))
     kernels = {name for name in ours if name.endswith("kernel:0")}
     same = {name for name in kernels if np.array_equal(ours[name], theirs[name])}
