@@ -42,7 +42,7 @@ def test_what_is_no_whole_model_is_refused_with_the_way_to_load_it(tmp_path):
         (".", RecipeError, "one without an architecture.*load_run"),
         ("alone.weights.h5", RecipeError, "one without an architecture.*load_run"),
         ("mine.keras", RecipeError, "or registered ones. Received: .*Unregistered"),
-        ("damaged.keras", RecipeError, "has saved whole.* Received: "),
+        ("damaged.keras", RecipeError, "a whole model saved by Keras.* Received: "),
     ):
         with pytest.raises(error, match=said) as found:
             load_model(tmp_path / name)

@@ -111,4 +111,4 @@ def test_file_that_keras_cannot_load_is_one_line(tmp_path, capsys):
 
     (tmp_path / "bad.keras").write_bytes(b"nothing")
     assert cli.main(["audit", str(tmp_path / "bad.keras")]) == 2
-    assert "has saved whole" in capsys.readouterr().err
+    assert "a whole model saved by Keras" in capsys.readouterr().err

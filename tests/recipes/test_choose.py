@@ -180,7 +180,8 @@ def test_weights_of_more_bases_than_the_photos_have_bring_them(photos, tmp_path)
     changes = [("start_from", "digits")]
     choice = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=changes)
     assert choice.recipe.model.num_bases == 5
-    with pytest.raises(RecipeError, match=r"of another: input_shape: .16, 16, 1. in the file.*or"):
+    said = r"of another network: input_shape: .16, 16, 1. in the file.*or"
+    with pytest.raises(RecipeError, match=said):
         check_start(with_start(choice.recipe, None, choice.given))
     changes += [("num_bases", "3")]
     choice = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=changes)
