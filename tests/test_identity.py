@@ -131,7 +131,7 @@ def test_teacher_that_does_not_say_how_it_reads_is_refused(tmp_path):
     path = tmp_path / "teacher.h5"
     description = {**describe_recipe(RECIPE, NAMES), "preprocessing": {}}
     keras_files.save(build(RECIPE.model), path, description)
-    with pytest.raises(RecipeError, match=r"how their images were normalised\. Received: .*h5"):
+    with pytest.raises(RecipeError, match=r"states the normalisation\. Received: .*h5"):
         load_teacher(override(RECIPE, [("teacher", str(path)), ("binary.soft_targets", "0.5")]))
 
 
