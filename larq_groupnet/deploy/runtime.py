@@ -50,7 +50,7 @@ def load_file(file: File, threads: int | None = None) -> Runner:
     Args:
         file: The flatbuffer or its path.
         threads: Number of images of a batch to compute in parallel, one thread each, which suits
-            many images. By default all CPUs share each image, as in LCE's interpreter always.
+            many images. By default, and always in LCE's interpreter, all CPUs share each image.
 
     Raises:
         ConversionError: If the engine cannot load the file, or it reads neither float32 nor int8.

@@ -1,4 +1,4 @@
-"""Checks that find the reasons for late failures of a run before it starts."""
+"""Finds problems that would end a run after hours, and names bad files that end one."""
 
 from __future__ import annotations
 

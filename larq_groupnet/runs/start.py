@@ -44,7 +44,7 @@ def check_start(recipe: Recipe) -> None:
 
 
 def learned_other_classes(recipe: Recipe, names: Sequence[str]) -> bool:
-    """True if training starts from weights with other classes, or classes in another order.
+    """True if training starts from weights known to have other classes, or another order.
 
     The network then gets a new head.
 

@@ -245,8 +245,8 @@ def validation_share(
     """This worker's share of a validation set, in endless passes with every image once per pass.
 
     All replicas compute together, on batches of one size. If a worker runs out of images, it
-    repeats its first one, which does not count; see `test_step`. Each step counts the images that
-    one process would.
+    repeats one that does not count; see `test_step`. Each step counts the images that one process
+    would.
 
     Args:
         batches: One pass, in batches of the global size.
