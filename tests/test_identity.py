@@ -99,7 +99,7 @@ def test_evaluation_on_other_classes_is_refused(case, whose, weights, tmp_path, 
     words = ["train", f"--evaluate={source}", f"--dataset=folder:{images}"]
     assert main([*words, f"--data_dir={tmp_path / 'data'}", f"--output_dir={tmp_path / 'e'}"]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert f"classes: expected those of {source}" in line and message in line
+    assert f"classes: expected the classes of {source}" in line and message in line
     assert not (tmp_path / "e").exists()
 
 
@@ -124,14 +124,14 @@ def test_teacher_of_another_order_is_refused(tmp_path, capsys):
     (student / "recipe.json").write_text(json.dumps(recipe))
     assert main(["train", f"--resume={student}", f"--data_dir={tmp_path / 'data'}"]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert f"those of the teacher {teacher}, 'dog' as class 0. Received: 'cat'" in said
+    assert f"the classes of the teacher {teacher}, 'dog' as class 0. Received: 'cat'" in said
 
 
 def test_teacher_that_does_not_say_how_it_reads_is_refused(tmp_path):
     path = tmp_path / "teacher.h5"
     description = {**describe_recipe(RECIPE, NAMES), "preprocessing": {}}
     keras_files.save(build(RECIPE.model), path, description)
-    with pytest.raises(RecipeError, match=r"how their images were normalised\. Received: .*h5"):
+    with pytest.raises(RecipeError, match=r"states the normalisation\. Received: .*h5"):
         load_teacher(override(RECIPE, [("teacher", str(path)), ("binary.soft_targets", "0.5")]))
 
 
@@ -141,7 +141,7 @@ def test_converted_file_of_another_order_is_not_verified(tmp_path, capsys):
     file.write_bytes(with_description(b"\0\0\0\0TFL3", {"classes": NAMES[::-1]}))
     assert main(["verify", str(run), str(file)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"those of {run}, 'cat' as class 0. Received: 'dog' in {file}" in line
+    assert f"the classes of {run}, 'cat' as class 0. Received: 'dog' in {file}" in line
 
 
 def test_start_that_has_learned_other_classes_gives_all_but_its_head(tmp_path):
@@ -172,7 +172,7 @@ def test_phase_that_starts_from_other_classes_has_a_new_head(tmp_path, capsys, m
     recipe = dataclasses.replace(RECIPE, phases=RECIPE.phases[-1:])
     start = build(RECIPE.model)
     found = build(RECIPE.model, weights=fit.train(recipe, session, start))
-    assert "as classes are others there: " in capsys.readouterr().out
+    assert "because the classes differ: " in capsys.readouterr().out
     ours, theirs = ({w.name: w.numpy() for w in m.weights} for m in (found, start))
     kernels = {name for name in ours if name.endswith("kernel:0")}
     same = {name for name in kernels if np.array_equal(ours[name], theirs[name])}

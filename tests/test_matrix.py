@@ -33,8 +33,8 @@ COMMANDS = {
 }
 
 OBEYED = dict.fromkeys(COMMANDS, "")
-UNDESCRIBED = dict.fromkeys(COMMANDS, "Received: a file that nothing describes")
-CHECKPOINT = dict.fromkeys(COMMANDS, "Make weights of it: larq-groupnet import-checkpoint")
+UNDESCRIBED = dict.fromkeys(COMMANDS, "Received: a file without a description")
+CHECKPOINT = dict.fromkeys(COMMANDS, "Convert it to weights: larq-groupnet import-checkpoint")
 CONVERTED = {**dict.fromkeys(COMMANDS, "Received: a converted file"), "predict": "", "audit": ""}
 NOTHING = dict.fromkeys(COMMANDS, "no such file, and no registered set")
 STRANGE = {

@@ -156,7 +156,7 @@ def test_run_that_is_resumed_is_computed_as_it_was(tmp_path, asked):
         assert asked.pop()[1]["runtime"] == runtime
     (tmp_path / "run" / "runtime.json").write_text("{")
     damaged = command("train", "--resume", tmp_path / "run")
-    assert damaged.returncode == 2 and "runtime.json: expected how the run" in damaged.stderr
+    assert damaged.returncode == 2 and "expected the runtime options" in damaged.stderr
     (note,) = _other_numbers(before, Runtime())
     assert "precision=float32 (was mixed_bfloat16)" in note
     assert _other_numbers(before, dataclasses.replace(before, log_steps=3)) == []
@@ -183,7 +183,7 @@ def test_run_with_names_of_a_users_file_is_resumed_with_that_file(tmp_path, aske
     LAYOUTS.remove("of_a_user")  # Another process knows nothing of it.
     words = ["train", "--resume", tmp_path / "run"]
     done = command(*words)
-    assert done.returncode == 2 and "Import first what registers a name" in done.stderr
+    assert done.returncode == 2 and "First import the module that registers" in done.stderr
     done = command(*words, "--model", file)
     assert done.returncode == 0, done.stderr
     assert asked[0][0][0].name == "mine"
@@ -265,7 +265,7 @@ def test_other_files_or_labels_than_a_run_began_with_are_said(tmp_path):
     (photos / "ant").rename(photos / "old")
     (photos / "bee").rename(photos / "ant")
     (photos / "old").rename(photos / "bee")
-    assert "files or labels of folder:photos are others than when this run began" in said()[0]
+    assert "files or labels of folder:photos have changed since this run began" in said()[0]
     record_classes(tmp_path, ["ant", "bee"], open_folder(photos, tmp_path / "data").digest())
     assert len(said()) == 1  # As long as the run goes on.
     (photos / "ant").rename(photos / "old")
@@ -296,7 +296,7 @@ def test_run_is_its_last_phase_that_has_weights(tmp_path):
 @pytest.mark.parametrize("name", ["weights.h5", "weights.weights.h5"])
 def test_weights_with_a_description_beside_them_say_what_they_are(tmp_path, name):
     (tmp_path / name).touch()
-    with pytest.raises(RecipeError, match="a file that nothing describes"):
+    with pytest.raises(RecipeError, match="a file without a description"):
         find_source(tmp_path / name)
     config = RECIPE.model.replace(input_shape=(16, 16, 3))
     reading = {"normalisation": "imagenet", "central_crop": 0.875, "size": [16, 16]}

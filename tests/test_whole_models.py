@@ -38,14 +38,14 @@ def test_what_is_no_whole_model_is_refused_with_the_way_to_load_it(tmp_path):
     (tmp_path / "damaged.keras").write_bytes(b"PK")
     for name, error, said in (
         ("absent.keras", MissingFileError, "no such file.*load_run"),
-        ("cifar10", MissingFileError, "no such file.*registered names: .*load_run"),
+        ("cifar10", MissingFileError, "no such file.*registered names, use .*load_run"),
         (".", RecipeError, "one without an architecture.*load_run"),
         ("alone.weights.h5", RecipeError, "one without an architecture.*load_run"),
         ("mine.keras", RecipeError, "or registered ones. Received: .*Unregistered"),
-        ("damaged.keras", RecipeError, "has saved whole.* Received: "),
+        ("damaged.keras", RecipeError, "a whole model saved by Keras.* Received: "),
     ):
         with pytest.raises(error, match=said) as found:
             load_model(tmp_path / name)
         assert "\n" not in str(found.value)
-    with pytest.raises(UserError, match="expected the path of a model.* Received: .* Sequential"):
+    with pytest.raises(UserError, match="the path of a whole model.* Received: .* Sequential"):
         load_model(network())

@@ -1,4 +1,4 @@
-"""From a trained Keras model to a `.tflite` for Larq Compute Engine, and back to predictions."""
+"""Converts a trained Keras model to a `.tflite` for Larq Compute Engine, and runs the file."""
 
 from larq_groupnet.deploy.advice import advise
 from larq_groupnet.deploy.audit import Finding, audit

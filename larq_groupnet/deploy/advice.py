@@ -1,4 +1,4 @@
-"""What makes a binary network learn badly, although it converts: the mistakes of a first one."""
+"""Finds beginners' mistakes: the network converts, but learns badly."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _JOINS = ("Add", "Average", "Concatenate", "Maximum", "Minimum")
 
 
 def advise(model: tf.keras.Model) -> list[Finding]:
-    """Names what a sign should not read, channels that never change, and ends made binary.
+    """Finds unsuitable inputs of signs, channels of constant sign, and binary first or last layers.
 
     Args:
-        model: A built functional or sequential Larq model. Where a layer of it is opaque, nothing
-            is said about what lies behind it.
+        model: A built functional or sequential Larq model. Nothing is reported about layers behind
+            an opaque layer.
 
     Returns:
         Findings of severity `"weak"`.
@@ -48,7 +48,7 @@ def _weak(layer: Any, cause: str, remedy: str) -> Finding:
 
 def _advice(model: tf.keras.Model) -> Iterator[Finding]:
     kernels = [layer for layer in layers_with_kernels(model) if layer.inbound_nodes]
-    # Once: Keras takes 0.2 s to list the layers of a large model.
+    # Keras takes 0.2 s to list the layers of a large model, so list them once.
     begin = {id(each) for each in model.submodules if isinstance(each, layers.InputLayer)}
     end = {id(tensor.node.layer) for tensor in tf.nest.flatten(model.outputs)}
     for layer in kernels:
@@ -58,8 +58,8 @@ def _advice(model: tf.keras.Model) -> Iterator[Finding]:
             if _reaches(layer, begin, forwards=False):
                 yield _weak(
                     layer,
-                    "the first layer is binary: its sign leaves one bit of each pixel",
-                    "Use layers.Conv2D or Dense here, and begin with signs after its normalisation",
+                    "the first layer is binary: its sign keeps one bit of each pixel",
+                    "Use layers.Conv2D or Dense here, and binarise only after its normalisation",
                 )
             if _reaches(layer, end, forwards=True):
                 yield _weak(
@@ -77,14 +77,13 @@ def _before_sign(layer: Any) -> Iterator[Finding]:
     if before and all(map(_is_non_negative, before)):
         yield _weak(
             layer,
-            f"its sign reads {before[0].name}, which is never negative, so that every sign is +1",
+            f"its sign reads {before[0].name}, which is never negative, so every sign is +1",
             "Normalise between the two, or move the ReLU before the batch normalisation",
         )
     elif before and not any(map(_is_normalised, before)):
         yield _weak(
             layer,
-            f"its sign reads {before[0].name}, which nothing normalises, so that signs hardly "
-            "change",
+            f"its sign reads {before[0].name}, which is not normalised, so signs hardly change",
             "Put a BatchNormalization before the sign",
         )
     for parent in before:
@@ -93,13 +92,13 @@ def _before_sign(layer: Any) -> Iterator[Finding]:
             yield _weak(
                 parent,
                 f"{constant} of its {total} channels never change sign before {layer.name}: their "
-                "bias is larger than anything that is added to it",
-                "Leave them out, start with a smaller bias, or train at a lower rate",
+                "bias is larger than anything added to it",
+                "Remove them, start with a smaller bias, or lower the learning rate",
             )
 
 
 def _parents(layer: Any) -> list[Any]:
-    """The layers that a layer reads, past those that keep the range of values."""
+    """The inputs of a layer, skipping layers that keep the range of values."""
     if len(layer.inbound_nodes) != 1:
         return []
     found = []
@@ -121,7 +120,7 @@ def _is_non_negative(layer: Any) -> bool:
 
 
 def _is_normalised(layer: Any) -> bool:
-    """True if a normalisation, or something opaque, shapes what the layer gives."""
+    """True if the layer's output comes from a normalisation or an opaque layer."""
     if isinstance(layer, layers.InputLayer) or hasattr(layer, "kernel_initializer"):
         return False
     if type(layer).__name__ in (*_JOINS, "Activation", "ReLU", "PReLU", "LeakyReLU"):
@@ -131,7 +130,7 @@ def _is_normalised(layer: Any) -> bool:
 
 
 def _constant_channels(layer: Any) -> tuple[int, int]:
-    """Channels of a layer before a sign that have one sign whatever comes in, and of all."""
+    """Counts the channels of a layer whose sign is the same for any input, and all channels."""
     if isinstance(layer, layers.BatchNormalization) and layer.built:
         low, high = _range(_parents(layer)[:1])
         deviation = np.sqrt(layer.moving_variance.numpy() + layer.epsilon)
@@ -149,7 +148,7 @@ def _constant_channels(layer: Any) -> tuple[int, int]:
 
 
 def _range(before: list[Any]) -> tuple[Any, Any]:
-    """Least and largest value of what a layer gives, as far as its kind tells."""
+    """Smallest and largest output that the type of a layer allows."""
     if not before:
         return -np.inf, np.inf
     layer = before[0]
@@ -165,7 +164,7 @@ def _range(before: list[Any]) -> tuple[Any, Any]:
 
 
 def _reaches(layer: Any, ends: Collection[int], forwards: bool) -> bool:
-    """True if one of the ends, layers by `id`, lies beyond a layer with no kernel between."""
+    """True if a path without kernels leads from the layer to one of `ends`, ids of layers."""
     queue, seen = [layer], set()
     while queue:
         one = queue.pop()

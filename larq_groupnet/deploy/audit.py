@@ -1,7 +1,7 @@
-"""What Larq Compute Engine would get wrong or run slowly, layer by layer, with the remedy.
+"""Finds layers that Larq Compute Engine would get wrong or run slowly, with a remedy for each.
 
-A model tells causes, a file tells facts. With both, a layer is only named for being slow if the
-file shows that it is. What converts to what was measured on LCE 0.16; see `docs/deploy.md`.
+The model shows causes, the file shows facts. Given both, a layer is reported as slow only if the
+file shows that it is. The conversion rules were measured on LCE 0.16; see `docs/deploy.md`.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Finding:
     """A layer that LCE would run wrongly, or not as a binary kernel.
 
     Attributes:
-        layer: Name of the Keras layer, or the nearest that the file tells.
-        severity: `"wrong"` if the file would not convert, not load, or compute something else;
-            `"slow"` if it would compute the same with float operations; `"weak"` if it would, and
-            learns badly, which `advise` finds.
-        cause: Why.
+        layer: Name of the Keras layer, or the closest name in the file.
+        severity: `"wrong"` if the model would not convert, or the file would not load or would
+            compute something else; `"slow"` if it would compute the same with float operations;
+            `"weak"` if the layer converts but learns badly (found by `advise`).
+        cause: The reason.
         remedy: What to change in the model.
     """
 
@@ -53,21 +53,20 @@ class Finding:
 
 
 def audit(model_or_file: tf.keras.Model | File, file: File | None = None) -> list[Finding]:
-    """Names the layers that LCE would run wrongly or slowly.
+    """Finds the layers that LCE would run wrongly or slowly.
 
     Args:
-        model_or_file: A functional Larq model, or a `.tflite`. Of a file alone, layers go by the
-            names that the converter left, and causes by what it shows.
-        file: The converted file of the model, if there is one: findings then are facts.
+        model_or_file: A functional Larq model, or a `.tflite`. For a file alone, the names of
+            layers and the causes come from the file.
+        file: The model's converted file, if any. The findings are then checked against it.
 
     Returns:
-        The findings, wrong ones first; an empty list if every binary convolution is one
-        `LceBconv2d`, with its activation and batch normalisation fused, and no `LceDequantize`
-        is left.
+        The findings, wrong ones first. Empty if every binary convolution is one `LceBconv2d`, with
+        its activation and batch normalisation fused, and no `LceDequantize` is left.
 
     Raises:
-        ConversionError: If it is neither, or the file is damaged.
-        FileNotFoundError: If there is no such file.
+        ConversionError: If the model is not functional, or the file is damaged.
+        FileNotFoundError: If the file does not exist.
     """
     if isinstance(model_or_file, bytes | str | os.PathLike):
         findings = list(_audit_file(Graph(model_or_file)))
@@ -122,7 +121,7 @@ def _of_whole_model(model: tf.keras.Model) -> Iterator[Finding]:
 
 def _wrong(layer: Any) -> Finding | None:
     if isinstance(layer.input_quantizer, lq.quantizers.SteTern):
-        cause = "quantizer LCE does not know: it takes ste_tern on activations for a sign"
+        cause = "quantizer LCE does not know: it treats ste_tern on activations as a sign"
         return Finding(layer.name, "wrong", cause, "Use input_quantizer='ste_sign'")
     groups = getattr(layer, "groups", 1)
     if groups > 1 and _group_width(layer) % 32 == 0:
@@ -132,7 +131,7 @@ def _wrong(layer: Any) -> Finding | None:
 
 
 def _not_binary(layer: Any, quantizer: Any) -> Finding | None:
-    """Why LCE has no binary kernel for a layer, as far as its configuration tells."""
+    """The finding for a layer whose configuration shows that LCE has no binary kernel for it."""
     used = getattr(quantizer, "input_quantizer", quantizer)
     if not isinstance(layer, lq.layers.QuantConv2D):
         cause = f"{type(layer).__name__}: LCE accelerates QuantConv2D only"
@@ -156,7 +155,7 @@ def _not_binary(layer: Any, quantizer: Any) -> Finding | None:
 
 def _unexplained(layer: tf.keras.layers.Layer, operation: Operation | None) -> Finding:
     found = "is not in the file" if operation is None else f"is a {operation.name}"
-    cause = f"the convolution {found}, so its input or kernel was not seen to be +-1"
+    cause = f"the convolution {found}, so LCE did not recognise its input or kernel as +-1"
     remedy = "Use plain ste_sign quantizers, with nothing but +1 padding before the convolution"
     return Finding(layer.name, "slow", cause, remedy)
 
@@ -165,15 +164,15 @@ def _shifted(model: tf.keras.Model, operations: dict[str, Operation]) -> Iterato
     for layer, pad in shifted_paddings(model).items():
         operation = operations.get(layer)
         if operation is not None and not operation.same_padding:
-            continue  # The converter has kept the padding as an operation of its own.
+            continue  # The converter kept the padding as a separate operation.
         if pad.of_signs:
             cause = f"sign then symmetric pad at stride {pad.stride}"
             remedy = "Pad with +1 before the quantizer, and convolve with padding='valid'"
         else:
             cause = f"float symmetric pad at stride {pad.stride}"
             remedy = f"Pad only the rows and columns that are read: {pad.exact}"
-        cause += f': the converter takes {pad.padding} for TensorFlow\'s "same", which pads '
-        yield Finding(layer, "wrong", f"{cause}{pad.same}, so that the result is shifted", remedy)
+        cause += f': the converter replaces {pad.padding} with TensorFlow\'s "same", which pads '
+        yield Finding(layer, "wrong", f"{cause}{pad.same}, so the result is shifted", remedy)
 
 
 def _audit_file(graph: Graph) -> Iterator[Finding]:
@@ -198,7 +197,7 @@ def _audit_file(graph: Graph) -> Iterator[Finding]:
 
 
 def _unpacked(graph: Graph, known: set[str]) -> Iterator[Finding]:
-    """One finding per LceDequantize; named after one of the `known` layers if it can be."""
+    """One finding per LceDequantize, named after one of the `known` layers if possible."""
     for operation in graph.operations:
         if operation.name != "LceDequantize":
             continue
@@ -211,7 +210,7 @@ def _unpacked(graph: Graph, known: set[str]) -> Iterator[Finding]:
             "slow",
             "LceDequantize: its signs are unpacked to floats for "
             + ", ".join(reader.name for reader in readers),
-            "Read signs by binary convolutions only: pad with +1 inside them, and pool, add or "
+            "Let only binary convolutions read signs: pad with +1 inside them, and pool, add or "
             "concatenate before the quantizer",
         )
 
@@ -221,8 +220,8 @@ def _zero_padding(
 ) -> Finding:
     """The finding for a binary convolution with "same" padding and `pad_values=0`.
 
-    LCE pads with +1 and corrects the result for zeros. Where both sides of the padding meet in one
-    output the correction is wrong: measured for sizes 1 to 9, kernels 2 to 7, dilations 1 to 6.
+    LCE pads with +1 and corrects the result for zeros. If both sides of the padding affect one
+    output, the correction is wrong: measured for sizes 1 to 9, kernels 2 to 7, dilations 1 to 6.
     """
     widths = [(taps - 1) * rate + 1 for taps, rate in zip(kernel, dilation, strict=True)]
     sizes = list(input_shape[1:3])
@@ -245,7 +244,7 @@ def _group_width(layer: Any) -> int:
 
 
 def _may_be(quantizer: Any, signs: tuple[type, ...]) -> bool:
-    """True for one of `signs`, and for a plain function, which only the file can judge."""
+    """True for one of `signs`, and for a plain function: only the file shows what it does."""
     return isinstance(quantizer, signs) or not isinstance(quantizer, lq.quantizers.Quantizer)
 
 

@@ -1,7 +1,7 @@
-"""How fast, how large and how hungry `.tflite` files are on this machine, side by side.
+"""Compares latency, size and memory of `.tflite` files on this machine.
 
-Every file has a process with an interpreter of its own, and the processes take turns, one
-invocation each, so that whatever else the machine does hits all files alike.
+Each file has its own process and interpreter. The processes take turns, one invocation each, so
+other load on the machine affects all files alike.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RUNS = 50
 
 _START = """import sys; sys.path[:] = filter(None, sys.path); del sys.argv[0]
 import runpy; runpy.run_path(sys.argv[0], run_name="__main__")"""
-"""Runs a script whose folder hides no module; Python itself can from 3.11 on (-P)."""
+"""Runs a script without adding its folder to `sys.path`, as `python -P` does from 3.11 on."""
 
 PROFILER = "lce_benchmark_model"
 """LCE's own benchmark binary, which times every operation."""
@@ -44,22 +44,22 @@ _ARM = ("aarch64", "arm64")
 
 @dataclass(frozen=True)
 class Measurement:
-    """One file on this machine.
+    """Measurements of one file on this machine.
 
     Attributes:
         file: The file.
-        size: Its bytes.
+        size: Size in bytes.
         kernel: Kernel of `LceBconv2d`: the fastest of `default`, `indirect` (`use_indirect_bgemm`)
             and `reference` that is correct for this file; `-` without binary convolutions.
         refused: Kernel -> why it cannot be used for this file.
         seconds: Latency of every timed invocation, in order: one image (or batch) copied in, the
             network run, the result copied out.
-        cpu: CPU time of every timed invocation in seconds, summed over threads. On one thread, less
-            than the latency means that other programs had the CPU in between.
-        memory: Peak resident bytes of the process, less those that it had before it made the
-            interpreter: content of the file, packed weights, tensors. The process is Python with
-            NumPy and LCE's library, without TensorFlow; these are not counted.
-        ops: What the file consists of, the most work first.
+        cpu: CPU time of every timed invocation in seconds, summed over threads. On one thread, a
+            time below the latency means that other programs used the CPU in between.
+        memory: Peak resident bytes that the interpreter adds to its process: content of the file,
+            packed weights, tensors. Python, NumPy and LCE's library are not counted; TensorFlow is
+            not loaded.
+        ops: Operations of the file, the most expensive first.
     """
 
     file: Path
@@ -95,21 +95,21 @@ class Measurement:
 def benchmark(
     files: Sequence[str | Path], runs: int = RUNS, profiler: str | Path | None = None
 ) -> list[Measurement]:
-    """Measures files against each other, each on one thread.
+    """Compares files, each on one thread.
 
     Args:
         files: `.tflite` files.
-        runs: Timed invocations of each, in alternation, after a few that are not counted.
-        profiler: Path of `lce_benchmark_model` for this machine, for times per operation.
+        runs: Timed invocations per file, in turns, after a few untimed ones.
+        profiler: Path of `lce_benchmark_model` for this machine, to time each operation.
 
     Returns:
         One measurement per file, in the order given.
 
     Raises:
-        ConversionError: If a file is no `.tflite`, or not a whole one; names it.
-        BenchmarkError: If LCE does not run a file; names it.
-        OSError: If one cannot be read, or the profiler cannot be started.
-        ValueError: If there is no file, or `runs` is below 1.
+        ConversionError: If a file is not a `.tflite` or is damaged; names the file.
+        BenchmarkError: If LCE cannot run a file (names the file), if there is no file, or if `runs`
+            is below 1.
+        OSError: If a file cannot be read, or the profiler cannot be started.
     """
     if isinstance(files, str | os.PathLike) or not files or runs < 1:
         raise BenchmarkError(
@@ -158,7 +158,7 @@ def table(measurements: Sequence[Measurement]) -> str:
 
 
 def main(files: list[str], runs: int) -> None:
-    """Measures and prints; times per operation if `lce_benchmark_model` is on the path."""
+    """Prints the measurements, per operation too if `lce_benchmark_model` is on the PATH."""
     profiler = shutil.which(PROFILER)
     measurements = benchmark(files, runs, profiler=profiler)
     print(table(measurements))
@@ -166,7 +166,7 @@ def main(files: list[str], runs: int) -> None:
 
 
 class _Worker:
-    """A process with the interpreter of one file, which does a command of `benchmark_worker`."""
+    """A process that runs a command of `benchmark_worker` on one file."""
 
     def __init__(self, command: str, file: Path, kernel: str = ""):
         self._file = file
@@ -187,10 +187,10 @@ class _Worker:
         self._process.communicate()
 
     def ask(self) -> dict[str, Any]:
-        """Asks the process for one answer.
+        """Requests one answer from the process.
 
         Raises:
-            BenchmarkError: If it has ended instead.
+            BenchmarkError: If the process has ended, or no kernel can run the file.
         """
         stdin, stdout = self._process.stdin, self._process.stdout
         with contextlib.suppress(BrokenPipeError):
@@ -215,7 +215,7 @@ class _Worker:
 
 
 def _kernel(path: Path) -> tuple[str, dict[str, str]]:
-    """The kernel to run a binary file with, and why each other kernel cannot be used."""
+    """The fastest kernel for a binary file, and why each refused kernel cannot be used."""
     with _Worker("choose", path) as worker:
         answer = worker.ask()
     return answer["kernel"], answer["refused"]
@@ -266,21 +266,21 @@ def _explanation(measurements: Sequence[Measurement], profiler: str | None) -> s
     starved = min(measurements, key=lambda one: one.cpu_share)
     if starved.cpu_share < _BUSY:
         lines += [
-            f"The machine is busy: {starved.file} had the CPU for {starved.cpu_share:.0%} of "
-            "its latency only. Latencies are too high, long ones most, and so are their ratios; "
-            "CPU times are nearer the truth. Measure again on an idle machine."
+            f"The machine is busy: {starved.file} had the CPU for only {starved.cpu_share:.0%} of "
+            "its latency. Latencies are too high, long ones most, and so are their ratios; CPU "
+            "times are more reliable. Measure again on an idle machine."
         ]
     lines += [
         f"Latency: median and quartiles of {len(measurements[0].seconds)} invocations on one "
         "thread, image copied in and result copied out. The files took turns.",
-        f"Ratio: to {measurements[0].file}; of latencies the median over the rounds.",
-        "CPU: median CPU time. Memory: peak of what the interpreter and the file add to a process.",
-        "MACs: binary ones included. Elements: values written; a word of 32 signs is one.",
+        f"Ratio: relative to {measurements[0].file}; for latency, the median over the rounds.",
+        "CPU: median CPU time. Memory: peak that the interpreter and the file add to a process.",
+        "MACs: including binary ones. Elements: values written; a word of 32 signs counts as one.",
         "Kernel of LceBconv2d: the fastest here of default, indirect (use_indirect_bgemm=True) "
         "and reference whose output equals the reference kernel's.",
     ]
     for one in measurements:
         lines += [f"{one.file}: {kernel}: {why}" for kernel, why in one.refused.items()]
-    advice = f"none, LCE's interpreter has no profiler; put {PROFILER} on the PATH"
+    advice = f"none, because LCE's interpreter has no profiler; put {PROFILER} on the PATH"
     lines += [f"Times per operation: {profiler or advice} (docs/devices.md)."]
     return "\n".join(lines)

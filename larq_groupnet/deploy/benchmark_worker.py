@@ -1,11 +1,10 @@
-"""LCE's interpreter alone in a process, so that the memory of the process is the interpreter's.
+"""Runs LCE's interpreter alone in a process, to measure its memory.
 
-`benchmark` runs this file as a script. It imports neither this package nor TensorFlow, which alone
-takes more memory than any network here: only NumPy and the compiled module of LCE's wheel. It
-answers in lines of JSON.
+`benchmark` runs this file as a script. It imports only NumPy and the compiled module of LCE's
+wheel, because TensorFlow takes more memory than any network here. It answers in lines of JSON.
 
     benchmark_worker.py choose FILE        prints {"kernel", "refused"}
-    benchmark_worker.py run FILE KERNEL    {"seconds", "cpu", "memory"} per line read
+    benchmark_worker.py run FILE KERNEL    prints {"seconds", "cpu", "memory"} for each line read
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 KERNELS = {"default": (False, False), "indirect": (False, True), "reference": (True, False)}
-"""Name -> LCE's `use_reference_bconv` and `use_indirect_bgemm`; the last one is the truth."""
+"""Name -> LCE's `use_reference_bconv` and `use_indirect_bgemm`; the last one is the reference."""
 
 TOLERANCE = 1e-3
-"""Largest difference from the reference kernels, relative to their largest output."""
+"""Largest allowed difference from the reference kernel, relative to its largest output."""
 
 _TRIALS = 5
 
@@ -49,9 +48,9 @@ class _Run:
 
 
 def main(command: str, path: str, kernel: str) -> None:
-    """Answers on standard output."""
+    """Prints the answers."""
     _interpreter_class()
-    # The interpreter copies the content, so that of Python is not counted.
+    # Read before measuring: the interpreter makes its own copy, and Python's is not counted.
     content = Path(path).read_bytes()
     before = _reset_peak()
     if command == "choose":
@@ -67,7 +66,7 @@ def main(command: str, path: str, kernel: str) -> None:
 
 
 def _choose(content: bytes) -> dict[str, Any]:
-    """The fastest kernel that agrees with the reference kernel, and why others are not used."""
+    """The fastest kernel that agrees with the reference kernel, and why others are refused."""
     runs: dict[str, _Run] = {}
     refused = {}
     for kernel in reversed(KERNELS):
@@ -82,7 +81,7 @@ def _choose(content: bytes) -> dict[str, Any]:
             runs[kernel] = run
         else:
             refused[kernel] = "its output differs from the reference kernel's"
-    # In turns, so that other programs hit all kernels alike.
+    # In turns, so other programs affect all kernels alike.
     times = [{kernel: run.seconds() for kernel, run in runs.items()} for _ in range(_TRIALS)]
     fastest = min(runs, key=lambda kernel: min(time[kernel] for time in times), default=None)
     return {"kernel": fastest, "refused": refused}
@@ -94,7 +93,7 @@ def _agree(output: NDArray[Any], truth: NDArray[Any]) -> bool:
 
 
 def _interpreter_class() -> Any:
-    """LCE's compiled interpreter, past the packages around it, which import TensorFlow."""
+    """LCE's compiled interpreter, loaded without its packages, which import TensorFlow."""
     name = "interpreter_wrapper_lite"
     if name not in sys.modules:
         package = importlib.util.find_spec("larq_compute_engine")
@@ -110,7 +109,7 @@ def _interpreter_class() -> Any:
 
 
 def _reset_peak() -> int:
-    """Resets the peak of memory after the imports, if the system can; returns it in bytes."""
+    """Resets the peak memory if the system can, and returns it in bytes."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     return _peak()
@@ -119,7 +118,7 @@ def _reset_peak() -> int:
 def _peak() -> int:
     """Peak resident memory in bytes.
 
-    Linux' own figure, because there `ru_maxrss` of a new process starts from its parent's.
+    Reads Linux's own figure if it can, because `ru_maxrss` there starts at the parent's value.
     """
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():

@@ -1,4 +1,4 @@
-"""From a trained Keras model to a `.tflite` for Larq Compute Engine that was seen to be right."""
+"""Converts a trained Keras model to a verified `.tflite` for Larq Compute Engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEFAULT_SAMPLES = 4
 
 
 class ConversionWarning(UserWarning):
-    """The file is right but slow: it uses float operations in place of binary ones."""
+    """The file is correct but slow: it uses float operations instead of binary ones."""
 
 
 def convert(
@@ -42,35 +42,35 @@ def convert(
     """Folds and converts a model, audits and verifies the file, then writes it.
 
     Args:
-        model: A built functional model with one input and one output. It stays as it is. One of
-            `quantize` goes to `convert_int8`.
-        path: Where to write. The file appears there once it is verified, or not at all.
-        input_shape: `(height, width, channels)` of the file; needed where the model's own is not
+        model: A built functional model with one input and one output. It is not changed. A model
+            from `quantize` is passed to `convert_int8`.
+        path: Where to write the file. Nothing is written unless verification succeeds.
+        input_shape: `(height, width, channels)` of the file; needed if the model's own is not
             fixed, because a binary convolution of unknown size does not convert.
-        batch_size: Images that the file takes at once.
-        data: Real samples `(n, height, width, channels)` to verify the file on, as the model reads
-            them: float32, preprocessed, or uint8. By default a few images of seeded noise.
-        description: Names and plain values that the file is to say of itself, as
-            `saved.describe_run` gives them; `deploy.description` says where they stand.
+        batch_size: Number of images that the file reads at once.
+        data: Real samples `(n, height, width, channels)` to verify the file with, in the model's
+            input format: preprocessed float32, or uint8. By default a few images of seeded noise.
+        description: Names and plain values to store in the file, as `saved.describe_run` returns
+            them; see `deploy.description`.
 
     Returns:
         The path.
 
     Raises:
-        ConversionError: If the input size is not fixed, if an argument is not as described, or if
-            the file would be wrong: says which layer, why, and what to change.
+        ConversionError: If the input size is not fixed, an argument is invalid, or the file would
+            be wrong: says which layer, why, and what to change.
         OutputError: If `path` cannot be written.
-        VerificationError: If it computes something else than the model.
+        VerificationError: If the file does not compute what the model computes.
 
     Warns:
-        ConversionWarning: Of layers that do not run as binary kernels.
+        ConversionWarning: If some layers do not run as binary kernels.
     """
     fixed = with_input_shape(model, input_shape, batch_size)
     data = _noise(fixed) if data is None else data
     if is_int8(fixed):
         if batch_size != 1:
             raise ConversionError(
-                "convert: expected one image at a time for a file of integers. "
+                "convert: expected one image at a time for an int8 file. "
                 f"Received: batch_size={batch_size}"
             )
         return convert_int8(fixed, path, data=data, description=description)
@@ -104,13 +104,13 @@ def with_input_shape(
     Args:
         model: A functional model with one input.
         input_shape: `(height, width, channels)`, `None` for the model's own.
-        batch_size: Images at once.
+        batch_size: Number of images per call.
 
     Returns:
-        A model with copies of the weights.
+        The model itself if its sizes fit, else a model with copies of the weights.
 
     Raises:
-        ConversionError: If a size is left open or does not fit the model.
+        ConversionError: If a size is open or does not fit the model.
     """
     check_one_in_one_out(model, "convert")
     own = model.input_shape
@@ -128,8 +128,8 @@ def with_input_shape(
     ):
         raise ConversionError(
             "convert: expected input_shape=(height, width, channels) and batch_size as integers "
-            f"that fit the model's {own}; build it with other ones, or with None, for others. "
-            f"Received: input_shape={given!r}, batch_size={batch_size!r}"
+            f"that fit the model's {own}. Received: input_shape={given!r}, "
+            f"batch_size={batch_size!r}. For other sizes, build the model with them, or with None."
         )
     shape = tuple(given)
     if own[1:] == shape and batch_size in (1, own[0]):
@@ -146,7 +146,7 @@ def _convert(model: tf.keras.Model) -> bytes:
     try:
         return to_tflite(model)
     except ConversionError as error:
-        raise ConversionError(_listed(f"{error}. What audit says", audit(model))) from error
+        raise ConversionError(_listed(f"{error}. Findings of audit", audit(model))) from error
 
 
 def _noise(model: tf.keras.Model) -> NDArray[Any]:

@@ -1,8 +1,8 @@
-"""What a `.tflite` says of itself: class names and preprocessing, in the file.
+"""Stores a description, such as class names and preprocessing, in a `.tflite`.
 
-They are a JSON file in a ZIP archive behind the flatbuffer, which is where TensorFlow Lite keeps
-the files that belong to a model. Interpreters read the flatbuffer alone, whose bytes stay the same,
-and `unzip -p model.tflite larq_groupnet.json` prints the description.
+It is a JSON file in a ZIP archive after the flatbuffer, where TensorFlow Lite keeps the files that
+belong to a model. Interpreters read only the flatbuffer, whose bytes do not change.
+`unzip -p model.tflite larq_groupnet.json` prints the description.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from larq_groupnet.values import is_positive
 
 NAME = "larq_groupnet.json"
 MOST_BYTES = 2**20
-"""A thousand long class names take a tenth of it; a hostile file may unpack to gigabytes."""
+"""Limit, because a hostile file may unpack to gigabytes. 1000 long class names need a tenth."""
 
 
 def with_description(content: bytes, description: Mapping[str, Any] | None) -> bytes:
-    """Appends a description, as `check_description` gives it, to a file, if there is one.
+    """Appends a description from `check_description`, if there is one, to a file.
 
     The same content and description give the same bytes.
     """
@@ -33,20 +33,20 @@ def with_description(content: bytes, description: Mapping[str, Any] | None) -> b
         return content
     file = io.BytesIO(content)
     with zipfile.ZipFile(file, "a") as archive:
-        # A ZipInfo of its own has the date 1980-01-01.
+        # A new ZipInfo has the fixed date 1980-01-01.
         archive.writestr(zipfile.ZipInfo(NAME), json.dumps(description, indent=2) + "\n")
     return file.getvalue()
 
 
 def check_description(description: Mapping[str, Any] | None, outputs: int) -> dict[str, Any] | None:
-    """The plain values of a description, once readers of the file are known to understand them.
+    """Checks that a file's readers will understand a description; returns its plain values.
 
     Args:
-        description: What a user gives; NumPy's values become plain ones.
-        outputs: How many values the network gives.
+        description: The user's description; NumPy values become plain ones.
+        outputs: Number of outputs of the network.
 
     Raises:
-        ConversionError: If one of them is not understood; says which and why.
+        ConversionError: If a value is not understood; says which and why.
     """
     if description is None:
         return None
@@ -59,13 +59,13 @@ def check_description(description: Mapping[str, Any] | None, outputs: int) -> di
         Reading.from_dict(found.get("preprocessing", {}))
     except (TypeError, ValueError) as error:
         raise ConversionError(
-            "description: expected names and plain values, as describe_run gives them. "
+            "description: expected names and plain values, as describe_run returns them. "
             f"Received: {error}"
         ) from error
     if (count := len(found.get("classes", []))) not in (0, outputs):
         raise ConversionError(
-            f"description: expected {outputs} names of classes, as the model gives values. "
-            f"Received: {count} of them"
+            f"description: expected {outputs} class names, one for each output of the model. "
+            f"Received: {count}"
         )
     return found
 
@@ -76,21 +76,21 @@ def _check(found: Any) -> None:
         raise ValueError(f"a JSON {type(found).__name__} instead of an object")
     names, reading = found.get("classes", []), found.get("preprocessing", {})
     if not isinstance(names, list):
-        raise ValueError(f"classes that are no list: {names!r}")
+        raise ValueError(f"classes that are not a list: {names!r}")
     if wrong := [name for name in names if not (isinstance(name, str) and is_shown(name))]:
-        raise ValueError(f"a class name of other letters than can be printed: {wrong[0]!r}")
+        raise ValueError(f"a class name that cannot be printed: {wrong[0]!r}")
     if not isinstance(reading, dict):
-        raise ValueError("a preprocessing without names of its values")
+        raise ValueError("preprocessing that is not an object of names and values")
     if not is_positive(found.get("temperature", 1.0)):
-        raise ValueError("a temperature that is no number above 0")
+        raise ValueError("a temperature that is not a number above 0")
 
 
 def read_description(file: File) -> dict[str, Any] | None:
     """The description of a `.tflite`, or `None` if it has none.
 
     Raises:
-        ConversionError: If it is no TFLite file, or if its description is damaged.
-        OSError: If it cannot be read.
+        ConversionError: If the file is not a TFLite file, or its description is damaged.
+        OSError: If the file cannot be read.
     """
     content = io.BytesIO(read(file))
     if not zipfile.is_zipfile(content):
@@ -105,9 +105,9 @@ def read_description(file: File) -> dict[str, Any] | None:
             raise ValueError(f"more than {MOST_BYTES} bytes")
         found: dict[str, Any] = json.loads(text)
         _check(found)
-    except Exception as error:  # zipfile raises whatever a damaged archive makes its decompressors.
+    except Exception as error:  # zipfile passes on all errors of its decompressors.
         raise ConversionError(
-            f"expected a description {NAME} as convert writes it behind the file. "
+            f"expected a description {NAME} as convert appends it to a file. "
             f"Received: {type(error).__name__}: {error}"
         ) from error
     return found

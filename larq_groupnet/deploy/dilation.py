@@ -1,9 +1,9 @@
-"""Dilated convolutions written so that the converter sees them.
+"""Writes dilated convolutions in a form that the converter recognises.
 
-TensorFlow writes a dilated convolution as SpaceToBatch, a plain convolution and BatchToSpace, which
-the converter puts together again; but not where several convolutions of one rate read one tensor,
-because it first makes one of their equal SpaceToBatch. Then signs are unpacked, and the
-convolutions stay real: found with K bases that read one aggregate (LCE 0.16).
+TensorFlow writes a dilated convolution as SpaceToBatch, a plain convolution and BatchToSpace, and
+the converter fuses the three again. It fails if several convolutions with one dilation rate read
+one tensor, because it merges their equal SpaceToBatch first. The signs are then unpacked and the
+convolutions stay real. This happens if K bases read one aggregate (LCE 0.16).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from larq_groupnet.deploy.replaced import replaced
 
 @contextlib.contextmanager
 def directly_dilated(model: tf.keras.Model) -> Iterator[None]:
-    """Meanwhile the model computes each dilated binary convolution by one operation.
+    """Within the context, the model computes each dilated binary convolution as one operation.
 
-    On a CPU, TensorFlow has no gradient of that operation.
+    TensorFlow has no gradient of this operation on a CPU.
     """
     with contextlib.ExitStack() as stack:
         for layer in model.layers:

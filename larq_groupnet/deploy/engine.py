@@ -1,4 +1,4 @@
-"""Larq Compute Engine's converter and interpreter. Without it, their first use says so."""
+"""Larq Compute Engine's converter and interpreter; if it is missing, their first use raises."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ except ImportError as error:
         raise MissingPackageError(
             "larq-compute-engine: expected to be installed, since it converts models and runs "
             f"converted files. Received: {_REASON}, on Python {version}. Use Python 3.10, 3.11 or "
-            "3.12, not on Linux for ARM: it has wheels for those."
+            "3.12; there are no wheels for Linux on ARM."
         )
 
     convert_saved_model = modify_integer_quantized_model_io_type = _missing
 
     class EngineInterpreter:  # type: ignore[no-redef]
-        """Stands for LCE's interpreter."""
+        """Placeholder for LCE's interpreter."""
 
         def __init__(self, *_: Any, **__: Any):
             _missing()

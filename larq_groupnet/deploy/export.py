@@ -1,4 +1,4 @@
-"""From a Keras model to the bytes of a `.tflite`, by LCE's converter."""
+"""Converts a Keras model to the bytes of a `.tflite` with LCE's converter."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from larq_groupnet.files import full_disk_as_os_error
 
 
 def to_tflite(model: tf.keras.Model) -> bytes:
-    """Converts a model as it stands: nothing is folded, audited or verified.
+    """Converts a model as it is, without folding, auditing or verifying it.
 
-    Dilated convolutions are rewritten, see `dilation`. Without any, the file is what
-    `lce.convert_keras_model` gives, which first has Keras trace every layer several times for a
-    SavedModel of its own: with 200 layers that takes four times as long as all of this. Here the
-    model is traced once, as the one function that the converter reads.
+    Dilated convolutions are rewritten, see `dilation`. Without any, the file equals the output of
+    `lce.convert_keras_model`. That function has Keras save the model, which traces every layer
+    several times and takes four times as long as this one for 200 layers. Here the model is traced
+    once, as the only function that the converter reads.
 
     Args:
         model: A built model with one input of fixed size and one output, in float32.
 
     Returns:
-        The flatbuffer, for one image at a time if the model's batch size is not fixed.
+        The flatbuffer, with batch size 1 if the model's is not fixed.
 
     Raises:
         OSError: If the temporary folder is full.
@@ -36,7 +36,7 @@ def to_tflite(model: tf.keras.Model) -> bytes:
     holder.weights = model.weights
     serve = tf.function(lambda image: {model.output_names[0]: model(image, training=False)}, [spec])
     with tempfile.TemporaryDirectory() as folder, directly_dilated(model):
-        # Inference needs no gradients; to trace those of every sign takes a quarter of the time.
+        # Inference needs no gradients, and tracing every sign's takes a quarter of the time.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         try:
             with full_disk_as_os_error():
@@ -44,6 +44,6 @@ def to_tflite(model: tf.keras.Model) -> bytes:
             content: bytes = convert_saved_model(folder)
         except (UserError, OSError):
             raise
-        except Exception as error:  # LCE raises bare ones.
+        except Exception as error:  # LCE raises bare exceptions.
             raise ConversionError(f"LCE cannot convert the model: {error}") from error
     return content

@@ -1,7 +1,7 @@
-"""A folded network rewritten so that everything but its binary kernels is 8-bit integers.
+"""Rewrites a folded network so that everything except its binary kernels is 8-bit integers.
 
-LCE's converter makes integers where fake-quant operations say which range a tensor has. So every
-tensor that the file will hold, and every real kernel, is rounded here as the file will round it.
+LCE's converter uses integers for tensors whose range a fake-quant operation gives. So every tensor
+that the file will hold, and every real kernel, is rounded here as in the file.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ layers = tf.keras.layers
 
 @tf.keras.utils.register_keras_serializable("larq_groupnet")
 class FakeQuant(tf.keras.layers.Layer):
-    """Rounds to 256 levels over a range, a weight that is not trained.
+    """Rounds to 256 levels over a range, which is a non-trainable weight.
 
-    The gradient passes inside of the range. While `active` is false, nothing is rounded.
+    The gradient passes inside the range. Nothing is rounded while `active` is False.
     """
 
     def __init__(self, **kwargs: Any):
@@ -35,7 +35,7 @@ class FakeQuant(tf.keras.layers.Layer):
         self.active = True
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Makes the weight `range`; `quantize` sets it."""
+        """Creates the weight `range`, which `quantize` sets."""
         self.range = self.add_weight(
             "range", (2,), initializer=tf.keras.initializers.Constant((0.0, 1.0)), trainable=False
         )
@@ -50,10 +50,10 @@ class FakeQuant(tf.keras.layers.Layer):
 
 @tf.keras.utils.register_keras_serializable("larq_groupnet")
 class Int8Kernel(lq.quantizers.Quantizer):
-    """Rounds a kernel to the levels -127 to 127 of the largest absolute value.
+    """Rounds a kernel to levels -127 to 127, where 127 is its largest absolute value.
 
     Args:
-        per_channel: One range per channel of the last axis instead of one in all.
+        per_channel: True for one range per channel of the last axis, False for one range in all.
     """
 
     precision = 8
@@ -77,17 +77,17 @@ class Int8Kernel(lq.quantizers.Quantizer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """What Keras saves."""
+        """The configuration that Keras saves."""
         return {**super().get_config(), "per_channel": self.per_channel}
 
 
 class _Value:
-    """A tensor of the new model, rounded when a layer first asks for it rounded.
+    """A tensor of the new model, rounded on the first request.
 
     Args:
         tensor: The tensor, before it is rounded.
-        quant: What rounds it.
-        fuses: Layers that LCE would compute together with the one that gives this tensor.
+        quant: The layer that rounds it.
+        fuses: Types of layers that LCE would fuse with the layer that computes this tensor.
     """
 
     def __init__(self, tensor: tf.Tensor, quant: FakeQuant, fuses: tuple[type, ...] = ()):
@@ -104,12 +104,13 @@ class _Value:
 
 
 class Rewriter:
-    """Builds the fake-quantised model of a folded one, layer by layer.
+    """Builds the fake-quantised version of a folded model, layer by layer.
 
     Attributes:
-        softmaxes: What rounds probabilities, for which TFLite prescribes the range.
-        pads: Layers that pad, and what rounds their result.
-        joined: Name of what rounds several tensors -> their concatenation, which has its range.
+        softmaxes: Layers that round probabilities, for which TFLite prescribes the range.
+        pads: Padding layers, each with the layer that rounds its result.
+        joined: Name of a layer that rounds several tensors -> their concatenation, which sets the
+            range.
     """
 
     def __init__(self, folded: tf.keras.Model):
@@ -127,13 +128,13 @@ class Rewriter:
         self.joined: dict[str, tf.Tensor] = {}
 
     def model(self) -> tf.keras.Model:
-        """The model, before its ranges are set."""
+        """Builds the model, whose ranges are not set yet."""
         values: dict[int, _Value] = {}
         for node in self._nodes:
             rule = self._rule(node)
             value = rule(node, *(values[id(x)] for x in node.keras_inputs))
             if len(self._readers[id(node.outputs)]) != 1:
-                value.fuses = ()  # LCE fuses only what nobody else reads.
+                value.fuses = ()  # LCE fuses only tensors with a single reader.
             values[id(node.outputs)] = value
         return tf.keras.Model(
             values[id(self._folded.input)].tensor,
@@ -166,7 +167,7 @@ class Rewriter:
             raise _refused(layer, f"expected one of {kinds}")
         called = tf.nest.flatten(node.call_args)
         if not node.is_input and len(called) != len(node.keras_inputs):
-            raise _refused(layer, "expected a layer that is called on tensors alone")
+            raise _refused(layer, "expected a layer that is called on tensors only")
         return rules[type(layer)]
 
     def _input(self, node: Any) -> _Value:
@@ -177,13 +178,13 @@ class Rewriter:
         if layer.activation is tf.keras.activations.linear:
             return x
         if layer.activation is not tf.keras.activations.softmax:
-            raise _refused(layer, "expected a softmax; of other activations, layers.ReLU")
+            raise _refused(layer, "expected a softmax, or a ReLU as layers.ReLU")
         quant = _quant(layer.name)
         self.softmaxes.append(quant)
         return _Value(copied(layer)(x.rounded()), quant)
 
     def _add(self, node: Any, *inputs: _Value) -> _Value:
-        """Adds two tensors at a time: each sum is a tensor of the file and needs a range."""
+        """Adds two tensors at a time, because each sum is a tensor of the file with a range."""
         name = node.layer.name
         total = inputs[0]
         for k, x in enumerate(inputs[1:], 2):
@@ -206,7 +207,7 @@ class Rewriter:
     def _real(self, node: Any, x: _Value) -> _Value:
         layer = node.layer
         if layer.activation is not tf.keras.activations.linear or getattr(layer, "groups", 1) > 1:
-            raise _refused(layer, "expected no groups, and activations as layers of their own")
+            raise _refused(layer, "expected no groups, and activations as separate layers")
         kernel, *bias = layer.get_weights()
         scale, offset = self._factors_behind(node, kernel.shape[-1])
         config = {**layer.get_config(), "use_bias": True}
@@ -221,10 +222,10 @@ class Rewriter:
         return _Value(tensor, _quant(layer.name), (layers.ReLU,))
 
     def _factors_behind(self, node: Any, width: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """The part of the next batch normalisation that can go into this kernel and bias.
+        """The part of the next batch normalisation that this kernel and bias can absorb.
 
-        A positive factor can go through a max-pool, too, and so can the offset if the factors of
-        all channels are positive.
+        A positive factor can also pass a max-pool, and so can the offset if the factors of all
+        channels are positive.
         """
         ones, zeros = np.ones(width), np.zeros(width)
         after = self._only_reader(node)
@@ -253,7 +254,7 @@ class Rewriter:
         if (scale == 1).all() and not offset.any():
             return x
         if len(x.tensor.shape) != 4:
-            raise _refused(layer, "expected a batch normalisation of maps, or behind a dense layer")
+            raise _refused(layer, "expected a batch normalisation of maps, or after a dense layer")
         copy = lq.layers.QuantDepthwiseConv2D(
             1, depthwise_quantizer=Int8Kernel(per_channel=False), name=layer.name
         )
@@ -274,7 +275,7 @@ class Rewriter:
         return _Value(copied(node.layer)(x.rounded()), _quant(node.layer.name))
 
     def _concatenate(self, node: Any, *inputs: _Value) -> _Value:
-        """What only this layer reads gets its range: LCE does not rescale its convolutions' own."""
+        """Rounds inputs without other readers to its range: LCE does not rescale convolutions."""
         quant = _quant(node.layer.name)
         tensors = [
             quant(x.tensor)
@@ -286,7 +287,7 @@ class Rewriter:
         return _Value(self.joined[quant.name], quant)
 
     def _same_range(self, node: Any, x: _Value) -> _Value:
-        """For layers that TFLite runs on the integers without rescaling."""
+        """Copies a layer that TFLite runs on integers without rescaling them."""
         copy = copied(node.layer)
         if isinstance(copy, ConstantPad2D):
             self.pads.append((copy, x.quant))

@@ -1,4 +1,4 @@
-"""Reading `.tflite` files, and running them with Larq Compute Engine's interpreter."""
+"""Reads `.tflite` files, and runs them with Larq Compute Engine's interpreter."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Tensor:
     """A tensor of a file.
 
     Attributes:
-        name: As the converter calls it.
-        shape: Its sizes.
-        data: Its constant value, `None` where it is computed.
-        computes_floats: True if it is computed, and float32.
-        scale: Of a tensor of integers with one range: what a level stands for; `None` of others.
-        zero_point: The integer that stands for 0.
+        name: Name given by the converter.
+        shape: Size of each axis.
+        data: Constant value, if float32 or int32; `None` for other constants and computed tensors.
+        computes_floats: True for a computed float32 tensor.
+        scale: Value of one level of an integer tensor with one range; `None` for other tensors.
+        zero_point: The integer that represents 0.
     """
 
     name: str
@@ -60,10 +60,10 @@ class Operation:
 
     Attributes:
         name: `CONV_2D`, `LceBconv2d`, ...
-        inputs: Indices of tensors, -1 for one that is left out.
+        inputs: Indices of tensors, -1 for an omitted one.
         outputs: Indices of tensors.
-        same_padding: True if the kernel itself pads.
-        options: The options of an operation of LCE, such as `pad_values` and `channels_in`.
+        same_padding: True if the operation itself pads.
+        options: Options of an LCE operation, such as `pad_values` and `channels_in`.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Operation:
 
 
 class Graph:
-    """The tensors and operations of a `.tflite`, in the order in which they run."""
+    """The tensors and operations of a `.tflite`, in order of execution."""
 
     def __init__(self, file: File):
         content = read(file)
@@ -96,7 +96,7 @@ class Graph:
         return [op for op in self.operations if tensor in op.inputs]
 
     def with_outputs(self, tensors: Sequence[int]) -> bytes:
-        """The same file with other outputs, to look at tensors inside it."""
+        """The same file with other outputs, to read tensors inside it."""
         graph = self._content.subgraphs[0]
         before = graph.outputs
         graph.outputs = list(tensors)
@@ -138,8 +138,8 @@ def read(file: File) -> bytes:
     """The content of a `.tflite`.
 
     Raises:
-        MissingFileError: If there is no such file.
-        ConversionError: If it is no TFLite file.
+        MissingFileError: If the file does not exist.
+        ConversionError: If it is not a TFLite file.
         OSError: If it cannot be read.
     """
     if isinstance(file, bytes):
@@ -163,25 +163,25 @@ def read(file: File) -> bytes:
 
 @contextlib.contextmanager
 def damage_named(file: File) -> Iterator[None]:
-    """Turns the errors of damaged files into a `ConversionError`. The schema checks nothing."""
+    """Turns errors of a damaged file into a `ConversionError`: the schema does not check files."""
     try:
         yield
     except (UserError, OSError):
         raise
     except Exception as error:
         raise ConversionError(
-            f"expected a whole .tflite file. Received: {name_of(file)}, a damaged one "
+            f"expected a whole .tflite file. Received: {name_of(file)}, which is damaged "
             f"({type(error).__name__}: {error}). Convert the network again."
         ) from error
 
 
 def name_of(file: File) -> str:
-    """What a message calls a file."""
+    """How messages refer to a file."""
     return "these bytes" if isinstance(file, bytes) else str(file)
 
 
 def ends_in_softmax(file: File) -> bool:
-    """True if the first output of a `.tflite` is probabilities, whatever rounds them."""
+    """True if the first output of a `.tflite` is probabilities, rounded or not."""
     graph = Graph(file)
     last = graph.producer(graph.outputs[0])
     while last is not None and last.name in ("QUANTIZE", "DEQUANTIZE", "RESHAPE"):
@@ -195,18 +195,17 @@ def count_ops(file: File) -> Counter[str]:
 
 
 class Interpreter(EngineInterpreter):
-    """LCE's interpreter of a `.tflite`; `predict(images)` maps `(batch, h, w, c)` to outputs.
+    """LCE's interpreter for a `.tflite`; `predict(images)` maps `(batch, h, w, c)` to outputs.
 
-    `predict` runs as many images at a time as the file reads, which is one unless it was converted
-    at another batch size. Floats of any precision are read as float32; bytes are not, since the
-    file would need them normalised.
+    `predict` runs images in batches of the file's size, which is one by default. Floats of any
+    precision are converted to float32. Bytes are not, because the file needs normalised images.
     """
 
     def predict(self, x: Any, verbose: int = 0) -> Any:
-        """Outputs of images, one batch after the other; `verbose=1` shows a progress bar.
+        """Computes the outputs of images, batch by batch; `verbose=1` shows a progress bar.
 
         Raises:
-            ConversionError: If the images are not of the size or type that the file reads, or do
+            ConversionError: If the images do not have the size or type that the file reads, or do
                 not fill its batches.
         """
         wanted = np.dtype(self.input_types[0])
@@ -232,29 +231,29 @@ class Interpreter(EngineInterpreter):
 
 
 def load_interpreter(file: File) -> Interpreter:
-    """LCE's interpreter of a `.tflite`, on as many threads as there are cores.
+    """Loads a `.tflite` into LCE's interpreter, with as many threads as there are cores.
 
     Raises:
-        ConversionError: If the file is damaged. LCE's interpreter itself checks nothing, and of
-            files with a few changed bytes one in three crashed the process.
+        ConversionError: If the file is damaged. LCE's interpreter does not check: one in three
+            files with a few changed bytes crashed the process.
     """
     content = read(file)
     with damage_named(file), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Of the deletion of tf.lite.
+        warnings.simplefilter("ignore")  # About the removal of tf.lite.
         tf.lite.Interpreter(model_content=content)  # Its constructor runs the schema's verifier.
     return Interpreter(content, num_threads=os.cpu_count() or 1)
 
 
 class Runner:
-    """LCE's interpreter of a `.tflite`, on batches of the file's own size.
+    """Runs a `.tflite` in LCE's interpreter, on batches of the file's size.
 
     Attributes:
-        shape: Shape of the input, the batch included.
+        shape: Shape of the input, including the batch.
         dtype: Type of the input: float32, or uint8 if the model reads it.
 
     Raises:
-        ConversionError: If LCE does not load the file, or if it reads something else than one
-            tensor of floats.
+        ConversionError: If LCE cannot load the file, or if the file does not read exactly one
+            tensor of float32 or uint8.
     """
 
     def __init__(self, file: File):
@@ -262,10 +261,10 @@ class Runner:
             self._interpreter = load_interpreter(file).interpreter
         except RuntimeError as error:
             names = {operation.name for operation in Graph(file).operations}
-            # TensorFlow Lite writes its own in capitals.
+            # TensorFlow Lite's own operations are in capitals.
             foreign = [x for x in sorted(names) if not (x.isupper() or x.startswith("Lce"))]
             what = f"{', '.join(foreign)}, which only TensorFlow has" if foreign else str(error)
-            advice = "Build the model of other ones" if foreign else "audit(file) may name the one"
+            advice = "Build the model without them" if foreign else "audit(file) may name the cause"
             raise ConversionError(
                 "LCE's interpreter does not load the file: expected operations that its default "
                 f"kernels run. Received: {what}. {advice}."
@@ -276,8 +275,8 @@ class Runner:
         kind = np.dtype(self._interpreter.input_types[0])
         if kind not in (np.float32, np.uint8):
             raise ConversionError(
-                "expected a file that reads float32 or the uint8 of a camera. "
-                f"Received: {kind}; a file of integers is "
+                "expected a file that reads float32, or uint8 from a camera. "
+                f"Received: {kind}. An int8 file is "
                 "compared with its network when it is converted, and predict runs it"
             )
         self.shape = tuple(shapes[0])
@@ -290,7 +289,7 @@ class Runner:
 
 
 def unpack(bits: NDArray[np.int32], channels: int) -> NDArray[np.float32]:
-    """LCE's packed signs as +-1: `(..., words) int32` -> `(..., channels) float32`.
+    """Unpacks LCE's signs to +-1: `(..., words) int32` -> `(..., channels) float32`.
 
     The lowest bit of a word is its first channel; a set bit is -1.
     """

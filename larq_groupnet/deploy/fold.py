@@ -1,17 +1,17 @@
-"""The same network with less element-wise work, for inference.
+"""Rewrites a network for inference with fewer element-wise operations.
 
-A sign ignores a positive factor and the rest of a branch is linear. So a residual stream may be
-kept `scale` times as large as it was, if the batch normalisations that feed it give as much more.
-With base k kept 1 / sigma times as large behind a gate as before it,
+A sign ignores a positive factor and the rest of a branch is linear. So a residual stream can be
+stored multiplied by a `scale`, if the batch normalisations that feed it are scaled too. If the gate
+of base k divides its scale by sigma,
 
     sigma * own_k + (1 - sigma) * aggregate    becomes    own_k + shared
 
-and no branch is multiplied. What remains is the aggregate's own sum, whose factors take in
-`1 - sigma`, `1 / K` and every scale: one multiplication per base, or one in all for a mean, or none
-where there is one base.
+and no branch is multiplied. Only the aggregate's own sum still multiplies. Its factors absorb
+`1 - sigma`, `1 / K` and every scale: one multiplication per base, one in all for a mean, or none
+for a single base.
 
-Batch normalisations keep their variance, so that whatever bound Keras puts on epsilon is the same
-in both networks. LCE's converter itself makes one of equal quantisations of one tensor.
+Batch normalisations keep their variance, so that Keras bounds epsilon equally in both networks.
+LCE's converter merges equal quantisations of one tensor.
 """
 
 from __future__ import annotations
@@ -39,26 +39,25 @@ from larq_groupnet.network.quantizers import CLASSES
 layers = tf.keras.layers
 
 _SCALE_FREE = {kind for kind, facts in CLASSES.items() if facts.scale_free}
-"""Quantizers that give the same for x and for every positive multiple of x."""
+"""Quantizers that give the same output for x and every positive multiple of x."""
 
 
 def fold(model: tf.keras.Model) -> tf.keras.Model:
     """Rewrites a Group-Net for inference: the same function, fewer element-wise multiplications.
 
-    Gates and aggregates become additions and constant factors; dropout and identities go, and so
-    do branches that the parameters switch off (a gate of exactly 1, scales of exactly 0). Layers
-    that `fold` does not know are copied, so any functional model comes back equal; a model inside
-    is folded in. In the real twin (`binary=False`) nothing ignores a factor: it comes back equal,
-    and hardly cheaper.
+    Gates and aggregates become additions and constant factors. Dropout, identities, and branches
+    that the parameters switch off (a gate of exactly 1, scales of exactly 0) are removed. Layers
+    that `fold` does not know are copied, so any functional model keeps its function. Nested models
+    are inlined. The real twin (`binary=False`) hardly gets cheaper, because nothing in it ignores a
+    factor.
 
     Args:
-        model: A functional model. It stays as it is and shares no weight with the result.
+        model: A functional model. It is not changed and shares no weights with the result.
 
     Returns:
         A functional model with the same inputs and outputs and their names. Convolutions and batch
-        normalisations keep their names, too; a shared layer becomes one for each call (see
-        `unshared`). The values of normalisations differ, and those of the real layer that follows
-        an aggregate.
+        normalisations keep their names, too; a shared layer becomes one layer per call (see
+        `unshared`). The weights of normalisations, and of real layers after an aggregate, differ.
 
     Raises:
         ConversionError: If the model is not functional.
@@ -73,7 +72,7 @@ def fold(model: tf.keras.Model) -> tf.keras.Model:
     nodes = nodes_of(model)
     calls = Counter(id(node.layer) for node in nodes)
     copies: dict[int, tf.keras.layers.Layer] = {}
-    values: dict[int, _Value] = {}  # id of each tensor of the model -> what became of it.
+    values: dict[int, _Value] = {}  # id of a tensor of the model -> its new value.
     for node in nodes:
         layer = node.layer
         rule = _rule(node) if calls[id(layer)] == 1 else None
@@ -82,8 +81,8 @@ def fold(model: tf.keras.Model) -> tf.keras.Model:
         else:
             if is_functional(layer):
                 warnings.warn(
-                    f"fold: {layer.name!r} inside is left as it is, right but slower, because it "
-                    "is called with more than its inputs, such as training=True",
+                    f"fold: the nested model {layer.name!r} is not folded (correct but slower), "
+                    "because it is called with more than its inputs, such as training=True",
                     stacklevel=2,
                 )
             if id(layer) not in copies:
@@ -110,10 +109,10 @@ class _Value:
     """A tensor of the given model; the new model may hold it multiplied by a scale.
 
     Args:
-        name: Name of the layer that gives the value itself.
-        build: Makes the tensor at a scale. Called once; other scales are multiples of the first.
-        natural: The scale that costs least; `None` if all cost the same.
-        multiple: A tensor of the new model and the factor that makes it this one, if there are.
+        name: Name of the layer that computes the value.
+        build: Builds the tensor at a scale. Called once; other scales are multiples of the first.
+        natural: The cheapest scale; `None` if all cost the same.
+        multiple: A tensor of the new model and the factor that turns it into this value, if known.
     """
 
     def __init__(
@@ -131,7 +130,7 @@ class _Value:
 
     @classmethod
     def of(cls, name: str, tensor: tf.Tensor, scale: float = 1.0) -> _Value:
-        """A tensor that exists already."""
+        """Wraps an existing tensor."""
         value = cls(name, lambda _: tensor, scale)
         value.any()
         return value
@@ -142,7 +141,7 @@ class _Value:
         return self._natural is None and not self._tensors
 
     def any(self) -> tuple[tf.Tensor, float]:
-        """The tensor at the scale that costs least, and that scale."""
+        """The tensor at its cheapest scale, and the scale."""
         if not self._tensors:
             self.at(self._natural or 1.0)
         scale, tensor = next(iter(self._tensors.items()))
@@ -163,10 +162,10 @@ _Rule = Callable[..., Any]  # (layer, *inputs as _Value) -> _Value, or a list of
 
 
 def _rule(node: Any) -> _Rule | None:
-    """How to fold one call of a layer; `None` if its copy must read unscaled tensors."""
+    """The rule that folds one call of a layer; `None` if its copy must read unscaled tensors."""
     layer = node.layer
     if len(tf.nest.flatten((node.call_args, node.call_kwargs))) != len(node.keras_inputs):
-        return None  # Called with more than tensors of the model: dropout that stays on.
+        return None  # Called with other arguments, too, such as training=True for dropout.
     if type(getattr(layer, "input_quantizer", layer)) in _SCALE_FREE:
         return _sign
     if isinstance(layer, layers.ReLU) and (layer.max_value is not None or layer.threshold):
@@ -220,7 +219,7 @@ def _joined(layer: tf.keras.layers.Layer, *inputs: _Value) -> _Value:
 
 
 def _broadcast(layer: Broadcast, pixel: _Value, like: _Value) -> _Value:
-    """Repeats the pixel by resizing. The converter would multiply by a constant map."""
+    """Repeats the pixel by upsampling, because the converter would multiply by a constant map."""
     tensor, scale = pixel.any()
     height, width = like.any()[0].shape[1:3]
     name = _named(layer.name, scale)
@@ -253,7 +252,7 @@ def _aggregate(layer: Aggregate, *inputs: _Value) -> _Value:
         name = _named(layer.name, scale)
         return _weighted_sum([(x, scale * factor) for x, factor in terms], name)
 
-    # The largest factor becomes 1 or -1: nothing is left to multiply in a mean.
+    # The largest factor becomes 1 or -1, so a mean needs no multiplication.
     natural = 1 / largest if largest and _is_safe(1 / largest, terms[0][0]) else 1.0
     return _Value(layer.name, build, natural, terms[0] if len(terms) == 1 else None)
 
@@ -270,7 +269,7 @@ def _gated(name: str, sigma: float, own: _Value, aggregate: _Value) -> _Value:
     if sigma in (0, 1):
         return own if sigma else aggregate
     tensor, scale = own.any()
-    if aggregate.multiple and aggregate.multiple[0] is tensor:  # All of it is this one base.
+    if aggregate.multiple and aggregate.multiple[0] is tensor:  # This base is the whole aggregate.
         factor = sigma / scale + (1 - sigma) * aggregate.multiple[1]
         if factor > 0 and _is_safe(1 / factor, tensor):
             return _Value.of(name, tensor, 1 / factor)
@@ -304,8 +303,8 @@ _RULES: dict[type, _Rule] = {
 def _is_safe(scale: float, tensor: tf.Tensor) -> bool:
     """True if the scale leaves half of the exponent's range to the values.
 
-    A gate near 0 asks for a large 1 / sigma, and the blocks of a stage multiply theirs. Beyond the
-    square root of the largest number a stream starts again at scale 1, by a multiplication.
+    A gate near 0 needs a large 1 / sigma, and these factors multiply over the blocks of a stage.
+    Beyond the square root of the largest number, a multiplication resets the stream to scale 1.
     """
     limit = math.sqrt(float(tensor.dtype.max))
     return 1 / limit <= scale <= limit
@@ -322,19 +321,19 @@ def _weighted_sum(terms: list[tuple[tf.Tensor, float]], name: str) -> tf.Tensor:
 def _times(tensor: tf.Tensor, factor: float, name: str) -> tf.Tensor:
     if math.isclose(factor, 1.0, rel_tol=1e-14):
         return tensor
-    # Keras takes a Python float for float32.
+    # Keras treats a Python float as float32.
     return layers.Rescaling(np.float64(factor), name=name, dtype=tensor.dtype.name)(tensor)
 
 
 def _sum(tensors: Sequence[tf.Tensor], name: str) -> tf.Tensor:
-    """A chain of ADDs in the converted file: TFLite's ADD_N of five maps costs more."""
+    """Becomes a chain of ADDs in the file: TFLite's ADD_N of five maps costs more."""
     if len(tensors) == 1:
         return tensors[0]
     return layers.Add(name=name, dtype=tensors[0].dtype.name)(tensors)
 
 
 def _named(name: str, scale: float, index: int = 0) -> str:
-    """The layer's name at scale 1, where it may name an output; another name elsewhere."""
+    """The layer's name at scale 1, where it may name an output; a new name at other scales."""
     return name if scale == 1 else f"{name}_scaled{index or ''}"
 
 
@@ -345,7 +344,7 @@ def _renamed(tensor: tf.Tensor, name: str) -> tf.Tensor:
 
 
 def _call(layer: tf.keras.layers.Layer, node: Any, values: dict[int, _Value]) -> list[tf.Tensor]:
-    """Calls a copy on the values that the call `node` of the given model had."""
+    """Calls a copy of a layer with the new values of the arguments of the call `node`."""
     if node.is_input:
         return [layer.output]
     args, kwargs = tf.nest.map_structure(

@@ -1,15 +1,16 @@
-"""What is not binary as 8-bit integers, for targets without fast floats.
+"""Converts everything that is not binary to 8-bit integers, for targets without fast floats.
 
-LCE's converter takes no representative dataset: it makes integers where fake-quant operations say
-which range a tensor has. `quantize` puts them into a trained network. The result is a Keras model:
-`compile` and `fit` train it further, with straight-through gradients, before `convert_int8`.
+LCE's converter takes no representative dataset: it uses integers for tensors whose range a
+fake-quant operation gives. `quantize` inserts these operations into a trained network. The result
+is a Keras model: `compile` and `fit` train it further, with straight-through gradients, before
+`convert_int8`.
 
-* Activations: one range per tensor, the smallest and largest value seen on the calibration images,
-  widened to hold 0. The ranges stay fixed in training.
-* Kernels of real layers: one symmetric range per output channel (one in all for a dense layer),
-  the largest absolute value. It follows the kernel in training.
-* Batch normalisation behind a real convolution goes into it; elsewhere, if no binary convolution
-  takes it in, it becomes a 1x1 depthwise convolution.
+* Activations: one range per tensor, from the smallest to the largest value seen on the calibration
+  images, widened to include 0. The ranges stay fixed in training.
+* Kernels of real layers: one symmetric range per output channel (one in all for a dense layer), up
+  to the largest absolute value. It follows the kernel in training.
+* Batch normalisation after a real convolution is folded into it. Elsewhere, unless a binary
+  convolution fuses it, it becomes a 1x1 depthwise convolution.
 """
 
 from __future__ import annotations
@@ -40,21 +41,21 @@ Array = NDArray[np.float32]
 CALIBRATION_BATCH = 8
 
 MOST_LEVELS = 8
-"""How many levels an output, or a value before a sign, may differ by: every sum on its way may
-round by one.
+"""Largest allowed difference of an output, or of a value before a sign, in levels.
 
-3 were the most before a sign in 15 fresh networks of up to 16 blocks, 4 in an output.
+Every sum on the way may round by one level. In 15 untrained networks of up to 16 blocks, the
+largest difference was 3 before a sign and 4 in an output.
 """
 
 MOST_DRIFT = 1.0
-"""How many levels these may differ by in the mean; 0.37 was the most in an output."""
+"""Largest allowed mean difference, in levels; the largest in an output was 0.37."""
 
 
 def quantize(model: tf.keras.Model, calibration: Array) -> tf.keras.Model:
     """Folds a network and rounds its real layers and activations to 8 bits (fake quantisation).
 
     Args:
-        model: A trained functional model with one input and one output. It stays as it is.
+        model: A trained functional model with one input and one output. It is not changed.
         calibration: Images `(n, height, width, channels) float32`, preprocessed for the model.
 
     Returns:
@@ -62,8 +63,8 @@ def quantize(model: tf.keras.Model, calibration: Array) -> tf.keras.Model:
         `fit`, or give it to `convert_int8` as it is.
 
     Raises:
-        ConversionError: If something cannot be int8: says which layer, why, and what to do. If the
-            model is not functional, or the images do not fit it.
+        ConversionError: If a layer cannot be int8 (says which, why, and what to do), the model is
+            not functional, or the images do not fit it.
     """
     check_one_in_one_out(model, "quantize")
     calibration = check_samples(calibration, model.input_shape[1:], np.float32, "calibration")
@@ -83,20 +84,20 @@ def convert_int8(
     data: Array,
     description: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Converts what `quantize` returned, verifies the file, then writes it.
+    """Converts a model from `quantize`, verifies the file, then writes it.
 
     Args:
-        model: The model, trained further or not, of a fixed input size and one image at a time.
-        path: Where to write.
-        data: Real samples `(n, height, width, channels) float32` to verify the file on.
+        model: The model, trained further or not, with a fixed input size, for one image at a time.
+        path: Where to write the file.
+        data: Real samples `(n, height, width, channels) float32` to verify the file with.
         description: As for `convert`.
 
     Returns:
         The path of a file whose input and output are int8; `predict_int8` shows how to run it.
 
     Raises:
-        ConversionError: If LCE cannot convert the model, if floats are left in the file, or if it
-            computes something else than the model.
+        ConversionError: If LCE cannot convert the model, if the file computes with floats, or if it
+            does not compute what the model computes.
         OutputError: If the file cannot be written.
     """
     check_one_in_one_out(model, "convert_int8")
@@ -124,8 +125,8 @@ def is_int8(model: tf.keras.Model) -> bool:
 def float_operations(file: File) -> list[str]:
     """The operations of a file that compute with floats, as `name(tensor)`.
 
-    Those that translate input and output do not count, nor do the multiplier and the offset per
-    channel that `LceBconv2d` always holds as float constants.
+    Conversions of the input and output do not count. Neither do the multiplier and offset per
+    channel, which `LceBconv2d` always holds as float constants.
     """
     graph, found = Graph(file), []
     ends = {*graph.inputs, *graph.outputs}
@@ -133,7 +134,7 @@ def float_operations(file: File) -> list[str]:
         translates = operation.name in ("QUANTIZE", "DEQUANTIZE")
         tensors = [
             i
-            for i in (*operation.inputs, *operation.outputs)  # -1 is a bias that is left out.
+            for i in (*operation.inputs, *operation.outputs)  # -1 is an omitted bias.
             if i >= 0 and graph.tensors[i].computes_floats and not (translates and i in ends)
         ]
         if tensors:
@@ -142,7 +143,7 @@ def float_operations(file: File) -> list[str]:
 
 
 def predict_int8(file: File, images: Array) -> Array:
-    """The outputs of a file of `convert_int8` as floats, by LCE's interpreter.
+    """Runs a file from `convert_int8` in LCE's interpreter; returns its outputs as floats.
 
     The images are `(n, height, width, channels) float32`, preprocessed for the model.
     """
@@ -152,7 +153,7 @@ def predict_int8(file: File, images: Array) -> Array:
 
 
 def predict(interpreter: EngineInterpreter, images: Array) -> Array:
-    """Runs a loaded file of integers or floats; inputs and outputs are floats."""
+    """Runs a loaded int8 or float file; inputs and outputs are floats."""
     if interpreter.input_types[0] != np.int8:
         return np.asarray(interpreter.predict(images), np.float32)
     steps = images / interpreter.input_scales[0] + interpreter.input_zero_points[0]
@@ -175,42 +176,42 @@ def _calibrate(model: tf.keras.Model, rewriter: Rewriter, images: Array) -> None
         highest = np.maximum(highest, [x.numpy().max() for x in values])
     for quant, lower, upper in zip(quants, lowest, highest, strict=True):
         quant.active = True
-        # A tensor of zeros has no range of its own.
+        # A tensor of zeros has no range.
         quant.set_weights([np.array([lower, upper if upper > lower else 1.0], np.float32)])
     for quant in rewriter.softmaxes:
         quant.set_weights([np.array([0, 255 / 256], np.float32)])
     for pad, quant in rewriter.pads:
-        # Beyond the range there is no integer; a maximum or a sign takes its end for the same.
+        # No integer lies beyond the range; its end gives the same maximum or sign.
         pad.value = float(np.clip(pad.value, *quant.get_weights()[0]))
 
 
 def _verify(model: tf.keras.Model, content: bytes, data: Array) -> None:
     """Compares layer by layer: the model runs on the signs that the file computed.
 
-    Both round to the same levels, but not always a value halfway between two of them. So values
-    may differ by some levels, and the sign of any that is so near to 0; how many are, a fresh
-    network tells as little as a trained one. Only where the file does not show its numbers does
-    the share of flipped signs count.
+    Both use the same levels, but may round a value halfway between two levels differently. So
+    values may differ by some levels, and signs of values that close to 0 may flip. The number of
+    such values cannot be predicted, so the share of flipped signs counts only where the file does
+    not show its numbers.
     """
     signs = SignsOfFile(model, content)
     runner = Runner(content)
     levels = np.array([np.abs(runner(x[None])[0] - signs(x[None])) for x in data]) / _level(model)
     wrong = [name for name, flips in signs.flips.items() if _is_wrong(flips)]
-    # Not a number is wrong, too.
+    # NaN is wrong, too.
     if wrong or not (levels.max() <= MOST_LEVELS and levels.mean() <= MOST_DRIFT):
         raise ConversionError(
             f"convert_int8: expected outputs and values before a sign within {MOST_LEVELS} levels "
-            f"of the model's on the same signs, in the mean within {MOST_DRIFT:g}. Received: "
-            f"outputs that differ by {levels.max():.3g}, in the mean by {levels.mean():.3g}; other "
+            f"of the model's on the same signs, and within {MOST_DRIFT:g} on average. Received: "
+            f"outputs that differ by {levels.max():.3g}, by {levels.mean():.3g} on average; wrong "
             f"values before {', '.join(wrong) or 'no layer'}"
         )
 
 
 def _level(model: tf.keras.Model) -> float:
-    """One level of the outputs.
+    """The size of one level of the outputs.
 
-    Of probabilities, if that is more, what they move by at most for one level of the logits, which
-    is a quarter of it.
+    For probabilities, it is at least a quarter of one level of the logits: the most that one level
+    of the logits can change a probability.
     """
     quant = model.output.node.layer
     level = np.ptp(quant.get_weights()[0]) / 255

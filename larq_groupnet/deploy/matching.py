@@ -1,8 +1,8 @@
-"""Which operation of a file computes which layer of a Keras model.
+"""Matches the layers of a Keras model with the operations of its file.
 
-Names in a file are cut to 50 characters and merged where layers are, so layers are found by the
-signs of their kernels, which conversion keeps: batch normalisation scales them channel by channel,
-and LCE flips channels whose scale is negative.
+Names in a file are cut to 50 characters, and merged if layers are. So layers are found by the signs
+of their kernels, which conversion keeps, except that batch normalisation scales each channel and
+LCE flips channels whose scale is negative.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _KEEPS_SIGNS = ("ConstantPad2D", "Dropout", "MaxPooling2D", "ZeroPadding2D")
 
 
 def match(model: tf.keras.Model, graph: Graph) -> dict[str, list[Operation]]:
-    """Finds what may compute each convolution and dense layer of a model in its converted file.
+    """Finds the operations that may compute each convolution and dense layer of a model.
 
     Returns:
-        Name of the layer -> its operation; those with an equal kernel, the likeliest first, where
-        there are several. Layers that the converter has merged, because they are equal and read the
-        same tensor, share one. Layers that it has removed are missing, and so are transposed
-        convolutions and those of other ranks.
+        Name of the layer -> its operation. If several operations have an equal kernel, all of them,
+        the likeliest first. Layers that the converter merged, because they are equal and read the
+        same tensor, share one. Removed layers, transposed convolutions and convolutions other than
+        2D are missing.
     """
     operations: dict[Key, list[Operation]] = defaultdict(list)
     for operation in graph.operations:
@@ -43,7 +43,7 @@ def match(model: tf.keras.Model, graph: Graph) -> dict[str, list[Operation]]:
             key = _key(kernel)
             layers[key if key in operations else (kernel.shape, None)].append(layer.name)
     return {
-        name: candidates[place:] + candidates[:place]  # They come in the order of the layers.
+        name: candidates[place:] + candidates[:place]  # In the order of the layers.
         for key, names in layers.items()
         if (candidates := operations.get(key))
         for place, name in enumerate(names)
@@ -61,10 +61,10 @@ def layers_with_kernels(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
 
 
 def quantizer_before(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer | None:
-    """The layer that quantizes what `layer` reads, or `None`.
+    """The layer that quantizes the input of `layer`, or `None`.
 
-    That is `layer` itself if it has an `input_quantizer`, or a quantizer that is used as a layer,
-    with nothing but padding, pooling or dropout in between.
+    It is `layer` itself if it has an `input_quantizer`, else a quantizer used as a layer, with only
+    padding, pooling or dropout in between.
     """
     if getattr(layer, "input_quantizer", None) is not None:
         return layer
@@ -91,7 +91,7 @@ def _key(kernel: NDArray[Any]) -> Key:
 def _key_in_file(operation: Operation, graph: Graph) -> Key:
     tensor = graph.tensors[operation.inputs[1]]
     if tensor.data is None:
-        # The converter leaves the quantizing of a very large kernel to the device.
+        # The converter leaves quantizing a very large kernel to the device.
         return tensor.shape, None
     if operation.name == "LceBconv2d":
         channels = operation.options["channels_in"]

@@ -1,4 +1,4 @@
-"""What the operations of a `.tflite` cost: counted in the file, and timed by LCE's profiler."""
+"""The cost of a `.tflite`'s operations, counted in the file and timed by LCE's profiler."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class OpCost:
 
     Attributes:
         name: `CONV_2D`, `LceBconv2d`, ...
-        count: How many there are; 0 for one that only the profiler names.
+        count: Number of operations; 0 if only the profiler names the operation.
         macs: Multiply-accumulates of convolutions and dense layers; 0 for others.
-        elements: Values that they write. A word of 32 signs is one.
-        milliseconds: Time by LCE's profiler, if it names the operation.
+        elements: Values written. A word of 32 signs counts as one.
+        milliseconds: Time measured by LCE's profiler, if it names the operation.
     """
 
     name: str
@@ -45,8 +45,8 @@ def count(file: File) -> dict[str, OpCost]:
     """Counts the operations of a file by name.
 
     Raises:
-        ConversionError: If it is no `.tflite`, or not a whole one.
-        OSError: If it cannot be read.
+        ConversionError: If the file is not a `.tflite` or is damaged.
+        OSError: If the file cannot be read.
     """
     costs: dict[str, OpCost] = {}
     with damage_named(file):
@@ -64,17 +64,17 @@ def count(file: File) -> dict[str, OpCost]:
 
 
 def profile(profiler: str | Path, path: Path, runs: int, kernel: str) -> dict[str, float]:
-    """Name of the operation -> milliseconds of one invocation, by LCE's benchmark binary.
+    """Times operations with LCE's benchmark binary: name -> milliseconds per invocation.
 
     Args:
         profiler: Path of `lce_benchmark_model`.
         path: The `.tflite`.
-        runs: Least number of invocations.
+        runs: Minimum number of invocations.
         kernel: One of `KERNELS`.
 
     Raises:
-        BenchmarkError: If it fails or prints no summary.
-        OSError: If it cannot be started.
+        BenchmarkError: If the profiler fails or prints no summary.
+        OSError: If the profiler cannot be started.
     """
     reference, indirect = KERNELS[kernel]
     command = [
@@ -84,14 +84,14 @@ def profile(profiler: str | Path, path: Path, runs: int, kernel: str) -> dict[st
         "--num_threads=1",
         f"--use_reference_bconv={str(reference).lower()}",
         f"--use_indirect_bgemm={str(indirect).lower()}",
-        # Else float operations become one delegate; the Python interpreter has none either.
+        # XNNPACK would merge float operations into one; the Python interpreter does not use it.
         "--use_xnnpack=false",
         "--enable_op_profiling=true",
     ]
     result = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
-    # The last summary is that of the timed runs; one of the initialisation precedes it.
+    # The first summary is for the initialisation, the last for the timed runs.
     _, _, summary = result.stdout.rpartition("Summary by node type")
     times: dict[str, float] = defaultdict(float)
     for name, _, milliseconds in _PROFILE_ROW.findall(summary):
@@ -100,13 +100,13 @@ def profile(profiler: str | Path, path: Path, runs: int, kernel: str) -> dict[st
         last = (result.stdout.strip().splitlines() or ["nothing"])[-1]
         raise BenchmarkError(
             f"benchmark: expected a summary by node type from {' '.join(command)}. "
-            f"Received: status {result.returncode}, which ends with: {last}"
+            f"Received: status {result.returncode}, and output that ends with: {last}"
         )
     return times
 
 
 def combine(costs: Mapping[str, OpCost], milliseconds: Mapping[str, float]) -> tuple[OpCost, ...]:
-    """The counts with the times, if there are any; the most work first."""
+    """Adds times, if any, to the counts; the most expensive operation comes first."""
     ops = [
         replace(costs.get(name, OpCost(name)), milliseconds=milliseconds.get(name))
         for name in {**costs, **milliseconds}
@@ -119,7 +119,7 @@ def _macs(graph: Graph, operation: Operation) -> int:
     if operation.name not in WITH_KERNELS:
         return 0
     kernel = graph.tensors[operation.inputs[1]].shape
-    # The last axis may be packed, so it is not counted; a kernel knows its outputs.
+    # The last axis may be packed; the kernel's shape includes the output channels anyway.
     positions = math.prod(graph.tensors[operation.outputs[0]].shape[:-1])
     if operation.name == "LceBconv2d":
         inputs = min(32 * kernel[-1], operation.options["channels_in"])

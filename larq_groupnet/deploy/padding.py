@@ -1,10 +1,10 @@
-"""Explicit paddings that the converter confuses with TensorFlow's "same".
+"""Finds explicit paddings that the converter mistakes for TensorFlow's "same".
 
-Before a "valid" convolution, TensorFlow Lite's converter drops a pad whose two sides differ by at
-most one (the second the larger) and that gives as many outputs as "same" padding would, and lets
-the convolution pad by itself. At stride 1 these are the same. At a larger stride "same" may put
-fewer rows in front, and the result is shifted without a warning. Measured on LCE 0.16 over sizes
-8, 9, 10 and 16, kernels 1 to 7 and strides 1 to 4: the rule below predicted every case.
+TensorFlow Lite's converter replaces a pad before a "valid" convolution with "same" padding, if its
+two sides are equal or the second is larger by one, and "same" gives as many outputs. At stride 1
+both paddings are equal. At a larger stride "same" may put fewer rows in front, and the result is
+shifted without a warning. On LCE 0.16 the rule below predicted every case of sizes 8, 9, 10 and 16,
+kernels 1 to 7 and strides 1 to 4.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from larq_groupnet.deploy.matching import layers_inside
 Pads = tuple[tuple[int, int], ...]
 
 _PACKAGES = {"tensorflow", "larq", *map(package_of, (tf.keras.Model, package_of))}
-"""Whose code is no user's."""
+"""Packages whose code is not the user's."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class ShiftedPadding:
     """A padding of one layer, `((top, bottom), (left, right))`, that would be shifted.
 
     Attributes:
-        padding: What the model pads.
-        same: What the converted file would pad instead.
-        exact: What gives the model's result and is left alone by the converter.
+        padding: Padding in the model.
+        same: Padding that the converted file would use instead.
+        exact: Padding that gives the model's result and that the converter leaves alone.
         stride: The larger stride of the convolution.
         of_signs: True if signs are padded, False for floats.
     """
@@ -53,7 +53,7 @@ def shifted_paddings(model: tf.keras.Model) -> dict[str, ShiftedPadding]:
         return {}
     layers = layers_inside(model)
     if not any(map(_may_be_shifted, [model, *layers])):
-        return {}  # To trace a large network takes seconds.
+        return {}  # Tracing a large network takes seconds.
     names = {layer.name for layer in layers}
     spec = tf.TensorSpec((shape[0] or 1, *shape[1:]), model.inputs[0].dtype)
     graph = tf.function(lambda x: model(x, training=False)).get_concrete_function(spec).graph
@@ -67,7 +67,7 @@ def shifted_paddings(model: tf.keras.Model) -> dict[str, ShiftedPadding]:
 
 
 def _may_be_shifted(layer: tf.keras.layers.Layer) -> bool:
-    """True for what has a stride and does not pad by itself, and where a user's code may run."""
+    """True for a layer with a stride and "valid" padding, or one that may run a user's code."""
     functions = [getattr(layer, name, None) for name in ("activation", "input_quantizer")]
     if {*map(package_of, [type(layer), *filter(None, functions)])} - _PACKAGES:
         return True
@@ -108,10 +108,10 @@ def _shifted(convolution: tf.Operation) -> ShiftedPadding | None:
 
 
 def _is_dropped(operation: tf.Operation) -> bool:
-    """True for a padding that the converter drops: of height and width, read once, of 0 (or +1)."""
+    """True if the converter drops a padding: height and width, one reader, 0 (or +1 for signs)."""
     if operation.type not in ("Pad", "PadV2"):
         return False
-    # The converter first makes one of equal paddings of one tensor.
+    # The converter first merges equal paddings of one tensor.
     equal = [other for other in operation.inputs[0].consumers() if _equal(other, operation)]
     if sum(len(other.outputs[0].consumers()) for other in equal) > 1:
         return False
@@ -134,7 +134,7 @@ def _is_sign(tensor: tf.Tensor) -> bool:
 
 
 def _source(tensor: tf.Tensor) -> tf.Operation:
-    """The operation that computes a tensor; identities are skipped."""
+    """The operation that computes a tensor, skipping identities."""
     while tensor.op.type in ("Identity", "IdentityN"):
         tensor = tensor.op.inputs[tensor.value_index]
     return tensor.op

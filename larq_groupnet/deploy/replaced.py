@@ -1,4 +1,4 @@
-"""Other methods for a layer of a user's model, for as long as something looks at it."""
+"""Replaces a method of a layer of a user's model for a while."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import tensorflow as tf
 def replaced(
     layer: tf.keras.layers.Layer, name: str, function: Callable[..., Any]
 ) -> Iterator[None]:
-    """Meanwhile the method or attribute `name` is another function, which takes no `self`.
+    """Within the context, replaces the method or attribute `name`; `function` takes no `self`.
 
-    It is put there past Keras, which tracks attributes.
+    It bypasses Keras, which tracks attributes.
     """
     attributes = vars(layer)
     before = dict(attributes)

@@ -1,6 +1,6 @@
-"""Runs converted files: with larq-groupnet-runtime where it is installed, else with LCE.
+"""Runs converted files with larq-groupnet-runtime if it is installed, else with LCE.
 
-The first is dozens of times faster on x86. LCE's interpreter remains what `verify` compares with.
+The runtime is dozens of times faster on x86. `verify` always compares with LCE's interpreter.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ except ImportError:
 Array = NDArray[np.float32]
 
 LCE = "LCE"
-"""What `Runner.engine` says of LCE's interpreter."""
+"""Name of LCE's interpreter in `Runner.engine`."""
 
 
 class Runner(NamedTuple):
     """A converted file, loaded.
 
     Attributes:
-        engine: Who runs it: `"larq-groupnet-runtime"` or `LCE`.
-        input_shapes: Of every input, the batch included.
-        output_shape: Of the first output, the batch included.
-        predict: From images `(n, height, width, channels)` to outputs, both floats; a file of
-            integers is translated.
+        engine: Name of the engine: `"larq-groupnet-runtime"` or `LCE`.
+        input_shapes: Shape of every input, including the batch.
+        output_shape: Shape of the first output, including the batch.
+        predict: Maps images `(n, height, width, channels)` to outputs, both floats, for int8 files
+            as well.
     """
 
     engine: str
@@ -45,17 +45,16 @@ class Runner(NamedTuple):
 
 
 def load_file(file: File, threads: int | None = None) -> Runner:
-    """Loads a file into the fastest engine that is installed.
+    """Loads a file into the fastest installed engine.
 
     Args:
         file: The flatbuffer or its path.
-        threads: On how many threads the images of a batch are computed side by side, which suits
-            many images; by default all CPUs share each image. LCE's interpreter always does that.
+        threads: Number of images of a batch to compute in parallel, one thread each, which suits
+            many images. By default, and always in LCE's interpreter, all CPUs share each image.
 
     Raises:
-        ConversionError: If the engine does not load it, or it reads neither floats nor integers
-            that stand for them.
-        OSError: If it cannot be read.
+        ConversionError: If the engine cannot load the file, or it reads neither float32 nor int8.
+        OSError: If the file cannot be read.
     """
     if Interpreter is None:
         return load_lce(file)
@@ -68,7 +67,7 @@ def load_file(file: File, threads: int | None = None) -> Runner:
 
 
 def load_lce(file: File) -> Runner:
-    """Loads a file into LCE's interpreter; for the errors see `load_file`."""
+    """Loads a file into LCE's interpreter; raises the errors of `load_file`."""
     try:
         lce = load_interpreter(file)
     except RuntimeError as error:
@@ -83,13 +82,13 @@ def load_lce(file: File) -> Runner:
 def _check_reads_floats(file: File, kind: np.dtype) -> None:
     if kind not in (np.float32, np.int8):
         raise ConversionError(
-            f"{name_of(file)}: expected a file that reads float32, or int8 in its place. Received: "
-            f"one that reads {kind} and normalises images itself; an engine runs it on pixels"
+            f"{name_of(file)}: expected a file that reads float32 or int8. Received: one that "
+            f"reads {kind} and normalises images itself. Run it on pixels, with an interpreter."
         )
 
 
 def _side_by_side(networks: list[Any], images: Array) -> Array:
-    """The outputs for a batch, of which each network computes a share."""
+    """The outputs for a batch that is split among the networks."""
     shares = np.array_split(images, max(min(len(networks), len(images)), 1))
     with ThreadPoolExecutor(len(shares)) as pool:
         found = pool.map(lambda network, share: network.predict(share), networks, shares)
@@ -97,7 +96,7 @@ def _side_by_side(networks: list[Any], images: Array) -> Array:
 
 
 def second_opinion(content: bytes, data: NDArray[Any]) -> Array | None:
-    """What larq-groupnet-runtime computes, or `None` if it is not installed."""
+    """The output of larq-groupnet-runtime, or `None` if it is not installed."""
     if Interpreter is None:
         return None
     outputs = _network(content).predict(data)

@@ -1,4 +1,4 @@
-"""Images that a converted file is calibrated or verified on, checked before the work begins."""
+"""Checks the images that calibrate or verify a converted file."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from larq_groupnet.errors import ConversionError
 def check_samples(
     data: Any, shape: Sequence[int | None], dtype: DTypeLike, name: str
 ) -> NDArray[Any]:
-    """Images as an array that a network can read.
+    """Checks images, and returns an array that a network can read.
 
     Args:
-        data: What a user gives.
-        shape: `(height, width, channels)` of the network; `None` for a size that it leaves open.
-        dtype: What it reads: float32, which other floats are taken for, or uint8. Integers are no
-            floats: they are pixels of 0 to 255 that nobody has normalised.
-        name: Of the argument, for the error.
+        data: The user's images.
+        shape: `(height, width, channels)` of the network; `None` for an open size.
+        dtype: Type that the network reads: uint8, or float32, to which other floats are converted.
+            Integers are refused as floats: they are pixels of 0 to 255, not normalised.
+        name: Name of the argument, for the error.
 
     Returns:
-        `(n, *shape)` of the type `dtype`.
+        `(n, *shape)` of type `dtype`.
 
     Raises:
-        ConversionError: If the images are of another shape or type, not finite, or none.
+        ConversionError: If the images have another shape or type, are not finite, or are empty.
     """
     dtype = np.dtype(dtype)
     expected = (
@@ -40,7 +40,7 @@ def check_samples(
         raise ConversionError(f"{expected} {type(data).__name__}: {error}") from error
     if found.dtype.kind != dtype.kind or (dtype == np.uint8 and found.dtype != dtype):
         pixels = found.dtype.kind in "ui" and dtype != np.uint8
-        advice = ". Normalise them, or give x.astype('float32') if it reads 0 to 255" * pixels
+        advice = ". Normalise them, or pass x.astype('float32') if it reads 0 to 255" * pixels
         raise ConversionError(f"{expected} {type(data).__name__} of {found.dtype}{advice}")
     fits = found.ndim == 1 + len(shape) and all(
         known in (None, size) for known, size in zip(shape, found.shape[1:], strict=True)

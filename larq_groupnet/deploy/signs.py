@@ -1,9 +1,9 @@
-"""Running a Keras model on the signs that its converted file computes.
+"""Runs a Keras model on the signs that its converted file computes.
 
-Two correct runtimes round differently. A value within rounding of 0 may then get another sign in
-each, and everything after it differs visibly. So a quantizer of the model is given its own input,
-is compared with the file there, and then hands on what the file computed: every flip stops where it
-happens, and the next layer is compared on equal terms.
+Two correct runtimes round differently. A value close to 0 may get a different sign in each, and
+everything after it differs visibly. So each quantizer of the model quantizes its own input, is
+compared with the file, and then returns the file's values: a flip does not spread, and the next
+layer is compared on equal terms.
 """
 
 from __future__ import annotations
@@ -23,52 +23,52 @@ from larq_groupnet.deploy.matching import layers_with_kernels, match, quantizer_
 from larq_groupnet.deploy.replaced import replaced
 
 NEAR = 1e-3
-"""How far from its threshold a value may flip by rounding, in root mean squares of the layer's."""
+"""Distance from a threshold at which a value may flip by rounding, in RMS of the layer's values."""
 
 MOST_FLIPS = 0.05
-"""Share of a layer's values that may flip as near as that: sums of signs often tie."""
+"""Share of a layer's values that may flip at any distance: sums of signs often tie."""
 
 SIGN_TOLERANCE = 0.05
-"""How far from its threshold a few values may flip, in root mean squares.
+"""Distance from a threshold at which a few values may flip, in RMS.
 
-LCE computes `offset + factor * fan_in - 2 * factor * popcount` in float32. Behind a normalisation
-of a channel that hardly varied in training, the factor is 300 and the sum loses the last digits: on
-a trained network, values up to 0.011 root mean squares from 0 flipped in two channels of 128.
+LCE computes `offset + factor * fan_in - 2 * factor * popcount` in float32. After normalising a
+channel that hardly varied in training, the factor is 300 and the sum loses its last digits: in a
+trained network, values up to 0.011 RMS from 0 flipped in two of 128 channels.
 """
 
 MOST_ROUNDED = 0.01
-"""Share of a layer's values that may flip between the two distances; two may in any case."""
+"""Share of a layer's values that may flip farther away than `NEAR`; two always may."""
 
 TIE = 1e-5
-"""Values this near to a threshold, in root mean squares, are sums that cancel up to rounding.
+"""Values this close to a threshold, in RMS, are sums that cancel up to rounding.
 
-A network before training is full of them: its streams are sums of a few integers. Any number of
+An untrained network is full of them, because its streams are sums of a few integers. Any number of
 them may flip if the file computed another number there, and none if it computed the same.
 """
 
 Numbers = tuple[NDArray[Any], float | None]
-"""What a quantizer reads in a file, and what a level stands for if the file has integers there."""
+"""The input of a quantizer in a file, and the value of one level if it is integers."""
 
 _Pair = tuple[int, int | None]
-"""The file's tensor of what a convolution reads, and of the numbers it was quantized from."""
+"""Indices of the tensor that a convolution reads, and of the numbers it was quantized from."""
 
 
 @dataclass
 class Flips:
-    """Values that one quantizer of the model and the file quantize differently.
+    """Counts values that one quantizer quantizes differently in the model and in the file.
 
     Attributes:
-        values: How many there are in all.
-        flipped: How many differ.
-        ties: How many of them were within `TIE` of a threshold, where the file shows its number.
-        misread: How many signs of the file are not those of the file's own numbers.
-        far: How many of them were not within `NEAR` of a threshold.
-        beyond: How many were not within `SIGN_TOLERANCE`.
-        distance: The largest absolute input of one that differs, in root mean squares.
-        levels: In a file of integers: the largest distance of its numbers from the model's, in
-            levels; 0 where it does not show them.
-        drift: The mean of those distances.
-        numbers: How many of them there are.
+        values: Number of values compared.
+        flipped: Number of values that differ.
+        ties: Number of flips within `TIE` of a threshold, where the file shows its numbers.
+        misread: Number of signs in the file that contradict the file's own numbers.
+        far: Number of flips farther than `NEAR` from a threshold.
+        beyond: Number of flips farther than `SIGN_TOLERANCE` from a threshold.
+        distance: The largest absolute input of a flipped value, in RMS.
+        levels: In an int8 file, the largest distance of its numbers from the model's, in levels; 0
+            where it does not show them.
+        drift: The mean of these distances.
+        numbers: Number of these distances.
     """
 
     values: int = 0
@@ -94,15 +94,15 @@ class Flips:
 
 
 class SignsOfFile:
-    """A Keras model that continues from every quantizer with the file's values.
+    """A Keras model whose quantizers return the file's values.
 
     Args:
-        model: A model of one input and one output. While it runs, its quantizers are replaced.
+        model: A model with one input and one output. While it runs, its quantizers are replaced.
         content: Its converted file.
 
     Attributes:
-        flips: Name of the layer that quantizes -> what differed, in the order of computation.
-        not_compared: Layers that quantize something which is not in the file.
+        flips: Name of the quantizing layer -> its differences, in order of computation.
+        not_compared: Layers whose quantized input was not found in the file.
     """
 
     def __init__(self, model: tf.keras.Model, content: bytes):
@@ -136,7 +136,7 @@ class SignsOfFile:
         return result
 
     def _real(self, tensor: int, value: NDArray[Any]) -> Numbers:
-        """Numbers of the file, and what a level of them stands for if they are integers."""
+        """The file's numbers as floats, and the value of one level if they are integers."""
         about = self._graph.tensors[tensor]
         if about.scale is None or value.dtype == np.float32:
             return value, None
@@ -161,7 +161,7 @@ class SignsOfFile:
         if producer is not None and producer.name in ("PAD", "PADV2"):
             tensor = producer.inputs[0]
             producer = self._graph.producer(tensor)
-        # Where the convolution before writes signs itself, the file never has their numbers.
+        # If the previous convolution writes signs directly, the file has no numbers for them.
         if producer is not None and producer.name == "LceQuantize":
             return tensor, producer.inputs[0]
         return tensor, None
@@ -172,7 +172,7 @@ class SignsOfFile:
         quantizer: Callable[[tf.Tensor], tf.Tensor],
         candidates: list[tuple[NDArray[Any], Numbers | None]],
     ) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Gives the file's values: of operations with equal kernels, those that agree most."""
+        """A quantizer that returns the file's values: among equal kernels, the best match."""
 
         def replacement(inputs: tf.Tensor) -> tf.Tensor:
             own = quantizer(inputs).numpy()
@@ -201,7 +201,7 @@ def _compare(
     own: NDArray[np.float32],
     file: NDArray[np.float32],
 ) -> None:
-    # Levels of a quantizer of several bits are themselves rounded.
+    # The levels of a multi-bit quantizer are rounded, too.
     rounding = 1e-4 * np.abs(own).max()
     flipped = np.abs(file - own) > rounding
     flips.values += own.size
@@ -230,7 +230,7 @@ def _explain(
     numbers: NDArray[Any],
     level: float | None,
 ) -> None:
-    """Counts signs that contradict the file's own numbers, ties, and how far numbers differ."""
+    """Counts ties and signs that contradict the file's own numbers; measures how numbers differ."""
     flips.misread += int((quantizer(tf.convert_to_tensor(numbers)).numpy() != file).sum())
     if level is None:
         tie = np.abs(inputs.numpy()) <= TIE * _root_mean_square(inputs)

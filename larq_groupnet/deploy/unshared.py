@@ -1,4 +1,4 @@
-"""Functional models taken apart, and put together again so that each layer is called once."""
+"""Takes functional models apart, and rebuilds them so that each layer is called once."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from larq_groupnet.errors import ConversionError
 
 
 def is_functional(layer: tf.keras.layers.Layer) -> bool:
-    """True for a functional model, of which it is known which layer reads what."""
+    """True for a functional model, whose graph of layers is known."""
     return bool(getattr(layer, "_is_graph_network", False))
 
 
 def check_functional(model: Any, caller: str) -> None:
-    """Raises ConversionError for anything but a functional model; names who wants one."""
+    """Raises ConversionError for anything but a functional model; names the caller."""
     if not isinstance(model, tf.keras.Model) or not is_functional(model):
         named = f" {model.name!r}" if isinstance(model, tf.keras.Model) else ""
         raise ConversionError(
             f"{caller}: expected a functional Keras model, such as larq_groupnet.build returns, or "
-            "a Sequential one that knows the shape of its input; only there it is known which "
-            f"layer reads what. Received: {type(model).__name__}{named}. A file's model: "
+            "a Sequential one with a known input shape, because other models do not show which "
+            f"layer reads what. Received: {type(model).__name__}{named}. To load a file: "
             "larq_groupnet.load_model(file)"
         )
 
 
 def check_one_in_one_out(model: Any, caller: str) -> None:
-    """Raises ConversionError for anything but a functional model of one input and one output."""
+    """Raises ConversionError for anything but a functional model with one input and one output."""
     check_functional(model, caller)
     if not isinstance(model.input_shape, tuple) or isinstance(model.output, list | tuple | dict):
         raise ConversionError(
@@ -40,20 +40,20 @@ def check_one_in_one_out(model: Any, caller: str) -> None:
 
 
 def nodes_of(model: tf.keras.Model) -> list[Any]:
-    """The calls of a functional model's layers, in the order of computation."""
+    """The calls of a functional model's layers, in order of computation."""
     depths = model._nodes_by_depth
     return [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
 
 
 def copied(layer: tf.keras.layers.Layer, **changes: Any) -> tf.keras.layers.Layer:
-    """A layer of the same configuration, but for the changes, without weights."""
+    """A new layer with the same configuration, except for the changes, without weights."""
     return type(layer).from_config({**layer.get_config(), **changes})
 
 
 def applied(
     layer: tf.keras.layers.Layer, inputs: Any, weights: list[Any] | None = None, **changes: Any
 ) -> tf.Tensor:
-    """What a copy of the layer gives, with other weights or another configuration."""
+    """The output of a copy of the layer with other weights or another configuration."""
     copy = copied(layer, **changes)
     outputs = copy(inputs)
     copy.set_weights(layer.get_weights() if weights is None else weights)
@@ -61,18 +61,18 @@ def applied(
 
 
 def unshared(model: tf.keras.Model) -> tf.keras.Model:
-    """The same function with one layer, of a name of its own, for each call of a layer.
+    """Rebuilds a model with a separate layer, under its own name, for each call of a layer.
 
-    A shared layer becomes as many operations of a file as it has calls, each with its own input,
-    and the layers of a model inside stand outside.
+    In a file, a shared layer becomes one operation per call, each with its own input, and the
+    layers of a nested model are inlined.
 
     Args:
         model: A functional model, such as one with `shared_shortcut`.
 
     Returns:
-        A model with copies of the weights; the first layer of a name keeps it, the second gets
-        `NAME_2`. A model that is called with `training=True` stays inside. `model` itself if it
-        calls no layer with weights and no quantizer twice and there is no model inside.
+        A model with copies of the weights. The first layer with a name keeps it, the second gets
+        `NAME_2`. A model that is called with `training=True` stays nested. `model` itself if it
+        calls no layer with weights and no quantizer twice and has no nested model.
     """
     if not is_functional(model):
         return model
@@ -95,16 +95,16 @@ def _unshare(model: tf.keras.Model, values: dict[int, tf.Tensor], given: dict[st
     Args:
         model: The model, or one inside it, whose inputs are in `values`.
         values: See above.
-        given: Name of a layer -> whether a new one has it.
+        given: Name of a layer -> True if a new layer has it.
     """
     copies: dict[int, tf.keras.layers.Layer] = {}
     calls: Counter[int] = Counter()
     for node in nodes_of(model):
         layer, old = node.layer, tf.nest.flatten(node.outputs)
         if all(id(x) in values for x in old):
-            continue  # The input of a model inside.
+            continue  # The input of a nested model.
         if _stands_outside(node):
-            # A model of several inputs may be given them by name, so in another order.
+            # A model with several inputs may receive them by name, in another order.
             given_to_it = layer._flatten_to_reference_inputs(node.call_args[0])
             pairs = zip(layer.inputs, given_to_it, strict=True)
             inside = {id(own): values[id(x)] for own, x in pairs}
@@ -114,7 +114,7 @@ def _unshare(model: tf.keras.Model, values: dict[int, tf.Tensor], given: dict[st
             calls[id(layer)] += 1
             if calls[id(layer)] == 1 or _is_shared(layer, calls[id(layer)]):
                 name = _free(layer.name, given)
-                # A layer of one's own may take no name.
+                # A user's layer may not accept a name.
                 changes = {} if name == layer.name else {"name": name}
                 copies[id(layer)] = copied(layer, **changes)
             copy = copies[id(layer)]
@@ -127,7 +127,7 @@ def _unshare(model: tf.keras.Model, values: dict[int, tf.Tensor], given: dict[st
 
 
 def _stands_outside(node: Any) -> bool:
-    """True for the call of a model inside that is given its inputs and nothing else."""
+    """True for the call of a nested model with its inputs and nothing else."""
     tensors = {id(x) for x in node.keras_inputs}
     more = [x for x in tf.nest.flatten((node.call_args, node.call_kwargs)) if id(x) not in tensors]
     return (
@@ -138,7 +138,7 @@ def _stands_outside(node: Any) -> bool:
 
 
 def _free(name: str, given: dict[str, bool]) -> str:
-    """The name for the first layer that wants it; for others the next that no layer has."""
+    """The name itself for the first layer that asks for it, else the next free numbered name."""
     if given.get(name):
         numbered = (f"{name}_{number}" for number in itertools.count(2))
         name = next(x for x in numbered if x not in given)
@@ -147,6 +147,6 @@ def _free(name: str, given: dict[str, bool]) -> str:
 
 
 def _is_shared(layer: tf.keras.layers.Layer, calls: int) -> bool:
-    """True for a further call of a layer that a file would have once for each."""
+    """True for a repeated call of a layer that a file holds once per call."""
     has_operation = bool(layer.weights) or isinstance(layer, lq.quantizers.Quantizer)
     return calls > 1 and has_operation and not isinstance(layer, tf.keras.Model)

@@ -1,14 +1,14 @@
-"""Does a converted file compute what the Keras model computes?
+"""Checks that a converted file computes what the Keras model computes.
 
-Outputs alone do not tell rounding from an error (see `signs`). So Keras runs twice, freely and on
-the signs that the file computed, and the rule has no exceptions:
+Outputs alone do not tell rounding from an error (see `signs`). So Keras runs twice: freely, and on
+the signs that the file computed. The rule has no exceptions:
 
-* Flipped signs are rounding if their values are within `SIGN_TOLERANCE` root mean squares of 0 (of
-  the quantizer's nearest threshold), at most `MOST_ROUNDED` of the layer's farther than `NEAR`, and
-  at most `MOST_FLIPS` of them in all, ties (`TIE`) not counted.
-* Signs that the file takes of its own numbers are those that the model takes of these numbers.
-* The outputs on the file's signs agree within `OUTPUT_TOLERANCE` of the largest output. So do the
-  logarithms of probabilities: where a softmax is sure, the probabilities alone hide a difference.
+* Flipped signs are rounding if their values are within `SIGN_TOLERANCE` RMS of 0 (or of the
+  quantizer's nearest threshold), at most `MOST_ROUNDED` of the layer's values flip farther away
+  than `NEAR`, and at most `MOST_FLIPS` flip in all, not counting ties (`TIE`).
+* The file's signs equal the signs that the model computes from the file's own numbers.
+* On the file's signs, outputs agree within `OUTPUT_TOLERANCE` of the largest output, and so do
+  logarithms of probabilities: the probabilities of a confident softmax hide a difference.
 
 Anything else is wrong.
 """
@@ -34,14 +34,14 @@ from larq_groupnet.files import check_output, replacing, write_json
 Array = NDArray[np.float32]
 
 OUTPUT_TOLERANCE = 1e-2
-"""Largest difference of outputs on the same signs, relative to the largest output of Keras.
+"""Largest allowed difference of outputs on the same signs, relative to Keras' largest output.
 
-LCE's float32 sums (see `signs`) reach the head, too: on a trained classifier whose last
-normalisations multiply by 350, a probability of 0.663 was off by 0.0028 without one flipped sign.
+LCE's float32 sums (see `signs`) affect the head, too: in a trained classifier whose last
+normalisations multiply by 350, a probability of 0.663 was off by 0.0028 without a flipped sign.
 """
 
 LEAST_PROBABILITY = 1e-6
-"""Smaller ones count as this."""
+"""Smaller probabilities count as this."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Verification:
         agreement: Share of positions with the same arg-max over the last axis.
         worst_error: Largest absolute difference of outputs, in units of the outputs.
         mean_error: Mean absolute difference of outputs.
-        samples: How many inputs were compared.
+        samples: Number of inputs compared.
         first_flip: The layer at which the first sign flips; the first wrong flip if there is one.
         verdict: `"equal"` (no sign flips), `"rounding"` or `"wrong"`.
-        explanation: What was found.
-        runtime: Share of positions to which larq-groupnet-runtime gives the class that LCE's
-            interpreter gives; `None` if it is not installed.
+        explanation: The reason for the verdict.
+        runtime: Share of positions where larq-groupnet-runtime and LCE's interpreter give the same
+            class; `None` if the runtime is not installed.
     """
 
     agreement: float
@@ -95,21 +95,21 @@ def verify(
 
     Args:
         model: A model with one input and one output; its quantizers are replaced while it runs.
-        file: Its `.tflite`, or the content of it.
-        data: Real samples `(n, height, width, channels)` as the model reads them: float32,
-            preprocessed, or uint8 for a model that normalises inside.
-        output_dir: Where to write `input.bin` and `expected_output.bin` (raw and little-endian; the
-            first in the type that the file reads, the second is what the file computes here) and
-            `verify.json`, which describes them, to repeat the comparison on a device.
+        file: Its `.tflite`, or the content of the file.
+        data: Real samples `(n, height, width, channels)` in the model's input format: preprocessed
+            float32, or uint8 for a model that normalises images itself.
+        output_dir: Where to write `input.bin` (in the file's input type), `expected_output.bin`
+            (computed by the file here), both raw and little-endian, and `verify.json`, which
+            describes them, to repeat the comparison on a device.
 
     Returns:
-        What was found. Its verdict is `"equal"` or `"rounding"`.
+        The comparison, with verdict `"equal"` or `"rounding"`.
 
     Raises:
         VerificationError: If the file is wrong; then nothing is written.
         ConversionError: If the samples do not fit the file, LCE does not load it, or the model is
             not built.
-        OutputError: If `output_dir` can be no folder.
+        OutputError: If `output_dir` cannot be a folder.
     """
     if not getattr(model, "built", False):  # A subclassed model runs as well.
         check_functional(model, "verify")
@@ -141,7 +141,7 @@ def verify(
 
 
 def _batches(data: Array, size: int) -> Iterator[tuple[Array, int]]:
-    """Batches of the file's size, and how many of their samples count: the last is filled up."""
+    """Batches of the file's size, each with its number of real samples; the last is padded."""
     for start in range(0, len(data), size):
         batch = data[start : start + size]
         filler = np.repeat(batch[-1:], size - len(batch), axis=0)
@@ -155,7 +155,7 @@ def _judge(expected: Array, received: Array, on_signs: Array, run: SignsOfFile) 
     first = next(iter(wrong or flipped), None)
     # Without flips the model itself must agree, whatever its copy on the file's signs computes.
     remaining = _difference(expected, received, on_signs if flipped else expected)
-    # Not `>`: a difference that is not a number is wrong as well.
+    # Not `>`: NaN is wrong, too.
     differs = not remaining <= OUTPUT_TOLERANCE
     if wrong:
         verdict, text = "wrong", _wrong_signs(wrong[0], run)
@@ -189,7 +189,7 @@ def _judge(expected: Array, received: Array, on_signs: Array, run: SignsOfFile) 
 
 
 def _difference(expected: Array, received: Array, on_signs: Array) -> float:
-    """Of outputs on the same signs, and of the logarithms of probabilities, of the largest."""
+    """Largest relative difference of outputs, or log-probabilities, on the same signs."""
     found = np.abs(received - on_signs).max() / (np.abs(expected).max() or 1.0)
     if not (expected.min() >= 0 and np.allclose(expected.sum(-1), 1, atol=1e-3)):
         return float(found)
@@ -207,8 +207,8 @@ def _compared(verification: Verification, received: Array, second: Array) -> Ver
     if verification.verdict == "wrong" or difference <= OUTPUT_TOLERANCE:
         return found
     text = (
-        f"half of the outputs of larq-groupnet-runtime differ by {difference:.2g} of the largest "
-        "or more from those of LCE's interpreter"
+        f"half of the outputs of larq-groupnet-runtime differ from LCE's interpreter by "
+        f"{difference:.2g} of the largest or more"
     )
     return replace(found, verdict="wrong", explanation=text)
 
@@ -217,8 +217,8 @@ def _wrong_signs(name: str, run: SignsOfFile) -> str:
     flips = run.flips[name]
     if flips.misread:
         return (
-            f"{flips.misread} of the {flips.values} signs that {name} reads are not those of the "
-            "file's own numbers, so the file quantizes otherwise than the model"
+            f"{flips.misread} of the {flips.values} signs that {name} reads contradict the file's "
+            "own numbers, so the file quantizes differently from the model"
         )
     return (
         f"{flips.flipped} of the {flips.values} signs that {name} reads flip (at most "

@@ -1,4 +1,4 @@
-"""Recipes: what is trained, on what, in which phases. Nothing here imports TensorFlow."""
+"""Recipes: network, dataset and training phases. Importing them does not import TensorFlow."""
 
 from larq_groupnet.errors import RecipeError
 from larq_groupnet.recipes.load import load_recipe, load_recipes, load_search

@@ -1,4 +1,4 @@
-"""What a run is about to do, in lines for the user."""
+"""Tells the user what a run will do."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from larq_groupnet.network.complexity import complexity
 from larq_groupnet.recipes.recipe import Recipe
 
 FEW_TESTS = 30
-"""Test images below which a metric says little."""
+"""Number of test images below which a metric means little."""
 
 FEW_IMAGES = 10
-"""Images of a class, in all splits, below which it may be none."""
+"""Number of images, in all splits, below which a class may be a mistake."""
 
 MOST_COUNTED = 20_000
-"""Labels, or a tenth as many masks, that are counted; of more, only the totals are said."""
+"""Up to this many labels, or a tenth as many masks, are counted; above, only totals are shown."""
 
 MOST_CLASSES = 20
-"""That are listed, each in a row."""
+"""Largest number of classes to list, one per row."""
 
 
 def announce(recipe: Recipe, dataset: Dataset, output_dir: Path) -> list[str]:
-    """Splits with counts per class, size, steps, cost, and what will be written.
+    """Lines about splits with counts per class, size, cost, steps, and the files to be written.
 
     Args:
-        recipe: What is to be trained.
-        dataset: Its dataset, prepared.
-        output_dir: Where to.
+        recipe: The recipe to train.
+        dataset: Its prepared dataset.
+        output_dir: Folder of the run.
     """
     return [
         *_data(dataset),
@@ -55,8 +55,8 @@ def _data(dataset: Dataset) -> list[str]:
         if dataset.target != "label":
             means = "a metric of so few is a rough guess"
         lines.append(
-            f"Warning: {counted(tests, f'{judged} image')}; {means}. With {FEW_TESTS} or more it "
-            "says something."
+            f"Warning: {counted(tests, f'{judged} image')}; {means}. Use {FEW_TESTS} or more for a "
+            "useful metric."
         )
     masks = dataset.target != "label"
     most = MOST_COUNTED // 10 if masks else MOST_COUNTED
@@ -76,7 +76,7 @@ def _data(dataset: Dataset) -> list[str]:
 
 
 def _rare(dataset: Dataset, counts: np.ndarray) -> list[str]:
-    """A warning of classes with few images, such as a folder that was not meant to be one."""
+    """A warning of classes with few images, such as a folder that was not meant as a class."""
     rare = [
         f"{dataset.classes[label]} has {counted(int(counts[label]), 'image')}"
         for label in np.flatnonzero((counts > 0) & (counts < FEW_IMAGES))
@@ -84,7 +84,7 @@ def _rare(dataset: Dataset, counts: np.ndarray) -> list[str]:
     if not rare:
         return []
     folder = dataset.name.startswith("folder:")
-    advice = "; move the folder out if it is no class" if folder else ""
+    advice = "; move the folder out if it is not a class" if folder else ""
     return [f"Warning: {few(rare)}{advice}."]
 
 
@@ -101,11 +101,11 @@ def _network(recipe: Recipe) -> str:
 
 
 def training_line(recipe: Recipe, images: int = 0) -> str:
-    """Phases, steps or epochs, and batches.
+    """A line about phases, steps or epochs, and batches.
 
     Args:
-        recipe: What is to be trained.
-        images: Training images; 0 where they are not known.
+        recipe: The recipe to train.
+        images: Number of training images; 0 if not known.
     """
     phases = recipe.trained
     epochs, batch = sum(phase.epochs for phase in phases), recipe.batch_size

@@ -1,4 +1,4 @@
-"""From what a command line says to one recipe, and to what its user should know about it."""
+"""Turns the arguments of a command line into one recipe, and notes for the user."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from larq_groupnet.data.base import Dataset
 
 LOOKED_AT = 16
-"""How many images of a folder are looked at to learn how large they are."""
+"""Number of images read to find the size of a dataset's images."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Choice:
     """A recipe, and how it was chosen.
 
     Attributes:
-        recipe: What to train.
+        recipe: The recipe to train.
         notes: Lines for the user: which recipe it is, and what was adapted.
-        given: Keys that the user gave.
+        given: Keys that the user set.
     """
 
     recipe: Recipe
@@ -58,22 +58,22 @@ def choose(
     int8_epochs: int = 0,
     scale: bool = False,
 ) -> Choice:
-    """The recipe that a command line means.
+    """Chooses the recipe for a command line.
 
     Args:
         model: As for `load_recipes`; `None` for the model that suits the dataset.
-        data_dir: Where datasets are kept.
-        dataset: What to train on; that of the recipe by default.
-        recipe: Which recipe of the file, by its dataset; the one for `dataset` by default, or
-            where there is none that for images of one's own, see `own.own_recipe`.
+        data_dir: Folder of the datasets.
+        dataset: Dataset to train on; by default the recipe's.
+        recipe: Dataset name of a recipe in the file. By default the recipe for `dataset`, or if
+            there is none, the recipe for a user's own images, see `own.own_recipe`.
         changes: Keys and texts for `override`.
         phase: Train only this phase.
-        int8_epochs: Epochs of a last phase with 8-bit integers.
-        scale: Have the learning rates follow the batch, see `scaling.scaled`.
+        int8_epochs: Epochs of a last int8 phase.
+        scale: Scale the learning rates with the batch size, see `scaling.scaled`.
 
     Raises:
-        RecipeError: For an unknown name, a value that does not fit, or a dataset without a recipe
-            whose images are larger than the default recipe's input, unless the size is given.
+        RecipeError: For an unknown name, a value that does not fit, or images of a dataset without
+            a recipe that are larger than the input of the given `recipe`, unless a size is given.
         DatasetError: If the dataset has no recipe and cannot be opened.
     """
     file = _file(model, dataset, data_dir, changes)
@@ -94,7 +94,7 @@ def choose(
     if int8_epochs:
         if phase not in (None, "int8"):
             raise RecipeError(
-                f"int8_epochs: expected no other --phase than int8. Received: --phase {phase}. "
+                f"int8_epochs: expected no --phase other than int8. Received: --phase {phase}. "
                 "Leave one of them out."
             )
         chosen = override(add_int8(chosen, int8_epochs), integers)
@@ -110,7 +110,7 @@ def choose(
 
 
 def _file(model: str | None, dataset: str | None, data_dir: Path, changes: Changes) -> ZooFile:
-    """The recipes of a model; without one, of the model for what the dataset has."""
+    """The recipes of a model; without a model, of the model for the dataset's labels or masks."""
     if model is None or Path(model).stem == own.RECIPES:
         dataset = dataset or load_recipes(own.RECIPES).recipes[0].dataset
         model = own.model_for(_open(dataset, data_dir, changes).target)
@@ -124,7 +124,7 @@ def _open(dataset: str, data_dir: Path, changes: Changes, otherwise: str = "erro
 
 
 def _plain_name(dataset: str) -> str:
-    """`imagenet2012` of `imagenet2012:5.1.0` and `imagenet2012/subset`."""
+    """`imagenet2012` from `imagenet2012:5.1.0` or `imagenet2012/subset`."""
     named = re.fullmatch(r"(\w+)(/[\w.+-]+)?(:[\d.*]+)?", dataset)
     return named[1] if named else dataset
 
@@ -132,20 +132,19 @@ def _plain_name(dataset: str) -> str:
 def adapted(
     recipe: Recipe, dataset: str, data_dir: Path, changes: Changes = ()
 ) -> tuple[Recipe, tuple[str, ...]]:
-    """A recipe on a dataset that it may not be for, and a line that says what was adapted.
+    """Adapts a recipe to another dataset; returns it with a line about the changes.
 
-    Classes, channels and, where the size of the images is given, the stem are those of the
-    dataset.
+    The classes and channels follow the dataset. The stem follows the size of the images.
 
     Args:
         recipe: Any recipe.
-        dataset: What to train it on.
-        data_dir: Where datasets are kept.
-        changes: What the user sets besides; without a size, images may not be larger than those
-            that the recipe is for.
+        dataset: Dataset to train on.
+        data_dir: Folder of the datasets.
+        changes: The user's other changes; without a size, images may not be larger than the
+            recipe's input.
 
     Raises:
-        RecipeError: If they are; asks for the size.
+        RecipeError: If images are larger; asks for the size.
         DatasetError: If the dataset cannot be opened.
     """
     if _plain_name(dataset) == recipe.dataset:
@@ -162,8 +161,8 @@ def adapted(
     if toy and min(height, width) >= SMALL_IMAGE and not given.keys() & {*BY_SIZE}:
         options |= {"stem_stride": 4, "output_stride": 32}
     note = (
-        f"No recipe is for {dataset}: this is the one for {recipe.dataset}, with {classes} "
-        f"classes and images of {height} x {width} pixels. --recipe names another."
+        f"There is no recipe for {dataset}: this is the one for {recipe.dataset}, with {classes} "
+        f"classes and images of {height} x {width} pixels. --recipe selects another."
     )
     model = recipe.model.replace(**options)
     return dataclasses.replace(recipe, dataset=dataset, model=model, eval_scales=()), (note,)
@@ -176,7 +175,7 @@ def _check_size(recipe: Recipe, dataset: str, builder: Dataset) -> None:
         return
     said = f"has images of up to {largest[0]} x {largest[1]} pixels" if largest else "is unknown"
     raise RecipeError(
-        f"{INPUT_SIZE}: expected the size to train at, because no recipe is for {dataset} and the "
+        f"{INPUT_SIZE}: expected the size to train at, because {dataset} has no recipe and the "
         f"one for {recipe.dataset} reads {height} x {width} pixels. Received: no size, and a "
         f"dataset that {said}. Give --{INPUT_SIZE} HEIGHT,WIDTH, such as 224,224, or --recipe."
     )
@@ -187,6 +186,6 @@ def _check_one_phase(recipe: Recipe, changes: Changes, phase: str) -> None:
         each = key in {field.name for field in dataclasses.fields(recipe.phases[0])}
         if each and "," in text and not text.startswith("("):
             raise RecipeError(
-                f"{key}: expected one value beside --phase {phase}, which trains nothing else. "
+                f"{key}: expected one value with --phase {phase}, which trains no other phase. "
                 f"Received: {text!r}"
             )

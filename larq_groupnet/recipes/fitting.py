@@ -1,4 +1,4 @@
-"""A recipe and a dataset: whether they fit, and the recipe that does."""
+"""Checks that a recipe fits its dataset."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from larq_groupnet.tasks.task import kind_of, task
 
 
 def check_recipe(recipe: Recipe, data_dir: Path) -> int:
-    """Sees whether the recipe fits the dataset.
+    """Checks that the recipe fits its dataset.
 
     Returns:
-        The number of its network's parameters.
+        The number of parameters of its network.
 
     Raises:
-        RecipeError: If it does not, or the network cannot be built, trained or converted.
-        DatasetError: If there is no such dataset.
+        RecipeError: If it does not fit, or the network cannot be built, trained or converted.
+        DatasetError: If the dataset does not exist.
     """
     config = recipe.model
     recipe.size()  # Raises if the network leaves it open.
@@ -51,14 +51,14 @@ def check_recipe(recipe: Recipe, data_dir: Path) -> int:
 
 
 def _check_dataset(recipe: Recipe, data_dir: Path) -> None:
-    """Classes, channels and kind of truth."""
+    """Checks the classes, the channels and the type of labels."""
     config, builder = recipe.model, open_dataset(recipe.dataset, data_dir, recipe.on_bad_image)
     if isinstance(builder, RecordDataset):
         builder.check_sources()
-    kind_of(config.head)  # Raises for a head of no task.
+    kind_of(config.head)  # Raises for a head without a task.
     if hidden := [name for name in builder.classes if not is_shown(name)]:
         raise RecipeError(
-            f"classes: expected names of letters that can be printed. Received: {hidden[0]!r} in "
+            f"classes: expected names that can be printed. Received: {hidden[0]!r} in "
             f"{recipe.dataset}"
         )
     fitting = [name for name, kind in task.items() if builder.target in kind.targets]

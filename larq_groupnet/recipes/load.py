@@ -22,9 +22,9 @@ class ZooFile:
     """A file of recipes for one model.
 
     Attributes:
-        path: Where it lies.
-        recipes: Its recipes; the first is the default. Each goes by the name of its dataset.
-        search: Dataset -> option -> the choices that `--tune` has.
+        path: Path of the file.
+        recipes: Its recipes; the first is the default. Each is named by its dataset.
+        search: Dataset -> option -> its choices for `--tune`.
     """
 
     path: Path
@@ -33,13 +33,13 @@ class ZooFile:
 
     @property
     def own_file(self) -> str:
-        """Its path, if it may register names; `""` for a file of this package."""
+        """The path of a user's file, which may register names; `""` for a file of this package."""
         shipped = zoo_files(zoo_folders()[1:]).get(self.path.stem)
         same = shipped is not None and shipped.resolve() == self.path.resolve()
         return "" if same else str(self.path.resolve())
 
     def search_for(self, dataset: str | None) -> Mapping[str, Sequence[Any]]:
-        """Option -> its choices for a dataset; those of the first one if there are none."""
+        """Option -> its choices for a dataset; if it has none, for the first dataset."""
         return self.search.get(dataset or "") or next(iter(self.search.values()), {})
 
     def for_dataset(self, dataset: str | None) -> Recipe:
@@ -47,22 +47,22 @@ class ZooFile:
         return next((each for each in self.recipes if each.dataset == dataset), self.recipes[0])
 
     def find(self, name: str) -> Recipe:
-        """The recipe of a name.
+        """The recipe with a name.
 
         Raises:
-            RecipeError: If there is none; names the nearest.
+            RecipeError: If there is none; suggests the nearest.
         """
         names = [recipe.dataset for recipe in self.recipes]
         if name not in names:
             raise RecipeError(
-                f"recipe: expected one of {', '.join(names)}, as {self.path} has them. "
+                f"recipe: expected one of {', '.join(names)}, the recipes of {self.path}. "
                 f"Received: {name}.{did_you_mean(name, names)}"
             )
         return self.for_dataset(name)
 
 
 def zoo_folders() -> list[Path]:
-    """Where recipes are looked for: `./zoo`, the `zoo/` of a checkout, the installed one."""
+    """Folders to search for recipes: `./zoo`, the `zoo/` of a checkout, the installed one."""
     package = Path(__file__).resolve().parent.parent
     folders = [Path("zoo"), package / "recipes" / "zoo"]
     if (package.parent / "train.py").is_file():
@@ -71,16 +71,16 @@ def zoo_folders() -> list[Path]:
 
 
 def load_recipes(name: str, zoo: Path | None = None) -> ZooFile:
-    """Runs `NAME.py` of the first of `zoo_folders` that has it.
+    """Runs `NAME.py` from the first of `zoo_folders` that has it.
 
-    It may import what lies beside it, as a script may.
+    Like a script, it may import modules from its own folder.
 
     Args:
-        name: Name of the file, without the ending, or the path of a `.py` file elsewhere.
-        zoo: The only folder to look in.
+        name: Name of the file, without the suffix, or the path of a `.py` file elsewhere.
+        zoo: The only folder to search.
 
     Raises:
-        RecipeError: If there is no such file (names the nearest), or it holds no recipes, or two
+        RecipeError: If the file does not exist (suggests the nearest), or holds no recipes or two
             for one dataset.
     """
     path = path_of(name)
@@ -102,9 +102,9 @@ def load_recipes(name: str, zoo: Path | None = None) -> ZooFile:
             f"Received: {type(error).__name__}: {error}"
         ) from error
     finally:
-        with contextlib.suppress(ValueError):  # The file may have taken it away.
+        with contextlib.suppress(ValueError):  # The file may have removed it.
             sys.path.remove(folder)
-    first: dict[Any, Recipe] = {}  # A second one of a task and a dataset could not be reached.
+    first: dict[Any, Recipe] = {}  # A second recipe for a task and dataset is unreachable.
     for recipe in recipes:
         other = first.setdefault((recipe.dataset, kind_of(recipe.model.head)), recipe)
         if other is not recipe:
@@ -123,12 +123,12 @@ def load_recipe(name: str, zoo: Path | None = None, dataset: str | None = None) 
 def load_search(
     name: str, zoo: Path | None = None, dataset: str | None = None
 ) -> Mapping[str, Sequence[Any]]:
-    """What `--tune` may vary, see `ZooFile.search_for`; arguments and errors as `load_recipes`."""
+    """Options for `--tune`, see `ZooFile.search_for`; arguments and errors as `load_recipes`."""
     return load_recipes(name, zoo).search_for(dataset)
 
 
 def zoo_files(folders: Sequence[Path] | None = None) -> dict[str, Path]:
-    """Name -> the file of recipes that it stands for, in `zoo_folders` by default."""
+    """Name -> its file of recipes, in `zoo_folders` by default."""
     files: dict[str, Path] = {}
     for folder in reversed(zoo_folders() if folders is None else folders):
         files.update({path.stem: path for path in folder.glob("[!_]*.py")})

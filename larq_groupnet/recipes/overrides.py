@@ -1,4 +1,4 @@
-"""`key=value` texts of a command line, applied to a recipe or read as options of a model."""
+"""Applies `key=value` texts of a command line to a recipe, or reads them as options of a model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from larq_groupnet.recipes.recipe import SPECS, Phase, Recipe, unknown
 from larq_groupnet.tasks.task import kind_of
 
 INPUT_SIZE = "input_size"
-"""`height,width`: the image size, where `input_shape` also says the channels."""
+"""`height,width`: the image size; `input_shape` has the channels, too."""
 
 
 def _fields(owner: type[Recipe | Phase], *but: str) -> list[str]:
@@ -29,22 +29,22 @@ _MODEL_OPTIONS = (*OPTIONS, INPUT_SIZE)
 
 
 def sizes_in(changes: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Of changes as `override` takes them those that say how large images are."""
+    """The changes (as for `override`) that set the size of images."""
     return [change for change in changes if change[0] in (INPUT_SIZE, "input_shape")]
 
 
 def override(recipe: Recipe, changes: Iterable[tuple[str, str]]) -> Recipe:
     """Applies `key=value` texts, as given on a command line, to a recipe.
 
-    A key is a field of the recipe, an option of the model, or `PHASE.field`. A field of a phase
-    alone, such as `epochs`, sets every phase: one value for all, or one each, separated by commas;
-    `PHASE.field` goes before it. `PHASE.optimizer.beta_2` is an argument of the optimizer, and
-    likewise of `schedule` and `loss`. Everything is set at once, because one value may be valid
-    only beside another.
+    A key is a field of the recipe, an option of the model, or `PHASE.field`. A phase's field
+    without the phase, such as `epochs`, sets every phase: one value for all, or one each, separated
+    by commas; `PHASE.field` overrides it. `PHASE.optimizer.beta_2` is an argument of the optimizer;
+    `schedule` and `loss` work alike. Everything is set at once, because one value may be valid only
+    together with another.
 
     Raises:
-        RecipeError: For an unknown key (names the nearest), a value of another type, a key that is
-            given two values, or an option of a phase that is not trained.
+        RecipeError: For an unknown key (suggests the nearest), a value of another type, a key with
+            two values, or an option of a phase that is not trained.
         ConfigError: For a model option that describes no network.
     """
     changes = list(changes)
@@ -80,7 +80,7 @@ def only_phase(recipe: Recipe, name: str) -> Recipe:
     """The recipe with no epochs in any other phase.
 
     Raises:
-        RecipeError: If there is no such phase.
+        RecipeError: If the phase does not exist.
     """
     names = [phase.name for phase in recipe.phases]
     if name not in names:
@@ -91,16 +91,16 @@ def only_phase(recipe: Recipe, name: str) -> Recipe:
 
 
 def with_int8(recipe: Recipe, epochs: int) -> Recipe:
-    """The recipe and a last phase `int8`: Adam from 1e-4 down a cosine.
+    """Adds a last phase `int8`: Adam with a cosine schedule from 1e-4.
 
     Raises:
-        RecipeError: If the network is not binary, or the recipe has such a phase.
+        RecipeError: If the network is not binary, or the recipe already has the phase.
     """
     names = [phase.name for phase in recipe.phases]
     if "int8" in names:
         raise RecipeError(
             "int8_epochs: expected a recipe without a phase int8. "
-            f"Received: {', '.join(names)}. Set int8.epochs of this one."
+            f"Received: {', '.join(names)}. Set int8.epochs instead."
         )
     phase = Phase("int8", epochs, 1e-4, recipe.model.binary, int8=True, warmup_epochs=0)
     return dataclasses.replace(recipe, phases=(*recipe.phases, phase))
@@ -124,10 +124,10 @@ def check_trained(recipe: Recipe, keys: Iterable[str]) -> None:
 
 
 def check_used(recipe: Recipe, keys: Iterable[str]) -> None:
-    """Refuses what a user switches on and nothing reads.
+    """Refuses options that the user switches on but nothing reads.
 
     Raises:
-        RecipeError: Names the key and what it is for.
+        RecipeError: Names the key and what it needs.
     """
     dense = (kind_of(recipe.model.head).dense, "a head that scores pixels")
     augments = AUGMENTATIONS[recipe.augmentation].takes
@@ -147,12 +147,12 @@ def check_used(recipe: Recipe, keys: Iterable[str]) -> None:
         if value and not used:
             raise RecipeError(
                 f"{key}: expected {beside} with it, because nothing else reads it. "
-                f"Received: {key}={value!r} without. Leave it out."
+                f"Received: {key}={value!r} alone. Leave it out."
             )
 
 
 def split_option(text: str) -> tuple[str, str]:
-    """Key and value of a `key=value` text; an old name of an option becomes today's.
+    """Key and value of a `key=value` text; replaces the old name of an option.
 
     Raises:
         RecipeError: For a text without `=`.
@@ -165,10 +165,10 @@ def split_option(text: str) -> tuple[str, str]:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Height and width of `"224,224"`, `"(224, 224)"` or, for a square, `"224"`.
+    """Height and width from `"224,224"`, `"(224, 224)"` or, for a square, `"224"`.
 
     Raises:
-        RecipeError: If it is neither.
+        RecipeError: If the text has another form.
     """
     sizes = [part.strip() for part in text.strip("()[] ").split(",")]
     if len(sizes) not in (1, 2) or not all(s.isdecimal() and int(s) for s in sizes):
@@ -181,11 +181,11 @@ def parse_size(text: str) -> tuple[int, int]:
 def parse_options(
     changes: Sequence[tuple[str, str]], arguments: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Keys and texts as options of a model.
+    """Reads keys and texts as options of a model.
 
     Args:
         changes: As for `override`.
-        arguments: Names that the model takes beside the options of `GroupNetConfig`.
+        arguments: Arguments of the model besides the options of `GroupNetConfig`.
 
     Raises:
         RecipeError: For an unknown key or a value of another type.
@@ -205,7 +205,7 @@ def parse_options(
 
 
 def check_once(changes: Iterable[tuple[str, str]]) -> None:
-    """Raises RecipeError for a key that comes with two values."""
+    """Raises RecipeError for a key with two values."""
     seen: dict[str, tuple[str, str]] = {}
     for key, text in changes:
         same = "input_shape" if key == INPUT_SIZE else key
@@ -217,10 +217,10 @@ def check_once(changes: Iterable[tuple[str, str]]) -> None:
 
 
 def _binary_phases(recipe: Recipe, binary: bool | str) -> dict[str, bool | str]:
-    """Phase -> its `binary` where the network's is set.
+    """Phase -> its `binary`, if the network's `binary` is set.
 
-    `False` is the real-valued twin, in every phase. Any other value replaces that of the phases
-    that are binary; where none is, that of the last one.
+    `False` is the real-valued twin, in every phase. Any other value is set in the binary phases,
+    or in the last phase if none is binary.
     """
     if not binary:
         return {phase.name: False for phase in recipe.phases}
@@ -229,7 +229,7 @@ def _binary_phases(recipe: Recipe, binary: bool | str) -> dict[str, bool | str]:
 
 
 def _phase_changes(recipe: Recipe, key: str, text: str) -> list[tuple[Phase, str, str]]:
-    """Which phase gets which text for which field."""
+    """The phases that a key sets, with the field and the text for each."""
     if key in _PHASE_FIELDS:
         values = text.split(",") if isinstance(getattr(recipe.phases[0], key), float | int) else []
         values = values if len(values) > 1 else [text] * len(recipe.phases)
@@ -253,7 +253,7 @@ def _phase_changes(recipe: Recipe, key: str, text: str) -> list[tuple[Phase, str
 
 
 def _parse_phase(key: str, text: str, field: str, argument: str, known: Any) -> Any:
-    """The new value of a field of a phase, of which `known` is the present one.
+    """The new value of a phase's field; `known` is its current value.
 
     A `Spec` is a name, or a dictionary of class name and arguments; `optimizer.beta_2` sets one
     argument.
@@ -268,7 +268,7 @@ def _parse_phase(key: str, text: str, field: str, argument: str, known: Any) -> 
 
 
 def _parse_option(config: GroupNetConfig, key: str, text: str) -> Any:
-    """The config checks its values; only the type of plain numbers and switches is checked here."""
+    """Checks only the type of numbers and booleans; the config checks the rest."""
     current = getattr(config, key)
     if key not in ("num_bases", "binary") and isinstance(current, bool | int | float):
         return _parse(key, text, current)

@@ -1,6 +1,6 @@
 """A recipe: a network, its data and its training phases, as one frozen value.
 
-Knows nothing of TensorFlow, so that a wrong option is reported at once.
+It does not import TensorFlow, so wrong options are reported at once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SPECS = ("optimizer", "schedule", "loss")
 
 ROOT_MEDIAN_FREQUENCY = "root_median_frequency"
 CLASS_WEIGHTS = {"median_frequency": 1.0, ROOT_MEDIAN_FREQUENCY: 0.5}
-"""What `Recipe.class_weights` may be -> the power of median frequency balancing."""
+"""Value of `Recipe.class_weights` -> exponent of median frequency balancing."""
 
 _TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "bool": (lambda value: isinstance(value, bool), "True or False"),
@@ -38,7 +38,7 @@ _TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "str": (lambda value: isinstance(value, str), "a text"),
     "tuple": (lambda value: isinstance(value, tuple), "a tuple or a list"),
 }
-"""Type of a field -> whether a value is of it, and how a message calls it."""
+"""Type of a field -> a check of a value, and its description in messages."""
 
 _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(
@@ -59,7 +59,7 @@ _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         (lambda value: 0 <= value < 2**32, "at least 0 and below 2**32"),
     ),
 }
-"""Name of a field -> whether a number is in its range, and how a message calls that."""
+"""Name of a field -> a check that a number is in range, and its description in messages."""
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "bop")
 SCHEDULES = ("cosine", "poly", "steps", "constant")
@@ -71,41 +71,40 @@ class Phase:
 
     Attributes:
         name: Prefix of the phase's options and name of its weights file.
-        epochs: Spans of `Recipe.steps_per_epoch` steps; 0 leaves the phase out.
-        learning_rate: At its peak.
+        epochs: Number of epochs of `Recipe.steps_per_epoch` steps; 0 leaves the phase out.
+        learning_rate: Peak learning rate.
         binary: Train the binary network (`True`), its twin with real kernels and tanh (`False`), or
-            the one between them, with binary activations and real kernels (`"activations"`).
+            a network with binary activations and real kernels (`"activations"`).
         int8: Train the binary network with everything else as 8-bit integers, see
-            `larq_groupnet.deploy.quantize`. Only as the last phase.
-        optimizer: One of `OPTIMIZERS`, or any of Keras, as Keras serialises it: a class name such
-            as `"RMSprop"`, or `{"class_name": "Adam", "config": {"beta_2": 0.98}}`. `"bop"` is
+            `larq_groupnet.deploy.quantize`. Only for the last phase.
+        optimizer: One of `OPTIMIZERS`, or any Keras optimizer as Keras serialises it: a class name
+            such as `"RMSprop"`, or `{"class_name": "Adam", "config": {"beta_2": 0.98}}`. `"bop"` is
             Larq's Bop for the binary kernels and Adam for the rest.
         schedule: One of `SCHEDULES`: `"cosine"` falls to 2 %, `"poly"` to 0 with power 0.9,
-            `"steps"` to a tenth after each epoch of `drops`. Or any of Keras, as for `optimizer`.
+            `"steps"` to a tenth at each of `drops`. Or any Keras schedule, as for `optimizer`.
         warmup_epochs: Epochs in which the learning rate rises linearly from 2 %; at most half of
-            them all.
-        drops: Where `"steps"` drops, as shares of the epochs: `(0.5, 0.75)`. Whole numbers are
-            epochs and become shares, so that a change of `epochs` moves them.
+            all epochs.
+        drops: Points at which `"steps"` drops, as shares of the epochs: `(0.5, 0.75)`. Integers are
+            epochs and become shares, so they move if `epochs` changes.
         weight_decay: Decoupled, per step and times the learning rate. Binary kernels, batch
             normalisation, biases, gates and scales are left alone.
-        coupled_decay: True for `weight_decay` as in PyTorch's SGD and Adam: added to the gradient.
-        decay_all: True for a coupled decay of every weight, as in the authors' segmentation code:
-            latent binary kernels (whose gradient is first divided by their mean magnitude, by which
-            the authors' kernels are scaled), normalisation, biases, gates and scales included.
-        loss: A registered loss (`larq_groupnet.tasks.losses`), or with its options
-            `{"class_name": "focal", "config": {"gamma": 1.0}}`; `""` for that of the task.
+        coupled_decay: True to add `weight_decay` to the gradient, like PyTorch's SGD and Adam.
+        decay_all: True for a coupled decay of every weight, as in the authors' segmentation code,
+            including normalisation, biases, gates, scales and latent binary kernels (whose gradient
+            is first divided by their mean magnitude, the scale of the authors' kernels).
+        loss: A registered loss (`larq_groupnet.tasks.losses`), or with options
+            `{"class_name": "focal", "config": {"gamma": 1.0}}`; `""` for the task's loss.
         label_smoothing: Share of the target spread evenly over the classes.
-        clip_norm: Largest norm of all gradients together; 0 does not clip.
-        average: Decay of a moving average of the weights, which is what is validated and kept; 0
-            for none.
-        head_factor: Learning rate of the head over that of the rest.
-        weights_from: Earlier phase whose best weights it starts from; `""` for the one before.
-        soft_targets: Share of the loss that asks for the teacher's probabilities instead of the
+        clip_norm: Largest global norm of the gradients; 0 does not clip.
+        average: Decay of a moving average of the weights, which is validated and saved; 0 for none.
+        head_factor: Learning rate of the head divided by the learning rate of the other layers.
+        weights_from: Earlier phase whose best weights it starts from; `""` for the previous phase.
+        soft_targets: Share of the loss with the teacher's probabilities as targets instead of the
             labels; see `larq_groupnet.training.distillation`.
-        temperature: What the logits of both are divided by for that.
-        attention: Weight of the loss that asks for the teacher's attention maps.
-        attention_blocks: Whose maps: `"stage2_block2"` for the block of that name in both, or
-            `"stage2_block2=NAME"` for one that is called NAME in the teacher.
+        temperature: Divisor of both networks' logits for the soft targets.
+        attention: Weight of the loss on the teacher's attention maps.
+        attention_blocks: Blocks for the attention loss: `"stage2_block2"` for a block with the same
+            name in both networks, or `"stage2_block2=NAME"` for one called NAME in the teacher.
     """
 
     name: str
@@ -145,7 +144,7 @@ class Phase:
             ),
             "decay_all": (
                 not self.decay_all or (self.coupled_decay and self.weight_decay > 0),
-                "coupled_decay and a weight_decay above 0 beside it",
+                "coupled_decay and a weight_decay above 0 with it",
             ),
             "attention_blocks": (
                 blocks and bool(self.attention_blocks) == (self.attention > 0),
@@ -158,7 +157,7 @@ class Phase:
         if self.optimizer == "bop" and (self.weight_decay or self.average or self.head_factor != 1):
             raise RecipeError(
                 f"{self.name}.optimizer: expected no weight_decay, no average and no head_factor "
-                "beside 'bop', whose Keras base class has none of them. Received: weight_decay="
+                "with 'bop', whose Keras base class has none of them. Received: weight_decay="
                 f"{self.weight_decay}, average={self.average}, head_factor={self.head_factor}"
             )
         alone = not self.distils and self.head_factor == 1
@@ -176,14 +175,14 @@ class Phase:
 
     @property
     def distils(self) -> bool:
-        """Whether it learns from a teacher."""
+        """True if the phase learns from a teacher."""
         return self.soft_targets > 0 or self.attention > 0
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Phase:
-        """The inverse of `dataclasses.asdict`, also of an older version.
+        """The inverse of `dataclasses.asdict`, also for older versions.
 
-        Drops were epochs then, and could lie behind the last one, where they changed nothing.
+        There, drops were epochs and could be after the last one, without effect.
         """
         values, epochs = dict(values), values["epochs"]
         if epochs and any(type(drop) is int for drop in values.get("drops", ())):
@@ -198,43 +197,44 @@ class Recipe:
     """How a network is trained.
 
     Attributes:
-        name: File name in `zoo/`, without the ending.
+        name: File name in `zoo/`, without the suffix.
         model: The network.
-        phases: What is trained, in this order.
-        dataset: A name that TFDS knows, or `folder:PATH`.
+        phases: Training phases, in order.
+        dataset: The name of a TFDS dataset, or `folder:PATH`.
         batch_size: Images per step.
         steps_per_epoch: Steps between two validations; 0 for one pass over the training set.
-        seed: Of initial weights, data order and augmentation.
+        seed: Seed for initial weights, data order and augmentation.
         augmentation: One of `AUGMENTATIONS`; see `larq_groupnet.data.augment`.
         colour_jitter: Largest change of contrast (as a factor) and brightness per colour channel,
             with `augmentation="colour"` or `"photo"`.
-        normalisation: One of `NORMALISATIONS`: pixels to [-1, 1], or less ImageNet's mean and over
-            its standard deviation.
+        normalisation: One of `NORMALISATIONS`: scale pixels to [-1, 1], or subtract ImageNet's mean
+            and divide by its standard deviation.
         base_size: Longer side of an image at scale 1 in pixels, with an `augmentation` for
-            segmentation; 0 for that of the network's input.
-        start_from: What the first phase starts from: a run's folder, a weights file, or the name
-            of a registered set; `""` for random weights.
-        on_bad_image: For `folder:PATH`: `"error"`, or `"skip"` to leave out bad images, and those
+            segmentation; 0 for the longer side of the network's input.
+        start_from: Weights that the first phase starts from: a run's folder, a weights file, or the
+            name of a registered set; `""` for random weights.
+        on_bad_image: For `folder:PATH`: `"error"`, or `"skip"` to leave out bad images and images
             without a mask.
-        central_crop: Side of the central part that is looked at when evaluating, as a share of the
-            shorter side; 1 squeezes the whole image into the input.
+        central_crop: Side of the central crop of a test image, as a share of the shorter side; 1
+            squeezes the whole image into the input.
         letterbox: True to keep the aspect of a test image that would be squeezed into the input,
             see `larq_groupnet.data.reading.Reading`.
-        eval_scales: For segmentation: factors on the own size of a test image, each looked at and
-            averaged, by sliding window where the result is larger than the network's input. Empty
-            to squeeze the whole image into the input, as the augmentations but `"segmentation"` do.
-        eval_flip: For segmentation: whether a test image is also looked at mirrored.
-        eval_crop: For segmentation: judge test images by their centre, once the shorter side is
-            scaled to the network's input, as the authors' code does; not whole and at their size.
+        eval_scales: For segmentation: factors of a test image's own size at which it is read; the
+            results are averaged. Scaled images larger than the network's input are read by sliding
+            window. Empty to squeeze the whole image into the input, like all augmentations except
+            `"segmentation"`.
+        eval_flip: For segmentation: True to read a test image mirrored, too.
+        eval_crop: For segmentation: True to judge the centre of test images after scaling their
+            shorter side to the network's input, as the authors' code does.
         rand_augment: Number and magnitude (0 to 10) of RandAugment's changes after `augmentation`,
             such as `(2, 9)`; `()` for none. This and the next two are for classification.
         mixup: Both parameters of the beta distribution of mixup's shares; 0 for no mixup.
         cutmix: The same for CutMix. With both, each image gets one or the other.
         class_weights: `"median_frequency"` weighs each class in the loss by the median frequency of
-            all over its own, counted over the training labels or masks (see
-            `larq_groupnet.data.frequencies`); `"root_median_frequency"` by the square root of that,
-            which is milder; `""` for all the same.
-        teacher: Whom the phases with `soft_targets` or `attention` learn from: a run's folder, a
+            all classes divided by its own, over the training labels or masks (see
+            `larq_groupnet.data.frequencies`); `"root_median_frequency"` by the square root, which
+            is milder; `""` for equal weights.
+        teacher: Teacher of the phases with `soft_targets` or `attention`: a run's folder, a
             weights file, or `larq_zoo:NAME` for a model of larq-zoo with its ImageNet weights.
     """
 
@@ -280,8 +280,8 @@ class Recipe:
         phases = [phase.name for phase in self.phases]
         if len(phases) != len({*phases}):
             raise RecipeError(
-                "phases: expected another name for each, because their weights are files of these "
-                f"names. Received: {', '.join(phases)}"
+                "phases: expected a different name for each, because their weights are files of "
+                f"these names. Received: {', '.join(phases)}"
             )
         for number, phase in enumerate(self.trained):
             earlier = [each.name for each in self.trained[:number]]
@@ -290,12 +290,12 @@ class Recipe:
             if phase.weights_from and phase.weights_from not in earlier:
                 raise RecipeError(
                     f"{phase.name}.weights_from: expected an earlier phase that is trained, "
-                    f"{' or '.join(earlier) or 'of which there is none without start_from'}. "
+                    f"{' or '.join(earlier) or 'but there is none without start_from'}. "
                     f"Received: {phase.weights_from!r}"
                 )
         if any(phase.int8 for phase in self.trained[:-1]):
             raise RecipeError(
-                "int8: expected as the last phase, because no other goes on from integers. "
+                "int8: expected as the last phase, because no other phase can start from integers. "
                 f"Received: {', '.join(phase.name for phase in self.trained)}"
             )
         if bool(self.teacher) != any(phase.distils for phase in self.phases):
@@ -305,7 +305,7 @@ class Recipe:
             )
 
     def _check_augmentation(self) -> None:
-        """What changes images must leave their masks right; only these are counted."""
+        """Checks that augmentations keep masks valid, and that weighted classes can be counted."""
         task = kind_of(self.model.head)
         counts = {"label", "mask"} & {*task.targets} and not (self.mixup or self.cutmix)
         names, fit = ("", *CLASS_WEIGHTS) if counts else ("",), choices(task.targets)
@@ -341,14 +341,14 @@ class Recipe:
 
     @property
     def last_phase(self) -> Phase:
-        """The last one with epochs, whose weights are judged."""
+        """The last phase with epochs, whose weights are judged."""
         return self.trained[-1]
 
     def size(self) -> tuple[int, int]:
         """Height and width that the network reads.
 
         Raises:
-            RecipeError: If it leaves them open.
+            RecipeError: If the network leaves them open.
         """
         height, width, _ = self.model.input_shape
         if height is None or width is None:
@@ -359,7 +359,7 @@ class Recipe:
         return height, width
 
     def reading(self, size: tuple[int, int] | None = None) -> Reading:
-        """How a test image becomes the input of a network of this size."""
+        """How a test image becomes the input of a network with this size."""
         return Reading(
             size,
             self.normalisation,
@@ -370,11 +370,11 @@ class Recipe:
         )
 
     def preprocessing(self) -> dict[str, Any]:
-        """What a file says of how its network reads an image, in plain values."""
+        """How the network reads an image, in plain values for a file."""
         return {"size": [*self.model.input_shape[:2]], **self.reading().to_dict()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON."""
+        """Plain values for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -386,9 +386,9 @@ class Recipe:
 
 
 def differences(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
-    """Key, as `override` takes it -> both values, wherever two recipes differ.
+    """Key (as for `override`) -> both values, wherever two recipes differ.
 
-    Phases are compared as far as they have the same names in the same places.
+    Phases are compared only if they have the same name in the same place.
     """
     pairs: list[tuple[str, Any, Any]] = [("", one, other), ("", one.model, other.model)]
     phases = zip(one.phases, other.phases, strict=False)
@@ -403,19 +403,19 @@ def differences(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
 
 
 def split_spec(spec: Spec) -> tuple[str, dict[str, Any]]:
-    """Name and arguments of a name, or of what Keras serialises."""
+    """Name and arguments of a `Spec`."""
     if isinstance(spec, str):
         return spec, {}
     return spec["class_name"], dict(spec.get("config") or {})
 
 
 def _check_spec(option: str, spec: Any, names: tuple[str, ...]) -> None:
-    """Checks all that can be seen of a `Spec` without TensorFlow.
+    """Checks a `Spec` as far as possible without TensorFlow.
 
     Args:
-        option: For messages.
-        spec: What a user gave.
-        names: The names of this package; classes of Keras begin with a capital or `PACKAGE>`.
+        option: Name of the option, for messages.
+        spec: The user's value.
+        names: Names of this package; Keras classes start with a capital or `PACKAGE>`.
     """
     given = spec if isinstance(spec, Mapping) else {"class_name": spec}
     name, config = given.get("class_name"), given.get("config") or {}
@@ -431,7 +431,7 @@ def _check_spec(option: str, spec: Any, names: tuple[str, ...]) -> None:
 
 
 def _check_types(owner: Phase | Recipe, prefix: str = "") -> None:
-    """Makes NumPy's values Python's, and names the first field of another type or out of range."""
+    """Converts NumPy values to Python, and raises for the first wrong type or value."""
     for field in dataclasses.fields(owner):
         kind, value = str(field.type), native(getattr(owner, field.name))
         object.__setattr__(owner, field.name, value)

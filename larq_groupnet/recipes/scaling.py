@@ -1,4 +1,4 @@
-"""The learning rate of another batch than the recipe's, by a rule."""
+"""Scales the learning rate for a batch size other than the recipe's."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from larq_groupnet.errors import RecipeError
 from larq_groupnet.recipes.recipe import Recipe, split_spec
 
 WARM_UP = 5.0
-"""Epochs of warm-up, at least, of gradient descent on a larger batch."""
+"""Minimum epochs of warm-up for gradient descent with a larger batch."""
 
 
 def scaled(recipe: Recipe, before: int, given: Collection[str] = ()) -> tuple[Recipe, list[str]]:
-    """The recipe with learning rates for its batch, and a line for each phase.
+    """Scales the learning rates to the recipe's batch size; returns a line for each phase, too.
 
-    Gradient descent: in proportion to the batch, and if that has grown, at least `WARM_UP` epochs
-    of warm-up (Goyal et al., "Accurate, Large Minibatch SGD", 2017). Any other optimizer divides by
+    Gradient descent scales linearly and, with a larger batch, gets at least `WARM_UP` epochs of
+    warm-up (Goyal et al., "Accurate, Large Minibatch SGD", 2017). Any other optimizer divides by
     the size of the gradient, whose noise falls with the root of the batch, and so scales with the
     root (Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", 2022).
 
     Args:
-        recipe: With its new batch.
-        before: The batch that its learning rates are for.
-        given: Keys that a user has set.
+        recipe: The recipe, with its new batch size.
+        before: The batch size that its learning rates are for.
+        given: Keys that the user has set.
 
     Raises:
-        RecipeError: If a learning rate is among these, or the batch is the same.
+        RecipeError: If a learning rate is among `given`, or the batch size is the same.
     """
     if recipe.batch_size == before:
         raise RecipeError(
-            f"scale_learning_rate: expected another --batch_size than the recipe's {before}. "
+            f"scale_learning_rate: expected a --batch_size other than the recipe's {before}. "
             f"Received: {before}"
         )
     if rates := [key for key in given if key.rpartition(".")[2] == "learning_rate"]:
         raise RecipeError(
-            f"scale_learning_rate: expected no {rates[0]} beside it, which would be scaled or not. "
+            f"scale_learning_rate: expected no {rates[0]} with it, which would be ambiguous. "
             "Leave one of them out."
         )
     ratio = recipe.batch_size / before

@@ -1,4 +1,4 @@
-"""The network of a training that starts from weights: which options are theirs."""
+"""Chooses the options of a network that starts from trained weights."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from larq_groupnet.weights.registry import UnknownSetError, list_weights
 from larq_groupnet.weights.resolve import adopt, entry_of, is_path
 
 RANDOM = "none"
-"""What `--start_from` says for random weights, where a recipe names others."""
+"""Value of `--start_from` for random weights, if the recipe names other weights."""
 
 PHOTOGRAPHS = ("cifar10", "cifar10_stride2")
-"""Names of registered weights of photographs; training starts from the first that fit."""
+"""Registered weights trained on photographs; training starts from the first that fit."""
 
 _SIZES = ("width", "stage_blocks", "projection")
-"""Options that the recipe for images of one's own has, and leaves to the weights."""
+"""Options of the recipe for a user's own images that the weights override."""
 
 Changes = Sequence[tuple[str, str]]
 
 
 class NoStartError(RecipeError):
-    """There is no set of the name that training is to start from. Says how to get one."""
+    """The registered set to start from does not exist. The message says how to get one."""
 
 
 def with_start(
     recipe: Recipe, start_from: str | Path | None, given: Collection[str] = ()
 ) -> Recipe:
-    """The recipe with what it starts from, and with the network that this needs.
+    """Sets the weights that a recipe starts from, and adapts its network to them.
 
     Args:
         recipe: A recipe.
-        start_from: Instead of what the recipe says, or `None`.
-        given: Options of the network that the user gave, which stay as they are.
+        start_from: Weights to use instead of the recipe's, or `None`.
+        given: Options of the network that the user set, which do not change.
 
     Returns:
-        The recipe. If it starts from a registered set, options of its network that it leaves at
-        their defaults are those of the set (see `resolve.adopt`), but for the size and classes of
-        the images, what affects only training and, where the stem's kernel is the same, the strides
-        that suit it.
+        The recipe. If it starts from a registered set, options of the network that it leaves at
+        their defaults are copied from the set (see `resolve.adopt`), except for the size and
+        classes of the images, options that affect only training and, if the stem's kernel is the
+        same, the strides.
 
     Raises:
-        NoStartError: If there is no such set.
-        UserError: If it is of another model.
+        NoStartError: If the set does not exist.
+        UserError: If the set belongs to another model.
     """
     start = str(start_from or recipe.start_from)
     recipe = dataclasses.replace(recipe, start_from="" if start == RANDOM else start)
@@ -67,21 +67,21 @@ def starts_by_name(recipe: Recipe) -> bool:
 
 
 def started(recipe: Recipe, changes: Changes) -> tuple[Recipe, list[str]]:
-    """The recipe for images of one's own with the weights that it starts from.
+    """Adds the weights to start from to the recipe for a user's own images.
 
-    They are those that the user names, else weights of photographs that fit, if there are any. In
-    place of the recipe's own, the network gets their width, blocks and projection; and their bases
-    and their stem, if they do not fit others.
+    The user names them; otherwise they are weights of photographs that fit, if there are any. The
+    network gets the width, blocks and projection of the weights, and their bases and stem if
+    nothing else fits.
 
     Args:
-        recipe: As it is without weights.
-        changes: What the user gives, for `override`; it wins.
+        recipe: The recipe without weights.
+        changes: The user's changes for `override`, which win.
 
     Returns:
         The recipe, and a line for the user.
 
     Raises:
-        UserError: As `with_start`, for a name that the user gives.
+        UserError: As `with_start`, for a name from the user.
     """
     asked = dict(changes).get("start_from")
     wanted = override(recipe, [(key, text) for key, text in changes if key in OPTIONS]).model
@@ -106,11 +106,11 @@ def started(recipe: Recipe, changes: Changes) -> tuple[Recipe, list[str]]:
 def _photographs(
     recipe: Recipe, wanted: GroupNetConfig, given: Collection[str]
 ) -> tuple[Recipe, list[str]]:
-    """The first weights of photographs that fit, in a network of their sizes."""
+    """The recipe with the first weights of photographs that fit, and their width and blocks."""
     differing = []
     for entry in (each for each in list_weights() if each.name in PHOTOGRAPHS):
         theirs, values = entry.metadata.config, {}
-        if wanted.decomposition != "none":  # Which has one base.
+        if wanted.decomposition != "none":  # "none" has one base.
             values = {name: getattr(theirs, name) for name in {*_SIZES} - {*given}}
         differences = compare(theirs, ours := wanted.replace(**values))[0]
         if may_grow(theirs, ours):
@@ -118,18 +118,18 @@ def _photographs(
         if differences:
             text = differences.get("decomposition") or next(iter(differences.values()))
             differing.append(
-                (len(differences), f"the {entry.name!r} weights are of another network ({text})")
+                (len(differences), f"the {entry.name!r} weights fit another network ({text})")
             )
             continue
         model = recipe.model.replace(**values)
         recipe = dataclasses.replace(recipe, model=model, start_from=entry.name)
         return recipe, [
             f"It starts from the {entry.name!r} weights, all but the head; --start_from {RANDOM} "
-            f"starts from random ones.{_copied(theirs, ours)}"
+            f"uses random weights.{_copied(theirs, ours)}"
         ]
-    _, reason = min(differing, default=(0, "this machine has none of photographs"))
+    _, reason = min(differing, default=(0, "this machine has no weights of photographs"))
     return recipe, [
-        f"It starts from random weights: {reason}. --start_from RUN_OR_FILE_OR_NAME names others."
+        f"It starts from random weights: {reason}. --start_from RUN_OR_FILE_OR_NAME sets others."
     ]
 
 
@@ -140,7 +140,7 @@ def _copied(theirs: GroupNetConfig, ours: GroupNetConfig) -> str:
 
 
 def _chosen(recipe: Recipe) -> set[str]:
-    """Options in which the network of a recipe is not what its model is by itself."""
+    """Options in which the network of a recipe differs from its model's defaults."""
     default = get_config(recipe.name) if recipe.name in MODELS else GroupNetConfig()
     return {name for name in OPTIONS if getattr(recipe.model, name) != getattr(default, name)}
 
@@ -150,8 +150,8 @@ def _following(recipe: Recipe, chosen: Collection[str], given: Collection[str]) 
 
     Args:
         recipe: The recipe.
-        chosen: Options that it keeps. An output stride goes with the stem.
-        given: Those that the user gave, which it keeps, too.
+        chosen: Options that the network keeps. An output stride changes with the stem.
+        given: Options that the user set, which it keeps, too.
     """
     name, ours = recipe.start_from, recipe.model
     kept = {*chosen, *given, "input_shape", "num_classes", *fields_affecting("training")}

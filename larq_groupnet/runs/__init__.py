@@ -1,1 +1,1 @@
-"""The folder of a run: its snapshots, and finding and loading its weights."""
+"""The folder of a run: its snapshots, and how its weights are found and loaded."""

@@ -1,4 +1,4 @@
-"""Where runs go, and which one to resume."""
+"""Names the folders of runs, and finds the one to resume."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RUNS = Path("runs")
 
 
 def new_folder(name: str) -> Path:
-    """`runs/NAME-TIME-PROCESS`, so that two runs that start at once have two folders."""
+    """`runs/NAME-TIME-PROCESS`, so that runs that start at the same time have separate folders."""
     return RUNS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
 
 
@@ -24,7 +24,7 @@ def newest_folder(name: str) -> Path:
     """The folder of the newest run of a model.
 
     Raises:
-        RecipeError: If there is none.
+        RecipeError: If there is no run.
     """
     runs = sorted(RUNS.glob(f"{name}-[0-9]*"))
     if not runs:
@@ -36,18 +36,19 @@ def newest_folder(name: str) -> Path:
 
 
 def recipe_to_resume(folder: Path, changes: Sequence[tuple[str, str]]) -> Recipe:
-    """The recipe of a run, with what the user changes.
+    """The recipe of a run, with the user's changes.
 
     Args:
-        folder: Of the run.
-        changes: Keys and texts for `override`; `guards.check_folder` will say whether they may be.
+        folder: Folder of the run.
+        changes: Keys and texts for `override`; `guards.check_folder` checks later if they may be
+            changed.
 
     Raises:
-        RecipeError: If there is no run.
+        RecipeError: If the folder holds no run.
     """
     recipe = read_recipe(folder)
     if recipe is None:
-        search = " It holds a search: give its command again." * (folder / "search.json").is_file()
+        search = " It holds a search: repeat its command." * (folder / "search.json").is_file()
         raise RecipeError(
             f"--resume: expected a run's folder, with recipe.json. Received: {folder}, which has "
             f"none.{search}"

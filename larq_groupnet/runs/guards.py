@@ -1,4 +1,4 @@
-"""What would end a run after hours, found before, and what ends one after all, named."""
+"""Finds problems that would end a run after hours, and names bad files that end one."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from larq_groupnet.runs.lock import holding, is_new
 from larq_groupnet.runs.snapshots import KEPT
 
 SPARE_BYTES = 2**26
-"""Room for what is small: logs, the converted file, tables and pictures."""
+"""Space for small files: logs, the converted file, tables and pictures."""
 
 
 def check_folder(values: dict[str, Any], output_dir: Path, kind: str = "recipe") -> list[str]:
-    """Sees whether an output folder is new, empty, or holds a run of the same recipe, or search.
+    """Checks that an output folder is new, empty, or holds a run of the same recipe (or search).
 
-    The last phase of a run may get more epochs than it had.
+    The last phase of a run may get more epochs than before.
 
     Args:
-        values: What the run, or the search, is.
+        values: Values of the run or search.
         output_dir: The folder.
-        kind: Stem of the JSON file that says what the folder holds.
+        kind: Stem of the JSON file that describes the content of the folder.
 
     Returns:
-        Lines for the user: what will be other than before.
+        Lines for the user about changes.
 
     Raises:
-        RecipeError: If it holds something else; lists the differences.
+        RecipeError: If the folder holds something else; lists the differences.
     """
     if is_new(output_dir):
         return []
@@ -49,7 +49,7 @@ def check_folder(values: dict[str, Any], output_dir: Path, kind: str = "recipe")
         )
     try:
         started = json.loads(before.read_text())
-        # As this version would write it, so that a field that is new has its default.
+        # As this version would write it, so that new fields have their defaults.
         if kind == "recipe":
             started = Recipe.from_dict(started).to_dict()
         else:
@@ -64,8 +64,8 @@ def check_folder(values: dict[str, Any], output_dir: Path, kind: str = "recipe")
     if kind == "recipe" and changed == [last := _last_epochs(values)] and old[last] < new[last]:
         return [
             f"{output_dir}: {last} was {old[last]} and is {new[last]}. The learning rate follows "
-            f"the schedule of {new[last]} epochs from here, so the weights are not those of a run "
-            f"that had {new[last]} from the start."
+            f"the schedule of {new[last]} epochs from here, so the weights differ from a run that "
+            f"had {new[last]} from the start."
         ]
     if changed:
         differences = ", ".join(f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in changed)
@@ -79,13 +79,13 @@ def check_folder(values: dict[str, Any], output_dir: Path, kind: str = "recipe")
 
 
 def _last_epochs(values: dict[str, Any]) -> str:
-    """The dotted key of the epochs of the last phase that is trained."""
+    """The dotted key of the epochs of the last trained phase."""
     trained = [phase["name"] for phase in values["phases"] if phase["epochs"]]
     return f"phases.{trained[-1]}.epochs"
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries and lists of them as one, with dotted keys."""
+    """Flattens nested dictionaries, and lists of dictionaries, to one with dotted keys."""
     if isinstance(values, list) and values and all(isinstance(v, dict) for v in values):
         values = {v.get("name", str(i)): v for i, v in enumerate(values)}
     if not isinstance(values, dict):
@@ -97,19 +97,19 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def check_room(recipe: Recipe, output_dir: Path, parameters: int) -> None:
-    """Sees whether the folder can be written and has room, and writes the recipe.
+    """Checks that the folder can be written and has enough space, and writes the recipe.
 
     Args:
-        recipe: What is to be trained.
-        output_dir: Where to.
-        parameters: Of its network.
+        recipe: The recipe to train.
+        output_dir: Folder of the run.
+        parameters: Number of parameters of the network.
 
     Raises:
-        OutputError: If it cannot be written.
-        RecipeError: If what training writes will not fit.
+        OutputError: If the folder cannot be written.
+        RecipeError: If the files of the run will not fit.
     """
     phases = recipe.trained
-    # Of the optimizer there are at most two values a weight, and one of the average.
+    # The optimizer holds at most two values per weight, and an average one more.
     snapshot = 3 + any(phase.average for phase in phases)
     copies = (KEPT + 1) * snapshot + 2 * len(phases) + 1
     before = sum(file.stat().st_size for file in output_dir.rglob("*") if file.is_file())
@@ -129,23 +129,23 @@ def check_room(recipe: Recipe, output_dir: Path, parameters: int) -> None:
 def claimed(
     recipe: Recipe, output_dir: Path, classes: Sequence[str], parameters: int, images: str = ""
 ) -> Iterator[None]:
-    """Holds a run's folder, and writes what it is a run of.
+    """Locks a run's folder, and writes its recipe and classes there.
 
     Args:
-        recipe: What is to be trained.
-        output_dir: Where to.
-        classes: Of its dataset, in the order of their labels.
-        parameters: Of its network.
-        images: The digest of its dataset.
+        recipe: The recipe to train.
+        output_dir: Folder of the run.
+        classes: Classes of the dataset, in the order of their labels.
+        parameters: Number of parameters of the network.
+        images: Digest of the dataset.
 
     Raises:
-        UserError: If another process holds it, or as `check_folder` and `check_room`.
+        UserError: If another process holds the folder, or as `check_folder` and `check_room`.
         DatasetError: If the folder holds a run of other classes.
     """
     with holding(output_dir):
-        check_folder(recipe.to_dict(), output_dir)  # Another process may have come first.
+        check_folder(recipe.to_dict(), output_dir)  # Another process may have been first.
         check_classes(read_classes(output_dir), classes, f"the run in {output_dir}", recipe.dataset)
-        for left in output_dir.glob(PARTIAL):  # Of a process that was killed.
+        for left in output_dir.glob(PARTIAL):  # By a process that was killed.
             left.unlink()
         check_room(recipe, output_dir, parameters)
         record_classes(output_dir, classes, images)
@@ -157,7 +157,7 @@ def naming_bad_files(builder: Dataset) -> Iterator[None]:
     """Names the files when TensorFlow only says that an image cannot be decoded.
 
     Raises:
-        FolderError: If a file of the folder has vanished or gone bad.
+        FolderError: If a file of the folder has disappeared or become unreadable.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a run is beside its recipe: the names of its classes, and which images it learns from."""
+"""Facts about a run that its recipe does not have: its class names and the digest of its images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILE = "run.json"
 
 
 def read_classes(folder: Path) -> tuple[str, ...]:
-    """The classes of a run; of one of an older version, from its results. Empty if not known."""
+    """The classes of a run, for older versions from its results. Empty if not known."""
     run = read_json(folder / FILE)
     if isinstance(run.get("classes"), list):
         return tuple(run["classes"])
@@ -28,32 +28,32 @@ def read_classes(folder: Path) -> tuple[str, ...]:
 
 
 def read_temperature(folder: Path) -> float:
-    """The temperature of a judged run; 1 of one that is not judged."""
+    """The temperature of a judged run; 1 if the run is not judged."""
     found = read_json(folder / "results.json").get("temperature", 1.0)
     return float(found) if is_positive(found) else 1.0
 
 
 def record_classes(folder: Path, classes: Sequence[str], images: str = "") -> None:
-    """Writes which classes a run learns, and from which images it began, see `Dataset.digest`."""
+    """Writes the classes of a run, and the digest of its first images (`Dataset.digest`)."""
     images = read_json(folder / FILE).get("images") or images
     values = {"classes": list(classes), "images": images, "version": __version__}
     write_json(folder / FILE, values)
 
 
 def changed_images(folder: Path, dataset: str, images: str) -> list[str]:
-    """A line for the user if a run goes on with a dataset whose digest was another."""
+    """A line for the user if a run is resumed with a dataset whose digest has changed."""
     if read_json(folder / FILE).get("images", "") in ("", images):
         return []
     return [
-        f"{folder}: files or labels of {dataset} are others than when this run began, so that some "
-        "test images may have been trained on. For figures to trust, train anew in another folder."
+        f"{folder}: files or labels of {dataset} have changed since this run began, so some test "
+        "images may have been trained on. For reliable figures, train again in another folder."
     ]
 
 
 def describe_recipe(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
-    """What the weights files of a run say of themselves: plain values of `Metadata`.
+    """The description to store in the weights files of a run: plain values of `Metadata`.
 
-    Empty where that cannot be said in a file, as of a quantizer that is an object.
+    Empty if a file cannot describe the run, for example with a quantizer that is an object.
     """
     about = tuple(classes), recipe.preprocessing(), (), NOT_STATED, recipe.name
     try:
@@ -63,16 +63,16 @@ def describe_recipe(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def check_classes(known: Sequence[str], received: Sequence[str], whose: str, dataset: str) -> None:
-    """Sees whether a dataset has the classes that a network has learned, in the same order.
+    """Checks that a dataset has the classes that a network has learned, in the same order.
 
     Args:
-        known: Of the network; empty if they are not known, as for `received`.
-        received: Of the dataset.
-        whose: What to call the network in an error.
-        dataset: What to call the dataset.
+        known: Classes of the network; empty if not known.
+        received: Classes of the dataset; empty if not known.
+        whose: Name of the network in an error.
+        dataset: Name of the dataset in an error.
 
     Raises:
-        DatasetError: If they differ; names the first difference.
+        DatasetError: If the classes differ; names the first difference.
     """
     if not known or not received or list(known) == list(received):
         return
@@ -82,6 +82,6 @@ def check_classes(known: Sequence[str], received: Sequence[str], whose: str, dat
         label = next(i for i, (a, b) in enumerate(zip(known, received, strict=True)) if a != b)
         expected, given = f"{known[label]!r} as class {label}", f"{received[label]!r}"
     raise DatasetError(
-        f"classes: expected those of {whose}, {expected}. Received: {given} in {dataset}. "
+        f"classes: expected the classes of {whose}, {expected}. Received: {given} in {dataset}. "
         "Classes are compared by name and order; rename or add the folders, or write classes.txt."
     )

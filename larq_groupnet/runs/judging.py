@@ -1,4 +1,4 @@
-"""The recipe by which a trained network reads its test images."""
+"""The recipe with which a trained network is judged on test images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ READING = (
     "eval_crop",
     "on_bad_image",
 )
-"""Fields of a recipe that say how test images are read."""
+"""Fields of a recipe that define how test images are read."""
 
 _OF_SOURCE = {
     "central_crop": "central_crop", "scales": "eval_scales", "flip": "eval_flip",
@@ -39,13 +39,13 @@ def recipe_to_judge(
 
     Args:
         weights: As for `find_source`.
-        base: A recipe that the user names; it describes weights that nothing else describes.
-        dataset: What to judge on; what they were trained on by default.
-        changes: Keys and texts for `override`: how images are read and, where nothing else does,
-            what the network is.
+        base: The user's recipe, which describes weights that have no other description.
+        dataset: Dataset to judge on; by default the dataset of training.
+        changes: Keys and texts for `override`: how images are read and, if only `base` describes
+            the weights, options of the network.
 
     Raises:
-        RecipeError: If something cannot apply, or is not known and not given.
+        RecipeError: If a change cannot apply, or a fact is neither known nor given.
     """
     source = find_source(weights, base)
     if base is not None and source.recipe is not None and source.recipe.name != base.name:
@@ -56,13 +56,13 @@ def recipe_to_judge(
     recipe = dataclasses.replace(recipe, dataset=dataset or recipe.dataset)
     wanted = override(recipe, changes)
     check_used(wanted, (key for key, _ in changes))
-    if base is None or source.recipe is not base:  # Something else describes them.
+    if base is None or source.recipe is not base:  # The weights have a description of their own.
         _check(recipe, wanted)
     return wanted
 
 
 def _recipe_of(source: Source, dataset: str | None, changes: Sequence[tuple[str, str]]) -> Recipe:
-    """A recipe that reads images as a network without one is known to do."""
+    """Makes a recipe that reads images as the metadata of weights without a recipe says."""
     known = {
         _OF_SOURCE[key]: value for key, value in source.preprocessing.items() if key in _OF_SOURCE
     }
@@ -71,8 +71,8 @@ def _recipe_of(source: Source, dataset: str | None, changes: Sequence[tuple[str,
     if not (dataset or source.dataset) or not normalisation:
         missing = "--set normalisation=symmetric or imagenet" if dataset else "--dataset"
         raise RecipeError(
-            f"evaluate: expected to know the dataset and normalisation of {source.weights}. "
-            f"Received: a file that does not say. Give {missing}."
+            f"evaluate: expected the dataset and normalisation of {source.weights}. "
+            f"Received: a file that does not state them. Give {missing}."
         )
     phase = Phase("trained", 1, 1e-3, source.config.binary)
     on = dataset or source.dataset
@@ -80,13 +80,13 @@ def _recipe_of(source: Source, dataset: str | None, changes: Sequence[tuple[str,
 
 
 def _check(recipe: Recipe, wanted: Recipe) -> None:
-    """Refuses what would change nothing, or is another network."""
+    """Refuses changes of a trained network, or of fields that judging does not use."""
     model = recipe.model.replace(input_shape=wanted.model.input_shape)
     reading = {field: getattr(wanted, field) for field in READING}
     recipe = dataclasses.replace(recipe, model=model, **reading)
     if found := differences(recipe, wanted):
         different = "; ".join(f"{key} is {old!r}, not {new!r}" for key, (old, new) in found.items())
         raise RecipeError(
-            f"evaluate: expected only what says how images are read ({', '.join(READING)}, "
-            f"input_size) beside trained weights. Received: {different}. Leave it out."
+            f"evaluate: expected only options that define how images are read "
+            f"({', '.join(READING)}, input_size). Received: {different}. Leave it out."
         )

@@ -1,4 +1,4 @@
-"""One process at a time in a run's folder."""
+"""Locks a run's folder, so that one process at a time uses it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _HOLDER = ".holder.json"
 
 @contextlib.contextmanager
 def holding(folder: Path, remedy: str = "Wait for it, or name another folder.") -> Iterator[None]:
-    """Holds a folder, which is made if need be.
+    """Locks a folder, which is created if needed.
 
-    The system drops the lock when its process ends, however it ends, so that none is ever stale.
-    The file of the lock goes with it, unless the process is killed.
+    The system releases the lock when its process ends in any way, so a lock is never stale. The
+    lock file is deleted too, unless the process is killed.
 
     Raises:
-        RecipeError: If another process holds it; says which.
+        RecipeError: If another process holds the folder; names the process.
     """
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,12 +47,12 @@ def holding(folder: Path, remedy: str = "Wait for it, or name another folder.") 
         finally:
             (folder / _HOLDER).unlink(missing_ok=True)
             (folder / NAME).unlink(missing_ok=True)
-            if made and not any(folder.iterdir()):  # Nothing came of it.
+            if made and not any(folder.iterdir()):  # Nothing was written.
                 folder.rmdir()
 
 
 def _locked(file: Path) -> BaseFileLock:
-    """The lock of a file; again if its last holder removed the file meanwhile."""
+    """Locks a file; tries again if its last holder removed the file in between."""
     while True:
         lock = FileLock(file)
         lock.acquire(timeout=0)
@@ -62,10 +62,10 @@ def _locked(file: Path) -> BaseFileLock:
 
 
 def check_free(folder: Path) -> None:
-    """Sees whether a folder is free, and writes nothing.
+    """Checks that a folder is not locked.
 
     Raises:
-        RecipeError: If another process holds it; says which.
+        RecipeError: If another process holds the folder; names the process.
     """
     if (folder / NAME).exists():
         with holding(folder):
@@ -73,7 +73,7 @@ def check_free(folder: Path) -> None:
 
 
 def is_new(folder: Path) -> bool:
-    """True if a folder does not exist or holds nothing but a lock and what is half written."""
+    """True if a folder does not exist, or holds only a lock and partial files."""
     if not folder.exists():
         return True
     if not folder.is_dir():
@@ -82,7 +82,7 @@ def is_new(folder: Path) -> bool:
 
 
 def _holder(folder: Path) -> str:
-    holder = read_json(folder / _HOLDER)  # Which may have gone meanwhile.
+    holder = read_json(folder / _HOLDER)  # The file may be gone by now.
     if not {"pid", "host", "since"} <= {*holder}:
         return "another process"
     return "process {pid} on {host} since {since}".format(**holder)

@@ -1,4 +1,4 @@
-"""What a run has left: its network, and images as that network reads them."""
+"""Loads the network of a run, and images as the network reads them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from larq_groupnet.data.reading import Reading
 from larq_groupnet.deploy.fake_quant import FakeQuant, Int8Kernel
 from larq_groupnet.errors import MissingFileError, RecipeError
 from larq_groupnet.files import path_of
-from larq_groupnet.network import keras_ops  # noqa: F401 (Keras then knows its layers.)
+from larq_groupnet.network import keras_ops  # noqa: F401 (Registers its layers with Keras.)
 from larq_groupnet.network.kinds import HEADS
 from larq_groupnet.network.synchronized import SynchronizedNorm
 from larq_groupnet.recipes.recipe import Recipe
@@ -28,11 +28,11 @@ from larq_groupnet.runs.source import Source, find_source
 
 
 def load_run(path: str | Path, size: tuple[int, int] | None = None) -> tf.keras.Model:
-    """A trained network with its weights.
+    """Loads a trained network with its weights.
 
     Args:
         path: As for `find_source`.
-        size: Height and width of the images that it is to read; `None` for its own.
+        size: Height and width of the images to read; `None` for the network's own.
 
     Raises:
         UserError: As `find_source` and `Source.load`.
@@ -41,32 +41,32 @@ def load_run(path: str | Path, size: tuple[int, int] | None = None) -> tf.keras.
 
 
 def load_model(file: str | Path, several: bool = False, *, compile: bool = False) -> tf.keras.Model:
-    """A whole model that `Model.save` has written, ready to predict.
+    """Loads a whole model written by `Model.save`, ready to predict.
 
-    It is `tf.keras.models.load_model` in a process that knows the layers of this package.
+    Calls `tf.keras.models.load_model`, after registering the layers of this package.
 
     Args:
         file: A `.keras`, an `.h5` or the folder of a SavedModel.
-        several: True to train it on several replicas, which then normalise over their whole batch.
-        compile: True to compile it as it was when it was saved, to train it further.
+        several: True to train on several replicas, which then normalise over the global batch.
+        compile: True to compile the model as it was saved, to train it further.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        RecipeError: If Keras does not load it; says why.
+        FileNotFoundError: If the file does not exist.
+        RecipeError: If Keras cannot load it; says why.
     """
-    path = path_of(file, "load_model: expected the path of a model that Keras has saved whole")
-    expected = f"{file}: expected a model that Keras 2 (tf_keras) has saved whole"
+    path = path_of(file, "load_model: expected the path of a whole model saved by Keras")
+    expected = f"{file}: expected a whole model saved by Keras 2 (tf_keras)"
     if not _is_whole(path):
         there = path.exists()
         raise (RecipeError if there else MissingFileError)(
             f"{expected}, as .keras, .h5 or a SavedModel. Received: "
-            f"{'one without an architecture' if there else 'no such file'}. Runs, weights and "
-            "registered names: larq_groupnet.runs.saved.load_run"
+            f"{'one without an architecture' if there else 'no such file'}. For runs, weights "
+            "and registered names, use larq_groupnet.runs.saved.load_run"
         )
     parts: dict[str, type] = {"FakeQuant": FakeQuant, "Int8Kernel": Int8Kernel}
     try:
         model = tf.keras.models.load_model(path, custom_objects=parts, compile=compile)
-    except Exception as error:  # Keras raises whatever its layers do.
+    except Exception as error:  # Keras passes on all errors of its layers.
         raise RecipeError(
             f"{expected}, with layers of Keras and Larq, or registered ones. "
             f"Received: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
@@ -85,7 +85,7 @@ def _synchronized(model: tf.keras.Model) -> tf.keras.Model:
 
 
 def is_whole_model(source: str | Path) -> bool:
-    """True for a model that Keras has saved whole, and that is nothing of this package."""
+    """True for a whole model saved by Keras that is not a run or weights of this package."""
     path = path_of(source)
     if not _is_whole(path):
         return False
@@ -112,15 +112,15 @@ def data_of(source: Source, data_dir: Path) -> Pipeline:
 
     Args:
         source: The network.
-        data_dir: Where datasets are kept.
+        data_dir: Folder of the datasets.
 
     Raises:
-        RecipeError: If it is not known what it was trained on, or how images were normalised.
+        RecipeError: If the dataset or the normalisation of the network is not known.
     """
     if not source.dataset or "normalisation" not in source.preprocessing:
         raise RecipeError(
-            f"samples: expected a network that says which dataset and normalisation it was trained "
-            f"with. Received: {source.weights}, which does not."
+            f"samples: expected a network whose description states its dataset and normalisation. "
+            f"Received: {source.weights}, which does not."
         )
     reading = {**source.preprocessing, "size": source.config.input_shape[:2]}
     builder = prepare(source.dataset, data_dir, source.on_bad_image)
@@ -132,9 +132,9 @@ def first_images(data: Pipeline, role: str, count: int) -> np.ndarray:
     """The first images of a split, as the network reads them, without augmentation.
 
     Args:
-        data: Of the network.
+        data: The pipeline of the network.
         role: `"train"`, `"validation"` or `"test"`.
-        count: How many.
+        count: Number of images.
 
     Returns:
         `(count, height, width, channels) float32`.
@@ -145,14 +145,14 @@ def first_images(data: Pipeline, role: str, count: int) -> np.ndarray:
 
 
 def describe(source: Source, data_dir: str | Path) -> dict[str, Any]:
-    """What has to be known to use a network: `classes` by name, `preprocessing`, `output`, `task`.
+    """Describes how to use a network: names of `classes`, `preprocessing`, `output`, `task`.
 
-    And `temperature`, if it has another than 1.
+    And `temperature`, if it is not 1.
 
     Args:
         source: The network.
-        data_dir: Where datasets are kept. Of a run of an older version that is not finished, the
-            names come from its dataset.
+        data_dir: Folder of the datasets. An unfinished run of an older version gets the class names
+            from its dataset.
 
     Raises:
         DatasetError: If the dataset is needed and cannot be opened.
@@ -171,7 +171,7 @@ def describe(source: Source, data_dir: str | Path) -> dict[str, Any]:
 
 
 def describe_run(path: str | Path, data_dir: str | Path) -> dict[str, Any]:
-    """`describe` of what `find_source` finds."""
+    """`describe` for the network that `find_source` finds."""
     return describe(find_source(path), data_dir)
 
 
@@ -180,7 +180,7 @@ def pipeline_of(recipe: Recipe, builder: Dataset) -> Pipeline:
     height, width, _ = recipe.model.input_shape
     return Pipeline(
         builder,
-        recipe.reading((height or 0, width or 0)),  # _check has seen that they are fixed.
+        recipe.reading((height or 0, width or 0)),  # check_recipe makes sure that they are fixed.
         recipe.batch_size,
         seed=recipe.seed,
         augmentation=_augmentation(recipe),

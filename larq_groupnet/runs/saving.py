@@ -1,4 +1,4 @@
-"""When a run saves: after each epoch, as often in between as asked for, and when it is stopped."""
+"""Saves a run after each epoch, at given intervals within epochs, and when it is stopped."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from larq_groupnet.runs.snapshots import Position, Snapshots
 from larq_groupnet.runs.stopping import StopSignal
 
 _AGREE_EVERY = 8
-"""Steps after which the workers of a run ask each other for signals."""
+"""Steps between two exchanges of signals among the workers of a run."""
 
 
 class SnapshotCallback(tf.keras.callbacks.Callback):
-    """Saves after each epoch, as often in between as asked for, and once a signal has come.
+    """Saves after each epoch, at given intervals within epochs, and after a signal.
 
-    With several workers a signal to one of them stops all at the same step.
+    With several workers, a signal to one of them stops all at the same step.
 
     Args:
-        snapshots: Where to save.
-        stop: Says whether a signal has come.
-        start: Where this call of `fit` starts.
-        best: Knows the best value so far.
+        snapshots: The snapshots of the run.
+        stop: Holds the signal, if there was one.
+        start: Position at which this call of `fit` starts.
+        best: Callback with the best value so far.
         history: The `history.csv`.
-        strategy: Where the run computes.
+        strategy: Strategy of the run.
         steps: Steps between two snapshots within an epoch; 0 for none.
-        minutes: Minutes between them, by the clock of the first worker; 0 for none.
+        minutes: Minutes between two snapshots within an epoch, by the clock of the first worker; 0
+            for none.
     """
 
-    _supports_tf_logs = True  # Keras then does not wait for the numbers of a step.
+    _supports_tf_logs = True  # So that Keras does not wait for the numbers of a step.
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class SnapshotCallback(tf.keras.callbacks.Callback):
         self.workers = _Workers(strategy)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Keras has just reset its metrics; in an epoch that was cut in two they go on."""
+        """Restores the metrics of an interrupted epoch, which Keras has just reset."""
         self.epoch, self.first_step, self.asked_at, self.saved_at = epoch, 0, 0, 0
         if epoch == self.start.epoch and self.start.step:
             self.first_step = self.start.step
@@ -68,7 +69,7 @@ class SnapshotCallback(tf.keras.callbacks.Callback):
                     self.workers.assign_sum(variable, value)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Saves or stops here if it is time. After the last step only the validation is left."""
+        """Saves or stops if due, except after the last step, before the validation."""
         steps = batch + 1
         if steps >= self.params["steps"]:
             return
@@ -84,24 +85,24 @@ class SnapshotCallback(tf.keras.callbacks.Callback):
             self.stop.raise_interrupted(f"epoch {self.epoch + 1}, step {step}")
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Stops here if it was asked for; the epoch will be repeated."""
+        """Stops after a signal; the epoch will be repeated."""
         if self.stop.signum is not None and not self.workers.several:
             self.snapshots.wait()
             self.stop.raise_interrupted(f"the end of epoch {self.epoch}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Saves."""
+        """Saves, and stops after a signal to any of several workers."""
         self._save(epoch + 1, 0, [])
         if self.workers.several and self.workers.agree(self.stop)[0]:
             self.snapshots.wait()
             self.stop.raise_interrupted(f"the end of epoch {epoch + 1}")
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Waits for the last one."""
+        """Waits for the last snapshot."""
         self.snapshots.wait()
 
     def _asked(self, steps: int) -> tuple[bool, bool]:
-        """Whether to stop, and whether a snapshot is due."""
+        """Two flags: stop here, and a snapshot is due."""
         due = bool(self.steps) and steps - self.saved_at >= self.steps
         if not self.workers.several:
             return self.stop.signum is not None, due or self._late()
@@ -125,7 +126,7 @@ class SnapshotCallback(tf.keras.callbacks.Callback):
 
 
 class _Workers:
-    """The processes of a run, which have to act at the same step."""
+    """The processes of a run, which must act at the same step."""
 
     def __init__(self, strategy: tf.distribute.Strategy):
         self.strategy = strategy
@@ -136,9 +137,9 @@ class _Workers:
         self._total = tf.function(self._sum, autograph=False)
 
     def agree(self, stop: StopSignal, late: bool = False) -> tuple[bool, bool]:
-        """Whether a signal has come to any of them, and whether the first one is late with saving.
+        """Two flags: a worker has received a signal, and the first one must save a snapshot.
 
-        All must ask at the same time.
+        All workers must call it at the same step.
         """
         own = [float(stop.signum is not None), float(late and self.first)]
         stops, late = self._total(tf.constant(own)).numpy().astype(bool).tolist()
@@ -151,9 +152,9 @@ class _Workers:
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None)
 
     def assign_sum(self, variable: tf.Variable, value: Any) -> None:
-        """Gives a variable of which every replica has a part the sum `value`.
+        """Sets a variable that is the sum of one part per replica to `value`.
 
-        TensorFlow would divide it by the replicas, which whole numbers do not survive.
+        TensorFlow would divide the value by the number of replicas, which fails for integers.
         """
         parts = self.strategy.experimental_local_results(variable)
         for number, part in enumerate(parts):

@@ -1,4 +1,4 @@
-"""Snapshots of a run, from which it resumes to the very same weights after any interruption."""
+"""Snapshots of a run, from which it resumes to exactly the same weights after any interruption."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ import tensorflow as tf
 from larq_groupnet.errors import RecipeError
 
 KEPT = 2
-"""Snapshots kept: the last one and, should that be damaged, the one before it."""
+"""Number of snapshots kept: the last one, and the one before it in case the last is damaged."""
 
 _NAME = "snapshot"
 
 
 @dataclasses.dataclass(frozen=True)
 class Position:
-    """Where a run stands.
+    """The position of a run.
 
     Attributes:
         phase: Name of the phase.
-        epoch: Epochs that are finished, counted over all phases.
-        step: Steps of the next epoch that are finished.
+        epoch: Number of finished epochs, over all phases.
+        step: Number of finished steps of the next epoch.
         best: Best value of the headline metric in this phase so far, if any.
         history: Content of `history.csv`.
         metrics: State of Keras' metrics within an unfinished epoch, summed over replicas.
-        classes: What is learned, in the order of the labels; empty if the names are not known.
+        classes: Names of the classes, in the order of the labels; empty if not known.
     """
 
     phase: str
@@ -44,14 +44,14 @@ class Position:
 
 
 class Snapshots:
-    """The folder of a run's snapshots, kept by TensorFlow's `CheckpointManager`.
+    """The folder of a run's snapshots, managed by TensorFlow's `CheckpointManager`.
 
     A snapshot is a checkpoint of the model, the optimizer, the random generators and the position.
-    TensorFlow stores a checksum of every tensor. Those of earlier versions, a folder each, are read
-    too.
+    TensorFlow stores a checksum of every tensor. Snapshots of earlier versions, one folder each,
+    can be read too.
 
     Args:
-        folder: Where they lie.
+        folder: Folder of the snapshots.
     """
 
     def __init__(self, folder: Path):
@@ -60,18 +60,18 @@ class Snapshots:
         self._writing: concurrent.futures.Future[None] | None = None
 
     def save(self, model: tf.keras.Model, position: Position) -> None:
-        """Copies weights and states to the host; a thread writes them while training goes on.
+        """Copies weights and states to the host; a thread writes them while training continues.
 
-        A snapshot counts once it is whole. The next one waits for it, so that there are never more
-        than two copies.
+        A snapshot counts once it is complete. The next one waits for it, so that there are never
+        more than two copies.
 
         Raises:
-            OSError: If the snapshot before cannot be written; earlier ones are still there.
+            OSError: If the previous snapshot could not be written; earlier ones still exist.
         """
         self.wait()
         content = json.dumps(dataclasses.asdict(position))
         number = position.epoch * 10**6 + position.step
-        if _has_slots(model):  # Which no copy would have.
+        if _has_slots(model):  # A copy would lack the slots.
             self._write(tf.train.Checkpoint(**_state(model)), content, number)
             return
         copied = _copied(tf.train.Checkpoint(**_state(model)))
@@ -81,7 +81,7 @@ class Snapshots:
         """Waits until the last snapshot is on the disk.
 
         Raises:
-            OSError: If it cannot be written.
+            OSError: If it could not be written.
         """
         writing, self._writing = self._writing, None
         if writing is not None:
@@ -89,7 +89,7 @@ class Snapshots:
 
     def _write(self, state: tf.train.Checkpoint, content: str, number: int) -> None:
         state.position = _Text(content)
-        if self._listed() is None:  # What there is must not be lost sight of, nor kept for ever.
+        if self._listed() is None:  # Relists what exists, so that it is found and deleted later.
             (self.folder / "checkpoint").unlink(missing_ok=True)
             if found := [str(path) for path in self._found()]:
                 tf.compat.v1.train.update_checkpoint_state(
@@ -100,17 +100,17 @@ class Snapshots:
         )
         try:
             manager.save(number)
-        except tf.errors.OpError as error:  # A full disk, for one.
+        except tf.errors.OpError as error:  # For example a full disk.
             for left in self.folder.glob(f"{_NAME}-{number}[._]*"):
                 shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
             path = self.folder / f"{_NAME}-{number}"
             raise OSError(f"the snapshot {path} cannot be written: {error.message}") from error
 
     def last(self) -> tuple[Position, Path] | None:
-        """The newest snapshot that is whole, and where it lies; a damaged one is named.
+        """The newest intact snapshot and its path; prints the names of damaged ones.
 
         Raises:
-            RecipeError: If there are snapshots and all are damaged.
+            RecipeError: If all snapshots are damaged.
         """
         self.wait()
         paths = self._paths()
@@ -119,7 +119,7 @@ class Snapshots:
                 return _read(path), path
             except (OSError, ValueError, LookupError, tf.errors.OpError) as error:
                 reason = str(error).splitlines()[0]
-                print(f"Snapshot {path} is damaged ({reason}); going back.", file=sys.stderr)
+                print(f"Snapshot {path} is damaged ({reason}); skipping it.", file=sys.stderr)
         if paths:
             raise RecipeError(
                 f"output_dir: expected a snapshot to resume from. Received: {len(paths)} in "
@@ -129,11 +129,11 @@ class Snapshots:
 
     @staticmethod
     def restore(model: tf.keras.Model, path: Path) -> None:
-        """Puts a snapshot into a compiled model of the same phase."""
+        """Loads a snapshot into a compiled model of the same phase."""
         checkpoint = tf.train.Checkpoint(**_state(model))
-        if not path.is_dir():  # What else it holds; TensorFlow warns of values that nobody takes.
+        if not path.is_dir():  # Reads the rest, too: TensorFlow warns of unused values.
             checkpoint.position = _Text()
-            checkpoint.save_counter.assign(0)  # Made by its first use.
+            checkpoint.save_counter.assign(0)  # Created on first use.
         checkpoint.read(_prefix(path)).assert_existing_objects_matched()
 
     def _paths(self) -> list[Path]:
@@ -142,21 +142,21 @@ class Snapshots:
         return [*earlier, *(self._found() if listed is None else listed)]
 
     def _listed(self) -> list[Path] | None:
-        """What TensorFlow's list of the snapshots names; `None` without one that can be read."""
+        """The snapshots in TensorFlow's list; `None` if there is no readable list."""
         try:
             state = tf.train.get_checkpoint_state(str(self.folder))
-        except ValueError:  # It is empty, or no text.
+        except ValueError:  # The list is empty, or not text.
             return None
         return state and [Path(path) for path in state.all_model_checkpoint_paths]
 
     def _found(self) -> list[Path]:
-        """The snapshots that lie there, whether they are listed or not."""
+        """The snapshots in the folder, listed or not."""
         found = [path.with_suffix("") for path in self.folder.glob(f"{_NAME}-*.index")]
         return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
 
 
 def _state(model: tf.keras.Model) -> dict[str, Any]:
-    """All that changes in training. Keras leaves out where dropout is in its random numbers."""
+    """Everything that training changes. Keras omits the state of dropout's random generators."""
     dropouts = [x for x in model.layers if isinstance(x, tf.keras.layers.Dropout)]
     drawn = {x.name: x._random_generator._generator for x in dropouts}
     known = {name: generator for name, generator in drawn.items() if generator is not None}
@@ -164,15 +164,15 @@ def _state(model: tf.keras.Model) -> dict[str, Any]:
 
 
 def _has_slots(model: tf.keras.Model) -> bool:
-    """True of Keras' older optimizers, as Bop has one: only TensorFlow finds all of their state."""
+    """True for Keras' older optimizers, such as Bop's: only TensorFlow finds all of their state."""
     return not isinstance(model.optimizer, tf.keras.optimizers.Optimizer)
 
 
 def _copied(root: tf.train.Checkpoint) -> list[tuple[Any, dict[str, int]]]:
-    """What a checkpoint holds: of each object its value on the host, and its children by name.
+    """The objects of a checkpoint: for each its value on the host, and its children by name.
 
-    Keras calls callbacks in the scope of its strategy, where no plain variable can be made, so that
-    `_tree` has to make them elsewhere.
+    Keras calls callbacks in the scope of its strategy, where plain variables cannot be created, so
+    `_tree` creates them elsewhere.
     """
     view = tf.train.TrackableView(root)
     objects = view.descendants()
@@ -187,7 +187,7 @@ def _copied(root: tf.train.Checkpoint) -> list[tuple[Any, dict[str, int]]]:
 
 
 def _tree(copied: list[tuple[Any, dict[str, int]]]) -> tf.train.Checkpoint:
-    """A checkpoint of the same structure, with variables of its own on the host."""
+    """A checkpoint with the same structure, and its own variables on the host."""
     with tf.device("cpu:0"):
         root, *rest = (
             tf.train.Checkpoint() if value is None else tf.Variable(value) for value, _ in copied
@@ -200,15 +200,15 @@ def _tree(copied: list[tuple[Any, dict[str, int]]]) -> tf.train.Checkpoint:
 
 
 def _prefix(path: Path) -> str:
-    """The checkpoint of a snapshot; an earlier version had a folder for each."""
+    """The path of a snapshot's checkpoint; an earlier version used one folder per snapshot."""
     return str(path / "state" if path.is_dir() else path)
 
 
 def _read(path: Path) -> Position:
-    """The position of a snapshot, after every tensor of it was read and so its checksum compared.
+    """Reads every tensor of a snapshot, to compare the checksums, and returns its position.
 
     Raises:
-        OSError, ValueError, LookupError, tf.errors.OpError: If it is damaged.
+        OSError, ValueError, LookupError, tf.errors.OpError: If the snapshot is damaged.
     """
     reader = tf.train.load_checkpoint(_prefix(path))
     for name in reader.get_variable_to_shape_map():
@@ -221,16 +221,16 @@ def _read(path: Path) -> Position:
 
 
 class _Text(tf.train.experimental.PythonState):
-    """A text in a checkpoint. A variable would be sent to all replicas, which texts cannot be."""
+    """A text in a checkpoint. Not a variable, because texts cannot be sent to all replicas."""
 
     def __init__(self, text: str = ""):
         super().__init__()
         self.text = text
 
     def serialize(self) -> str:
-        """As TensorFlow writes it."""
+        """Called by TensorFlow to write the text."""
         return self.text
 
     def deserialize(self, string_value: str) -> None:
-        """As TensorFlow has read it."""
+        """Called by TensorFlow with the text it has read."""
         self.text = string_value

@@ -1,4 +1,4 @@
-"""A trained network by whatever names it: a run, a weights file, a release file, a name."""
+"""Finds a trained network by a run, a weights file, a release file or a registered name."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 RELEASE = ".safetensors"
-"""Ending of a release file."""
+"""Suffix of a release file."""
 
 _CHECKPOINTS = (".npz", ".pth", ".pt", ".tar")
-"""Endings of what `import-checkpoint` reads."""
+"""Suffixes of files that `import-checkpoint` reads."""
 
 EXPECTED = (
     "expected a run's folder, a weights file with its recipe.json or FILE.json beside it, "
@@ -39,12 +39,12 @@ class Source:
         weights: The file of its weights.
         config: The network.
         name: The model, such as `groupnet_resnet18`.
-        classes: Names in the order of their labels; empty where they are not known.
-        dataset: What it was trained on, or `""`.
-        preprocessing: What was done to its test images, see `Recipe.preprocessing`.
-        recipe: What it was trained by, where that is known.
-        integers: The network that a phase of integers started from, if it is one.
-        temperature: See `Metadata`; of a run, from its results.
+        classes: Names in the order of their labels; empty if not known.
+        dataset: The dataset of training, or `""`.
+        preprocessing: How its test images are read, see `Recipe.preprocessing`.
+        recipe: The recipe of training, if known.
+        integers: The file of the int8 network that the phase started from, if it is an int8 phase.
+        temperature: See `Metadata`; for a run, from its results.
     """
 
     weights: Path
@@ -59,14 +59,14 @@ class Source:
 
     @property
     def on_bad_image(self) -> str:
-        """What the run did with bad images; `"error"` where that is not known."""
+        """The recipe's `on_bad_image`; `"error"` if there is no recipe."""
         return self.recipe.on_bad_image if self.recipe else "error"
 
     def sized(self, size: tuple[int | None, int | None] | None) -> Source:
-        """The same for images of another height and width; `None` for its own.
+        """The same network for images of another height and width; `None` for its own.
 
         Raises:
-            RecipeError: If it is no size, or this is one of integers, whose ranges hold for one.
+            RecipeError: If the size is invalid, or the network is int8, whose ranges fit one size.
         """
         if size is not None and not (isinstance(size, list | tuple) and len(size) == 2):
             raise RecipeError(
@@ -76,9 +76,9 @@ class Source:
             return self
         if self.integers is not None:
             raise RecipeError(
-                f"input_size: expected {self.config.input_shape[:2]}, at which the ranges of the "
-                f"integers in {self.weights} were measured. Received: {size}. Take the weights of "
-                "an earlier phase, which fit any."
+                f"input_size: expected {self.config.input_shape[:2]}, at which the int8 ranges of "
+                f"{self.weights} were measured. Received: {size}. Use the weights of an earlier "
+                "phase, which fit any size."
             )
         shape = (*size, self.config.input_shape[2])  # type: ignore[misc]
         return dataclasses.replace(self, config=self.config.replace(input_shape=shape))
@@ -87,7 +87,7 @@ class Source:
         """Builds the network with its weights.
 
         Raises:
-            WeightsError: If the file holds others.
+            WeightsError: If the file holds the weights of another network.
         """
         from larq_groupnet.family import build
         from larq_groupnet.runs.saved import load_model
@@ -96,7 +96,7 @@ class Source:
             return build(self.config, weights=self.weights, name=self.name)
         if self.integers is not None:
             model = load_model(self.integers)
-            model.load_weights(self.weights)  # In order: a .keras file keeps no names of weights.
+            model.load_weights(self.weights)  # By order: a .keras file has no names of weights.
             return model
         model = build(self.config, name=self.name)
         keras_files.load(model, self.weights, other_head=False, described=True)
@@ -104,15 +104,15 @@ class Source:
 
 
 def find_source(source: str | Path, recipe: Recipe | None = None) -> Source:
-    """Finds out what a user means.
+    """Finds the network that a user names.
 
     Args:
         source: Folder of a run, for the best weights of its last phase that has any; a weights
             file; a release file; or registered weights: `NAME`, or `MODEL:NAME`.
-        recipe: Describes an `.h5` that has no description beside it.
+        recipe: Recipe of an `.h5` without a description.
 
     Raises:
-        MissingFileError: If it is a path to nothing, and no registered name.
+        MissingFileError: If it is neither an existing file nor a registered name.
         RecipeError: If it is something else, or has no weights.
         WeightsError: If a release file is damaged, or several models have the name.
     """
@@ -121,7 +121,7 @@ def find_source(source: str | Path, recipe: Recipe | None = None) -> Source:
         raise RecipeError(f"{source}: {EXPECTED}. Received: a converted file.")
     if path.suffix in _CHECKPOINTS:
         raise RecipeError(
-            f"{source}: {EXPECTED}. Received: a checkpoint. Make weights of it: "
+            f"{source}: {EXPECTED}. Received: a checkpoint. Convert it to weights: "
             f"larq-groupnet import-checkpoint {source}"
         )
     if path.is_dir():
@@ -133,7 +133,7 @@ def find_source(source: str | Path, recipe: Recipe | None = None) -> Source:
     if found is None and recipe is not None:
         found = Source(path, recipe.model, recipe.name, recipe=recipe)
     if found is None:
-        raise RecipeError(f"{source}: {EXPECTED}. Received: a file that nothing describes.")
+        raise RecipeError(f"{source}: {EXPECTED}. Received: a file without a description.")
     return found
 
 
@@ -149,8 +149,8 @@ def read_recipe(folder: Path) -> Recipe | None:
     try:
         return Recipe.from_dict(json.loads(file.read_text()))
     except (LookupError, TypeError, ValueError) as error:
-        # A name may be registered outside of the package; a damaged file has no names.
-        advice = ". Import first what registers a name of your own, see docs/extending.md"
+        # A name may be registered outside the package; a damaged file has no names.
+        advice = ". First import the module that registers your own name, see docs/extending.md"
         raise RecipeError(
             f"run: expected a recipe that this version can read. Received: {file}: {error}"
             f"{advice if isinstance(error, UserError) else ''}"
@@ -196,7 +196,7 @@ def _of_run_file(path: Path) -> Source | None:
 
 
 def _described(path: Path) -> Source | None:
-    """A release file, or weights that say what they are, inside or beside them."""
+    """A release file, or weights with a description, inside the file or beside it."""
     known = metadata_of(path)
     if known is None:
         return None
@@ -204,7 +204,7 @@ def _described(path: Path) -> Source | None:
     if None in config.input_shape and size:
         config = config.replace(input_shape=(*size, config.input_shape[2]))
     dense = config.head not in ("classifier", None)
-    # Files of earlier versions do not say which model they are of.
+    # Files of earlier versions do not name their model.
     guess = "groupnet_dsp" if dense else f"groupnet_{config.layout}"
     return Source(
         path,
@@ -218,7 +218,7 @@ def _described(path: Path) -> Source | None:
 
 
 def _registered(name: str) -> Path:
-    """The file of registered weights, fetched if need be."""
+    """The file of registered weights, downloaded if needed."""
     found = registry.named(name)
     models = sorted({entry.model for entry in found})
     if len(models) == 1:
@@ -227,7 +227,7 @@ def _registered(name: str) -> Path:
     choices = ", ".join(entry.full_name for entry in sets) or "none"
     if models:
         raise registry.RegistryError(
-            f"weights: expected the model too, as several have a set of this name. "
+            f"weights: expected MODEL:NAME, because several models have a set of this name. "
             f"Received: {name}. Choices: {choices}"
         )
     raise MissingFileError(

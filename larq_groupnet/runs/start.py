@@ -1,4 +1,4 @@
-"""What training starts from: whether it is the network that is trained, and what it has learned."""
+"""Checks the weights that training starts from: their network and their classes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from larq_groupnet.weights.more_bases import may_grow
 from larq_groupnet.weights.resolve import entry_of, is_path
 
 _SAME_WEIGHTS = ("binary", "input_quantizer", "kernel_quantizer", "batch_norm_epsilon")
-"""Options in which a run may differ, because what is trained adapts to them."""
+"""Options in which a run or file may differ, because training adapts to them."""
 
 
 def check_start(recipe: Recipe) -> None:
-    """Sees whether what training starts from is this network, before anything is built.
+    """Checks, before anything is built, that training starts from weights of this network.
 
-    The head may be another, and the bases may be fewer, see `more_bases`.
+    The head may differ, and the bases may be fewer, see `more_bases`.
 
     Raises:
-        RecipeError: If it is another network; says where they differ.
-        UserError: If there is none.
+        RecipeError: If the weights are of another network; says where they differ.
+        UserError: If the weights do not exist.
     """
     if not recipe.start_from:
         return
@@ -37,23 +37,23 @@ def check_start(recipe: Recipe) -> None:
         free |= {"num_bases"}
     if texts := [text for option, text in different.items() if option not in free]:
         raise RecipeError(
-            f"start_from: expected weights of the network that is trained. "
-            f"Received: {recipe.start_from}, of another: {'; '.join(texts)}. Give the options "
-            "of those weights with --set, or start from others."
+            f"start_from: expected weights of the network that is trained. Received: "
+            f"{recipe.start_from}, of another network: {'; '.join(texts)}. Give the options of "
+            "these weights with --set, or start from other weights."
         )
 
 
 def learned_other_classes(recipe: Recipe, names: Sequence[str]) -> bool:
-    """True if what training starts from is known to have learned other classes, or in other order.
+    """True if training starts from weights known to have other classes, or another order.
 
-    The network to be trained then gets a new head.
+    The network then gets a new head.
 
     Args:
-        recipe: What is trained.
+        recipe: The recipe to train.
         names: The classes of its dataset.
 
     Raises:
-        DatasetError: If the first phase is one of integers, which keeps the head that it gets.
+        DatasetError: If the classes differ and the first phase is int8, which keeps the head.
     """
     known = _learned(recipe)[1] if recipe.start_from else ()
     if recipe.trained[0].int8:
@@ -62,7 +62,7 @@ def learned_other_classes(recipe: Recipe, names: Sequence[str]) -> bool:
 
 
 def _learned(recipe: Recipe) -> tuple[GroupNetConfig, Sequence[str]]:
-    """The network that training starts from, and the classes that it has learned."""
+    """The network that training starts from, and its classes."""
     if source := run_or_file(recipe):
         return source.config, source.classes
     known = entry_of(recipe.start_from, recipe.name, recipe.model).metadata
@@ -87,9 +87,9 @@ def registered(recipe: Recipe) -> GroupNetConfig:
 
 
 def _weights_before(recipe: Recipe) -> Path:
-    """In the folder of a run that has trained the phase before the first one, the weights of that.
+    """The weights of the phase before the first trained one, if the run's folder has them.
 
-    So a later phase can be repeated. Of another run, the folder, which stands for its last phase.
+    A later phase can thus be repeated. Otherwise the folder, which stands for its last phase.
     """
     folder = Path(recipe.start_from)
     first = recipe.trained[0]

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM, taken where nothing is lost."""
+"""Handles SIGINT and SIGTERM at points where nothing is lost."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from larq_groupnet.errors import Interrupted
 class StopSignal:
     """Remembers SIGINT or SIGTERM, so that a run can stop where nothing is lost.
 
-    Only the main thread of a process can take signals: a run in another thread leaves them alone.
+    Only the main thread of a process can handle signals: another thread installs no handlers.
 
     Args:
-        output_dir: Of the run, for the message.
+        output_dir: Folder of the run, for the message.
     """
 
     def __init__(self, output_dir: Path) -> None:
@@ -29,16 +29,16 @@ class StopSignal:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[StopSignal]:
-        """Takes both signals; a second one of a kind is that of whoever took it before.
+        """Handles the first signal of each kind; the previous handler gets the second.
 
-        So interrupting twice does not end the process of a notebook.
+        Interrupting a notebook twice thus does not end its process.
         """
         with self._handling(self._remember):
             yield self
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Lets both signals end at once what has nothing to save, or was asked to end before."""
+        """Stops the run at once on a signal: nothing is left to save, or it is the second one."""
 
         def stop(signum: int, frame: FrameType | None) -> None:
             self._remember(signum, frame)
@@ -48,7 +48,7 @@ class StopSignal:
             yield
 
     def raise_interrupted(self, where: str, saved: str = "everything up to there is saved") -> None:
-        """Ends the run."""
+        """Raises `Interrupted`, with the signal and the place."""
         assert self.signum is not None
         name = signal.Signals(self.signum).name
         raise Interrupted(
@@ -63,7 +63,7 @@ class StopSignal:
 
     @contextlib.contextmanager
     def _handling(self, handler: Any) -> Iterator[None]:
-        """SIGINT and SIGTERM go to `handler`, if this is the main thread."""
+        """Sends SIGINT and SIGTERM to `handler`, if this is the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

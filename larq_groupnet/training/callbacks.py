@@ -1,4 +1,4 @@
-"""The Keras callbacks of a run that Keras does not have."""
+"""Callbacks of a run that Keras lacks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Logs = Mapping[str, Any] | None
 
 
 class PhaseCSVLogger(tf.keras.callbacks.CSVLogger):
-    """Keras' CSV log with the name of the phase in each row; later phases append."""
+    """Keras' CSV log with the name of the phase in each row; later phases append to it."""
 
     def __init__(self, path: Path, phase: str):
         super().__init__(str(path), append=True)
@@ -35,18 +35,18 @@ class PhaseCSVLogger(tf.keras.callbacks.CSVLogger):
 
 
 class BestWeights(tf.keras.callbacks.Callback):
-    """Keeps the weights of the last epoch, and of the last one with the highest validation metric.
+    """Saves the weights of the last epoch, and of the epoch with the highest validation metric.
 
-    Either file is whole or absent. With an optimizer that averages weights, the averages are
-    validated and kept.
+    Each file is complete or absent. If the optimizer averages weights, the averages are validated
+    and saved.
 
     Args:
-        path: An `.h5` file for the best.
-        last: One for the last.
+        path: An `.h5` file for the best weights.
+        last: An `.h5` file for the last weights.
         metric: Name of the metric, without `val_`.
-        best: The highest value so far, when a run goes on.
-        averaged: Whether the optimizer averages weights.
-        description: What the files say of themselves.
+        best: The highest value so far, if the run is resumed.
+        averaged: True if the optimizer averages weights.
+        description: The description to store in both files.
     """
 
     def __init__(
@@ -68,16 +68,16 @@ class BestWeights(tf.keras.callbacks.Callback):
         self.trained: list[np.ndarray] = []
 
     def on_test_begin(self, logs: Logs = None) -> None:
-        """Puts the averages in place."""
+        """Replaces the weights by their averages."""
         if self.averaged:
             self.trained = [weight.numpy() for weight in self.model.trainable_weights]
             self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Saves, and puts the trained weights back."""
+        """Saves the weights, and restores the trained ones."""
         save(self.model, self.last, self.description)
         value = float((logs or {})[f"val_{self.metric}"])
-        # Of equals the later one: a few validation images give the same metric again and again.
+        # A tie keeps the later epoch: few validation images often give the same metric.
         if self.value is None or value >= self.value:
             self.value = value
             with replacing(self.path) as temporary:
@@ -90,9 +90,9 @@ class StopOnNonFinite(tf.keras.callbacks.Callback):
     """Ends training at the first loss that is NaN or infinite.
 
     Args:
-        phase: Its name.
-        learning_rate: Its peak, for the message.
-        images: A batch to look for the layer with.
+        phase: Name of the phase.
+        learning_rate: Peak learning rate of the phase, for the message.
+        images: A batch with which to find the layer.
     """
 
     _supports_tf_logs = True
@@ -110,10 +110,10 @@ class StopOnNonFinite(tf.keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Looks at the loss of the step before: the device need not be waited for.
+        """Checks the loss of the previous step, so as not to wait for the device.
 
         Raises:
-            TrainingError: If it is not finite.
+            TrainingError: If the loss is not finite.
         """
         self._look()
         self.last = batch, (logs or {})["loss"]
@@ -131,15 +131,15 @@ class StopOnNonFinite(tf.keras.callbacks.Callback):
 
 
 def first_non_finite(model: tf.keras.Model, images: tf.Tensor) -> str:
-    """The first layer, from the input, with a value that is not finite.
+    """Finds the first layer, from the input, with a value that is not finite.
 
     Args:
         model: A functional model.
-        images: A batch that it reads.
+        images: A batch for the model.
 
     Returns:
-        The name of the first layer with such an output; if there is none, of the first with such
-        a weight; else `"loss"`.
+        The name of the first layer with such an output, else of the first layer with such a
+        weight, else `"loss"`.
     """
     outputs = [layer.get_output_at(0) for layer in model.layers]
     values = tf.keras.Model(model.inputs, outputs)(images, training=True)
@@ -155,11 +155,11 @@ def first_non_finite(model: tf.keras.Model, images: tf.Tensor) -> str:
 class StructureLog(tf.keras.callbacks.Callback):
     """Writes gates, scales and flip ratios to TensorBoard after each epoch.
 
-    The flip ratio of a binary kernel is the share of its signs that the epoch has changed: one
-    number per kernel, and the histogram of those of its filters.
+    The flip ratio of a binary kernel is the share of its signs that changed in the epoch. It is
+    written per kernel, and as a histogram over the kernel's filters.
 
     Args:
-        folder: TensorBoard's.
+        folder: Folder for TensorBoard.
     """
 
     def __init__(self, folder: Path):
@@ -168,7 +168,7 @@ class StructureLog(tf.keras.callbacks.Callback):
         self.signs: dict[str, np.ndarray] = {}
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """Remembers the signs."""
+        """Stores the signs of all kernels."""
         self.signs = {
             layer.name: layer.kernel.numpy() >= 0
             for layer in self.model.layers
@@ -176,7 +176,7 @@ class StructureLog(tf.keras.callbacks.Callback):
         }
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Writes."""
+        """Writes gates, scales and flip ratios."""
         with self.writer.as_default(step=epoch):
             for layer in self.model.layers:
                 if isinstance(layer, SoftGate):
@@ -189,5 +189,5 @@ class StructureLog(tf.keras.callbacks.Callback):
                     tf.summary.histogram(f"flip_ratios/{layer.name}", flipped.mean((0, 1, 2)))
 
     def on_train_end(self, logs: Logs = None) -> None:
-        """Writes what is still in memory."""
+        """Flushes the log."""
         self.writer.flush()

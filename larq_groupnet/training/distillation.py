@@ -1,4 +1,4 @@
-"""Learning from a teacher: its probabilities (soft targets) and its attention maps."""
+"""Distillation from a teacher: its probabilities (soft targets) and its attention maps."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from larq_groupnet.runs.source import find_source
 from larq_groupnet.tasks.task import Task
 
 LARQ_ZOO = "larq_zoo:"
-"""Start of the name of a teacher that is a model of larq-zoo."""
+"""Prefix of a teacher's name if it is a model of larq-zoo."""
 
-# What the layer is called that gives the output of a block, behind the name of the block.
+# Suffixes of the layer that computes the output of a block, after the name of the block.
 _ENDS = ("aggregate", "relu", "conv3_add", "conv2_add")
 _SMALLEST = 1e-30
 
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-    """A trained network, and how the images have to be normalised for it.
+    """A trained network, and the normalisation of its images.
 
     Attributes:
-        model: From images to probabilities or logits, of the student's shapes.
+        model: Maps images to probabilities or logits, with the student's shapes.
         normalisation: See `larq_groupnet.data.images.normalise`.
     """
 
@@ -38,10 +38,10 @@ class Teacher:
 
 
 def load_teacher(recipe: Recipe) -> Teacher:
-    """The teacher that a recipe names, built for the images of the student.
+    """Loads the teacher that a recipe names, for the size of the student's images.
 
     Raises:
-        RecipeError: If there is none, or it tells other classes apart.
+        RecipeError: If the teacher does not exist or does not fit the student.
     """
     shape, name = recipe.model.input_shape, recipe.teacher
     if name.startswith(LARQ_ZOO):
@@ -54,8 +54,8 @@ def load_teacher(recipe: Recipe) -> Teacher:
             raise RecipeError(f"teacher: {error}") from error
         if "normalisation" not in source.preprocessing:
             raise RecipeError(
-                f"teacher: expected weights that say how their images were normalised. "
-                f"Received: {name}. Import them again and say their normalisation."
+                f"teacher: expected weights whose description states the normalisation. "
+                f"Received: {name}. Import them again and state their normalisation."
             )
         teacher = Teacher(model, source.preprocessing["normalisation"])
     model = teacher.model
@@ -74,11 +74,11 @@ def load_teacher(recipe: Recipe) -> Teacher:
 
 
 def check_teacher(recipe: Recipe, classes: Sequence[str]) -> None:
-    """Sees whether a teacher has learned the classes of the student's dataset, before it is built.
+    """Checks, before a teacher is built, that it has learned the classes of the student's dataset.
 
     Raises:
-        DatasetError: If their names or their order differ.
-        UserError: If there is no such teacher.
+        DatasetError: If their names or order differ.
+        UserError: If the teacher does not exist.
     """
     name = recipe.teacher
     if not name.startswith(LARQ_ZOO):
@@ -92,24 +92,24 @@ def _larq_zoo(name: str, shape: tuple[int | None, ...]) -> tf.keras.Model:
     if name not in models:
         raise RecipeError(unknown("teacher of larq_zoo", name, models))
     try:
-        tf.keras.backend.reset_uids()  # So that the numbers of its layers are always the same.
-        model = models[name](weights="imagenet")  # Which larq-zoo gives at 224 x 224 alone.
+        tf.keras.backend.reset_uids()  # So that its layers always get the same numbers.
+        model = models[name](weights="imagenet")  # larq-zoo has weights for 224 x 224 only.
         if model.input_shape[1:] != shape:
             tf.keras.backend.reset_uids()
             sized = models[name](input_shape=shape, weights=None)
             sized.set_weights(model.get_weights())
             model = sized
         return model
-    except Exception as error:  # The network, the disk, the shape: whatever larq-zoo meets.
+    except Exception as error:  # Of the network, the disk or the shape.
         raise RecipeError(
             f"teacher: {LARQ_ZOO}{name} could not be loaded. larq-zoo says: {error}"
         ) from error
 
 
 def check_blocks(recipe: Recipe, teacher: Teacher) -> None:
-    """Sees whether a phase's `attention_blocks` are in student and teacher; errors of `distilled`.
+    """Checks that student and teacher have the `attention_blocks` of all phases.
 
-    The student is built for that.
+    Builds the student for this. Raises the errors of `distilled`.
     """
     phases = [phase for phase in recipe.trained if phase.attention_blocks]
     student = build(recipe.model, name=recipe.name) if phases else None
@@ -120,22 +120,22 @@ def check_blocks(recipe: Recipe, teacher: Teacher) -> None:
 def distilled(
     student: tf.keras.Model, teacher: Teacher, phase: Phase, task: Task, normalisation: str
 ) -> tf.keras.Model:
-    """The student, given a training step that also asks for what the teacher says.
+    """Gives the student a training step that also learns from the teacher.
 
-    Its layers and weights stay: it is saved and evaluated as before.
-    The loss is that of Hinton et al. (2015), section 2, plus that of Zagoruyko & Komodakis (2017):
+    The student's layers and weights do not change, so it is saved and evaluated as usual. The loss
+    combines Hinton et al. (2015), section 2, and Zagoruyko & Komodakis (2017):
 
         (1 - soft_targets) * loss + soft_targets * soft_loss + attention * sum(attention_loss)
 
     Args:
         student: A functional model.
-        teacher: Whom it learns from.
+        teacher: The teacher.
         phase: Gives the weights of the losses, the temperature and the blocks.
-        task: Says which targets count.
-        normalisation: That of the student's images.
+        task: Defines which targets count.
+        normalisation: Normalisation of the student's images.
 
     Raises:
-        RecipeError: If a block is not there, or its maps are of another size in the teacher.
+        RecipeError: If a block does not exist, or its map has another size in the teacher.
     """
     ours, theirs = _blocks(student, teacher, phase)
     with_maps = tf.keras.Model(student.inputs, [student.output, *ours])
@@ -148,7 +148,7 @@ def distilled(
         return [tf.stop_gradient(each) for each in found]
 
     def lesson(truth: tf.Tensor, found: list[tf.Tensor], wanted: list[tf.Tensor]) -> tf.Tensor:
-        """What is asked for beside the truth."""
+        """The loss of the teacher's targets."""
         total = tf.constant(0.0)
         if phase.soft_targets:
             soft = soft_loss(task, truth, found[0], wanted[0], phase.temperature)
@@ -158,7 +158,7 @@ def distilled(
         return total
 
     def train_step(data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Keras' own step with the other loss added; the history shows their sum."""
+        """Keras' own step with the teacher's loss added; the history shows the sum."""
         images, truth = data
         wanted = teach(images)
         with tf.GradientTape() as tape:
@@ -179,7 +179,7 @@ def distilled(
 def _blocks(
     student: tf.keras.Model, teacher: Teacher, phase: Phase
 ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-    """The maps of the blocks of a phase, of the student and of the teacher."""
+    """The outputs of a phase's blocks in the student and in the teacher."""
     pairs = [block.partition("=") for block in phase.attention_blocks]
     ours = [block_output(student, name) for name, _, _ in pairs]
     theirs = [block_output(teacher.model, other or name) for name, _, other in pairs]
@@ -198,14 +198,14 @@ def soft_loss(
     """`T^2 * KL(teacher || student)` of the probabilities at temperature T.
 
     Args:
-        task: Says what the scores are, and what of `truth` is void and does not count.
+        task: Defines whether scores are logits, and which positions of `truth` do not count.
         truth: As for the task's loss.
-        scores: The student's, classes on the last axis.
-        wanted: The teacher's.
+        scores: The student's scores, classes on the last axis.
+        wanted: The teacher's scores.
         temperature: T.
 
     Returns:
-        The mean over everything that counts, `() float32`.
+        The mean over all positions that count, `() float32`.
     """
     logits = [
         each if task.from_logits else tf.math.log(tf.maximum(each, _SMALLEST))
@@ -217,10 +217,10 @@ def soft_loss(
 
 
 def attention_loss(ours: tf.Tensor, theirs: tf.Tensor) -> tf.Tensor:
-    """Squared distance of two attention maps, each of length 1; the mean over the images.
+    """Squared distance of two attention maps, each scaled to length 1; the mean over the images.
 
-    A map is the sum over the channels of the squared activations (Zagoruyko & Komodakis, ICLR 2017,
-    equation 2, with the distance squared). It lies between 0 and 2, whatever the size of the maps.
+    A map is the sum of the squared activations over the channels (Zagoruyko & Komodakis, ICLR 2017,
+    equation 2, with the distance squared). The loss is between 0 and 2 for any size of the maps.
 
     Args:
         ours: `(batch, height, width, channels)`.
@@ -239,14 +239,14 @@ def attention_loss(ours: tf.Tensor, theirs: tf.Tensor) -> tf.Tensor:
 
 
 def block_output(model: tf.keras.Model, name: str) -> tf.Tensor:
-    """What a block of a model gives `(batch, height, width, channels)`, its bases aggregated.
+    """The output `(batch, height, width, channels)` of a block, with its bases aggregated.
 
     Args:
-        model: One of ours, or any functional model.
-        name: Of a block, such as `"stage2_block1"`, or of a layer.
+        model: A Group-Net, or any functional model.
+        name: Name of a block, such as `"stage2_block1"`, or of a layer.
 
     Raises:
-        RecipeError: If there is no such block; names the nearest.
+        RecipeError: If the block does not exist; suggests the nearest name.
     """
     layers = {layer.name: layer for layer in model.layers}
     for layer in (name, *(f"{name}_{end}" for end in _ENDS)):

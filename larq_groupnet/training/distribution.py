@@ -1,4 +1,4 @@
-"""Where a run computes: one device, several GPUs, several hosts, or a TPU, by `tf.distribute`."""
+"""Runs on one device, several GPUs, several hosts, or a TPU, with `tf.distribute`."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 PEER_TIMEOUT = 30
-"""Seconds after which a worker takes another one, of which it hears nothing, for dead."""
+"""Seconds without an answer after which a worker considers another one dead."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Runtime:
-    """How a recipe is computed, which is no part of what it says.
+    """How a recipe is computed. The recipe itself does not say.
 
     Attributes:
         strategy: One of `STRATEGIES`. `"auto"` is `"multi_worker"` if `TF_CONFIG` is set,
             `"mirrored"` with more than one GPU, else `"one_device"`.
         precision: One of `PRECISIONS`. Products of +1 and -1 are exact in 16 bits and are summed
-            in 32, so that mixed precision only rounds what leaves a convolution.
+            in 32, so mixed precision only rounds the outputs of convolutions.
         jit_compile: Compile the training step with XLA.
-        nondeterministic: Allow operations whose bits differ from run to run. `jit_compile` does,
-            because XLA has no other gradient of max-pooling.
-        steps_per_execution: Steps that TensorFlow runs before it returns to Python. A signal, and
-            a loss that is not finite, is noticed after them.
+        nondeterministic: Allow operations whose bits differ from run to run. `jit_compile` implies
+            it, because XLA has no deterministic gradient of max-pooling.
+        steps_per_execution: Steps that TensorFlow runs before it returns to Python. Signals and
+            losses that are not finite are noticed only then.
         snapshot_steps: Steps between two snapshots within an epoch; 0 for none.
         snapshot_minutes: Minutes between two snapshots within an epoch; 0 for none.
         log_steps: Steps between two entries of loss, learning rate and norms in TensorBoard; 0 for
@@ -79,7 +79,7 @@ class Runtime:
         """First and last step to profile; `None` for none.
 
         Raises:
-            RecipeError: If `profile` names none.
+            RecipeError: If `profile` is not two steps.
         """
         first, _, last = self.profile.partition(",")
         if not self.profile:
@@ -100,10 +100,10 @@ class Runtime:
 
     @classmethod
     def of_run(cls, folder: Path) -> Runtime | None:
-        """How a run was computed; `None` where it does not say.
+        """Reads how a run was computed; `None` if it has no `runtime.json`.
 
         Raises:
-            RecipeError: If `runtime.json` there cannot be read.
+            RecipeError: If `runtime.json` cannot be read.
         """
         file = folder / "runtime.json"
         if not file.is_file():
@@ -114,29 +114,29 @@ class Runtime:
             return cls(**{name: known[name] for name in fields if name in known})
         except (TypeError, ValueError) as error:
             raise RecipeError(
-                f"{file}: expected how the run was computed, as it was written. Received: {error}. "
-                "Remove it to go on with what the command says."
+                f"{file}: expected the runtime options of the run, as it wrote them. Received: "
+                f"{error}. Remove the file to use the options of the command."
             ) from error
 
     def arithmetic(self) -> dict[str, Any]:
-        """The options that change what is computed, and not only where or how often it is saved."""
+        """The options that change the computed numbers."""
         names = ("precision", "jit_compile", "nondeterministic")
         return {name: getattr(self, name) for name in names}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as they stand beside a run."""
+        """Plain values, as stored in `runtime.json`."""
         return {**dataclasses.asdict(self), "deterministic": self.deterministic}
 
 
 def open_strategy(name: str, alone: bool = False) -> tf.distribute.Strategy:
-    """The `tf.distribute` strategy of a name; to be called before any other work of TensorFlow.
+    """The `tf.distribute` strategy with a name. Call it before TensorFlow does anything else.
 
     Args:
         name: One of `STRATEGIES`.
-        alone: True for work that one machine does, whatever `TF_CONFIG` says.
+        alone: True for work on one machine, even if `TF_CONFIG` is set.
 
     Raises:
-        RecipeError: If what the strategy needs is not there.
+        RecipeError: If the name is unknown, or the TPU or a valid `TF_CONFIG` is missing.
     """
     if name == "auto":
         several = len(tf.config.list_physical_devices("GPU")) > 1
@@ -159,8 +159,8 @@ def open_strategy(name: str, alone: bool = False) -> tf.distribute.Strategy:
     return tf.distribute.TPUStrategy(resolver)
 
 
-# One of each in a process: the collective operations of a second one would be numbered like those
-# of the first, and TensorFlow takes them for the same.
+# Only one of each per process: a second one would number its collective operations from the start
+# again, and TensorFlow would confuse them with the operations of the first.
 @functools.cache
 def _mirrored() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy()
@@ -173,7 +173,7 @@ def _multi_worker() -> tf.distribute.Strategy:
 
 
 def _check_cluster() -> None:
-    """`TF_CONFIG` must name the workers, and which of them this is."""
+    """Raises RecipeError unless `TF_CONFIG` has all workers and the index of this one."""
     text = os.environ.get("TF_CONFIG", "")
     try:
         config = json.loads(text)
@@ -190,13 +190,13 @@ def _check_cluster() -> None:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes."""
+    """True if this process writes the files of the run."""
     resolver = strategy.cluster_resolver
     return resolver is None or not resolver.task_type or resolver.task_id == 0
 
 
 def gone(strategy: tf.distribute.Strategy) -> str:
-    """The workers that do not answer any more, by number and address."""
+    """Numbers and addresses of the workers that do not answer."""
     resolver = strategy.cluster_resolver
     workers = resolver.cluster_spec().as_dict().get("worker", []) if resolver else []
     silent = []
@@ -210,25 +210,25 @@ def gone(strategy: tf.distribute.Strategy) -> str:
 
 
 def check_batch(batch_size: int, strategy: tf.distribute.Strategy) -> None:
-    """The batch is the global one: each replica takes its share, and the learning rate stays.
+    """Checks that the replicas can share the global batch; the learning rate does not change.
 
     Raises:
-        RecipeError: If it cannot be shared evenly.
+        RecipeError: If the batch size is not a multiple of the number of replicas.
     """
     replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise RecipeError(
-            f"batch_size: expected a multiple of the {replicas} replicas, because it is the number "
-            f"of images of a step on all of them. Received: {batch_size}"
+            f"batch_size: expected a multiple of the {replicas} replicas, which share the images "
+            f"of a step. Received: {batch_size}"
         )
 
 
 def training_share(
     data: Pipeline, steps_per_epoch: int, epoch: int, step: int, context: InputContext
 ) -> tf.data.Dataset:
-    """This worker's share of every batch, cut into parts for its replicas.
+    """This worker's share of every batch, split among its replicas.
 
-    Images are mixed within the share of a worker, before it is cut.
+    Mixup and CutMix mix images within the worker's share, before it is split.
     """
     workers = context.num_input_pipelines
     whole = InputContext(workers, context.input_pipeline_id, workers)
@@ -242,19 +242,19 @@ def training_share(
 def validation_share(
     batches: tf.data.Dataset, batch_size: int, context: InputContext
 ) -> tf.data.Dataset:
-    """This worker's share of a validation set, pass after pass, every image once a pass.
+    """This worker's share of a validation set, in endless passes with every image once per pass.
 
-    All replicas compute together, on batches of one size. Where a worker runs out of images it
-    gets one again and again, which does not count; see `test_step`. Each step counts the images
-    that one process would.
+    All replicas compute together, on batches of one size. If a worker runs out of images, it
+    repeats one that does not count; see `test_step`. Each step counts the images that one process
+    would.
 
     Args:
-        batches: One pass, in batches of the size of a step on all replicas.
-        batch_size: That size.
-        context: Which worker this is.
+        batches: One pass, in batches of the global size.
+        batch_size: The global batch size.
+        context: Identifies this worker.
 
     Yields:
-        Images, truths, and True `(batch,)` for each image that counts.
+        Images, truths, and a mask `(batch,)` that is True for each image that counts.
     """
     workers, replicas = context.num_input_pipelines, context.num_replicas_in_sync
     images, share = batches.unbatch(), -(-batch_size // replicas)
@@ -267,7 +267,7 @@ def validation_share(
 
 
 def test_step(model: tf.keras.Model, data: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
-    """Keras' own step of a validation, without the images that do not count."""
+    """Keras' own validation step, without the images that do not count."""
     images, truth, counted = tf.keras.utils.unpack_x_y_sample_weight(data)
     scores = model(images, training=False)
     if counted is not None:
@@ -277,6 +277,6 @@ def test_step(model: tf.keras.Model, data: tuple[tf.Tensor, ...]) -> dict[str, t
 
 
 def count_batches(batches: tf.data.Dataset) -> int:
-    """How many batches a pass has, counted only where tf.data does not know."""
+    """Number of batches per pass, counted only if tf.data does not know it."""
     known = int(batches.cardinality())
     return known if known >= 0 else sum(1 for _ in batches)

@@ -1,4 +1,4 @@
-"""The training phases: Keras `fit`, weights handed on by name, and resuming."""
+"""Runs the training phases with Keras `fit`, passes weights on by name, and resumes."""
 
 from __future__ import annotations
 
@@ -50,27 +50,27 @@ from larq_groupnet.weights.described import LAST
 from larq_groupnet.weights.keras_files import opened
 
 CALIBRATION_IMAGES = 64
-"""On how many training images the ranges of an int8 phase are measured."""
+"""Number of training images that calibrate the ranges of an int8 phase."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """What all phases of a run share.
+    """Everything that the phases of a run share.
 
     Attributes:
-        data: Gives endless batches of images and truths.
+        data: Endless batches of images and truths.
         steps_per_epoch: Steps between two validations.
         validation_data: One pass over the validation set.
-        output_dir: Takes `history.csv`, `logs/` (TensorBoard), `PHASE.h5` (best weights),
-            `PHASE-last.h5` and `snapshots/`, and is where a run goes on from.
+        output_dir: Folder for `history.csv`, `logs/` (TensorBoard), `PHASE.h5` (best weights),
+            `PHASE-last.h5` and `snapshots/`, from which a run resumes.
         task: Loss and metrics.
         strategy: Where to compute.
         runtime: How to compute.
-        teacher: Whom the phases that distil learn from.
-        scratch_dir: Takes what this process has to write if it is not the chief.
-        description: What weights files say of themselves, see `identity.describe_recipe`; empty
-            for nothing.
-        new_head: What the first phase starts from has learned other classes.
+        teacher: Teacher for the phases that distil.
+        scratch_dir: Folder to write to instead, if this process is not the chief.
+        description: The description to store in weights files, see `identity.describe_recipe`;
+            empty for none.
+        new_head: True if the weights that the first phase starts from have learned other classes.
     """
 
     data: Pipeline
@@ -87,11 +87,11 @@ class Session:
 
     @property
     def classes(self) -> list[str]:
-        """Their names, if they are known."""
+        """Names of the classes, if known."""
         return list(self.description.get("classes", ()))
 
     def description_of(self, phase: Phase) -> dict[str, Any]:
-        """What the weights of a phase say; those of integers need more than a configuration."""
+        """Description of the weights of a phase; empty for int8: a configuration is not enough."""
         if phase.int8 or not self.description:
             return {}
         config = {**self.description["config"], "binary": phase.binary}
@@ -103,16 +103,16 @@ class Session:
         return self.scratch_dir or self.output_dir
 
     def file(self, name: str) -> Path:
-        """Of this process, or one that the chief has left in a run that is gone on with."""
+        """A file of this process, else of the run that is resumed, if the chief left it there."""
         own, left = self.write_dir / name, self.output_dir / name
         return left if left.exists() and not own.exists() else own
 
     def weights(self, phase: Phase) -> Path:
-        """The best weights of a phase, from this run or from one that it goes on with."""
+        """The best weights of a phase, from this process or from the run that is resumed."""
         return self.file(f"{phase.name}.h5")
 
     def batches(self, epoch: int, step: int) -> tf.data.Dataset:
-        """Training data from a step of an epoch on, shared out over the replicas."""
+        """Training data from a step of an epoch on, shared among the replicas."""
         data, steps = self.data, self.steps_per_epoch
         if self.strategy.num_replicas_in_sync == 1:
             return data.train_batches(steps, epoch, step)
@@ -121,7 +121,7 @@ class Session:
         )
 
     def validation(self, batch_size: int) -> tuple[tf.data.Dataset, int | None]:
-        """The validation set, shared out over the replicas, and the steps of a pass."""
+        """The validation set, shared among the replicas, and the steps of a pass."""
         if self.strategy.num_replicas_in_sync == 1:
             return self.validation_data, None
         shared = self.strategy.distribute_datasets_from_function(
@@ -131,22 +131,22 @@ class Session:
 
 
 def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = None) -> Path:
-    """Runs the phases of a recipe, each from the best weights of the one that it names.
+    """Runs the phases of a recipe, each from the best weights of the phase that it names.
 
-    Goes on where an earlier call on the same folder stopped, and ends with the same weights and
-    history as if it had not: on the same machine, with TensorFlow's deterministic operations.
+    Resumes where an earlier call on the same folder stopped. On the same machine, with
+    TensorFlow's deterministic operations, weights and history are as if it had not stopped.
 
     Args:
         recipe: What to train.
-        session: With what, and where to.
-        start_from: A model whose weights the first phase starts from. If its head is another, that
-            of the recipe starts with random weights.
+        session: Data, folders and options of the run.
+        start_from: A model whose weights the first phase starts from. If its head differs, the
+            recipe's head starts with random weights.
 
     Returns:
         The weights of the best epoch of the last phase.
 
     Raises:
-        TrainingError: If the loss stops being finite.
+        TrainingError: If the loss becomes NaN or infinite.
         OSError: If the disk is full; names the file.
         Interrupted: After SIGINT or SIGTERM, once everything is saved.
     """
@@ -156,7 +156,7 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
     else:
         check_classes(found[0].classes, session.classes, f"{found[1]}", recipe.dataset)
         if found[0].epoch == (epochs := sum(phase.epochs for phase in recipe.phases)):
-            print(f"All {epochs} epochs are trained; more of --epochs go on from here.", flush=True)
+            print(f"All {epochs} epochs are trained; a larger --epochs adds more.", flush=True)
     before: tf.keras.Model | None = start_from
     named = {phase.name: phase for phase in recipe.phases}
     first_epoch = 0
@@ -176,9 +176,9 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
                 first = before is start_from
                 left_out = copy_weights(before, model, first, first and session.new_head)
                 if left_out:
-                    what = "classes are others" if session.new_head else "head is another"
+                    what = "classes differ" if session.new_head else "head differs"
                     layers = dict.fromkeys(name.partition("/")[0] for name in left_out)
-                    print(f"New in {model.name}, as {what} there: {', '.join(layers)}")
+                    print(f"New in {model.name}, because the {what}: {', '.join(layers)}")
         if phase.int8:
             model = _with_integers(model, session, phase)
         if unfinished:
@@ -193,30 +193,30 @@ def train(recipe: Recipe, session: Session, start_from: tf.keras.Model | None = 
 
 
 def _check_untrained(output_dir: Path) -> None:
-    """Raises RecipeError for a run without snapshots, whose weights would be written over.
+    """Raises RecipeError for a run without snapshots, whose weights would be overwritten.
 
-    One that was killed within its first epoch has no more than a row of its history.
+    A run that was killed in its first epoch has at most one row of history.
     """
     history = output_dir / "history.csv"
     epochs = len(history.read_text().splitlines()) - 1 if history.exists() else 0
     if epochs > 1:
         raise RecipeError(
             f"output_dir: expected a snapshot to resume from. Received: none in {output_dir}, "
-            f"whose history has {epochs} epochs; training would write over their weights. Put "
+            f"whose history has {epochs} epochs; training would overwrite their weights. Put "
             "snapshots/ back, or name another folder."
         )
 
 
 def _load(model: tf.keras.Model, path: Path) -> None:
-    """Loads the weights of a phase; a damaged file is named."""
+    """Loads the weights of a phase; an error names a damaged file."""
     with opened(path):
         model.load_weights(path)
 
 
 def _with_integers(model: tf.keras.Model, session: Session, phase: Phase) -> tf.keras.Model:
-    """The network of an int8 phase, made once: its layers depend on the weights before.
+    """The network of an int8 phase, made once, because its layers depend on the earlier weights.
 
-    Made of a model on one device, so that the file holds no layer that several need.
+    It is made from a model on one device, so that the file holds no layers for several devices.
     """
     path = session.file(f"{phase.name}.keras")
     if not path.exists():
@@ -235,7 +235,7 @@ def _fit(
     snapshot: Path | None,
     end: int,
 ) -> None:
-    """Trains one phase from where it stands to epoch `end`."""
+    """Trains one phase from a position to epoch `end`."""
     compile_model(model, session, phase)
     snapshots = Snapshots(session.write_dir / "snapshots")
     history = session.write_dir / "history.csv"
@@ -244,7 +244,7 @@ def _fit(
     images, _ = next(iter(session.validation_data))
     validation, validation_steps = session.validation(len(images))
     if snapshot is not None:
-        model.evaluate(validation, steps=1, verbose=0)  # Metrics are made by their first use.
+        model.evaluate(validation, steps=1, verbose=0)  # Metrics are created on first use.
         snapshots.restore(model, snapshot)
         print(f"Resuming in epoch {start.epoch + 1}, step {start.step + 1}", flush=True)
     print(
@@ -253,7 +253,7 @@ def _fit(
         flush=True,
     )
     best = _best_weights(session, phase, start.best)
-    # The rest of an epoch that was cut in two is a call of its own, and has fewer steps.
+    # The rest of an interrupted epoch is a separate call with fewer steps.
     cuts = [(start.epoch, start.step), *([(start.epoch + 1, 0)] if start.step else [])]
     with StopSignal(session.output_dir).watching() as stop, ending_line(), full_disk_as_os_error():
         for epoch, step in cuts:
@@ -282,19 +282,19 @@ def _fit(
             last = snapshots.last()
             if step and phase.average and last:  # Keras leaves the averages in place.
                 snapshots.restore(model, last[1])
-            if stop.signum is not None:  # It came when the last epoch was being saved.
+            if stop.signum is not None:  # It came while the last epoch was being saved.
                 stop.raise_interrupted(f"the end of phase {phase.name}")
 
 
 def _rows_before(epoch: int, history: Path) -> str:
-    """The history up to an epoch: a run that is killed may leave a row without its snapshot."""
+    """The history up to an epoch: a killed run may leave a row without its snapshot."""
     lines = history.read_text().splitlines(keepends=True) if history.exists() else []
     rows = [line for line in lines[1:] if int(line.partition(",")[0]) < epoch]
     return "".join([*lines[:1], *rows])
 
 
 def _best_weights(session: Session, phase: Phase, value: float | None) -> BestWeights:
-    """Keeps the weights of a phase; `value` is the best so far."""
+    """The callback that saves the weights of a phase; `value` is the best metric so far."""
     return BestWeights(
         session.write_dir / f"{phase.name}.h5",
         session.write_dir / f"{phase.name}{LAST}.h5",
@@ -308,13 +308,13 @@ def _best_weights(session: Session, phase: Phase, value: float | None) -> BestWe
 def callbacks(
     session: Session, phase: Phase, images: tf.Tensor, best: BestWeights
 ) -> list[tf.keras.callbacks.Callback]:
-    """What Keras calls while a phase trains, but for snapshots.
+    """The callbacks of a phase, except for snapshots.
 
     Args:
-        session: What all phases share.
+        session: The session of the run.
         phase: The phase.
-        images: A batch to look for a layer with that is not finite.
-        best: Keeps the weights.
+        images: A batch with which to find a layer that is not finite.
+        best: The callback that saves the weights.
     """
     logs = session.write_dir / "logs" / phase.name
     return [
@@ -330,7 +330,7 @@ def callbacks(
 
 def compile_model(model: tf.keras.Model, session: Session, phase: Phase) -> None:
     """Compiles a model as a phase describes it."""
-    # Keras' metrics are the same on every replica already; its default adds them up.
+    # Metrics are already equal on all replicas; Keras would add them up by default.
     model.distribute_reduction_method = "first"
     if session.strategy.num_replicas_in_sync > 1:
         model.test_step = functools.partial(test_step, model)

@@ -1,4 +1,4 @@
-"""From a run to a file of 8-bit integers."""
+"""Converts a run to an int8 file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from larq_groupnet.runs.saved import data_of, describe, first_images
 from larq_groupnet.runs.source import find_source
 
 VERIFIED = 4
-"""On how many validation images the file is compared with Keras before it is kept."""
+"""Number of validation images on which the file is compared with Keras before it is kept."""
 
 
 def convert_run(
@@ -21,21 +21,21 @@ def convert_run(
     samples: int = 64,
     size: tuple[int, int] | None = None,
 ) -> Path:
-    """Converts the network of a run to a file of 8-bit integers.
+    """Converts the network of a run to an int8 file.
 
     Args:
         run: As for `load_run`.
-        path: Where to write.
-        data_dir: Where datasets are kept.
-        samples: On how many training images the ranges of activations are measured.
+        path: Where to write the file.
+        data_dir: Folder of the datasets.
+        samples: Number of training images that calibrate the ranges of activations.
         size: As for `load_run`.
 
     Returns:
         The path; the file was verified on validation images.
 
     Raises:
-        ConversionError: If something cannot be int8: says which layer, why, and what to do.
-        RecipeError: If `run` is no run.
+        ConversionError: If a layer cannot be int8: says which, why, and what to do.
+        RecipeError: If `run` is not a run.
     """
     source = find_source(run).sized(size)
     data, model = data_of(source, data_dir), source.load()

@@ -1,4 +1,4 @@
-"""Keras optimizers and learning rate schedules as a `Phase` describes them."""
+"""Makes the Keras optimizer and learning rate schedule that a `Phase` describes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ optimizers: Any = tf.keras.optimizers
 schedules: Any = tf.keras.optimizers.schedules
 
 LOWEST = 0.02
-"""Learning rate at the start of the warm-up and at the end of a cosine, over its peak."""
+"""Learning rate at the start of the warm-up and the end of a cosine, divided by the peak."""
 
 
 class FusedAdam(optimizers.Adam):
-    """Keras' Adam, each weight in one operation instead of 25; same formula and state."""
+    """Keras' Adam with one operation per weight instead of 25; same formula and state."""
 
     def _internal_apply_gradients(self, grads_and_vars: Any) -> Any:
-        # What all weights share, once per step.
+        # Shared by all weights, computed once per step.
         step = tf.cast(self.iterations + 1, tf.float32)
         self._shared = {
             "beta1_power": tf.pow(self.beta_1, step),
@@ -52,7 +52,7 @@ class FusedAdam(optimizers.Adam):
 
 _OPTIMIZERS: dict[str, tuple[type, dict[str, Any]]] = {
     "adam": (FusedAdam, {}),
-    # Adam with a decay of weights is what Keras calls AdamW.
+    # Keras' AdamW is Adam with weight decay.
     "adamw": (FusedAdam, {}),
     "sgd": (optimizers.SGD, {"momentum": 0.9}),
 }
@@ -65,28 +65,28 @@ _SCHEDULES: dict[str, tuple[type, dict[str, Any]]] = {
     "constant": (schedules.PolynomialDecay, {}),
     "steps": (schedules.PiecewiseConstantDecay, {}),
 }
-"""Likewise; `schedule` adds the number of steps."""
+"""The same for schedules; `schedule` adds the number of steps."""
 
 
 def optimizer(phase: Phase, model: tf.keras.Model, steps_per_epoch: int) -> Any:
     """The optimizer of a phase, for the weights of `model`."""
     latent = [layer.kernel for layer in model.submodules if has_latent_kernel(layer)]
     chosen = make_optimizer(phase, steps_per_epoch, latent if phase.decay_all else ())
-    if not isinstance(chosen, optimizers.Optimizer):  # Keras' older base class, as Bop has it.
+    if not isinstance(chosen, optimizers.Optimizer):  # Bop has Keras' older base class.
         return chosen
     if phase.weight_decay and not phase.decay_all:
         chosen.exclude_from_weight_decay(not_decayed(model))
-    # Else the training step is traced a second time, because the first has made variables.
+    # Otherwise the first step creates variables, and is traced a second time.
     chosen.build(model.trainable_variables)
     return chosen
 
 
 def make_optimizer(phase: Phase, steps_per_epoch: int, scaled: Collection[Any] = ()) -> Any:
-    """The optimizer of a phase, before it knows any weights but those that are `scaled`.
+    """The optimizer of a phase, not built for any weights yet; for `scaled` see `_CoupledDecay`.
 
     Raises:
-        RecipeError: If there is none of this name, or it does not take an argument; says which it
-            takes.
+        RecipeError: If the optimizer does not exist or does not take an argument; lists its
+            arguments.
     """
     rate, clip = schedule(phase, steps_per_epoch), phase.clip_norm or None
     name, given = split_spec(phase.optimizer)
@@ -113,13 +113,13 @@ def make_optimizer(phase: Phase, steps_per_epoch: int, scaled: Collection[Any] =
 
 
 def check_optimizer(phase: Phase) -> None:
-    """Makes a step with the optimizer of a phase, as Keras takes arguments of any type and value.
+    """Tries one step with the optimizer of a phase, because Keras accepts any argument.
 
     Raises:
-        RecipeError: As `make_optimizer`, or if it cannot compute with an argument.
+        RecipeError: As `make_optimizer`, or if the optimizer cannot compute with an argument.
     """
     chosen = make_optimizer(phase, 1)
-    if not isinstance(chosen, optimizers.Optimizer):  # Bop's, which take binary kernels only.
+    if not isinstance(chosen, optimizers.Optimizer):  # Bop's takes binary kernels only.
         return
     weight = tf.Variable(tf.zeros(1))
     try:
@@ -136,13 +136,13 @@ def check_optimizer(phase: Phase) -> None:
 def schedule(
     phase: Phase, steps_per_epoch: int
 ) -> tf.keras.optimizers.schedules.LearningRateSchedule:
-    """Learning rate by step of the phase: linear warm-up, then what `phase.schedule` names.
+    """Learning rate by step of the phase: linear warm-up, then the phase's schedule.
 
-    A schedule of Keras gets the phase's learning rate and its steps after the warm-up where it has
-    arguments for them that are not given.
+    A Keras schedule gets the phase's learning rate, and the steps after the warm-up if it has an
+    argument for them that is not given.
 
     Raises:
-        RecipeError: If there is none of this name, or it does not take an argument.
+        RecipeError: If the schedule does not exist or does not take an argument.
     """
     peak = phase.learning_rate
     steps = phase.epochs * steps_per_epoch
@@ -169,7 +169,7 @@ def schedule(
 def _named(
     name: str, own: Mapping[str, tuple[type, dict[str, Any]]], module: Any, option: str
 ) -> tuple[type, dict[str, Any]]:
-    """The class of a name, and its arguments here: ours, a registered one, or Keras' own."""
+    """The class of a name (ours, a registered one, or Keras' own) and its default arguments."""
     if name in own:
         kind, options = own[name]
         return kind, dict(options)
@@ -186,7 +186,7 @@ def _named(
 
 
 def _made(kind: type, options: dict[str, Any], option: str, *rate: Any) -> Any:
-    """`kind(*rate, **options)`, or a line that says what it takes."""
+    """`kind(*rate, **options)`; the error lists its arguments."""
     try:
         return kind(*rate, **options)
     except (TypeError, ValueError) as error:
@@ -194,7 +194,7 @@ def _made(kind: type, options: dict[str, Any], option: str, *rate: Any) -> Any:
             name
             for name, each in inspect.signature(kind).parameters.items()
             if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-            and name != "learning_rate"  # Which is the phase's.
+            and name != "learning_rate"  # The phase sets it.
         ]
         raise RecipeError(
             f"{option}: expected arguments of {kind.__name__} ({', '.join(taken)}). "
@@ -203,7 +203,7 @@ def _made(kind: type, options: dict[str, Any], option: str, *rate: Any) -> Any:
 
 
 class WarmUp(tf.keras.optimizers.schedules.LearningRateSchedule):
-    """A linear rise to `peak` in `steps`, then another schedule, which starts at its step 0."""
+    """A linear rise to `peak` in `steps`, then another schedule from its step 0."""
 
     def __init__(self, then: Any, peak: float, steps: int):
         self.then = then
@@ -222,10 +222,10 @@ class WarmUp(tf.keras.optimizers.schedules.LearningRateSchedule):
 
 
 def not_decayed(model: tf.keras.Model) -> list[tf.Variable]:
-    """Weights that weight decay leaves alone: all but real-valued kernels.
+    """Weights that weight decay leaves alone: all except real-valued kernels.
 
-    Decay has no meaning for a latent binary kernel, of which only the sign is used, and does harm
-    to batch normalisation, biases, gates and scales.
+    Decay is meaningless for a latent binary kernel, because only its sign is used, and harms batch
+    normalisation, biases, gates and scales.
     """
     decayed = {
         id(layer.kernel)
@@ -237,25 +237,25 @@ def not_decayed(model: tf.keras.Model) -> list[tf.Variable]:
 
 
 class _CoupledDecay:
-    """Goes before a Keras optimizer, and adds `coupled_decay * weight` to each gradient.
+    """Mixin of a Keras optimizer that adds `coupled_decay * weight` to each gradient.
 
-    So does PyTorch. With momentum 0.9 a weight decays ten times faster than by Keras' own decay of
-    the same size, and with Adam by about the learning rate whatever the decay is. Gradients are
-    clipped before, and what `exclude_from_weight_decay` names is left alone. State and snapshots
-    are those of the optimizer.
+    PyTorch does the same. With momentum 0.9 a weight decays ten times faster than with Keras' own
+    decay of the same value, and with Adam by about the learning rate for any value. Gradients are
+    clipped first. Weights of `exclude_from_weight_decay` are left alone. The state and the
+    snapshots of the optimizer do not change.
 
     Attributes:
-        coupled_decay: Share of a weight that joins its gradient.
-        scaled: Weights whose gradient is first divided by their mean magnitude. That is the
-            gradient of a kernel `mean(|w|) * sign(w)` before a normalisation, as the authors have
-            it, where ours is `sign(w)`; a decay of their size then weighs as much as theirs.
+        coupled_decay: Factor of the weight that is added to its gradient.
+        scaled: Weights whose gradient is first divided by their mean magnitude. The result is the
+            gradient of the authors' kernel, `mean(|w|) * sign(w)` before a normalisation; ours is
+            `sign(w)`. The authors' decay then has the same effect here.
     """
 
     coupled_decay = 0.0
     scaled: Collection[Any] = ()
 
     def build(self, var_list: Any) -> None:
-        """Notes which weights are scaled, as Keras tells weights apart."""
+        """Stores the keys by which Keras identifies the scaled weights."""
         super().build(var_list)  # type: ignore[misc]
         self._scaled = {self._var_key(each) for each in self.scaled}  # type: ignore[attr-defined]
 
@@ -269,10 +269,10 @@ class _CoupledDecay:
 
 
 class _HeadFactor:
-    """Goes before a Keras optimizer, which asks for the rate at each weight.
+    """Mixin of a Keras optimizer that multiplies the learning rate of the head by `head_factor`.
 
-    The learning rate for the head is `head_factor` times larger. Not the gradient is multiplied,
-    which Adam would divide out again. State and snapshots are those of the optimizer.
+    Keras reads the learning rate for each weight. Adam would cancel a factor of the gradient. The
+    state and the snapshots of the optimizer do not change.
     """
 
     head_factor = 1.0
@@ -280,7 +280,7 @@ class _HeadFactor:
 
     @property
     def learning_rate(self) -> Any:
-        """That of the weight at hand."""
+        """The learning rate of the current weight."""
         rate = super().learning_rate  # type: ignore[misc]
         return rate if self._current_factor == 1 else rate * self._current_factor
 
@@ -290,7 +290,7 @@ class _HeadFactor:
             super().update_step(gradient, variable)  # type: ignore[misc]
 
     def _apply_weight_decay(self, variables: list[tf.Variable]) -> None:
-        """Decay goes with the learning rate, too. Private in Keras 2."""
+        """Decay scales with the learning rate, too. Private in Keras 2."""
         for factor, head in ((1.0, False), (self.head_factor, True)):
             with self._at(factor):
                 super()._apply_weight_decay(  # type: ignore[misc]

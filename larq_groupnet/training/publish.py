@@ -1,4 +1,4 @@
-"""From a finished run, or a file of weights, to a release file, its registry entry and its card."""
+"""Makes a release file, its registry entry and its card from a finished run or a weights file."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ _TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-# A class may be called anything, and must not end its cell.
+# A class name may hold any character, and must not end its cell.
 _TEMPLATES.filters["cell"] = lambda text: " ".join(str(text).replace("|", "\\|").split())
 _TEMPLATES.filters["mib"] = lambda size: f"{size / 2**20:.2f} MiB"
 
 
 def _options(config: GroupNetConfig) -> dict[str, Any]:
-    """The options that decide what a network computes, without those that it has no use for."""
+    """The options that decide what a network computes, without unused ones."""
     unused = unused_options(config.decomposition, config.head)
     names = fields_affecting("weights", "arithmetic")
     return {name: getattr(config, name) for name in names if name not in unused}
@@ -82,32 +82,32 @@ def publish(
 ) -> Entry:
     """Writes the release file of a finished run, its registry entry, its card and its pictures.
 
-    Of weights without a run, such as an imported checkpoint, it writes no pictures, and the card
-    has the figures that the weights say of themselves.
+    For weights without a run, such as an imported checkpoint, it writes no pictures, and the card
+    has the figures of the weights' own metadata.
 
-    The folder can serve as it is: with `LARQ_GROUPNET_CACHE=OUTPUT_DIR`, `weights=NAME` finds it.
-    A set of the same name, model and configuration that lies there is replaced.
+    With `LARQ_GROUPNET_CACHE=OUTPUT_DIR`, `weights=NAME` finds the set in this folder. A set with
+    the same name, model and configuration is replaced.
 
     Args:
-        run: Folder that `train.py` has written, or what else `find_source` finds.
-        name: What to give as `weights`.
-        output_dir: Takes the release file, `MODEL-NAME.md`, `MODEL-NAME-predictions.png`,
+        run: Folder written by `train.py`, or any other source of `find_source`.
+        name: Name of the set, to use as `weights`.
+        output_dir: Folder for the release file, `MODEL-NAME.md`, `MODEL-NAME-predictions.png`,
             `-curves.png` and `-confusion.png`; the entry is added to its `registry.json`.
-        licence: Terms of these weights; those that they say of themselves by default.
-        command: The command that made the run and measured its results. `None` for the one that
-            follows from its recipe; give it if the run had options that no recipe holds, such as
-            `--start_from` or `--mixed_precision`.
-        zoo: Folder with the recipe that the run's is compared with, to say the command.
-        test_images: Whether `predictions.png` goes along. It shows images of the test set, which
-            the terms of a dataset may forbid.
+        licence: Terms of these weights; by default the terms in their metadata.
+        command: The command that made the run and measured its results. `None` derives it from the
+            recipe; give it if the run had options that no recipe holds, such as `--start_from` or
+            `--mixed_precision`.
+        zoo: Folder of the recipe with which the run's recipe is compared to derive the command.
+        test_images: True to include `predictions.png`. It shows images of the test set, which the
+            terms of a dataset may forbid.
 
     Returns:
         The entry.
 
     Raises:
         RecipeError: If the recipe of the run cannot be read.
-        PublishError: If the run is not finished or not readable, or if the command is needed.
-        RegistryError: If the name is none, or a `registry.json` there cannot be read.
+        PublishError: If the run is not finished or not readable, or if `command` is required.
+        RegistryError: If the name is invalid, or the folder's `registry.json` cannot be read.
         OSError: If `output_dir` cannot be written.
     """
     check_name("name", name)  # Before anything is built, which takes seconds.
@@ -115,7 +115,7 @@ def publish(
     if not path.is_dir():
         if command:
             raise PublishError(
-                "command: expected none for weights without a run, whose figures say their own. "
+                "command: expected none for weights without a run, whose metadata has it. "
                 f"Received: {command}"
             )
         return _publish_weights(find_source(run), name, output_dir, licence)
@@ -146,13 +146,13 @@ def publish(
 
 
 def _publish_weights(source: Source, name: str, output_dir: Path, licence: str) -> Entry:
-    """The same of weights without a run."""
+    """`publish` for weights without a run."""
     if source.integers is not None:
         raise _of_integers(source.weights)
     known = metadata_of(source.weights)
     if known is None:
         raise PublishError(
-            f"weights: expected a file that says what it is. Received: {source.weights}. Publish "
+            f"weights: expected a file with a description. Received: {source.weights}. Publish "
             "the folder of its run."
         )
     check_name("model", source.name)
@@ -172,11 +172,11 @@ def _write(
     facts: Mapping[str, Any],
     pictures: Mapping[str, Path],
 ) -> Entry:
-    """Writes the release file, the card that a template makes of facts, and pictures."""
+    """Writes the release file, the card (a template filled with facts), and pictures."""
     with tempfile.TemporaryDirectory() as folder:
         path = packed.save(model, metadata, Path(folder) / "weights.safetensors")
         entry = Entry.of(path, name, model_name)
-        # How the names of an entry's card and pictures begin.
+        # Prefix of the names of the card and pictures.
         stem, by_name = f"{model_name}-{name}", model_name in list_models()
         card = _TEMPLATES.get_template(template).render(
             facts, entry=entry, config=metadata.config, by_name=by_name, stem=stem
@@ -185,7 +185,7 @@ def _write(
             with replacing(output_dir / f"{stem}-{picture}.png") as temporary:
                 shutil.copyfile(file, temporary)
         write_text(output_dir / f"{stem}.md", card)
-        # Last, so that nothing is registered that has no card.
+        # Last, so that nothing is registered without a card.
         return register(path, name, model_name, output_dir)
 
 
@@ -198,12 +198,12 @@ def _read_run(folder: Path) -> tuple[Recipe, dict[str, Any]]:
         )
     if recipe.last_phase.int8:
         raise _of_integers(folder)
-    # Older runs, and those of other tasks, have no picture of the confusion.
+    # Older runs and runs of other tasks have no picture of the confusion.
     needed = (f"{recipe.last_phase.name}.h5", "results.json", "predictions.png", "curves.png")
     if missing := [file for file in needed if not (folder / file).is_file()]:
         raise PublishError(
             f"run: expected a finished run. Received: {folder}, which has no "
-            f"{', '.join(missing)}. Go on with it: larq-groupnet train --resume {folder}"
+            f"{', '.join(missing)}. Finish it: larq-groupnet train --resume {folder}"
         )
     results = read_json(folder / "results.json")
     if absent := [key for key in _RESULTS if key not in results]:
@@ -216,13 +216,13 @@ def _read_run(folder: Path) -> tuple[Recipe, dict[str, Any]]:
 
 def _of_integers(path: Path) -> PublishError:
     return PublishError(
-        "run: expected one whose last phase is not int8, because a release file holds real "
+        "run: expected a run whose last phase is not int8, because a release file holds real "
         f"weights. Received: {path}"
     )
 
 
 def _metrics(results: dict[str, Any], command: str) -> list[Metric]:
-    """The metrics of the table that ends a run, of Keras and of the converted file."""
+    """The metrics of a run's final table, for Keras and the converted file."""
     return [
         Metric(f"{label}, {engine}", results[key][metric], command)
         for metric, label in kind_in(results).labels.items()
@@ -232,7 +232,7 @@ def _metrics(results: dict[str, Any], command: str) -> list[Metric]:
 
 
 def _engines(results: Mapping[str, Any]) -> dict[str, str]:
-    """Who computed a figure: key in `results.json` -> how it is called in a card."""
+    """The engines that computed figures: key in `results.json` -> name in a card."""
     names = {"keras": "Keras", "lce": results.get("engine", LCE), "interpreter": LCE}
     return {key: name for key, name in names.items() if key in results}
 
@@ -251,21 +251,21 @@ def _kind(results: dict[str, Any]) -> str:
 
 
 def _command(recipe: Recipe, zoo: Path, precision: str = Runtime.precision) -> str:
-    """The `train.py` that has this recipe, by what differs from the one in `zoo`.
+    """The `train.py` command for a recipe, from its differences to the recipe in `zoo`.
 
     Raises:
-        PublishError: If there is no such recipe, or the difference cannot be said in options.
+        PublishError: If `zoo` has no such recipe, or options cannot express the differences.
     """
     words = ["python", "train.py", "--model", recipe.name]
     if not (zoo / f"{recipe.name}.py").is_file():
         raise PublishError(
             "command: expected the command that made the run, because there is no "
-            f"{zoo / recipe.name}.py to take it from. Received: none. Give it as command, or "
+            f"{zoo / recipe.name}.py to derive it from. Received: none. Give it as command, or "
             "work in the folder that has the recipe."
         )
     file = load_recipes(recipe.name, zoo)
     base = file.for_dataset(recipe.dataset)
-    # No option says `binary` of a phase.
+    # No option sets `binary` of a phase.
     changes = {
         key: str(value)
         for key, (_, value) in differences(base, recipe).items()
@@ -274,7 +274,7 @@ def _command(recipe: Recipe, zoo: Path, precision: str = Runtime.precision) -> s
     if override(base, changes.items()) != recipe:
         raise PublishError(
             f"command: expected the command that made the run, because {zoo / recipe.name}.py has "
-            "other phases by now. Received: none. Give it as command."
+            "different phases. Received: none. Give it as command."
         )
     if recipe.dataset != file.recipes[0].dataset:
         words += ["--dataset", recipe.dataset]
@@ -286,7 +286,7 @@ def _command(recipe: Recipe, zoo: Path, precision: str = Runtime.precision) -> s
 
 
 def _facts(recipe: Recipe, results: dict[str, Any]) -> dict[str, Any]:
-    """What a card says of a run."""
+    """The facts about a run for its card."""
     per_class = _per_class(results)
     known = {name: value for name, value in per_class["keras"].items() if math.isfinite(value)}
     return {
@@ -306,7 +306,7 @@ def _facts(recipe: Recipe, results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _data(recipe: Recipe) -> str:
-    """What is known of a dataset; of a folder, its publisher has to say it."""
+    """Describes a dataset; a folder's publisher has to add the description."""
     if about := ABOUT.get(recipe.dataset.partition(":")[0]):
         return about
     with tempfile.TemporaryDirectory() as folder:

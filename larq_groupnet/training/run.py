@@ -1,4 +1,4 @@
-"""One run from a recipe to a folder: train, convert, evaluate both, draw."""
+"""One run from a recipe to a folder: train, convert, evaluate both networks, draw."""
 
 from __future__ import annotations
 
@@ -44,23 +44,23 @@ def run(
     given: Collection[str] | None = (),
     sample: int | None = 0,
 ) -> dict[str, Any] | None:
-    """Does everything that `train.py` does, and returns what `results.json` holds.
+    """Does everything that `train.py` does, and returns the content of `results.json`.
 
-    A folder that holds an unfinished run of the same recipe resumes it.
+    If the folder holds an unfinished run of the same recipe, it is resumed.
 
     Args:
         recipe: What to train.
-        data_dir: Where datasets are kept, and written on first use.
-        output_dir: Takes `recipe.json`, `history.csv`, `logs/`, `snapshots/`, the weights of each
-            phase (`PHASE.h5` of the best epoch and `PHASE-last.h5`) and what `judge` leaves.
-        start_from: What to start the first phase from, instead of what the recipe says; see
+        data_dir: Folder of the datasets, which are written there on first use.
+        output_dir: Folder for `recipe.json`, `history.csv`, `logs/`, `snapshots/`, the weights of
+            each phase (`PHASE.h5` of the best epoch and `PHASE-last.h5`) and the files of `judge`.
+        start_from: Weights that the first phase starts from, instead of the recipe's; see
             `training.start.load_start`.
-        runtime: On what, and how precisely, to compute.
-        notes: Lines to print once everything that can be known before has been checked.
-        given: Options of the network that stay as they are beside registered weights; `None` for
-            all, as when a run is resumed.
-        sample: Test images to judge on, see `Judging`; `None` not to judge at all, so that the
-            machines are free at once. `inference.judge.judge_run` does it later.
+        runtime: Devices and precision of the computation.
+        notes: Lines to print after all checks.
+        given: Options of the network that registered weights must not change; `None` for all, as
+            when a run is resumed.
+        sample: Test images to judge on, see `Judging`; `None` to free the machines without judging.
+            `inference.judge.judge_run` does it later.
 
     Returns:
         The results, empty without a judgement; `None` from a worker that is not the chief, which
@@ -70,7 +70,7 @@ def run(
         RecipeError: Before anything is written, if the recipe does not fit the dataset, its network
             cannot be built, or `output_dir` holds something else or is too small.
         OutputError: If `output_dir` cannot be written.
-        DatasetError: If a file of a folder has gone bad since it was first used; names it.
+        DatasetError: If a file of the dataset has become unreadable since its first use; names it.
         TrainingError: If training diverges.
         Interrupted: After SIGINT or SIGTERM.
         ConversionError: If the trained network does not convert; the weights are kept.
@@ -83,7 +83,7 @@ def run(
         if weights is None or sample is None:
             return None if weights is None else {}
         strategy = open_strategy((runtime or Runtime()).strategy)
-        alone = strategy.cluster_resolver is None  # The other workers are gone.
+        alone = strategy.cluster_resolver is None  # The other workers have ended.
         how = Judging(sample, strategy=strategy) if alone else Judging(sample)
         return judge(recipe, data_dir, output_dir, weights, how)
 
@@ -96,9 +96,9 @@ def train_weights(
     notes: Sequence[str] = (),
     held: contextlib.ExitStack | None = None,
 ) -> Path | None:
-    """The part of `run` that trains; arguments and errors are those of `run`.
+    """The training part of `run`, with its arguments and errors.
 
-    With `held`, the folder stays this process's own until that is closed.
+    With `held`, this process keeps the folder locked until `held` is closed.
 
     Returns:
         The weights of the last phase; `None` from a worker that is not the chief.
@@ -112,7 +112,7 @@ def train_weights(
     check_start(recipe)
     parameters = check_recipe(recipe, data_dir)
     check_phases(recipe, runtime)
-    # Before the folder is claimed: an archive may be missing, or the network to fetch it.
+    # Before the folder is claimed, because an archive may be missing or fail to download.
     builder = prepare(recipe.dataset, data_dir, recipe.on_bad_image)
     names = class_names(builder)
     check_classes(read_classes(output_dir), names, f"the run in {output_dir}", recipe.dataset)
@@ -132,7 +132,7 @@ def train_weights(
         (held or own).enter_context(claimed(recipe, output_dir, names, parameters, images))
         notes += _other_numbers(Runtime.of_run(output_dir), runtime)
         write_json(output_dir / "runtime.json", runtime.to_dict())
-        if held is not None:  # No trial of a search, which says it for all.
+        if held is not None:  # Not for trials: a search announces all of them.
             notes += announce(recipe, builder, output_dir)
         print(*notes, sep="\n", end="\n" if notes else "", flush=True)
     _seed(recipe, runtime)
@@ -156,24 +156,24 @@ def train_weights(
 
 
 def _other_numbers(before: Runtime | None, now: Runtime) -> list[str]:
-    """A line if a run goes on to compute other numbers than it did."""
+    """A line for the user if a resumed run computes with other arithmetic than before."""
     old, new = (before or now).arithmetic(), now.arithmetic()
     names = [name for name in new if new[name] != old[name]]
     changed = ", ".join(f"{name}={new[name]} (was {old[name]})" for name in names)
-    return [f"Resumes with {changed}: other numbers than without the stop."] if changed else []
+    return [f"Resumes with {changed}: results differ from a run without a stop."] if changed else []
 
 
 def _seed(recipe: Recipe, runtime: Runtime) -> None:
-    """What TensorFlow has to know before the first network."""
+    """Sets TensorFlow's seed and determinism, before the first network."""
     tf.keras.utils.set_random_seed(recipe.seed)
     if runtime.deterministic:
         tf.config.experimental.enable_op_determinism()
-    # Dropout then keeps its state in a variable, which a snapshot can hold.
+    # Dropout then keeps its state in a variable, which a snapshot can save.
     tf.keras.backend.experimental.enable_tf_random_generator()
 
 
 def session_of(recipe: Recipe, builder: Dataset, output_dir: Path, **more: Any) -> Session:
-    """What the phases of a recipe share, on a prepared dataset; `more` is what `Session` takes."""
+    """The `Session` of a recipe on a prepared dataset; `more` holds other fields of `Session`."""
     data = pipeline_of(recipe, builder)
     weights = None
     if recipe.class_weights:
@@ -188,7 +188,7 @@ def session_of(recipe: Recipe, builder: Dataset, output_dir: Path, **more: Any) 
 def train_with_precision(
     recipe: Recipe, session: Session, start: tf.keras.Model | None, precision: str
 ) -> Path:
-    """Trains at a precision, and says so if another worker was lost."""
+    """Trains at a precision, and raises TrainingError if another worker was lost."""
     tf.keras.mixed_precision.set_global_policy(precision)
     try:
         return train(recipe, session, start)
@@ -200,7 +200,7 @@ def train_with_precision(
         if session.strategy.num_replicas_in_sync == 1:
             raise
         raise TrainingError(
-            f"cannot reach {gone(session.strategy)}, dead or cut off. Start all of them again with "
+            f"cannot reach {gone(session.strategy)}, dead or cut off. Start all workers again with "
             "the same command to resume from the last snapshot. TensorFlow says: "
             f"{str(e).splitlines()[0]}"
         ) from e
@@ -209,7 +209,7 @@ def train_with_precision(
 
 
 def _check_profile(recipe: Recipe, builder: Dataset, runtime: Runtime) -> None:
-    """Raises RecipeError if no phase has a step that is to be profiled."""
+    """Raises RecipeError if no phase reaches the steps to profile."""
     wanted = runtime.profiled()
     if wanted is None:
         return
@@ -217,22 +217,22 @@ def _check_profile(recipe: Recipe, builder: Dataset, runtime: Runtime) -> None:
     most = steps * max(phase.epochs for phase in recipe.trained)
     if wanted[1] > most:
         raise RecipeError(
-            f"profile: expected steps of a phase, of 1 to {most}. Received: {runtime.profile}"
+            f"profile: expected steps of a phase, from 1 to {most}. Received: {runtime.profile}"
         )
 
 
 def check_phases(recipe: Recipe, runtime: Runtime) -> None:
-    """Optimizers, schedules, losses and integers, before anything is written.
+    """Checks optimizers, schedules, losses and int8 phases, before anything is written.
 
     Raises:
-        RecipeError: If there is none of a name, if it does not take an argument, or if a phase of
-            integers cannot be trained.
+        RecipeError: If one of them does not exist or does not take an argument, or if an int8 phase
+            cannot be trained.
     """
     if runtime.precision != "float32" and any(p.int8 for p in recipe.trained):
         raise RecipeError(
-            "mixed_precision: expected float32 with an int8 phase, which rounds by itself; train "
-            "that phase alone (only_phase in Python, --phase of a command). "
-            f"Received: {runtime.precision}"
+            "mixed_precision: expected float32 with an int8 phase, which rounds by itself. "
+            f"Received: {runtime.precision}. Train the int8 phase alone (only_phase in Python, "
+            "--phase of a command)."
         )
     first = recipe.trained[0]
     if first.int8 and not recipe.start_from:

@@ -14,30 +14,30 @@ from larq_groupnet.runs.start import registered, run_or_file
 from larq_groupnet.weights.more_bases import grow, may_grow
 
 LATENT = 0.2
-"""Magnitude of a latent weight of which only the sign is stored.
+"""Magnitude of a latent weight if only its sign is stored.
 
-At 1, a learning rate of 3e-3 needs hundreds of steps to change a sign. Of 192 photos, three bases
-fitted 0.64 after 8 epochs from there, and 0.80 from 0.2 (one run each).
+At 1, a learning rate of 3e-3 needs hundreds of steps to change a sign. After 8 epochs, three bases
+fitted 0.64 of 192 photos from 1, and 0.80 from 0.2 (one run each).
 """
 
 _RATES = ("atrous_rates", "first_rates")
-"""Options of each base that change no weight."""
+"""Options per base that change no weights."""
 
 
 def load_start(recipe: Recipe) -> tf.keras.Model | None:
     """The network that the first phase starts from; `None` for random weights.
 
     Raises:
-        UserError: If there are no such weights, or those of another network.
+        UserError: If the weights do not exist, or belong to another network.
     """
     if not recipe.start_from:
         return None
     try:
         source = run_or_file(recipe)
         if source and source.recipe is not recipe:
-            # As the network that it was trained as: phases copy weights by name, of a twin too.
+            # Keeps the trained configuration: phases copy weights by name, also from a twin.
             config, model = source.config, source.load()
-        else:  # A registered set, or a file that nothing describes: all but another head.
+        else:  # A registered set or a file without a description: all but a different head.
             config = registered(recipe)
             model = build(config, weights=recipe.start_from, name=recipe.name)
         _loosen(model)
@@ -48,22 +48,22 @@ def load_start(recipe: Recipe) -> tf.keras.Model | None:
             model = many
     except UserError:
         raise
-    except (OSError, ValueError) as error:  # Of Keras, which reads a phase of integers.
+    except (OSError, ValueError) as error:  # Keras reads an int8 phase.
         raise RecipeError(
             f"start_from: expected weights that Keras can read. Received: {recipe.start_from}: "
             f"{error}"
         ) from error
     if is_int8(model):
         raise RecipeError(
-            "start_from: expected real weights, such as those of a phase before the integers, "
-            f"{recipe.start_from}/binary.h5. Received: {recipe.start_from}, which ends with "
-            "integers"
+            "start_from: expected real weights, such as the weights of the phase before int8, "
+            f"{recipe.start_from}/binary.h5. Received: {recipe.start_from}, whose last phase is "
+            "int8"
         )
     return model
 
 
 def _loosen(model: tf.keras.Model) -> None:
-    """Gives latent kernels of which only signs are known `LATENT` as magnitude; outputs stay."""
+    """Sets the magnitude of latent kernels that hold only signs to `LATENT`; outputs stay."""
     for layer in filter(has_latent_kernel, model.submodules):
         quantizer, kernel = CLASSES.get(type(layer.kernel_quantizer)), layer.kernel.numpy()
         if quantizer and quantizer.scale_free and (np.abs(kernel) == 1).all():

@@ -1,4 +1,4 @@
-"""What happens between two epochs: the progress on the screen, speed and norms in TensorBoard."""
+"""Shows progress on the screen, and logs speed and norms to TensorBoard."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _DRAWN_EVERY = 0.2
 
 
 class Progress(tf.keras.callbacks.ProgbarLogger):
-    """Keras' progress bar, which does not ask the device for the numbers of every step.
+    """Keras' progress bar, without reading numbers from the device at every step.
 
-    After an epoch it says how long the others take, without the first step, which is traced.
+    After the first epoch it estimates the remaining time, without the first step, which is traced.
     """
 
     drawn = 0.0
@@ -31,10 +31,10 @@ class Progress(tf.keras.callbacks.ProgbarLogger):
         super().__init__(count_mode="steps")
         self.epochs_begun = 0
         self.first_step = 0.0
-        """When it ended."""
+        """Time at which the first step ended."""
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """Begins a bar."""
+        """Starts a bar, and prints the estimate before the second one."""
         self.epochs_begun += 1
         if self.epochs_begun == 2:
             minutes = (self.epochs - epoch) * (time.monotonic() - self.first_step) / 60
@@ -45,7 +45,7 @@ class Progress(tf.keras.callbacks.ProgbarLogger):
         super().on_epoch_begin(epoch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Draws, if the last time was long enough ago."""
+        """Updates the bar, if the last update was long enough ago."""
         now = time.monotonic()
         self.first_step = self.first_step or now
         if now - self.drawn >= _DRAWN_EVERY or batch + 1 >= self.target:
@@ -55,7 +55,7 @@ class Progress(tf.keras.callbacks.ProgbarLogger):
 
 @contextlib.contextmanager
 def ending_line() -> Iterator[None]:
-    """Ends the line of a progress bar that an error cuts short, so that a message has its own."""
+    """Ends the line of a progress bar before an error, so that the message has its own line."""
     try:
         yield
     except BaseException:
@@ -64,24 +64,24 @@ def ending_line() -> Iterator[None]:
 
 
 class EpochBoard(tf.keras.callbacks.TensorBoard):
-    """Keras' log of every epoch, which prepares no summary of every step to throw it away."""
+    """Keras' log of every epoch, without preparing a summary of every step that is not used."""
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Minds the graph and the profile alone."""
+        """Handles only the graph and the profile."""
         super().on_train_batch_end(batch)
 
 
 class StepLog(tf.keras.callbacks.Callback):
-    """Writes images per second to TensorBoard after each epoch, and more every so many steps.
+    """Writes images per second to TensorBoard after each epoch, and more values every few steps.
 
-    These are the loss, the learning rate, the norm of all gradients before they are clipped (of
-    Keras' older optimizers, such as Bop, it is not known), that of what the step has added to the
-    weights, and the latter over the norm of the weights.
+    The values are the loss, the learning rate, the norm of all gradients before clipping (unknown
+    for Keras' older optimizers, such as Bop), the norm of the step's update of the weights, and
+    this norm divided by the norm of the weights.
 
     Args:
-        folder: TensorBoard's.
-        batch_size: Images of a step on all replicas.
-        every: Steps between two entries; 0 for none but those of the epochs.
+        folder: Folder for TensorBoard.
+        batch_size: Images per step on all replicas.
+        every: Steps between two entries; 0 for the entries of epochs only.
     """
 
     _supports_tf_logs = True
@@ -94,17 +94,17 @@ class StepLog(tf.keras.callbacks.Callback):
         self.before: list[np.ndarray] = []
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """Starts the clock after what came between."""
+        """Starts the clock."""
         self.start, self.steps = time.perf_counter(), 0
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        """Copies the weights if the step is to be logged."""
+        """Copies the weights if the step will be logged."""
         self.due = bool(self.every) and batch // self.every != (batch - 1) // self.every
         if self.due:
             self.before = [weight.numpy() for weight in self.model.trainable_weights]
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Writes what one step did."""
+        """Writes the values of one step."""
         self.steps = batch + 1
         if not self.due:
             return
@@ -124,7 +124,7 @@ class StepLog(tf.keras.callbacks.Callback):
             self.steps = 0
 
     def on_train_end(self, logs: Logs = None) -> None:
-        """Writes what is still in memory."""
+        """Flushes the log."""
         self.writer.flush()
 
     def _write(self, values: Mapping[str, float]) -> None:
@@ -134,16 +134,16 @@ class StepLog(tf.keras.callbacks.Callback):
 
 
 def log_gradient_norm(model: tf.keras.Model) -> None:
-    """Has a compiled model give `gradient_norm` with the numbers of each step.
+    """Adds `gradient_norm` to the values that a compiled model returns for each step.
 
-    It is that of the gradients of all replicas together, before they are clipped.
+    It is the norm of the gradients of all replicas together, before clipping.
     """
     optimizer, step = model.optimizer, model.train_step
     if not isinstance(optimizer, tf.keras.optimizers.Optimizer):
         return
-    inner = getattr(optimizer, "inner_optimizer", optimizer)  # Of Keras' loss scaling.
+    inner = getattr(optimizer, "inner_optimizer", optimizer)  # Keras' loss scaling wraps it.
     clip = inner._clip_gradients
-    # A variable, because loss scaling clips in a branch, out of which no tensor comes.
+    # A variable, because loss scaling clips in a branch, which can return no tensor.
     found = tf.Variable(
         0.0,
         trainable=False,

@@ -45,7 +45,7 @@ WEAK = {
             [layers.Input((8, 8, 3)), normalisation(), conv(), layers.Dense(3, name="last")]
         ),
     ),
-    "which nothing normalises": ("conv", lambda: network(conv())),
+    "which is not normalised": ("conv", lambda: network(conv())),
     "the last layer is binary": (
         "conv",
         lambda: tf.keras.Sequential(
@@ -111,4 +111,4 @@ def test_file_that_keras_cannot_load_is_one_line(tmp_path, capsys):
 
     (tmp_path / "bad.keras").write_bytes(b"nothing")
     assert cli.main(["audit", str(tmp_path / "bad.keras")]) == 2
-    assert "has saved whole" in capsys.readouterr().err
+    assert "a whole model saved by Keras" in capsys.readouterr().err

@@ -377,7 +377,7 @@ def test_nested_model_is_folded_as_if_it_stood_outside() -> None:
 
 def test_nested_model_that_cannot_be_folded_says_why() -> None:
     body = tiny(head="classifier", num_bases=1, stage_blocks=(1, 1))
-    with pytest.warns(UserWarning, match="inside is left as it is.*training=True"):
+    with pytest.warns(UserWarning, match="is not folded.*training=True"):
         folded = fold(wrapped(body, training=True))
     assert sum(isinstance(layer, tf.keras.Model) for layer in folded.layers) == 1
 

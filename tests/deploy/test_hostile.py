@@ -61,8 +61,8 @@ def test_description_that_unpacks_to_hundreds_of_megabytes_is_refused_unread():
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (["a"] * 9, "description: expected 2 names .*: 9 of them"),
-        (["a", "b\x1b[2J"], r"description: .* can be printed: 'b\\x1b\[2J'"),
+        (["a"] * 9, "description: expected 2 class names.*Received: 9"),
+        (["a", "b\x1b[2J"], r"description: .* cannot be printed: 'b\\x1b\[2J'"),
     ],
 )
 def test_names_that_a_device_would_drop_or_refuse_are_refused_before_converting(names, said):

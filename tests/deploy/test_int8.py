@@ -317,7 +317,7 @@ def test_other_numbers_before_a_sign_are_refused(
     tmp_path, monkeypatch, quantized_classifier, fault
 ):
     layer, change, named = FAULTS[fault]
-    data, message = images((16, 16, 3)), f"other values before .*{named}"
+    data, message = images((16, 16, 3)), f"wrong values before .*{named}"
     refuses(monkeypatch, tmp_path, quantized_classifier, layer, change, data, message)
 
 

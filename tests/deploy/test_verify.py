@@ -234,7 +234,7 @@ def test_systematic_flip_of_exact_zeros_is_wrong():
     model = network(layers.ReLU())
     content = to_tflite(model)
     zero_is_minus = conv("conv2", 40, input_quantizer=lambda x: tf.where(x > 0, 1.0, -1.0))
-    with pytest.raises(VerificationError, match="not those of the file's own numbers"):
+    with pytest.raises(VerificationError, match="contradict the file's own numbers"):
         verify(copy_of(model, conv2=zero_is_minus), content, IMAGES)
 
 

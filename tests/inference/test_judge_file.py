@@ -103,7 +103,7 @@ def test_other_classes_truths_and_datasets_are_refused(dense_file, label_run, ph
     with pytest.raises(DatasetError, match="4 classes of images.*masks"):
         judge_file(str(label_run), f"folder:{photos}", tmp_path)
     (photos / "classes.txt").write_text("\n".join(reversed(CLASSES)))
-    with pytest.raises(DatasetError, match="expected those of .*'background' as class 0"):
+    with pytest.raises(DatasetError, match="expected the classes of .*'background' as class 0"):
         judge_file(str(dense_file), f"folder:{photos}", tmp_path)
     (photos / "classes.txt").write_text("\n".join(CLASSES))
 

@@ -200,7 +200,7 @@ def test_temperature_of_a_judged_run_goes_with_all_that_is_made_of_it(label_run,
     file.write_bytes(damaged)
     with pytest.raises(ConversionError, match="temperature"):
         load_predictor(file)
-    with pytest.raises(ConversionError, match="temperature that is no number above 0"):
+    with pytest.raises(ConversionError, match="temperature that is not a number above 0"):
         read_description(damaged)
 
 

@@ -66,5 +66,5 @@ def test_folder_of_few_images_among_classes_is_warned_of(recipe, tmp_path):
             Image.new("RGB", (8, 8)).save(tmp_path / "set" / name / f"{number}.png")
     folder = open_folder(tmp_path / "set", tmp_path)
     lines = announce(recipe, folder, tmp_path / "out")
-    expected = "one has 1 image, unsorted has 4 images; move the folder out if it is no class."
+    expected = "one has 1 image, unsorted has 4 images; move the folder out if it is not a class."
     assert f"Warning: {expected}" in lines

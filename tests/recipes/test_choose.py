@@ -180,7 +180,8 @@ def test_weights_of_more_bases_than_the_photos_have_bring_them(photos, tmp_path)
     changes = [("start_from", "digits")]
     choice = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=changes)
     assert choice.recipe.model.num_bases == 5
-    with pytest.raises(RecipeError, match=r"of another: input_shape: .16, 16, 1. in the file.*or"):
+    said = r"of another network: input_shape: .16, 16, 1. in the file.*or"
+    with pytest.raises(RecipeError, match=said):
         check_start(with_start(choice.recipe, None, choice.given))
     changes += [("num_bases", "3")]
     choice = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=changes)
@@ -279,7 +280,7 @@ def test_bad_images_are_left_out_where_the_dataset_has_no_recipe(photos, tmp_pat
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ([("epochs", "2,12")], "epochs: expected one value beside --phase binary"),
+        ([("epochs", "2,12")], "epochs: expected one value with --phase binary"),
         ([("tanh.epochs", "2"), ("tanh.seed", "2")], "unknown key"),
         ([("tanh.learning_rate", "2")], "phase tanh, which has no epochs"),
     ],
@@ -322,7 +323,7 @@ def test_class_whose_name_cannot_be_printed_is_refused_before_training(masks, tm
 
 
 def test_integers_beside_another_phase_are_refused(tmp_path):
-    with pytest.raises(RecipeError, match="int8_epochs: expected no other --phase than int8"):
+    with pytest.raises(RecipeError, match="int8_epochs: expected no --phase other than int8"):
         choose("groupnet_resnet18", tmp_path, phase="binary", int8_epochs=1)
 
 

@@ -141,7 +141,7 @@ def test_values_of_a_phase_that_are_valid_only_together_are_set_together():
 
 
 def test_bop_has_no_weight_decay():
-    with pytest.raises(RecipeError, match="no average and no head_factor beside 'bop'"):
+    with pytest.raises(RecipeError, match="no average and no head_factor with 'bop'"):
         override(RECIPE, [("optimizer", "bop"), ("weight_decay", "1e-4")])
 
 
@@ -156,14 +156,14 @@ def test_phase_alone_may_start_from_one_that_another_run_has_trained():
     """From its weights there; see `test_guards`."""
     phases = [dataclasses.replace(phase, weights_from="") for phase in RECIPE.phases]
     third = dataclasses.replace(phases[1], name="third", weights_from="tanh")
-    with pytest.raises(RecipeError, match="of which there is none without start_from"):
+    with pytest.raises(RecipeError, match="but there is none without start_from"):
         only_phase(dataclasses.replace(RECIPE, phases=(*phases, third)), "third")
     whole = dataclasses.replace(RECIPE, phases=(*phases, third), start_from="runs/x")
     assert only_phase(whole, "third").trained == [third]
 
 
 def test_phases_of_one_name_are_refused():
-    with pytest.raises(RecipeError, match="phases: expected another name for each.*binary, binary"):
+    with pytest.raises(RecipeError, match="expected a different name for each.*binary, binary"):
         dataclasses.replace(RECIPE, phases=(RECIPE.phases[1], RECIPE.phases[1]))
 
 

@@ -34,8 +34,8 @@ def test_warm_up_that_was_given_stays():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["batch_size=512", "tanh.learning_rate=0.1"], "no tanh.learning_rate beside it"),
-        (["batch_size=256"], "expected another --batch_size than the recipe's 256"),
+        (["batch_size=512", "tanh.learning_rate=0.1"], "no tanh.learning_rate with it"),
+        (["batch_size=256"], "expected a --batch_size other than the recipe's 256"),
     ],
 )
 def test_what_would_be_scaled_or_not_is_refused(changes, message):

@@ -333,7 +333,7 @@ def test_command_has_the_precision():
 def test_recipe_that_no_options_make_needs_the_command(tmp_path):
     recipe = load_recipe("groupnet_resnet18", ROOT / "zoo")
     phases = (*recipe.phases, Phase("third", 1, 0.1, True))
-    with pytest.raises(PublishError, match="groupnet_resnet18.py has other phases by now"):
+    with pytest.raises(PublishError, match="groupnet_resnet18.py has different phases"):
         _command(dataclasses.replace(recipe, phases=phases), ROOT / "zoo")
     with pytest.raises(PublishError, match=rf"there is no {tmp_path}/groupnet_resnet18.py"):
         _command(recipe, tmp_path)
