@@ -180,10 +180,10 @@ def opened(
 
     Args:
         name: Of the dataset.
-        root: What the names of files are below of.
+        root: The folder that names of files are given below.
         layout: What there is.
-        data_dir: As for `open_folder`, and so is `on_bad_image`.
-        on_bad_image: See `data_dir`.
+        data_dir: As for `open_folder`.
+        on_bad_image: As for `open_folder`.
         levels: Each value that occurs in the masks is a class.
     """
     whole = layout
