@@ -4,8 +4,6 @@ Each file is short, touches nothing of the package, and is everything that there
 """
 
 import runpy
-import subprocess
-import sys
 
 import larq as lq
 import numpy as np
@@ -64,20 +62,11 @@ def test_extension_is_short(path):
     assert len(path.read_text().splitlines()) <= MOST_LINES
 
 
-def test_code_outside_a_process_that_has_the_extension_knows_nothing_of_it():
-    done = subprocess.run(
-        [sys.executable, "-c", "import larq_groupnet as g; print(g.list_models())"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert "resnet20" not in done.stdout
-
-
 # A decomposition.
 
 
 @adds("decomposition")
+@pytest.mark.usefixtures("eager")
 def test_decomposition(extension, tmp_path):
     config = GroupNetConfig(decomposition="ring", input_shape=(32, 32, 3), output_stride=8, **TINY)
     check_network(build(config), config, tmp_path)
@@ -124,8 +113,8 @@ def test_head_that_adds_maps_of_two_sizes_is_not_counted():
 
 
 @adds("layout")
-@pytest.mark.usefixtures("eager")
-def test_layout_and_model(extension, tmp_path):
+def test_layout_and_model(extension):
+    """`tests/two_stages.py` is one, too, which other tests train and convert."""
     assert "groupnet_resnet20" in list_models()
     options = {"width": 0.25, "stage_blocks": (1, 2, 1), "num_bases": (1, 2, 2)}
     config = get_config("groupnet_resnet20", **options)
@@ -133,6 +122,6 @@ def test_layout_and_model(extension, tmp_path):
     model = extension["GroupNetResNet20"](**options)
     assert model.output_shape == (None, 10)
     assert list(complexity(config).stages) == ["stem", "stage1", "stage2", "stage3", "head"]
-    check_network(model, config, tmp_path)
+    assert complexity(model) == complexity(config)
     with pytest.raises(TypeError, match="GroupNetResNet20: unexpected keyword argument 'layout'"):
         extension["GroupNetResNet20"](layout="resnet18")
