@@ -135,8 +135,8 @@ def plain(layout, **options):
 
 
 def test_twin_predicts_in_a_graph_where_tensorflow_would_fuse_what_it_cannot():
-    options = {"input_shape": (16, 16, 1), "stem_stride": 1, "output_stride": 2, "binary": False}
-    model = build(GroupNetConfig(**{**TWO_STAGES, **options}))
+    options = {"input_shape": (16, 16, 1), "binary": False}
+    model = build(get_config("groupnet_resnet50", **{**SHORT, **options}))
     images = np.random.RandomState(0).normal(size=(2, 16, 16, 1)).astype("f4")
     np.testing.assert_allclose(model.predict(images, verbose=0), model(images), atol=1e-5)
 
@@ -153,14 +153,6 @@ def test_real_valued_resnet_has_the_parameters_that_everybody_counts(layout, par
 def test_plain_resnet_has_no_bases(options):
     with pytest.raises(ConfigError, match="decomposition=?'none'"):
         plain("resnet18", **options)
-
-
-def test_other_number_of_classes_beside_weights_gets_a_new_head_and_a_warning():
-    with pytest.warns(UserWarning, match="left out, because the head is another: .*head_conv2"):
-        model = larq_groupnet.GroupNetDSP(weights="digit_scenes", num_classes=21)
-    assert model.output_shape == (None, 96, 96, 21)
-    with pytest.raises(ValueError, match="(?s)digit_scenes.*width: 0.25 in the file, 1.0"):
-        larq_groupnet.GroupNetDSP(weights="digit_scenes", width=1.0)
 
 
 @pytest.mark.parametrize(("head", "layer"), [("classifier", "probabilities"), ("fcn32s", "logits")])
