@@ -212,7 +212,7 @@ def test_without_larq_zoo_one_sentence_says_what_to_do(monkeypatch):
     assert importlib.import_module("larq_groupnet.data.imagenet") is not imagenet
     with pytest.raises(ImportError) as error:
         importlib.import_module("larq_groupnet.factories")
-    assert error.value.__suppress_context__
+    assert error.value.__cause__ is None and error.value.__suppress_context__
     assert str(error.value) == (
         "larq_groupnet.factories needs larq-zoo and what it imports (No module named "
         "'larq_zoo'): run `pip install --no-deps -r requirements-zoo.txt`."
