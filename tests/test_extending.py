@@ -4,8 +4,6 @@ Each file is short, touches nothing of the package, and is everything that there
 """
 
 import runpy
-import subprocess
-import sys
 
 import larq as lq
 import numpy as np
@@ -14,7 +12,7 @@ import tensorflow as tf
 from conftest import ROOT
 from reference import random_images
 
-from larq_groupnet import ConfigError, GroupNetConfig, build, complexity, get_config, get_model
+from larq_groupnet import ConfigError, GroupNetConfig, complexity, get_config, get_model
 from larq_groupnet.deploy import convert
 from larq_groupnet.deploy.audit import audit
 from larq_groupnet.family import MODELS, list_models
@@ -29,16 +27,16 @@ REGISTRIES = [DECOMPOSITIONS, HEADS, LAYOUTS, MODELS]
 
 @pytest.fixture
 def extension(request):
-    """Runs a file of `tests/extending/`; afterwards, all is as it was."""
+    """Runs files of `tests/extending/`; afterwards, all is as it was."""
     before = [set(registry) for registry in REGISTRIES]
-    yield runpy.run_path(str(FOLDER / f"{request.param}.py"))
+    yield {k: v for n in request.param for k, v in runpy.run_path(str(FOLDER / f"{n}.py")).items()}
     for registry, names in zip(REGISTRIES, before, strict=True):
         for name in set(registry) - names:
             registry.remove(name)
 
 
-def adds(name):
-    return pytest.mark.parametrize("extension", [name], indirect=True)
+def adds(*names):
+    return pytest.mark.parametrize("extension", [names], indirect=True, ids=["-".join(names)])
 
 
 def check_network(model, config, tmp_path):
@@ -62,29 +60,6 @@ def check_network(model, config, tmp_path):
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
 def test_extension_is_short(path):
     assert len(path.read_text().splitlines()) <= MOST_LINES
-
-
-def test_code_outside_a_process_that_has_the_extension_knows_nothing_of_it():
-    done = subprocess.run(
-        [sys.executable, "-c", "import larq_groupnet as g; print(g.list_models())"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert "resnet20" not in done.stdout
-
-
-# A decomposition.
-
-
-@adds("decomposition")
-def test_decomposition(extension, tmp_path):
-    config = GroupNetConfig(decomposition="ring", input_shape=(32, 32, 3), output_stride=8, **TINY)
-    check_network(build(config), config, tmp_path)
-    with pytest.raises(ConfigError, match="Did you mean 'ring'"):
-        GroupNetConfig(decomposition="rinq")
-    with pytest.raises(ConfigError, match="gate: expected 'block' with decomposition='ring'"):
-        config.replace(gate="base")
 
 
 # A head.
@@ -120,19 +95,23 @@ def test_head_that_adds_maps_of_two_sizes_is_not_counted():
         HEADS.remove("uneven")
 
 
-# A layout, and a model of it.
+# A layout, a model of it, and a decomposition.
 
 
-@adds("layout")
+@adds("layout", "decomposition")
 @pytest.mark.usefixtures("eager")
-def test_layout_and_model(extension, tmp_path):
+def test_layout_model_and_decomposition(extension, tmp_path):
     assert "groupnet_resnet20" in list_models()
     options = {"width": 0.25, "stage_blocks": (1, 2, 1), "num_bases": (1, 2, 2)}
-    config = get_config("groupnet_resnet20", **options)
+    config = get_config("groupnet_resnet20", decomposition="ring", **options)
     assert (config.stage_channels, config.stage_strides) == ((4, 8, 16), (1, 2, 2))
-    model = extension["GroupNetResNet20"](**options)
+    model = extension["GroupNetResNet20"](decomposition="ring", **options)
     assert model.output_shape == (None, 10)
     assert list(complexity(config).stages) == ["stem", "stage1", "stage2", "stage3", "head"]
     check_network(model, config, tmp_path)
     with pytest.raises(TypeError, match="GroupNetResNet20: unexpected keyword argument 'layout'"):
         extension["GroupNetResNet20"](layout="resnet18")
+    with pytest.raises(ConfigError, match="Did you mean 'ring'"):
+        GroupNetConfig(decomposition="rinq")
+    with pytest.raises(ConfigError, match="gate: expected 'block' with decomposition='ring'"):
+        config.replace(gate="base")

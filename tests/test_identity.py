@@ -25,7 +25,7 @@ from larq_groupnet.weights import keras_files
 from larq_groupnet.weights.described import metadata_of
 
 NAMES = ("cat", "dog")
-SMALL = [("num_bases", "1"), ("width", "0.0625"), ("stage_blocks", "(1,1,1,1)")]
+SMALL = [("layout", "two_stages"), ("output_stride", "2"), ("num_bases", "1"), ("width", "0.0625")]
 RECIPE = override(
     load_recipe("groupnet_resnet18", ROOT / "zoo"),
     [*SMALL, ("input_shape", "(16, 16, 3)"), ("num_classes", "2"), ("central_crop", "0.875"),
@@ -152,7 +152,8 @@ def test_start_that_has_learned_other_classes_gives_all_but_its_head(tmp_path):
     assert not learned_other_classes(RECIPE, ["dog", "cat"])
     shipped = dataclasses.replace(RECIPE, start_from="digits")
     changes = [("normalisation", "symmetric"), ("input_shape", "(16, 16, 1)"), ("num_bases", "5")]
-    changes += [("width", "0.25"), ("stage_blocks", "(2, 2, 2, 2)"), ("num_classes", "10")]
+    changes += [("width", "0.25"), ("layout", "resnet18"), ("output_stride", "8")]
+    changes += [("num_classes", "10")]
     shipped = override(shipped, changes)
     assert not learned_other_classes(shipped, list("0123456789"))
     assert learned_other_classes(shipped, list("1234567890"))

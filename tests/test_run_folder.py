@@ -38,7 +38,7 @@ from larq_groupnet.weights.metadata import Metadata
 
 RECIPE = override(
     load_recipe("groupnet_resnet18"),
-    [("width", "0.0625"), ("stage_blocks", "(1,1,1,1)"), ("num_bases", "1")],
+    [("width", "0.0625"), ("layout", "two_stages"), ("output_stride", "2"), ("num_bases", "1")],
 )
 
 HOLDER = """
@@ -298,7 +298,7 @@ def test_weights_with_a_description_beside_them_say_what_they_are(tmp_path, name
     (tmp_path / name).touch()
     with pytest.raises(RecipeError, match="a file without a description"):
         find_source(tmp_path / name)
-    config = RECIPE.model.replace(input_shape=(16, 16, 3))
+    config = RECIPE.model.replace(layout="resnet18", input_shape=(16, 16, 3))
     reading = {"normalisation": "imagenet", "central_crop": 0.875, "size": [16, 16]}
     known = Metadata(config, "", tuple("0123456789"), reading, (), "none")
     (tmp_path / "weights.json").write_text(json.dumps(known.to_dict()))

@@ -3,15 +3,13 @@
 import functools
 import json
 import math
-import subprocess
-import sys
 
 import larq as lq
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_groupnet import BPAC_RATES, GroupNetConfig, GroupNetResNet18
+from larq_groupnet import BPAC_RATES, GroupNetConfig
 from larq_groupnet.network.build import build
 from larq_groupnet.network.complexity import Complexity, Counts, complexity, format_json, report
 
@@ -38,32 +36,18 @@ DILATED = {"output_stride": 4, "atrous_rates": (1, "2-6")}
 # Each changes some count; together every option of the configuration that any count depends on.
 VARIANTS = {
     "default": {},
-    "K=10": {"num_bases": (10, 1), "stage_blocks": (1, 1)},
     "K per stage, gate per base": {"num_bases": (2, 3), "gate": "base"},
     "mean, sums": {"first_base_sums": True, "aggregation": "mean", "num_bases": (2, 3)},
-    "sums in the last stage": {
-        "first_base_sums": True,
-        "num_bases": (1, 2),
-        "stage_blocks": (1, 2),
-    },
-    "layer": {"decomposition": "layer"},
     "layer, mean, block, K per stage": {
         "decomposition": "layer",
         "aggregation": "mean",
         "shortcut": "block",
         "num_bases": (3, 2),
     },
-    "group": {"decomposition": "group", "num_bases": (2, 3)},
     "group of 2, mean": {
         "decomposition": "group",
         "blocks_per_group": 2,
         "aggregation": "mean",
-        "num_bases": 2,
-    },
-    "group of all, block": {
-        "decomposition": "group",
-        "blocks_per_group": 3,
-        "shortcut": "block",
         "num_bases": 2,
     },
     "bottleneck": {
@@ -84,7 +68,6 @@ VARIANTS = {
         "stem_bias": True,
     },
     "stem stride 2, no head": {"stem_stride": 2, "output_stride": 4, "head": None},
-    "fcn32s": {"head": "fcn32s", **DILATED},
     "fcn16s": {"head": "fcn16s", **DILATED},
     "fcn16s, odd size": {
         "head": "fcn16s",
@@ -94,11 +77,14 @@ VARIANTS = {
         **SMALL,
     },
     "first rates": {"output_stride": 4, "atrous_rates": (3, 4), "first_rates": "half"},
-    "fcn16s, larger map": {"head": "fcn16s", "decomposition": "layer", **SMALL},
     "deeplabv3": {"head": "deeplabv3", "num_bases": (1, 3)},
-    "deeplabv3, mean": {"head": "deeplabv3", "aggregation": "mean", "stage_blocks": (1, 1)},
-    "deeplabv3, real": {"head": "deeplabv3", "binary": False, **SMALL},
-    "deeplabv3, plain": {"head": "deeplabv3", "decomposition": "none", "binary": False, **SMALL},
+    "plain": {
+        **BOTTLENECK,
+        "head": "deeplabv3",
+        "decomposition": "none",
+        "binary": False,
+        "num_bases": 1,
+    },
     "group of all, rates": {
         "head": "fcn32s",
         "output_stride": 4,
@@ -107,9 +93,9 @@ VARIANTS = {
         "num_bases": 2,
         "atrous_rates": ((5, 2), (2, 3)),
     },
-    "real": {"binary": False},
+    "real": {**SMALL, "binary": False},
+    "real kernels": {**SMALL, "binary": "activations"},
     "ternary": {**SMALL, "kernel_quantizer": "ste_tern", "input_quantizer": "approx_sign"},
-    "2-bit inputs": {**SMALL, "input_quantizer": "dorefa_quantizer"},
     "object, mapping": {
         **SMALL,
         "kernel_quantizer": lq.quantizers.SteTern(),
@@ -117,9 +103,15 @@ VARIANTS = {
     },
     "no precision": {**SMALL, "input_quantizer": tf.sign},
 }
-# Those that differ in gates, scales and additions.
-OTHERWISE = {"head", "stem_stride", "binary", "kernel_quantizer", "input_quantizer", "first_rates"}
-WIRINGS = [n for n, v in VARIANTS.items() if not OTHERWISE & set(v) and n != "K=10"]
+# Gates, scales or means, sums; per base, layer-wise or in groups.
+WIRINGS = (
+    "default",
+    "K per stage, gate per base",
+    "mean, sums",
+    "layer, mean, block, K per stage",
+    "group of 2, mean",
+    "fcn16s",
+)
 CHAIN = {"decomposition": "group", "blocks_per_group": 4}
 
 
@@ -159,17 +151,6 @@ def test_shared_shortcut_costs_as_much_work_and_fewer_parameters(projection):
     assert fewer == 2 * (2 * 8 + (4 * 8 if projection == "real" else 0))
     if projection == "binary":
         assert own.stages["stage2"].params[1] - shared.stages["stage2"].params[1] == 2 * 4 * 8
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_larq_counts_the_same(name):
-    config, model = built(name)
-    total, profile = complexity(config).total, lq.models.ModelProfile(model)
-    bits = profile.unique_param_bidtwidths
-    assert total.params == {b: profile.weight_count(b) for b in bits}
-    assert total.macs == {b: profile.op_count("mac", b) for b in profile.unique_op_precisions}
-    assert total.memory == {b: b * profile.weight_count(b) / 8 for b in bits}
-    assert total.total_memory == profile.memory / 8
 
 
 @pytest.mark.parametrize("name", WIRINGS)
@@ -310,9 +291,8 @@ def test_only_one_bit_is_cheap():
     assert total.ops == sum(total.macs.values())
 
 
-@pytest.mark.parametrize("shape", [(None, 64, 3), (None, None, 3)])
-def test_unknown_size_is_refused(shape):
-    config = tiny(input_shape=shape, **SMALL)
+def test_unknown_size_is_refused():
+    config = tiny(input_shape=(None, 64, 3), **SMALL)
     for target in (config, build(config)):
         with pytest.raises(ValueError, match=r"fixed height and width.*Received: .*None"):
             complexity(target)
@@ -324,22 +304,22 @@ def test_other_things_are_refused(target):
         complexity(target)
 
 
-def test_model_of_the_public_function_and_its_clone():
-    options = {"input_shape": (32, 32, 3), "num_bases": (2, 1, 1, 1), "width": 0.125}
-    options["stage_blocks"] = (1, 1, 1, 1)
-    model = GroupNetResNet18(**options)
-    config = GroupNetConfig(**options, **CIFAR)
-    assert complexity(model) == complexity(config)
+def test_clone_of_a_model_costs_the_same():
+    config, model = built("default")
     assert complexity(tf.keras.models.clone_model(model)) == complexity(config)
 
 
-def test_configuration_needs_no_tensorflow():
-    code = (
-        "import sys\n"
-        "from larq_groupnet.network.config import GroupNetConfig\n"
-        "from larq_groupnet.network.complexity import format_json, report\n"
-        "report(GroupNetConfig()), format_json(GroupNetConfig(layout='resnet50'))\n"
-        "sys.exit(', '.join({'tensorflow', 'larq'} & set(sys.modules)) or None)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def test_real_kernels_are_read_by_binary_activations():
+    layer = built("real kernels")[1].get_layer("stage1_block1_base1_conv1")
+    assert layer.kernel_quantizer is None
+    assert layer.input_quantizer is not None
+
+
+def test_summary_of_larq_has_a_row_for_every_convolution(capsys):
+    _, model = built("default")
+    lq.models.summary(model)
+    printed = capsys.readouterr().out
+    names = [layer.name for layer in model.layers if isinstance(layer, lq.layers.QuantConv2D)]
+    assert len(names) == 2 * 4 + 3
+    assert all(f"| {name} " in printed for name in names)
+    assert "1-bit MACs" in printed

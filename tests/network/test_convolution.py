@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from larq_groupnet import build, get_config
+from larq_groupnet import GroupNetConfig, build
 from larq_groupnet.network.convolution import OnePaddedConv2D
 
 BINARY = {
@@ -96,10 +96,10 @@ def test_convolution_is_larqs_at_inference_and_at_unknown_sizes(size):
 
 
 def test_network_keeps_every_convolution_plain_to_larq():
-    options = {"input_shape": (32, 32, 1), "num_bases": 2, "stage_blocks": (2, 1, 1, 1)}
-    model = build(get_config("groupnet_resnet18", width=0.0625, **options))
+    options = {"input_shape": (32, 32, 1), "num_bases": 2, "output_stride": 8, "width": 0.0625}
+    model = build(GroupNetConfig(layout="two_stages", **options))
     found = [layer for layer in model.layers if isinstance(layer, lq.layers.QuantConv2D)]
-    assert len(found) == 2 * (10 + 3)
+    assert len(found) == 2 * (4 + 1)
     assert lq.models.ModelProfile(model).op_count("mac", 1) > 0
     again = tf.keras.Model.from_config(model.get_config())
     assert [type(layer) for layer in again.layers] == [type(layer) for layer in model.layers]

@@ -79,6 +79,7 @@ def test_counts_of_a_random_network_are_those_of_larq(number):
     bits = profile.unique_param_bidtwidths
     assert total.params == {b: profile.weight_count(b) for b in bits}, config
     assert total.macs == {b: profile.op_count("mac", b) for b in profile.unique_op_precisions}
+    assert total.memory == {b: b * profile.weight_count(b) / 8 for b in bits}
     assert total.total_memory == profile.memory / 8
     weights = [weight.name for weight in model.weights]
     assert len(weights) == len(set(weights))
@@ -132,8 +133,9 @@ def test_field_is_that_of_the_base_that_reaches_farthest():
 def test_counting_and_named_configurations_load_no_tensorflow():
     code = (
         "import sys, larq_groupnet\n"
+        "from larq_groupnet.network.complexity import format_json, report\n"
         "for name in larq_groupnet.list_models():\n"
-        "    str(larq_groupnet.complexity(larq_groupnet.get_config(name)))\n"
+        "    report(larq_groupnet.get_config(name)), format_json(larq_groupnet.get_config(name))\n"
         "loaded = {'tensorflow', 'larq', 'keras', 'tf_keras'} & set(sys.modules)\n"
         "sys.exit(', '.join(sorted(loaded)) or None)\n"
     )

@@ -51,7 +51,9 @@ OTHER = {
     "batch_norm_epsilon": 1e-3,
     "batch_norm_momentum": 0.5,
 }
-NAMES = [(model, option) for model in list_models() for option in OPTIONS]
+# One model of those that take the same arguments with the same defaults.
+KINDS = {frozenset(MODELS[name].arguments.items()): name for name in list_models()}.values()
+NAMES = [(model, option) for model in KINDS for option in OPTIONS]
 
 
 def trained_with(model):

@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import json
-import math
 
 import numpy as np
 import pytest
@@ -17,39 +16,13 @@ from larq_groupnet.network.blocks import blocks
 
 SMALL = {"input_shape": (32, 32, 3), "num_classes": 7, "num_bases": 1, "width": 0.0625}
 SHORT = {**SMALL, "stage_blocks": (1, 1, 1, 1)}
-
-
-def test_classifier_gives_probabilities_and_keeps_its_scores():
-    tf.keras.utils.set_random_seed(0)
-    model = larq_groupnet.GroupNetResNet18(**SHORT)
-    images = np.random.RandomState(0).uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
-    both = tf.keras.Model(model.input, [model.get_layer("logits").output, model.output])
-    scores, probabilities = (output.numpy().astype("float64") for output in both(images))
-    expected = np.exp(scores - scores.max(1, keepdims=True))
-    expected /= expected.sum(1, keepdims=True)
-    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
-
-
-def test_small_images_get_a_stem_that_keeps_their_size():
-    small = larq_groupnet.GroupNetResNet18(**SHORT, include_top=False)
-    assert small.get_layer("stem_conv").output_shape[1:3] == (32, 32)
-    assert small.output_shape == (None, 4, 4, 32)
-    large = larq_groupnet.GroupNetResNet18(
-        **{**SHORT, "input_shape": (64, 64, 3), "include_top": False}
-    )
-    assert large.get_layer("stem_pool").output_shape[1:3] == (16, 16)
-    assert large.output_shape == (None, 2, 2, 32)
+TWO_STAGES = {**SMALL, "layout": "two_stages"}
 
 
 @pytest.mark.parametrize(("depth", "convolutions"), [(18, 16), (34, 32), (50, 48)])
 def test_each_depth_has_its_number_of_convolutions(depth, convolutions):
     config = get_config(f"groupnet_resnet{depth}")
     assert sum(len(config.convolutions(*place)) for place in blocks(config)) == convolutions
-    model = getattr(larq_groupnet, f"GroupNetResNet{depth}")(**SHORT)
-    assert model.name == f"groupnet_resnet{depth}"
-    names = [layer.name for layer in model.layers]
-    built = sum("_base1_conv" in name and name[-1].isdigit() for name in names)
-    assert built == sum(len(config.convolutions(stage, 0)) for stage in range(4))
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50])
@@ -76,28 +49,34 @@ def test_every_option_of_a_model_is_an_argument_or_fixed():
         assert set(MODELS[name].arguments) | set(MODELS[name].fixed) == named
 
 
-def test_options_override_what_the_size_of_the_images_says():
-    options = {"stem_stride": 2, "output_stride": 4, **SHORT}
-    model = larq_groupnet.GroupNetResNet18(**options, head="fcn32s")
-    assert model.get_layer("stem_conv").output_shape[1:3] == (16, 16)
-    assert model.output_shape == (None, 32, 32, 7)
-    bare = larq_groupnet.GroupNetResNet34(**options, include_top=False)
-    assert bare.output_shape == (None, 8, 8, 32)
+def test_small_images_get_a_stem_that_keeps_their_size():
+    """Unless options say otherwise."""
+    for size, options, strides in (
+        (32, {}, (1, 8)),
+        (64, {}, (4, 32)),
+        (32, {"stem_stride": 2, "output_stride": 4}, (2, 4)),
+    ):
+        config = get_config("groupnet_resnet18", input_shape=(size, size, 3), **options)
+        assert (config.stem_stride, config.output_stride) == strides
+    model = larq_groupnet.GroupNetResNet34(**SHORT, include_top=False)
+    assert model.name == "groupnet_resnet34"
+    assert model.get_layer("stem_conv").output_shape[1:3] == (32, 32)
+    assert model.output_shape == (None, 4, 4, 32)
 
 
 def test_weights_are_read_from_a_path_of_either_kind(tmp_path):
-    model = larq_groupnet.GroupNetDSP(**SHORT)
+    model = larq_groupnet.GroupNetDSP(**TWO_STAGES)
     model.save_weights(tmp_path / "weights.h5")
-    again = larq_groupnet.GroupNetDSP(**SHORT, weights=str(tmp_path / "weights.h5"))
+    again = larq_groupnet.GroupNetDSP(**TWO_STAGES, weights=str(tmp_path / "weights.h5"))
     for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     with pytest.raises(ValueError, match="has other weights than the model"):
-        larq_groupnet.GroupNetDSP(**{**SHORT, "width": 0.125}, weights=tmp_path / "weights.h5")
+        larq_groupnet.GroupNetDSP(**{**TWO_STAGES, "width": 0.125}, weights=tmp_path / "weights.h5")
 
 
 def test_model_reads_a_given_tensor():
     images = tf.keras.layers.Input((64, 64, 3))
-    options = {"num_bases": 1, "width": 0.0625, "stage_blocks": (1, 1, 1, 1)}
+    options = {"num_bases": 1, "width": 0.0625, "layout": "two_stages"}
     model = larq_groupnet.GroupNetDSP(input_tensor=images * 2.0, **options)
     assert model.input is images
     assert model.output_shape == (None, 64, 64, 21)
@@ -119,23 +98,8 @@ def test_configuration_that_is_none_is_refused():
             build(config)
 
 
-def test_any_size_that_the_stride_divides_is_segmented():
-    model = larq_groupnet.GroupNetDSP(**{**SHORT, "input_shape": (None, None, 3)})
-    for size in (32, 48):
-        assert model(np.zeros((1, size, 32, 3), "float32")).shape == (1, size, 32, 7)
-
-
-@pytest.mark.parametrize(
-    "options", [{"output_stride": 16}, {"stem_stride": 2, "output_stride": 8}, {"num_bases": 2}]
-)
-def test_default_rates_go_with_every_stride(options):
-    model = larq_groupnet.GroupNetDSP(**{**SHORT, **options})
-    assert model.output_shape == (None, 32, 32, 7)
-
-
 def test_models_are_found_by_name():
     assert larq_groupnet.list_models("*50") == ["groupnet_resnet50"]
-    assert larq_groupnet.get_model("groupnet_dsp", **SHORT).output_shape == (None, 32, 32, 7)
     assert get_config("groupnet_resnet34", num_bases=2).blocks == (3, 4, 6, 3)
     with pytest.raises(ValueError, match="Did you mean 'groupnet_resnet18'"):
         larq_groupnet.get_model("groupnet_resnet19")
@@ -171,16 +135,8 @@ def plain(layout, **options):
 
 
 def test_twin_predicts_in_a_graph_where_tensorflow_would_fuse_what_it_cannot():
-    config = get_config(
-        "groupnet_resnet50",
-        input_shape=(16, 16, 1),
-        num_classes=3,
-        num_bases=1,
-        width=0.0625,
-        binary=False,
-        stage_blocks=(1, 1, 1, 1),
-    )
-    model = build(config)
+    options = {"input_shape": (16, 16, 1), "binary": False}
+    model = build(get_config("groupnet_resnet50", **{**SHORT, **options}))
     images = np.random.RandomState(0).normal(size=(2, 16, 16, 1)).astype("f4")
     np.testing.assert_allclose(model.predict(images, verbose=0), model(images), atol=1e-5)
 
@@ -193,51 +149,20 @@ def test_real_valued_resnet_has_the_parameters_that_everybody_counts(layout, par
     assert complexity(plain(layout)).total.params == {32: parameters}
 
 
-@pytest.mark.parametrize("layout", ["resnet18", "resnet50"])
-def test_real_valued_resnet_has_the_parameters_that_are_counted(layout):
-    config = plain(layout, stage_blocks=(2, 1, 1, 1), width=0.25)
-    model = build(config)
-    parameters = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    assert complexity(config).total.params == {32: parameters}
-    assert complexity(model) == complexity(config)
-
-
-def test_binary_activations_with_real_kernels_are_counted_as_larq_does():
-    config = get_config(
-        "groupnet_resnet18",
-        input_shape=(32, 32, 3),
-        num_bases=2,
-        binary="activations",
-        stage_blocks=(1, 1, 1, 1),
-    )
-    model = build(config.replace(width=0.25))
-    assert complexity(model) == complexity(config.replace(width=0.25))
-    layer = model.get_layer("stage1_block1_base1_conv1")
-    assert layer.kernel_quantizer is None
-    assert layer.input_quantizer is not None
-
-
 @pytest.mark.parametrize("options", [{"num_bases": 2}, {"binary": True}, {"padding": "torch"}])
 def test_plain_resnet_has_no_bases(options):
     with pytest.raises(ConfigError, match="decomposition=?'none'"):
         plain("resnet18", **options)
 
 
-def test_other_number_of_classes_beside_weights_gets_a_new_head_and_a_warning():
-    with pytest.warns(UserWarning, match="left out, because the head is another: .*head_conv2"):
-        model = larq_groupnet.GroupNetDSP(weights="digit_scenes", num_classes=21)
-    assert model.output_shape == (None, 96, 96, 21)
-    with pytest.raises(ValueError, match="(?s)digit_scenes.*width: 0.25 in the file, 1.0"):
-        larq_groupnet.GroupNetDSP(weights="digit_scenes", width=1.0)
-
-
-@pytest.mark.parametrize(
-    ("name", "layer"), [("groupnet_resnet18", "probabilities"), ("groupnet_dsp", "logits")]
-)
-def test_probabilities_are_the_softmax_of_the_logits_of_the_same_weights(name, layer):
-    assert get_config(name, **SHORT).gives == layer
-    logits = larq_groupnet.get_model(name, output="logits", **SHORT)
-    probabilities = larq_groupnet.get_model(name, output="probabilities", **SHORT)
+@pytest.mark.parametrize(("head", "layer"), [("classifier", "probabilities"), ("fcn32s", "logits")])
+def test_probabilities_are_the_softmax_of_the_logits_of_the_same_weights(head, layer):
+    assert GroupNetConfig(head=head).gives == layer
+    options = {**TWO_STAGES, "head": head, "output_stride": 8}
+    logits, probabilities = (
+        larq_groupnet.get_model("groupnet_dsp", **options, output=output)
+        for output in ("logits", "probabilities")
+    )
     assert (logits.output_names, probabilities.output_names) == (["logits"], ["probabilities"])
     probabilities.set_weights(logits.get_weights())
     images = np.random.RandomState(0).normal(size=(2, 32, 32, 3)).astype("f4")

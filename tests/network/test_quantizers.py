@@ -38,6 +38,7 @@ def test_flip_ratio_is_counted_as_larq_does():
     assert sign.flip_ratio.result().numpy() > 0
 
 
+@pytest.mark.usefixtures("eager")
 def test_no_clipped_kernel_is_outside_of_where_the_gradient_passes():
     """So that the kernels' quantizer, which does not ask, is `ste_sign` exactly."""
     model = build(
