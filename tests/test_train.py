@@ -2,13 +2,9 @@
 
 import csv
 import json
-import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from matplotlib.image import imread
 from runs import command
 
@@ -24,12 +20,6 @@ TINY = (
     " --set=width=0.0625 --set=layout=two_stages --set=output_stride=4 --set=atrous_rates=(1,2)"
 ).split()
 SCENES = {"train": (32, 1), "validation": (8, 2), "test": (32, 3)}
-
-
-def train(*arguments):
-    return subprocess.run(
-        [sys.executable, "train.py", *arguments], cwd=ROOT, capture_output=True, text=True
-    )
 
 
 @pytest.fixture(scope="module")
@@ -261,12 +251,6 @@ def test_wrong_command_is_one_line_status_2_and_writes_nothing(tmp_path, argumen
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
     assert not list(tmp_path.iterdir())
-
-
-def test_wrong_command_is_one_line_of_a_process_too(tmp_path):
-    done = train("--model=groupnet_dsp", "--dataset=digits", f"--data_dir={tmp_path}")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch(r"larq-groupnet: model: expected a network for the labels.*\n", done.stderr)
 
 
 def test_folder_in_use_is_not_touched(tmp_path):

@@ -105,6 +105,7 @@ def test_training_step_is_traced_once(tmp_path):
     assert len(traces) == 1
 
 
+@pytest.mark.usefixtures("eager")
 def test_loss_that_is_not_a_number_stops_the_run_and_saves_nothing(tmp_path):
     with pytest.raises(
         TrainingError, match=r"phase 'tanh': .* epoch 1, step \d+; first in layer '"

@@ -18,7 +18,6 @@ from matplotlib.image import imread
 from runs import command, read_weights
 
 from larq_groupnet import GroupNetConfig, complexity
-from larq_groupnet.deploy import count_ops
 from larq_groupnet.training import Recipe, RecipeError, load_recipe
 from larq_groupnet.tuning import Budget, Plan, make_space
 from larq_groupnet.tuning.oracles import hyperparameters
@@ -43,23 +42,26 @@ runpy.run_path("tests/train_only.py", run_name="__main__")
 """
 """`tests/train_only.py` as `eagerly` has it."""
 
-BESIDE = """
+WORKER = """
 import pathlib
+import runpy
 import sys
 import time
+import two_stages
 from larq_groupnet.tuning.trial import Trainer
-train, folder = Trainer.train, pathlib.Path(sys.argv.pop(1))
+folder = pathlib.Path(sys.argv.pop(1))
 end = time.monotonic() + 300
 
-def train_beside(*given):
+def train(self, recipe, run):
     while len([*folder.glob("worker*/trials/*")]) < 2:
         assert time.monotonic() < end
         time.sleep(0.02)
-    return train(*given)
+    return 0.5 + recipe.phases[-1].learning_rate
 
-Trainer.train = train_beside
+Trainer.train = train
+runpy.run_path("train.py", run_name="__main__")
 """
-"""Before `EAGERLY`: no trial is trained before two workers have one, in the folders of a folder."""
+"""`train.py` without training, and no trial ends before two workers have one, below a folder."""
 
 
 def start(code, *arguments, **environment):
@@ -150,13 +152,8 @@ def test_report_holds_the_winner_and_uniform_k(killed):
 
 
 @pytest.mark.slow
-def test_winner_is_trained_and_converted_by_command(killed, digits, tmp_path):
+def test_winner_is_trained_by_command(killed, digits, tmp_path):
     recipe = killed / "groupnet_resnet18_tuned.py"
-    for check in (["check"], ["format", "--check"]):
-        subprocess.run(
-            [sys.executable, "-m", "ruff", *check, "--config", ROOT / "pyproject.toml", recipe],
-            check=True,
-        )
     run = tmp_path / "run"
     words = shlex.split(re.search(r"^    larq-groupnet (.*)$", recipe.read_text(), re.MULTILINE)[1])
     folders = [f"--data_dir={digits}", f"--output_dir={run}"]
@@ -167,10 +164,6 @@ def test_winner_is_trained_and_converted_by_command(killed, digits, tmp_path):
     trial = json.loads((killed / "trials/trial_0/run/recipe.json").read_text())
     assert saved["model"] == trial["model"]
     assert saved["phases"][1]["learning_rate"] == 3e-3
-    file = tmp_path / "small.tflite"
-    done = command("convert", run, f"--output={file}", f"--data_dir={digits}")
-    assert done.returncode == 0, done.stderr
-    assert count_ops(file)["LceBconv2d"] == 5  # Two a block, and a shortcut.
 
 
 @pytest.mark.slow
@@ -200,7 +193,7 @@ def test_chief_and_two_workers_share_a_search(digits, tmp_path, monkeypatch):
     ]  # fmt: skip
     workers = [
         start(
-            BESIDE + EAGERLY, str(tmp_path), *words, f"--output_dir={folders[name]}",
+            WORKER, str(tmp_path), *words, f"--output_dir={folders[name]}",
             KERASTUNER_TUNER_ID=name,
         )
         for name in ("worker0", "worker1")
@@ -227,6 +220,7 @@ def test_chief_and_two_workers_share_a_search(digits, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager")
 def test_any_oracle_of_keras_tuner_searches_the_space(digits, tmp_path):
     """As the documentation shows it."""
     recipe = load_recipe("groupnet_resnet18", ROOT / "zoo")
