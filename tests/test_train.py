@@ -12,7 +12,6 @@ from larq_groupnet import GroupNetConfig, build
 from larq_groupnet.data import digit_scenes
 from larq_groupnet.data.pipeline import prepare
 from larq_groupnet.deploy import count_ops, load_interpreter
-from larq_groupnet.deploy.int8 import float_operations
 from larq_groupnet.tasks.judgement import disagreement, no_better
 
 TINY = (
@@ -151,10 +150,6 @@ def test_run_is_converted_audited_and_verified_by_command(run, data_dir, tmp_pat
     assert {path.name for path in (tmp_path / "check").iterdir()} == {
         "input.bin", "expected_output.bin", "verify.json",
     }  # fmt: skip
-    whole = ["convert", run, "--int8", "--samples=8", data]
-    done = command(*whole, f"--output={tmp_path / 'int8.tflite'}")
-    assert done.returncode == 0, done.stderr
-    assert float_operations(tmp_path / "int8.tflite") == []
     done = command("verify", run, file, "--samples=2", data)
     assert done.returncode == 2
     assert "expected samples of shape (n, 64, 64, 3)" in done.stderr

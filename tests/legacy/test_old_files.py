@@ -65,7 +65,6 @@ def test_old_run_loads(old, recorded, name):
     np.testing.assert_allclose(outputs, recorded[name], atol=1e-5)
 
 
-@pytest.mark.usefixtures("eager")
 def test_old_run_resumes_within_an_epoch(old, digits, tmp_path):
     run = shutil.copytree(old / "stopped", tmp_path / "run")
     history = (run / "history.csv").read_text()

@@ -1,7 +1,7 @@
 """XLA compiles a training step of every recipe of zoo/, in small and on the CPU.
 
-Six to eleven CPU seconds each: those of CI have each kind of stem, shortcut and head; the others run
-with LARQ_GROUPNET_LONG.
+Six to eleven CPU seconds each: those of CI have each kind of stem, shortcut and head; the others
+run with LARQ_GROUPNET_LONG.
 """
 
 import dataclasses

@@ -113,11 +113,17 @@ def test_bop_lowers_the_loss():
     assert losses[-1] < 0.85 * losses[0]
 
 
-@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.5, "clip_norm": 0.5, "average": 0.9}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "adam"},
+        {"optimizer": "adamw", "weight_decay": 0.5, "clip_norm": 0.5, "average": 0.9},
+    ],
+)
 def test_fused_adam_is_keras_adam(options):
     models = [network(number) for number in range(2)]
     models[1].set_weights(models[0].get_weights())
-    settings = phase(optimizer="adam", **options)
+    settings = phase(**options)
     keras = tf.keras.optimizers.Adam(
         schedule(settings, 5),
         weight_decay=settings.weight_decay or None,
