@@ -2,13 +2,9 @@
 
 import csv
 import json
-import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from matplotlib.image import imread
 from runs import command
 
@@ -16,7 +12,6 @@ from larq_groupnet import GroupNetConfig, build
 from larq_groupnet.data import digit_scenes
 from larq_groupnet.data.pipeline import prepare
 from larq_groupnet.deploy import count_ops, load_interpreter
-from larq_groupnet.deploy.int8 import float_operations
 from larq_groupnet.tasks.judgement import disagreement, no_better
 
 TINY = (
@@ -24,12 +19,6 @@ TINY = (
     " --set=width=0.0625 --set=layout=two_stages --set=output_stride=4 --set=atrous_rates=(1,2)"
 ).split()
 SCENES = {"train": (32, 1), "validation": (8, 2), "test": (32, 3)}
-
-
-def train(*arguments):
-    return subprocess.run(
-        [sys.executable, "train.py", *arguments], cwd=ROOT, capture_output=True, text=True
-    )
 
 
 @pytest.fixture(scope="module")
@@ -161,10 +150,6 @@ def test_run_is_converted_audited_and_verified_by_command(run, data_dir, tmp_pat
     assert {path.name for path in (tmp_path / "check").iterdir()} == {
         "input.bin", "expected_output.bin", "verify.json",
     }  # fmt: skip
-    whole = ["convert", run, "--int8", "--samples=8", data]
-    done = command(*whole, f"--output={tmp_path / 'int8.tflite'}")
-    assert done.returncode == 0, done.stderr
-    assert float_operations(tmp_path / "int8.tflite") == []
     done = command("verify", run, file, "--samples=2", data)
     assert done.returncode == 2
     assert "expected samples of shape (n, 64, 64, 3)" in done.stderr
@@ -261,12 +246,6 @@ def test_wrong_command_is_one_line_status_2_and_writes_nothing(tmp_path, argumen
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
     assert not list(tmp_path.iterdir())
-
-
-def test_wrong_command_is_one_line_of_a_process_too(tmp_path):
-    done = train("--model=groupnet_dsp", "--dataset=digits", f"--data_dir={tmp_path}")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch(r"larq-groupnet: model: expected a network for the labels.*\n", done.stderr)
 
 
 def test_folder_in_use_is_not_touched(tmp_path):

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -56,24 +57,25 @@ def train_one(folder, devices=1, stop=None, order=None, **options):
     strategy = open_strategy("multi_worker" if "TF_CONFIG" in os.environ else local)
     recipe = recipe_of(**options)
     data = Data(recipe, order)
-    folder = Path(folder)
-    session = Session(
-        data,
-        recipe.steps_per_epoch,
-        data.eval_batches("validation"),
-        folder,
-        task_of(recipe.model),
-        strategy,
-        teacher=teacher_of(recipe, strategy) if recipe.teacher else None,
-        scratch_dir=None if is_chief(strategy) else folder.with_name(f"{folder.name}-other"),
-    )
-    stopping = signal_after(stop, signal.SIGTERM) if stop else contextlib.nullcontext()
-    try:
-        with stopping:
+    with contextlib.ExitStack() as stack:
+        scratch = None if is_chief(strategy) else stack.enter_context(tempfile.TemporaryDirectory())
+        session = Session(
+            data,
+            recipe.steps_per_epoch,
+            data.eval_batches("validation"),
+            Path(folder),
+            task_of(recipe.model),
+            strategy,
+            teacher=teacher_of(recipe, strategy) if recipe.teacher else None,
+            scratch_dir=scratch and Path(scratch),
+        )
+        if stop:
+            stack.enter_context(signal_after(stop, signal.SIGTERM))
+        try:
             weights = train(recipe, session)
-    except Interrupted as error:
-        print(error)
-        return
+        except Interrupted as error:
+            print(error)
+            return
     alone = strategy.cluster_resolver is None
     if devices > 1 and alone and not recipe.phases[-1].int8:
         judge_alike(recipe, strategy, weights, data.images[:7])
