@@ -84,20 +84,8 @@ def untouched():
 
 
 NETWORKS = {
-    "per base": {"gate": "base", "num_bases": (2, 3), "kernel_quantizer": "approx_sign"},
-    "layer": {"decomposition": "layer", "kernel_quantizer": "swish_sign"},
-    "bottleneck": {
-        "layout": "resnet50",
-        "stage_blocks": (1, 1, 1, 1),
-        "output_stride": 8,
-        "num_bases": 1,
-        "decomposition": "group",
-        "blocks_per_group": 4,
-        "aggregation": "mean",
-        "head": None,
-    },
-    "segmentation": {"head": "fcn32s", "output_stride": 1, "atrous_rates": (1, "2-6")},
-    "imported": {"padding": "torch", "stem_bias": True, "stem_stride": 4, "output_stride": 8},
+    "per base": {"gate": "base", "stem_bias": True, "head": "fcn32s", "output_stride": 1},
+    "layer": {"decomposition": "layer", "head": None, "kernel_quantizer": "swish_sign"},
     "scaled signs": {"kernel_quantizer": "magnitude_aware_sign"},
     "ternary": {"kernel_quantizer": "ste_tern"},
     "twin": {"binary": False},
@@ -235,19 +223,13 @@ def test_other_options_are_listed_and_nothing_is_loaded(release, untouched, chan
         assert line == f"{name}: {values[0]!r} in the file, {values[1]!r} in the model"
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"output_stride": 1, "atrous_rates": (1, 2)},
-        {"input_shape": (64, 32, 3), "batch_norm_momentum": 0.5},
-        {"stage_blocks": [1, 1], "num_bases": [1, 2]},
-        {"input_quantizer": "approx_sign", "kernel_quantizer": "swish_sign"},
-    ],
-    ids=str,
-)
-def test_options_that_change_no_weight_are_free(release, changes):
+def test_options_that_change_no_weight_are_free(release):
     path, trained, _ = release
-    model, config = make(seed=1, **changes)
+    model, config = make(
+        seed=1, output_stride=1, atrous_rates=(1, 2), input_shape=(64, 32, 3),
+        batch_norm_momentum=0.5, stage_blocks=[1, 1], num_bases=[1, 2],
+        input_quantizer="approx_sign", kernel_quantizer="swish_sign",
+    )  # fmt: skip
     packed.load(model, path, config)
     for one, other in zip(model.weights, trained.weights, strict=True):
         if "_base" not in one.name:
