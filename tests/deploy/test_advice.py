@@ -30,8 +30,7 @@ def network(*parts):
 
 
 def normalisation(name="bn", **values):
-    layer = layers.BatchNormalization(name=name, **values)
-    return layer
+    return layers.BatchNormalization(name=name, **values)
 
 
 WEAK = {
@@ -83,8 +82,8 @@ def test_weak_network_is_named_with_a_remedy(cause):
 @pytest.mark.parametrize("decomposition", ["gated", "layer"])
 def test_networks_of_this_package_get_no_advice(decomposition):
     config = GroupNetConfig(
-        input_shape=(32, 32, 3), num_classes=3, num_bases=2, width=0.0625,
-        decomposition=decomposition, stage_blocks=(1, 1, 1, 1),
+        input_shape=(32, 32, 3), num_classes=3, num_bases=2, width=0.0625, output_stride=8,
+        decomposition=decomposition, layout="two_stages",
     )  # fmt: skip
     model = build(config)
     assert audit(model) == advise(model) == []

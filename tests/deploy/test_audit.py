@@ -348,13 +348,15 @@ def test_finding_reads_as_a_sentence():
     )
 
 
-def test_models_of_larq_zoo():
+def test_model_of_larq_zoo():
     quick = larq_zoo.sota.QuickNetSmall(weights=None, input_shape=(64, 64, 3), num_classes=10)
     assert audit(quick) == []
-    bireal = larq_zoo.literature.BiRealNet(weights=None, input_shape=(64, 64, 3), num_classes=10)
-    severities = [finding.severity for finding in audit(bireal)]
-    # All 16 pad with zeros; the last 3 read maps of 2 x 2.
-    assert severities == ["wrong"] * 3 + ["slow"] * 13
+
+
+def test_wrong_layers_are_named_before_slow_ones():
+    small = conv(pad_values=0.0, name="small")
+    found = audit(network(conv(pad_values=0.0, strides=4), layers.ReLU(), small))
+    assert [(each.layer, each.severity) for each in found] == [("small", "wrong"), ("conv", "slow")]
 
 
 def test_file_that_is_none(tmp_path):

@@ -28,9 +28,6 @@ layers = tf.keras.layers
 
 IMAGES = random_images(2, 16, 16, 3, seed=3)
 
-FOUR = {"layout": "resnet18", "stage_blocks": (1, 1, 1, 2), "output_stride": 8}
-"""What makes four stages of the two of `tiny`."""
-
 
 def tiny(**changes: Any) -> tf.keras.Model:
     """3 blocks of 2 bases, 4 and 8 channels, 16 x 16 images; the last stage has an inner gate."""
@@ -100,7 +97,6 @@ FEW = {"stage_blocks": (1, 1)}
 
 # Options, and the most multiplications that may remain: of the gates + of the last aggregate.
 CASES: dict[str, tuple[dict[str, Any], int]] = {
-    "scales": ({"head": "classifier"}, 2 * 2 + 2),
     "mean": (
         {
             "aggregation": "mean",
@@ -121,24 +117,19 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
     ),
     "more_bases": ({"num_bases": (1, 3), "shortcut": "block"}, 1 + 3 + 3),
     # Where there is one base, gate and aggregate are factors of its own stream.
-    "one_base": ({"num_bases": 1, "aggregation": "mean"}, 1),
-    "one_base_head": ({**ONE, "gate": "base", "aggregation": "mean"}, 0),
+    "one_base": ({**ONE, "gate": "base", "aggregation": "mean"}, 0),
     # Its random scales are negative, which no sign ignores.
     "one_base_scaled": (ONE, 3),
-    "one_base_last": ({"num_bases": (2, 1), "head": "fcn16s"}, 2),
+    # The first stage's aggregate, which a real layer reads as well.
+    "fcn16s": ({"num_bases": (2, 1), "head": "fcn16s"}, 2),
     # Conversion folds factors that follow a convolution.
-    "layer": ({"decomposition": "layer", "padding": "torch", **FEW}, 2 * (2 * 2 + 1)),
-    "layer_mean": (
+    "layer": (
         {"decomposition": "layer", "aggregation": "mean", "shortcut": "block", **FEW},
         0,
     ),
-    "group": ({"decomposition": "group", "padding": "torch", "head": "fcn32s"}, 2 * 2 + 2),
-    # The last products are those of the first stage's aggregate, which a real layer reads, too.
-    "fcn16s": ({"head": "fcn16s", "aggregation": "mean"}, 2 + 1),
     # The branches stay side by side at one scale, so that nothing in the head is multiplied.
     "deeplabv3": ({"head": "deeplabv3", "aggregation": "mean"}, 2 + 1),
     "pairs": ({"decomposition": "group", "blocks_per_group": 2, "aggregation": "mean"}, 1),
-    "bottleneck": ({**FOUR, "num_bases": (1, 1, 1, 2), "layout": "resnet50"}, 4),
 }
 
 
@@ -166,7 +157,7 @@ def test_real_twin_keeps_its_function() -> None:
 def test_gates_near_0_and_1() -> None:
     model = tiny(gate="base")
     gates = [x for x in model.layers if isinstance(x, SoftGate)]
-    for thetas in ((-20, 20), (20, -20), (-800, 40, -20)):
+    for thetas in ((-20, 20), (-800, 40, -20)):
         for k, layer in enumerate(gates):
             layer.set_weights([np.roll(thetas, k)[: layer.theta.shape[0]]])
         assert_same(model, fold(model))
@@ -203,9 +194,8 @@ def test_scale_that_float32_cannot_hold_starts_again() -> None:
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("decomposition", ["gated", "group"])
-def test_scales_of_any_sign_and_size(decomposition: str) -> None:
-    model = tiny(stage_blocks=(1, 5), decomposition=decomposition)
+def test_scales_of_any_sign_and_size() -> None:
+    model = tiny(stage_blocks=(1, 5))
     aggregates = [x for x in model.layers if isinstance(x, Aggregate)]
     scales = ([-0.5, -0.5], [0, -2], [1e-30, -1], [1e-200, 0], [0, 0], [1e100, -1e100])
     for layer, values in zip(aggregates, scales, strict=True):
@@ -223,11 +213,13 @@ def test_tiny_variances_in_float32() -> None:
     assert_same(model, fold(model), tolerance=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("float64")
 def test_fold_leaves_few_multiplications_and_none_on_a_branch() -> None:
     model = tiny()
+    folded = fold(model)
+    assert_same(model, folded)
     counts: Counter[str] = Counter()
-    for layer in multiplications(fold(model)):
+    for layer in multiplications(folded):
         block, aggregate, _ = layer.name.partition("_aggregate")
         assert aggregate, f"{layer.name} is on a branch"
         assert layer.output.shape == model.get_layer(block + aggregate).output.shape
@@ -419,10 +411,8 @@ def test_networks_of_equal_names_are_folded_and_each_of_their_signs_compared() -
     content, images = to_tflite(folded), IMAGES.astype("f4")
     signs = SignsOfFile(unshared(model), content)
     signs(images[:1])
-    of_one = SignsOfFile(first, to_tflite(fold(first)))
-    of_one(images[:1])
     assert not signs.not_compared
-    assert sum(x.values for x in signs.flips.values()) == 3 * sum(
-        x.values for x in of_one.flips.values()
-    )
+    binary = [x for x in first.layers if isinstance(x, lq.layers.QuantConv2D)]
+    of_one = sum(np.prod(x.input_shape[1:]) for x in binary)
+    assert sum(x.values for x in signs.flips.values()) == 3 * of_one
     assert verify(model, content, images).verdict in ("equal", "rounding")

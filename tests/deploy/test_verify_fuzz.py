@@ -19,8 +19,8 @@ from larq_groupnet.network.layers import SoftGate
 
 NETWORKS = int(os.environ.get("FUZZ_NETWORKS", 0))
 FIRST = int(os.environ.get("FUZZ_FIRST", 0))
-SEEDS = range(FIRST, FIRST + NETWORKS) or (0, 80)
-"""By default a fresh network of one base, and a trained classifier of several, with every fault."""
+SEEDS = range(FIRST, FIRST + NETWORKS) or (139, 810)
+"""By default a trained classifier of several bases and a fresh one of one, with every fault."""
 FEW = 10
 """Networks of which each gets every fault."""
 

@@ -190,7 +190,7 @@ def test_download_killed_halfway_gives_no_file_the_good_name(server, tmp_path):
 
 def test_download_by_processes_at_once_fetches_a_file_once(server, tmp_path):
     server.behaviours = ["slow"]
-    processes = [start(server.url, tmp_path) for _ in range(3)]
+    processes = [start(server.url, tmp_path) for _ in range(2)]
     for process in processes:
         _, stderr = process.communicate()
         assert process.returncode == 0, stderr

@@ -8,7 +8,6 @@ import zipfile
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import larq_groupnet
 from larq_groupnet.errors import UserError
@@ -69,8 +68,6 @@ def test_every_format_of_keras_gives_the_same_bits(model, other, files):
         load_into(other, CONFIG, files / name)
         np.testing.assert_array_equal(other(IMAGES), expected)
         other.set_weights(before)
-    again = larq_groupnet.GroupNetResNet18(weights=str(files / "a.keras"), **TINY)
-    np.testing.assert_array_equal(again(IMAGES), expected)
 
 
 WITH_NAMES = ("a.h5", "a.keras", "whole.h5")
@@ -90,11 +87,10 @@ def test_weights_go_to_the_layer_of_their_name_in_a_network_of_another_order(mod
         load_into(network, config, files / "a.weights.h5")
 
 
-@pytest.mark.parametrize("changes", [{"head": None}, {"head": "fcn32s"}, {"padding": "zero"}])
 def test_another_head_and_options_without_weights_are_taken_from_every_format_with_names(
-    model, files, changes
+    model, files
 ):
-    config = CONFIG.replace(**changes)
+    config = CONFIG.replace(head="fcn32s", padding="zero")
     network = build(config)
     values = {weight.name: weight.numpy() for weight in model.weights}
     assert sum(weight.name in values for weight in network.weights) > 80
@@ -108,9 +104,7 @@ def test_another_head_and_options_without_weights_are_taken_from_every_format_wi
                 np.testing.assert_array_equal(weight.numpy(), values[weight.name])
 
 
-@pytest.mark.parametrize(
-    "changes", [{"num_bases": (1, 3, 1, 1)}, {"decomposition": "layer"}, {"width": 0.125}], ids=str
-)
+@pytest.mark.parametrize("changes", [{"num_bases": (1, 3, 1, 1)}, {"width": 0.125}], ids=str)
 def test_every_format_refuses_another_network_in_one_line(files, changes):
     config = CONFIG.replace(**changes)
     network = build(config)
@@ -167,7 +161,7 @@ def test_archive_that_would_fill_the_disk_is_refused(tmp_path, other):
         load_into(other, CONFIG, tmp_path / "bomb.keras")
 
 
-def test_description_inside_is_read_wherever_the_file_goes(model, files, tmp_path):
+def test_description_inside_is_read_wherever_the_file_goes(model, other, files, tmp_path):
     path = tmp_path / "described.h5"
     classes = tuple(f"class {i}" for i in range(5))
     about = Metadata(CONFIG, "digits", classes, {"normalisation": "symmetric"}, (), "CC0")
@@ -175,19 +169,20 @@ def test_description_inside_is_read_wherever_the_file_goes(model, files, tmp_pat
     assert path.read_bytes() == (files / "a.h5").read_bytes()
     keras_files.save(model, path, about.to_dict())
     assert metadata_of(path) == about
-    again = larq_groupnet.GroupNetResNet18(weights=path)
-    np.testing.assert_array_equal(again(IMAGES), model(IMAGES))
     larger = larq_groupnet.GroupNetResNet18(weights=path, input_shape=(64, 32, 3))
     assert larger.input_shape == (None, 64, 32, 3)
+    for one, two in zip(larger.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), two.numpy(), err_msg=two.name)
     with pytest.raises(MismatchError, match=r"num_bases: \(1, 2, 1, 1\) in the file, 3 in the"):
         larq_groupnet.GroupNetResNet18(weights=path, num_bases=3)
     with pytest.raises(MismatchError, match="layout: 'resnet18' in the file, 'resnet34' in"):
         larq_groupnet.GroupNetResNet34(weights=path)
     with pytest.warns(UserWarning, match="left out, because the head is another"):
         larq_groupnet.GroupNetResNet18(weights=path, num_classes=4)
-    plain = build(CONFIG)
-    plain.load_weights(path)  # Keras does not mind.
-    np.testing.assert_array_equal(plain(IMAGES), model(IMAGES))
+    before = other.get_weights()
+    other.load_weights(path)  # Keras does not mind.
+    np.testing.assert_array_equal(other(IMAGES), model(IMAGES))
+    other.set_weights(before)
 
 
 @pytest.fixture
@@ -213,15 +208,13 @@ def test_weights_that_find_no_room_name_the_file_and_leave_the_one_before(
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
 
 
-def test_weights_of_a_run_are_described_by_its_files(run, model):
+def test_weights_of_a_run_are_described_by_its_files(run):
     known = metadata_of(run / "binary-last.h5")
     assert (known.config, known.dataset, known.classes) == (CONFIG, "digits", ())
     assert known.preprocessing["central_crop"] == 0.5 and known.preprocessing["size"] == [32, 32]
     for names, expected in ((list("badce"), tuple("badce")), (list("abc"), ())):
         (run / "run.json").write_text(json.dumps({"classes": names}))
         assert metadata_of(run / "binary.h5").classes == expected
-    again = larq_groupnet.GroupNetResNet18(weights=run / "binary.h5")
-    np.testing.assert_array_equal(again(IMAGES), model(IMAGES))
 
 
 def test_tanh_weights_do_not_load_into_a_binary_network(run):
@@ -239,10 +232,10 @@ def test_description_that_cannot_be_read_is_named(run, text):
     assert "\n" not in str(error.value)
 
 
-def test_home_folder_is_expanded(files, monkeypatch):
+def test_home_folder_is_expanded(model, files, monkeypatch):
     monkeypatch.setenv("HOME", str(files))
-    model = larq_groupnet.GroupNetResNet18(weights="~/a.h5", **TINY)
-    assert isinstance(model, tf.keras.Model)
+    again = larq_groupnet.GroupNetResNet18(weights="~/a.keras", **TINY)
+    np.testing.assert_array_equal(again(IMAGES), model(IMAGES))
     with pytest.raises(FileNotFoundError, match=r"weights='~/b.h5' \(no such file\)"):
         larq_groupnet.GroupNetResNet18(weights="~/b.h5")
     with pytest.raises(FileNotFoundError, match="a folder; give a file in it"):

@@ -22,16 +22,15 @@ from larq_groupnet.network.build import build
 from larq_groupnet.recipes.start import with_start
 from larq_groupnet.runs.start import check_start
 from larq_groupnet.training import load_recipe
-from larq_groupnet.weights import import_checkpoint, packed, registry
+from larq_groupnet.weights import packed, registry
 from larq_groupnet.weights.checkpoint import LICENCE
-from larq_groupnet.weights.checkpoint_files import read_state
 from larq_groupnet.weights.checkpoint_keys import describe
 from larq_groupnet.weights.download import DownloadError, sha256
 from larq_groupnet.weights.metadata import Metadata, Metric
 from larq_groupnet.weights.registry import Entry, RegistryError
 from larq_groupnet.weights.resolve import adopt, load_into, resolve
 from tests.reference import random_images, randomise
-from tests.weights.test_checkpoint import draw, save
+from tests.weights.test_checkpoint import SIZE, imported
 
 TINY = {"input_shape": (32, 32, 3), "stage_blocks": (1, 1, 1, 1), "width": 0.0625}
 ABOUT = {
@@ -97,22 +96,21 @@ def test_shipped_registry_is_honest(monkeypatch):
 # Paths.
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".h5"])
-def test_path_of_either_kind_and_format_is_a_path(tmp_path, files, suffix):
-    path, trained, config = files[2]
-    if suffix == ".h5":
-        path = tmp_path / "weights.h5"
-        trained.save_weights(path)
-    for given in (path, str(path)):
-        assert resolve(given, MODEL, config) == path
-        if suffix == ".safetensors":
-            assert adopt(given, MODEL, get_config(MODEL), ()) == config
-        else:
-            assert adopt(given, MODEL, config, ()) is config
+def test_path_of_either_kind_and_format_is_a_path(tmp_path, files):
+    release, trained, config = files[2]
+    weights = tmp_path / "weights.h5"
+    trained.save_weights(weights)
+    for given in (release, str(release)):
+        assert adopt(given, MODEL, get_config(MODEL), ()) == config
+    for given in (weights, str(weights)):
+        assert adopt(given, MODEL, config, ()) is config
     model = build(config)
-    load_into(model, config, path)
     images = random_images(2, 32, 32, 3).astype("float32")
-    np.testing.assert_array_equal(model(images), trained(images))
+    for path in (release, weights):
+        assert resolve(path, MODEL, config) == resolve(str(path), MODEL, config) == path
+        randomise(model.weights)
+        load_into(model, config, path)
+        np.testing.assert_array_equal(model(images), trained(images))
 
 
 def test_str_that_names_a_file_is_a_path(tmp_path, monkeypatch):
@@ -184,20 +182,18 @@ def test_image_size_that_is_the_default_counts_as_given(files):
     assert with_start(recipe, "imagenet").model == theirs.replace(input_shape=default)
 
 
-@pytest.mark.parametrize("variant", ["gates only", "scales only"])
-def test_imported_checkpoint_serves_the_same_call(tmp_path, variant):
+def test_imported_checkpoint_serves_the_same_call(tmp_path):
     """What `import-checkpoint --as imagenet` does, and then `weights="imagenet"`."""
-    call = {"num_bases": 2, "input_shape": (64, 32, 3), "num_classes": 5}
+    call = {"num_bases": 2, "input_shape": SIZE, "num_classes": 5}
     given = {"layout", "head", *call}
     config = get_config(MODEL, **call)
     with pytest.raises(RegistryError):
         adopt("imagenet", MODEL, config, given)
 
-    source = save(tmp_path / "state.npz", draw(variant))
-    imported = import_checkpoint(source, input_shape=(64, 32, 3))
-    theirs = describe(read_state(source), (64, 32, 3))[1]
+    state, model_of_it = imported("scales only")
+    theirs = describe(state, SIZE)[1]
     about = Metadata(theirs, **{**ABOUT, "licence": LICENCE, "metrics": ()})
-    file = packed.save(imported, about, tmp_path / "imported.safetensors")
+    file = packed.save(model_of_it, about, tmp_path / "imported.safetensors")
     registry.register(file, "imagenet", MODEL)
     file.unlink()
 
@@ -205,8 +201,8 @@ def test_imported_checkpoint_serves_the_same_call(tmp_path, variant):
     assert config == theirs
     model = build(config)
     load_into(model, config, resolve("imagenet", MODEL, config))
-    images = random_images(2, 64, 32, 3).astype("float32")
-    np.testing.assert_array_equal(model(images), imported(images))
+    images = random_images(2, *SIZE).astype("float32")
+    np.testing.assert_array_equal(model(images), model_of_it(images))
     (entry,) = registry.list_weights()
     assert entry.metadata.licence == LICENCE and entry.metadata.metrics == ()
 
