@@ -2,7 +2,7 @@
 
 `model = ComponentField(GroupNetResNet18Factory)` adds a model to a task. Every argument of the
 model is a field of its factory, so `model.num_bases=3` on the task's command line sets K.
- `include_top=False` gives the last aggregate.
+`include_top=False` gives the last aggregate.
 """
 
 # No `from __future__ import annotations`: zookeeper checks values against the types themselves.

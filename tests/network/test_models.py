@@ -91,7 +91,7 @@ def test_weights_are_read_from_a_path_of_either_kind(tmp_path):
     again = larq_groupnet.GroupNetDSP(**SHORT, weights=str(tmp_path / "weights.h5"))
     for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-    with pytest.raises(ValueError, match="has other weights than the model"):
+    with pytest.raises(ValueError, match="has different weights than the model"):
         larq_groupnet.GroupNetDSP(**{**SHORT, "width": 0.125}, weights=tmp_path / "weights.h5")
 
 
@@ -224,7 +224,7 @@ def test_plain_resnet_has_no_bases(options):
 
 
 def test_other_number_of_classes_beside_weights_gets_a_new_head_and_a_warning():
-    with pytest.warns(UserWarning, match="left out, because the head is another: .*head_conv2"):
+    with pytest.warns(UserWarning, match="left out, because the head differs: .*head_conv2"):
         model = larq_groupnet.GroupNetDSP(weights="digit_scenes", num_classes=21)
     assert model.output_shape == (None, 96, 96, 21)
     with pytest.raises(ValueError, match="(?s)digit_scenes.*width: 0.25 in the file, 1.0"):

@@ -167,7 +167,7 @@ def test_first_layer_that_is_not_finite_is_found():
 
 def test_weights_of_another_network_are_not_copied():
     one, two = (build(RECIPE.model.replace(num_bases=k)) for k in (1, 2))
-    with pytest.raises(ValueError, match="has other .*base2_conv"):
+    with pytest.raises(ValueError, match="has different .*base2_conv"):
         copy_weights(one, two)
 
 
