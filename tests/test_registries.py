@@ -204,7 +204,7 @@ def test_uses_are_options_that_not_every_network_has(register):
 @pytest.mark.parametrize(
     ("registry", "register", "function", "expected"),
     [
-        (LAYOUTS, registered("layout"), lambda f, s: [(f, 3, s)], "a list of Conv of integers"),
+        (LAYOUTS, registered("layout"), lambda f, s: [(f, 3, s)], "a list of Conv of positive"),
         (LAYOUTS, registered("layout"), lambda f, s: [Conv(f / 2, 3, s)], "a list of Conv of"),
         (LAYOUTS, registered("layout"), lambda f, s: [Conv(f, 3)], "whose strides multiply to 2"),
         (LAYOUTS, registered("layout"), none, "a list of Conv"),

@@ -481,7 +481,7 @@ def test_segmentation_checkpoint_needs_its_size_and_rates_and_an_fcn_head(tmp_pa
     state = segmentation(draw("scales and gates", bases=1))
     path = save(tmp_path / "seg.npz", state)
     for given in ({}, {"input_shape": (64, 64, 3)}, {"atrous_rates": (1, 1, 2, 4)}):
-        with pytest.raises(CheckpointError, match="expected input_shape and atrous_rates beside"):
+        with pytest.raises(CheckpointError, match="expected input_shape and atrous_rates with"):
             import_checkpoint(path, **given)
     other = {**state, "head.aspp.b0.0.weight": np.ones(1)}
     with pytest.raises(CheckpointError, match="DeepLab head has binary activations of 0 and 1"):

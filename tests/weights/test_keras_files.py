@@ -32,7 +32,7 @@ TINY = {
 CONFIG = GroupNetConfig(**TINY)
 IMAGES = random_images(2, 32, 32, 3, seed=5).astype("float32")
 # Of `a.weights.h5`; one test looks at the warning.
-pytestmark = pytest.mark.filterwarnings("ignore:.*expected names of layers:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*expected layer names:UserWarning")
 FORMATS = ("a.h5", "a.weights.h5", "a.keras", "whole.h5")
 
 
@@ -86,7 +86,7 @@ def test_weights_go_to_the_layer_of_their_name_in_a_network_of_another_order(mod
         load_into(network, config, files / name)
         for weight in network.weights:
             np.testing.assert_array_equal(weight.numpy(), values[weight.name], err_msg=weight.name)
-    with pytest.warns(UserWarning, match="right if its options are those of the weights"):
+    with pytest.warns(UserWarning, match="right if it has the options of the weights"):
         load_into(network, config, files / "a.weights.h5")
 
 

@@ -251,7 +251,7 @@ def test_name_of_the_model_may_stand_before_that_of_the_set(files):
         with pytest.raises(RegistryError) as error:
             adopt(f"{model}:mine", other, get_config(other), ())
         assert "\n" not in str(error.value)
-        said = f"weights='{model}:mine' for {other}, which is registered for {model}. Those"
+        said = f"weights='{model}:mine' for {other}, which is registered for {model}. Sets"
         assert said in str(error.value)
     for slip in ("groupnet_resnet18:mime", "groupnet_resnet1:mine"):
         with pytest.raises(RegistryError, match=f"Did you mean '{MODEL}:mine'"):
