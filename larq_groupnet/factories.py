@@ -20,7 +20,7 @@ try:
     from zookeeper import Field, factory
 except ModuleNotFoundError as error:
     raise ImportError(
-        f"larq_groupnet.factories needs larq-zoo and what it imports ({error}): run "
+        f"larq_groupnet.factories needs larq-zoo and its dependencies ({error}): run "
         "`pip install --no-deps -r requirements-zoo.txt`."
     ) from None
 

@@ -218,6 +218,6 @@ def test_without_larq_zoo_one_sentence_says_what_to_do():
     assert done.returncode == 1
     assert done.stderr.count("Error: ") == 1
     assert done.stderr.splitlines()[-1] == (
-        "ImportError: larq_groupnet.factories needs larq-zoo and what it imports (No module named "
+        "ImportError: larq_groupnet.factories needs larq-zoo and its dependencies (No module named "
         "'larq_zoo'): run `pip install --no-deps -r requirements-zoo.txt`."
     )

@@ -8,7 +8,7 @@ Cost: 236 s of CPU time, including conversion and evaluation.
 
 Expected on CIFAR-10 (half the width, one block in each stage): K=2 has a test accuracy of 0.8605,
 converted 0.8598; K=3, grown from it, 0.8686 and 0.8693 (measured, seed 0, in mixed_bfloat16). A
-real-valued network with 0.872 teaches them in the second phase. Of the four CIFAR-10 commands below,
+real-valued network with 0.872 teaches them in the second phase. Of the four CIFAR-10 commands,
 the first trains the teacher, the next two K=2, the last K=3. Learning rates, shortcuts, stem and
 width were chosen in short runs; see docs/evidence.md.
 Cost: about 90, 200, 40 and 120 minutes of CPU time.

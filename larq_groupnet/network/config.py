@@ -260,9 +260,8 @@ class GroupNetConfig:
         if not convs or not right or math.prod(conv.stride for conv in convs) != stride:
             raise ConfigError(
                 f"layout: expected {self.layout!r} to return, for {filters} channels and stride "
-                f"{stride}, a list of Conv of positive integers, whose strides multiply to {stride}"
-                f". "
-                f"Received: {convs or found!r}"
+                f"{stride}, a list of Conv of positive integers, whose strides multiply to "
+                f"{stride}. Received: {convs or found!r}"
             )
         return convs
 
@@ -299,7 +298,7 @@ class GroupNetConfig:
         return self.rates[stage][base]
 
     def dilations(self, stage: int, index: int) -> list[tuple[int, ...]]:
-        """For each convolution of a block, the dilation rate of each base; all counted from 0."""
+        """For each convolution of a block, the rate of each base; stage and block from 0."""
         return self._dilations[stage][index > 0]
 
     @functools.cached_property
@@ -357,7 +356,7 @@ class GroupNetConfig:
         channels = LAYOUTS[self.layout].channels[0]
         wide = is_number(self.width) and self.width <= WIDEST
         if not wide or min(self.stage_channels) < 1:
-            expected = f"a number, at most {WIDEST}, that leaves a channel out of {channels}"
+            expected = f"a number that leaves a channel out of {channels}, and at most {WIDEST}"
             fail("width", expected, self.width)
 
     def _check_bases(self) -> None:

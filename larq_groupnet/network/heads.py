@@ -55,10 +55,10 @@ def _ends_with_third_stage(config: GroupNetConfig) -> None:
 def fcn16s(ops: Ops, stages: Stages) -> Tensor:
     """FCN-32s, with the scores of the third stage added before upsampling.
 
-    A 1x1 convolution scores the third stage (Long et al., CVPR 2015, where it has stride 16). This
-    project takes the third stage whatever its stride: its reading of the paper. At output stride 32
-    its map is twice as large, so the last scores are first upsampled to its size. At 8 and 16 the
-    last stage is dilated instead, and the two maps have the same size.
+    A 1x1 convolution scores the third stage (Long et al., CVPR 2015, where it has stride 16). To
+    take the third stage, whatever its stride, is this project's reading of the paper. At output
+    stride 32 its map is twice as large, so the last scores are first upsampled to its size. At 8
+    and 16 the last stage is dilated instead, and the two maps have the same size.
 
     Returns:
         `(batch, height, width, num_classes) float32`.

@@ -101,7 +101,7 @@ def copy_weights(
 
 
 def check_options(source: str, theirs: GroupNetConfig, ours: GroupNetConfig) -> list[str]:
-    """Compares the configuration of weights with that of a model.
+    """Compares the configurations of weights and of a model.
 
     Args:
         source: Name of the weights for an error.

@@ -20,7 +20,7 @@ from larq_groupnet.network.kinds import LAYOUTS
 from larq_groupnet.network.layouts import basic
 from larq_groupnet.weights.checkpoint_files import CheckpointError, State
 
-# Whether the keys have (`block_gate`, `scales`) -> variant, and options of our configuration.
+# (has `block_gate`, has `scales`) -> variant, and options of our configuration.
 _VARIANTS: dict[tuple[bool, bool], tuple[str, dict[str, Any]]] = {
     (True, False): ("gates only", {"aggregation": "mean", "first_base_sums": True}),
     (True, True): ("scales and gates", {"stem_bias": True}),

@@ -136,7 +136,7 @@ class Metadata:
 
 
 def compare(theirs: GroupNetConfig, ours: GroupNetConfig) -> tuple[dict[str, str], dict[str, str]]:
-    """Compares the configuration of weights with that of a model.
+    """Compares the configurations of weights and of a model.
 
     Args:
         theirs: The configuration that the weights were made with.
