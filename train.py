@@ -5,8 +5,8 @@
     python train.py --model groupnet_resnet18 --evaluate runs/NAME
     python train.py --model groupnet_resnet18 --tune --tuner bayesian --max_ops 4e5
 
-Every file in `zoo/` says what it needs and what it reaches. A run that was stopped resumes with the
-same --output_dir, or with --resume FOLDER.
+Each file in `zoo/` states its cost and the expected results. A stopped run resumes with the same
+--output_dir, or with --resume FOLDER.
 """
 
 import sys
@@ -14,6 +14,6 @@ import sys
 if __name__ == "__main__":
     try:
         from larq_groupnet.cli import main
-    except ImportError as error:  # The wrong TensorFlow, which a line says.
+    except ImportError as error:  # The wrong TensorFlow. The message is one line.
         sys.exit(f"train.py: {error}")
     sys.exit(main(["train", *sys.argv[1:]]))

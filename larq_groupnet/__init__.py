@@ -1,6 +1,6 @@
 """Group-Net (Zhuang et al., CVPR 2019) in Keras and Larq: structured binary networks.
 
-Importing this package is cheap: TensorFlow is loaded with the first model. It makes `tf.keras`
+Importing this package is fast: TensorFlow loads with the first model. The import makes `tf.keras`
 legacy Keras and registers the TFDS datasets `digits`, `digit_scenes`, `voc2012`,
 `voc2012_aug` and `voc2012_released`.
 """

@@ -1,4 +1,4 @@
-"""What the package does to its neighbours: legacy Keras, names for TFDS, and quiet commands."""
+"""Effects on other packages: legacy Keras, TFDS datasets, and quiet commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MINORS = range(16, 22)
 """The minor versions of TensorFlow 2 that are supported."""
 
 _LEGACY = ("1", "true", "True")
-"""The values of TF_USE_LEGACY_KERAS that TensorFlow takes for a yes."""
+"""Values of TF_USE_LEGACY_KERAS that TensorFlow reads as true."""
 
 
 def use_legacy_keras() -> None:
@@ -32,7 +32,7 @@ def use_legacy_keras() -> None:
 
     Raises:
         ImportError: If TensorFlow and tf_keras are not a supported pair, or if `tf.keras` is
-            Keras 3 already. The message is one line.
+            already Keras 3. The message is one line.
     """
     _check_versions()
     tensorflow = sys.modules.get("tensorflow")
@@ -46,9 +46,9 @@ def use_legacy_keras() -> None:
     elif not tensorflow.keras.Model.__module__.startswith("tf_keras."):
         raise ImportError(
             "larq_groupnet: expected TensorFlow with legacy Keras, because Larq does not work with "
-            "Keras 3. Received: TensorFlow that was imported before, with Keras 3. Restart Python "
-            "(the kernel of a notebook) and import larq_groupnet first, or set "
-            "TF_USE_LEGACY_KERAS=1 before."
+            "Keras 3. Received: TensorFlow already imported with Keras 3. Restart Python (in a "
+            "notebook, the kernel) and import larq_groupnet first, or set TF_USE_LEGACY_KERAS=1 "
+            "before."
         )
 
 
@@ -60,20 +60,20 @@ def _check_versions() -> None:
         except metadata.PackageNotFoundError:
             found[package] = ""
     if not found["tensorflow"]:
-        return  # A build under another name, such as tensorflow-cpu. Its import will tell.
+        return  # Another build, such as tensorflow-cpu. Importing it shows whether it works.
     minors = {".".join(version.split(".")[:2]) for version in found.values()}
     if len(minors) == 1 and minors <= {f"2.{minor}" for minor in MINORS}:
         return
     received = " with ".join(f"{name} {version or 'missing'}" for name, version in found.items())
     raise ImportError(
-        f"larq_groupnet: expected TensorFlow 2.{MINORS[0]} to 2.{MINORS[-1]} with the tf_keras of "
+        f"larq_groupnet: expected TensorFlow 2.{MINORS[0]} to 2.{MINORS[-1]} with tf_keras of "
         f"the same minor version. Received: {received}. Run `pip install 'tensorflow==2.21.*' "
         "'tf_keras==2.21.*'`."
     )
 
 
 def when_imported() -> None:
-    """Prepares what others import later: TensorFlow, TFDS and keras-tuner."""
+    """Adapts TensorFlow, TFDS and keras-tuner when they are imported."""
     rules = "tensorflow.python.autograph.core.config"
     wrapt.register_post_import_hook(_trace_keras_as_written, rules)
     wrapt.register_post_import_hook(_register_datasets, "tensorflow_datasets")
@@ -81,7 +81,7 @@ def when_imported() -> None:
 
 
 def _trace_keras_as_written(config: ModuleType) -> None:
-    """AutoGraph spares `keras`; older ones rewrite `tf_keras`, which is half of a short run."""
+    """Stops older AutoGraphs from rewriting `tf_keras`, which takes half of a short run."""
     keras = config.DoNotConvert("tf_keras")
     if all(rule._prefix != keras._prefix for rule in config.CONVERSION_RULES):
         config.CONVERSION_RULES = (keras, *config.CONVERSION_RULES)  # type: ignore[attr-defined]
@@ -93,16 +93,16 @@ def _register_datasets(_: ModuleType) -> None:
 
 
 def _tune_legacy_keras(config: ModuleType) -> None:
-    """keras-tuner takes the package `keras`, which is Keras 3, if that is there."""
-    if "keras_tuner.src.backend.keras" not in sys.modules:  # Otherwise it has made its choice.
+    """Stops keras-tuner from using the package `keras`, which is Keras 3."""
+    if "keras_tuner.src.backend.keras" not in sys.modules:  # Otherwise it has chosen already.
         config._MULTI_BACKEND = False  # type: ignore[attr-defined]
 
 
 def quiet() -> None:
-    """Keeps remarks of TensorFlow, Keras and TFDS to their developers off the screen.
+    """Hides log messages of TensorFlow, Keras and TFDS.
 
-    Does nothing if the user has set TF_CPP_MIN_LOG_LEVEL. A command line calls this before
-    TensorFlow is imported. A library must not: it would hide the errors of other people's code.
+    Does nothing if TF_CPP_MIN_LOG_LEVEL is set or TensorFlow is imported already. For command
+    lines only: a library would hide the errors of other people's code.
     """
     if "TF_CPP_MIN_LOG_LEVEL" not in os.environ and "tensorflow" not in sys.modules:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -112,14 +112,14 @@ def quiet() -> None:
 
 
 class _QuietImport(importlib.abc.MetaPathFinder):
-    """Imports TensorFlow without what it writes meanwhile: 2.21 heeds no log level until then.
+    """Imports TensorFlow silently: 2.21 ignores the log level during its import.
 
-    And without looking for garbage among the half million objects that it makes and keeps, which
-    takes a fifth of the import, nor among them later.
+    Also hides the half million objects that TensorFlow creates and keeps from the garbage
+    collector, which would scan them for a fifth of the import and again later.
     """
 
     def find_spec(self, name: str, *_: Any) -> importlib.machinery.ModuleSpec | None:
-        """Finds `tensorflow` alone, once, as Python would without this finder."""
+        """Finds only `tensorflow`, once, as Python would without this finder."""
         if name != "tensorflow":
             return None
         sys.meta_path.remove(self)
@@ -142,7 +142,7 @@ class _QuietImport(importlib.abc.MetaPathFinder):
 
 @contextlib.contextmanager
 def _stderr_held_back() -> Iterator[None]:
-    """Drops what is written to standard error, in C++ too, or shows it all if there is an error."""
+    """Drops output to standard error, from C++ too, or shows it all if an error is raised."""
     sys.stderr.flush()
     screen = os.dup(2)
     with tempfile.TemporaryFile() as held:

@@ -1,18 +1,18 @@
-"""What a user can mend: one base class, which the command line catches and nothing broader.
+"""Errors that a user can fix. The command line catches their base class and nothing broader.
 
-A message reads `what: expected X. Received: Y. Do Z.`. Those that are a TypeError, an OSError or an
-ImportError too are caught as such by programs that use the package.
+A message reads `what: expected X. Received: Y. Do Z.`. Some errors are also a TypeError,
+an OSError or an ImportError, so programs that use the package can catch them as such.
 """
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
-    """A wrong value, file or folder. Says what was expected, what was received, what to do."""
+    """A wrong value, file or folder. Says what was expected and received, and what to do."""
 
 
 class ConfigError(UserError):
-    """A `GroupNetConfig` that describes no network."""
+    """A `GroupNetConfig` that does not describe a valid network."""
 
 
 class UnknownOptionError(UserError, TypeError):
@@ -36,29 +36,29 @@ class ConversionError(UserError):
 
 
 class TrainingError(UserError, ArithmeticError):
-    """A run that cannot go on, such as one whose loss is no longer finite."""
+    """A run that cannot continue, for example because its loss is not finite."""
 
 
 class OutputError(UserError):
-    """A place where results cannot be written, or would take that of a file of another origin."""
+    """An output path that cannot be written, or that holds files of another origin."""
 
 
 class MissingFileError(UserError, FileNotFoundError):
-    """A path to nothing."""
+    """A path that does not exist."""
 
 
 class MissingPackageError(UserError, ImportError):
-    """A Python package that is needed and not installed. Says how to install it."""
+    """A required Python package that is not installed. Says how to install it."""
 
 
 class Interrupted(BaseException):
-    """The run was asked to stop. Says what is saved, and how to resume it.
+    """The run was asked to stop. Says what is saved and how to resume.
 
-    A request and no mistake, like `KeyboardInterrupt`: Keras and others who wrap every `Exception`
-    let it pass.
+    A request, not a mistake, like `KeyboardInterrupt`: Keras and other libraries that wrap every
+    `Exception` let it pass.
 
     Attributes:
-        signum: The signal that asked.
+        signum: Number of the signal.
     """
 
     def __init__(self, message: str, signum: int):

@@ -1,8 +1,8 @@
-"""The models as larq-zoo's model factories, for zookeeper tasks. Only this module needs larq-zoo.
+"""The models as larq-zoo model factories, for zookeeper tasks. Only this module needs larq-zoo.
 
-`model = ComponentField(GroupNetResNet18Factory)` puts a model into a task. Every argument of the
-model is a field of its factory, so `model.num_bases=3` on the command line of the task
-sets K. `include_top=False` gives the last aggregate.
+`model = ComponentField(GroupNetResNet18Factory)` adds a model to a task. Every argument of the
+model is a field of its factory, so `model.num_bases=3` on the task's command line sets K.
+`include_top=False` gives the last aggregate.
 """
 
 # No `from __future__ import annotations`: zookeeper checks values against the types themselves.
@@ -20,18 +20,18 @@ try:
     from zookeeper import Field, factory
 except ModuleNotFoundError as error:
     raise ImportError(
-        f"larq_groupnet.factories needs larq-zoo and what it imports ({error}): run "
+        f"larq_groupnet.factories needs larq-zoo and its dependencies ({error}): run "
         "`pip install --no-deps -r requirements-zoo.txt`."
     ) from None
 
 
 class _Factory(ModelFactory):
-    """What the factories share.
+    """Fields and `build` of every factory.
 
     Attributes:
         model_name: Name of the model in `get_model`.
         weights: Name of a registered set, `str` or `Path` of a weights file, or `None`.
-        input_tensor: Keras tensor to read from; larq-zoo's own type of it knows none of tf_keras.
+        input_tensor: Keras tensor to read from. `Any`, because larq-zoo's type rejects tf_keras.
     """
 
     model_name: str
@@ -39,7 +39,7 @@ class _Factory(ModelFactory):
     input_tensor: Any = Field(None)
 
     def build(self) -> tf.keras.Model:
-        """The model, given the fields that were configured."""
+        """Builds the model with the configured fields."""
         defaults = MODELS[self.model_name].arguments
         configured = getattr(self, "__component_configured_field_values__")  # noqa: B009
         given = {name: getattr(self, name) for name in defaults}
@@ -54,7 +54,7 @@ class _Factory(ModelFactory):
 
 
 def _factory(name: str) -> Any:
-    """The factory of a model: a `Field` for each argument that `_Factory` does not have."""
+    """Makes a model's factory, with a `Field` for each argument that `_Factory` lacks."""
     model, types = MODELS[name], typing.get_type_hints(GroupNetConfig)
     own = {"input_shape", "input_tensor", "weights", "include_top", "num_classes"}
     defaults = {k: v for k, v in model.arguments.items() if k not in own}

@@ -1,8 +1,8 @@
 """The named models: their arguments, their configurations, and building them with weights.
 
-A model is a function that `@model` registers, with the options in which it differs from
-`GroupNetConfig`. What a caller gives is obeyed or refused: an option counts as given because it was
-passed, whatever its value.
+`@model` registers a function as a model, with the options in which it differs from
+`GroupNetConfig`. A given option is obeyed or refused. It counts as given because it was passed,
+whatever its value.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 SMALL_IMAGE = 64
-"""Below this height or width a classifier's stem is a 3x3 convolution of stride 1, no pooling."""
+"""Below this height or width a classifier's stem is a 3x3 stride-1 convolution without pooling."""
 
 _OF_THE_CALL = {"input_tensor": None, "weights": None, "include_top": True}
 BY_SIZE = ("stem_stride", "output_stride")
-"""Options for which None means: by the size of the images."""
+"""Options that depend on the image size if they are `None`."""
 
 _Function = Callable[..., "tf.keras.Model"]
 
@@ -43,7 +43,7 @@ class Model:
     Attributes:
         function: The public function that builds it.
         arguments: Argument -> its default.
-        fixed: Options that are no arguments, and their values.
+        fixed: Option that is not an argument -> its value.
     """
 
     function: _Function
@@ -60,14 +60,15 @@ def model(
     """Registers a function as the model `name`.
 
     Args:
-        name: What `get_model` finds it by.
+        name: Name for `get_model`.
         fixed: Options of `GroupNetConfig` that this model does not take as arguments.
-        **defaults: Options whose default is not that of `GroupNetConfig`; `stem_stride` and
-            `output_stride` may be `None` for what the size of the images says.
+        **defaults: Options whose default differs from `GroupNetConfig`. If `stem_stride` or
+            `output_stride` is `None`, it depends on the image size.
 
     Returns:
-        The decorator of a function of keyword arguments that returns `build_model(name, options)`.
-        It gets a signature with every argument and its default.
+        The decorator of a function that takes keyword arguments and returns
+        `build_model(name, options)`. The function gets a signature with every argument and its
+        default.
     """
     MODELS.check_name(name)
     if not isinstance(fixed, Mapping):
@@ -106,55 +107,56 @@ def model(
 def GroupNetResNet18(**options: Any) -> tf.keras.Model:  # noqa: D417 (GroupNetConfig explains the others)
     """Group-Net with the layout of ResNet-18 (Zhuang et al., CVPR 2019).
 
-    All arguments are keywords. Those not listed here are fields of `GroupNetConfig`, explained
-    there, with its defaults.
+    All arguments are keywords. Arguments not listed here are fields of `GroupNetConfig`, which
+    explains them, with the same defaults.
 
     Args:
         input_shape: `(height, width, channels)`, `None` for (224, 224, 3). Images smaller than
             64 pixels get a 3x3 stride-1 stem without pooling and output stride 8, as is usual for
-            CIFAR; larger ones the ImageNet stem and output stride 32.
-        input_tensor: Keras tensor to read from; its shape then is the input shape.
+            CIFAR; larger ones get the ImageNet stem and output stride 32.
+        input_tensor: Keras tensor to read from; its shape becomes the input shape.
         weights: Name of a registered set (`larq_groupnet.list_weights()`), such as `"imagenet"`
-            or `"groupnet_resnet18:imagenet"`, whose options the network then gets, except those
-            given here; `str` or `Path` of a `.safetensors`, `.h5` or `.keras` file of the same
-            network; or `None` for random ones. Given options that need other weights are refused,
-            but for those of the head, which is then left out with a warning.
-        include_top: Add the head, which is average pooling, the dense layer and softmax; `False`
-            gives the last aggregate.
+            or `"groupnet_resnet18:imagenet"`; `str` or `Path` of a `.safetensors`, `.h5` or
+            `.keras` file of the same network; or `None` for random weights. The network takes the
+            options of the weights, if they are known, except those given here. A given option that
+            needs other weights is refused, except for the head, whose weights are then left out
+            with a warning.
+        include_top: Add the head: average pooling, dense layer and softmax. `False` gives the last
+            aggregate.
         num_classes: Length of the output, with `include_top`.
-        output: `"probabilities"` or `"logits"`; `None` for what the head gives by itself.
-        num_bases: K, the number of binary branches, or one per stage.
+        output: `"probabilities"` or `"logits"`; `None` for the default of the head.
+        num_bases: K, the number of binary branches, or a tuple with one number per stage.
         head: `"classifier"`, or another head of `GroupNetConfig`.
-        stem_stride: `None` for that of the size of the images, as above.
-        output_stride: `None` for that of the size of the images, as above.
+        stem_stride: `None` to choose it by the image size, as above.
+        output_stride: The same.
 
     Returns:
         A `tf.keras.Model` from images `(batch, height, width, channels) float32` to probabilities
         `(batch, num_classes) float32`, or to the last aggregate
         `(batch, height / output_stride, width / output_stride, channels)`, rounded up. The layer
-        `logits` has the scores before the softmax.
+        `logits` gives the scores before the softmax.
 
     Raises:
-        ConfigError: If the options describe no network.
+        ConfigError: If the options do not describe a valid network.
         TypeError: If an argument is unknown.
-        FileNotFoundError: If `weights` names no file.
-        MismatchError: If the weights are those of another network; lists the differences.
+        FileNotFoundError: If `weights` is a path that does not exist.
+        MismatchError: If the weights belong to another network. Lists the differences.
     """
     return build_model("groupnet_resnet18", options)
 
 
 @model("groupnet_resnet34", fixed={"layout": "resnet34"}, stem_stride=None, output_stride=None)
 def GroupNetResNet34(**options: Any) -> tf.keras.Model:
-    """Group-Net with the layout of ResNet-34; arguments as `GroupNetResNet18`."""
+    """Group-Net with the layout of ResNet-34. Takes the same arguments as `GroupNetResNet18`."""
     return build_model("groupnet_resnet34", options)
 
 
 @model("groupnet_resnet50", fixed={"layout": "resnet50"}, stem_stride=None, output_stride=None)
 def GroupNetResNet50(**options: Any) -> tf.keras.Model:
-    """Group-Net with the bottleneck layout of ResNet-50; arguments as `GroupNetResNet18`.
+    """Group-Net with the bottleneck layout of ResNet-50.
 
-    The stride of a stage is on the 3x3 convolution of its first block. The authors published
-    numbers for this network and no code.
+    Takes the same arguments as `GroupNetResNet18`. The 3x3 convolution of a stage's first
+    block has the stride. The authors published results for this network, but no code.
     """
     return build_model("groupnet_resnet50", options)
 
@@ -172,26 +174,26 @@ def GroupNetDSP(**options: Any) -> tf.keras.Model:  # noqa: D417 (GroupNetResNet
     """Group-Net with a dilated backbone and a head that scores each pixel.
 
     Source: Zhuang et al., CVPR 2019, section on semantic segmentation. "DSP" is this project's
-    name for it. Arguments not listed here are those of `GroupNetResNet18`.
+    name for it. All other arguments are the same as for `GroupNetResNet18`.
 
     Args:
         input_shape: `(height, width, channels)`; height and width may be `None` for any size.
         weights: `None`; the name of a registered set such as `"imagenet"`; or the path of a
-            weights file (`.h5`, `.safetensors`). Those of a classification model of the same
-            layout are loaded by name, whatever the rates and the output stride here; a warning
-            names weights of the head, which are left out.
+            weights file (`.h5`, `.keras`, `.safetensors`). Weights of a classification model with
+            the same layout are loaded by name, whatever the dilation rates and output stride here.
+            Its head is left out, and a warning lists the weights of the head.
         num_classes: Classes including background.
         layout: The backbone: `"resnet18"`, `"resnet34"` or `"resnet50"`.
         head: `"fcn32s"`, `"fcn16s"` or `"deeplabv3"` (`larq_groupnet.network.heads`).
-        atrous_rates: `"bpac"` for a rate of its own for each base (binary parallel atrous
-            convolution); `"equal"` for one rate for all bases of a stage; `"released"` or
-            `"released_bpac"` for those of the authors' code; or a tuple with one entry
-            per stage: an int, a tuple of one int per base, or an interval such as `"2-6"` over
-            which to spread them; `None` for no dilation. Names are for the stages that keep stride
-            1: at output stride 8 the third (2 to 6, or 4) and the fourth (6 to 10, or 8); at 16 the
-            fourth alone (2 to 6, or 4); at 32 none.
-        output_stride: 8, 16 or 32: the size of the image over that of the last feature map.
-        stem_stride: 4, or 2 or 1 for a stem that keeps more (then the output stride may be
+        atrous_rates: `"bpac"` gives each base its own dilation rate (binary parallel atrous
+            convolution); `"equal"` gives all bases of a stage the same rate; `"released"` and
+            `"released_bpac"` are the rates of the authors' code; `None` is no dilation. A tuple has
+            one entry per stage: an int, a tuple with one int per base, or an interval such as
+            `"2-6"` to spread the bases over. Names apply to the stages that keep stride 1: at
+            output stride 8 the third (2 to 6, or 4) and the fourth (6 to 10, or 8); at 16 only the
+            fourth (2 to 6, or 4); at 32 none.
+        output_stride: 8, 16 or 32: image size divided by the size of the last feature map.
+        stem_stride: 4; 2 or 1 for a stem that keeps more resolution (the output stride may then be
             smaller, too).
 
     Returns:
@@ -200,10 +202,10 @@ def GroupNetDSP(**options: Any) -> tf.keras.Model:  # noqa: D417 (GroupNetResNet
         `output="probabilities"`.
 
     Raises:
-        ConfigError: If the options describe no network.
+        ConfigError: If the options do not describe a valid network.
         TypeError: If an argument is unknown.
-        FileNotFoundError: If `weights` is a path to no file.
-        MismatchError: If the weights are those of another backbone; lists the differences.
+        FileNotFoundError: If `weights` is a path that does not exist.
+        MismatchError: If the weights belong to another backbone. Lists the differences.
     """
     return build_model("groupnet_dsp", options)
 
@@ -226,8 +228,9 @@ def GroupNetDSP(**options: Any) -> tf.keras.Model:  # noqa: D417 (GroupNetResNet
 def BiRealNet18(**options: Any) -> tf.keras.Model:
     """Bi-Real Net with the layout of ResNet-18 (Liu et al., ECCV 2018).
 
-    One binary branch with a shortcut around every convolution; no ReLU; where the width changes, an
-    average pool and a real 1x1 convolution. Arguments as `GroupNetResNet18`.
+    One binary branch, a shortcut around every convolution, and no ReLU. Where stride or width
+    changes, the shortcut is an average pool and a real 1x1 convolution. Takes the same arguments as
+    `GroupNetResNet18`.
     """
     return build_model("birealnet18", options)
 
@@ -250,13 +253,13 @@ def BiRealNet18(**options: Any) -> tf.keras.Model:
 def ResNet18(**options: Any) -> tf.keras.Model:
     """The real-valued ResNet-18 that Group-Net approximates (He et al., CVPR 2016).
 
-    Arguments as `GroupNetResNet18`, but for those of the bases and of binary layers.
+    Takes the same arguments as `GroupNetResNet18`, except those for bases and binary layers.
     """
     return build_model("resnet18", options)
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """The names that match a shell pattern, such as `"*resnet*"`."""
+    """Names of the models that match a shell pattern, such as `"*resnet*"`."""
     return fnmatch.filter(MODELS, pattern)
 
 
@@ -271,7 +274,7 @@ def get_model(name: str, **options: Any) -> tf.keras.Model:
         A `tf.keras.Model`.
 
     Raises:
-        UserError: If there is no such model; names the nearest.
+        UserError: If the name is unknown. Suggests the nearest.
     """
     return MODELS.find(name).function(**options)
 
@@ -282,14 +285,14 @@ def arguments(name: str) -> list[str]:
 
 
 def get_config(name: str, **given: Any) -> GroupNetConfig:
-    """The configuration of `get_model(name, **given)`, without building it or TensorFlow.
+    """The configuration of `get_model(name, **given)`. Builds nothing, needs no TensorFlow.
 
-    With `weights`, the name of a registered set, options that are not given are those of the set.
+    With `weights`, options that are not given come from the weights, if they are known.
 
     Raises:
-        UserError: If there is no such model or no such set.
-        UnknownOptionError: If the model has no such argument.
-        ConfigError: If the options describe no network.
+        UserError: If the name of the model or of the weights is unknown.
+        UnknownOptionError: If the model does not have an argument.
+        ConfigError: If the options do not describe a valid network.
     """
     found = MODELS.find(name)
     options = _known(name, given, found.arguments)
@@ -329,8 +332,8 @@ def build(
         A functional `tf.keras.Model`, see `larq_groupnet.network.build.build`.
 
     Raises:
-        FileNotFoundError: If `weights` names no file.
-        MismatchError: If the file's weights are not those of this network.
+        FileNotFoundError: If `weights` is a path that does not exist.
+        MismatchError: If the weights belong to another network.
     """
     from larq_groupnet.network.build import build as build_network
 
@@ -340,7 +343,7 @@ def build(
         return build_network(config, input_tensor=input_tensor, name=name)
     from larq_groupnet.weights import resolve
 
-    # Before the network is built, which takes seconds.
+    # Errors come before the network is built, which takes seconds.
     path = resolve.resolve(weights, name, config)
     built = build_network(config, input_tensor=input_tensor, name=name)
     resolve.load_into(built, config, path)
@@ -348,11 +351,11 @@ def build(
 
 
 def build_model(name: str, given: Mapping[str, Any]) -> tf.keras.Model:
-    """Builds what the function of a model returns: the network, with weights if given.
+    """Builds a model by name, with its weights.
 
     Args:
         name: Name of the model.
-        given: The arguments that its function was given.
+        given: Arguments of the model's function.
     """
     config = get_config(name, **given)
     tensor, weights = given.get("input_tensor"), given.get("weights")
@@ -360,10 +363,10 @@ def build_model(name: str, given: Mapping[str, Any]) -> tf.keras.Model:
 
 
 def _known(caller: str, given: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The given arguments under their current names.
+    """The given arguments by their current names.
 
     Raises:
-        UnknownOptionError: If there is no such argument; names the nearest.
+        UnknownOptionError: If an argument is unknown. Suggests the nearest.
     """
     known = {}
     for name, value in given.items():
@@ -397,15 +400,15 @@ def _given_options(given: Mapping[str, Any], found: Model) -> dict[str, Any]:
         check_input_tensor(tensor)
         shape = tuple(tensor.shape[1:])
         if options.get("input_shape", shape) != shape:
-            fail("input_shape", f"that of input_tensor, {shape}, or None", given["input_shape"])
+            fail("input_shape", f"input_tensor's shape {shape} or None", given["input_shape"])
         options["input_shape"] = shape
     if options.get("head", "") is None:
-        fail("head", "the name of a head (include_top=False builds none)", None)
+        fail("head", "the name of a head (include_top=False builds no head)", None)
     if "include_top" in given:
         top = native(given["include_top"])
         check_choice("include_top", top, (True, False))
         if not top and "head" in options:
-            fail("head", "not to be given beside include_top=False", options["head"])
+            fail("head", "to be left out with include_top=False", options["head"])
         default = found.arguments["head"]
         options["head"] = options.get("head", default) if top else None
     return options

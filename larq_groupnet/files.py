@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Writes files whole or not at all, and reads JSON."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ import numpy as np
 from larq_groupnet.errors import OutputError, UserError
 
 PARTIAL = ".*.partial*"
-"""Pattern of the names that `replacing` gives to files which are not whole yet."""
+"""Pattern of the temporary names that `replacing` gives to unfinished files."""
 
 
 def path_of(path: str | os.PathLike[str], expected: str = "expected a path") -> Path:
-    """A path as a user gives it, in which `~` is the home folder.
+    """Turns a user's path into a `Path`; `~` is the home folder.
 
     Args:
         path: The path.
-        expected: What the error says of one that is none.
+        expected: Start of the error message.
 
     Raises:
         UserError: If it is something else, such as a model.
     """
     if not isinstance(path, str | os.PathLike):
         raise UserError(f"{expected}. Received: an object of type {type(path).__name__}")
-    return Path(os.path.expanduser(path))  # Path.expanduser takes `~$photo.jpg` for a user's name.
+    return Path(os.path.expanduser(path))  # Path.expanduser reads `~$photo.jpg` as a user's name.
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path in the same folder, renamed to `path` if the block succeeds.
 
-    The temporary name is unique, so that two processes do not write into one file, and the content
-    is on the disk before the rename.
+    The temporary name is unique, so two processes never write to the same file. The content is on
+    the disk before the rename.
 
     Raises:
-        OSError: If it cannot be written; names `path`.
+        OSError: If the file cannot be written. Names `path`.
     """
     path = path_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,11 +63,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Has an error of writing name the file: a full disk is met by a write, which knows no name."""
+    """Adds the file's name to a write error: an error of a full disk has none."""
     try:
         yield
     except OSError as error:
-        own = {str(path), str(temporary)}  # Of a copy, the second name is the file that is written.
+        own = {str(path), str(temporary)}  # A failed copy names the written file second.
         other = own.isdisjoint({str(error.filename), str(error.filename2)})
         if isinstance(error, UserError) or (error.filename is not None and other):
             raise
@@ -78,26 +78,26 @@ def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def full_disk_as_os_error() -> Iterator[None]:
-    """Turns TensorFlow's errors of a full disk, each of another class, into the system's."""
+    """Turns TensorFlow's errors about a full disk, which vary in class, into an `OSError`."""
     try:
         yield
     except Exception as error:
         for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             reason = os.strerror(number)
-            # After the name of an operation, in braces, if there is one.
+            # An operation's name in braces may precede the path.
             if found := re.search(rf"^(?:.*}}}} )?(.+); {reason}", str(error)):
                 raise OSError(number, reason, found[1]) from error
         raise
 
 
 def check_output(path: str | os.PathLike[str], folder: bool = False) -> Path:
-    """Sees whether a file, or a folder, can be written, before the work that fills it.
+    """Checks that a file or folder can be written, before the work that fills it.
 
     Returns:
-        Its path.
+        The path.
 
     Raises:
-        OutputError: If there is something else, or no right to write.
+        OutputError: If something of the other kind is there, or writing is not permitted.
     """
     path = path_of(path)
     there = nearest(path)
@@ -112,36 +112,36 @@ def check_output(path: str | os.PathLike[str], folder: bool = False) -> Path:
 
 
 def nearest(path: Path) -> Path:
-    """What there is of a path: itself, or the innermost of its folders that exists."""
+    """The path if it exists, else the innermost of its folders that exists."""
     return next(each for each in (path, *path.absolute().parents) if each.exists())
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Writes `plain` values as indented JSON; an object becomes its text."""
+    """Writes `plain` values as indented JSON; any other object becomes its `str`."""
     write_text(path, json.dumps(plain(content), indent=2, default=str, allow_nan=False) + "\n")
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    r"""Writes UTF-8 whatever the language of the system, as any program reads it.
+    r"""Writes UTF-8, whatever the system's locale.
 
-    A file's name may hold bytes that are no UTF-8: they are written as `\udcfc`.
+    Bytes of a file name that are not UTF-8 are written as escapes such as `\udcfc`.
     """
     with replacing(path) as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def write_csv(path: str | os.PathLike[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Writes a table, its header the first row."""
+    """Writes a table whose first row is the header."""
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows(rows)
     write_text(path, table.getvalue())
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; an empty one if there is none, or it is damaged.
+    """The object in a JSON file; an empty one if the file is missing or damaged.
 
     Raises:
-        OSError: If it may not be read, or the disk fails: what it holds is not to be written over.
+        OSError: If reading is not permitted or the disk fails: the file must not be overwritten.
     """
     with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         found = json.loads(path.read_text())
@@ -150,7 +150,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: NumPy's numbers as plain ones, NaN and infinity as `null`."""
+    """Converts a value for JSON: NumPy's numbers to plain ones, NaN and infinity to `null`."""
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -10,7 +10,7 @@ class Lazy:
     """Stands for a module that takes seconds to import, such as TensorFlow.
 
     Args:
-        name: Of the module.
+        name: Name of the module.
     """
 
     def __init__(self, name: str):

@@ -1,4 +1,4 @@
-"""`Registry`: things of one kind by name, registered where they are defined."""
+"""`Registry`: named things of one kind, registered where they are defined."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ T = TypeVar("T")
 F = TypeVar("F")
 
 _OWN = "__main__."
-"""How what a notebook or a script defines itself is called."""
+"""Prefix of definitions in a notebook or a script."""
 
 
 class Registry(Mapping[str, T]):
-    """Things of one kind by name, in the order in which they were registered.
+    """Named things of one kind, in order of registration.
 
     The registry is the decorator: with `head = Registry("head")`, `@head("fcn32s")` above a
-    function registers it and leaves it as it is. Code outside the package registers in the same
-    way. A `Registry` is a mapping, so `head["fcn32s"]`, `name in head`, `list(head)` and
+    function registers it and leaves it unchanged. Code outside the package registers the same way.
+    A `Registry` is a mapping, so `head["fcn32s"]`, `name in head`, `list(head)` and
     `len(head)` work; `find` is for a name that a user typed.
 
     Args:
-        kind: What the things are called in messages: the option that names them.
-        error: Raised for an unknown name, a name that is taken, and what cannot be registered.
-        expected: What a thing is, as a message says it.
-        is_one: True for such a thing.
-        without: Letters that no name has, because they end it where a user gives it.
+        kind: Word for a thing in messages: the option that names it.
+        error: Class of the error for an unknown or taken name, or a thing of the wrong kind.
+        expected: Description of a thing, for messages.
+        is_one: Returns True for a thing of this kind.
+        without: Characters that no name may have, because they end a name in a user's input.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Registry(Mapping[str, T]):
         return lambda thing: self.add(name, thing)
 
     def check_name(self, name: object) -> None:
-        """Raises a UserError for what is no name, as a decorator without one gets."""
+        """Raises a UserError if it is not a name, as for a decorator without one."""
         if not isinstance(name, str) or not name:
             raise self._error(
                 f"{self.kind}: expected a name, as in @{self.kind}(NAME). Received: {name!r}"
@@ -63,7 +63,7 @@ class Registry(Mapping[str, T]):
             )
 
     def check_function(self, name: str, function: object) -> None:
-        """Raises a UserError for what cannot be called."""
+        """Raises a UserError if it cannot be called."""
         if not callable(function):
             raise self._wrong(name, "a function", function)
 
@@ -73,7 +73,7 @@ class Registry(Mapping[str, T]):
         )
 
     def wrapping(self, name: str, make: Callable[[F], T]) -> Callable[[F], F]:
-        """The decorator that registers what `make` makes of a function and leaves that as it is."""
+        """The decorator that registers `make(function)` and leaves the function unchanged."""
         self.check_name(name)
 
         def register(function: F) -> F:
@@ -84,13 +84,13 @@ class Registry(Mapping[str, T]):
         return register
 
     def add(self, name: str, thing: T, function: object = None) -> T:
-        """Registers `thing`, or `thing` made of a `function`, under `name` and returns it.
+        """Registers `thing`, which may be made from `function`, under `name` and returns it.
 
-        The same definition may come again, and anything that a notebook or a script defines itself
-        may be replaced there, as when a cell is changed and run again: the newer one counts.
+        The same definition may be registered again. A notebook or a script may also replace its own
+        definitions, as when a cell is edited and run again.
 
         Raises:
-            UserError: If something else has this name, or it is no such thing.
+            UserError: If something else has this name, or `thing` is of the wrong kind.
         """
         self.check_name(name)
         if not self._is_one(thing):
@@ -107,10 +107,10 @@ class Registry(Mapping[str, T]):
         return thing
 
     def find(self, name: object) -> T:
-        """What is registered under a name that a user gave.
+        """The thing that a user's name stands for.
 
         Raises:
-            UserError: If nothing is; lists the choices and names the nearest.
+            UserError: If the name is unknown. Lists the choices and suggests the nearest.
         """
         if isinstance(name, str) and name in self._things:
             return self._things[name]
@@ -125,7 +125,7 @@ class Registry(Mapping[str, T]):
         return sorted(self._things)
 
     def remove(self, name: str) -> None:
-        """Forgets a name, for tests."""
+        """Removes a name, for tests."""
         del self._things[name]
 
     def __getitem__(self, name: str) -> T:
@@ -139,6 +139,6 @@ class Registry(Mapping[str, T]):
 
 
 def _definition(thing: object) -> str:
-    """Where a function or a class was defined; for another thing, what it is."""
+    """Module and name of a function or a class; the `repr` of another thing."""
     name, module = getattr(thing, "__qualname__", "<lambda>"), getattr(thing, "__module__", "")
     return repr(thing) if "<lambda>" in name and f"{module}." != _OWN else f"{module}.{name}"

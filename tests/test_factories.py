@@ -214,6 +214,6 @@ def test_without_larq_zoo_one_sentence_says_what_to_do(monkeypatch):
         importlib.import_module("larq_groupnet.factories")
     assert error.value.__cause__ is None and error.value.__suppress_context__
     assert str(error.value) == (
-        "larq_groupnet.factories needs larq-zoo and what it imports (No module named "
+        "larq_groupnet.factories needs larq-zoo and its dependencies (No module named "
         "'larq_zoo'): run `pip install --no-deps -r requirements-zoo.txt`."
     )

@@ -99,7 +99,7 @@ CLOCK = "import time; t = time.process_time(); import {}; print(time.process_tim
 def test_keras_3_in_the_process_is_named_in_one_line():
     code = "import tensorflow\ntry: import larq_groupnet\nexcept ImportError as error: print(error)"
     (line,) = run_python(code).stdout.splitlines()
-    assert "Received: TensorFlow that was imported before, with Keras 3. Restart Python" in line
+    assert "Received: TensorFlow already imported with Keras 3. Restart Python" in line
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_train_py_says_it_in_one_line(tmp_path):
     )
     assert done.returncode != 0
     assert len(done.stderr.strip().splitlines()) == 1
-    assert "expected TensorFlow 2.16 to 2.21 with the tf_keras of the same" in done.stderr
+    assert "expected TensorFlow 2.16 to 2.21 with tf_keras of the same" in done.stderr
 
 
 def test_tensorflow_under_another_name_is_left_to_its_import(monkeypatch):

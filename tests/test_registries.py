@@ -204,9 +204,9 @@ def test_uses_are_options_that_not_every_network_has(register):
 @pytest.mark.parametrize(
     ("registry", "register", "function", "expected"),
     [
-        (LAYOUTS, registered("layout"), lambda f, s: [(f, 3, s)], "a list of Conv of integers"),
+        (LAYOUTS, registered("layout"), lambda f, s: [(f, 3, s)], "a list of Conv of positive"),
         (LAYOUTS, registered("layout"), lambda f, s: [Conv(f / 2, 3, s)], "a list of Conv of"),
-        (LAYOUTS, registered("layout"), lambda f, s: [Conv(f, 3)], "whose strides make 2"),
+        (LAYOUTS, registered("layout"), lambda f, s: [Conv(f, 3)], "whose strides multiply to 2"),
         (LAYOUTS, registered("layout"), none, "a list of Conv"),
         (DECOMPOSITIONS, decomposition, lambda ops, x: x, r"yield \(stage, aggregate\)"),
         (DECOMPOSITIONS, decomposition, lambda ops, x: [(0, x)], "stage 3 last"),

@@ -1,4 +1,4 @@
-"""Bi-Real Net: one binary branch, a shortcut around every convolution, real ones where it widens.
+"""Bi-Real Net: one binary branch, a shortcut around every convolution, real where it widens.
 
 Paper: Liu et al., ECCV 2018.
 
@@ -6,10 +6,10 @@ Expected on digits (a quarter of the width, 16 x 16 pixels): test accuracy 0.978
 0.978 (measured, one run, seed 0, 359 images).
 
 Expected on CIFAR-10 (a quarter of the width): test accuracy 0.740, converted 0.739 (measured, one
-run, seed 0, in mixed_bfloat16, 26 minutes of CPU time). Its rate is the best of three in short
-runs, see docs/evidence.md.
+run, seed 0, in mixed_bfloat16, 26 minutes of CPU time). Its learning rate is the best of three in
+short runs; see docs/evidence.md.
 
-On ImageNet the Group-Net paper reports 55.6 % top-1 at K=1; not repeated here.
+On ImageNet the Group-Net paper reports 55.6 % top-1 at K=1; not reproduced here.
 
     python train.py --model birealnet18
     python train.py --model birealnet18 --dataset cifar10
@@ -31,7 +31,7 @@ DIGITS = Recipe(
         aggregation="mean",
         projection="real",
         relu=False,
-        # Not with zeros as on ImageNet: LCE computes something else on maps of 2 x 2.
+        # Not zero padding, as on ImageNet: LCE computes something else on 2 x 2 maps.
         padding="same",
         stem_pool="after_norm",
         input_quantizer="approx_sign",
@@ -48,8 +48,8 @@ DIGITS = Recipe(
     augmentation="shift",
 )
 
-# The authors' released settings, but for decay, which leaves normalisations, biases, gates and
-# scales alone. (The paper, as recalled, trains 50 binary epochs and drops after 30 and 40.)
+# The authors' released settings, except that normalisations, biases, gates and scales do not decay.
+# (The paper, as recalled, trains 50 binary epochs with drops after 30 and 40.)
 IMAGENET = Recipe(
     name="birealnet18",
     dataset="imagenet2012",
@@ -99,7 +99,7 @@ IMAGENET = Recipe(
     central_crop=224 / 256,
 )
 
-# The data and stem of groupnet_resnet18, to compare with it.
+# The data and stem of groupnet_resnet18, for comparison.
 CIFAR10 = Recipe(
     name="birealnet18",
     dataset="cifar10",

@@ -3,34 +3,34 @@
 Paper: Zhuang et al., CVPR 2019, where segmentation is trained on VOC 2012 from an ImageNet
 backbone.
 
-`digit_scenes`, the default, trains a quarter of the width, with three bases, from nothing on
-96 x 96 scenes. Phase 1 trains the network with real kernels and tanh, phase 2 the binary one from
-its weights.
+`digit_scenes`, the default, trains three bases at a quarter of the width from random weights on
+96 x 96 scenes. Phase 1 trains real kernels and tanh. Phase 2 trains the binary network from these
+weights.
 
 Expected: test mIoU 0.731, converted 0.731, the same class for 99.94 % of the pixels (measured, one
-run, seed 0). A few channels never fire in training, so that their normalisation multiplies by 300,
-for which the float32 sums of LCE are a little short; `--set batch_norm_epsilon=1e-3` would bound
-that by 32 and is not measured.
+run, seed 0). A few channels never fire in training, so their normalisation multiplies by 300,
+which magnifies the rounding of LCE's float32 sums. `--set batch_norm_epsilon=1e-3` would limit the
+factor to 32; this is not measured.
 Cost: 17 minutes of CPU time on a quiet machine, 23 on a busy one.
 
-`voc2012_aug` (VOC with SBD) and `voc2012` are the authors' recipe, cleaned: 50 binary epochs of 16
-images with Adam at 1e-4, ten times that for the head, falling to 0 with power 0.9; weight decay
-1e-4 in the gradient of real kernels; images of 520 pixels scaled by 0.5 to 2, crops of 480, flips.
-`voc2012_released` is that of their released code, its slips included; `docs/segmentation.md`
-compares the two line by line. They start from the binary ImageNet backbone registered as
-`imagenet`, or from what --start_from names. The paper reports 65.1 % mIoU on VOC's validation
-images with ResNet-18 and FCN-32s, 67.7 % with FCN-16s (K=5, secondary source); not repeated here,
-which takes GPUs.
+`voc2012_aug` (VOC with SBD) and `voc2012` are the authors' recipe, corrected: 50 binary epochs in
+batches of 16 with Adam at 1e-4 (1e-3 for the head), falling to 0 with power 0.9; weight decay 1e-4
+in the gradient of real kernels; images of 520 pixels scaled by 0.5 to 2, crops of 480, flips.
+`voc2012_released` is the recipe of their released code, with its mistakes; `docs/segmentation.md`
+compares the two line by line. All start from the binary ImageNet backbone registered as
+`imagenet`, or from the weights that --start_from names. The paper reports 65.1 % mIoU on VOC's
+validation images with ResNet-18 and FCN-32s, 67.7 % with FCN-16s (K=5, secondary source); not
+reproduced here, because it needs GPUs.
 
 `camvid` trains on CamVid alone, from random weights, at a quarter of the width, with two bases,
 real shortcuts, class weights by the root of median frequency, and crops of 240 x 320.
 Expected: test mIoU of the 11 classes 0.534 at the images' own size, converted 0.533, the same class
-for 99.76 % of the pixels (measured, one run, seed 0): the weights `camvid`. Validation rose to the
-end, 0.621. Before, with binary shortcuts, `fcn32s` and a backbone that started from weights of
-CIFAR-10, 52 epochs had 0.430 and as many again 0.471; with `fcn16s`, colours changed by up to 0.4
-and one cosine of 60 epochs it was 0.391. Rates were compared in short runs (docs/evidence.md); no
-other K or class weights were tried. Cost: about 105 minutes of CPU time with `--mixed_precision
-mixed_bfloat16`, on processors that compute it.
+for 99.76 % of the pixels (measured, one run, seed 0): the weights `camvid`. Validation mIoU
+rose until the end, to 0.621. With binary shortcuts, `fcn32s` and a backbone that started from
+CIFAR-10 weights, test mIoU was 0.430 after 52 epochs and 0.471 after 52 more; with `fcn16s`,
+colours changed by up to 0.4 and one cosine of 60 epochs, it was 0.391. Learning rates were compared
+in short runs (docs/evidence.md); no other K or class weights were tried. Cost: about 105 minutes of
+CPU time with `--mixed_precision mixed_bfloat16`, on processors that support it.
 
     python train.py --model groupnet_dsp
     python train.py --model groupnet_dsp --dataset camvid
@@ -86,7 +86,7 @@ VOC_AUG = Recipe(
             "binary",
             epochs=50,
             learning_rate=1e-4,
-            # The authors' 1e-8 for our gradients, which are mean(|w|) times theirs.
+            # The authors' 1e-8, scaled to our gradients, which are mean(|w|) times theirs.
             optimizer={"class_name": "adam", "config": {"epsilon": 1e-10}},
             binary=True,
             schedule="poly",
@@ -125,7 +125,7 @@ VOC_RELEASED = dataclasses.replace(
     eval_crop=True,
 )
 
-# From random weights: at one rate for as long as there is time, then down to 0.
+# From random weights: first at a constant learning rate, then falling to 0.
 CAMVID = Recipe(
     name="groupnet_dsp",
     dataset="camvid",

@@ -4,17 +4,17 @@ Paper: Zhuang et al., CVPR 2019.
 
 Expected on digits (K=5, a quarter of the width, 16 x 16 pixels): test accuracy 0.967, converted
 0.975 (measured, one run, seed 0, 359 images).
-Cost: 236 s of CPU time, conversion and evaluation included.
+Cost: 236 s of CPU time, including conversion and evaluation.
 
 Expected on CIFAR-10 (half the width, one block in each stage): K=2 has a test accuracy of 0.8605,
 converted 0.8598; K=3, grown from it, 0.8686 and 0.8693 (measured, seed 0, in mixed_bfloat16). A
-real-valued network, 0.872, teaches them in the second phase: of the four commands below the first
-trains it, two train K=2, the last one K=3. Rates, shortcuts, stem and width are those of short
-runs, see docs/evidence.md.
+real-valued network with 0.872 teaches them in the second phase. Of the four CIFAR-10 commands,
+the first trains the teacher, the next two K=2, the last K=3. Learning rates, shortcuts, stem and
+width were chosen in short runs; see docs/evidence.md.
 Cost: about 90, 200, 40 and 120 minutes of CPU time.
 
 On ImageNet the paper reports 64.8 % top-1 at K=5 (67.0 % with a shortcut around every
-convolution, as recalled); not repeated here.
+convolution, as recalled); not reproduced here.
 
     python train.py --model groupnet_resnet18
     python train.py --model resnet18 --dataset cifar10 --mixed_precision mixed_bfloat16 \
@@ -56,8 +56,8 @@ DIGITS = Recipe(
     augmentation="shift",
 )
 
-# The authors' released settings, but for decay, which leaves normalisations, biases, gates and
-# scales alone. (The paper, as recalled, trains 50 binary epochs and drops after 30 and 40.)
+# The authors' released settings, except that normalisations, biases, gates and scales do not decay.
+# (The paper, as recalled, trains 50 binary epochs with drops after 30 and 40.)
 IMAGENET = Recipe(
     name="groupnet_resnet18",
     dataset="imagenet2012",
@@ -88,7 +88,7 @@ IMAGENET = Recipe(
             epochs=40,
             learning_rate=5e-4,
             binary=True,
-            # The authors' 1e-8 for our gradients, which are mean(|w|) times theirs.
+            # The authors' 1e-8, scaled to our gradients, which are mean(|w|) times theirs.
             optimizer={"class_name": "adam", "config": {"epsilon": 1e-10}},
             schedule="steps",
             drops=(20 / 40, 30 / 40),
@@ -101,8 +101,8 @@ IMAGENET = Recipe(
     central_crop=224 / 256,
 )
 
-# No tanh phase, which gained nothing. At one rate as long as there is time, then down to 0: such a
-# run can be made longer without starting again.
+# No tanh phase: it gained nothing. The learning rate is constant, then falls to 0, so a run can be
+# made longer without starting again.
 CIFAR10 = Recipe(
     name="groupnet_resnet18",
     dataset="cifar10",

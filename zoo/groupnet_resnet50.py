@@ -4,10 +4,10 @@ Paper: Zhuang et al., CVPR 2019.
 
 Expected on digits (K=3, a quarter of the width, 16 x 16 pixels): test accuracy 0.877, converted
 0.877 (measured, one run, seed 0, 359 images).
-Cost: 428 s of CPU time, conversion and evaluation included.
+Cost: 428 s of CPU time, including conversion and evaluation.
 
 On ImageNet the paper reports 69.5 % top-1 at K=5 (71.2 % with a shortcut around every
-convolution, as recalled); not repeated here. The authors released no code for this network.
+convolution, as recalled); not reproduced here. The authors released no code for this network.
 
     python train.py --model groupnet_resnet50
     python train.py --model groupnet_resnet50 --dataset imagenet2012
@@ -37,8 +37,8 @@ DIGITS = Recipe(
     augmentation="shift",
 )
 
-# The authors' released settings, but for decay, which leaves normalisations, biases, gates and
-# scales alone. (The paper, as recalled, trains 50 binary epochs and drops after 30 and 40.)
+# The authors' released settings, except that normalisations, biases, gates and scales do not decay.
+# (The paper, as recalled, trains 50 binary epochs with drops after 30 and 40.)
 IMAGENET = Recipe(
     name="groupnet_resnet50",
     dataset="imagenet2012",
@@ -69,7 +69,7 @@ IMAGENET = Recipe(
             epochs=40,
             learning_rate=5e-4,
             binary=True,
-            # The authors' 1e-8 for our gradients, which are mean(|w|) times theirs.
+            # The authors' 1e-8, scaled to our gradients, which are mean(|w|) times theirs.
             optimizer={"class_name": "adam", "config": {"epsilon": 1e-10}},
             schedule="steps",
             drops=(20 / 40, 30 / 40),

@@ -1,14 +1,13 @@
-"""Photos of one's own: Group-Net on a folder with labels or with masks.
+"""Your own photos: Group-Net on a folder with labels or with masks.
 
-This is what any dataset gets that has no recipe of its own, with the network of `--model`:
+Any dataset without a recipe of its own uses these, with the network of `--model`.
 `larq_groupnet.recipes.own` sets classes, input size, stem, augmentation by K, class weights and
-steps for what lies in the folder, and says so before the first step. What is given on the command
-line stays.
+steps to fit the folder, and prints them before the first step. Options on the command line stay.
 
-`folder:photos` holds photos in a folder for each class, or `images/` and `masks/`; see
-docs/photos-to-pi.md, from the camera to the device.
+`folder:photos` holds one folder of photos per class, or `images/` and `masks/`. See
+docs/photos-to-pi.md for all steps from the camera to the device.
 
-An epoch is 100 steps, or more where a run would not see each photo ten times.
+An epoch is 100 steps, or more if a run would otherwise not see each photo ten times.
 
     larq-groupnet train --dataset folder:photos
     larq-groupnet train --dataset folder:photos --model birealnet18 --input_size 192,192
@@ -31,7 +30,7 @@ LABELS = Recipe(
         output_stride=32,
     ),
     phases=(
-        # It starts from weights that are binary already.
+        # It starts from weights that are already binary.
         Phase("tanh", epochs=0, learning_rate=3e-3, binary=False),
         Phase("binary", epochs=30, learning_rate=3e-3, binary=True),
     ),

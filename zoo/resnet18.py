@@ -1,15 +1,16 @@
-"""The real-valued ResNet-18 that Group-Net approximates, under the same trainer.
+"""The real-valued ResNet-18 that Group-Net approximates, with the same training code.
 
 Paper: He et al., CVPR 2016.
 
 Expected on digits (a quarter of the width, 16 x 16 pixels): test accuracy 0.981, converted
 0.981 (measured, one run, seed 0, 359 images).
-Cost: 26 s of CPU time, conversion and evaluation included.
+Cost: 26 s of CPU time, including conversion and evaluation.
 
 Expected on CIFAR-10 (a quarter of the width): test accuracy 0.855, converted 0.855 (measured, one
-run, seed 0, in mixed_bfloat16). Rate and stem are the best of short runs, see docs/evidence.md.
+run, seed 0, in mixed_bfloat16). Learning rate and stem are the best of short runs; see
+docs/evidence.md.
 
-On ImageNet the Group-Net paper reports 69.7 % top-1; not repeated here.
+On ImageNet the Group-Net paper reports 69.7 % top-1; not reproduced here.
 
     python train.py --model resnet18
     python train.py --model resnet18 --dataset cifar10 --mixed_precision mixed_bfloat16
@@ -38,7 +39,7 @@ DIGITS = Recipe(
     augmentation="shift",
 )
 
-# The first phase of the authors' Group-Net, so that the two can be compared.
+# The first phase of the authors' Group-Net, for comparison.
 IMAGENET = Recipe(
     name="resnet18",
     dataset="imagenet2012",
@@ -72,7 +73,7 @@ IMAGENET = Recipe(
     central_crop=224 / 256,
 )
 
-# The data and stem of groupnet_resnet18, to compare with it.
+# The data and stem of groupnet_resnet18, for comparison.
 CIFAR10 = Recipe(
     name="resnet18",
     dataset="cifar10",

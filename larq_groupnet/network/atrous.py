@@ -1,4 +1,4 @@
-"""Dilation rates of the bases: by name, by interval or one by one. Knows nothing of TensorFlow."""
+"""Dilation rates of the bases: by name, by interval or one by one. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any, NamedTuple
 from larq_groupnet.values import is_count
 
 HALF = "half"
-"""As `first_rates`: the first convolution of a stage has half the rate of the others."""
+"""Value of `first_rates`: the first convolution of a stage has half the rate of the others."""
 
 BPAC_RATES: tuple[int | str, ...] = (1, 1, "2-6", "6-10")
 """Binary parallel atrous convolution: at K=5 (2, 3, 4, 5, 6) and (6, 7, 8, 9, 10), as the authors'
 released code intends (its loop overwrites them with the last one)."""
 
 EQUAL_RATES: tuple[int | str, ...] = (1, 1, 4, 8)
-"""The rates without BPAC at output stride 8, as recalled from the paper, not re-read."""
+"""The rates without BPAC at output stride 8, recalled from the paper, not checked."""
 
 
 class Rates(NamedTuple):
-    """Rates that have a name.
+    """Named rates.
 
     Attributes:
-        rates: An entry of `atrous_rates` for each stage at output stride 8.
-        first: `first_rates` beside them.
+        rates: One entry of `atrous_rates` per stage, at output stride 8.
+        first: The `first_rates` that go with them.
     """
 
     rates: tuple[int | str, ...]
@@ -33,26 +33,27 @@ class Rates(NamedTuple):
 NAMED = {
     "bpac": Rates(BPAC_RATES),
     "equal": Rates(EQUAL_RATES),
-    # What the authors' released networks run: the plain backbone, which is their default, and
-    # the one whose lists of rates are overwritten by their last entry.
+    # The rates of the authors' released networks: of their default, plain backbone, and of the
+    # backbone whose lists of rates are overwritten by their last entry.
     "released": Rates((1, 1, 2, 4), HALF),
     "released_bpac": Rates((1, 1, 6, 10)),
 }
 
 LARGEST = 1000
-"""Rate. A map is padded by it, so that a far larger one takes all memory."""
+"""Largest rate. A map is padded by its rate, so a far larger rate would fill the memory."""
 
 _INTERVAL = re.compile(r"([1-9]\d*)-([1-9]\d*)")
 
 
 def named(name: str, strides: tuple[int, ...]) -> tuple[int | str, ...]:
-    """The rates that a name of `NAMED` stands for, given the strides of the stages.
+    """The rates of a name in `NAMED`, given the strides of the stages.
 
-    The first stage that keeps stride 1 in order not to exceed the output stride is dilated as the
-    third stage at output stride 8, the second as the fourth. So at output stride 16 the last stage
-    has the rates of the third, on a map of half the size, and at 32 none has any.
+    Stages that keep stride 1 because of the output stride are dilated: the first of them with the
+    rates of the third stage at output stride 8, the second with the rates of the fourth. So at
+    output stride 16 the last stage has the rates of the third, on a map of half the size. At 32 no
+    stage is dilated.
     """
-    # The first stage never strides.
+    # The first stage always has stride 1.
     kept = [stage for stage in range(1, len(strides)) if strides[stage] == 1]
     rates: list[int | str] = [1] * len(strides)
     for stage, rate in zip(kept, NAMED[name].rates[2:], strict=False):
@@ -61,7 +62,7 @@ def named(name: str, strides: tuple[int, ...]) -> tuple[int | str, ...]:
 
 
 def rate_of(entry: int | tuple[int, ...] | str, base: int, bases: int) -> int:
-    """The rate of `base` (from 0) in a stage of `bases`; `entry` is one of `atrous_rates`."""
+    """The rate of `base` (from 0) in a stage of `bases`; `entry` is an entry of `atrous_rates`."""
     if isinstance(entry, str):
         low, high = map(int, entry.split("-"))
         return _spread(low, high, bases)[base]
@@ -69,21 +70,21 @@ def rate_of(entry: int | tuple[int, ...] | str, base: int, bases: int) -> int:
 
 
 def expected(rates: Any, bases_per_stage: tuple[int, ...], strides: tuple[int, ...]) -> str:
-    """Says what was expected where `atrous_rates` is wrong; empty where it is right."""
+    """The valid values, as a text, if `atrous_rates` is wrong; empty if it is right."""
     if isinstance(rates, str) and rates in NAMED:
         if set(strides) == {1}:
-            return "rates per stage where no stage strides (names are for two dilated stages)"
+            return "rates per stage if no stage has a stride (names are for two dilated stages)"
         return ""
     return expected_entries(rates, bases_per_stage, tuple(NAMED))
 
 
 def expected_entries(rates: Any, bases_per_stage: tuple[int, ...], names: tuple[str, ...]) -> str:
-    """What one entry per stage should have been; nothing if they are right or `None`.
+    """The valid values, as a text, if an entry of a stage is wrong; else empty.
 
     Args:
-        rates: What was given.
+        rates: The given value.
         bases_per_stage: K of each stage.
-        names: What else it may have been.
+        names: Other valid values.
     """
     if rates is None:
         return ""
@@ -100,7 +101,7 @@ def expected_entries(rates: Any, bases_per_stage: tuple[int, ...], names: tuple[
         if isinstance(entry, tuple) and len(entry) != bases:
             return f"{bases} rates in stage {stage}, one per base"
         if not all(is_count(rate, LARGEST) for rate in per_base):
-            return f"integers of 1 to {LARGEST} in stage {stage}"
+            return f"integers from 1 to {LARGEST} in stage {stage}"
     return ""
 
 

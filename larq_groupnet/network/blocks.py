@@ -1,6 +1,6 @@
 """Stem and residual blocks, written against `Ops`.
 
-One unit is always convolution -> ReLU -> batch normalisation (Zhuang et al., CVPR 2019), the order
+A unit is always convolution -> ReLU -> batch normalisation (Zhuang et al., CVPR 2019), the order
 that Larq Compute Engine fuses into one binary kernel.
 """
 
@@ -15,7 +15,7 @@ from larq_groupnet.network.ops import Ops, Tensor
 
 
 def stem(ops: Ops, x: Tensor) -> Tensor:
-    """The real-valued first layers: convolution, max-pool at stride 4, BN, no ReLU.
+    """The real-valued first layers: convolution, max-pool (at stride 4), BN, no ReLU.
 
     Args:
         ops: The operations.
@@ -46,20 +46,20 @@ def stem(ops: Ops, x: Tensor) -> Tensor:
 
 
 def blocks(config: GroupNetConfig) -> Iterator[tuple[int, int]]:
-    """Stage and place in it of each block, both from 0, in the order of the network."""
+    """Stage of each block and its place in the stage, both from 0, in the network's order."""
     for stage, count in enumerate(config.blocks):
         for index in range(count):
             yield stage, index
 
 
 def bases(ops: Ops, streams: Sequence[Tensor], stage: int, index: int) -> list[Tensor]:
-    """One block, each base on its own stream."""
+    """Builds each base of a block on its own stream."""
     rates = list(zip(*ops.config.dilations(stage, index), strict=True))
     return ops.each_base(streams, rates, lambda base, x: block(ops, x, stage, index, base))
 
 
 def aggregate(ops: Ops, streams: Sequence[Tensor], stage: int, index: int) -> Tensor:
-    """The aggregate of the bases after a block."""
+    """Aggregates the bases after a block."""
     return ops.aggregate(streams, names.aggregate(names.block(stage, index)))
 
 
@@ -71,8 +71,8 @@ def block(ops: Ops, x: Tensor, stage: int, index: int, base: int | None) -> Tens
         x: `(batch, height, width, in)`.
         stage: Stage, from 0.
         index: Block in the stage, from 0.
-        base: Base, from 0; `None` for layer-wise decomposition, where every convolution is rebuilt
-            from K of them on the same input.
+        base: Base, from 0; `None` for layer-wise decomposition, where K binary convolutions
+            on the same input replace each convolution.
 
     Returns:
         `(batch, height / stride, width / stride, out)`.
@@ -81,7 +81,7 @@ def block(ops: Ops, x: Tensor, stage: int, index: int, base: int | None) -> Tens
 
 
 class _Block:
-    """One residual block of one base, or of all bases at once; arguments as `block`."""
+    """One residual block of one base, or of all bases at once. Arguments: see `block`."""
 
     def __init__(self, ops: Ops, stage: int, index: int, base: int | None):
         self.ops = ops
@@ -98,10 +98,10 @@ class _Block:
             self.stride *= conv.stride
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Inner shortcuts go around what keeps width and size: see `GroupNetConfig.shortcut`.
+        """Inner shortcuts go around convolutions that keep the shape (`GroupNetConfig.shortcut`).
 
-        That is every convolution as wide as the one before it, and the first one if it gives the
-        shape of the block's output.
+        These are every stride-1 convolution as wide as the one before it, and the first one if its
+        output has the shape of the block's output.
         """
         last = len(self.convolutions)
         first = self.convolutions[0]
@@ -125,7 +125,7 @@ class _Block:
     def _shortcut(self, x: Tensor) -> Tensor:
         if self.stride == 1 and self.ops.channels(x) == self.filters:
             return x
-        # One of all bases has no base in its name.
+        # A shared shortcut has no base in its name.
         prefix = self.block if self.config.shared_shortcut else self.prefix
         name = f"{prefix}_shortcut"
         if self.config.projection == "real":

@@ -1,4 +1,4 @@
-"""From a `GroupNetConfig` to a Keras model with random weights."""
+"""Builds a Keras model with random weights from a `GroupNetConfig`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def network(ops: Ops, images: Tensor) -> Tensor:
-    """The whole structure of the network `ops.config`: everything else interprets this.
+    """The whole structure of the network `ops.config`, built or counted by `ops`.
 
     Args:
         ops: The operations.
@@ -41,7 +41,7 @@ def network(ops: Ops, images: Tensor) -> Tensor:
 
 
 def _last_aggregates(config: GroupNetConfig, found: Any) -> dict[int, Tensor]:
-    """The last aggregate of each stage (from 0) of what a wiring has yielded."""
+    """The last aggregate that a wiring yielded for each stage (from 0)."""
     last = len(config.blocks) - 1
     pairs = list(found) if isinstance(found, Iterator | list) else [found]
     right = all(
@@ -56,12 +56,12 @@ def _last_aggregates(config: GroupNetConfig, found: Any) -> dict[int, Tensor]:
 
 
 def check_input_tensor(tensor: object) -> None:
-    """Raises ConfigError for what is no Keras tensor."""
+    """Raises a ConfigError unless `tensor` is a Keras tensor."""
     import tensorflow as tf
 
     try:
         right = tf.keras.backend.is_keras_tensor(tensor)
-    except ValueError:  # It is no tensor at all.
+    except ValueError:  # It is not a tensor at all.
         right = False
     if not right:
         kind = f"{type(tensor).__module__}.{type(tensor).__name__}"  # Keras 3 has tensors, too.

@@ -1,14 +1,15 @@
-"""What a Group-Net costs: parameters, memory, MACs, element-wise work, receptive field.
+"""The cost of a Group-Net: parameters, memory, MACs, element-wise work, receptive field.
 
-Counted in: kernels and biases, two values per channel and batch normalisation (four, of which
-inference keeps a scale and an offset: as `lq.models.summary` counts), scales and gates; MACs of
-every convolution and of the dense layer; the multiplications and additions of gates, aggregates
-and shortcuts, in elements, as the Keras graph does them (conversion may fold some). Left out: the
-work of batch normalisation, biases, ReLU, quantizers, padding, pooling, upsampling and softmax.
+Counted: kernels, biases, scales, gates, and two values per channel of a batch normalisation (of its
+four, inference keeps a scale and an offset; `lq.models.summary` counts the same); MACs of every
+convolution and of the dense layer; element-wise multiplications and additions of gates, aggregates
+and shortcuts, as in the Keras graph (conversion may fold some). Not counted: the work of batch
+normalisation, biases, ReLU, quantizers, padding, pooling, upsampling and softmax.
 
 A configuration is counted without TensorFlow, in a millisecond. A model is counted layer by layer
-with Larq's own profile, so that the two ways check each other. A layer that is called several times
-(`shared_shortcut`) counts its parameters once and its MACs each time; Larq's summary counts once.
+with Larq's own profile, so the two ways check each other. A layer that is called several times
+(`shared_shortcut`) counts its parameters once and its MACs each time; Larq's summary counts both
+once.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def complexity(target: Any) -> Complexity:
     """Counts what a network costs for one image.
 
     Args:
-        target: A `GroupNetConfig`, or a `tf.keras.Model` that `larq_groupnet` has built. The
+        target: A `GroupNetConfig`, or a `tf.keras.Model` that `larq_groupnet` has built. A
             configuration needs no TensorFlow, unless a quantizer is given as a mapping.
 
     Returns:
@@ -62,12 +63,12 @@ def complexity(target: Any) -> Complexity:
 
 
 def report(target: Any) -> str:
-    """The table of `complexity(target)` and what its columns mean."""
+    """The table of `complexity(target)` and a legend."""
     return (
         f"{complexity(target).table()}\n"
         f"For one image; M: millions. OPs = other MACs + 1-bit MACs / {BINARY_SPEEDUP}. "
-        "Multiplications, additions: elements,\nof gates, scales and shortcuts. Receptive field: "
-        "pixels. Ratios: real-valued network with one branch over this."
+        "Multiplications, additions: element-wise,\nof gates, scales and shortcuts. Receptive "
+        "field: pixels. Ratios: real-valued network with one branch / this one."
     )
 
 
@@ -89,7 +90,7 @@ def _of_model(model: Any) -> dict[str, Tally]:
     calls = Counter(id(node.layer) for nodes in model._nodes_by_depth.values() for node in nodes)
     for layer in model.layers:
         if not layer.name.startswith(("stem", "stage")) and not reach:
-            continue  # What a given input tensor comes from.
+            continue  # A layer before the given input tensor.
         tally = tallies.setdefault(names.part(layer.name), Tally())
         _add_layer(tally, layer, calls[id(layer)])
         for call in range(calls[id(layer)]):

@@ -1,6 +1,6 @@
-"""`GroupNetConfig`: one frozen value that says everything about a network.
+"""`GroupNetConfig`: a frozen description of a whole network.
 
-This module knows nothing of TensorFlow, so a configuration can be made, checked, compared and
+This module needs no TensorFlow, so a configuration can be made, checked, compared and
 written to JSON in milliseconds.
 """
 
@@ -21,19 +21,19 @@ from larq_groupnet.network.precision import QUANTIZERS
 from larq_groupnet.values import is_count, is_number, is_positive, native
 
 ASPP_RATES = (12, 24, 36)
-"""Dilation in DeepLabv3's head at output stride 8 (Chen et al., 2017)."""
+"""Dilation rates in DeepLabv3's head at output stride 8 (Chen et al., 2017)."""
 
 RENAMED = {"backbone": "layout", "atrous": "atrous_rates"}
-"""Old name of an option -> its name."""
+"""Old name of an option -> its current name."""
 
 MOST = 1000
-"""Bases, and blocks of a stage. A count of ten thousand takes seconds, and no memory holds them."""
+"""Most bases, and most blocks of a stage. Ten thousand take seconds to count and fit no memory."""
 
 LARGEST = 10**6
-"""Height, width and channels of images, and classes; TensorFlow fails at sizes far beyond."""
+"""Largest height, width and channels of images, and most classes. TensorFlow fails far beyond."""
 
 WIDEST = 100
-"""As `width`: one kernel of 3x3 then takes 94 GB."""
+"""Largest `width`: a 3x3 kernel then takes 94 GB."""
 
 _OUTPUTS = ("probabilities", "logits")
 
@@ -58,57 +58,59 @@ class GroupNetConfig:
 
     Attributes:
         layout: `"resnet18"`, `"resnet34"` or `"resnet50"`: kind and number of blocks.
-        stage_blocks: Blocks in each stage, four of them; `None` means the layout's own number.
+        stage_blocks: Number of blocks in each stage; `None` for the layout's own numbers.
         input_shape: `(height, width, channels)`. Height and width may be `None` (any size), except
-            with `padding="torch"`. A map of a stage has the size over its stride, rounded up.
-        num_classes: Length of the last axis of the logits; at least 2 where the network gives
+            with `padding="torch"`. The size of a map is that of the image divided by its stride,
+            rounded up.
+        num_classes: Length of the last axis of the logits; at least 2 if the network gives
             probabilities.
         head: `"classifier"` (global average, dense), `"fcn32s"`, `"fcn16s"` or `"deeplabv3"`
             (dense prediction, see `heads`) or `None` (the last aggregate).
-        output: `"probabilities"` or `"logits"`; `None` for what the head gives by itself:
-            `"classifier"` probabilities, the others logits.
+        output: `"probabilities"` or `"logits"`; `None` for the head's default:
+            probabilities for `"classifier"`, logits for the others.
         num_bases: K, the number of parallel binary branches: an int, or one per stage.
         width: Factor on the channels of every layer (64 to 512 at 1.0), at most 100.
         decomposition: How the K bases are wired: `"layer"` (LBD), `"group"` (GBD) or `"gated"`
-            (Group-Net). `"none"` is the plain real-valued ResNet, to compare with.
+            (Group-Net). `"none"` is the plain real-valued ResNet, for comparison.
         blocks_per_group: Blocks in one group of `decomposition="group"`: 1, 2 and the number of
             blocks of the whole net are the paper's v1, v2 and v3 (as recalled).
         gate: One learned gate per `"block"` (released code) or per `"base"` (paper, as recalled).
         aggregation: `"scales"` (learned, conference paper) or `"mean"` (journal).
-        first_base_sums: Whether the first base's own output, as the next gate reads it, is the sum
-            over all bases (only imported weights of one released variant need it).
-        shortcut: Around every `"conv"` (Group-Net**) or around each `"block"` (Group-Net);
-            names of the paper's tables as recalled.
+        first_base_sums: True if the next gate reads the sum over all bases as the first base's own
+            output (only imported weights of one released variant need it).
+        shortcut: A shortcut around every `"conv"` (Group-Net**) or around each `"block"`
+            (Group-Net); names as recalled from the paper's tables.
         projection: Where stride or width changes, the shortcut is a `"binary"` 1x1 convolution
             (Group-Net), or an average pool and a `"real"` one (Bi-Real Net).
-        relu: Whether a ReLU stands between convolution and normalisation (Bi-Real Net has none).
-        stem_stride: 4 is convolution 7x7/2 and max-pool 3x3/2; 2 the convolution 7x7/2 alone; 1 a
-            convolution 3x3/1.
-        stem_bias: Whether the first convolution has a bias (only imported weights need it).
+        relu: True for a ReLU between convolution and normalisation (Bi-Real Net has none).
+        stem_stride: 4 for a 7x7/2 convolution and a 3x3/2 max-pool; 2 for the 7x7/2 convolution
+            alone; 1 for a 3x3/1 convolution.
+        stem_bias: True if the first convolution has a bias (only imported weights need it).
         stem_pool: Max-pool `"before_norm"` (Group-Net) or `"after_norm"` (Bi-Real Net).
-        output_stride: Input size over size of the last feature map. Stages that would exceed it
-            keep stride 1.
-        shared_shortcut: Where stride or width changes, all bases share the convolution and the
-            normalisation of the shortcut (released code), instead of one of each per base.
-        atrous_rates: Dilation of the 3x3 convolutions: `None` (1 everywhere); a name, `"bpac"`,
+        output_stride: Image size divided by the size of the last feature map. Stages that would
+            exceed it keep stride 1.
+        shared_shortcut: True if all bases share the convolution and the normalisation of a shortcut
+            where stride or width changes (released code), False if each base has its own.
+        atrous_rates: Dilation rates of 3x3 convolutions: `None` (1 everywhere); a name, `"bpac"`,
             `"equal"`, `"released"` or `"released_bpac"`, for the stages that keep stride 1 because
             of `output_stride` (see `atrous.named`); or one entry per stage, each an int for all
             bases, one int per base, or `"low-high"` to spread the bases evenly over an interval,
-            whatever K is (as in `BPAC_RATES`). The convolution that strides keeps rate 1.
-        first_rates: Dilation of the first 3x3 convolution of each stage: `"half"` of the others'
-            (rounded down, at least 1); one entry per stage, as `atrous_rates` has them; or `None`
-            for the rates of the others (or, with a name, what goes with it).
+            whatever K is (as in `BPAC_RATES`). Strided convolutions keep rate 1.
+        first_rates: Dilation rates of the first 3x3 convolution of each stage: `"half"` of the
+            other rates (rounded down, at least 1); one entry per stage, as in `atrous_rates`; or
+            `None` for the same rates as the others (or those that go with the name in
+            `atrous_rates`).
         padding: `"same"` (TensorFlow's, with +1 around binary convolutions), `"torch"` (symmetric
             with +1, as the authors' weights need) or `"zero"` (TensorFlow's with 0, Bi-Real Net).
         binary: `False` gives the twin of training phase 1: the same graph and weight names, real
-            kernels, tanh where sign will be. `"activations"` has binary activations and real
+            kernels, tanh instead of sign. `"activations"` has binary activations and real
             kernels.
         input_quantizer: Larq quantizer of the activations.
         kernel_quantizer: Larq quantizer of the kernels.
-        dropout: Rate before the last convolution of the segmentation head.
-        spatial_dropout: Whether it drops whole channels (released code) or single values.
-        align_corners: How scores are enlarged to the image: `True` maps corner pixels on corner
-            pixels (released code), `False` takes pixels for squares and maps the corners of these.
+        dropout: Dropout rate before the last convolution of the segmentation head.
+        spatial_dropout: True to drop whole channels (released code), False for single values.
+        align_corners: How scores are resized to the image: True aligns the centres of the corner
+            pixels (released code), False aligns the corners of the maps, with pixels as squares.
         batch_norm_epsilon: Constant of every batch normalisation.
         batch_norm_momentum: Weight of the old moving average (PyTorch's 0.1 is 0.9 here).
     """
@@ -117,9 +119,9 @@ class GroupNetConfig:
     stage_blocks: tuple[int, ...] | None = option(None, "weights")
     input_shape: tuple[int | None, int | None, int] = option(
         (224, 224, 3),
-        "weights",  # The channels; the size fits any.
+        "weights",  # The channels; weights fit any size.
         of_task=True,
-        expected=f"(height, width, channels), integers of 1 to {LARGEST:,}",
+        expected=f"(height, width, channels), integers from 1 to {LARGEST:,}",
         is_valid=lambda shape: (
             isinstance(shape, tuple)
             and len(shape) == 3
@@ -131,7 +133,7 @@ class GroupNetConfig:
         1000,
         "head",
         of_task=True,
-        expected=f"an integer of 1 to {LARGEST:,}",
+        expected=f"an integer from 1 to {LARGEST:,}",
         is_valid=lambda count: is_count(count, LARGEST),
     )
     head: str | None = option("classifier", "head", of_task=True, choices=lambda: [*HEADS, None])
@@ -199,11 +201,11 @@ class GroupNetConfig:
         """Leaves out the quantizers, which may be dictionaries."""
         return hash(tuple(getattr(self, name) for name in OPTIONS if "quantizer" not in name))
 
-    # Derived values, one place each.
+    # Derived values, each defined once.
 
     @functools.cached_property
     def blocks(self) -> tuple[int, ...]:
-        """Blocks in each stage."""
+        """Number of blocks in each stage."""
         return self.stage_blocks or LAYOUTS[self.layout].blocks
 
     @functools.cached_property
@@ -215,7 +217,7 @@ class GroupNetConfig:
 
     @functools.cached_property
     def stage_channels(self) -> tuple[int, ...]:
-        """Channels of each stage, as its layout multiplies them in a block."""
+        """Channels of each stage, before a bottleneck multiplies them."""
         return tuple(int(round(c * self.width)) for c in LAYOUTS[self.layout].channels)
 
     @functools.cached_property
@@ -230,42 +232,42 @@ class GroupNetConfig:
 
     @property
     def aspp_rates(self) -> tuple[int, ...]:
-        """Dilation in the branches of DeepLabv3's head: the same reach in pixels of the image."""
+        """Dilation rates in DeepLabv3's head, scaled to reach the same distance in the image."""
         return tuple(max(rate * 8 // self.output_stride, 1) for rate in ASPP_RATES)
 
     @property
     def gives(self) -> str | None:
-        """What the network gives: `"probabilities"`, `"logits"`, ...; `None` without a head."""
+        """Kind of output: `"probabilities"`, `"logits"`, ...; `None` without a head."""
         if self.head is None:
             return None
         return self.output or HEADS[self.head].output
 
     def convolutions(self, stage: int, index: int) -> tuple[Conv, ...]:
-        """The convolutions of a block, by stage and place in it (both counted from 0)."""
+        """The convolutions of the block `index` of `stage`, both counted from 0."""
         return self._convolutions[stage][index > 0]
 
     @functools.cached_property
     def _convolutions(self) -> list[list[tuple[Conv, ...]]]:
-        """Of each stage: those of the first block, and of the others."""
+        """For each stage, the convolutions of the first block and of the others."""
         sizes = zip(self.stage_channels, self.stage_strides, strict=True)
         return [[self._block(filters, s) for s in (stride, 1)] for filters, stride in sizes]
 
     def _block(self, filters: int, stride: int) -> tuple[Conv, ...]:
-        """What the layout gives for the channels of a stage and the stride of a block."""
+        """The layout's convolutions for the channels of a stage and the stride of a block."""
         found = LAYOUTS[self.layout].convolutions(filters, stride)
         convs = tuple(found) if isinstance(found, Iterable) else ()
         right = all(isinstance(conv, Conv) and all(map(is_count, conv)) for conv in convs)
         if not convs or not right or math.prod(conv.stride for conv in convs) != stride:
             raise ConfigError(
-                f"layout: expected {self.layout!r} to give for {filters} channels and stride "
-                f"{stride} a list of Conv of integers above 0, whose strides make {stride}. "
-                f"Received: {convs or found!r}"
+                f"layout: expected {self.layout!r} to return, for {filters} channels and stride "
+                f"{stride}, a list of Conv of positive integers, whose strides multiply to "
+                f"{stride}. Received: {convs or found!r}"
             )
         return convs
 
     @functools.cached_property
     def rates(self) -> tuple[tuple[int, ...], ...]:
-        """Dilation of the 3x3 convolutions, of each base of each stage, but for the first one."""
+        """Dilation rates of the 3x3 convolutions except the first: one per stage and base."""
         given = self.atrous_rates
         if given is None:
             given = (1,) * len(self.blocks)
@@ -275,7 +277,7 @@ class GroupNetConfig:
 
     @functools.cached_property
     def first_rates_per_base(self) -> tuple[tuple[int, ...], ...]:
-        """Dilation of the first 3x3 convolution, of each base of each stage."""
+        """Dilation rates of the first 3x3 convolution: one per stage and base."""
         given = self.first_rates
         if given is None and isinstance(self.atrous_rates, str):
             given = atrous.NAMED[self.atrous_rates].first
@@ -292,16 +294,16 @@ class GroupNetConfig:
         )
 
     def rate(self, stage: int, base: int) -> int:
-        """Dilation of the 3x3 convolutions but the first, of `base` in `stage` (both from 0)."""
+        """Dilation rate of `base` in `stage` (both from 0), except in the first 3x3 convolution."""
         return self.rates[stage][base]
 
     def dilations(self, stage: int, index: int) -> list[tuple[int, ...]]:
-        """Of each convolution of a block, its dilation in each base; stage and block from 0."""
+        """For each convolution of a block, the rate of each base; stage and block from 0."""
         return self._dilations[stage][index > 0]
 
     @functools.cached_property
     def _dilations(self) -> list[list[list[tuple[int, ...]]]]:
-        """Of each stage: those of the first block, and of the others."""
+        """For each stage, the dilation rates of the first block and of the others."""
         found = []
         for stage, bases in enumerate(self.bases_per_stage):
             blocks = []
@@ -335,8 +337,8 @@ class GroupNetConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> GroupNetConfig:
         """The inverse of `to_dict`, also after a trip through JSON.
 
-        Values of earlier versions are read, too: options by their old names, and without those
-        that their network has no use for, which were not refused then.
+        Reads values of earlier versions, too: it renames old options and drops those that their
+        network does not use.
         """
         values = {RENAMED.get(name, name): value for name, value in values.items()}
         unused = unused_options(
@@ -348,25 +350,25 @@ class GroupNetConfig:
         blocks, stages = self.stage_blocks, len(LAYOUTS[self.layout].blocks)
         blocks_ok = isinstance(blocks, tuple) and len(blocks) == stages
         if blocks is not None and not (blocks_ok and all(is_count(n, MOST) for n in blocks)):
-            fail("stage_blocks", f"None or {stages} integers of 1 to {MOST}", blocks)
+            fail("stage_blocks", f"None or {stages} integers from 1 to {MOST}", blocks)
         if self.padding == "torch" and None in self.input_shape:
             fail("input_shape", "a fixed height and width with padding='torch'", self.input_shape)
         channels = LAYOUTS[self.layout].channels[0]
         wide = is_number(self.width) and self.width <= WIDEST
         if not wide or min(self.stage_channels) < 1:
-            expected = f"a number that leaves a channel of {channels}, at most {WIDEST}"
+            expected = f"a number that leaves a channel out of {channels}, and at most {WIDEST}"
             fail("width", expected, self.width)
 
     def _check_bases(self) -> None:
         bases, stages = self.num_bases, len(self.blocks)
         per_stage = bases if isinstance(bases, tuple) else (bases,) * stages
         if len(per_stage) != stages or not all(is_count(k, MOST) for k in per_stage):
-            fail("num_bases", f"an integer of 1 to {MOST}, or {stages} of them", bases)
+            fail("num_bases", f"an integer from 1 to {MOST}, or {stages} of them", bases)
         real = not DECOMPOSITIONS[self.decomposition].binary
         if real and (set(per_stage) != {1} or self.binary is not False):
             fail(
                 "decomposition",
-                f"one that has bases, or num_bases=1 and binary=False beside "
+                f"one that has bases, or num_bases=1 and binary=False with "
                 f"{self.decomposition!r}, which is the plain real-valued network "
                 f"(num_bases={bases}, binary={self.binary})",
                 self.decomposition,
@@ -418,26 +420,26 @@ class GroupNetConfig:
 OPTIONS: dict[str, Option] = {
     field.name: field.metadata["option"] for field in dataclasses.fields(GroupNetConfig)
 }
-"""Every option of a network, and what it says about itself."""
+"""Every option of a network and its description."""
 
 
 def fields_affecting(*kinds: str) -> tuple[str, ...]:
-    """The options that affect one of `kinds`, see `options.AFFECTS`."""
+    """The options that affect one of `kinds`; see `options.AFFECTS`."""
     return tuple(name for name, about in OPTIONS.items() if about.affects in kinds)
 
 
 def fields_of_task() -> tuple[str, ...]:
-    """The options that go with the task, not with the weights of another task."""
+    """The options that belong to the task and keep their value with weights of another task."""
     return tuple(name for name, about in OPTIONS.items() if about.of_task)
 
 
 def search_values() -> dict[str, tuple[Any, ...]]:
-    """Option -> the values that are worth a search."""
+    """Option -> the values worth searching."""
     return {name: about.search for name, about in OPTIONS.items() if about.search}
 
 
 def unused_options(decomposition: str, head: str | None) -> set[str]:
-    """The options that mean nothing with a decomposition and a head."""
+    """The options that neither the decomposition nor the head uses."""
     used = DECOMPOSITIONS.find(decomposition).uses
     if head is not None:
         used = used | HEADS.find(head).uses
@@ -452,7 +454,7 @@ def unused_options(decomposition: str, head: str | None) -> set[str]:
 
 
 def parents() -> dict[str, tuple[str, str]]:
-    """Option -> the option and its value without which it means nothing, where there is but one."""
+    """Option -> `("decomposition", NAME)`, if only one decomposition uses it."""
     found = {}
     for name in (name for name, about in OPTIONS.items() if about.optional):
         wirings = [value for value, known in DECOMPOSITIONS.items() if name in known.uses]
@@ -462,6 +464,6 @@ def parents() -> dict[str, tuple[str, str]]:
 
 
 def _users(name: str) -> str:
-    """The decompositions and heads that have a use for an option."""
+    """The decompositions and heads that use an option."""
     kinds: list[tuple[str, Any]] = [*DECOMPOSITIONS.items(), *HEADS.items()]
     return ", ".join(repr(user) for user, found in kinds if name in found.uses)

@@ -1,4 +1,4 @@
-"""The convolution of a training step: the same values as Larq's `QuantConv2D`, in less time."""
+"""A faster convolution for training, with the same values as Larq's `QuantConv2D`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from larq_groupnet.autograph import as_written
 from larq_groupnet.network.devices import only_cpus
 
 SMALL_MAP = 16
-"""Up to so many output pixels per image a convolution is one product of matrices: oneDNN would
-spend more time on reordering the kernel than on the products (`benchmarks/README.md`)."""
+"""Up to this many output pixels per image, a convolution is one matrix product: oneDNN would spend
+more time on reordering the kernel than on multiplying (`benchmarks/README.md`)."""
 
 
 @tf.keras.utils.register_keras_serializable("larq_groupnet")
 class OnePaddedConv2D(lq.layers.QuantConv2D):
     """`QuantConv2D` with `padding="same"` and `pad_values=1.0`, faster in training.
 
-    At inference, and therefore for conversion, and on accelerators its operations are those of
-    `QuantConv2D`. Where `training` is true on a CPU, the values are the same, but the padding has
-    no gradient to compute.
+    At inference (so also for conversion) and on accelerators, it runs the operations of
+    `QuantConv2D`. In training on a CPU, the values are the same, but the gradient of the padding is
+    not computed.
     """
 
     @as_written
@@ -43,8 +43,8 @@ class OnePaddedConv2D(lq.layers.QuantConv2D):
             try:
                 return super().call(inputs)
             except BaseException:
-                # Larq leaves its scope open behind an error, such as too little memory: whoever
-                # then saves a model would save signs in place of its latent weights.
+                # After an error, such as too little memory, Larq leaves its scope open. Saving a
+                # model would then save signs instead of latent weights.
                 lq.context.quantized_scope(quantizes).__enter__()
                 raise
         if self.input_quantizer:
@@ -55,10 +55,10 @@ class OnePaddedConv2D(lq.layers.QuantConv2D):
 
 
 def _one_padded(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
-    """Convolution of `x`, padded with +1 on the sides that TensorFlow's "same" pads."""
+    """Convolves `x`, padded with +1 on the sides that TensorFlow's "same" pads."""
     side = kernel.shape[0]
     sizes = [-(-size // stride) for size in x.shape[1:3]]
-    padding = [(0, 0)]  # Of the batch.
+    padding = [(0, 0)]  # The batch.
     for size, out in zip(x.shape[1:3], sizes, strict=True):
         total = max((out - 1) * stride + side - size, 0)
         padding.append((total // 2, total - total // 2))
@@ -77,7 +77,7 @@ def _one_padded(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
             y = tf.nn.conv2d(padded, kernel, strides, "VALID")
 
         def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            # A constant padding has no gradient, so that here it may as well be zeros.
+            # A constant padding has no gradient, so it may as well be zeros here.
             dx = tf.raw_ops.Conv2DBackpropInput(
                 input_sizes=tf.shape(x),
                 filter=kernel,

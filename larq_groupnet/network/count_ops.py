@@ -1,4 +1,4 @@
-"""The structure as counts: what each layer of a configuration costs, without TensorFlow."""
+"""Counts what each layer of a configuration costs, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from larq_groupnet.network.precision import bits_of
 
 
 class Map(NamedTuple):
-    """What is known of a tensor.
+    """What `CountOps` knows about a tensor.
 
     Attributes:
         height: In pixels.
         width: In pixels.
         channels: Length of the last axis.
-        node: Which of `CountOps` gave it.
-        field: Side in pixels of the image of what one of its pixels depends on.
-        step: Pixels of the image from one of its pixels to the next.
+        node: Number of the node that computes it.
+        field: Side of the receptive field of one pixel, in image pixels.
+        step: Distance between neighbouring pixels, in image pixels.
     """
 
     height: int
@@ -35,18 +35,18 @@ class Map(NamedTuple):
 
 
 Cost = tuple[int, int, int, int, int, int, bool]
-"""Parameters and their bits, MACs and theirs; multiplications, additions; whether the twin has it,
-too."""
+"""Parameters and their bits; MACs and their bits; multiplications; additions; True if the twin has
+them, too."""
 
 Node = tuple[str, Sequence[int], int, Sequence[Cost]]
-"""One operation, or a base as one: its name, the numbers of the nodes that it reads, its receptive
-field, what it costs. A plain tuple, because a network has hundreds."""
+"""One operation or one whole base: its name, the numbers of its input nodes, its receptive field,
+its costs. A plain tuple, because a network has hundreds."""
 
 FREE: tuple[Cost, ...] = ()
 
 
 class Tally:
-    """Running sums for one part of a network; `counts` gives them."""
+    """Running sums for one part of a network; `counts` returns them."""
 
     def __init__(self) -> None:
         self.params: dict[int, int] = defaultdict(int)
@@ -70,7 +70,7 @@ class Tally:
 class CountOps(Ops):
     """Counts what each operation costs. `Ops` says what the operations do.
 
-    Like Keras, `tallies` leaves out what the output of the network does not depend on.
+    Like Keras, `tallies` leaves out operations that the network's output does not depend on.
     """
 
     def __init__(self, config: GroupNetConfig):
@@ -165,14 +165,14 @@ class CountOps(Ops):
         outputs: list[Map] = []
         built: dict[tuple, tuple[Map, str, list[Cost]]] = {}
         for base, (x, rate) in enumerate(zip(streams, rates, strict=False)):
-            # The first base differs from the others: the twin has it, too.
+            # The first base differs from the others: the twin has it.
             alike = (base > 0, rate, x._replace(node=0))
             if alike not in built:
                 start = len(self._nodes)
                 self._repeats = base > 0
                 y = build(base, x)
                 self._repeats = False
-                name = self._nodes[-1][0]  # A shared layer, which has no base, may come first.
+                name = self._nodes[-1][0]  # A shared layer, which names no base, may come first.
                 built[alike] = y, name, self._condensed(start, y.node)
                 del self._nodes[start:]
             y, name, costs = built[alike]
@@ -209,7 +209,7 @@ class CountOps(Ops):
         """The nodes from `start` on that the node `output` depends on, last first."""
         needed = bytearray(output + 1)
         needed[output] = True
-        # Each node stands behind its inputs.
+        # Each node comes after its inputs.
         for number in range(output, start - 1, -1):
             if needed[number]:
                 node = self._nodes[number]
@@ -218,7 +218,7 @@ class CountOps(Ops):
                 yield node
 
     def _condensed(self, start: int, output: int) -> list[Cost]:
-        """The costs of the nodes from `start` on, summed for each kind."""
+        """The costs of the nodes from `start` on, summed by kind."""
         sums: dict[tuple[int, int, bool], list[int]] = {}
         for node in self._needed(output, start):
             for params, bits, macs, mac_bits, products, additions, in_twin in node[3]:
@@ -268,7 +268,7 @@ class CountOps(Ops):
         return Map(height, width, channels, len(self._nodes) - 1, field, step)
 
     def _repeated(self, name: str) -> bool:
-        """True for a layer of all bases that the first has called: work, and no parameter."""
+        """True for a shared layer that the first base has called: it adds only work."""
         return self._repeats and "_base" not in name
 
     def _joined(
@@ -282,7 +282,7 @@ class CountOps(Ops):
     ) -> Map:
         """Joins tensors; counts work per element of the first.
 
-        Of height, width and channels the first `same` must be those of all.
+        The first `same` of height, width and channels must be equal in all tensors.
         """
         if len({x[:same] for x in tensors}) > 1:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""What a network costs, in numbers: per part, in total, as a table and as JSON."""
+"""The costs of a network: per part, in total, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class Counts:
     """What one part of a network costs, for one image.
 
     The twin is the real-valued single-branch network of the same layout: K=1 with real kernels,
-    no scales, no gates. That is the plain ResNet of the same width, stem, strides and head, its
-    batch normalisations counted as here.
+    no scales, no gates. It is the plain ResNet with the same width, stem, strides and head, and its
+    batch normalisations are counted in the same way.
 
     Attributes:
         params: Bit width -> number of parameters.
         macs: Precision in bits (the larger of kernel and input) -> multiply-accumulates.
         multiplications: Element-wise multiplications of gates and aggregates.
         additions: Element-wise additions of gates, aggregates and shortcuts.
-        receptive_field: Side in input pixels of what one pixel of the last feature map depends on,
-            without regard to the border: dilation counted, along the base that reaches farthest.
-            0 for the head.
+        receptive_field: Side of the receptive field of one pixel of the last feature map, in image
+            pixels. Includes dilation, follows the base that reaches farthest and ignores the
+            border. 0 for the head.
         twin_params: Parameters of the twin.
         twin_macs: MACs of the twin.
     """

@@ -1,8 +1,8 @@
 """How K bases are wired: layer-wise, group-wise, gated; and the real-valued network without bases.
 
 A decomposition takes the operations and the output of the stem, `(batch, height, width,
-stage_channels[0])`. It yields the number of the stage (from 0) with each aggregate, in the order of
-the network. The last one of each stage is what heads read.
+stage_channels[0])`. It yields each aggregate with the number of its stage (from 0), in the order of
+the network. Heads read the last aggregate of each stage.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ def gated(ops: Ops, x: Tensor) -> Aggregates:
         own = bases(ops, streams, stage, index)
         x = aggregate(ops, own, stage, index)
         yield stage, x
-        # Nobody reads what the bases of the last block gave.
+        # Nothing reads the outputs of the last block's bases.
         if config.first_base_sums and count > 1 and done < total:
             own[0] = ops.add(own, f"{place}_sum")
 
 
 @decomposition("none", uses=(), binary=False)
 def plain(ops: Ops, x: Tensor) -> Aggregates:
-    """The real-valued ResNet that Group-Net approximates (He et al., CVPR 2016), to compare with.
+    """The real-valued ResNet that Group-Net approximates (He et al., CVPR 2016), for comparison.
 
-    Convolution -> batch normalisation -> ReLU, one shortcut around each block. Kernels, stem and
-    widths are those of the Group-Net of the same layout.
+    Convolution -> batch normalisation -> ReLU, one shortcut around each block. Kernels,
+    stem and widths equal the Group-Net with the same layout.
     """
     x = ops.relu(x, "stem_relu")
     for stage, index in blocks(ops.config):

@@ -1,7 +1,7 @@
-"""What stands on the aggregates of the stages: a classifier, or a score per pixel.
+"""The heads: a classifier, or scores for each pixel.
 
-Real-valued, but for the branches of DeepLabv3. A head takes the operations and the last aggregate
-of each stage (from 0).
+They are real-valued, except for DeepLabv3's binary layers. A head takes the operations and the last
+aggregate of each stage (from 0).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from larq_groupnet.network.options import fail
 Stages = Mapping[int, Tensor]
 
 PIXELS = ("dropout", "spatial_dropout", "align_corners")
-"""Options that the heads which score pixels have a use for."""
+"""Options that heads for segmentation use."""
 
 
 @head("classifier", task="classification", output="probabilities")
@@ -53,12 +53,12 @@ def _ends_with_third_stage(config: GroupNetConfig) -> None:
 
 @head("fcn16s", task="segmentation", uses=PIXELS, check=_ends_with_third_stage)
 def fcn16s(ops: Ops, stages: Stages) -> Tensor:
-    """FCN-32s, to whose scores those of the third stage are added before they are enlarged.
+    """FCN-32s, with the scores of the third stage added before upsampling.
 
-    The third stage is scored by one 1x1 convolution (Long et al., CVPR 2015, where it has stride
-    16). That it is the third, whatever its stride here, is this project's reading of the paper:
-    at output stride 32 its map is twice as large and the last scores are enlarged to it first; at
-    8 and 16 the last stage is dilated instead, and the two maps have one size.
+    A 1x1 convolution scores the third stage (Long et al., CVPR 2015, where it has stride 16). To
+    take the third stage, whatever its stride, is this project's reading of the paper. At output
+    stride 32 its map is twice as large, so the last scores are first upsampled to its size. At 8
+    and 16 the last stage is dilated instead, and the two maps have the same size.
 
     Returns:
         `(batch, height, width, num_classes) float32`.
@@ -76,9 +76,10 @@ def fcn16s(ops: Ops, stages: Stages) -> Tensor:
 def deeplabv3(ops: Ops, stages: Stages) -> Tensor:
     """Atrous spatial pyramid pooling (Chen et al., 2017), binary, each branch of K bases.
 
-    A 1x1 branch, a 3x3 branch for each of `config.aspp_rates` and the global average, each with as
-    many channels as the third stage (256 at width 1) and K as in the last stage, side by side;
-    once more 1x1 with K bases, dropout, and the only real-valued layer, a 1x1 convolution.
+    A 1x1 branch, a 3x3 branch for each of `config.aspp_rates` and the global average are
+    concatenated, each with as many channels as the third stage (256 at width 1) and K as in the
+    last stage. Then follow a 1x1 layer of K bases, dropout, and the only real-valued layer, a 1x1
+    convolution.
 
     Returns:
         `(batch, height, width, num_classes) float32`.
@@ -98,12 +99,12 @@ def deeplabv3(ops: Ops, stages: Stages) -> Tensor:
 
 
 def scores_of_pixels(ops: Ops, scores: Tensor, factor: int | None = None) -> Tensor:
-    """Scores of a small map at the size of the image: logits, or `config.output`.
+    """Upsamples scores to the size of the image and returns what `config.gives` says.
 
     Args:
         ops: The operations.
         scores: `(batch, height, width, classes)`.
-        factor: What to enlarge by, for another size than that of the image.
+        factor: Upsampling factor, for a size other than that of the image.
     """
     to = ops.image if factor is None else factor
     logits = ops.resize(scores, to, names.LOGITS, final=True)
@@ -124,9 +125,9 @@ def _fcn_scores(ops: Ops, x: Tensor) -> Tensor:
 
 
 def _bases(ops: Ops, x: Tensor, kernel: int, rate: int, name: str) -> Tensor:
-    """A group of one layer: K times convolution -> ReLU -> BN on the same input, aggregated.
+    """A layer of K bases: K times convolution -> ReLU -> BN on the same input, aggregated.
 
-    With `decomposition="none"` the plain real layer: convolution -> BN -> ReLU.
+    With `decomposition="none"` a plain real layer: convolution -> BN -> ReLU.
     """
     config = ops.config
     filters = config.stage_channels[-2]

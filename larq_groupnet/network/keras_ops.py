@@ -1,4 +1,4 @@
-"""The structure as Keras layers: plain `larq.layers.QuantConv2D`, which Larq and LCE understand."""
+"""Builds the network from plain layers such as `QuantConv2D`, which Larq and LCE understand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from larq_groupnet.network.synchronized import SynchronizedNorm
 
 layers = tf.keras.layers
 
-_VERY_SMALL = -65504.0  # The least float16, so that max-pooling never picks it at any precision.
+_VERY_SMALL = -65504.0  # The lowest float16, so that max-pooling never picks it at any precision.
 
 
 class KerasOps(Ops):
@@ -29,7 +29,7 @@ class KerasOps(Ops):
         self._layers: dict[str, tf.keras.layers.Layer] = {}
 
     def _called(self, kind: type, x: tf.Tensor, name: str, *arguments: Any, **options: Any) -> Any:
-        """A layer on `x`: a new one, or that of this name where the bases may share one."""
+        """Applies a layer to `x`: a new one, or the one of this name if bases share layers."""
         layer = self._layers.get(name) if self.config.shared_shortcut else None
         if layer is None:
             layer = self._layers[name] = kind(*arguments, name=name, **options)
@@ -86,7 +86,7 @@ class KerasOps(Ops):
         if torch:
             x = symmetric_pad(x, kernel, stride, 1.0, f"{name}_pad")
         ones = config.padding != "zero"
-        # Where it pads and does not dilate, this one trains in less time.
+        # For padded convolutions without dilation: trains faster.
         faster = ones and not torch and kernel > 1 and rate == 1
         return self._called(
             OnePaddedConv2D if faster else lq.layers.QuantConv2D,
@@ -103,10 +103,10 @@ class KerasOps(Ops):
         )
 
     def norm(self, x: tf.Tensor, name: str) -> tf.Tensor:
-        """Within a strategy of several replicas its moments are those of the whole batch."""
+        """With several replicas, its moments are taken over the whole batch."""
         several = tf.distribute.get_strategy().num_replicas_in_sync > 1
         # TensorFlow merges convolution, fused normalisation and tanh into an operation that it does
-        # not have ("Fusion is not implemented: [FusedBatchNorm,Tanh]").
+        # not implement ("Fusion is not implemented: [FusedBatchNorm,Tanh]").
         meets_tanh = (
             name == names.STEM_NORM and self.config.binary is False and self.config.stem_stride < 4
         )
@@ -167,7 +167,7 @@ class KerasOps(Ops):
             factor = 0 if None in wanted else wanted[0] // size[0]
         corners, whole = self.config.align_corners, wanted == [s and s * factor for s in size]
         if factor and whole and not corners:
-            # Keras' own layer, as always: for files and the graphs of earlier versions.
+            # Keras' own layer, which files and graphs of earlier versions have.
             return layers.UpSampling2D(factor, interpolation="bilinear", **options)(x)
         if None not in wanted:
             return Resize(wanted, corners, **options)(x)
@@ -186,17 +186,17 @@ class KerasOps(Ops):
 
     @staticmethod
     def _final(final: bool) -> str | None:
-        """What a layer computes in: under a mixed policy the last ones are in float32."""
+        """The dtype of a layer: under a mixed policy the last layers compute in float32."""
         policy = tf.keras.mixed_precision.global_policy()
         return "float32" if final and policy.compute_dtype != "float64" else None
 
 
 def symmetric_pad(x: tf.Tensor, kernel: int, stride: int, value: float, name: str) -> tf.Tensor:
-    """Pads as PyTorch's `padding=kernel // 2` does, less the rows that a stride never reads.
+    """Pads like PyTorch's `padding=kernel // 2`, without the rows that a stride never reads.
 
-    Unread rows must go because the converter takes a symmetric pad before a strided convolution
-    for TensorFlow's "same", which pads the other side. For a 7x7/2 convolution on an even size
-    this gives ((3, 2), (3, 2)), for 3x3/2 ((1, 0), (1, 0)), for 1x1 nothing.
+    Unread rows must go because the converter mistakes a symmetric pad before a strided convolution
+    for TensorFlow's "same", which pads the other side. On an even size, a 7x7/2 convolution gets
+    ((3, 2), (3, 2)), a 3x3/2 one ((1, 0), (1, 0)), and a 1x1 one nothing.
     """
     before = kernel // 2
     padding = []

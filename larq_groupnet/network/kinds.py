@@ -1,6 +1,6 @@
-"""What varies between networks and can be added from outside: layouts, decompositions, heads.
+"""Parts of networks that can be added from outside: layouts, decompositions, heads.
 
-Each is registered where it is defined, by a decorator of this module. The registries feed the
+A decorator of this module registers each of them where it is defined. The registries feed the
 choices of `GroupNetConfig`, its error messages, the command lines and the search.
 """
 
@@ -33,11 +33,11 @@ Convolutions = Callable[[int, int], Sequence[Conv]]
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """A backbone: the convolutions of a block, and the blocks and channels of each stage.
+    """A backbone: the convolutions of a block, and the number of blocks and channels per stage.
 
     Attributes:
-        convolutions: What one block consists of.
-        blocks: Blocks of each stage.
+        convolutions: Gives the convolutions of a block.
+        blocks: Number of blocks in each stage.
         channels: Channels of each stage at width 1.
     """
 
@@ -56,7 +56,7 @@ class Decomposition:
 
     Attributes:
         wire: Builds all residual stages.
-        uses: Options of `GroupNetConfig` that mean something here; see `Option.optional`.
+        uses: Options of `GroupNetConfig` that it uses; see `Option.optional`.
         binary: False for a network without bases or binary layers.
     """
 
@@ -71,15 +71,15 @@ Top = Callable[["Ops", Mapping[int, "Tensor"]], "Tensor"]
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """What stands on the aggregates of the stages.
+    """The last part of a network, which reads the aggregates of the stages.
 
     Attributes:
         build: Builds it.
         task: Name of the task that trains and judges it.
-        output: What it gives if `GroupNetConfig.output` is `None`: `"probabilities"` or
+        output: Kind of output if `GroupNetConfig.output` is `None`: `"probabilities"` or
             `"logits"` of the classes, or any other word for a head that does not classify.
-        uses: Options of `GroupNetConfig` that mean something here; see `Option.optional`.
-        check: Raises a `ConfigError` for a configuration that this head does not go with.
+        uses: Options of `GroupNetConfig` that it uses; see `Option.optional`.
+        check: Raises a `ConfigError` for a configuration that does not fit this head.
     """
 
     build: Top
@@ -90,7 +90,7 @@ class Head:
 
 
 BLOCK_OPTIONS = ("aggregation", "shortcut", "projection", "relu")
-"""Optional options that the binary blocks have a use for."""
+"""Optional options that the binary blocks use."""
 
 LAYOUTS: Registry[Layout] = Registry("layout", ConfigError)
 DECOMPOSITIONS: Registry[Decomposition] = Registry("decomposition", ConfigError)
@@ -104,13 +104,13 @@ def layout(
 
     Args:
         name: Value of `GroupNetConfig.layout`.
-        blocks: Blocks of each stage. Every stage but the first starts with a block of stride 2,
-            unless `output_stride` is reached.
+        blocks: Number of blocks in each stage. Every stage except the first starts with a block of
+            stride 2, until `output_stride` is reached.
         channels: Channels of each stage at width 1, as many as `blocks`.
 
     Returns:
-        The decorator of a function of the stage's channels and the block's stride, which returns
-        the block's convolutions.
+        The decorator of a function that takes the stage's channels and the block's stride and
+        returns the block's convolutions.
     """
     blocks, channels = native(blocks), native(channels)
     for sizes in (blocks, channels):
@@ -121,7 +121,7 @@ def layout(
             )
     if len(blocks) != len(channels):
         raise ConfigError(
-            f"layout: expected blocks and channels of the same stages. Received: {blocks} and "
+            f"layout: expected as many blocks as channels. Received: {blocks} and "
             f"{channels} for {name!r}."
         )
 
@@ -135,12 +135,12 @@ def decomposition(
 
     Args:
         name: Value of `GroupNetConfig.decomposition`.
-        uses: Options that mean something with it; others must keep their default.
+        uses: Optional options that it uses; the others must keep their defaults.
         binary: False if it has neither bases nor binary layers.
 
     Returns:
-        The decorator of a generator of `ops` and the output of the stem, which yields the number of
-        the stage (from 0) with each aggregate.
+        The decorator of a generator that takes `ops` and the output of the stem, and yields each
+        aggregate with the number of its stage (from 0).
     """
     used = _options(f"decomposition {name!r}", uses)
     return DECOMPOSITIONS.wrapping(name, lambda wire: Decomposition(wire, used, binary))
@@ -154,24 +154,24 @@ def head(
     uses: Iterable[str] = (),
     check: Callable[[GroupNetConfig], None] = lambda config: None,
 ) -> Callable[[Top], Top]:
-    """Registers a function as the head `name`; the arguments are those of `Head`.
+    """Registers a function as the head `name`. See `Head` for the other arguments.
 
     Returns:
-        The decorator of a function of `ops` and the aggregate of each stage, which returns the
-        output of the network.
+        The decorator of a function that takes `ops` and the last aggregate of each stage, and
+        returns the output of the network.
     """
     used = _options(f"head {name!r}", uses)
     HEADS.check_function(name, check)
     if not isinstance(output, str) or not output:
         raise ConfigError(
-            f"head {name!r}: expected output as a word for what it gives, such as 'logits'. "
+            f"head {name!r}: expected a word for the kind of output, such as 'logits'. "
             f"Received: output={output!r}"
         )
     return HEADS.wrapping(name, lambda top: Head(top, task, output, used, check))
 
 
 def _options(owner: str, uses: Iterable[str]) -> frozenset[str]:
-    """The names of options; whether there are such, `config.unused_options` checks."""
+    """The names of options. `config.unused_options` checks that they exist."""
     if isinstance(uses, str) or not isinstance(uses, Iterable):
         raise ConfigError(
             f"{owner}: expected uses as a tuple of options, such as ('relu',). "

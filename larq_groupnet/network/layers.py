@@ -18,7 +18,7 @@ class Aggregate(tf.keras.layers.Layer):
     The scales start at `1/K`, so that a new network averages.
 
     Args:
-        learned: Learn the scales (conference paper) or keep the mean (journal).
+        learned: True to learn the scales (conference paper), False for the mean (journal).
     """
 
     def __init__(self, learned: bool = True, **kwargs: Any):
@@ -87,7 +87,7 @@ class ConstantPad2D(tf.keras.layers.Layer):
 
     Args:
         padding: `((top, bottom), (left, right))` in pixels.
-        value: What to pad with.
+        value: The constant.
     """
 
     def __init__(self, padding: Sequence[Sequence[int]], value: float = 0.0, **kwargs: Any):
@@ -107,8 +107,8 @@ class ConstantPad2D(tf.keras.layers.Layer):
 class Broadcast(tf.keras.layers.Layer):
     """Repeats one pixel over a map.
 
-    Input: list of `(batch, 1, 1, channels)` and a map `(batch, height, width, channels)`, of which
-    only the shape is read. Output: of the shape of the map.
+    Input: list of `(batch, 1, 1, channels)` and a map `(batch, height, width, channels)`, read only
+    for its shape. Output: a map of this shape.
     """
 
     @as_written
@@ -119,15 +119,15 @@ class Broadcast(tf.keras.layers.Layer):
 
 @tf.keras.utils.register_keras_serializable("larq_groupnet")
 class Resize(tf.keras.layers.Layer):
-    """Bilinear interpolation of a map to a size.
+    """Resizes a map by bilinear interpolation.
 
-    Input: a map `(batch, height, width, channels)`; without `size` a list of it and of another map,
-    of which only the shape is read. Output: `(batch, *size, channels)`.
+    Input: a map `(batch, height, width, channels)`; without `size`, a list of this map and another
+    one of the wanted size. Output: `(batch, *size, channels)`.
 
     Args:
         size: Height and width of the output, in pixels.
-        align_corners: Whether corner pixels meet corner pixels, or the corners of pixels those of
-            pixels ("half-pixel centres").
+        align_corners: True to align the centres of the corner pixels, False to align the corners of
+            the maps ("half-pixel centres").
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Resize(tf.keras.layers.Layer):
         x, *like = _as_list(inputs)
         known = tuple(like[0].shape[1:3]) if self.size is None else self.size
         size = known if None not in known else tf.shape(like[0])[1:3]
-        if x.dtype == tf.float64:  # In which TensorFlow's operation does not compute.
+        if x.dtype == tf.float64:  # TensorFlow's operation does not support it.
             rows, columns = (
                 _interpolation(tf.shape(x)[axis + 1], size[axis], self.align_corners)
                 for axis in (0, 1)
@@ -163,7 +163,7 @@ class Resize(tf.keras.layers.Layer):
 
 
 def _interpolation(length: tf.Tensor, wanted: Any, align_corners: bool) -> tf.Tensor:
-    """The share of each of `length` pixels in each of `wanted`, `(wanted, length) float64`."""
+    """The weight of each input pixel in each output pixel, `(wanted, length) float64`."""
     length, wanted = tf.cast(length, tf.float64), tf.cast(wanted, tf.float64)
     places = tf.range(wanted)
     if align_corners:
@@ -179,7 +179,7 @@ def _as_list(values: Any) -> list[Any]:
 
 
 def _sum(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-    """A chain of ADDs: on ARM, TFLite's ADD_N of five maps takes 1.3 times their instructions."""
+    """A chain of ADDs: on ARM, TFLite's ADD_N of five maps takes 1.3 times the instructions."""
     total = tensors[0]
     for tensor in tensors[1:]:
         total = total + tensor

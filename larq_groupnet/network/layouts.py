@@ -1,4 +1,4 @@
-"""The backbones: what a block consists of, and how many blocks a stage has."""
+"""The backbones: the convolutions of a block and the number of blocks in each stage."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def basic(filters: int, stride: int) -> list[Conv]:
 
 @layout("resnet50", blocks=(3, 4, 6, 3))
 def bottleneck(filters: int, stride: int) -> list[Conv]:
-    """1x1, 3x3 and 1x1, the last four times as wide; the stride is on the 3x3."""
+    """1x1, 3x3 and 1x1, the last four times as wide; the 3x3 has the stride."""
     return [Conv(filters, 1), Conv(filters, 3, stride), Conv(filters * BOTTLENECK_EXPANSION, 1)]

@@ -1,15 +1,15 @@
-"""The names of layers: a contract. Weights, snapshots, checkpoints and reports find layers by them.
+"""Names of layers. A contract: weights, snapshots, checkpoints and reports find layers by name.
 
     stem_conv, stem_pool, stem_bn                       the real-valued first layers
-    stage2_block1_base3_conv1[_relu, _bn, _add]         one convolution of one base, and after it
+    stage2_block1_base3_conv1[_relu, _bn, _add]         a convolution of a base, and what follows it
     stage2_block1_base3_shortcut[_bn]                   where stride or width changes
     stage2_block1_shortcut[_bn]                         the same, if all bases share it
     stage2_block1_gate, stage2_block1_aggregate         what connects the bases
     head_..., logits, probabilities                     the head
 
-Stages, blocks, bases and convolutions count from 1 in a name and from 0 in the code. Without a base
-(`decomposition="layer"` after its convolutions, `"none"`) that part is left out. A weight is
-called `LAYER/kernel:0`.
+Stages, blocks, bases and convolutions count from 1 in a name and from 0 in the code. Layers
+without a base (`decomposition="layer"` after its convolutions, `"none"`) leave that part out. A
+weight is called `LAYER/kernel:0`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LOGITS = "logits"
 PROBABILITIES = "probabilities"
 
 HEAD = ("head_", f"{LOGITS}/")
-"""How the names of a head's weights start."""
+"""Prefixes of the names of a head's weights."""
 
 
 def block(stage: int, index: int) -> str:

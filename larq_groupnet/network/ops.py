@@ -1,7 +1,7 @@
-"""The operations that a network is made of: what its structure is written against.
+"""The operations that the structure of a network is written in.
 
-`KerasOps` makes a layer of each, `CountOps` counts what it costs. A decomposition or a head that
-keeps to these is built, counted, folded and converted without a word more.
+`KerasOps` makes a layer for each, `CountOps` counts its cost. A decomposition or a head that uses
+only these can be built, counted, folded and converted without further code.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Any
 from larq_groupnet.network.config import GroupNetConfig
 
 Tensor = Any
-"""`(batch, height, width, channels)`: a Keras tensor, or what `CountOps` knows of one."""
+"""`(batch, height, width, channels)`: a Keras tensor, or a `Map` of `CountOps`."""
 
 
 class Ops(ABC):
-    """One interpreter of the structure. Every operation takes the name of its layer.
+    """An interpreter of the structure. Every operation takes the name of its layer.
 
-    With `shared_shortcut`, convolutions and normalisations of one name are one layer that is called
-    several times, with the same weights.
+    With `shared_shortcut`, convolutions and normalisations of the same name are one layer, called
+    several times with the same weights.
 
     Args:
         config: The network.
 
     Attributes:
-        image: What the network reads, `(batch, height, width, channels)`.
+        image: The input of the network, `(batch, height, width, channels)`.
     """
 
     def __init__(self, config: GroupNetConfig):
@@ -51,7 +51,7 @@ class Ops(ABC):
         padding: str = "same",
         initializer: str = "glorot_uniform",
     ) -> Tensor:
-        """A real convolution; zeros pad it: `"same"`, `"torch"` (on both sides) or `"valid"`."""
+        """A real convolution, padded with zeros: `"same"`, `"torch"` (symmetric) or `"valid"`."""
 
     @abstractmethod
     def binary_conv(
@@ -59,8 +59,8 @@ class Ops(ABC):
     ) -> Tensor:
         """A binary convolution of the signs of `x`, padded as `config.padding` says.
 
-        With `config.binary=False` it is its real twin, on the tanh of `x`; with `"activations"`
-        the kernel stays real.
+        `config.binary=False` gives its real twin, on the tanh of `x`; `"activations"` keeps the
+        kernel real.
         """
 
     @abstractmethod
@@ -73,15 +73,15 @@ class Ops(ABC):
 
     @abstractmethod
     def add(self, tensors: Sequence[Tensor], name: str) -> Tensor:
-        """The sum of tensors of one shape."""
+        """The sum of tensors of the same shape."""
 
     @abstractmethod
     def concatenate(self, tensors: Sequence[Tensor], name: str) -> Tensor:
-        """Tensors side by side along the last axis."""
+        """Concatenates tensors along the last axis."""
 
     @abstractmethod
     def gate(self, x: Tensor, own: Sequence[Tensor], name: str) -> list[Tensor]:
-        """For each base, a learned mixture of what it gave itself and the aggregate `x`."""
+        """For each base, a learned mixture of its own output and the aggregate `x`."""
 
     @abstractmethod
     def aggregate(self, tensors: Sequence[Tensor], name: str) -> Tensor:
@@ -93,9 +93,9 @@ class Ops(ABC):
         rates: Sequence[Sequence[int]],
         build: Callable[[int, Tensor], Tensor],
     ) -> list[Tensor]:
-        """`build(base, x)` for each base and its stream `x`, the only tensor that it may read.
+        """`build(base, x)` for each base and its stream `x`, the only tensor it may read.
 
-        Two bases of the same rates must build the same layers, except for the base in their names.
+        Bases with the same rates must build the same layers, except for the base in their names.
         """
         return [build(base, x) for base, x in enumerate(streams)]
 
@@ -107,7 +107,7 @@ class Ops(ABC):
 
     @abstractmethod
     def average_pool(self, x: Tensor, size: int, name: str) -> Tensor:
-        """The mean of each window of `size` x `size`, which do not overlap."""
+        """The mean of each `size` x `size` window, without overlap."""
 
     @abstractmethod
     def global_pool(self, x: Tensor, name: str, *, keepdims: bool = False) -> Tensor:
@@ -115,23 +115,23 @@ class Ops(ABC):
 
     @abstractmethod
     def broadcast(self, pixel: Tensor, like: Tensor, name: str) -> Tensor:
-        """One pixel, repeated over a map of the size of `like`."""
+        """One pixel, repeated over a map of the same size as `like`."""
 
     @abstractmethod
     def resize(self, x: Tensor, to: Tensor | int, name: str, *, final: bool = False) -> Tensor:
-        """Bilinear, to the height and width of another tensor or by a factor.
+        """Resizes bilinearly to the height and width of another tensor, or by a factor.
 
-        `config.align_corners` says what meets what; `final` is float32 under any policy.
+        `config.align_corners` says how the maps align; `final` computes at least in float32.
         """
 
     @abstractmethod
     def dense(self, x: Tensor, units: int, name: str, *, final: bool = False) -> Tensor:
-        """A real dense layer with bias, of `(batch, channels)`."""
+        """A real dense layer with bias on `(batch, channels)`."""
 
     @abstractmethod
     def dropout(self, x: Tensor, name: str) -> Tensor:
-        """Dropout of `config.dropout`, of values or with `config.spatial_dropout` of channels."""
+        """Drops single values, or whole channels with `config.spatial_dropout`."""
 
     @abstractmethod
     def softmax(self, x: Tensor, name: str) -> Tensor:
-        """Softmax over the last axis, float32 under any policy."""
+        """Softmax over the last axis, at least in float32."""

@@ -1,7 +1,7 @@
-"""What an option of a network says about itself: what it may be, what it affects, what to search.
+"""Descriptions of the options of a network: their values, their effects, the values to search.
 
-A field of `GroupNetConfig` is made by `option`, and whoever needs to know reads that: the checks,
-comparisons beside weights, cards, and the search.
+`option` makes each field of `GroupNetConfig`. Checks, comparisons with weights, cards and the
+search read its description.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from larq_groupnet.hints import did_you_mean
 AFFECTS = ("weights", "head", "arithmetic", "training")
 """What an option may affect:
 
-- `weights`: which weights there are or what they mean; trained ones do not fit another value.
-- `head`: weights of the head alone.
-- `arithmetic`: trained weights fit, and compute something else.
-- `training`: nothing of a trained network.
+- `weights`: the weights or their meaning; trained weights do not fit another value.
+- `head`: weights of the head only.
+- `arithmetic`: trained weights fit, but compute something else.
+- `training`: nothing in a trained network.
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """What a field of `GroupNetConfig` says about itself.
+    """Description of a field of `GroupNetConfig`.
 
     Attributes:
         affects: One of `AFFECTS`.
-        of_task: It goes with the task: a network that takes the weights of another task keeps
-            its own value.
-        optional: Only some decompositions or heads have a use for it, which they say with `uses`;
-            with the others it must keep its default.
-        choices: Gives the values that it may have; `None` where `is_valid` says it.
-        expected: What it may be, as a message says it.
-        is_valid: True for a value that it may have.
-        names: Values among others that a wrong one may have been meant for.
-        search: Values that are worth a search.
+        of_task: True if it belongs to the task: a network that takes the weights of another task
+            keeps its own value.
+        optional: True if only the decompositions or heads that list it in `uses` use it; with the
+            others it must keep its default.
+        choices: Returns the valid values; `None` if `is_valid` decides.
+        expected: Description of the valid values, for messages.
+        is_valid: Returns True for a valid value.
+        names: Valid values to suggest for a misspelt one.
+        search: Values worth searching.
     """
 
     affects: str
@@ -50,7 +50,7 @@ class Option:
     search: tuple[Any, ...] = ()
 
     def check(self, name: str, value: Any) -> None:
-        """Raises a `ConfigError` for a value that the option `name` may not have."""
+        """Raises a `ConfigError` if the value is not valid for the option `name`."""
         if self.choices is not None:
             check_choice(name, value, self.choices())
         elif not self.is_valid(value):
@@ -63,12 +63,12 @@ def option(default: Any, affects: str, **about: Any) -> Any:
 
 
 def choice(default: Any, affects: str, *choices: Any, **about: Any) -> Any:
-    """An `option` of few values."""
+    """An `option` with a few valid values."""
     return option(default, affects, choices=lambda: choices, **about)
 
 
 def fail(field: str, expected: str, received: Any, hint: str = "") -> None:
-    """Raises the `ConfigError` of a wrong value."""
+    """Raises the `ConfigError` for a wrong value."""
     raise ConfigError(f"{field}: expected {expected}. Received: {field}={received!r}.{hint}")
 
 

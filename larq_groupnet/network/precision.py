@@ -1,4 +1,4 @@
-"""Larq's quantizers by name and what is known of them, without TensorFlow."""
+"""Facts about Larq's quantizers, by name, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 
 
 class Quantizer(NamedTuple):
-    """Facts of a quantizer.
+    """Facts about a quantizer.
 
     Attributes:
-        bits: Of its values, as `lq.models.summary` counts them.
-        signs: Its values are +1 and -1 and nothing else; those that share this differ in their
-            gradient alone.
-        engine: Larq Compute Engine has a binary kernel for it.
-        scale_free: It gives the same for x and for every positive multiple of x.
+        bits: Bits of its values, as `lq.models.summary` counts them.
+        signs: True if its values are only +1 and -1. Such quantizers differ only in their gradient.
+        engine: True if Larq Compute Engine has a binary kernel for it.
+        scale_free: True if it returns the same for x and for every positive multiple of x.
     """
 
     bits: int
@@ -36,11 +35,11 @@ QUANTIZERS = {
 }
 
 NOT_BINARY_QUANTIZERS = tuple(name for name, known in QUANTIZERS.items() if not known.engine)
-"""Those that Larq Compute Engine has no binary kernel for."""
+"""Quantizers that Larq Compute Engine has no binary kernel for."""
 
 
 def bits_of(quantizer: Any) -> int:
-    """Bits of the values that a quantizer gives: a name, Larq's object, or its config."""
+    """Bits of a quantizer's values. It may be a name, a Larq object or its config."""
     if isinstance(quantizer, str) and quantizer in QUANTIZERS:
         return QUANTIZERS[quantizer].bits
     if isinstance(quantizer, Mapping):

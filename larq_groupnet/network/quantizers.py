@@ -1,4 +1,4 @@
-"""The sign of a training step: Larq's `ste_sign` in less time."""
+"""A faster version of Larq's `ste_sign` for training."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from larq_groupnet.network.devices import only_cpus
 from larq_groupnet.network.precision import QUANTIZERS
 
 
-@lq.utils.register_keras_custom_object  # HDF5 files have the name alone.
+@lq.utils.register_keras_custom_object  # HDF5 files hold only the name.
 @tf.keras.utils.register_keras_serializable("larq_groupnet")
 class FastSteSign(lq.quantizers.SteSign):
-    """Larq's `SteSign` with a faster gradient: a product with a mask, in place of a choice.
+    """Larq's `SteSign` with a faster gradient: a product with a mask instead of `tf.where`.
 
-    On a CPU, TensorFlow's choice takes six times longer in bfloat16 (`benchmarks/README.md`); on an
-    accelerator this is `SteSign` as it stands. The values are those of `SteSign`, unless a gradient
-    is infinite: then it is not a number where that has 0.
+    On a CPU, `tf.where` takes six times longer in bfloat16 (`benchmarks/README.md`). On an
+    accelerator this is plain `SteSign`. The values are the same, unless a gradient is infinite: it
+    is then not a number where `SteSign` gives 0.
     """
 
     @as_written
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Gives -1 where `inputs < 0`, else +1; the shape stays."""
+        """Returns -1 where `inputs < 0`, else +1, in the same shape."""
         if self.clip_value is None or not only_cpus():
             return super().call(inputs)
 
@@ -58,7 +58,7 @@ def of_inputs(quantizer: Any) -> Any:
 def of_clipped_kernels(quantizer: Any) -> Any:
     """The quantizer for kernels that a constraint keeps within [-1, 1].
 
-    For those, the gradient of `ste_sign` passes unchanged. Testing every weight for its range would
-    take 5 % of a training step (`benchmarks/README.md`).
+    There, `ste_sign` passes the gradient unchanged. Checking the range of every weight would take
+    5 % of a training step (`benchmarks/README.md`).
     """
     return lq.quantizers.SteSign(clip_value=None) if quantizer == "ste_sign" else quantizer

@@ -11,9 +11,9 @@ import tensorflow as tf
 class SynchronizedNorm(tf.keras.layers.BatchNormalization):
     """Keras' synchronized batch normalisation, with the moving variance of one device.
 
-    On one device TensorFlow's fused operation moves towards the unbiased variance, `n / (n - 1)`
-    times that by which it divides. Keras' synchronized layer moves towards the biased one, which
-    on small maps is visible in every validation.
+    On one device, TensorFlow's fused operation moves towards the unbiased variance, `n / (n - 1)`
+    times the variance that normalises the batch. Keras' synchronized layer moves towards the biased
+    variance. On small maps, every validation shows the difference.
     """
 
     def __init__(self, **options: Any):
@@ -26,7 +26,7 @@ class SynchronizedNorm(tf.keras.layers.BatchNormalization):
         return config
 
     def call(self, inputs: tf.Tensor, training: Any = None, mask: Any = None) -> tf.Tensor:
-        """Normalises, and keeps the number of values for the moving variance."""
+        """Normalises, and computes the correction of the moving variance."""
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         values = tf.cast(tf.size(inputs) // inputs.shape[-1] * replicas, tf.float32)
         self._correction = values / tf.maximum(values - 1, 1)
@@ -35,7 +35,7 @@ class SynchronizedNorm(tf.keras.layers.BatchNormalization):
     def _assign_moving_average(
         self, variable: tf.Variable, value: tf.Tensor, momentum: float, inputs_size: Any
     ) -> Any:
-        """Overrides a private method of Keras: only here are mean and variance distinct."""
+        """Overrides a private method of Keras, the only place that tells mean from variance."""
         if variable is self.moving_variance and value.dtype != tf.float64:  # Never fused.
             value = value * tf.cast(self._correction, value.dtype)
         return super()._assign_moving_average(variable, value, momentum, inputs_size)

@@ -1,4 +1,4 @@
-"""Weights into a model, each to the one of its name: the only matcher of the package."""
+"""Copies weights into a model by name: the only matcher of the package."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def assign(
     other_head: bool,
     new_head: bool = False,
 ) -> dict[str, str]:
-    """Sets every weight of a model; the model is untouched if the names or shapes do not fit.
+    """Sets every weight of a model, or none if the names or shapes do not fit.
 
     Args:
-        model: A model that `larq_groupnet.build` gave.
-        shapes: Name -> shape of the weights that there are.
-        value: Gives the weight of a name: an array or a variable.
-        source: The name of the weights in an error.
-        other_head: Leave out those of the head that do not fit, on either side.
-        new_head: Leave out all of the head, as for other classes.
+        model: A model made by `larq_groupnet.build`.
+        shapes: Name -> shape of the given weights.
+        value: Returns the weight of a name: an array or a variable.
+        source: Name of the weights for an error.
+        other_head: Leave out weights of the head that do not fit, on either side.
+        new_head: Leave out all weights of the head, as for other classes.
 
     Returns:
-        Name of each weight that was left out -> a text that says why.
+        Name of each weight left out -> the reason.
 
     Raises:
-        MismatchError: If another weight is missing, left over or of another shape.
+        MismatchError: If any other weight is missing, left over or has another shape.
     """
     ours = shapes_of(model)
     left_out = {
@@ -58,7 +58,7 @@ def assign(
     if wrong:
         raise mismatch(source, "weights", [left_out[name] for name in wrong])
     wanted = [weight for weight in model.weights if weight.name not in left_out]
-    # Read before the first is set: a file may turn out to be damaged.
+    # All are read before the first is set: the file may be damaged.
     for weight, found in zip(wanted, [value(weight.name) for weight in wanted], strict=True):
         weight.assign(found)
     return left_out
@@ -72,27 +72,27 @@ def copy_weights(
 ) -> list[str]:
     """Copies every weight of `source` to the weight of the same name in `target`.
 
-    Training phase 2 starts from phase 1 in this way: the tanh network and the binary one have the
-    same weight names.
+    Training phase 2 starts from phase 1 this way: the tanh network and the binary one have the same
+    weight names.
 
     Args:
         source: A model that `larq_groupnet` has built.
         target: Another one.
-        other_head: Leave out weights of the head that only one of them has, or in another shape.
+        other_head: Leave out weights of the head that one model lacks or has in another shape.
         new_head: Leave out all weights of the head.
 
     Returns:
         The names of the weights that were left out.
 
     Raises:
-        MismatchError: If the two models differ in a weight's name or shape; lists the differences.
-        WeightsError: If one of them is no model, or has no weights yet.
+        MismatchError: If the two models differ in a weight's name or shape. Lists the differences.
+        WeightsError: If one of them is not a model, or has no weights yet.
     """
     for model in (source, target):
         if not getattr(model, "built", False):
             raise WeightsError(
-                f"copy_weights: expected two built models. Received: {type(model).__name__}. A "
-                "file's weights: model.load_weights(file), or weights=file where it is built"
+                f"copy_weights: expected two built models. Received: {type(model).__name__}. To "
+                "load a file, use model.load_weights(file), or weights=file when building the model"
             )
     values = {weight.name: weight for weight in source.weights}
     name = f"model {source.name!r}"
@@ -101,18 +101,18 @@ def copy_weights(
 
 
 def check_options(source: str, theirs: GroupNetConfig, ours: GroupNetConfig) -> list[str]:
-    """Compares the configuration of weights with that of a model.
+    """Compares the configurations of weights and of a model.
 
     Args:
-        source: The name of the weights in an error.
-        theirs: The configuration that they were made with.
+        source: Name of the weights for an error.
+        theirs: The configuration that the weights were made with.
         ours: The configuration of the model.
 
     Returns:
-        A note for each option with which they will compute something else than they were made for.
+        A note for each option that changes what the weights compute.
 
     Raises:
-        MismatchError: If they belong to another network; lists the options that differ.
+        MismatchError: If they belong to another network. Lists the options that differ.
     """
     different, noted = compare(theirs, ours)
     if different:
@@ -121,10 +121,10 @@ def check_options(source: str, theirs: GroupNetConfig, ours: GroupNetConfig) -> 
 
 
 def has_other_head(path: Path, theirs: GroupNetConfig, ours: GroupNetConfig) -> bool:
-    """True if the head, or its number of classes, differs; warns of the notes of `check_options`.
+    """True if the head or its number of classes differs. Warns with the notes of `check_options`.
 
     Raises:
-        MismatchError: As `check_options`.
+        MismatchError: If they belong to another network.
     """
     for note in check_options(str(path), theirs, ours):
         warnings.warn(f"weights: {path}: {note}", UserWarning, stacklevel=3)
@@ -132,10 +132,10 @@ def has_other_head(path: Path, theirs: GroupNetConfig, ours: GroupNetConfig) -> 
 
 
 def warn_left_out(path: Path, left_out: Mapping[str, str]) -> None:
-    """Says which weights of a file were not loaded, if there are any."""
+    """Warns about the weights of a file that were not loaded, if any."""
     if left_out:
         warnings.warn(
-            f"weights: {path}: loaded; left out, because the head is another: "
+            f"weights: {path}: loaded; left out, because the head differs: "
             f"{_first(list(left_out.values()))}",
             UserWarning,
             stacklevel=3,
@@ -145,13 +145,13 @@ def warn_left_out(path: Path, left_out: Mapping[str, str]) -> None:
 def mismatch(source: str, what: str, differences: Sequence[str]) -> MismatchError:
     """The error for these differences; it lists the first ones."""
     return MismatchError(
-        f"weights: {source} has other {what} than the model ({_first(differences)}). Build the "
+        f"weights: {source} has different {what} than the model ({_first(differences)}). Build the "
         "model with the options of the weights, or choose other weights"
     )
 
 
 def _first(differences: Sequence[str]) -> str:
-    """The first ones, and how many there are beside."""
+    """The first ones, and the number of the others."""
     more = len(differences) - _MAX_LISTED
     return "; ".join([*differences[:_MAX_LISTED], *([f"and {more} more"] if more > 0 else [])])
 

@@ -1,4 +1,4 @@
-"""The checkpoints of Group-Net's authors, as models of this package."""
+"""Imports the checkpoints of Group-Net's authors as models of this package."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from larq_groupnet.weights.metadata import Metadata
 from larq_groupnet.weights.registry import check_name, register
 
 LICENCE = (
-    "The terms of whoever trained these weights hold for the converted weights too; the licence of "
-    "larq-groupnet does not cover them. Group-Net's authors publish their own under the GNU "
+    "The terms of whoever trained these weights also apply to the converted weights; the licence "
+    "of larq-groupnet does not cover them. Group-Net's authors publish theirs under the GNU "
     "General Public License and for non-commercial use only{more}."
 )
 _MORE = (
@@ -39,11 +39,11 @@ _MORE = (
 )
 
 IMAGENET = {"normalisation": "imagenet", "central_crop": 224 / 256}
-"""What the authors' released code does to test images of ImageNet."""
+"""How the authors' released code prepares test images of ImageNet."""
 
 SEGMENTATION = {"normalisation": "imagenet", "scales": [1.0]}
 """How images are read for a segmentation network: normalised as in the authors' released code, but
-at their own size (theirs judges the centre)."""
+at their own size (the authors' code judges the centre)."""
 
 IMAGENET_CLASSES = 1000
 
@@ -63,60 +63,62 @@ def import_checkpoint(
 ) -> tf.keras.Model:
     """Turns a checkpoint of Group-Net's authors into a model that computes the same function.
 
-    Which released variant it is, its depth, K, width and number of classes are read from its keys.
-    Prints what is known of the licence.
+    The released variant, depth, K, width and number of classes are read from the keys. Prints what
+    is known about the licence.
 
     Args:
-        path: A `.npz` of the state dict (keys with or without a prefix `param/`, where int8 kernels
-            count hundredths, or `int8/param/`, where they count thousandths), or what
-            `torch.save` wrote (`.pth.tar`, `.pt`; needs PyTorch). Of segmentation networks, those
-            with an FCN head.
+        path: A `.npz` of the state dict, or a file of `torch.save` (`.pth.tar`, `.pt`; needs
+            PyTorch). Keys in a `.npz` may have the prefix `param/`, where int8 kernels count
+            hundredths, or `int8/param/`, where they count thousandths. A segmentation network must
+            have an FCN head.
         output: Where to save: `OUTPUT.h5` gets the weights, `OUTPUT.json` the description. Then
             `weights="OUTPUT.h5"` restores the model. `None` saves nothing.
-        input_shape: `(height, width, channels)` of the images; `(224, 224, 3)` by default. A
-            segmentation network needs it.
-        atrous_rates: Of a segmentation network, as for `GroupNetConfig`, because the file does not
-            say: `"released"` for the authors' plain backbone, `"released_bpac"` for the other.
-        first_rates: As for `GroupNetConfig`, beside rates that have no name.
-        shared_shortcut: Keep the one shortcut that the bases share at the authors', to train on
-            as they do. By default each base gets a copy, which computes the same.
-        dataset: What the weights were trained on. A classifier of 1000 classes is taken for one of
-            ImageNet, of any other number it is not known.
-        classes: Their names, in order.
-        normalisation: What was done to the images; that of the authors for ImageNet and for a
-            segmentation network.
-        central_crop: The same.
+        input_shape: `(height, width, channels)` of the images; `(224, 224, 3)` by default.
+            Required for a segmentation network.
+        atrous_rates: Dilation rates of a segmentation network, as for `GroupNetConfig`. The file
+            does not contain them. `"released"` fits the authors' plain backbone, `"released_bpac"`
+            the other one.
+        first_rates: As for `GroupNetConfig`, if `atrous_rates` is not a name.
+        shared_shortcut: Keep the shortcut that all bases share in the authors' code, to continue
+            their training. By default each base gets a copy, which computes the same.
+        dataset: What the weights were trained on. By default ImageNet for a classifier with 1000
+            classes, else unknown.
+        classes: Names of the classes, in order.
+        normalisation: How the images were normalised. By default as in the authors' code, for
+            ImageNet and for a segmentation network.
+        central_crop: Share of the image in the central crop. By default as in the authors' code,
+            for ImageNet.
 
     Returns:
         The model: `(batch, height, width, channels) float32` to `(batch, classes) float32`
-        probabilities, or `(batch, height, width, classes)` logits. The authors' logits of a
-        classifier are the output of its layer `"logits"`.
+        probabilities, or `(batch, height, width, classes)` logits. The layer
+        `"logits"` of a classifier outputs the authors' logits.
 
     Raises:
-        FileNotFoundError: If `path` names no file.
+        FileNotFoundError: If `path` does not exist.
         ImportError: If the file needs PyTorch, which is not installed.
-        CheckpointError: If the file cannot be read, or if keys are missing, unknown or of another
-            shape than expected.
-        ConfigError: If the network does not take this size or these rates.
-        MetadataError: If there are more or less names of classes than classes.
-        DatasetError: If there is no such normalisation.
+        CheckpointError: If the file cannot be read, or if keys are missing, unknown or have the
+            wrong shape.
+        ConfigError: If the network does not support this size or these rates.
+        MetadataError: If the number of class names is wrong.
+        DatasetError: If the normalisation or the crop is invalid.
     """
     path = path_of(path)
     both: dict[str, Any] = {"normalisation": normalisation, "central_crop": central_crop}
     given = {name: value for name, value in both.items() if value is not None}
-    Reading(**given)  # Raises for a value that is none.
+    Reading(**given)  # Raises if a value is invalid.
     state, unused = without_prefix(read_state(path))
     dense = any(key.startswith(HEAD) for key in state)
     if dense and (input_shape is None or atrous_rates is None):
         raise CheckpointError(
-            "path: expected input_shape and atrous_rates beside a segmentation network, because "
-            "the file says neither. The authors train at 480 x 480; their plain backbone has the "
+            "path: expected input_shape and atrous_rates with a segmentation network, because the "
+            "file has neither. The authors train at 480 x 480; their plain backbone has the "
             "rates 'released', the one with lists of rates 'released_bpac'. "
             f"Received: {path}, input_shape={input_shape}, atrous_rates={atrous_rates}"
         )
     if not dense and (atrous_rates, first_rates) != (None, None):
         raise CheckpointError(
-            "atrous_rates, first_rates: expected none beside a classifier, which does not dilate. "
+            "atrous_rates, first_rates: expected none with a classifier, which has no dilation. "
             f"Received: atrous_rates={atrous_rates}, first_rates={first_rates}, with {path}"
         )
     variant, config = describe(state, input_shape or (224, 224, 3))
@@ -134,13 +136,13 @@ def import_checkpoint(
     if dense:
         reading |= SEGMENTATION
         if normalisation is None:
-            notes.append("Images are taken to be normalised as the authors' code does it.")
+            notes.append("Images are assumed to be normalised as in the authors' code.")
     elif dataset is None and config.num_classes == IMAGENET_CLASSES:
         dataset = "imagenet2012"
         reading |= IMAGENET
-        notes.append("Its 1000 classes are taken for those of ImageNet.")
+        notes.append("Its 1000 classes are assumed to be those of ImageNet.")
     elif normalisation is None:
-        notes.append("The file does not say how images are normalised: state it to predict.")
+        notes.append("The file does not say how images are normalised. Give it to predict.")
     reading |= given
     licence = LICENCE.format(more=_MORE if dense else "")
     print("\n".join([*notes, licence]))
@@ -163,13 +165,13 @@ def main(
     classes_file: Path | None = None,
     **about: Any,
 ) -> None:
-    """Imports the checkpoint `path` to `OUTPUT.h5` and `OUTPUT.json`, and says what it was.
+    """Imports the checkpoint `path` to `OUTPUT.h5` and `OUTPUT.json`, and prints a summary.
 
     Args:
         path: As for `import_checkpoint`.
         output: The same.
         name: Also register the weights on this machine: `weights=name` then finds them.
-        classes_file: Names of the classes, one a line, in the order of their labels.
+        classes_file: Names of the classes, one per line, in the order of their labels.
         **about: The other arguments of `import_checkpoint`; `None` for its defaults.
     """
     if name is not None:

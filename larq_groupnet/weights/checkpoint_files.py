@@ -1,4 +1,4 @@
-"""State dicts from files: NumPy's `.npz`, and what `torch.save` wrote."""
+"""Reads state dicts from NumPy's `.npz` and from files of `torch.save`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ State = Mapping[str, NDArray]
 """Key -> array, in PyTorch's layout."""
 
 _UNITS = {"param/": 100, "int8/param/": 1000}
-"""How the keys of parameters may begin in a `.npz`, and of what int8 ones count the share."""
+"""Prefix of the parameters' keys in a `.npz` -> what int8 values are divided by."""
 
 
 class CheckpointError(WeightsError):
-    """The file is no Group-Net of the authors. Names every key that does not fit."""
+    """The file is not a Group-Net of the authors. Lists every key that does not fit."""
 
 
 def read_state(path: Path) -> State:
@@ -32,7 +32,7 @@ def read_state(path: Path) -> State:
         path: As for `import_checkpoint`.
 
     Returns:
-        Key -> array, in PyTorch's layout; kernels that count hundredths or thousandths are divided.
+        Key -> array, in PyTorch's layout; int8 kernels become floats.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -49,7 +49,7 @@ def _read_npz(path: Path) -> State:
     try:
         with zipfile.ZipFile(path) as archive:
             check_unpacked(path, sum(member.file_size for member in archive.infolist()))
-        # np.load would leave open a file that is no archive.
+        # np.load would leave a file open that is not an archive.
         with path.open("rb") as stream, np.load(stream) as file:
             prefixes = [p for p in _UNITS if any(key.startswith(p) for key in file)] or [""]
             return {
@@ -77,16 +77,16 @@ def _read_torch(path: Path) -> State:
             "dict as .npz)."
         ) from error
     try:
-        # weights_only: a checkpoint is a pickle, and must not run code of its own.
+        # weights_only: a checkpoint is a pickle, which must not run its own code.
         with _numpy_allowed(torch):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # A damaged pickle raises anything.
-        # PyTorch advises over many lines; the reason is the first with something to say.
+    except Exception as error:  # A damaged pickle can raise anything.
+        # PyTorch's message has many lines of advice; the reason is one of them.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = next((line for line in lines if "Unsupported" in line), " ".join(lines[:1]))
         raise CheckpointError(
-            "path: expected what torch.save wrote, tensors and plain values alone (it is read with "
-            f"weights_only=True). Received: {path}: {reason[:300]}. Save its state_dict alone"
+            "path: expected a file of torch.save with only tensors and plain values (it is read "
+            f"with weights_only=True). Received: {path}: {reason[:300]}. Save only its state_dict"
         ) from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
@@ -109,9 +109,9 @@ def _read_torch(path: Path) -> State:
 
 
 def _numpy_allowed(torch: Any) -> contextlib.AbstractContextManager[None]:
-    """Lets NumPy's numbers through `weights_only`: training loops store their best score so.
+    """Lets NumPy's numbers through `weights_only`: training loops store their best score as one.
 
-    They are plain data, made by one function of NumPy that older versions keep in another module.
+    They are plain data. One NumPy function makes them; older versions keep it in another module.
     """
     if not hasattr(getattr(torch, "serialization", None), "safe_globals"):  # Before PyTorch 2.5.
         return contextlib.nullcontext()

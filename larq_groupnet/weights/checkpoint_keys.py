@@ -1,9 +1,8 @@
-"""The keys of the authors' checkpoints, and the weights of this package that they become.
+"""Maps the keys of the authors' checkpoints to the weights of this package.
 
 A state dict has PyTorch's layout: kernels `(out, in, height, width)`, the dense kernel
-`(classes, in)`. Two things cannot be carried over, and neither shows in trained weights: a binary
-kernel's value of exactly 0 is 0 for PyTorch's sign and +1 for Larq's (counted and reported), and
-so is an activation of exactly 0.
+`(classes, in)`. Two differences remain; neither matters for trained weights. Exact zeros in binary
+kernels (counted and reported) and in activations: PyTorch's sign gives 0 for them, Larq's +1.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from larq_groupnet.network.kinds import LAYOUTS
 from larq_groupnet.network.layouts import basic
 from larq_groupnet.weights.checkpoint_files import CheckpointError, State
 
-# What `block_gate` and `scales` in the keys say: variant, and options of our configuration.
+# (has `block_gate`, has `scales`) -> variant, and options of our configuration.
 _VARIANTS: dict[tuple[bool, bool], tuple[str, dict[str, Any]]] = {
     (True, False): ("gates only", {"aggregation": "mean", "first_base_sums": True}),
     (True, True): ("scales and gates", {"stem_bias": True}),
@@ -30,11 +29,11 @@ _VARIANTS: dict[tuple[bool, bool], tuple[str, dict[str, Any]]] = {
 _BLOCK = re.compile(r"layer([1-4])\.(\d{1,3})\.(?:(?:conv1|conv2|bn1|bn2|scales)\.(\d{1,3})\b)?")
 _FIRST_GATE = "layer1.0.block_gate"
 _BACKBONE = "pretrained."
-"""How the keys of the network begin in a checkpoint of segmentation."""
+"""Prefix of the network's keys in a segmentation checkpoint."""
 HEAD = "head.conv5."
-"""How the keys of the FCN head begin: 0 convolution, 1 normalisation, 4 scores."""
+"""Prefix of the keys of the FCN head: 0 convolution, 1 normalisation, 4 scores."""
 _NOT_NEEDED = ("auxlayer.", "pretrained.fc.")
-"""Keys of what a segmentation checkpoint has and does not use."""
+"""Prefixes of keys in a segmentation checkpoint that predictions do not use."""
 _BATCH_NORM = {
     "weight": "gamma",
     "bias": "beta",
@@ -45,7 +44,7 @@ _BATCH_NORM = {
 
 @dataclasses.dataclass(frozen=True)
 class _Unit:
-    """A convolution and the batch normalisation after it, under their names on both sides."""
+    """A convolution and its batch normalisation, with their names on both sides."""
 
     conv: str
     batch_norm: str
@@ -54,10 +53,10 @@ class _Unit:
 
 
 def without_prefix(state: State) -> tuple[State, list[str]]:
-    """A state dict with the keys of a classifier for the network, and notes on what is unused.
+    """A state dict with the network's keys as in a classifier, and notes on unused keys.
 
     Raises:
-        CheckpointError: If it is a segmentation network of another head.
+        CheckpointError: If it is a segmentation network with a head other than FCN.
     """
     if not any(key.startswith(_BACKBONE) for key in state):
         return state, []
@@ -70,14 +69,14 @@ def without_prefix(state: State) -> tuple[State, list[str]]:
             f"{other[0]} and {len(other) - 1} more keys of another head. The authors' DeepLab head "
             "has binary activations of 0 and 1, which no binary kernel of Larq Compute Engine takes"
         )
-    return kept, [f"{', '.join(unused)}: left out, not used to predict."] if unused else []
+    return kept, [f"{', '.join(unused)}: left out, not used in predictions."] if unused else []
 
 
 def describe(state: State, input_shape: tuple[int, int, int]) -> tuple[str, GroupNetConfig]:
     """The released variant of a state dict, and its configuration here.
 
     Args:
-        state: As `read_state` gives it.
+        state: As returned by `read_state`.
         input_shape: `(height, width, channels)` of the images.
 
     Returns:
@@ -96,7 +95,7 @@ def describe(state: State, input_shape: tuple[int, int, int]) -> tuple[str, Grou
         found.blocks: name for name, found in LAYOUTS.items() if found.convolutions is basic
     }
     layout = layouts.get(tuple(blocks))
-    # Where a key is missing that says a size, the usual one is expected: `check` will list it.
+    # If a key that says a size is missing, the usual size is assumed: `check` lists the key.
     scores = f"{HEAD}4.weight" if f"{HEAD}4.weight" in state else "fc.weight"
     stem, dense = (np.shape(state.get(key, 0)) for key in ("conv1.weight", scores))
     config = GroupNetConfig(
@@ -107,21 +106,21 @@ def describe(state: State, input_shape: tuple[int, int, int]) -> tuple[str, Grou
         num_bases=1 + max((int(match[3]) for match in found if match[3]), default=0),
         width=stem[0] / LAYOUTS["resnet18"].channels[0] if stem else 1.0,
         padding="torch",
-        # The gradient that the authors' released code trains with.
+        # The authors' released code trains with this gradient.
         input_quantizer="approx_sign",
         **options,
     )
     if scores != "fc.weight":
-        # The segmentation code has the stem of every variant without a bias.
+        # In the segmentation code, the stem of no variant has a bias.
         config = config.replace(stem_bias="conv1.bias" in state)
     return variant, config
 
 
 def check(state: State, variant: str, config: GroupNetConfig) -> None:
-    """Compares the keys, shapes and values of a state dict with those that its variant has.
+    """Checks the keys, shapes and values of a state dict against its variant.
 
     Raises:
-        CheckpointError: If they differ; lists every difference.
+        CheckpointError: If they differ. Lists every difference.
     """
     expected = _shapes(config)
     shapes = {
@@ -162,7 +161,7 @@ def _blocks(config: GroupNetConfig) -> Iterator[tuple[str, str]]:
 
 
 def _units(config: GroupNetConfig) -> Iterator[_Unit]:
-    """Each binary convolution. A convolution that the bases share comes once per base."""
+    """Every binary convolution. A convolution that the bases share appears once per base."""
     channels = config.stage_channels[0]
     for theirs, ours in _blocks(config):
         inputs, channels = channels, config.stage_channels[int(theirs[5]) - 1]
@@ -185,7 +184,7 @@ def _units(config: GroupNetConfig) -> Iterator[_Unit]:
 
 
 def _scalars(config: GroupNetConfig) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Our names -> their keys: the scales of each block, and the gate of each but the first."""
+    """Our names -> their keys: the scales of each block, and the gates except the first."""
     scales, gates = {}, {}
     for theirs, ours in _blocks(config):
         if config.aggregation == "scales":
@@ -252,11 +251,11 @@ def weights_of(state: State, config: GroupNetConfig) -> dict[str, NDArray]:
 def _batch_norm(
     state: State, theirs: str, ours: str, alpha: float, config: GroupNetConfig
 ) -> dict[str, NDArray]:
-    """The normalisation of z that equals theirs of alpha * z.
+    """The normalisation of z that equals the authors' normalisation of alpha * z.
 
-    A positive factor passes through a ReLU. With m, v, e their mean, variance and epsilon,
+    A positive factor passes through a ReLU. With m, v, e the authors' mean, variance and epsilon,
     (alpha z - m) / sqrt(v + e) = (z - m / alpha) / sqrt(v' + e) for v' = (v + e) / alpha^2 - e.
-    Moved here rather than into gamma, the moving statistics are those of z, which training needs.
+    Scaling these rather than gamma gives the moving statistics of z, which training needs.
     """
     values = {
         name: np.asarray(state[f"{theirs}.{part}"], np.float64)
@@ -269,7 +268,7 @@ def _batch_norm(
 
 
 def notes_on(state: State, config: GroupNetConfig) -> list[str]:
-    """Notes on keys that were left out and on values that cannot be the same."""
+    """Notes on keys that were left out and on values that cannot stay the same."""
     notes = []
     if _FIRST_GATE in state:
         notes.append(f"{_FIRST_GATE} was left out: the first block has one input and no gate.")
@@ -278,6 +277,6 @@ def notes_on(state: State, config: GroupNetConfig) -> list[str]:
     if zeros:
         notes.append(
             f"{zeros} binary kernel values are exactly 0: PyTorch's sign gives 0 for them, Larq's "
-            "+1, so that outputs differ a little."
+            "+1, so outputs differ slightly."
         )
     return notes

@@ -1,8 +1,8 @@
-"""A safetensors file with a description inside and a digest over both; knows nothing of networks.
+"""A safetensors file with a description and a digest of both. Knows nothing about networks.
 
-Four texts stand beside the tensors: `format` is `"larq_groupnet"`, `format_version` an integer,
-`description` is JSON, and `sha256` the digest of the description and of all tensors, which a
-safetensors file has none of. Whatever is wrong with a file is a `FormatError`.
+Four texts accompany the tensors: `format` is `"larq_groupnet"`, `format_version` an integer,
+`description` is JSON, and `sha256` the digest of the description and of all tensors, because a
+safetensors file has no digest of its own. Any fault of a file raises a `FormatError`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ FORMAT = "larq_groupnet"
 FORMAT_VERSION = 1
 
 MAX_HEADER = 2**24
-"""Bytes of the part that names the tensors: fifty times what ResNet-50 with K=8 needs."""
+"""Most bytes of the part that names the tensors: fifty times the need of ResNet-50 with K=8."""
 
 MAX_FILE = 2**32
-"""Bytes of a file: five times those of ResNet-50 with K=8 in float32."""
+"""Most bytes of a file: five times the size of ResNet-50 with K=8 in float32."""
 
 EXPANSION = 100
-"""Times that an archive may grow: weights hardly shrink, and a bomb must not fill the machine."""
+"""Most an archive may grow: weights hardly compress, and a zip bomb must not fill the machine."""
 
 BROKEN = (
     safetensors.SafetensorError,
@@ -42,17 +42,17 @@ BROKEN = (
     TypeError,
     ValueError,
 )
-"""What reading a text that was crafted, or damaged, can raise."""
+"""What reading a malicious or damaged text can raise."""
 
 _DTYPES = {"F32": "<f4", "F16": "<f2", "U8": "u1"}
 
 
 class FormatError(WeightsError):
-    """The file is damaged, newer than this version, or no release file of this package."""
+    """The file is damaged, newer than this version, or not a release file of this package."""
 
 
 def check_unpacked(path: Path, size: int) -> None:
-    """Raises a `ValueError` if an archive would grow out of all proportion, to `size` bytes."""
+    """Raises a `ValueError` if an archive would unpack to suspiciously many bytes, `size`."""
     if size > min(MAX_FILE, EXPANSION * path.stat().st_size):
         raise ValueError(f"it would unpack to {size} bytes")
 
@@ -77,11 +77,11 @@ def write(path: Path, description: Mapping[str, Any], tensors: Mapping[str, NDAr
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray]]:
-    """The description and the tensors of a file that is whole and unchanged.
+    """The description and the tensors of a file, whose digest is checked.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        FormatError: If it is no release file, damaged, or of a newer format.
+        FormatError: If it is not a release file, is damaged, or has a newer format.
     """
     if not path.is_file():
         raise MissingFileError(
@@ -117,7 +117,7 @@ def _parse(content: bytes) -> tuple[dict[str, Any], dict[str, NDArray]]:
         for name, tensor in found.items()
     }
     if _digest(texts["description"], tensors) != texts["sha256"]:
-        raise ValueError("its content is not what its sha256 says: it was damaged or edited")
+        raise ValueError("its content does not match its sha256: it was damaged or edited")
     return json.loads(texts["description"]), tensors
 
 

@@ -1,4 +1,4 @@
-"""What is known of the weights in a file: from the file itself, or from the files beside it."""
+"""Reads the description of a weights file, from the file itself or the files beside it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from larq_groupnet.weights.container import BROKEN, FormatError
 from larq_groupnet.weights.metadata import NOT_STATED, Metadata
 
 LAST = "-last"
-"""Behind the name of a phase: the file with the weights of its last epoch."""
+"""Suffix to the name of a phase: the file with the weights of its last epoch."""
 
 
 def metadata_of(path: str | Path) -> Metadata | None:
-    """What is known of the weights in a file.
+    """The description of the weights in a file.
 
-    A release file says it. A file of Keras' has it inside, or in the `NAME.json` beside it, which
-    `import-checkpoint` writes, or in the `recipe.json` and `run.json` of its run.
+    A release file contains it. A Keras file contains it, or it is in the `NAME.json` beside the
+    file, which `import-checkpoint` writes, or in the `recipe.json` and `run.json` of its run.
 
     Args:
         path: A weights file.
@@ -75,7 +75,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _of_import(values: Mapping[str, Any]) -> Metadata:
     if "dataset" in values:
         return Metadata.from_dict({k: v for k, v in values.items() if k != "origin"})
-    # Before 2.0 an import said its configuration and licence alone.
+    # Before 2.0 an import wrote only its configuration and licence.
     config = GroupNetConfig.from_dict(values["config"])
     return Metadata(config, "", (), {}, (), values["licence"])
 
@@ -88,7 +88,7 @@ def _of_run(
     phase = phases.get(stem.removesuffix(LAST))
     if phase is not None:
         config = config.replace(binary=phase["binary"])
-    found = results.get("keras", {})  # Of runs before 2.0, which had no run.json.
+    found = results.get("keras", {})  # Runs before 2.0 have no run.json.
     classes = tuple(run.get("classes") or found.get("iou", found.get("recall", ())))
     of_reading = {
         **{"normalisation": "normalisation", "central_crop": "central_crop"},

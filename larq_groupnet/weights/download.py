@@ -1,4 +1,4 @@
-"""Fetches one file from a release base into the cache: whole and right, or not at all."""
+"""Downloads a file from a release base into the cache: whole and verified, or not at all."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from larq_groupnet.errors import WeightsError
 from larq_groupnet.files import path_of, replacing
 
 RETRIES = 2
-"""Attempts after the first, after one and two seconds."""
+"""Further attempts, after one and two seconds."""
 
 TIMEOUT = 30.0
 """Seconds to wait for a connection, and for the next bytes."""
 
 LOCK_TIMEOUT = 1800.0
-"""Seconds to wait for another process that fetches the same file."""
+"""Seconds to wait for another process that downloads the same file."""
 
 
 class DownloadError(WeightsError, OSError):
-    """A file that could not be fetched. One sentence: what, from where, why, what to do."""
+    """A file that could not be downloaded. Says what, from where, why, and what to do."""
 
 
 def sha256(path: Path) -> str:
@@ -40,9 +40,9 @@ def is_intact(path: Path, digest: str, size: int) -> bool:
 
 
 def download(base: str, file: str, target: Path, *, digest: str, size: int) -> Path:
-    """Makes `target` the file `file` of a release base; several processes at once fetch it once.
+    """Downloads `file` of a release base to `target`; several processes at once download it once.
 
-    The file gets its name when its hash is right. Shows a progress bar on stderr.
+    The file gets its name after its hash is checked. Shows a progress bar on stderr.
 
     Args:
         base: `http://` or `https://` URL, `file://` URL, or folder.
@@ -55,7 +55,7 @@ def download(base: str, file: str, target: Path, *, digest: str, size: int) -> P
         `target`.
 
     Raises:
-        DownloadError: If `target` could not be made; it then is what it was before.
+        DownloadError: If `target` could not be made. It stays as it was.
     """
     source = f"{base.rstrip('/')}/{file}"
     try:
@@ -93,7 +93,7 @@ def download(base: str, file: str, target: Path, *, digest: str, size: int) -> P
 
 
 def _fetch(base: str, file: str, target: Path, digest: str) -> None:
-    pooch.get_logger().setLevel(logging.WARNING)  # The bar says it.
+    pooch.get_logger().setLevel(logging.WARNING)  # The progress bar says it.
     files = pooch.create(
         path=target.parent,
         base_url=f"{base.rstrip('/')}/",
@@ -102,7 +102,7 @@ def _fetch(base: str, file: str, target: Path, digest: str) -> None:
         retry_if_failed=RETRIES,
     )
     files.fetch(target.name, downloader=pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT))
-    target.chmod(0o644)  # pooch leaves a file that nobody else can read.
+    target.chmod(0o644)  # pooch leaves a file that other users cannot read.
 
 
 def _copy(source: Path, target: Path, digest: str, size: int) -> None:

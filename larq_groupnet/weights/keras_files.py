@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _DESCRIPTION = "larq_groupnet"
-"""Dataset of an HDF5 file, beside Keras' groups, with the description of the weights as JSON."""
+"""HDF5 dataset beside Keras' groups, with the description of the weights as JSON."""
 
 MAX_DESCRIPTION = 2**25
-"""Bytes of a description: fifty times that of a run with 1000 classes."""
+"""Most bytes of a description: fifty times the size for a run with 1000 classes."""
 
 _IN_ARCHIVE, _ARCHITECTURE = "model.weights.h5", "config.json"
 
@@ -41,17 +41,18 @@ _IN_ARCHIVE, _ARCHITECTURE = "model.weights.h5", "config.json"
 def load(
     model: tf.keras.Model, path: Path, other_head: bool, described: bool = False
 ) -> dict[str, str]:
-    """Loads a file of Keras' into a model; the model is untouched if that fails.
+    """Loads a Keras file into a model. The model stays unchanged if that fails.
 
     Args:
-        model: A model that `larq_groupnet.build` gave.
+        model: A model made by `larq_groupnet.build`.
         path: A file of one of the three kinds.
         other_head: Leave out weights of the head that do not fit.
-        described: The file is known to be of a network of the same options, so that layers without
-            names are in the same order. Otherwise a warning says that they may not be.
+        described: True if the file is known to belong to a network of the same options, so that
+            layers without names are in the same order. If False, a warning says that they may not
+            be.
 
     Returns:
-        Name of each weight that was left out -> a text that says why.
+        Name of each weight left out -> the reason.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -63,9 +64,9 @@ def load(
             order = _order(path)
             if order is None and not described:
                 warnings.warn(
-                    f"weights: {path}: expected names of layers, as in .h5 and .keras. Received: "
-                    "none; they are taken to be in the order of this network, which is right if "
-                    "its options are those of the weights",
+                    f"weights: {path}: expected layer names, as in .h5 and .keras. Received: "
+                    "none; they are assumed to be in the order of this network, which is right "
+                    "if it has the options of the weights",
                     UserWarning,
                     stacklevel=4,
                 )
@@ -77,21 +78,22 @@ def load(
 
 
 def save(model: tf.keras.Model, path: Path, description: Mapping[str, Any] | None = None) -> None:
-    """Writes weights as `save_weights("x.h5")` does, and a description that Keras passes over.
+    """Writes weights as `save_weights("x.h5")` does, and a description that Keras ignores.
 
-    In memory first: HDF5 cannot close a file on a full disk, and may end the process with it.
+    The file is made in memory first: HDF5 cannot close a file on a full disk, and may end the
+    process.
 
     Raises:
-        OSError: If the file cannot be written; what was there before stays.
+        OSError: If the file cannot be written; an earlier file stays.
     """
-    # Of Keras' own: its `save_weights` takes a path alone.
+    # Private to Keras, because its `save_weights` takes only a path.
     from tf_keras.src.saving.legacy import hdf5_format
 
     with replacing(path) as temporary:
         with h5py.File(temporary, "w", driver="core", backing_store=False) as file:
             hdf5_format.save_weights_to_hdf5_group(file, model)
             if description:
-                # Bytes, not a text: HDF5 keeps texts in a heap, and hangs when that is damaged.
+                # Bytes, not a text: HDF5 keeps texts in a heap and hangs if the heap is damaged.
                 content = json.dumps(description, allow_nan=False).encode()
                 file[_DESCRIPTION] = np.frombuffer(content, np.uint8)
             file.flush()
@@ -100,7 +102,7 @@ def save(model: tf.keras.Model, path: Path, description: Mapping[str, Any] | Non
 
 
 def read_description(path: Path) -> dict[str, Any] | None:
-    """The description in a file, or `None` where it has none.
+    """The description in a file, or `None` if it has none.
 
     Raises:
         FormatError: If the file is damaged.
@@ -138,7 +140,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 
 def _extracted(path: Path, folder: Path) -> Path:
-    """The HDF5 file of a `.keras` archive, unless it would grow out of all proportion."""
+    """Extracts the HDF5 file of a `.keras` archive, unless it is suspiciously large."""
     with zipfile.ZipFile(path) as archive:
         check_unpacked(path, archive.getinfo(_IN_ARCHIVE).file_size)
         return Path(archive.extract(_IN_ARCHIVE, folder))
@@ -158,7 +160,7 @@ def _by_name(file: h5py.File) -> dict[str, h5py.Dataset]:
 
 
 def _order(path: Path) -> list[tuple[str, str]] | None:
-    """Class and name of each layer in a `.keras` archive, in order; `None` of another file."""
+    """Class and name of each layer in a `.keras` archive, in order; `None` for another file."""
     if not zipfile.is_zipfile(path):
         return None
     with zipfile.ZipFile(path) as archive:
@@ -174,9 +176,9 @@ def _by_order(
     """Datasets of the format that counts the layers of each class, `layers/conv2d_3/vars/0`.
 
     Args:
-        model: To whose weights the datasets go.
+        model: The model that takes the datasets.
         file: The file.
-        order: Class and name of the layers that it counts; `None` for those of the model.
+        order: Class and name of the counted layers; `None` for the layers of the model.
     """
     if order is None:
         order = [(type(layer).__name__, layer.name) for layer in model.layers]
@@ -199,6 +201,6 @@ def _by_order(
 
 
 def _snake_case(name: str) -> str:
-    """The name that Keras gives to the groups of a class."""
+    """The name that Keras gives to the groups of a class of layers."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()

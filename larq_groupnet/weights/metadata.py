@@ -1,6 +1,6 @@
-"""What is known of a set of weights, and a check that they fit a network.
+"""The description of a set of weights, and a check that they fit a network.
 
-Knows nothing of TensorFlow or of files.
+Knows nothing about TensorFlow or files.
 """
 
 from __future__ import annotations
@@ -32,11 +32,10 @@ class Metric:
     """A figure, with the command that measured it or the paper that prints it.
 
     Attributes:
-        name: Such as `"top-1"` or `"mIoU"`, on the dataset of the weights.
+        name: Name such as `"top-1"` or `"mIoU"`, on the dataset of the weights.
         value: The figure.
-        command: The command that measured it with these very weights.
-        paper: Where the paper prints it, for weights of the paper's network: nobody measured it
-            here.
+        command: The command that measured it with these weights.
+        paper: Where the paper prints it, for weights of the paper's network. Not measured here.
     """
 
     name: str
@@ -59,17 +58,17 @@ class Metric:
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What a release file says of itself.
+    """The description in a release file.
 
     Attributes:
         config: The network.
-        dataset: What the weights were trained on; empty where it is not known.
-        classes: Names of the classes, or empty where they are not known.
-        preprocessing: What was done to the images, in plain values.
-        metrics: Figures and where they come from.
+        dataset: What the weights were trained on; empty if unknown.
+        classes: Names of the classes; empty if unknown.
+        preprocessing: How the images were prepared, in plain values.
+        metrics: Figures and their sources.
         licence: Terms of these weights.
-        model_name: Name of the model, such as `groupnet_resnet18`; empty where it is not known.
-        temperature: What divides the logits of a classifier before its probabilities are shown.
+        model_name: Name of the model, such as `groupnet_resnet18`; empty if unknown.
+        temperature: Divides the logits of a classifier before its probabilities are shown.
     """
 
     config: GroupNetConfig
@@ -116,7 +115,7 @@ class Metadata:
             Reading(**{name: plain[name] for name in known})
         except DatasetError as error:
             raise MetadataError(f"preprocessing: {error}") from error
-        # What a file gives back, so that a description equals itself after a trip through one.
+        # As a file returns it, so that a description equals itself after a trip through one.
         object.__setattr__(self, "preprocessing", plain)
 
     def to_dict(self) -> dict[str, Any]:
@@ -124,7 +123,7 @@ class Metadata:
         values = {**dataclasses.asdict(self), "config": self.config.to_dict()}
         if not self.model_name:
             del values["model_name"]
-        if self.temperature == 1:  # Which earlier versions do not know.
+        if self.temperature == 1:  # Earlier versions do not know it.
             del values["temperature"]
         return values
 
@@ -137,17 +136,17 @@ class Metadata:
 
 
 def compare(theirs: GroupNetConfig, ours: GroupNetConfig) -> tuple[dict[str, str], dict[str, str]]:
-    """Compares the configuration of weights with that of a model.
+    """Compares the configurations of weights and of a model.
 
     Args:
         theirs: The configuration that the weights were made with.
         ours: The configuration of the model that wants them.
 
     Returns:
-        Option -> what each side has: first where the weights belong to another network, then where
-        they fit but will compute something else than they were trained for. Options that change
-        no weight are in neither (dilation, output stride, image size, dropout), nor is the head,
-        nor is a quantizer that differs in its gradient alone.
+        Two mappings from an option to a text with both values. With the options of the first, the
+        weights belong to another network; with those of the second, they fit but compute something
+        else than they were trained for. Both omit options that change no weight (dilation, output
+        stride, image size, dropout), the head, and quantizers that differ only in their gradient.
     """
     different: dict[str, str] = {}
     noted: dict[str, str] = {}
@@ -158,7 +157,7 @@ def compare(theirs: GroupNetConfig, ours: GroupNetConfig) -> tuple[dict[str, str
         values = getattr(theirs, option), getattr(ours, option)
         text = f"{option}: {values[0]!r} in the file, {values[1]!r} in the model"
         free = OPTIONS[option].affects == "arithmetic"
-        # A stem of stride 1 has a 3x3 kernel; those of strides 2 and 4 are the same 7x7.
+        # A stem of stride 1 has a 3x3 kernel; stems of strides 2 and 4 have the same 7x7.
         if option == "stem_stride" and 1 in values:
             free = False
         (noted if free else different)[option] = text
@@ -166,7 +165,7 @@ def compare(theirs: GroupNetConfig, ours: GroupNetConfig) -> tuple[dict[str, str
 
 
 def _comparable(config: GroupNetConfig) -> dict[str, Any]:
-    """Option -> value, equal for two spellings of one network."""
+    """Option -> value, equal for two spellings of the same network."""
     task = fields_of_task()
     values = {
         option: getattr(config, option)

@@ -1,4 +1,4 @@
-"""Weights of a few bases for a network of more, which computes the same until it is trained."""
+"""Weights for a network with more bases, which computes the same until it is trained."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 FLIPPED = 0.1
-"""Share of the signs in which a new base differs from the one that it is a copy of."""
+"""Share of the signs in which a new base differs from the base it copies."""
 
 
 def may_grow(theirs: GroupNetConfig, ours: GroupNetConfig) -> bool:
-    """True if weights of `theirs` can start `ours`, as far as the number of bases goes."""
+    """True if weights of `theirs` can start `ours`, which has more bases."""
     few, many = theirs.bases_per_stage, ours.bases_per_stage
     scaled = ours.aggregation == "scales" and not ours.first_base_sums
     fewer = len(few) == len(many) and all(a <= b for a, b in zip(few, many, strict=True))
@@ -25,15 +25,15 @@ def may_grow(theirs: GroupNetConfig, ours: GroupNetConfig) -> bool:
 
 
 def grow(source: tf.keras.Model, target: tf.keras.Model, seed: int) -> None:
-    """Gives a network the weights of one that differs from it in having fewer bases.
+    """Copies the weights of a network into one that differs only in having more bases.
 
-    Each base that is new is a copy of the last one there is, with `FLIPPED` of its signs flipped,
-    as copies would learn the same. Its scale is 0, so both networks compute the same.
+    Each new base is a copy of the last old one, with `FLIPPED` of its signs flipped, because exact
+    copies would learn the same. Its scale is 0, so both networks compute the same.
 
     Args:
-        source: What `larq_groupnet.build` gave.
-        target: The same of a configuration that `may_grow`.
-        seed: Of the signs.
+        source: A model made by `larq_groupnet.build`.
+        target: The same with a configuration that `may_grow` accepts.
+        seed: Seed of the flipped signs.
     """
     from larq_groupnet.network.quantizers import has_latent_kernel  # It imports TensorFlow.
 

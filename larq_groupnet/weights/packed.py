@@ -2,12 +2,12 @@
 
 A file (see `container`) holds one tensor per weight of the model, under the weight's Keras name
 (`stage2_block1_base3_conv1/kernel:0`). Its description has the fields of `Metadata`, and under
-`packed` the shape of every packed kernel. A packed kernel is uint8 of one axis: bit 1 is +1, bit 0
-is -1, in C order, the highest bit first. It is restored as a latent kernel of +1 and -1, whose sign
-is the same. All other weights are float32, or float16 on request.
+`packed` the shape of every packed kernel. A packed kernel is a uint8 vector: bit 1 is +1, bit 0 is
+-1, in C order, the highest bit first. It is restored as a latent kernel of +1 and -1, whose sign is
+the same. All other weights are written as float32; float16 is read, too.
 
-A kernel is packed only where its quantizer gives +1 and -1: one that is ternary, or scales by the
-mean magnitude (which rounding would change), is stored as it is.
+A kernel is packed only if its quantizer gives nothing but +1 and -1. A ternary kernel, or one
+scaled by its mean magnitude (which rounding would change), is stored as it is.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 MAX_VALUES = 2**30
-"""Weights of one network: five times those of ResNet-50 with K=8."""
+"""Most weights of a network: five times as many as in ResNet-50 with K=8."""
 
 
 def save(model: tf.keras.Model, metadata: Metadata, path: str | Path) -> Path:
-    """Writes a release file; nothing is written if that fails.
+    """Writes a release file, or nothing if that fails.
 
     Args:
-        model: What `larq_groupnet.build(metadata.config)` gave, trained.
-        metadata: What the file says of itself.
+        model: A trained model made by `larq_groupnet.build(metadata.config)`.
+        metadata: The description of the weights.
         path: Where to write.
 
     Returns:
@@ -54,7 +54,7 @@ def save(model: tf.keras.Model, metadata: Metadata, path: str | Path) -> Path:
 
     Raises:
         MismatchError: If `metadata.config` does not describe `model`.
-        FormatError: If a weight cannot be stored: not finite, or not float32.
+        FormatError: If a weight is not finite or not float32.
     """
     _check_config(model, metadata.config)
     signs = _signs(model)
@@ -71,38 +71,38 @@ def save(model: tf.keras.Model, metadata: Metadata, path: str | Path) -> Path:
 
 
 def read(path: str | Path) -> tuple[Metadata, dict[str, NDArray[np.float32]]]:
-    """What is in a release file.
+    """Reads a release file.
 
     Returns:
         The description, and weight name -> float32 value.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        FormatError: If it is no release file, damaged, or of a newer format.
+        FormatError: If it is not a release file, is damaged, or has a newer format.
     """
     metadata, stored, shapes = _open(path_of(path))
     return metadata, {name: _restored(stored[name], shapes[name]) for name in stored}
 
 
 def read_metadata(path: str | Path) -> Metadata:
-    """The description alone; errors as those of `read`."""
+    """Only the description. Raises the same errors as `read`."""
     return _open(path_of(path))[0]
 
 
 def load(model: tf.keras.Model, path: str | Path, config: GroupNetConfig) -> None:
-    """Loads a release file into a model; the model is untouched if that fails.
+    """Loads a release file into a model. The model stays unchanged if that fails.
 
     Args:
-        model: A model that `larq_groupnet.build` gave.
+        model: A model made by `larq_groupnet.build`.
         path: The file.
-        config: The model's configuration, compared with that of the file, option by option. If
-            they differ in the head or the number of classes, the weights of the head that do not
-            fit are left out, with a warning.
+        config: The model's configuration, compared with the file's option by option. If the head
+            or the number of classes differs, weights of the head that do not fit are left out with
+            a warning.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        FormatError: If it is no release file, damaged, or of a newer format.
-        MismatchError: If the weights are those of another network; lists the differences.
+        FormatError: If it is not a release file, is damaged, or has a newer format.
+        MismatchError: If the weights belong to another network. Lists the differences.
     """
     path = path_of(path)
     metadata, stored, shapes = _open(path)
@@ -119,7 +119,7 @@ def _check_config(model: tf.keras.Model, config: GroupNetConfig) -> None:
     side = 8 * config.output_stride  # Parameters do not depend on the size.
     counted = config.replace(input_shape=(side, side, config.input_shape[2]))
     expected = sum(complexity(counted).total.params.values())
-    # Counted as Larq does: two values per channel of a batch normalisation, not four.
+    # As Larq counts: two values per channel of a batch normalisation, not four.
     shapes = shapes_of(model)
     received = sum(math.prod(s) for name, s in shapes.items() if "/moving_" not in name)
     if expected != received or len(shapes) != len(model.weights):
@@ -131,13 +131,13 @@ def _check_config(model: tf.keras.Model, config: GroupNetConfig) -> None:
 
 
 def _signs(model: tf.keras.Model) -> dict[str, NDArray]:
-    """The quantized value of each kernel of +1 and -1, by name."""
+    """The quantized values of each kernel that has only +1 and -1, by name."""
     signs = {}
     for layer in model.submodules:
         quantizer = getattr(layer, "kernel_quantizer", None)
         if quantizer is None:
             continue
-        # Not the sign that NumPy sees: TensorFlow takes the least negative floats for 0.
+        # Not NumPy's sign: TensorFlow treats the smallest negative floats as 0.
         value = quantizer(layer.kernel.latent_variable).numpy()
         if np.all(np.abs(value) == 1):
             signs[layer.kernel.name] = value

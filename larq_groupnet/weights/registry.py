@@ -1,8 +1,8 @@
-"""The published sets of weights: what each is, where its file lies, and how it gets here.
+"""The published sets of weights: their descriptions, their files, and downloads.
 
-Entries come from `registry.json` beside this module, and from the one in the cache folder, where
-`register` writes. A file is looked for in this package, then in the cache, and is then fetched from
-the release base. Nothing here imports TensorFlow.
+Entries come from the `registry.json` beside this module and from the one in the cache folder, which
+`register` writes. A file is looked for in this package, then in the cache, and is then downloaded
+from the release base. Nothing here imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from larq_groupnet.weights.download import DownloadError, download, is_intact, s
 from larq_groupnet.weights.metadata import Metadata
 
 RELEASE_BASE = ""
-"""URL or folder of the published files; empty as long as none is published."""
+"""URL or folder of the published files; empty while none is published."""
 
 _PACKAGE = Path(__file__).parent
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 class RegistryError(WeightsError):
-    """There are no such weights for a model, or the registry is broken. Lists the names."""
+    """A model has no weights of this name, or the registry is broken. Lists the names."""
 
 
 class UnknownSetError(RegistryError):
@@ -49,10 +49,10 @@ class Entry:
     """One file of weights.
 
     Attributes:
-        name: What to give as `weights`, such as `"imagenet"`.
+        name: Value for `weights`, such as `"imagenet"`.
         model: The model that it was made for, such as `"groupnet_resnet18"`.
-        file: Where it lies, relative to the release base.
-        size: Bytes.
+        file: Path relative to the release base.
+        size: Size in bytes.
         sha256: Hexadecimal digest.
         metadata: Configuration, dataset, classes, preprocessing, metrics and licence.
     """
@@ -79,7 +79,7 @@ class Entry:
 
     @property
     def full_name(self) -> str:
-        """`MODEL:NAME`, as several models may have a set of one name."""
+        """`MODEL:NAME`, because several models may have a set of the same name."""
         return f"{self.model}:{self.name}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,22 +101,22 @@ class Entry:
 
 
 def check_name(field: str, name: str) -> None:
-    """Raises a `RegistryError` unless a set, or its model, may be called so."""
+    """Raises a `RegistryError` unless the name is valid for a set or its model."""
     if not _NAME.fullmatch(name):
         raise RegistryError(
-            f"{field}: expected small letters, digits, - and _, the first a letter or a digit. "
+            f"{field}: expected lower-case letters, digits, - and _, the first a letter or digit. "
             f"Received: {name!r}"
         )
 
 
 def cache_folder() -> Path:
-    """Where fetched and registered files are kept: `LARQ_GROUPNET_CACHE`, or in `~/.cache`."""
+    """Folder of downloaded and registered files: `LARQ_GROUPNET_CACHE`, or one in `~/.cache`."""
     folder = os.environ.get("LARQ_GROUPNET_CACHE") or "~/.cache/larq_groupnet"
     return path_of(folder)
 
 
 def list_weights(pattern: str = "*") -> list[Entry]:
-    """All sets of weights whose name matches a shell pattern, those of this machine first.
+    """All sets of weights whose name matches a shell pattern, this machine's own first.
 
     Raises:
         RegistryError: If a `registry.json` cannot be read.
@@ -131,31 +131,31 @@ def named(name: str) -> list[Entry]:
 
 
 def names_like(name: str) -> list[str]:
-    """What all sets are called, in the form of `name`: `NAME` or `MODEL:NAME`."""
+    """Names of all sets, in the form of `name`: `NAME` or `MODEL:NAME`."""
     return [entry.full_name if ":" in name else entry.name for entry in list_weights()]
 
 
 def nearest_name(name: str, *others: str) -> str:
-    """`" Did you mean 'x'?"` where a set, or one of `others`, is called nearly so, else nothing."""
+    """`" Did you mean 'x'?"` if a set or one of `others` has a similar name, else nothing."""
     return did_you_mean(name, [*names_like(name), *others])
 
 
 def register(path: str | Path, name: str, model: str, folder: Path | None = None) -> Entry:
-    """Makes a release file known on this machine: `weights=name` will find it.
+    """Registers a release file on this machine: `weights=name` then finds it.
 
-    It is copied into the cache folder. A set that was registered before under the same name for the
-    same model and configuration is replaced.
+    The file is copied into the cache folder. It replaces a set registered with the same name, model
+    and configuration.
 
     Args:
-        path: A release file, as `packed.save` writes it.
-        name: What to give as `weights`.
+        path: A release file, as written by `packed.save`.
+        name: Value for `weights`.
         model: The model that it is for, such as `"groupnet_resnet18"`.
-        folder: Takes the file, and the entry in its `registry.json`; `None` for the cache folder.
+        folder: Folder for the file and its entry in `registry.json`; `None` for the cache folder.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        packed.FormatError: If it is no release file.
-        RegistryError: If the name is none.
+        packed.FormatError: If it is not a release file.
+        RegistryError: If the name is not valid.
         OSError: If the folder cannot be written.
     """
     path = path_of(path)
@@ -188,10 +188,10 @@ def _places(entry: Entry) -> list[Path]:
 
 
 def obtain(entry: Entry) -> Path:
-    """The entry's file on this machine; fetched from `LARQ_GROUPNET_WEIGHTS` if it is missing.
+    """The entry's file on this machine, downloaded from `LARQ_GROUPNET_WEIGHTS` if missing.
 
     Raises:
-        DownloadError: If it is not here and could not be fetched.
+        DownloadError: If it is missing and could not be downloaded.
     """
     path = find_local(entry)
     if path is not None:
@@ -208,11 +208,11 @@ def obtain(entry: Entry) -> Path:
 
 
 def fetch(name: str, model: str) -> list[Path]:
-    """Command `weights fetch`: every file of a name for a model, on this machine.
+    """Command `weights fetch`: downloads every file of a name and model that is missing.
 
     Raises:
-        RegistryError: If there is none.
-        DownloadError: If one could not be fetched.
+        RegistryError: If no set has this name and model.
+        DownloadError: If a file could not be downloaded.
     """
     of_name = named(name)
     entries = [entry for entry in of_name if entry.model == model]
@@ -230,8 +230,8 @@ def fetch(name: str, model: str) -> list[Path]:
 def verify() -> list[tuple[Entry, str]]:
     """Command `weights verify`: each entry, with the state of its file.
 
-    Size and SHA-256 of the file in the package or the cache are compared with the entry. A file of
-    the wrong content is `damaged`; the next use fetches it again.
+    Compares size and SHA-256 of the file in the package or the cache with the entry. A file with
+    the wrong content is `damaged`; the next use downloads it again.
     """
     states = []
     for entry in list_weights():

@@ -1,4 +1,4 @@
-"""From what a user gives as `weights` to a file, and from the file into a model.
+"""Finds the file that a user's `weights` stands for, and loads it into a model.
 
 Only `load_into` imports TensorFlow.
 """
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _SUFFIXES = (".h5", ".keras", ".safetensors")
-# What a segmentation network does not take over from a classifier's weights, nor the reverse.
+# Options that a segmentation network does not take from a classifier's weights, nor the reverse.
 _OF_THE_TASK = fields_of_task()
 
 
@@ -47,19 +47,19 @@ def resolve(weights: str | Path, model: str, config: GroupNetConfig) -> Path:
     """Finds the file that `weights` stands for; downloads it if it is missing.
 
     Args:
-        weights: A `Path`; a `str` that names a file, has a `/` or ends as one (`.h5`, `.keras`,
-            `.safetensors`); or a registered set: `NAME`, or `MODEL:NAME`.
-        model: Name of the model that wants them.
-        config: Its configuration; among several sets of a name, the nearest to it is taken.
+        weights: A `Path`; a `str` that names a file, has a `/` or ends in `.h5`, `.keras` or
+            `.safetensors`; or a registered set: `NAME`, or `MODEL:NAME`.
+        model: Name of the model that takes them.
+        config: Its configuration. Of several sets with the same name, the nearest to it is taken.
 
     Returns:
         Path of an existing file.
 
     Raises:
-        FileNotFoundError: If `weights` is a path to no file.
-        RegistryError: If no registered set has this name; says how to get one.
-        MismatchError: If the weights belong to another network than `config`.
-        DownloadError: If the file could not be fetched.
+        FileNotFoundError: If `weights` is a path that does not exist.
+        RegistryError: If no registered set has this name. Says how to get one.
+        MismatchError: If the weights belong to a network other than `config`.
+        DownloadError: If the file could not be downloaded.
     """
     if is_path(weights):
         path = _file(weights)
@@ -74,7 +74,7 @@ def resolve(weights: str | Path, model: str, config: GroupNetConfig) -> Path:
 
 
 def entry_of(weights: str, model: str, config: GroupNetConfig) -> Entry:
-    """That of a registered set; arguments and errors as those of `resolve`."""
+    """The entry of a registered set. Arguments and errors: see `resolve`."""
     return _nearest(_named(weights, model, config), model, config, OPTIONS)
 
 
@@ -85,21 +85,21 @@ def adopt(
 
     Args:
         weights: As for `resolve`.
-        model: Name of the model that wants them.
-        config: The model's configuration without regard to the weights.
-        given: Options that the user gave, whatever their value: they stay as they are.
+        model: Name of the model that takes them.
+        config: The model's configuration without the weights.
+        given: Options that the user gave: they stay as they are, whatever their value.
 
     Returns:
-        `config` with all other options as the weights were made with, as far as that is known.
-        Where they were made for another task (a classifier's for segmentation), image size, output
-        stride, rates and head stay too. An output stride that is not given and that the stem does
-        not reach becomes the nearest that it does. A file never changes `layout` and `binary`: one
-        of another layout, or of the tanh twin, is refused when it is loaded.
+        `config` with all other options from the weights, if they are known. If the weights were
+        made for another task (a classifier's for segmentation), image size, output stride, rates
+        and head stay too. An output stride that is not given and that the stem cannot reach becomes
+        the nearest that it can. A file never changes `layout` or `binary`: a file of another
+        layout, or of the tanh twin, is refused when it is loaded.
 
     Raises:
-        FileNotFoundError: If `weights` is a path to no file.
-        RegistryError: If no registered set has this name; says how to get one.
-        ConfigError: If what the user gave and what the weights need describe no network together.
+        FileNotFoundError: If `weights` is a path that does not exist.
+        RegistryError: If no registered set has this name. Says how to get one.
+        ConfigError: If the given options and those of the weights do not fit together.
     """
     if is_path(weights):
         known = metadata_of(_file(weights))
@@ -120,43 +120,42 @@ def adopt(
     if "output_stride" not in given:
         stem, stages = values["stem_stride"], len(LAYOUTS[values["layout"]].blocks)
         values["output_stride"] = min(max(values["output_stride"], stem), stem * 2 ** (stages - 1))
-    # What the network to be has no use for, and nobody asked for.
+    # Options that the network does not use and that were not given.
     for name in unused_options(values["decomposition"], values["head"]) - {*given}:
         values[name] = getattr(GroupNetConfig, name)
     return config.replace(**values)
 
 
 def load_into(model: tf.keras.Model, config: GroupNetConfig, path: str | Path) -> None:
-    """Loads a file of weights, whatever its format; the model is untouched if that fails.
+    """Loads a weights file of any format. The model stays unchanged if that fails.
 
     Args:
-        model: A model that `larq_groupnet.build(config)` gave.
-        config: Its configuration, compared with that of the weights where it is known (see
-            `described.metadata_of`). Options with which the weights will compute something else
-            are warned about, and so are weights of the head that do not fit and are left out.
-        path: A release file (`.safetensors`), or one that Keras wrote (`.h5`, `.weights.h5`,
-            `.keras`).
+        model: A model made by `larq_groupnet.build(config)`.
+        config: Its configuration, compared with that of the weights if it is known (see
+            `described.metadata_of`). Warns about options that change what the weights compute, and
+            about weights of the head that do not fit and are left out.
+        path: A release file (`.safetensors`) or a Keras file (`.h5`, `.weights.h5`, `.keras`).
 
     Raises:
         FileNotFoundError: If there is no such file.
         FormatError: If it is damaged, or of another kind.
-        MismatchError: If its weights are those of another network, such as its tanh twin.
+        MismatchError: If its weights belong to another network, such as the tanh twin.
     """
     path = path_of(path)
     if path.suffix == ".safetensors":
         packed.load(model, path, config)
         return
     known = metadata_of(path)
-    # It may be another one unless the file says what it was made for.
+    # Without a description, the head may be another.
     other_head = known is None or has_other_head(path, known.config, config)
     warn_left_out(path, keras_files.load(model, path, other_head, known is not None))
 
 
 def _file(weights: str | Path) -> Path:
-    """The file of a path.
+    """The path of an existing file.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If there is no such file.
     """
     path = path_of(weights)
     if not path.is_file():
@@ -164,7 +163,7 @@ def _file(weights: str | Path) -> Path:
         if (path / "saved_model.pb").is_file():
             what = "a SavedModel; write its weights: load_model(folder).save_weights('weights.h5')"
         elif path.with_name(f"{path.name}.index").is_file():
-            what = "a checkpoint of TensorFlow; load it with load_weights of the model"
+            what = "a TensorFlow checkpoint; load it with model.load_weights"
         raise MissingFileError(
             f"weights: expected a file ({', '.join(_SUFFIXES)}). "
             f"Received: weights={str(weights)!r} ({what})"
@@ -185,7 +184,7 @@ def _task(config: GroupNetConfig) -> str | None:
 
 
 def _family(model: str) -> str:
-    """The weights of `groupnet_resnet18` serve `groupnet_dsp`, and no network of another name."""
+    """Weights of `groupnet_resnet18` also fit `groupnet_dsp`, but no model of another family."""
     return model.partition("_")[0]
 
 
@@ -203,7 +202,7 @@ def _named(name: str, model: str, config: GroupNetConfig) -> list[Entry]:
 def _nearest(
     entries: list[Entry], model: str, config: GroupNetConfig, counting: Collection[str]
 ) -> Entry:
-    """The entry with the fewest differences among the options `counting`."""
+    """The entry that differs in the fewest of the options `counting`."""
 
     def distance(entry: Entry) -> tuple[int, bool, int]:
         theirs = entry.metadata.config
@@ -218,7 +217,7 @@ def _nearest(
 
 
 def _of_another(name: str, entries: list[Entry], model: str, layout: str) -> RegistryError:
-    """The error of a set that is registered, but for models of another layout or family."""
+    """The error for a set that is registered only for models of another layout or family."""
     models = ", ".join(sorted({entry.model for entry in entries}))
     fit = [
         repr(entry.name)
@@ -227,7 +226,7 @@ def _of_another(name: str, entries: list[Entry], model: str, layout: str) -> Reg
     ]
     return RegistryError(
         f"weights: expected a set for {model}. Received: weights={name!r} for {model}, which is "
-        f"registered for {models}. Those that fit: {', '.join(fit) or 'none'}."
+        f"registered for {models}. Sets that fit: {', '.join(fit) or 'none'}."
         f"{_ways(name, layout)}"
     )
 
@@ -248,7 +247,7 @@ def _is_imagenet(name: str) -> bool:
 
 
 def _ways(name: str, layout: str) -> str:
-    """Ways to get ImageNet weights, which nobody has published, one line each with a command."""
+    """Ways to get the unpublished ImageNet weights, one line each with a command."""
     if not _is_imagenet(name):
         return ""
     train = (

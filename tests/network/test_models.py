@@ -70,7 +70,7 @@ def test_weights_are_read_from_a_path_of_either_kind(tmp_path):
     again = larq_groupnet.GroupNetDSP(**TWO_STAGES, weights=str(tmp_path / "weights.h5"))
     for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-    with pytest.raises(ValueError, match="has other weights than the model"):
+    with pytest.raises(ValueError, match="has different weights than the model"):
         larq_groupnet.GroupNetDSP(**{**TWO_STAGES, "width": 0.125}, weights=tmp_path / "weights.h5")
 
 

@@ -94,7 +94,7 @@ def test_name_means_the_rates_of_the_stages_that_keep_their_size(
     [
         ({"layout": "resnet19"}, "layout: expected one of .* Did you mean 'resnet18'"),
         ({"atrous_rates": "bpca"}, "Received: atrous_rates='bpca'. Did you mean 'bpac'"),
-        ({"atrous_rates": "bpac", "output_stride": 4}, "rates per stage where no stage strides"),
+        ({"atrous_rates": "bpac", "output_stride": 4}, "rates per stage if no stage has a stride"),
         ({"head": "fcn8s"}, "Did you mean 'fcn"),
         (
             {"head": "fcn16s", "decomposition": "group", "blocks_per_group": 8},
@@ -151,7 +151,7 @@ def test_backbone_is_loaded_by_name_and_the_rest_is_named(
     classifier: tuple[tf.keras.Model, dict[str, Path]], ending: str, head: str
 ) -> None:
     values = {weight.name: weight.numpy() for weight in classifier[0].weights}
-    with pytest.warns(UserWarning, match="left out, because the head is another") as warned:
+    with pytest.warns(UserWarning, match="left out, because the head differs") as warned:
         model = GroupNetDSP(
             input_shape=(32, 32, 3), num_classes=3, head=head, weights=classifier[1][ending], **TINY
         )
@@ -198,7 +198,7 @@ def test_dilation_changes_no_weight_and_no_value_before_it(
 def test_weights_of_another_backbone_are_refused_and_listed(
     classifier: tuple[tf.keras.Model, dict[str, Path]], ending: str
 ) -> None:
-    with pytest.raises(ValueError, match=r"(?s)has other (weights|options) .*(base3|num_bases)"):
+    with pytest.raises(ValueError, match=r"(?s)has different (weights|options).*(base3|num_bases)"):
         GroupNetDSP(
             input_shape=(32, 32, 3),
             weights=classifier[1][ending],

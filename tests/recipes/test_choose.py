@@ -126,7 +126,7 @@ def test_photos_start_from_weights_of_photographs_in_their_network(photos, tmp_p
     assert recipe.start_from == "cifar10" and "'cifar10' weights" in choice.notes[-1]
     assert (recipe.model.num_bases, recipe.model.width) == (3, 0.0625)
     assert "They have 2 bases (K)" in choice.notes[-1]
-    with pytest.warns(UserWarning, match="left out, because the head is another"):
+    with pytest.warns(UserWarning, match="left out, because the head differs"):
         started = {weight.name: weight for weight in load_start(recipe).weights}
     kept = [w for w in net.weights if w.name.startswith("stage2_block1_base1_conv1")]
     for weight in kept:

@@ -86,7 +86,7 @@ def test_options_that_are_valid_only_together_are_set_together():
         ("learning_rate", "0.0", "above 0"),
         ("colour_jitter", "2", "in [0, 1]"),
         ("on_bad_image", "drop", "on_bad_image: expected one of error, skip"),
-        ("num_bases", "none", "an integer of 1 to 1000"),
+        ("num_bases", "none", "an integer from 1 to 1000"),
     ],
 )
 def test_wrong_override_says_what_is_right(key, text, message):

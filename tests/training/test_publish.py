@@ -281,7 +281,7 @@ def test_files_of_another_kind_are_named(run, tmp_path, file, text, expected):
 )
 def test_wrong_name_or_licence_writes_nothing(run, tmp_path, arguments, error):
     arguments = {"name": "tiny", "licence": "CC0", "command": "x", **arguments}
-    with pytest.raises(error, match="small letters|licence: expected a text"):
+    with pytest.raises(error, match="lower-case letters|licence: expected a text"):
         publish(run, output_dir=tmp_path / "out", **arguments)
     assert not (tmp_path / "out").exists()
 

@@ -65,7 +65,7 @@ def test_registered_backbone_brings_its_options_and_its_weights(cache, tmp_path)
     # How the weights were trained is no option of theirs: that is for the recipe to say.
     recipe = with_start(RECIPE, None)
     assert recipe.model == RECIPE.model.replace(aggregation="mean", **TINY)
-    with pytest.warns(UserWarning, match="left out, because the head is another"):
+    with pytest.warns(UserWarning, match="left out, because the head differs"):
         start = load_start(recipe)
     model = build(recipe.model)
     assert copy_weights(start, model) == []
@@ -97,7 +97,7 @@ def test_classifier_starts_from_the_backbone_of_a_segmenter():
     # The kernel of both stems is the same, so the strides are those of the recipe.
     assert (recipe.model.stem_stride, recipe.model.output_stride) == (4, 32)
     assert (recipe.model.num_bases, recipe.model.head) == (2, "classifier")
-    with pytest.warns(UserWarning, match="left out, because the head is another: head_conv1"):
+    with pytest.warns(UserWarning, match="left out, because the head differs: head_conv1"):
         start = load_start(recipe)
     assert copy_weights(start, build(recipe.model)) == []
 
@@ -110,7 +110,7 @@ def test_output_stride_that_is_not_given_follows_the_stem_of_the_weights():
         assert (config.stem_stride, config.output_stride) == strides
     with pytest.raises(ConfigError, match="with stem_stride=2. Received: output_stride=32"):
         get_config("groupnet_resnet18", weights="camvid", output_stride=32)
-    with pytest.warns(UserWarning, match="left out, because the head is another"):
+    with pytest.warns(UserWarning, match="left out, because the head differs"):
         GroupNetResNet18(weights="camvid", num_classes=2)
 
 
@@ -136,7 +136,7 @@ def test_another_head_is_left_out_only_if_that_is_asked_for():
     before = {weight.name: weight.numpy() for weight in target.weights}
     values = randomise(source.weights)
     with pytest.raises(
-        ValueError, match="other weights than the model .head_conv1/kernel:0: absent there"
+        ValueError, match="different weights than the model .head_conv1/kernel:0: absent there"
     ):
         copy_weights(source, target)
     assert all(np.array_equal(weight, before[weight.name]) for weight in target.weights)

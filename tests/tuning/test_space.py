@@ -163,7 +163,7 @@ def test_trial_squeezes_epochs_warm_up_and_drops():
     [
         ([("decomposition", "gated|gropu")], ConfigError, "Did you mean 'group'"),
         ([("numbases", "1|2")], RecipeError, "Did you mean 'num_bases'"),
-        ([("num_bases", "0|2")], ConfigError, "of 1 to 1000"),
+        ([("num_bases", "0|2")], ConfigError, "from 1 to 1000"),
         ([("width", "0.25|wide")], RecipeError, "width: expected a number"),
         ([("width", "0.25|0.25")], RecipeError, "expected different choices"),
         ([("width", "0.25|")], RecipeError, "expected different choices"),

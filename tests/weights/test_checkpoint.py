@@ -430,7 +430,7 @@ def test_numpy_scalars_beside_the_state_dict_are_allowed(tmp_path, monkeypatch):
     state["layer2.0.scales.0"] = np.array([0.25])
     assert read_state(path)["layer2.0.scales.0"] == 0.25
     path.write_bytes(pickle.dumps({"best": Malicious()}))
-    with pytest.raises(CheckpointError, match="weights_only=True.*Save its state_dict alone"):
+    with pytest.raises(CheckpointError, match="weights_only=True.*Save only its state_dict"):
         import_checkpoint(path, input_shape=SIZE)
 
 
@@ -479,7 +479,7 @@ def test_segmentation_checkpoint_needs_its_size_and_rates_and_an_fcn_head(tmp_pa
     state = segmentation(draw("scales and gates", bases=1))
     path = save(tmp_path / "seg.npz", state)
     for given in ({}, {"input_shape": (64, 64, 3)}, {"atrous_rates": (1, 1, 2, 4)}):
-        with pytest.raises(CheckpointError, match="expected input_shape and atrous_rates beside"):
+        with pytest.raises(CheckpointError, match="expected input_shape and atrous_rates with"):
             import_checkpoint(path, **given)
     other = {**state, "head.aspp.b0.0.weight": np.ones(1)}
     with pytest.raises(CheckpointError, match="DeepLab head has binary activations of 0 and 1"):
@@ -502,7 +502,7 @@ def test_shared_shortcut_is_kept_for_training_and_computes_the_same(tmp_path):
     images = random_images(2, 45, 52, 3).astype("float32")
     np.testing.assert_array_equal(one(images), each(images))
     classifier = save(tmp_path / "c.npz", draw("scales only"))
-    with pytest.raises(CheckpointError, match="expected none beside a classifier"):
+    with pytest.raises(CheckpointError, match="expected none with a classifier"):
         import_checkpoint(classifier, input_shape=SIZE, atrous_rates="released")
 
 
@@ -567,9 +567,9 @@ def test_importing_the_package_does_not_import_tensorflow():
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"stage_blocks": (2, 2, 2)}, "None or 4 integers of 1 to 1000"),
-        ({"stage_blocks": (2, 2, 0, 2)}, "None or 4 integers of 1 to 1000"),
-        ({"stage_blocks": 2}, "None or 4 integers of 1 to 1000"),
+        ({"stage_blocks": (2, 2, 2)}, "None or 4 integers from 1 to 1000"),
+        ({"stage_blocks": (2, 2, 0, 2)}, "None or 4 integers from 1 to 1000"),
+        ({"stage_blocks": 2}, "None or 4 integers from 1 to 1000"),
         ({"first_base_sums": 1}, "False, True"),
         ({"first_base_sums": True, "decomposition": "group"}, "'gated' only"),
     ],

@@ -31,7 +31,7 @@ TINY = {
 CONFIG = GroupNetConfig(**TINY)
 IMAGES = random_images(2, 32, 32, 3, seed=5).astype("float32")
 # Of `a.weights.h5`; one test looks at the warning.
-pytestmark = pytest.mark.filterwarnings("ignore:.*expected names of layers:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*expected layer names:UserWarning")
 FORMATS = ("a.h5", "a.weights.h5", "a.keras", "whole.h5")
 
 
@@ -83,7 +83,7 @@ def test_weights_go_to_the_layer_of_their_name_in_a_network_of_another_order(mod
         load_into(network, config, files / name)
         for weight in network.weights:
             np.testing.assert_array_equal(weight.numpy(), values[weight.name], err_msg=weight.name)
-    with pytest.warns(UserWarning, match="right if its options are those of the weights"):
+    with pytest.warns(UserWarning, match="right if it has the options of the weights"):
         load_into(network, config, files / "a.weights.h5")
 
 
@@ -97,7 +97,7 @@ def test_another_head_and_options_without_weights_are_taken_from_every_format_wi
     for name in WITH_NAMES:
         randomise(network.weights, seed=3)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*left out, because the head is another")
+            warnings.filterwarnings("ignore", ".*left out, because the head differs")
             load_into(network, config, files / name)
         for weight in network.weights:
             if weight.name in values:
@@ -110,7 +110,7 @@ def test_every_format_refuses_another_network_in_one_line(files, changes):
     network = build(config)
     before = network.get_weights()
     for name in FORMATS:
-        with pytest.raises(MismatchError, match="other weights than the model .*Build the") as e:
+        with pytest.raises(MismatchError, match="different weights than the .*Build the") as e:
             load_into(network, config, files / name)
         assert "\n" not in str(e.value)
     assert all(map(np.array_equal, before, network.get_weights()))
@@ -122,7 +122,7 @@ def test_every_format_leaves_out_another_head(model, files):
     for name in FORMATS:
         randomise(network.weights, seed=3)
         head = network.get_layer("logits").get_weights()
-        with pytest.warns(UserWarning, match=r"the head is another: logits/bias:0: \(5,\) there"):
+        with pytest.warns(UserWarning, match=r"the head differs: logits/bias:0: \(5,\) there"):
             load_into(network, config, files / name)
         assert all(map(np.array_equal, head, network.get_layer("logits").get_weights()))
         for one, two in zip(network.weights[:-2], model.weights[:-2], strict=True):
@@ -177,7 +177,7 @@ def test_description_inside_is_read_wherever_the_file_goes(model, other, files, 
         larq_groupnet.GroupNetResNet18(weights=path, num_bases=3)
     with pytest.raises(MismatchError, match="layout: 'resnet18' in the file, 'resnet34' in"):
         larq_groupnet.GroupNetResNet34(weights=path)
-    with pytest.warns(UserWarning, match="left out, because the head is another"):
+    with pytest.warns(UserWarning, match="left out, because the head differs"):
         larq_groupnet.GroupNetResNet18(weights=path, num_classes=4)
     before = other.get_weights()
     other.load_weights(path)  # Keras does not mind.

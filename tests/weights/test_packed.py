@@ -273,7 +273,7 @@ def test_another_head_loads_the_rest_and_says_what_was_left_out(release, changes
     path, trained, _ = release
     model, config = make(seed=1, **changes)
     before = {w.name: w.numpy() for w in model.weights}
-    with pytest.warns(UserWarning, match="left out, because the head is another") as warned:
+    with pytest.warns(UserWarning, match="left out, because the head differs") as warned:
         packed.load(model, path, config)
     (message,) = {str(w.message) for w in warned}
     listed = {text.rsplit(" ", 1)[-1] for text in message.split(":0")[:-1]}

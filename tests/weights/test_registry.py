@@ -218,7 +218,7 @@ def test_segmentation_network_takes_the_backbone_of_a_classifier(files):
     assert all(getattr(config, name) == getattr(before, name) for name in kept)
     assert config.replace(**{name: getattr(theirs, name) for name in kept}) == theirs
     model = build(config)
-    with pytest.warns(UserWarning, match="left out, because the head is another: head_conv1"):
+    with pytest.warns(UserWarning, match="left out, because the head differs: head_conv1"):
         load_into(model, config, resolve("imagenet", "groupnet_dsp", config))
     values = {w.name: w.numpy() for w in trained.weights}
     _, stored = packed.read(path)
@@ -247,7 +247,7 @@ def test_name_of_the_model_may_stand_before_that_of_the_set(files):
         with pytest.raises(RegistryError) as error:
             adopt(f"{model}:mine", other, get_config(other), ())
         assert "\n" not in str(error.value)
-        said = f"weights='{model}:mine' for {other}, which is registered for {model}. Those"
+        said = f"weights='{model}:mine' for {other}, which is registered for {model}. Sets"
         assert said in str(error.value)
     for slip in ("groupnet_resnet18:mime", "groupnet_resnet1:mine"):
         with pytest.raises(RegistryError, match=f"Did you mean '{MODEL}:mine'"):
@@ -280,7 +280,7 @@ def test_another_network_is_refused_before_anything_is_fetched(files, tmp_path, 
         resolve("imagenet", MODEL, other)
     assert "\n" not in str(error.value)
     assert (
-        "has other options than the model (num_bases: 1 in the file, 3 in the model; "
+        "has different options than the model (num_bases: 1 in the file, 3 in the model; "
         "shortcut: 'conv' in the file, 'block' in the model)"
     ) in str(error.value)
 
@@ -379,7 +379,7 @@ def test_registering_what_is_no_release_file_changes_nothing(files, tmp_path, ca
     with pytest.raises(packed.FormatError):
         registry.register(tmp_path / "bad.safetensors", "imagenet", MODEL)
     for name in ("../imagenet", "", "Image Net"):
-        with pytest.raises(RegistryError, match="name: expected small letters"):
+        with pytest.raises(RegistryError, match="name: expected lower-case letters"):
             registry.register(files[1][0], name, MODEL)
     assert not cache.exists()
 
@@ -405,7 +405,7 @@ def test_registering_at_once_loses_no_entry(files, monkeypatch):
         ({"file": "a.pkl"}, "safetensors file"),
         ({"sha256": "0"}, "SHA-256"),
         ({"size": "1"}, "its size"),
-        ({"name": "A b"}, "small letters"),
+        ({"name": "A b"}, "lower-case letters"),
         ({"extra": 1}, "extra"),
         ({"metadata": {}}, "config"),
         ({"metadata": 3}, "Received"),
