@@ -20,7 +20,7 @@ def serve(build: Callable[[], tuple[Callable[[], object], Callable[[], object]]]
 
     Args:
         build: Builds the network; returns a function that runs a step and one that counts the
-        operations of its graph.
+            operations of its graph.
     """
     _, before, _ = usage()
     step, count = build()
