@@ -1,4 +1,4 @@
-# `make demo` and `make test` do all their own set-up.
+# `make demo` and `make test` do their own set-up.
 SUPPORTED = import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3; do \
   "$$python" -c '$(SUPPORTED)' 2>/dev/null && echo "$$python" && break; done)
@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP = $(@D)/bin/python -m pip install --disable-pip-version-check -q
 
-# Debian ships Python without its venv module. Two that install it at once take turns.
+# Debian ships Python without its venv module. A lock serialises concurrent installations.
 VENV_PACKAGE = $(shell $(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
 INSTALL_VENV = { [ "$$(id -u)" = 0 ] && flock Makefile sh -c \
     'apt-get update -q && apt-get install -q -y $(VENV_PACKAGE)'; } || \
@@ -27,15 +27,15 @@ demo: $(VENV)/.installed $(VENV)/.runtime
 test: $(VENV)/.installed-dev $(VENV)/.runtime
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-# A minute and a half: the unit tests but for slow ones, and one test of each module that has none.
+# A minute and a half: the fast unit tests, and one test of each module without unit tests.
 quick: $(VENV)/.installed-dev $(VENV)/.runtime
 	$(BIN)/python -m pytest -n auto -q -m "(unit or quick) and not slow"
 
-# The main paths with the oldest packages that setup.py allows.
+# The main paths with the oldest versions that setup.py allows.
 smoke: $(VENV)-oldest/.installed
 	$(VENV)-oldest/bin/python -m pytest tests/smoke
 
-# The engine: its tests, and the same files in every small TFLite interpreter that pip has.
+# The engine's tests, and the same files in every small TFLite interpreter on PyPI.
 test-runtime: build/networks/.done runtime/dist/.done build/sanitized/.done
 	LARQ_GROUPNET_RUNTIME_SANITIZED=$$(cat build/sanitized/.done) $(BIN)/python -m pytest \
 	  -n auto --dist loadfile -c runtime/pyproject.toml --rootdir runtime runtime/tests
@@ -59,7 +59,7 @@ types: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	$(BIN)/mkdocs build --strict
 
-# With the commands larq-groupnet and larq-groupnet-run.
+# Also installs the commands larq-groupnet and larq-groupnet-run.
 venv: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps -e .
 	@$(MAKE) --no-print-directory $(VENV)/.runtime
@@ -67,8 +67,8 @@ venv: $(VENV)/.installed-dev
 clean:
 	rm -rf $(VENV) $(VENV)-oldest site build *.egg-info
 
-# Stamps are written last. pip takes the half of a package that an interrupted installation leaves
-# for a whole one, so without its stamp an environment is made anew.
+# Stamps are written last. pip accepts a half-installed package after an interruption, so an
+# environment without its stamp is recreated.
 $(VENV)/.installed: requirements.txt requirements-zoo.txt
 	$(NEW_VENV)
 	$(PIP) -r requirements.txt
@@ -85,7 +85,7 @@ $(VENV)-oldest/.installed: requirements-oldest.txt
 	$(PIP) -r requirements-oldest.txt $(shell grep ^pytest== requirements-dev.txt)
 	@touch $@
 
-# The stamp goes with the environment when that is made anew.
+# Recreating the environment removes this stamp.
 RUNTIME := $(wildcard runtime/CMakeLists.txt runtime/src/* runtime/src/kernels/* \
   runtime/larq_groupnet_runtime/*.py)
 $(VENV)/.runtime: $(RUNTIME) | $(VENV)/.installed
@@ -93,8 +93,8 @@ $(VENV)/.runtime: $(RUNTIME) | $(VENV)/.installed
 	@touch $@
 
 # The engine under AddressSanitizer and UndefinedBehaviorSanitizer, for its test of faulty files.
-# They come with g++ and not with ziglang; without g++ that test runs on the plain build. Without
-# MAKEFLAGS, in which Ninja finds the jobserver of `make -j` and fails to open it.
+# The sanitizers come with g++ but not with ziglang; without g++ that test runs on the plain build.
+# MAKEFLAGS is unset because Ninja finds the jobserver of `make -j` in it and fails to open it.
 build/sanitized/.done: $(RUNTIME) | $(VENV)/.installed-dev
 	@mkdir -p $(@D)
 	@unset MAKEFLAGS; if command -v g++ >/dev/null; then $(BIN)/python -m pip install -q cmake ninja && \

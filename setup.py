@@ -1,4 +1,4 @@
-"""Packaging of larq-groupnet; the pinned set that is tested is in requirements.txt."""
+"""Packaging of larq-groupnet. requirements.txt pins the tested versions."""
 
 import runpy
 from pathlib import Path
@@ -20,7 +20,7 @@ setup(
         *find_packages(include=["larq_groupnet", "larq_groupnet.*"]),
         "larq_groupnet.recipes.zoo",
     ],
-    # The recipes that one edits in a checkout come with the package.
+    # Packages the recipes of zoo/.
     package_dir={"larq_groupnet.recipes.zoo": "zoo"},
     entry_points={"console_scripts": ["larq-groupnet = larq_groupnet.cli:main"]},
     package_data={
@@ -29,21 +29,21 @@ setup(
     python_requires=">=3.10,<3.14",
     install_requires=[
         "tensorflow>=2.16,<2.22",
-        # Of the minor version of TensorFlow, which it asks for itself.
+        # Must have TensorFlow's minor version, which it requires itself.
         "tf_keras>=2.16,<2.22",
         # Larq excludes numpy 2, and no numpy 1 has a wheel for Python 3.13: see docs/install.md.
         "larq>=0.14,<0.15; python_version < '3.13'",
-        # It has wheels up to Python 3.12, and none for Linux on ARM.
+        # Has wheels up to Python 3.12, and none for Linux on ARM.
         "larq-compute-engine>=0.16,<0.17; python_version < '3.13' "
         "and (sys_platform != 'linux' or platform_machine == 'x86_64')",
         "keras-tuner>=1.4.7,<2",
         "tensorflow-datasets>=4.9.4,<5",
-        # Comes with tensorflow-datasets. Newer ones need protobuf 5 without saying so, and
+        # Comes with tensorflow-datasets. Newer ones need protobuf 5 without declaring it, and
         # TensorFlow 2.16 and 2.17 exclude it.
         "tensorflow-metadata>=1.16.1,<1.18",
         "absl-py>=2.1,<3",
         "numpy>=1.26.4,<2; python_version < '3.13'",
-        # Comes with tensorflow-datasets. Newer ones need numpy 2 without saying so.
+        # Comes with tensorflow-datasets. Newer ones need numpy 2 without declaring it.
         "pyarrow>=14.0.2,<22; python_version < '3.13'",
         "scipy>=1.11.4",
         "scikit-learn>=1.3.2",
@@ -58,14 +58,15 @@ setup(
         "safetensors>=0.4.3",
         "terminaltables>=3.1.10",
         "wrapt>=1.16",
-        # TensorFlow writes the logs of a run with it, and stopped bringing it with 2.21.
+        # Writes the logs of a run; TensorFlow does not install it from 2.21 on.
         "tensorboard>=2.16,<2.22",
         "importlib_resources>=6.1",
     ],
     extras_require={
         "cuda": ["tensorflow[and-cuda]>=2.16,<2.22"],
-        # What larq-zoo and zookeeper need besides. Their own pin, protobuf<3.21, excludes every
-        # TensorFlow here, so they come with `pip install --no-deps -r requirements-zoo.txt`.
+        # Other dependencies of larq-zoo and zookeeper. Their own pin, protobuf<3.21, excludes every
+        # supported TensorFlow, so install them with
+        # `pip install --no-deps -r requirements-zoo.txt`.
         "zoo": ["click>=7", "typeguard>=3"],
         "torch": ["torch>=2.0"],
         "dev": [

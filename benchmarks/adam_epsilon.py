@@ -1,14 +1,14 @@
-"""What Adam's epsilon does: accuracy, and how far the binary kernels of each stage move.
+"""Measures how Adam's epsilon affects accuracy and the movement of each stage's binary kernels.
 
     python benchmarks/adam_epsilon.py --data_dir DATA
 
 Trains small binary networks on `digit_scenes` and `cifar10` for a few hundred steps, from the same
-random weights and on the same batches for every epsilon, and prints a table. A network is built and
-traced once: epsilon is a variable.
+random weights and on the same batches for every epsilon, and prints a table. Epsilon is a variable,
+so each network is built and traced once.
 
-A kernel's movement is the mean distance from start to end over the mean magnitude at the start;
-flips are the share of its signs that differ. RMS is the root mean square of the gradient at the end
-of training, from Adam's second moments.
+A kernel's movement is the mean distance from start to end, divided by the mean magnitude at the
+start; flips are the share of its signs that changed. RMS is the root mean square of the gradient at
+the end of training, from Adam's second moments.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ BUDGETS = {
         "batch_size=32 augmentation=cifar",
     ),
 }
-"""Dataset -> model, and what differs from its first recipe."""
+"""Dataset -> model, and changes to its first recipe."""
 
 EPSILONS = (1e-7, 1e-8, 1e-10)
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 
-_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where datasets are kept.")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each row.", lower_bound=2)
-_STEPS = flags.DEFINE_integer("steps", 250, "Of a run.", lower_bound=1)
-_RATE = flags.DEFINE_float("learning_rate", 3e-3, "At the start; falls to 0 on a cosine.")
+_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder of the datasets.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Runs per row.", lower_bound=2)
+_STEPS = flags.DEFINE_integer("steps", 250, "Steps per run.", lower_bound=1)
+_RATE = flags.DEFINE_float("learning_rate", 3e-3, "Initial rate of a cosine schedule to 0.")
 
 Kernels = dict[str, np.ndarray]
 
 
 def main(argv: list[str]) -> None:
-    """Prints a row as soon as its runs are done."""
+    """Prints each row as soon as its runs are done."""
     if len(argv) > 1:
         raise app.UsageError(f"expected only flags. Received: {' '.join(argv[1:])}")
     print("| dataset | epsilon | test metric | loss | moved by, stages 1 to 4 | flipped | RMS |")
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> None:
 
 
 def measured(recipe: Recipe) -> dict[float, list[dict[str, Any]]]:
-    """Epsilon -> what each seed gave."""
+    """Epsilon -> the results of each seed."""
     import tensorflow as tf
 
     from larq_groupnet.data.pipeline import prepare
@@ -85,7 +85,7 @@ def measured(recipe: Recipe) -> dict[float, list[dict[str, Any]]]:
     found = defaultdict(list)
     for seed in range(_SEEDS.value):
         rng = np.random.RandomState(seed)
-        # Other random kernels are the first ones in another order.
+        # Permuting the initial kernels gives each seed its own random kernels.
         start = [rng.permutation(w.ravel()).reshape(w.shape) if w.ndim == 4 else w for w in initial]
         data.seed = seed
         batches = data.train_batches(_STEPS.value).take(_STEPS.value).cache()
@@ -98,7 +98,7 @@ def measured(recipe: Recipe) -> dict[float, list[dict[str, Any]]]:
             before = kernels(model)
             tf.keras.utils.set_random_seed(seed)
             model.fit(batches, verbose=0)
-            loss, metric, *_ = model.evaluate(test, verbose=0)  # Then top 5.
+            loss, metric, *_ = model.evaluate(test, verbose=0)  # The rest is top 5.
             about = movement(before, kernels(model)) | gradients(model, optimizer)
             found[epsilon].append({"metric": metric, "loss": loss, **about})
             print(recipe.dataset, epsilon, seed, found[epsilon][-1], file=sys.stderr, flush=True)
@@ -116,7 +116,7 @@ def kernels(model: Any) -> Kernels:
 
 
 def movement(before: Kernels, after: Kernels) -> dict[str, float]:
-    """How far kernels went and how many signs changed, by stage."""
+    """Movement of kernels and share of flipped signs, by stage."""
     found = {}
     for stage in STAGES:
         pairs = [(a, after[name]) for name, a in before.items() if name.startswith(stage)]

@@ -1,11 +1,11 @@
-"""What Group-Net costs at 224 x 224 and 1000 classes: counted, and as a converted file.
+"""Costs of Group-Net at 224 x 224 and 1000 classes: counted, and as a converted file.
 
     python benchmarks/costs.py
     python benchmarks/costs.py --model groupnet_resnet18 --num_bases 1 --num_bases 5
 
-Every file is folded and converted with random weights, which takes from half a minute to several.
-Rows are printed as they are made, in Markdown. The paper's claim (as recalled) is 64 / K times less
-work and 32 / K times less memory; it holds for the binary part alone.
+Every network is folded and converted with random weights, which takes half a minute to several
+minutes. Rows are printed as they are ready, in Markdown. The paper claims (as recalled) 64 / K
+times less work and 32 / K times less memory; this covers only the binary part.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
 
 
 def row(name: str, bases: int) -> str:
-    """One row: computed beside claimed, for work and for memory."""
+    """One row: counted and claimed savings of work and of memory."""
     total = complexity(get_config(name, num_bases=bases)).total
     size = len(to_tflite(fold(get_model(name, num_bases=bases))))
     return (

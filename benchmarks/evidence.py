@@ -1,22 +1,22 @@
-"""Which of the paper's orderings hold on a dataset: trains, evaluates, appends to a CSV file.
+"""Tests which of the paper's orderings hold on a dataset: trains, evaluates, appends to a CSV file.
 
-    python benchmarks/evidence.py                                   # of digit_scenes
+    python benchmarks/evidence.py                                   # digit_scenes
     python benchmarks/evidence.py --study cifar10 --data_dir DATA
-    python benchmarks/evidence.py --table        # only what zoo/results.csv has by now
+    python benchmarks/evidence.py --table        # print only the results so far
     python benchmarks/evidence.py --set stage_blocks= --set batch_size=16 --set steps_per_epoch=200
 
-The last line is the recipe itself, 17 minutes of CPU time a run at K=3. Rows and budgets are those
-of `studies.py`; a run of the default ones takes from one minute to six.
+The last line is the full recipe, 17 minutes of CPU time per run at K=3. `studies.py` defines the
+rows and budgets; with the default budget a run takes one to six minutes.
 
-Every row of `zoo/results.csv` is one run: metrics of the Keras model, or of the file of 8-bit
-integers where the row is of one, on the whole test set. A run that has its row is not done again,
-and one that was stopped goes on where it was, so stop it (Ctrl-C) and start it as you like; a
-second process takes other runs. The column `command` repeats a run with train.py, which also
-converts the network.
+Every row of `zoo/results.csv` is one run: metrics of the Keras model, or of the int8 file for int8
+rows, on the whole test set. Runs that have a row are skipped, and a stopped run resumes, so you can
+stop (Ctrl-C) and restart at any time; a second process takes other runs. The column `command`
+repeats a run with train.py, which also converts the network.
 
-An ordering holds if the mean of the first is above that of the second and Student's t-test (two
-samples of the same variance, two-sided) gives p < 0.05, corrected by Holm for the number of
-orderings of the study; it does not hold if the reverse is so; else the two are within the spread.
+An ordering holds if the first mean is above the second and Student's t-test (two samples of equal
+variance, two-sided) gives p < 0.05 after Holm's correction for the number of orderings of the
+study. It does not hold if the first mean is significantly below the second. Otherwise the two are
+within the spread.
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ COLUMNS = (
 SIGNIFICANT = 0.05
 
 _STUDY = flags.DEFINE_enum("study", "digit_scenes", list(STUDIES), "The dataset.")
-_SEEDS = flags.DEFINE_integer("seeds", 0, "Runs of each row, seeds 0, 1, ...; 0: the study's.", 0)
+_SEEDS = flags.DEFINE_integer("seeds", 0, "Runs per row, seeds 0, 1, ...; 0: the study's.", 0)
 _SET = flags.DEFINE_multi_string("set", [], "OPTION=VALUE of the budget; empty for the recipe's.")
-_RESULTS = flags.DEFINE_string("results", str(ROOT / "zoo" / "results.csv"), "What to append to.")
-_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where datasets are kept.")
-_RUNS = flags.DEFINE_string("runs", "runs/evidence", "Takes the weights and logs of each run.")
-_TABLE = flags.DEFINE_bool("table", False, "Train nothing.")
+_RESULTS = flags.DEFINE_string("results", str(ROOT / "zoo" / "results.csv"), "CSV to append to.")
+_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder of the datasets.")
+_RUNS = flags.DEFINE_string("runs", "runs/evidence", "Folder for weights and logs.")
+_TABLE = flags.DEFINE_bool("table", False, "Train nothing; print the table.")
 _PICTURE = flags.DEFINE_string("picture", "", "PNG to write: the metric against costs.")
 
 Rows = list[dict[str, str]]
 
 
 class Run(NamedTuple):
-    """One row to be."""
+    """One run, which becomes one row."""
 
     name: str
     dataset: str
@@ -72,29 +72,29 @@ class Run(NamedTuple):
 
     @property
     def study(self) -> Study:
-        """What it is a row of."""
+        """The study that the row belongs to."""
         return STUDIES[self.dataset]
 
     @property
     def experiment(self) -> Experiment:
-        """What it does differently."""
+        """Changes to the study's recipe."""
         return self.study.experiments[self.name]
 
     @property
     def model(self) -> str:
-        """Its name, for `--model`."""
+        """The value of `--model`."""
         return self.experiment.model or self.study.model
 
     @property
     def changes(self) -> tuple[str, ...]:
-        """What to give to --set of train.py."""
+        """Values for `--set` of train.py."""
         budget = {**self.study.budget, **dict(map(split_option, _SET.value)), "seed": self.seed}
         given = (f"{key}={value}" for key, value in budget.items() if value != "")
         return *given, *self.experiment.options
 
     @property
     def command(self) -> str:
-        """What repeats it, and tells it from a run of another budget."""
+        """Repeats the run; identifies it, budget included."""
         dataset = () if self.study is DIGIT_SCENES else ("--dataset", self.dataset)
         words = [word for change in self.changes for word in ("--set", change)]
         train = shlex.join(["python", "train.py", "--model", self.model, *dataset, *words])
@@ -107,13 +107,13 @@ class Run(NamedTuple):
         )
 
     def recipe(self) -> Recipe:
-        """Its recipe, the one that the command has."""
+        """The recipe that `command` trains."""
         recipe = load_recipe(self.model, ROOT / "zoo", self.dataset)
         return override(recipe, map(split_option, self.changes))
 
 
 def main(argv: list[str]) -> None:
-    """Does what is left to do, then prints the table."""
+    """Does the missing runs, then prints the table."""
     logging.set_verbosity(logging.ERROR)
     if len(argv) > 1:
         raise app.UsageError(f"expected only flags. Received: {' '.join(argv[1:])}")
@@ -129,7 +129,7 @@ def main(argv: list[str]) -> None:
                 print(f"\n{run.command}", flush=True)
                 append(results, measure(run, folder))
         except Timeout:
-            continue  # Another process is at it.
+            continue  # Another process runs it.
         except ConfigError as error:
             print(f"left out {run.name!r}: {error}", flush=True)
         except Interrupted as error:
@@ -142,7 +142,7 @@ def main(argv: list[str]) -> None:
 
 
 def runs() -> Iterator[Run]:
-    """All runs: first those of seed 0, so that what is there can be compared at any time."""
+    """All runs, seed by seed, so that rows are comparable at any time."""
     study = STUDIES[_STUDY.value]
     for seed in range(_SEEDS.value or study.seeds):
         for name in study.experiments:
@@ -182,7 +182,7 @@ def measure(run: Run, folder: Path) -> dict[str, str]:
 
 
 def read(results: Path) -> Rows:
-    """The rows that are there."""
+    """The existing rows."""
     if not results.exists():
         return []
     with results.open(newline="") as file:
@@ -190,7 +190,7 @@ def read(results: Path) -> Rows:
 
 
 def append(results: Path, row: dict[str, str]) -> None:
-    """Adds a row to the file, which is whole at any time."""
+    """Adds a row to the file atomically."""
     with FileLock(f"{_RUNS.value}/results.lock"):
         rows = [*read(results), row]
         with replacing(results) as temporary, temporary.open("w", newline="") as file:
@@ -200,7 +200,7 @@ def append(results: Path, row: dict[str, str]) -> None:
 
 
 def values(rows: Rows) -> dict[str, np.ndarray]:
-    """Row of the study -> its metric in each run of this budget."""
+    """Row of the study -> its metric in each run with this budget."""
     study = STUDIES[_STUDY.value]
     of_command = {row["command"]: row for row in rows}
     found: dict[str, list[float]] = {name: [] for name in study.experiments}
@@ -241,7 +241,7 @@ def report(found: dict[str, np.ndarray]) -> str:
 
 
 def compare(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
-    """Difference of the means, pooled deviation, and p; NaN where a sample has one run or none."""
+    """Difference of the means, pooled deviation, and p; NaN if a sample has fewer than two runs."""
     from scipy.stats import ttest_ind
 
     if min(len(first), len(second)) < 2:
@@ -253,7 +253,7 @@ def compare(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]
 
 
 def holm(ps: list[float]) -> list[float]:
-    """Holm's correction for several tests (1979); NaN is no test."""
+    """Holm's correction (1979) for several tests; ignores NaN."""
     corrected, largest = ps.copy(), 0.0
     order = sorted((i for i, p in enumerate(ps) if not math.isnan(p)), key=ps.__getitem__)
     for rank, i in enumerate(order):
@@ -263,14 +263,14 @@ def holm(ps: list[float]) -> list[float]:
 
 
 def costs(name: str) -> tuple[float, float]:
-    """OPs for an image, and bytes of parameters, which 8-bit integers quarter."""
+    """OPs per image, and bytes of parameters; 8-bit integers need a quarter of the bytes."""
     run = Run(name, _STUDY.value, 0)
     total = complexity(run.recipe().model).total
     return total.ops, total.total_memory / (4 if run.experiment.int8 else 1)
 
 
 def draw(found: dict[str, np.ndarray], path: Path) -> None:
-    """The metric against OPs and memory: a point a row, with its standard deviation."""
+    """The metric against OPs and memory: one point per row, with its standard deviation."""
     study = STUDIES[_STUDY.value]
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
@@ -288,7 +288,7 @@ def draw(found: dict[str, np.ndarray], path: Path) -> None:
                 note = name.removeprefix("real, ") if len(names) > 1 else ""
                 panel.annotate(note, point, xytext=(4, -11), textcoords="offset points", fontsize=8)
         panel.set_xscale("log")
-        panel.set_xmargin(0.2)  # For the last note.
+        panel.set_xmargin(0.2)  # Room for the last label.
         panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.xaxis.set_major_formatter("{x:g}")
         panel.xaxis.set_minor_formatter("")

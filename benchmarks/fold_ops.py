@@ -1,10 +1,11 @@
-"""What `fold` saves: operations of the converted ResNet-18, unfolded and folded, as Markdown.
+"""Savings of `fold`: operations of the converted ResNet-18, unfolded and folded, as Markdown.
 
     python benchmarks/fold_ops.py
     python benchmarks/fold_ops.py --input_size 64 --num_bases 3 --aggregation mean
 
-Each aggregation is converted twice; at the default size that takes about 40 s a file on two cores.
-Elements are those of what an operation writes for one image; 32 of a binary tensor are one.
+Each aggregation is converted twice; at the default size this takes about 40 s per file on two
+cores. Elements are the values that an operation writes for one image; 32 values of a binary tensor
+count as one.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from larq_groupnet.deploy.op_costs import OpCost, count  # noqa: E402
 _SIZE = flags.DEFINE_integer("input_size", 224, "Height and width of the images.", lower_bound=32)
 _BASES = flags.DEFINE_integer("num_bases", 5, "Binary branches.", lower_bound=1)
 _AGGREGATION = flags.DEFINE_multi_enum(
-    "aggregation", ["scales", "mean"], ["scales", "mean"], "How the bases are added; repeatable."
+    "aggregation", ["scales", "mean"], ["scales", "mean"], "How bases are added; repeatable."
 )
 
 
@@ -47,7 +48,7 @@ def main(argv: list[str]) -> None:
 
 
 def trained(aggregation: str) -> tf.keras.Model:
-    """A network in which no two scales are equal and no normalisation is an identity."""
+    """A network without equal scales or identity normalisations, which a converter would remove."""
     model = larq_groupnet.GroupNetResNet18(
         input_shape=(_SIZE.value, _SIZE.value, 3), num_bases=_BASES.value, aggregation=aggregation
     )

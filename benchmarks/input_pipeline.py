@@ -1,13 +1,13 @@
-"""Images per second of the input pipeline, beside a bare loop that decodes and resizes.
+"""Compares the input pipeline's images per second with a bare loop that decodes and resizes.
 
     python benchmarks/input_pipeline.py
     python benchmarks/input_pipeline.py --threads 1
 
-All read the same JPEG files of ImageNet's size (500 x 375 pixels), made on the spot from
-scikit-learn's two photographs, and give batches of 224 x 224. The bare loop reads, decodes and
-resizes, in parallel, with and without antialiasing; the pipeline shuffles, crops as the ImageNet
-recipe does, flips and normalises besides, always antialiased, without and with RandAugment. They
-take turns; a row is a round.
+All contestants read the same JPEG files of ImageNet's size (500 x 375 pixels), made from
+scikit-learn's two photographs, and return batches of 224 x 224. The bare loop reads, decodes and
+resizes in parallel, with and without antialiasing. The pipeline also shuffles, crops like the
+ImageNet recipe, flips and normalises, always antialiased, with and without RandAugment. The
+contestants take turns; a row is a round.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ROUNDS = flags.DEFINE_integer("rounds", 7, "Rounds.", lower_bound=1)
 SIZE, BATCH_SIZE = (224, 224), 32
 
 CLOCKS: dict[str, Callable[[], float]] = {"clock": time.perf_counter, "CPU": time.process_time}
-"""The second is less disturbed by what else a machine does."""
+"""CPU time is less disturbed by other work on the machine."""
 
 
 def main(argv: list[str]) -> None:
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
             rounds.append([found[name] for name in contestants])
     table = np.array(rounds)  # (round, contestant, clock)
     ratios = table / table[:, :1]
-    # Images a second of the clock, and of the processor's time.
+    # Images per second of wall time, and of CPU time.
     rows = [["", *contestants, "training / bare", "by CPU time"]]
     ours = list(contestants).index("training")
     every = [*zip(table, ratios, strict=True), (np.median(table, 0), np.median(ratios, 0))]
@@ -76,7 +76,7 @@ def main(argv: list[str]) -> None:
 
 
 def write_images(root: Path, count: int) -> list[str]:
-    """Random parts of two photographs, in two class folders."""
+    """Random crops of two photographs, in two class folders."""
     import numpy as np
     from PIL import Image
     from sklearn.datasets import load_sample_images
@@ -102,7 +102,7 @@ def write_images(root: Path, count: int) -> list[str]:
 
 
 def bare(paths: list[str], antialias: bool) -> Any:
-    """The plainest fast loop that one would write."""
+    """The simplest fast loop."""
     import tensorflow as tf
 
     def load(path: Any) -> Any:
@@ -114,7 +114,7 @@ def bare(paths: list[str], antialias: bool) -> Any:
 
 
 def pipelines(folder: Path) -> dict[str, Any]:
-    """Ours, for training and for evaluation."""
+    """The package's pipelines, for training and for evaluation."""
     from larq_groupnet.data import augment
     from larq_groupnet.data.folders import open_folder
     from larq_groupnet.data.imagenet import READING
@@ -139,7 +139,7 @@ def pipelines(folder: Path) -> dict[str, Any]:
 
 
 def with_threads(data: Any) -> Any:
-    """A pipeline on as many threads as the flag says."""
+    """The pipeline with `--threads` threads."""
     import tensorflow as tf
 
     options = tf.data.Options()
@@ -149,7 +149,7 @@ def with_threads(data: Any) -> Any:
 
 
 def speeds(data: Any, batches: int) -> list[float]:
-    """Images per second of the clock and of the processor's time, once the buffers are full."""
+    """Images per second of wall time and of CPU time, once the buffers are full."""
     iterator = iter(data)
     for _ in range(8):
         next(iterator)

@@ -1,10 +1,10 @@
-"""What 8-bit integers cost: the shipped networks as float, int8, and int8 trained further.
+"""Cost of 8-bit integers: the shipped networks as float, int8, and int8 trained further.
 
     python benchmarks/int8.py
     python benchmarks/int8.py --weights digits --epochs 5
 
-Calibrated on training images; every figure is of the converted file on the whole test split.
-Conversion takes up to half a minute a file, testing the scenes a minute.
+Files are calibrated on training images and evaluated on the whole test split. Conversion takes up
+to half a minute per file, testing the scenes a minute.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from larq_groupnet.training.run import run  # noqa: E402
 MODELS = {"digits": "groupnet_resnet18", "digit_scenes": "groupnet_dsp"}
 
 _WEIGHTS = flags.DEFINE_multi_enum("weights", list(MODELS), list(MODELS), "Repeatable.")
-_EPOCHS = flags.DEFINE_integer("epochs", 2, "Of the recipe, with integers.", lower_bound=1)
-_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where datasets are kept.")
+_EPOCHS = flags.DEFINE_integer("epochs", 2, "Epochs of int8 training.", lower_bound=1)
+_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder of the datasets.")
 
 
 def main(argv: list[str]) -> None:
@@ -66,7 +66,7 @@ def measured(name: str, folder: Path) -> dict[str, dict[str, Any]]:
     files["int8"] = convert_int8(quantized, folder / "int8.tflite", data=images[:4])
     phase = only_phase(with_int8(recipe, _EPOCHS.value), "int8")
     run(phase, data_dir, folder / "run", start_from=name)
-    files[f"int8, {_EPOCHS.value} epochs more"] = folder / "run" / "model.tflite"
+    files[f"int8, {_EPOCHS.value} more epochs"] = folder / "run" / "model.tflite"
 
     found = {}
     for kind, file in files.items():

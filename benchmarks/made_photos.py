@@ -1,10 +1,10 @@
-"""Made photos: textured backgrounds with one metal part, as JPEGs of a camera's sizes.
+"""Synthetic photos: one metal part on a textured background, as JPEGs in camera sizes.
 
     python benchmarks/made_photos.py PHOTOS
 
 writes `PHOTOS/parts/{bolt,bracket,nut}/*.jpg`, 240 photos in class folders, and `PHOTOS/masks/`,
 60 photos with masks of `background` and `part`. The same seed gives the same photos. With
-`--any_colour` parts and tables have any colours, so that shape alone tells the parts apart.
+`--any_colour` parts and tables have random colours, so that only the shape tells the parts apart.
 """
 
 import sys
@@ -16,13 +16,13 @@ from PIL import Image, ImageDraw, ImageFilter
 from tqdm import tqdm
 
 SIZES = ((640, 480), (800, 600), (1024, 768), (1280, 960), (1600, 1200), (1280, 720))
-"""Width and height; every other photo is upright."""
+"""Width and height; about half of the photos are turned to portrait."""
 
 KINDS = ("bolt", "bracket", "nut")
 LABELLED, MASKED = 240, 60
 
-flags.DEFINE_integer("seed", 0, "Of all photos.", lower_bound=0)
-flags.DEFINE_bool("any_colour", False, "Harder: parts and tables of any colours.")
+flags.DEFINE_integer("seed", 0, "Seed of all photos.", lower_bound=0)
+flags.DEFINE_bool("any_colour", False, "Harder: parts and tables of random colours.")
 
 
 def write_photos(
@@ -32,14 +32,14 @@ def write_photos(
     masked: int = MASKED,
     any_colour: bool = False,
 ) -> None:
-    """Writes both sets.
+    """Writes labelled photos and photos with masks.
 
     Args:
         folder: Takes `parts/` and `masks/`.
-        seed: Of all photos.
+        seed: Seed of all photos.
         labelled: Number of photos in class folders, the same of each kind.
         masked: Number of photos with masks.
-        any_colour: Whether parts and tables have any colours.
+        any_colour: True for random colours of parts and tables.
     """
     for name in ("images", "masks"):
         (folder / "masks" / name).mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def make_photo(
 
 
 def _distinct(random: np.random.Generator, beside: np.ndarray) -> np.ndarray:
-    """Any colour that the eye tells from another one."""
+    """A random colour that clearly differs from `beside`."""
     while True:
         colour = random.uniform(20, 240, 3)
         if np.abs(colour - beside).max() > 60:
@@ -116,7 +116,7 @@ def _sheen(
     random: np.random.Generator, kind: str, size: tuple[int, int], centre: list, side: float,
     angle: float,
 ) -> np.ndarray:  # fmt: skip
-    """The light across the part, and the thread of a bolt, `(height, width, 1)`."""
+    """Shading across the part, and the thread of a bolt, `(height, width, 1)`."""
     width, height = size
     turn = np.deg2rad(angle)
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -132,7 +132,7 @@ def _sheen(
 def _silhouette(
     kind: str, size: tuple[int, int], centre: list, side: float, angle: float
 ) -> Image.Image:
-    """White where the part is, smooth at the edge."""
+    """The part in white, with smooth edges."""
     scale = 512
     shape = Image.new("L", (scale, scale), 0)
     draw = ImageDraw.Draw(shape)
@@ -158,7 +158,7 @@ def _silhouette(
 
 
 def main(words: list[str]) -> None:
-    """Writes the photos into the folder that is named."""
+    """Writes the photos into the given folder."""
     if len(words) != 2:
         sys.exit("usage: python benchmarks/made_photos.py FOLDER [--seed N]")
     write_photos(Path(words[1]), flags.FLAGS.seed, any_colour=flags.FLAGS.any_colour)

@@ -1,14 +1,15 @@
-"""Group-Net beside its peers: converts them with random weights and times them in turn.
+"""Compares Group-Net with its peers: converts them with random weights and times them in turn.
 
     python benchmarks/peers.py
     python benchmarks/peers.py --input_size 64 --runs 20 --folder peers
 
 Float ResNet-18 by TFLite, Bi-Real-18 and QuickNet of larq-zoo, and Group-Net ResNet-18 at each K,
-converted as it stands and folded. Files that are already in the folder are used again. The
-conversions take several minutes. Needs larq-zoo: `requirements-zoo.txt`.
+converted unfolded and folded. Files that are already in the folder are reused. The conversions take
+several minutes. Needs larq-zoo: `requirements-zoo.txt`.
 
 Up to a size of 64 the last maps of Bi-Real-18 are smaller than its kernels, which pad with zeros.
-LCE's fast kernels then differ from its reference kernel: the benchmark says so and uses the latter.
+LCE's fast kernels then differ from its reference kernel: the benchmark says so and uses the
+reference.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ from larq_groupnet.network.build import build  # noqa: E402
 _SIZE = flags.DEFINE_integer("input_size", 224, "Height and width of the images.", lower_bound=32)
 _RUNS = flags.DEFINE_integer("runs", 20, "Timed invocations of each file.", lower_bound=1)
 _BASES = flags.DEFINE_multi_integer("num_bases", [1, 3, 5], "K; repeatable.", lower_bound=1)
-_FOLDER = flags.DEFINE_string("folder", None, "Where to keep the files; default: nowhere.")
+_FOLDER = flags.DEFINE_string("folder", None, "Keeps the files here; default: nowhere.")
 
 
 def main(argv: list[str]) -> None:
-    """Converts what is not there yet, and prints the comparison."""
+    """Converts missing files and prints the comparison."""
     from larq_groupnet.deploy.benchmark import main as benchmark
 
     logging.set_verbosity(logging.ERROR)
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> None:
 
 
 def converted(folder: Path) -> Iterator[Path]:
-    """The files in the order of the table, written as they are asked for."""
+    """Yields the files in the order of the table and converts missing ones."""
     for name, (model, write) in peers().items():
         path = folder / f"{name}_{_SIZE.value}.tflite"
         if not path.exists():
@@ -71,7 +72,7 @@ def peers() -> dict[str, tuple[Callable[[], tf.keras.Model], Callable[..., objec
 
     shape = (_SIZE.value, _SIZE.value, 3)
     zoo = {"birealnet18": BiRealNet, "quicknet": QuickNet}
-    # The same stem at every size, else small images would compare other networks.
+    # The same stem at every size, otherwise small images would compare different networks.
     same = {"stem_stride": 4, "output_stride": 32}
     found = {
         "float_resnet18": (
@@ -89,7 +90,7 @@ def peers() -> dict[str, tuple[Callable[[], tf.keras.Model], Callable[..., objec
 
 
 def randomised(model: tf.keras.Model) -> tf.keras.Model:
-    """No scale is 1 and no normalisation is an identity, which a converter would remove."""
+    """Randomises scales and normalisations: a converter would remove identities."""
     rng = np.random.default_rng(0)
     for weight in model.weights:
         if "kernel" not in weight.name:
@@ -98,12 +99,12 @@ def randomised(model: tf.keras.Model) -> tf.keras.Model:
 
 
 def write_float(model: tf.keras.Model, path: Path) -> None:
-    """With TensorFlow's own converter, without quantisation."""
+    """Converts with TensorFlow's own converter, without quantisation."""
     _write(path, lambda: tf.lite.TFLiteConverter.from_keras_model(model).convert())
 
 
 def write_as_it_is(model: tf.keras.Model, path: Path) -> None:
-    """With LCE's converter alone."""
+    """Converts with LCE's converter alone, without folding."""
     _write(path, lambda: to_tflite(model))
 
 

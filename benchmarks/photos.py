@@ -1,12 +1,13 @@
-"""Trains on made photos with defaults only, and checks what has to be reached.
+"""Trains on synthetic photos with defaults only, and checks the results against targets.
 
     python benchmarks/photos.py --folder build/photos
 
-makes the photos (see made_photos.py), trains a classifier, its real-valued twin and a segmenter,
-one after the other, and prints a table. As a tenth of the photos tests, 24 or 6 of them, each run
-is judged on as many photos as it had again, made with another seed. Status 1 if a figure of those
-is missed: accuracy 0.85 where the twin has 0.9, IoU of the part 0.6, each in 40 minutes of CPU
-time, which is 20 on two cores. With `--any_colour` the photos are harder, and only time counts.
+makes the photos (see made_photos.py), trains a classifier, its real-valued twin and a segmentation
+network, one after the other, and prints a table. The test split has only a tenth of the photos (24
+or 6), so each run is also judged on a second set of the same size, made with another seed. Exits
+with status 1 if a target on the second set is missed: accuracy 0.85 (twin: 0.9), IoU of the part
+0.6, each in 40 minutes of CPU time, which is 20 minutes on two cores. With `--any_colour` the
+photos are harder, and only the time counts.
 """
 
 import json
@@ -21,17 +22,17 @@ from made_photos import write_photos
 from terminaltables import AsciiTable
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("folder", "build/photos", "Takes photos and runs; what is there is kept.")
-flags.DEFINE_multi_enum("only", [], ("binary", "real", "masks"), "Train this alone; repeatable.")
+flags.DEFINE_string("folder", "build/photos", "Folder for photos and runs; existing ones are kept.")
+flags.DEFINE_multi_enum("only", [], ("binary", "real", "masks"), "Train only this; repeatable.")
 
 RUNS = {"binary": ("parts", []), "real": ("parts", ["--model=resnet18"]), "masks": ("masks", [])}
-"""Name of a run -> its photos, and flags beside those."""
+"""Name of a run -> its photos, and extra flags."""
 
 ACCURACY, TWIN, IOU, CPU_MINUTES = 0.85, 0.9, 0.6, 40
 
 
 def train(folder: Path, name: str) -> float | None:
-    """Trains a run, unless it is done. Returns its minutes of CPU time, `None` if it was."""
+    """Trains a run. Returns its minutes of CPU time, or `None` if the run was already done."""
     photos, more = RUNS[name]
     run = folder / "runs" / name
     if (run / "results.json").is_file():
@@ -44,7 +45,7 @@ def train(folder: Path, name: str) -> float | None:
 
 
 def judge(folder: Path, name: str) -> dict[str, Any]:
-    """The metrics of a run on photos that it had no part of."""
+    """The metrics of a run on the second set of photos."""
     run, output = folder / "runs" / name, folder / "judged" / name
     photos = f"folder:{folder / 'others' / RUNS[name][0]}"
     words = ["evaluate", str(run), photos, "--split=all", f"--output={output}"]

@@ -1,13 +1,13 @@
-"""ImageNet in small, from records to predictions: the whole way of docs/imagenet.md in one command.
+"""Runs all steps of docs/imagenet.md on a small synthetic set, from records to predictions.
 
     python benchmarks/rehearsal.py                          # 20,000 images, at most 30 minutes
-    python benchmarks/rehearsal.py --images 1000 --batch 4  # the same way, shorter
+    python benchmarks/rehearsal.py --images 1000 --batch 4  # the same steps, shorter
 
-TFDS' own builder of imagenet2012 writes a made set: 1,000 classes, JPEGs of ImageNet's size, cut
-from scikit-learn's two photographs (`--distinct` of them, so that labels mean nothing). The recipe
-of ImageNet, of which only epochs, steps and batch are cut, trains in two processes. One is killed,
-both resume; one gets SIGTERM, both save and resume. The run is judged, published and predicted
-from. `rehearsal.log` says what was done and seen, and when.
+TFDS' own builder of imagenet2012 writes a synthetic set: 1,000 classes, JPEGs of ImageNet's size,
+`--distinct` crops of scikit-learn's two photographs with meaningless labels. The ImageNet recipe
+trains in two processes, with fewer epochs, fewer steps and a smaller batch. One is killed and both
+resume; one gets SIGTERM, and both save and resume. The run is judged, published and used to
+predict. `rehearsal.log` records each step and its time.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from absl import app, flags
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-_FOLDER = flags.DEFINE_string("folder", "runs/rehearsal", "Takes everything; new or empty.")
+_FOLDER = flags.DEFINE_string("folder", "runs/rehearsal", "Folder for everything; new or empty.")
 _IMAGES = flags.DEFINE_integer("images", 20_000, "Training images.", lower_bound=1000)
 _VALIDATION = flags.DEFINE_integer("validation", 200, "Validation images.", lower_bound=8)
-_DISTINCT = flags.DEFINE_integer("distinct", 400, "JPEGs that differ.", lower_bound=8)
+_DISTINCT = flags.DEFINE_integer("distinct", 400, "Distinct JPEGs.", lower_bound=8)
 _STEPS = flags.DEFINE_integer("steps", 12, "Steps of each of the two phases.", lower_bound=12)
-_BATCH = flags.DEFINE_integer("batch", 16, "Images of a step.", lower_bound=2)
+_BATCH = flags.DEFINE_integer("batch", 16, "Images per step.", lower_bound=2)
 _BASES = flags.DEFINE_integer("bases", 5, "K, 5 in the recipe.", lower_bound=1)
 _SAMPLES = flags.DEFINE_integer("samples", 100, "Images to judge on.", lower_bound=1)
 
@@ -42,7 +42,7 @@ MODEL = "groupnet_resnet18"
 
 
 class Log:
-    """A file and the screen, with the seconds since the start."""
+    """Logs to a file and the screen, with the seconds since the start."""
 
     def __init__(self, path: Path):
         self.path, self.start = path, time.monotonic()
@@ -56,7 +56,7 @@ class Log:
 
 
 def main(argv: list[str]) -> None:
-    """Goes the way, and stops where something is not as it should be."""
+    """Runs all steps and stops at the first failed expectation."""
     del argv
     folder = Path(_FOLDER.value).resolve()
     if folder.exists() and any(folder.iterdir()):
@@ -81,7 +81,7 @@ def main(argv: list[str]) -> None:
 
 
 def write_set(data: Path, photos: Path, log: Log) -> Path:
-    """The set, in TFDS' layout of imagenet2012, and a few of its photographs as files."""
+    """Writes the set in TFDS' layout of imagenet2012, and a few of its photographs as files."""
     import tensorflow_datasets as tfds
 
     jpegs = make_jpegs(_DISTINCT.value)
@@ -132,7 +132,7 @@ def make_jpegs(count: int) -> list[bytes]:
 
 
 def start(words: list[str], folder: Path) -> list[subprocess.Popen]:
-    """Two workers on this machine; what they print goes into files."""
+    """Starts two workers on this machine; their output goes into files."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
     for each in sockets:
@@ -155,28 +155,28 @@ def start(words: list[str], folder: Path) -> list[subprocess.Popen]:
 
 
 def screen(folder: Path, index: int = 0) -> str:
-    """What a worker has printed."""
+    """The output of a worker."""
     return (folder / f"worker{index}.txt").read_text(errors="replace")
 
 
 def last_words(folder: Path, index: int = 0) -> str:
-    """The line that a worker ended with."""
+    """The last line of a worker's output."""
     last = screen(folder, index).strip().splitlines()[-1]
     return last[max(last.find("larq-groupnet:"), 0) :]
 
 
 def expect(right: bool, what: str, folder: Path) -> None:
-    """Ends the rehearsal if something is not so."""
+    """Ends the rehearsal unless `right`."""
     if not right:
         ends = "\n".join(screen(folder, index)[-2000:] for index in range(2))
         raise SystemExit(f"Expected: {what}. The workers said:\n{ends}")
 
 
 def wait_for_snapshot(processes: list[subprocess.Popen], folder: Path, first: int) -> None:
-    """Waits for a snapshot of at least a number: a million an epoch, plus the steps in it."""
+    """Waits for snapshot `first` or later; numbers are a million per epoch plus its steps."""
     newest = -1
     while newest < first:
-        expect(all(each.poll() is None for each in processes), "two workers at work", folder)
+        expect(all(each.poll() is None for each in processes), "two running workers", folder)
         time.sleep(0.2)
         state = folder / "run/snapshots/checkpoint"
         text = state.read_text() if state.exists() else ""
@@ -184,7 +184,7 @@ def wait_for_snapshot(processes: list[subprocess.Popen], folder: Path, first: in
 
 
 def killed(train: list[str], folder: Path, log: Log) -> None:
-    """Kills a worker within the first phase."""
+    """Kills a worker in the first phase."""
     processes = start(train, folder)
     wait_for_snapshot(processes, folder, 2)
     processes[1].send_signal(signal.SIGKILL)
@@ -215,7 +215,7 @@ def finished(train: list[str], folder: Path, log: Log) -> None:
     statuses = [each.wait(timeout=1800) for each in processes]
     found = re.search(r"Resuming in epoch 2, step \d+", screen(folder))
     expect(statuses == [0, 0] and found is not None, "a run that ends", folder)
-    log(f"both: {found[0] if found else ''}, and to the end")
+    log(f"both: {found[0] if found else ''}, and finished")
     for line in (folder / "run/history.csv").read_text().splitlines():
         log(f"history: {line}")
 
@@ -235,14 +235,14 @@ def call(log: Log, *words: str) -> str:
 def judged(run: Path, data: Path, log: Log) -> None:
     """Keras and the converted file on a sample of the validation images; then sign by sign.
 
-    After so few steps a thousand classes are nearly equal, and rounding chooses among them.
+    After so few steps a thousand classes are nearly equal, and rounding decides between them.
     """
     log("\n" + call(log, "judge", str(run), f"--data_dir={data}", f"--samples={_SAMPLES.value}"))
     log(call(log, "verify", str(run), str(run / "model.tflite"), f"--data_dir={data}").strip())
 
 
 def published(run: Path, folder: Path, photos: Path, log: Log) -> None:
-    """A release file, and what it says of photographs."""
+    """Publishes a release file and predicts photographs with it."""
     weights = folder / "weights"
     log(call(log, "weights", "publish", str(run), "rehearsal", f"--output={weights}").strip())
     (release,) = weights.glob("*.safetensors")

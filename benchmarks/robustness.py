@@ -1,12 +1,12 @@
-"""What a classifier loses on photographs that are worse, and how far its probabilities are true.
+"""Measures a classifier's accuracy on degraded photographs, and its calibration.
 
     python benchmarks/robustness.py runs/k1 runs/k5 runs/real --data_dir DATA
     python benchmarks/robustness.py cifar10 runs/k1/model.tflite --dataset cifar10 --sample 1000
 
-Each word is a run, a weights file, a registered name or a `.tflite`. The first table has the test
-accuracy on the photographs as they are and changed, the same changes for all networks. The second
-has the expected calibration error of the photographs as they are (see
-`larq_groupnet.tasks.calibration`), before and after the temperature that is kept in the file.
+Each argument is a run, a weights file, a registered name or a `.tflite`. The first table has the
+test accuracy on the original and the changed photographs, with the same changes for all networks.
+The second has the expected calibration error on the original photographs (see
+`larq_groupnet.tasks.calibration`), with and without the temperature stored in the file.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from larq_groupnet.tasks.task import Task  # noqa: E402
 tf: Any = Lazy("tensorflow")
 
 SIGMA = 1.0
-"""Of the blur, in pixels."""
+"""Standard deviation of the blur, in pixels."""
 NOISE = 16.0
 """Standard deviation of the noise, of 255."""
 
-_DATASET = flags.DEFINE_string("dataset", "cifar10", "A dataset of labels.")
-_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where datasets are kept.")
-_SAMPLE = flags.DEFINE_integer("sample", 0, "Images of a split to look at; 0 for all.")
+_DATASET = flags.DEFINE_string("dataset", "cifar10", "A classification dataset.")
+_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder of the datasets.")
+_SAMPLE = flags.DEFINE_integer("sample", 0, "Test images to judge; 0 for all.")
 
 
 def jpeg(image: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-    """Written as a JPEG of quality 30, and read."""
+    """Compresses and decodes as JPEG of quality 30."""
     del number
     return tf.cast(tf.image.adjust_jpeg_quality(tf.cast(image, tf.uint8), 30), tf.float32)
 
 
 def blur(image: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-    """Gaussian, of `SIGMA` pixels; the border is mirrored."""
+    """Gaussian blur of `SIGMA` pixels; the border is mirrored."""
     del number
     reach = round(3 * SIGMA)
     line = np.exp(-0.5 * (np.arange(-reach, reach + 1) / SIGMA) ** 2)
@@ -61,13 +61,13 @@ def blur(image: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
 
 
 def noise(image: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-    """Normal noise, of its own for each image, the same for each network."""
+    """Gaussian noise, different for each image and the same for each network."""
     change = tf.random.stateless_normal(tf.shape(image), tf.stack([0, number]), stddev=NOISE)
     return tf.clip_by_value(image + change, 0, 255)
 
 
 def crop(image: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-    """Without a tenth of its height and width: half of it on each side."""
+    """Removes a tenth of the height and of the width, half of it on each side."""
     del number
     return tf.image.central_crop(image, 0.9)
 
@@ -95,7 +95,7 @@ def judged(predictor: Predictor, task: Task, data: Pipeline, change: Any) -> dic
 
 
 def main(argv: list[str]) -> None:
-    """Judges all, prints both tables."""
+    """Judges all networks and prints both tables."""
     logging.set_verbosity(logging.ERROR)
     sources = argv[1:]
     if not sources:

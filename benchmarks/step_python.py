@@ -1,9 +1,9 @@
-"""What Python adds to a training step: `fit` with all callbacks of a run, beside a bare loop.
+"""Measures Python's cost per training step: `fit` with all callbacks of a run against a bare loop.
 
     python benchmarks/step_python.py
 
-The network is one small layer, so that a step is nothing but Python and TensorFlow's call. CPU time
-of 1,100 steps less that of 100: what comes once an epoch does not count. The target is 0.5 ms, 1 %
+The network is one small layer, so a step is only Python and TensorFlow's call. The CPU time of 100
+steps is subtracted from that of 1,100, which removes the cost per epoch. The target is 0.5 ms, 1 %
 of a step of 50 ms.
 """
 
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def seconds(kind: str, steps: int) -> float:
-    """CPU seconds of so many steps."""
+    """CPU seconds of `steps` steps."""
     import tensorflow as tf
 
     data = tf.data.Dataset.from_tensors((IMAGES, LABELS)).repeat()
@@ -59,7 +59,7 @@ def seconds(kind: str, steps: int) -> float:
 
 
 def run_callbacks(folder: Path) -> list[Any]:
-    """Those of a run that call for each step."""
+    """The callbacks of a run that act on each step."""
     from types import SimpleNamespace
 
     import tensorflow as tf

@@ -1,22 +1,22 @@
-"""What `benchmarks/evidence.py` trains and compares: a budget, rows and orderings a dataset."""
+"""The studies of `benchmarks/evidence.py`: a budget, rows and orderings per dataset."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 
 class Experiment(NamedTuple):
-    """A row: what differs from the study's recipe."""
+    """A row: changes to the study's recipe."""
 
     options: tuple[str, ...] = ()
-    """For `--set` of train.py."""
+    """Values for `--set` of train.py."""
     model: str = ""
-    """Another one than the study's."""
+    """Replaces the study's model."""
     int8: bool = False
-    """Whether the file of 8-bit integers is judged."""
+    """True to judge the int8 file."""
 
 
 class Ordering(NamedTuple):
-    """The first row is better than the second, says the paper."""
+    """A claim of the paper: the first row is better than the second."""
 
     first: str
     second: str
@@ -24,11 +24,11 @@ class Ordering(NamedTuple):
 
 
 class Study(NamedTuple):
-    """Rows that share a dataset and a budget."""
+    """Rows with the same dataset and budget."""
 
     model: str
     budget: Mapping[str, str]
-    """Option -> value for `--set`, of every row."""
+    """Option -> value for `--set`, for every row."""
     seeds: int
     metrics: tuple[str, ...]
     """Columns of the results; the first is compared."""
@@ -36,7 +36,7 @@ class Study(NamedTuple):
     experiments: Mapping[str, Experiment]
     orderings: tuple[Ordering, ...]
     curves: Mapping[str, tuple[str, ...]]
-    """Name in the picture -> rows that are joined by a line."""
+    """Name in the picture -> rows joined by a line."""
 
 
 MORE_BASES = "more bases are better"
@@ -54,7 +54,7 @@ SEGMENTATION = (
     "mean_boundary_f_score",
 )
 
-# Equal rates are the middle of each stage's interval, so that both look equally far on average.
+# Equal rates are the middle of each stage's interval, so both have the same mean reach.
 DIGIT_SCENES = Study(
     model="groupnet_dsp",
     budget={
@@ -93,7 +93,7 @@ DIGIT_SCENES = Study(
 
 
 def _decayed(num_bases: int, *options: str) -> Experiment:
-    """Group-Net as wide as the networks beside it, with one phase as they have: `decay`."""
+    """Group-Net with the width of the other networks and, like them, one phase: `decay`."""
     return Experiment((f"num_bases={num_bases}", "width=0.25", "binary.epochs=0", *options))
 
 
@@ -105,7 +105,7 @@ CIFAR10 = Study(
         "batch_size": "128",
         "stage_blocks": "(1, 1, 1, 1)",
         "warmup_epochs": "1",
-        "stem_stride": "2",  # A third of the time of the recipes' stride of 1.
+        "stem_stride": "2",  # A third of the time that the recipes' stride of 1 takes.
         "output_stride": "16",
     },
     seeds=3,

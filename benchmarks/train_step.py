@@ -1,23 +1,24 @@
-"""One training step of Group-Net beside the least it can take and what others take.
+"""Compares a training step of Group-Net with its lower bound and with other implementations.
 
     python benchmarks/train_step.py --torch_python /path/to/python
     python benchmarks/train_step.py --contestants library --num_bases 1,2,4,5,8
     python benchmarks/train_step.py --precision mixed_bfloat16
     python benchmarks/train_step.py --contestants library,before --before CHECKOUT:PYTHON
 
-ResNet-18, gated, full width, 64 x 64 pixels, 1000 classes, Adam, in turns of one step:
+ResNet-18, gated, full width, 64 x 64 pixels, 1000 classes, Adam; the contestants take turns of one
+step:
 
     library   this library: its network, `compile_model` of its training, Keras' train function
-    floor     the convolutions of that network alone: forward and both gradients, in TensorFlow
-    larq      the plainest Larq program: the same network, Keras' Adam, `train_on_batch`
-    torch     the same network in PyTorch; left out if the interpreter given has none
-    before    the library as another checkout has it, on the packages of another Python
+    floor     only the convolutions of that network: forward and both gradients, in TensorFlow
+    larq      the simplest Larq program: the same network, Keras' Adam, `train_on_batch`
+    torch     the same network in PyTorch; left out if the given interpreter has no PyTorch
+    before    the library from another checkout, with the packages of another Python
 
-Every contestant is a process of its own and they take turns, so that whatever else the machine does
-hits all alike. CPU time says more than seconds where the machine is busy, and only with one thread:
-threads that wait for others that do not get a processor spend their time on it. Ratios are to the
-library: the median over the rounds of its time over the other's, and between which half of the
-rounds lie. Below 1 the library is faster.
+Every contestant runs in its own process and they take turns, so other work on the machine affects
+all of them alike. On a busy machine CPU time is more reliable than seconds, but only with one
+thread: threads that wait for descheduled threads burn CPU time. A ratio is the library's time
+divided by the contestant's, as the median over the rounds with quartiles. Below 1 the library is
+faster.
 """
 
 from __future__ import annotations
@@ -40,22 +41,22 @@ HERE = Path(__file__).resolve().parent
 CONTESTANTS = ["library", "floor", "larq", "torch", "before"]
 
 _CONTESTANTS = flags.DEFINE_list("contestants", CONTESTANTS[:-1], f"Of {', '.join(CONTESTANTS)}.")
-_BASES = flags.DEFINE_list("num_bases", ["5"], "K; several are measured side by side.")
+_BASES = flags.DEFINE_list("num_bases", ["5"], "K; several are measured in turns.")
 _BATCH = flags.DEFINE_integer("batch_size", 32, "Images per step.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 10, "Timed steps of each.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 10, "Timed steps per contestant.", lower_bound=1)
 _PRECISION = flags.DEFINE_string(
-    "precision", "float32", "float32 or mixed_bfloat16, of the library alone."
+    "precision", "float32", "float32 or mixed_bfloat16; only for the library."
 )
-_TORCH = flags.DEFINE_string("torch_python", sys.executable, "A Python that has PyTorch.")
+_TORCH = flags.DEFINE_string("torch_python", sys.executable, "A Python with PyTorch.")
 _BEFORE = flags.DEFINE_string("before", None, "CHECKOUT:PYTHON, a folder and an interpreter.")
-_NUM_THREADS = flags.DEFINE_integer("threads", 1, "Of every contestant.", lower_bound=1)
+_NUM_THREADS = flags.DEFINE_integer("threads", 1, "Threads per contestant.", lower_bound=1)
 
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 _WARM_UP = 1
 
 
 class Worker:
-    """A contestant's process, which makes one step per line that it reads.
+    """A contestant's process, which runs one step per line it reads.
 
     Args:
         contestant: One of `CONTESTANTS`.
@@ -87,7 +88,7 @@ class Worker:
         self._process.communicate()
 
     def ask(self) -> dict[str, Any]:
-        """What one step took; the first answer says what came before it, too."""
+        """Runs one step and returns its times; the first answer also has the build time."""
         stdin, stdout = self._process.stdin, self._process.stdout
         with contextlib.suppress(BrokenPipeError):
             print(file=stdin, flush=True)
@@ -126,7 +127,7 @@ def main(argv: list[str]) -> None:
 def table(
     names: Sequence[str], firsts: Sequence[dict[str, Any]], rounds: Sequence[list[dict[str, Any]]]
 ) -> str:
-    """A row per contestant; ratios of the first one's times to theirs."""
+    """A row per contestant; ratios are the first contestant's time divided by the row's."""
     rows = [
         ["", "step (s)", "first / this", "step (CPU s)", "first / this", "peak (MiB)"]
         + ["build (CPU s)", "first step (CPU s)", "(s)", "operations"]

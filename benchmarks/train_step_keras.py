@@ -22,7 +22,7 @@ CLASSES = 1000
 
 
 def batch(size):
-    """Noise, the same for all."""
+    """Noise, the same for all contestants."""
     rng = np.random.RandomState(0)
     return rng.normal(size=(size, *SHAPE)).astype("f4"), rng.randint(0, CLASSES, size)
 
@@ -39,7 +39,7 @@ def network(bases):
 
 
 def library(bases, size, precision):
-    """As `train.py` trains."""
+    """The step of `train.py`."""
     from larq_groupnet.recipes.recipe import Phase
     from larq_groupnet.tasks.task import task_of
     from larq_groupnet.training.fit import Session, compile_model
@@ -55,7 +55,7 @@ def library(bases, size, precision):
 
 
 def floor(bases, size, precision):
-    """Every convolution and its two gradients, padded in the cheapest way, and nothing else."""
+    """Only the convolutions and their two gradients, with the cheapest padding."""
     _, model = network(bases)
     convolutions = []
     for layer in model.layers:
@@ -81,14 +81,14 @@ def floor(bases, size, precision):
                     input=x, filter_sizes=kernel.shape, out_backprop=y, **options
                 ),
             ]
-        # What no one reads would be left out.
+        # TensorFlow would prune outputs that nothing reads.
         return tf.add_n([tensor[0, 0, 0, 0] for tensor in done])
 
     return step, lambda: _operations(step)
 
 
 def larq(bases, size, precision):
-    """What the Larq tutorials lead to."""
+    """A model written as in the Larq tutorials."""
     model = plain(bases)
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     images, labels = batch(size)
@@ -113,7 +113,7 @@ class Sum(layers.Layer):
 
 
 class Gate(layers.Layer):
-    """What the next block of every base reads."""
+    """The inputs of the next block of every base."""
 
     def build(self, shapes):
         """One gate."""
@@ -127,7 +127,7 @@ class Gate(layers.Layer):
 
 
 def plain(bases):
-    """The network without the library."""
+    """The same network built without the library."""
     quantized = {
         "input_quantizer": "ste_sign",
         "kernel_quantizer": "ste_sign",

@@ -15,13 +15,13 @@ class Sign(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x):
-        """Gives +1 where `x` is at least 0, else -1."""
+        """Returns +1 where `x` is at least 0, else -1."""
         ctx.save_for_backward(x)
         return torch.where(x >= 0, 1.0, -1.0)
 
     @staticmethod
     def backward(ctx, gradient):
-        """Passes where abs(x) is at most 1."""
+        """Passes the gradient where abs(x) is at most 1."""
         (x,) = ctx.saved_tensors
         return gradient * (x.abs() <= 1)
 
@@ -43,7 +43,7 @@ class Unit(nn.Module):
 
 
 class Block(nn.Module):
-    """Two convolutions, a shortcut around each."""
+    """Two convolutions with a shortcut around each."""
 
     def __init__(self, inputs, outputs, stride):
         super().__init__()
@@ -59,7 +59,7 @@ class Block(nn.Module):
 
 
 class GroupNet(nn.Module):
-    """Gated, one gate per block, learned scales."""
+    """Gated ResNet-18 with one gate per block and learned scales."""
 
     def __init__(self, bases, classes=1000):
         super().__init__()

@@ -10,16 +10,17 @@ from collections.abc import Callable
 
 
 def usage() -> tuple[float, float, int]:
-    """Clock, CPU time of all threads (both in seconds) and peak resident bytes so far."""
+    """Wall time and CPU time of all threads, in seconds, and peak resident bytes."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return time.perf_counter(), used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
 
 
 def serve(build: Callable[[], tuple[Callable[[], object], Callable[[], object]]]) -> None:
-    """Makes one step per line read.
+    """Runs one step per line read from stdin.
 
     Args:
-        build: Makes the network and gives the step and what counts the operations of its graph.
+        build: Builds the network; returns a function that runs a step and one that counts the
+            operations of its graph.
     """
     _, before, _ = usage()
     step, count = build()

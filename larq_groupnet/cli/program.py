@@ -1,4 +1,4 @@
-"""From the words of a command line to one command: its flags, its help, its exit status."""
+"""Runs the command of a command line: its flags, its help, its exit status."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from larq_groupnet.hints import did_you_mean
 PROGRAM = "larq-groupnet"
 
 _UNWRITTEN = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.EBADF}
-"""The errors of a stream that takes no more."""
+"""Errors of a stream that cannot be written any more."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Args:
-        argv: The command and its arguments; those of the process by default.
+        argv: The command and its arguments; the process's by default.
 
     Returns:
-        The exit status: 2 for something that the user can mend, which is one line on stderr.
+        The exit status: 2, with one line on stderr, for an error that the user can fix.
     """
     name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     for stream in ("stdin", "stdout", "stderr"):
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = _run(name, rest)
             sys.stdout.flush()
         return status
-    except BrokenPipeError:  # Whoever reads, such as `head`, has enough.
+    except BrokenPipeError:  # The reader, such as `head`, has closed the pipe.
         return 128 + signal.SIGPIPE
     except (UserError, OSError, flags.Error) as error:
         _complain(error)
@@ -61,9 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _signals_as_exceptions() -> Iterator[None]:
-    """Lets SIGHUP and SIGTERM end the program as Ctrl-C does, so that nothing stays half written.
+    """Lets SIGHUP and SIGTERM end the program like Ctrl-C, so that nothing stays half written.
 
-    Training takes SIGTERM itself. A signal that is ignored, as with `nohup`, stays ignored.
+    Training handles SIGTERM itself. A signal that is ignored, as with `nohup`, stays ignored.
     """
 
     def end(number: int, _: FrameType | None) -> NoReturn:
@@ -95,7 +95,7 @@ def _run(name: str, rest: Sequence[str]) -> int:
         )
     command = COMMANDS[name]
     values = command.flags()
-    # A file may be called like a flag.
+    # A file name may look like a flag.
     file = next((word for word in rest if word.startswith("-") and os.path.lexists(word)), None)
     advice = f"; for the file {file} write ./{file}" if file else ""
     try:
@@ -118,7 +118,7 @@ def _run(name: str, rest: Sequence[str]) -> int:
 
 
 def _warnings_once() -> Callable[..., str]:
-    """A line for a warning, nothing for the same again: Python's "once" forgets at each import."""
+    """Formats each warning once; Python's "once" forgets at each import."""
     said: set[str] = set()
 
     def line(message: Warning | str, *_: Any, **__: Any) -> str:
@@ -131,7 +131,7 @@ def _warnings_once() -> Callable[..., str]:
 
 
 def _with_value(words: Sequence[str], flag: str) -> list[str]:
-    """`FLAG` without a value becomes `FLAG=`."""
+    """Turns `FLAG` without a value into `FLAG=`."""
     pairs = zip(words, [*words[1:], "--"], strict=False)
     return [f"{a}=" if a == flag and b.startswith("-") else a for a, b in pairs]
 
@@ -144,7 +144,7 @@ def _complain(error: BaseException) -> None:
 
 
 def _end(stream: TextIO) -> None:
-    """Keeps Python from writing at its end, with a traceback, what could not be written."""
+    """Keeps Python from retrying a failed write when it exits, with a traceback."""
     try:
         stream.flush()
     except OSError:
@@ -152,7 +152,7 @@ def _end(stream: TextIO) -> None:
 
 
 def _said(error: BaseException) -> str:
-    """The message; of the system's errors, which have only a number and a name, in our words."""
+    """The message of an error; system errors, which have only a number and a name, get our own."""
     if isinstance(error, UserError) or not isinstance(error, OSError):
         return str(error)
     if error.filename:
@@ -160,7 +160,7 @@ def _said(error: BaseException) -> str:
             f"{error.filename}: expected a path that can be read or written. Received: "
             f"{error.strerror}. Check the path, its permissions and the room on its disk."
         )
-    if error.errno in _UNWRITTEN:  # Whatever else is written has a name.
+    if error.errno in _UNWRITTEN:  # Everything else has a file name.
         return f"standard output: expected to be written. Received: {error.strerror}."
     return str(error)
 

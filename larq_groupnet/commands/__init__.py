@@ -1,6 +1,6 @@
-"""What the commands of `cli` do: find the recipe or the network, make the call, print.
+"""The commands of `cli`: find the recipe or the network, make the call, print.
 
-Each takes the flags and the words of a command line; its docstring is the help of the command.
+Each takes the flags and the positional arguments; its docstring is the help of the command.
 """
 
 from larq_groupnet.commands.cost_summary import summary

@@ -1,4 +1,4 @@
-"""`summary`: which network its words mean, and what it costs."""
+"""`summary`: finds the network and counts its costs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from larq_groupnet.files import path_of
 
 
 def summary(f: Flags, source: str) -> None:
-    """Count MACs, OPs and memory of a model, of trained weights or of what train trains.
+    """Count MACs, OPs and memory of a model, trained weights or the network of a recipe.
 
-    It takes the flags of train that change what is trained.
+    It takes train's flags that change the network.
     """
     from larq_groupnet.network.complexity import format_json, report
 
@@ -25,7 +25,7 @@ def summary(f: Flags, source: str) -> None:
 
 
 def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
-    """The network, and lines about its training."""
+    """The network, and lines that describe its training."""
     from larq_groupnet.family import arguments, get_config, list_models
     from larq_groupnet.recipes.announce import training_line
     from larq_groupnet.recipes.choose import choose
@@ -55,7 +55,7 @@ def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
     is_path = len(Path(source).parts) > 1 and not Path(source).with_suffix(".py").is_file()
     if Path(source).suffix not in ("", ".py") or is_path or named(source):
         if asked - {"input_size", "data_dir", "json"}:
-            raise RecipeError("summary: expected nothing but --input_size beside trained weights.")
+            raise RecipeError("summary: expected only --input_size with trained weights.")
         sizes = f.input_size and parse_size(f.input_size)
         return find_source(source).sized(sizes or None).config, []
     trains = {"dataset", "recipe", "phase", "int8_epochs", "start_from", *AS_CHANGES}
@@ -63,8 +63,8 @@ def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
     if source in list_models() and not trains & {*asked, *dict(changes)}:
         config = get_config(source, **parse_options(changes, arguments(source)))
         return config, [
-            f"The model {source} as get_model builds it; --recipe or --dataset counts what train "
-            "trains."
+            f"The model {source} as get_model builds it; --recipe or --dataset counts the network "
+            "that train trains."
         ]
     if not Path(source).suffix and source not in (models := zoo_files()):
         raise RecipeError(unknown("model", source, [*sorted(models), *names_like(source)]))
@@ -86,6 +86,6 @@ def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
             raise
         notes.append(
             f"It starts from the {recipe.start_from!r} weights, which are not on this machine; "
-            "some options may be theirs."
+            "some options may come from them."
         )
     return recipe.model, [*notes, training_line(recipe)]

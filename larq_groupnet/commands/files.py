@@ -55,7 +55,7 @@ def convert(f: Flags, source: str) -> None:
     """
     if f.output.suffix != ".tflite":
         raise RecipeError(
-            "output: expected a name that ends in .tflite, by which other commands know the file. "
+            "output: expected a name that ends in .tflite, by which other commands recognise it. "
             f"Received: {f.output}"
         )
     check_output(f.output)
@@ -67,13 +67,13 @@ def convert(f: Flags, source: str) -> None:
         for name in ("int8", "samples"):
             if f[name].value:
                 raise RecipeError(
-                    f"{name}: expected a run or its weights, which say on which images. Received: "
+                    f"{name}: expected a run or its weights, which name their images. Received: "
                     f"{source}, a whole Keras model"
                 )
         from larq_groupnet import deploy
 
         deploy.convert(_whole_model(source, f.input_size), f.output)
-        print(f"{verified} on noise; it does not say its classes or how to read an image")
+        print(f"{verified} on noise; it has no class names or preprocessing")
         return
     own = find_source(source)
     found = own.sized(f.input_size)
@@ -119,7 +119,7 @@ def audit(f: Flags, source: str) -> int:
 
 
 def _whole_model(source: str, size: tuple[int, int] | None) -> tf.keras.Model:
-    """A model that Keras has saved, for images of this size if one is given."""
+    """A complete model saved by Keras, resized to `size` if one is given."""
     from larq_groupnet.deploy import with_input_shape
     from larq_groupnet.deploy.unshared import check_functional
     from larq_groupnet.runs.saved import load_model
@@ -130,7 +130,7 @@ def _whole_model(source: str, size: tuple[int, int] | None) -> tf.keras.Model:
 
 
 def verify(f: Flags, source: str, file: str) -> None:
-    """Compare a converted file with its network, on test images."""
+    """Compare a converted file with its network on test images."""
     if f.output is not None:
         check_output(f.output, folder=True)
     from larq_groupnet import deploy
@@ -147,9 +147,9 @@ def verify(f: Flags, source: str, file: str) -> None:
 
 
 def check(f: Flags, dataset: str) -> int:
-    """Decode every image of a folder once, and keep what is found for training.
+    """Decode every image of a folder once, and cache the findings for training.
 
-    DATASET is folder:PATH, or another name of --dataset whose files lie in a folder.
+    DATASET is folder:PATH, or another --dataset whose files are in a folder.
     """
     from larq_groupnet.data.folders import FolderDataset
     from larq_groupnet.data.pipeline import open_dataset
@@ -159,7 +159,7 @@ def check(f: Flags, dataset: str) -> int:
         found = open_dataset(dataset, f.data_dir)
     if not isinstance(found, FolderDataset):
         raise RecipeError(
-            f"check: expected a dataset whose files lie in a folder, such as folder:PATH. "
+            f"check: expected a dataset whose files are in a folder, such as folder:PATH. "
             f"Received: {dataset}, whose records were checked as they were written."
         )
     counts = ", ".join(f"{role} {size}" for role, size in found.sizes.items())
@@ -201,7 +201,7 @@ def weights(f: Flags, *words: str) -> int:
                 run, name, f.output,
                 licence="".join(licence), command=f["command"].value, test_images=f.test_images,
             )  # fmt: skip
-            print(f"{f.output}/{entry.file}: {entry.size / 2**20:.2f} MiB, card beside it")
+            print(f"{f.output}/{entry.file}: {entry.size / 2**20:.2f} MiB, with its card")
         case _:
             raise RecipeError(
                 "weights: expected list, fetch NAME MODEL, verify or publish RUN_OR_FILE NAME "

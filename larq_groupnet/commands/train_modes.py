@@ -14,7 +14,7 @@ from larq_groupnet.errors import RecipeError
 from larq_groupnet.files import path_of
 
 AS_CHANGES = ("epochs", "batch_size", "seed", "learning_rate", "on_bad_image", "input_size")
-"""Flags that are changes of the recipe by the same key, or nearly."""
+"""Flags that change the recipe field of the same or a similar name."""
 
 _RUNTIME = (
     "strategy", "mixed_precision", "jit_compile", "nondeterministic", "steps_per_execution",
@@ -34,11 +34,11 @@ MODES: dict[str, tuple[str, ...]] = {
         "scale_learning_rate",
     ),
 }  # fmt: skip
-"""What `train` does -> the flags that it takes then; any other is refused."""
+"""Mode of `train` -> the flags that it takes; any other flag is refused."""
 
 
 def train(f: Flags) -> None:
-    """Train a recipe, convert the network and show what it does.
+    """Train a recipe, convert the network and show the results.
 
     With --evaluate it only evaluates, with --tune it searches the structure.
     """
@@ -53,11 +53,11 @@ def train(f: Flags) -> None:
         raise RecipeError("model: expected --model NAME, a file of zoo/, to search. Received: none")
     if not f.model and not f.dataset and mode == "train":
         raise RecipeError(
-            "model: expected --model NAME, a file of zoo/, or --dataset folder:PATH for images of "
-            "one's own. Received: none."
+            "model: expected --model NAME, a file of zoo/, or --dataset folder:PATH for your "
+            "own images. Received: none."
         )
     if f.recipe and not f.model:
-        raise RecipeError("recipe: expected --model beside --recipe. Received: --recipe alone.")
+        raise RecipeError("recipe: expected --model with --recipe. Received: --recipe alone.")
     {"tune": _tune, "evaluate": _evaluate, "resume": _resume, "train": _train}[mode](f)
 
 
@@ -94,7 +94,7 @@ def _folder(f: Flags, name: str) -> Path:
 
 
 def _runtime(f: Flags, run: Path | None = None) -> Any:
-    """On what, and how precisely, to compute; what no flag says is as before in a run."""
+    """Devices and precision: the flags, or else the settings of the run to resume."""
     from larq_groupnet.training.distribution import Runtime
 
     before = (run and Runtime.of_run(run)) or Runtime()
@@ -131,7 +131,7 @@ def _resume(f: Flags) -> None:
     from larq_groupnet.runs.folders import recipe_to_resume
 
     folder = Path(f.resume).expanduser()
-    if f.model:  # Its file may register names that the recipe has.
+    if f.model:  # Its file may register names of the recipe.
         load_recipes(f.model)
     dataset = [("dataset", f.dataset)] if f.dataset else []
     recipe = recipe_to_resume(folder, [*dataset, *changes_of(f)])
@@ -145,7 +145,7 @@ def _resume(f: Flags) -> None:
 
 
 def _sample(flag: str, text: str) -> int:
-    """How many test images; 0 for all."""
+    """Number of test images; 0 for all."""
     if text == "all":
         return 0
     if not text.isdecimal() or not int(text):
@@ -154,7 +154,7 @@ def _sample(flag: str, text: str) -> int:
 
 
 def judge(f: Flags, run: str) -> None:
-    """Convert what a run has trained and evaluate both, as the end of train --judge=all."""
+    """Convert a trained run and evaluate network and file, like the end of train --judge=all."""
     from larq_groupnet.inference.judge import Judging, judge_run
     from larq_groupnet.training.distribution import open_strategy
 
@@ -169,7 +169,7 @@ def _report(results: Mapping[str, Any] | None, folder: Path, model: str | None =
         return
     if not results:
         again = f"judge {folder}"
-        if model and model.endswith(".py"):  # Which may register names; judge would not read it.
+        if model and model.endswith(".py"):  # It may register names, and judge does not load it.
             again = f"train --resume {folder} --model {model}"
         print(f"Trained, not judged: larq-groupnet {again}")
         return
@@ -205,7 +205,7 @@ def _tune(f: Flags) -> None:
     from larq_groupnet.recipes.choose import choose
     from larq_groupnet.tuning import Budget, Plan, make_space
 
-    # A text with | gives choices, which is for the space to read.
+    # Texts with | are choices, which make_space reads.
     single = [change for change in changes_of(f) if "|" not in change[1]]
     choice = choose(f.model, f.data_dir, dataset=f.dataset, recipe=f.recipe, changes=single)
     file = load_recipes(f.model)
@@ -225,6 +225,6 @@ def _tune(f: Flags) -> None:
     print(search_table(results))
     failed = sum(row["status"] == "failed" for row in results["trials"])
     print(f"{results['ended']}: {len(results['trials'])} trials, {failed} failed.")
-    print(f"Everything is in {folder}; look at frontier.png. Train what was found with")
+    print(f"Everything is in {folder}; look at frontier.png. Train the result with")
     for path in results["recipes"]:
         print(f"    larq-groupnet train --model {path}")

@@ -1,4 +1,4 @@
-"""Structure search on keras-tuner. Importing this package imports neither it nor TensorFlow."""
+"""Structure search on keras-tuner. Importing it does not import TensorFlow."""
 
 from larq_groupnet.tuning.space import Budget, Plan, SearchSpace, make_space
 

@@ -1,4 +1,4 @@
-"""The frontier of accuracy against OPs, and the part of it that one network adds."""
+"""The frontier of accuracy against OPs, and the contribution of each network to it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 
 class Point(NamedTuple):
-    """A network on the plane of a search.
+    """The costs and the metric of one network.
 
     Attributes:
         ops: Real MACs + binary MACs / 64.
         value: Accuracy or mIoU, in [0, 1].
-        memory: Bytes of parameters, which decide between networks of equal OPs and value.
+        memory: Bytes of parameters; breaks ties of equal OPs and value.
     """
 
     ops: float
@@ -22,14 +22,14 @@ class Point(NamedTuple):
 
 
 def rank(point: Point) -> tuple[float, float, float]:
-    """Orders networks, the one to prefer first: by OPs, then by value, then by memory."""
+    """Sort key of networks, best first: by OPs, then by value, then by memory."""
     return point.ops, -point.value, point.memory
 
 
 def frontier(points: Sequence[Point]) -> list[int]:
-    """Indices of the points that no other beats, by rising OPs. Ties go to the cheapest.
+    """Indices of the points that no other point beats, by rising OPs. Ties go to the cheapest.
 
-    The last index is the best value; of several networks with this value, it is the cheapest.
+    The last index is the cheapest network with the best value.
     """
     found: list[int] = []
     for index in sorted(range(len(points)), key=lambda index: rank(points[index])):
@@ -46,10 +46,10 @@ def hypervolume(points: Sequence[Point], limit: float) -> float:
 
 
 def gains(points: Sequence[Point]) -> list[float]:
-    """The score of every point for an oracle, which needs one number to maximise.
+    """Scores every point for an oracle, which needs one number to maximise.
 
     A point on the frontier scores the area that it adds (`hypervolume` up to twice the OPs of the
-    largest). A point behind it scores minus the value that it lacks at its own OPs.
+    largest). A point behind it scores minus its distance in value from the frontier at its own OPs.
     """
     if not points:
         return []

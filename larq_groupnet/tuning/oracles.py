@@ -1,7 +1,7 @@
-"""keras-tuner's oracles over the candidates within a budget.
+"""keras-tuner's oracles, restricted to candidates within a budget.
 
-Each draw follows from the seed and the number of the trial, and from nothing else. A search that
-starts again therefore proposes the same trials, as long as their results are the same.
+Each draw depends only on the seed and the number of the trial. A restarted search therefore
+proposes the same trials, as long as their results are the same.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ DRAWS = 1000
 """Draws without a new candidate within the budget after which a search ends."""
 
 ACQUISITION_DRAWS = 100
-"""Candidates among which the Gaussian process chooses."""
+"""Number of candidates that the Gaussian process ranks."""
 
 FAILURES_IN_A_ROW = 5
-"""Failed trials in a row after which a search ends: the candidates are hardly at fault."""
+"""Failed trials in a row after which a search ends: the cause is unlikely to be the candidates."""
 
 
 def hyperparameters(space: SearchSpace) -> keras_tuner.HyperParameters:
     """The space as keras-tuner's hyper-parameters, for any of its oracles.
 
-    All choices are texts: keras-tuner sends numbers to its workers in 32 bits, and 0.1 would come
-    back as another number.
+    All choices are texts: keras-tuner sends numbers to its workers in 32 bits, which would change
+    0.1.
     """
     hp = keras_tuner.HyperParameters()
     for key, texts in space.choices.items():
@@ -47,11 +47,11 @@ def hyperparameters(space: SearchSpace) -> keras_tuner.HyperParameters:
 
 
 class RandomOracle(keras_tuner.Oracle):
-    """Draws evenly among the candidates within the budget; the other oracles build on it.
+    """Draws uniformly among the candidates within the budget; base of the other oracles.
 
     Args:
         space: The candidates.
-        frontier: Score a trial by what it adds to the frontier, instead of by its metric.
+        frontier: Score a trial by its contribution to the frontier instead of by its metric.
         **options: Arguments of keras-tuner's oracle.
     """
 
@@ -60,7 +60,7 @@ class RandomOracle(keras_tuner.Oracle):
             hyperparameters=hyperparameters(space),
             allow_new_entries=False,
             tune_new_entries=False,
-            # keras-tuner would raise in the chief's server, and the chief would wait for ever.
+            # keras-tuner would raise in the chief's server, and the chief would wait forever.
             max_consecutive_failed_trials=None,
             **options,
         )
@@ -69,23 +69,23 @@ class RandomOracle(keras_tuner.Oracle):
         self.exhausted = False
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """The next candidate; none after too many failures, or if no draw finds one."""
+        """The next candidate; stops after too many failures or if no draw finds one."""
         if self.exhausted or self.failed_in_a_row() >= FAILURES_IN_A_ROW:
             return {"status": "STOPPED"}
         return self.propose(trial_id)
 
     def propose(self, trial_id: str) -> dict[str, Any]:
-        """A response for `populate_space` with what `choose` finds."""
+        """The response of `populate_space` for the result of `choose`."""
         values = self.choose(trial_id)
         self.exhausted = values is None
         return {"status": "STOPPED" if values is None else "RUNNING", "values": values}
 
     def choose(self, trial_id: str) -> Values | None:
-        """The values of a trial, or `None`."""
+        """The values of a trial, or `None` if no candidate is left."""
         return next(self.draws(trial_id), None)
 
     def draws(self, trial_id: str) -> Iterator[Values]:
-        """Candidates within the budget that no trial has had."""
+        """New candidates within the budget."""
         generator = random.Random(f"{self.seed} {int(trial_id)}")
         tried = [self.space.values_of(t.hyperparameters.values) for t in self.trials.values()]
         for _ in range(DRAWS):
@@ -99,11 +99,11 @@ class RandomOracle(keras_tuner.Oracle):
         return sum(1 for _ in itertools.takewhile(lambda status: status == "FAILED", ended))
 
     def score_trial(self, trial: Trial) -> None:
-        """Scores a trial by its metric. With a frontier it scores all trials again."""
+        """Scores a trial by its metric; for a frontier, scores all trials again."""
         super().score_trial(trial)
         if not self.frontier:
             return
-        # Hyperband's trials of fewer epochs are compared among themselves.
+        # Trials are compared only with trials of the same number of epochs.
         by_epochs: dict[Any, list[Trial]] = {}
         for done in self.trials.values():
             if done.status == "COMPLETED":
@@ -120,14 +120,14 @@ class RandomOracle(keras_tuner.Oracle):
 
 
 class HyperbandSearchOracle(RandomOracle, HyperbandOracle):
-    """Gives many candidates few epochs, and the best of them more.
+    """Trains many candidates for few epochs, and the best of them for more.
 
-    A promoted candidate trains from the start in its new epochs, as in the paper (Li et al., JMLR
-    2018), because its learning rate follows a schedule over all of them.
+    A promoted candidate is trained from scratch for its new number of epochs, as in the paper (Li
+    et al., JMLR 2018), because its learning rate follows a schedule over all epochs.
     """
 
     def propose(self, trial_id: str) -> dict[str, Any]:
-        """keras-tuner's bracket and round, with a candidate within the budget where one begins."""
+        """keras-tuner's bracket and round; new candidates are within the budget."""
         response = HyperbandOracle.populate_space(self, trial_id)
         values = response.get("values") or {}
         if response["status"] != "RUNNING" or "tuner/trial_id" in values:
@@ -141,13 +141,13 @@ class HyperbandSearchOracle(RandomOracle, HyperbandOracle):
 
 
 class BayesianOracle(RandomOracle, BayesianOptimizationOracle):
-    """The upper confidence bound of keras-tuner's Gaussian process, within the budget.
+    """Maximises the upper confidence bound of keras-tuner's Gaussian process within the budget.
 
-    keras-tuner itself maximises this bound over the whole space, where the best are over budget.
+    keras-tuner itself maximises it over the whole space, where the best candidates are over budget.
     """
 
     def choose(self, trial_id: str) -> Values | None:
-        """The candidate of the highest bound among `ACQUISITION_DRAWS`; the first at random."""
+        """The candidate with the highest bound of `ACQUISITION_DRAWS`; at first random."""
         done = [trial for trial in self.trials.values() if trial.status == "COMPLETED"]
         if len(done) < self.num_initial_points:
             return super().choose(trial_id)
@@ -155,10 +155,10 @@ class BayesianOracle(RandomOracle, BayesianOptimizationOracle):
         if not candidates:
             return None
         with warnings.catch_warnings():
-            # A length scale at its bound means a dimension without influence.
+            # A length scale at its bound only means that a dimension has no influence.
             warnings.simplefilter("ignore", ConvergenceWarning)
             tried = self._vectors(trial.hyperparameters.values for trial in done)
-            self.gpr.fit(tried, [-trial.score for trial in done])  # To be minimised.
+            self.gpr.fit(tried, [-trial.score for trial in done])  # Minimised.
         mean, deviation = self.gpr.predict(self._vectors(candidates), return_std=True)
         return candidates[int(np.argmin(mean - self.beta * deviation))]
 
@@ -170,9 +170,9 @@ class BayesianOracle(RandomOracle, BayesianOptimizationOracle):
 
 
 def random_trials(max_trials: int | None) -> int:
-    """Trials that a Bayesian search draws at random before it fits anything: a third, at least 3.
+    """Random trials of a Bayesian search before the first fit: a third, at least 3.
 
-    keras-tuner's three per dimension would be all the trials of a search that people run.
+    keras-tuner's default of three per dimension would use up all the trials of a typical search.
     """
     return max((max_trials or 0) // 3, 3)
 
@@ -185,16 +185,16 @@ def make_oracle(
     max_trials: int | None,
     first: int | None = None,
 ) -> RandomOracle:
-    """Makes the oracle of a name.
+    """Makes the oracle of a tuner.
 
     Args:
         tuner: `"random"`, `"hyperband"` or `"bayesian"`.
         space: The candidates.
         metric: The metric that a trial reports; larger is better.
-        frontier: Search the frontier of this metric against OPs.
+        frontier: True to search the frontier of this metric against OPs.
         max_trials: Trials after which to stop; `None` for one sweep of Hyperband.
-        first: Of a Bayesian search, the trials at random; `random_trials(max_trials)` by default.
-            Another number proposes other trials.
+        first: Random trials of a Bayesian search; `random_trials(max_trials)` by default. Another
+            number leads to other trials.
     """
     options = {
         "objective": keras_tuner.Objective(metric, "max"),

@@ -1,4 +1,4 @@
-"""The report of a search: table, picture, and its winners as files of `zoo/`."""
+"""The report of a search: a table, a picture, and the winners as zoo files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Rows = list[dict[str, Any]]
 
 
 def trial_rows(oracle: RandomOracle, metric: str, trials: Path) -> Rows:
-    """One row per trial, in the order of their numbers.
+    """One row per trial, by number.
 
     Args:
-        oracle: At the end of a search.
+        oracle: The oracle at the end of a search.
         metric: The metric that a trial reports.
         trials: Folder of the trials.
     """
@@ -50,7 +50,7 @@ def trial_rows(oracle: RandomOracle, metric: str, trials: Path) -> Rows:
     front = frontier([_point(row) for row in best])
     for index in front:
         best[index]["on_frontier"] = True
-        # On a frontier every point is the answer to some budget.
+        # Every point of a frontier is the best for some budget.
         best[index]["winner"] = oracle.frontier or index == front[-1]
     return rows
 
@@ -60,13 +60,13 @@ def _by_number(oracle: RandomOracle) -> dict[str, Trial]:
 
 
 def compare_with_uniform(results: dict[str, Any]) -> list[str]:
-    """Lets a uniform K win if it is as good as a winner and costs no more, as among trials.
+    """Lets uniform K win if it is as good as a winner and costs no more.
 
     Args:
-        results: Gets `winner` in the rows of trials and uniform K.
+        results: The rows of its trials and of uniform K get `winner`.
 
     Returns:
-        A remark for each winner that uniform K equals.
+        A remark for each winner that uniform K equals or beats.
     """
     remarks = []
     for row in (row for row in results["trials"] if row["winner"]):
@@ -128,7 +128,7 @@ def write_report(results: dict[str, Any], output_dir: Path) -> None:
 def write_winners(
     results: dict[str, Any], oracle: RandomOracle, output_dir: Path, source: str
 ) -> list[Path]:
-    """Writes a zoo file for each winner, by rising OPs; a single one is `NAME_tuned.py`."""
+    """Writes a zoo file for each winner, by rising OPs; a single winner is `NAME_tuned.py`."""
     rows = [row for row in (*results["trials"], *results["uniform"]) if row.get("winner")]
     rows.sort(key=lambda row: row["ops"])
     paths, trials = [], _by_number(oracle)
@@ -147,16 +147,17 @@ def write_winners(
 def _docstring(
     results: dict[str, Any], row: dict[str, Any], space: SearchSpace, path: Path
 ) -> tuple[str, list[str]]:
-    title = f"{results['name']} with the structure that a search found on {results['dataset']}."
+    title = f"{results['name']} with a structure found by a search on {results['dataset']}."
     metric = results["metric"]
     measured = (
         f"Expected: validation {metric} {row['value']:.4f} after "
-        f"{row.get('epochs', results['epochs'])} epochs (measured, the best of the search and so a "
-        f"little lucky). The recipe below has {sum(phase.epochs for phase in space.recipe.phases)} "
-        f"epochs; test {metric} was not measured."
+        f"{row.get('epochs', results['epochs'])} epochs (measured; the best of the search "
+        f"and so biased upwards). The recipe below has "
+        f"{sum(phase.epochs for phase in space.recipe.phases)} epochs; test {metric} "
+        "was not measured."
     )
     cost = (
-        f"Cost for one image: {row['ops'] / 1e6:,.3f} M OPs, {row['binary_macs'] / 1e6:,.2f} M "
+        f"Cost per image: {row['ops'] / 1e6:,.3f} M OPs, {row['binary_macs'] / 1e6:,.2f} M "
         f"binary MACs, {_kib(row)} of parameters."
     )
     near = path.absolute().is_relative_to(Path.cwd())
@@ -182,7 +183,7 @@ def _found(results: dict[str, Any], row: dict[str, Any], space: SearchSpace) -> 
     ]
     wide = results["objective"] == "frontier"
     goal = "the frontier" if wide else f"the best {results['metric']}"
-    who = f"trial {row['trial']} of" if "trial" in row else "uniform K beside"
+    who = f"trial {row['trial']} of" if "trial" in row else "uniform K, compared with"
     return (
         f"Found by: {who} {count} of a {results['tuner']} search for {goal}, "
         f"{' and '.join(limits) or 'no limit'}, seed {results['seed']}. "

@@ -1,4 +1,4 @@
-"""A search from a space to a folder: trials, uniform K beside them, a report, a recipe."""
+"""Runs a search: trials, uniform K for comparison, a report and recipes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from larq_groupnet.tuning.zoo_file import recipe_source
 
 ENVIRONMENT = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 LATE = ("random_trials", "runtime")
-"""What `search.json` of an older version does not say."""
+"""Keys that `search.json` of older versions lacks."""
 
 ALL_DONE = "all trials are done"
 TOGETHER = "Several can search together as chief and workers: see docs/search.md"
@@ -52,25 +52,25 @@ def search(
 ) -> dict[str, Any] | None:
     """Runs a search, or resumes the one in the folder.
 
-    With keras-tuner's environment variables this process is its chief, which only hands out
-    candidates, or one of its workers.
+    If keras-tuner's environment variables are set, this process is the chief, which only hands out
+    candidates, or a worker.
 
     Args:
         space: The candidates.
         plan: How to search them.
-        data_dir: Where datasets are kept.
-        output_dir: Takes `search.json`, `trials/`, `uniform/`, `trials.csv`, `frontier.png`,
+        data_dir: Folder of the datasets.
+        output_dir: Folder for `search.json`, `trials/`, `uniform/`, `trials.csv`, `frontier.png`,
             `results.json` and a zoo file for each winner.
         runtime: Devices and precision.
-        source: A file of a user's own that the recipe is from; `""` for none. A winner runs it
-            first, because it may register what the recipe names.
+        source: The user's own file that the recipe comes from; `""` for none. A winner runs it
+            first, because it may register names of the recipe.
 
     Returns:
-        The content of `results.json`; `None` from a worker, which writes only its trials.
+        The content of `results.json`; `None` for a worker, which writes only its trials.
 
     Raises:
         RecipeError: Before anything is written, if the recipe does not fit the dataset, or the
-            folder holds something else.
+            folder holds another run or search.
         TrainingError: If every trial failed, or the chief is gone.
         Interrupted: After SIGINT or SIGTERM.
     """
@@ -103,7 +103,7 @@ def search(
             results["recipes"] = list(map(str, write_winners(results, oracle, output_dir, source)))
         write_report(results, output_dir)
     if not results["recipes"]:
-        first = next((row["failure"] for row in trials), "there was none")
+        first = next((row["failure"] for row in trials), "no trial ran")
         raise TrainingError(
             f"no trial of the search was completed; the first: {first or 'see its screen'}. "
             f"Everything is in {output_dir}"
@@ -115,7 +115,7 @@ def role() -> str:
     """`"alone"`, `"chief"` or `"worker"`, from keras-tuner's own environment variables.
 
     Raises:
-        RecipeError: If only some of them are set, or the port is none.
+        RecipeError: If only some of them are set, or the port is invalid.
     """
     given = {name: os.environ.get(name, "") for name in ENVIRONMENT}
     if not any(given.values()):

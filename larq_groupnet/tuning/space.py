@@ -1,7 +1,7 @@
-"""What is searched, and how: the choices of each option, the cost of a candidate, the plan.
+"""The search space, budget and plan: choices of each option, cost of a candidate, settings.
 
-A value is a text, as `--set` takes it, and `override` makes a candidate of the chosen texts. Knows
-nothing of TensorFlow or keras-tuner.
+Values are texts as for `--set`, and `override` turns the chosen texts into a candidate. This module
+uses neither TensorFlow nor keras-tuner.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from larq_groupnet.recipes.recipe import Phase, Recipe, unknown
 from larq_groupnet.values import is_count, is_positive, native
 
 STAGE_BASES = tuple(f"num_bases.stage{stage}" for stage in range(1, NUM_STAGES + 1))
-"""K of each stage, where `num_bases` is searched stage by stage."""
+"""K of each stage, if `num_bases` is searched stage by stage."""
 
 PARENTS = parents()
-"""Option -> the other option and its value without which it means nothing."""
+"""Option -> the option and value that it requires."""
 
 TUNERS = ("random", "hyperband", "bayesian")
 OBJECTIVES = ("accuracy", "frontier")
 DEFAULT_TRIALS = 20
 
 SEPARATOR = "|"
-"""Between the choices of `--set key=a|b`."""
+"""Separates the choices of `--set key=a|b`."""
 
 NOT_SEARCHED = {
     "dataset": "trials are compared on the same images",
@@ -42,7 +42,7 @@ NOT_SEARCHED = {
 """Option -> why it cannot be searched."""
 
 TRIED = 1000
-"""Candidates that are looked at before a budget counts as too small."""
+"""Candidates drawn before a budget is refused as too small."""
 
 Values = Mapping[str, Any]
 """One value for each active dimension, by key."""
@@ -50,7 +50,7 @@ Values = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How a space is searched.
+    """Settings of a search.
 
     Attributes:
         tuner: One of `TUNERS`.
@@ -58,7 +58,7 @@ class Plan:
             `"frontier"` for that metric against OPs.
         max_trials: Trials after which to stop. `DEFAULT_TRIALS` by default, and with Hyperband one
             sweep over all its brackets.
-        uniform: K of the networks of one K in all stages that are trained to compare with.
+        uniform: Values of K for the comparison networks, which have the same K in all stages.
     """
 
     tuner: str = "random"
@@ -84,7 +84,7 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """The most that a candidate may cost, for one image; `None` is no limit.
+    """Limits on the cost of a candidate, per image; `None` means no limit.
 
     Attributes:
         max_ops: Real MACs + binary MACs / 64.
@@ -104,7 +104,7 @@ class Budget:
                 raise RecipeError(f"{field}: expected a finite number above 0. Received: {limit!r}")
 
     def excess(self, spent: Mapping[str, float]) -> str | None:
-        """Names the first limit that a network exceeds, whose `costs` are given."""
+        """Names the first limit that the given `costs` exceed."""
         for name, cost in spent.items():
             limit = getattr(self, f"max_{name}")
             if limit is not None and cost > limit:
@@ -113,20 +113,20 @@ class Budget:
 
 
 def costs(config: GroupNetConfig) -> dict[str, float]:
-    """OPs, bytes of parameters and binary MACs for one image, as `Budget` limits them."""
+    """OPs, bytes of parameters and binary MACs per image, as limited by `Budget`."""
     total: Counts = complexity(config).total
     return {"ops": total.ops, "memory": total.total_memory, "binary_macs": total.macs.get(1, 0)}
 
 
 @dataclasses.dataclass(frozen=True)
 class SearchSpace:
-    """A recipe, and the choices of its options as texts.
+    """A recipe and the choices of its options, as texts.
 
     Attributes:
-        recipe: What a candidate changes; `fixed` is applied to it.
-        choices: Key, as `--set` takes it or one of `STAGE_BASES` -> its texts, in order. Parents
-            stand before their children.
-        fixed: Options that every candidate has, whatever was chosen.
+        recipe: The base of all candidates, with `fixed` applied.
+        choices: Key (of `--set`, or one of `STAGE_BASES`) -> its texts, in order. Parents come
+            before their children.
+        fixed: Options that are the same in every candidate.
         trial_epochs: Epochs of each phase in a trial.
         budget: The most that a candidate may cost.
     """
@@ -138,10 +138,10 @@ class SearchSpace:
     budget: Budget
 
     def candidate(self, values: Values) -> Recipe:
-        """The recipe that these values describe, with all of its epochs.
+        """The recipe for these values, with the full number of epochs.
 
         Raises:
-            RecipeError: If the values do not go together.
+            RecipeError: If the values contradict each other.
             ConfigError: If they describe no network.
         """
         chosen = {key: str(values[key]) for key in self.choices if key in values}
@@ -154,12 +154,12 @@ class SearchSpace:
         return override(self.recipe, [*chosen.items(), *self.fixed])
 
     def trial(self, recipe: Recipe, epochs: int | None = None) -> Recipe:
-        """A candidate with the epochs of a trial, and its schedules squeezed into them.
+        """A candidate with the epochs of a trial and its schedules scaled to them.
 
         Args:
             recipe: The candidate.
-            epochs: What Hyperband gives it, of all `trial_epochs` together; every phase gets its
-                share, and at least one epoch. `None` for all.
+            epochs: Hyperband's total for all phases, out of the sum of `trial_epochs`; every phase
+                gets its share, and at least one epoch. `None` for all.
         """
         share = 1.0 if epochs is None else epochs / sum(self.trial_epochs)
         phases = tuple(
@@ -169,7 +169,7 @@ class SearchSpace:
         return dataclasses.replace(recipe, phases=phases)
 
     def draw(self, generator: random.Random) -> Values:
-        """Draws a choice for every option that has a meaning with the other choices."""
+        """Draws a choice for every option that is active with the other choices."""
         values: dict[str, str] = {}
         for key, texts in self.choices.items():
             parent, value = PARENTS.get(key, ("", ""))
@@ -178,22 +178,22 @@ class SearchSpace:
         return values
 
     def values_of(self, values: Values) -> Values:
-        """The values of the space's own options, without keras-tuner's notes."""
+        """The values of the space's own options, without keras-tuner's extra keys."""
         return {key: value for key, value in values.items() if key in self.choices}
 
     def fault(self, values: Values) -> str | None:
-        """The reason not to train a candidate, or `None`; in a millisecond."""
+        """The reason not to train a candidate, or `None`. Takes a millisecond."""
         try:
             return self.budget.excess(costs(self.candidate(values).model))
         except (ConfigError, RecipeError) as error:
             return str(error)
 
     def uniform(self, bases: int) -> Recipe:
-        """The recipe with one K in all stages, as the paper scales its networks."""
+        """The recipe with the same K in all stages, as in the paper."""
         return override(self.recipe, [("num_bases", str(bases))])
 
     def describe(self) -> dict[str, Any]:
-        """Everything that says which search this is, fit for JSON."""
+        """Everything that identifies the search, as JSON values."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return values | {"recipe": self.recipe.to_dict(), "budget": dataclasses.asdict(self.budget)}
 
@@ -208,17 +208,18 @@ def make_space(
     """Narrows the space that a zoo file declares.
 
     Args:
-        recipe: What is searched around.
-        declared: Option -> its choices. Integers for `num_bases` are choices for each stage.
-        changes: Key and text, as given with `--set`. A text with `|` gives the choices of its key;
-            another one fixes it.
-        trial_epochs: Epochs of each phase in a trial, as `--epochs`; the recipe's by default.
+        recipe: The base recipe.
+        declared: Option -> choices. Integers for `num_bases` are choices for each stage.
+        changes: Keys and texts of `--set`. A text with `|` sets the choices of its key; any other
+            text fixes the key.
+        trial_epochs: Epochs of each phase in a trial, written like `--epochs`; the recipe's by
+            default.
         budget: The most that a candidate may cost.
 
     Raises:
-        RecipeError: For an unknown key, a value that its option does not take, nothing to search,
-            or a budget that no candidate keeps to.
-        ConfigError: For a value that describes no network.
+        RecipeError: For an unknown key, an invalid value, nothing to search, or a budget that no
+            candidate fits.
+        ConfigError: For a value that gives no valid network.
     """
     choices = {}
     for key, values in declared.items():
@@ -244,10 +245,10 @@ def make_space(
 
 
 def _check_budget(space: SearchSpace) -> None:
-    """Looks for a candidate that keeps to the budget.
+    """Looks for a candidate within the budget.
 
     Raises:
-        RecipeError: If neither the first choices nor `TRIED` draws do.
+        RecipeError: If neither the first choices nor `TRIED` draws are within it.
     """
     generator, spent = random.Random(space.recipe.seed), []
     first: Values = {key: texts[0] for key, texts in space.choices.items()}
@@ -261,7 +262,7 @@ def _check_budget(space: SearchSpace) -> None:
     names = [key.removeprefix("max_") for key in limits]
     least = {name: min((each[name] for each in spent), default=math.inf) for name in names}
     raise RecipeError(
-        f"tune: expected a budget that some candidate keeps to. Received: none of {TRIED} does; "
+        f"tune: expected a budget that some candidate fits. Received: none of {TRIED} does; "
         f"the one of the first choices: {space.fault(first)}; the least of all: "
         f"{', '.join(f'{name} {cost:,.0f}' for name, cost in least.items())}"
     )
@@ -312,7 +313,7 @@ def _by_stage(choices: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ..
 
 def _squeeze(phase: Phase, epochs: int) -> Phase:
     """The phase with other epochs; the warm-up scales with them."""
-    factor = epochs / max(phase.epochs, 1) or 1  # A phase that is left out stays as it is.
+    factor = epochs / max(phase.epochs, 1) or 1  # A phase of 0 epochs keeps its warm-up.
     return dataclasses.replace(phase, epochs=epochs, warmup_epochs=factor * phase.warmup_epochs)
 
 

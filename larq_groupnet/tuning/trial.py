@@ -24,28 +24,28 @@ from larq_groupnet.training.run import train_weights
 from larq_groupnet.tuning.space import SearchSpace
 
 TRIALS = "trials"
-"""Folder of the trials, beside the report."""
+"""Folder of the trials, next to the report."""
 
 TRIAL = "trial.json"
-"""What is known of a trial, in its folder: `recipe`, `starts`, `value` or `failure`."""
+"""File in a trial's folder with `recipe`, `starts`, and `value` or `failure`."""
 
 ORACLE = "oracle"
-"""Folder of keras-tuner's own state, beside them."""
+"""Folder of keras-tuner's own state, next to the trials."""
 
 STARTS = 3
-"""Starts at one point after which a trial counts as failed. A process that is out of memory is
-killed without a word, and would be killed again."""
+"""Starts from the same point after which a trial counts as failed. A process that runs out of
+memory is killed without a message, and would be killed again."""
 
 IDLE_SECONDS = 0.5
-"""Pause of a worker between two questions to the chief."""
+"""Pause of a worker between requests to the chief."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Trainer:
-    """Trains recipes, each in a folder of its own, and resumes after a kill.
+    """Trains recipes, each in its own folder, and resumes after a kill.
 
     Attributes:
-        data_dir: Where datasets are kept.
+        data_dir: Folder of the datasets.
         runtime: Devices and precision.
     """
 
@@ -56,22 +56,22 @@ class Trainer:
         """Trains a recipe, unless the folder has its result.
 
         Args:
-            recipe: What to train.
-            folder: Takes `trial.json` and `run/`, the files of a run before conversion. A trial of
-                another recipe in it is kept beside it, under a longer name.
+            recipe: The recipe to train.
+            folder: Folder for `trial.json` and `run/` (the files of a run before conversion). A
+                trial of another recipe in it is kept next to it, under a longer name.
 
         Returns:
             The best validation metric of the last phase.
 
         Raises:
-            TrainingError: If the trial failed, now or before.
+            TrainingError: If the trial fails or has failed before.
             Interrupted: After SIGINT or SIGTERM.
-            OSError: If the disk is full, or the like.
+            OSError: For example, if the disk is full.
         """
         file, run = folder / TRIAL, folder / "run"
         known = read_json(file)
         if not _is_of(known, recipe):
-            if known:  # As after a chief that lost its state.
+            if known:  # For example, the chief lost its state.
                 _put_aside(folder)
             known = {"recipe": recipe.to_dict(), "starts": {}}
         if "value" in known:
@@ -94,11 +94,11 @@ class Trainer:
 
     def train(self, recipe: Recipe, folder: Path) -> float:
         """Trains a recipe; returns the best validation metric of its last phase."""
-        # What an earlier trial left in memory goes, and no trial depends on those before it.
+        # Frees the memory of earlier trials and makes trials independent of each other.
         tf.keras.backend.clear_session()
         gc.collect()
         weights = train_weights(recipe, path_of(self.data_dir), folder, self.runtime)
-        assert weights is not None  # Only a TF_CONFIG worker has none, and that is refused.
+        assert weights is not None  # None only for a TF_CONFIG worker, which is refused.
         with (folder / "history.csv").open() as file:
             rows = [row for row in csv.DictReader(file) if row["phase"] == weights.stem]
         return max(float(row[f"val_{task_of(recipe.model).headline}"]) for row in rows)
@@ -107,14 +107,15 @@ class Trainer:
 class SearchTuner(keras_tuner.Tuner):
     """Runs the trials of an oracle.
 
-    Alone, a search that starts again asks its oracle from the first trial on, and trials that have
-    ended are not trained again: so it ends as if it had never stopped. A chief relies on the state
-    that keras-tuner saves, because its trials lie on the workers' disks.
+    A single process that restarts a search asks its oracle for all trials from the first one,
+    without retraining finished trials, so it ends as if it had never stopped. A chief relies on the
+    state saved by keras-tuner, because its trials are on the workers' disks.
 
     Args:
-        oracle: Chooses the candidates; any of keras-tuner's, over `oracles.hyperparameters(space)`.
-        space: Says what a candidate is.
-        trainer: Trains it.
+        oracle: Chooses the candidates; any keras-tuner oracle over
+            `oracles.hyperparameters(space)`.
+        space: Turns values into candidates.
+        trainer: Trains candidates.
         output_dir: Folder of the search.
         alone: False for a chief or a worker.
     """
@@ -135,14 +136,14 @@ class SearchTuner(keras_tuner.Tuner):
         super().__init__(oracle, directory=str(output_dir), project_name=ORACLE, overwrite=alone)
 
     def pre_create_trial(self) -> None:
-        """Pauses, so that an idle worker does not ask without end."""
+        """Pauses, so that an idle worker does not poll the chief continuously."""
         if not self.alone:
             time.sleep(IDLE_SECONDS)
 
     def run_trial(
         self, trial: keras_tuner.engine.trial.Trial, *_: Any, **__: Any
     ) -> dict[str, float]:
-        """Trains one candidate; a failure is the trial's, a signal or a full disk the search's."""
+        """Trains a candidate. A failure ends the trial; a signal or a full disk the search."""
         values = trial.hyperparameters.values
         recipe = self.space.trial(self.space.candidate(values), values.get("tuner/epochs"))
         number = trial_number(trial.trial_id)
@@ -157,7 +158,7 @@ class SearchTuner(keras_tuner.Tuner):
 
 
 def trial_number(trial_id: str) -> str:
-    """What a trial is called; keras-tuner pads its number as many digits as `max_trials` has."""
+    """The name of a trial: its number without keras-tuner's zero padding."""
     return str(int(trial_id))
 
 
@@ -167,7 +168,7 @@ def trial_folder(trials: Path, number: str) -> Path:
 
 
 def _is_of(known: dict[str, Any], recipe: Recipe) -> bool:
-    """Whether a trial is of a recipe; fields that an older version did not have are the default."""
+    """True if a trial is of this recipe; fields that old files lack have their defaults."""
     try:
         return plain(Recipe.from_dict(known["recipe"]).to_dict()) == plain(recipe.to_dict())
     except (LookupError, TypeError, ValueError):
@@ -175,7 +176,7 @@ def _is_of(known: dict[str, Any], recipe: Recipe) -> bool:
 
 
 def _put_aside(folder: Path) -> None:
-    """Renames the folder of a trial: what was trained is never removed."""
+    """Renames the folder of a trial, because trained weights are never removed."""
     names = (folder.with_name(f"{folder.name}-before{number}") for number in itertools.count(1))
     beside = next(name for name in names if not name.exists())
     folder.rename(beside)
@@ -186,7 +187,7 @@ def _one_more(starts: dict[str, int], run: Path) -> dict[str, int]:
     """Counts a start at the newest snapshot of a run.
 
     Raises:
-        TrainingError: If there have been `STARTS` at this point.
+        TrainingError: After `STARTS` starts at this point.
     """
     found = Snapshots(run / "snapshots").last() if run.is_dir() else None
     last = f"epoch {found[0].epoch}, step {found[0].step}" if found else "the beginning"

@@ -15,7 +15,7 @@ from larq_groupnet.network.config import GroupNetConfig
 from larq_groupnet.recipes.recipe import Phase, Recipe
 
 LINE = 100
-"""Longest line, as everywhere in this project."""
+"""Longest line, as in the rest of this project."""
 
 
 def write_zoo_file(
@@ -27,8 +27,8 @@ def write_zoo_file(
         path: A `.py` file; its stem becomes the name of the recipe.
         recipe: Its only recipe.
         title: First line of its docstring.
-        paragraphs: What follows; one that is indented stays as it is.
-        source: The zoo file to run first, as `load_recipes` finds it; `""` for none.
+        paragraphs: The rest of the docstring; indented paragraphs are not wrapped.
+        source: The zoo file to run first, as for `load_recipes`; `""` for none.
 
     Raises:
         RecipeError: As `recipe_source`.
@@ -48,7 +48,7 @@ def write_zoo_file(
 
 
 def _unbroken(text: str) -> str:
-    """What lets a long line stand: one with a path or a command stays whole."""
+    """A noqa comment if a line is too long, because paths and commands are not broken."""
     return "  # noqa: E501" if max(map(len, text.splitlines())) > LINE else ""
 
 
@@ -60,13 +60,12 @@ def _wrapped(paragraph: str) -> str:
 
 
 def recipe_source(value: Any, depth: int = 0) -> str:
-    """A recipe, or a part of one, as Python code, as ruff formats it.
+    """A recipe, or a part of one, as Python code formatted like ruff's.
 
-    One field a line; fields that have their default are left out.
+    One field per line; fields with their default value are left out.
 
     Raises:
-        RecipeError: If it holds something that cannot be written down, such as a quantizer that is
-            an object.
+        RecipeError: If a value cannot be written as code, such as a quantizer object.
     """
     inner, outer = "    " * (depth + 1), "    " * depth
     if isinstance(value, Recipe | Phase | GroupNetConfig):
@@ -90,6 +89,6 @@ def recipe_source(value: Any, depth: int = 0) -> str:
     if value is None or isinstance(value, bool | int | float):
         return repr(value)
     raise RecipeError(
-        "tune: expected a recipe of plain values, which can be written to a file. "
+        "tune: expected a recipe of plain values that can be written to a file. "
         f"Received: {value!r}"
     )

@@ -1,4 +1,4 @@
-/* A network on TensorFlow Lite's C interface, with this engine.
+/* Runs a network with this engine through TensorFlow Lite's C interface.
  *
  *   predict MODEL.tflite INPUT.bin [EXPECTED.bin]
  *
@@ -21,7 +21,7 @@ static void fail(const char* message, const char* subject) {
 
 static void report(const char* message) { fprintf(stderr, "predict: %s\n", message); }
 
-/* The floats of a file; the caller frees them. */
+/* Reads the floats of a file; the caller frees them. */
 static float* read_floats(const char* path, size_t* count) {
   FILE* file = fopen(path, "rb");
   if (!file) fail("cannot read ", path);
@@ -59,7 +59,7 @@ int main(int argc, char** argv) {
   TfLiteDelegate* engine = tflite_plugin_create_delegate(keys, values, 1, report);
   if (!engine) return 2;
   TfLiteInterpreterOptions* options = TfLiteInterpreterOptionsCreate();
-  TfLiteInterpreterOptionsSetNumThreads(options, 2); /* Of the operations that stay there. */
+  TfLiteInterpreterOptionsSetNumThreads(options, 2); /* For operations the engine leaves alone. */
   TfLiteInterpreterOptionsAddDelegate(options, engine);
   TfLiteInterpreter* interpreter = TfLiteInterpreterCreate(model, options);
   if (!interpreter || TfLiteInterpreterAllocateTensors(interpreter) != kTfLiteOk) {
@@ -90,7 +90,7 @@ int main(int argc, char** argv) {
          expected_count);
   float* result = (float*)malloc(out_size * sizeof(float));
   if (!result) fail("expected more memory", "");
-  for (size_t run = 0; run < runs; run++) { /* Of one batch. */
+  for (size_t run = 0; run < runs; run++) { /* Each run is one batch. */
     if (TfLiteTensorCopyFromBuffer(in, samples + run * in_size, in_size * sizeof(float)) ||
         TfLiteInterpreterInvoke(interpreter) ||
         TfLiteTensorCopyToBuffer(out, result, out_size * sizeof(float))) {

@@ -1,4 +1,4 @@
-"""Runs binary networks converted by Larq Compute Engine in every stock TFLite interpreter."""
+"""Runs binary networks converted by Larq Compute Engine in any stock TFLite interpreter."""
 
 from larq_groupnet_runtime._delegate import load_delegate
 from larq_groupnet_runtime.errors import InputError

@@ -1,4 +1,4 @@
-"""The engine's shared library, loaded as a delegate of any TFLite interpreter."""
+"""Loads the engine's shared library as a delegate of any TFLite interpreter."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "larq_groupnet_runtime_kernel": (_Text, _Address),
     "larq_groupnet_runtime_profile": (None, _Address, _Visit, _Address),
 }
-"""Name -> what it returns, then what it takes."""
+"""Name -> return type, then argument types."""
 
 
 def library_path() -> Path:
-    """The shared library: beside this file, or where LARQ_GROUPNET_RUNTIME_LIBRARY points."""
+    """The shared library: next to this file, or LARQ_GROUPNET_RUNTIME_LIBRARY if it is set."""
     return Path(os.environ.get("LARQ_GROUPNET_RUNTIME_LIBRARY", LIBRARY))
 
 
@@ -52,10 +52,10 @@ def available_kernels() -> list[str]:
 
 
 class Delegate:
-    """An engine for one interpreter: an item of its `experimental_delegates`.
+    """The engine of one interpreter, for its `experimental_delegates`.
 
-    It has the one method by which the interpreters of ai-edge-litert, tflite-runtime and
-    TensorFlow ask for a delegate's address, so it needs none of them.
+    It implements the one method through which the interpreters of ai-edge-litert, tflite-runtime
+    and TensorFlow get a delegate's address, so it depends on none of them.
     """
 
     def __init__(self, options: dict[str, object]) -> None:
@@ -78,7 +78,7 @@ class Delegate:
         return str(self._library.larq_groupnet_runtime_kernel(self._pointer).decode())
 
     def profile(self) -> list[tuple[str, float, int]]:
-        """Name, seconds in total and number of runs of every step, with the option `profile`."""
+        """Name, total seconds and number of runs of every step; needs the option `profile`."""
         steps: list[tuple[str, float, int]] = []
         visit = _Visit(lambda _, name, *measured: steps.append((name.decode(), *measured)))
         self._library.larq_groupnet_runtime_profile(self._pointer, visit, None)
@@ -88,7 +88,7 @@ class Delegate:
         return self._pointer
 
     def __reduce__(self) -> NoReturn:
-        """Refuses copies, which would end the engine twice, and pickles."""
+        """Refuses copies, which would free the engine twice, and pickles."""
         raise TypeError("an engine cannot be copied or pickled: make another with load_delegate")
 
     def __del__(self) -> None:
@@ -109,9 +109,9 @@ def load_delegate(**options: object) -> Delegate:
             "neon"), `fuse` (True or False), `profile` (True or False).
 
     Returns:
-        The delegate. It must live as long as the interpreter, which keeps it.
+        The delegate. It must live as long as the interpreter, which keeps a reference.
 
     Raises:
-        InputError: If an option is unknown or its value is impossible on this machine.
+        InputError: If an option is unknown or this machine does not support its value.
     """
     return Delegate(options)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from larq_groupnet_runtime.errors import InputError, one_line
 
-# Name to ask for, module that holds the class Interpreter, distributions it may come from.
+# Name -> module with the class Interpreter, distributions that may provide it.
 _BACKENDS = {
     "ai-edge-litert": ("ai_edge_litert.interpreter", ("ai-edge-litert", "ai-edge-litert-nightly")),
     "tflite-runtime": ("tflite_runtime.interpreter", ("tflite-runtime", "tflite-runtime-nightly")),
@@ -26,10 +26,10 @@ class Backend(NamedTuple):
 
 
 def find_backend(name: str | None = None) -> Backend:
-    """The first interpreter of `NAMES` that is installed, or the named one.
+    """The named interpreter, or the first installed one of `NAMES`.
 
     Raises:
-        InputError: If there is none, or the named one is not installed or does not import.
+        InputError: If no interpreter, or not the named one, is installed and can be imported.
     """
     if name is not None and name not in NAMES:
         raise InputError(f"backend: expected one of {', '.join(NAMES)}. Received: {name!r}")
@@ -37,7 +37,7 @@ def find_backend(name: str | None = None) -> Backend:
     for candidate in NAMES if name is None else [name]:
         module, distributions = _BACKENDS[candidate]
         try:
-            # tensorflow.lite is an attribute that only importing tensorflow makes.
+            # tensorflow.lite is an attribute that exists only after importing tensorflow.
             found = importlib.import_module(module.split(".")[0])
             for part in module.split(".")[1:]:
                 found = getattr(found, part, None) or importlib.import_module(module)
@@ -45,7 +45,7 @@ def find_backend(name: str | None = None) -> Backend:
         except ModuleNotFoundError as error:
             if error.name != module.split(".")[0]:
                 reasons.append(f"{candidate} does not import: {one_line(error)}")
-        except Exception as error:  # A wheel for another NumPy or C library raises what it likes.
+        except Exception as error:  # A wheel for another NumPy or C library can raise anything.
             reasons.append(f"{candidate} does not import: {one_line(error)}")
     raise InputError(
         f"expected {name or 'ai-edge-litert, tflite-runtime or tensorflow'} in this environment: "

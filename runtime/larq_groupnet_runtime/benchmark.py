@@ -1,6 +1,6 @@
-"""How fast files run on this machine, side by side: they take turns, one invocation each.
+"""Compares the speed of files on this machine: they take turns, one invocation each.
 
-Whatever else the machine does then hits all files alike. A ratio is the median over the rounds.
+So other work on the machine affects all files alike. A ratio is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _BUSY = 0.9
 def benchmark(
     files: Sequence[Path], runs: int, threads: int | None = None, backend: str | None = None
 ) -> str:
-    """Measures files in turns, then the operations of each.
+    """Times files in turns, then the operations of each file.
 
     Args:
-        files: `.tflite` files. Each is given noise.
-        runs: Timed invocations of each, after a few that are not counted.
+        files: `.tflite` files. Their input is noise.
+        runs: Timed invocations of each file, after a few warm-up invocations.
         threads: See `Interpreter`.
         backend: See `Interpreter`.
 
     Returns:
-        Tables: the files relative to the first, then what each spends its time on.
+        Tables: the files relative to the first, then the time of each file by operation.
 
     Raises:
-        InputError: If one does not run.
-        OSError: If one cannot be read.
+        InputError: If a file does not run.
+        OSError: If a file cannot be read.
     """
     networks = [_with_noise(Interpreter(file, threads, backend)) for file in files]
     wall, cpu = _in_turns(networks, _WARM_UP + runs)[:, _WARM_UP:]
@@ -56,13 +56,13 @@ def benchmark(
     if share < _BUSY:
         parts.append(
             f"The machine is busy: the files had a CPU for {share:.0%} of the time. CPU times are "
-            "nearer the truth."
+            "more reliable."
         )
     return "\n\n".join(parts)
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as lines of columns: the first to the left, the others to the right."""
+    """Formats rows as a table: the first column left-aligned, the others right-aligned."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(
@@ -94,7 +94,7 @@ def _in_turns(networks: Sequence[Interpreter], runs: int) -> NDArray[np.float64]
 
 
 def _names(files: Sequence[Path]) -> list[str]:
-    """The names of the files, with their folders if two files share a name."""
+    """The names of the files, or their paths if two files share a name."""
     names = [file.name for file in files]
     return names if len(set(names)) == len(set(files)) else list(map(str, files))
 
@@ -112,7 +112,7 @@ def _compared(files: Sequence[Path], wall: NDArray[np.float64], cpu: NDArray[np.
 
 
 def _operations(file: str, network: Interpreter, runs: int) -> str:
-    """What a file spends its time on: the engine's steps by name, and the rest."""
+    """The time of a file: the engine's steps by name, and the rest."""
     wall, _ = _in_turns([network], runs)
     steps: dict[str, list[float]] = defaultdict(list)
     for name, seconds, calls in network.delegate.profile():

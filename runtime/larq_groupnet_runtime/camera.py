@@ -15,22 +15,23 @@ from larq_groupnet_runtime.pictures import overlay
 _TITLE = "larq-groupnet-run"
 
 _MOST_NUMBER = 2**31 - 1
-"""Of a camera, in OpenCV."""
+"""Largest camera number in OpenCV."""
 
 
 def watch(network: Interpreter, device: str, frames: int | None, normalisation: str | None) -> None:
-    """Predicts one frame after the other, shows it if there is a display, and prints a line.
+    """Predicts each frame, prints a line for it, and shows it if there is a display.
 
-    A segmentation network reads the whole frame, squeezed into its size: one run a frame.
+    A segmentation network reads the whole frame, squeezed into its input size, in one run.
 
     Args:
         network: The network.
         device: Number or path of a V4L2 camera, or the path of a video.
-        frames: How many frames; `None` until Ctrl-C, `q` in the window or the end of the video.
+        frames: Number of frames; `None` to run until Ctrl-C, `q` in the window or the end of the
+            video.
         normalisation: See `Interpreter.preprocess`.
 
     Raises:
-        InputError: If OpenCV is missing or the camera does not open or gives no frame.
+        InputError: If OpenCV is missing, or the camera does not open or returns no frame.
     """
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
     try:
@@ -45,7 +46,7 @@ def watch(network: Interpreter, device: str, frames: int | None, normalisation: 
     is_number = device.isdecimal() and int(device) <= _MOST_NUMBER
     capture = cv2.VideoCapture(int(device) if is_number else device)
     try:
-        # Predictions are of the newest frame, not of those that piled up meanwhile.
+        # Read the newest frame, not frames queued during the last prediction.
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         number = 0
         window = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
@@ -55,8 +56,8 @@ def watch(network: Interpreter, device: str, frames: int | None, normalisation: 
                 if number:
                     return
                 raise InputError(
-                    "--camera: expected a camera or a video that gives frames. "
-                    f"Received: {device}, which gives none; `ls /dev/video*` lists cameras"
+                    "--camera: expected a camera or a video with frames. "
+                    f"Received: no frame from {device}; `ls /dev/video*` lists cameras"
                 )
             pixels = np.ascontiguousarray(frame[..., ::-1])
             start = time.perf_counter()
@@ -77,7 +78,7 @@ def watch(network: Interpreter, device: str, frames: int | None, normalisation: 
 
 
 def _show(cv2: Any, pixels: np.ndarray, text: str) -> bool:
-    """Shows a frame; False if this OpenCV has no windows, so that lines have to do."""
+    """Shows a frame; returns False if this OpenCV cannot open windows."""
     picture = np.ascontiguousarray(pixels[..., ::-1])
     cv2.putText(picture, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1)
     try:

@@ -1,7 +1,7 @@
-"""Does this machine compute what the desktop computed?
+"""Checks that this machine computes the same results as the desktop.
 
 `larq_groupnet.deploy.verify(model, file, samples, output_dir=FOLDER)` writes the samples and the
-outputs; this repeats the run.
+outputs; `check` runs the samples again.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from larq_groupnet_runtime.images import Array
 from larq_groupnet_runtime.interpreter import Interpreter
 
 LEAST_AGREEMENT = 0.999
-"""Of images or pixels, whose class has to be the desktop's."""
+"""Share of images or pixels that must get the desktop's class."""
 
 
 def check(network: Interpreter, model: Path, folder: Path) -> int:
     """Runs the samples of a folder, prints one line, and returns 0 if the classes are the same.
 
-    Another processor rounds the real-valued layers in another order, which may flip a sign near 0
-    and change what follows a little. So the class of each image or pixel is compared.
+    Another processor rounds the real-valued layers differently, which may flip a sign near 0 and
+    slightly change later layers. So only the class of each image or pixel is compared.
 
     Raises:
         InputError: If the folder is none that `verify` has written, or is of another file.

@@ -1,4 +1,4 @@
-"""The command `larq-groupnet-run`: images, a camera, a comparison or a benchmark for a .tflite."""
+"""The command `larq-groupnet-run`: predicts images or a camera, checks or benchmarks a .tflite."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ from larq_groupnet_runtime.pictures import (
 )
 
 TOP = 5
-"""How many of the likeliest classes of an image are named."""
+"""Number of classes printed per image, likeliest first."""
 
 _RUNS = 50
-"""Of each file, with --benchmark."""
+"""Default runs per file of --benchmark."""
 
 _MOST_CLASSES = 256
-"""Of a mask: a pixel is a byte."""
+"""Limit of a mask, whose pixels are bytes."""
 
 _MOST_DIGITS = 9
-"""Of a number on the command line."""
+"""Limit of a number on the command line."""
 
 _FITS = {
     "output": ("images",),
@@ -55,13 +55,13 @@ _FITS = {
     "frames": ("--camera",),
     "runs": ("--benchmark",),
 }
-"""What each flag goes with."""
+"""Flag -> the modes that it applies to."""
 
 _EPILOG = """examples:
   larq-groupnet-run model.tflite cat.jpg           the five likeliest classes, or a mask
   larq-groupnet-run model.tflite pictures/         every image in a folder
   larq-groupnet-run model.tflite --camera          live; Ctrl-C or q ends
-  larq-groupnet-run model.tflite --check device/   compare with what the desktop computed
+  larq-groupnet-run model.tflite --check device/   compare with the desktop's results
   larq-groupnet-run a.tflite b.tflite --benchmark  in turns, relative to the first
 """
 
@@ -69,15 +69,14 @@ _EPILOG = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status.
 
-    0: done; 1: some images were passed over, or outputs differ; 2: nothing could be done, or not
-    all; 130: Ctrl-C; 141: the reader of a pipe has gone. SIGHUP and SIGTERM end the program with
-    129 and 143.
+    0: done; 1: some images were passed over, or outputs differ; 2: an error, or no image could be
+    read; 130: Ctrl-C; 141: the reader of a pipe is gone. SIGHUP and SIGTERM exit with 129 and 143.
     """
     for stream in ("stdin", "stdout", "stderr"):
         if getattr(sys, stream) is None:  # Closed by `2>&-`; the next file would take its number.
             setattr(sys, stream, open(os.devnull, "r+"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # The names of files and classes have letters that a terminal's encoding may not have.
+        # Names of files and classes may have letters that the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with _signals_as_exceptions():
@@ -125,7 +124,7 @@ def _run(flags: argparse.Namespace) -> int:
 
 
 def _mode(flags: argparse.Namespace) -> str:
-    """What to do; refuses what it would ignore."""
+    """The mode of operation. Refuses flags and files that the mode would ignore."""
     found = [
         mode
         for mode in ("camera", "check", "benchmark")
@@ -145,7 +144,7 @@ def _mode(flags: argparse.Namespace) -> str:
 
 
 def _predict(network: Interpreter, named: Mapping[Path, Path], flags: argparse.Namespace) -> int:
-    network.reading(flags.normalisation, flags.scales)  # What it refuses, no image changes.
+    network.reading(flags.normalisation, flags.scales)  # Refuses bad flags early.
     images, names = list(named), _names(list(named.values()))
     if network.dense:
         _check_output(network, images, names, flags.output)
@@ -171,7 +170,7 @@ def _predict(network: Interpreter, named: Mapping[Path, Path], flags: argparse.N
 def _computed(
     network: Interpreter, file: Path, name: Path, flags: argparse.Namespace
 ) -> tuple[str, dict[Path, Image.Image]]:
-    """What an image is, in one line, and the pictures to write."""
+    """The result for an image as one line, and the pictures to write."""
     pixels = read_image(file, network.image_shape()[2])
     scores = network.scores(pixels, flags.normalisation, flags.scales)
     found = describe(scores, network.classes)
@@ -179,7 +178,7 @@ def _computed(
         return found, {}
     classes = scores.argmax(-1)
     masks, overlays = _folders(flags.output)
-    # A mask is there only if its overlay is.
+    # Written in this order, so a mask exists only if its overlay does.
     return found, {
         overlays / name: overlay(pixels, classes, network.classes),
         masks / name: index_image(classes, network.classes),
@@ -198,7 +197,7 @@ def _name_missing_letters(network: Interpreter) -> None:
 def _check_output(
     network: Interpreter, images: Sequence[Path], names: Sequence[Path], output: Path
 ) -> None:
-    """Refuses what cannot be written, or would overwrite an image that is read or a drawn mask."""
+    """Refuses an output that cannot be written or would overwrite an input or a foreign file."""
     written = [folder / name for folder in _folders(output) for name in names]
     for path in written:
         if path.is_dir():
@@ -232,7 +231,7 @@ def _folders(output: Path) -> tuple[Path, Path]:
 
 
 def describe(scores: Array, classes: Sequence[str]) -> str:
-    """The likeliest classes, or those that occur, each with its share, in one line."""
+    """One line: the likeliest classes of an image, or the largest of a mask, with shares."""
     if scores.ndim == 3:
         found = shares(scores.argmax(-1))
     else:
@@ -246,7 +245,7 @@ def describe(scores: Array, classes: Sequence[str]) -> str:
 
 
 def _find_images(sources: Sequence[Path]) -> dict[Path, Path]:
-    """The images, each once, but for earlier results, and their paths below what holds them all."""
+    """The images, each once and without earlier results -> paths below their common folder."""
     found: dict[str, Path] = {}
     for source in sources:
         images = [source]
@@ -273,7 +272,7 @@ def _find_images(sources: Sequence[Path]) -> dict[Path, Path]:
 
 
 def _names(files: Sequence[Path]) -> list[Path]:
-    """As larq-groupnet names results; a test compares both."""
+    """Names of the results, the same as in larq-groupnet; a test compares both."""
     names = [file.with_suffix(".png") for file in files]
     while twice := {name for name, number in Counter(names).items() if number > 1}:
         names = [
@@ -284,7 +283,7 @@ def _names(files: Sequence[Path]) -> list[Path]:
 
 
 def _save(pictures: Mapping[Path, Image.Image]) -> None:
-    """Writes all pictures, or none, in this order."""
+    """Writes all pictures, or none, in the given order."""
     partial = {path: path.with_name(f".{os.getpid()}.partial.png") for path in pictures}
     try:
         for path, image in pictures.items():
@@ -305,7 +304,7 @@ def _not_written(path: Path, received: str) -> InputError:
 
 
 def _said(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:  # Whatever else is opened has a name.
+    if isinstance(error, OSError) and error.strerror:  # Everything else has a file name.
         return f"{error.filename or 'standard output'}: {error.strerror}"
     if isinstance(error, MemoryError):
         return f"expected more memory, or a smaller image or number. Received: {one_line(error)}"
@@ -313,7 +312,7 @@ def _said(error: Exception) -> str:
 
 
 def _printable(text: str) -> str:
-    """The text in one line, without what would steer a terminal."""
+    """The text in one line, with control characters escaped."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in text
@@ -327,7 +326,7 @@ def _complain(text: str) -> None:
 
 
 def _end(stream: TextIO) -> None:
-    """Keeps Python from writing at its end what could not be written."""
+    """Keeps Python from retrying a failed write when it exits."""
     try:
         stream.flush()
     except OSError:
@@ -336,9 +335,9 @@ def _end(stream: TextIO) -> None:
 
 @contextlib.contextmanager
 def _signals_as_exceptions() -> Iterator[None]:
-    """Lets SIGHUP and SIGTERM end the program as Ctrl-C does, so that nothing stays half written.
+    """Lets SIGHUP and SIGTERM end the program like Ctrl-C, so that nothing stays half written.
 
-    Not those that are ignored, as with `nohup`.
+    Signals that are ignored, as with `nohup`, stay ignored.
     """
 
     def end(number: int, _: FrameType | None) -> NoReturn:
@@ -359,7 +358,7 @@ def _signals_as_exceptions() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Keeps what the interpreter's C++ writes to stderr away: its errors come as exceptions."""
+    """Hides the stderr output of the interpreter's C++; its errors also come as exceptions."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     before = os.dup(2)
@@ -373,18 +372,18 @@ def _one_line_errors() -> Iterator[None]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that complains in one line."""
+    """A parser with one-line errors."""
 
     def error(self, message: str) -> NoReturn:
         """Ends the program with status 2."""
-        # A file may be called like a flag.
+        # A file name may look like a flag.
         file = next((x for x in sys.argv[1:] if x.startswith("-") and os.path.lexists(x)), None)
         advice = f"; for the file {file} write ./{file}" if file else ""
         _complain(f"{message}; --help lists everything{advice}")
         sys.exit(2)
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        """Ends the program once the help is written."""
+        """Ends the program after flushing the help text."""
         sys.stdout.flush()
         super().exit(status, message)
 
@@ -401,19 +400,19 @@ def _parser() -> argparse.ArgumentParser:
     add, mode = parser.add_argument, parser.add_mutually_exclusive_group().add_argument
     several = "MODEL.tflite, then images and folders of images"
     add("files", nargs="*", type=_path, metavar="FILE", help=several)
-    where = "where masks and overlays go, predictions by default"
+    where = "folder for masks and overlays; predictions by default"
     add("--output", type=_path, metavar="FOLDER", help=where)
-    device = "number or path of a camera, or a video; 0 if left out"
+    device = "number or path of a camera, or a video; 0 if omitted"
     mode("--camera", nargs="?", const="0", metavar="DEVICE", help=device)
-    mode("--check", type=_path, metavar="FOLDER", help="what verify has written")
-    mode("--benchmark", action="store_true", help="measure the files in turns")
-    add("--frames", type=_positive, help="with --camera: end after so many")
+    mode("--check", type=_path, metavar="FOLDER", help="compare with the folder that verify wrote")
+    mode("--benchmark", action="store_true", help="time the files in turns")
+    add("--frames", type=_positive, help="with --camera: stop after this many frames")
     add("--runs", type=_positive, help=f"with --benchmark: timed runs, {_RUNS} by default")
-    add("--threads", type=_positive, help="by default one for each CPU")
-    add("--backend", choices=backends.NAMES, help="the first one by default")
-    add("--normalisation", choices=NORMALISATIONS, help="for a file that does not say which")
+    add("--threads", type=_positive, help="threads; one per CPU by default")
+    add("--backend", choices=backends.NAMES, help="interpreter; the first installed by default")
+    add("--normalisation", choices=NORMALISATIONS, help="for a file that does not name its own")
     add("--scales", type=_scales, help="sizes at which a segmentation network reads: 0.5,1")
-    add("--version", action="store_true", help="of the engine, and its kernels")
+    add("--version", action="store_true", help="print the engine's version and kernels")
     return parser
 
 
@@ -424,7 +423,7 @@ def _path(text: str) -> Path:
 
 
 def _positive(text: str) -> int:
-    # More digits would be more than memory, an interpreter or Python itself takes.
+    # Larger numbers exceed the limits of memory, an interpreter or Python itself.
     if not text.isdecimal() or len(text) > _MOST_DIGITS or int(text) < 1:
         raise argparse.ArgumentTypeError(
             f"expected a number above 0 of at most {_MOST_DIGITS} digits. Received: {text:.40}"

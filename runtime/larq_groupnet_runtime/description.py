@@ -1,8 +1,8 @@
-"""What a converted file says of itself: class names and preprocessing.
+"""The description in a converted file: class names and preprocessing.
 
-larq-groupnet appends a ZIP archive with `larq_groupnet.json` to the flatbuffer, which is where
-TensorFlow Lite keeps the files that belong to a model. A file from elsewhere has none. Nothing in
-it is trusted: it is read up to `MOST_BYTES`, and every value is checked.
+larq-groupnet appends a ZIP archive with `larq_groupnet.json` to the flatbuffer, where TensorFlow
+Lite keeps the files that belong to a model. Files from other converters have none. The content is
+not trusted: at most `MOST_BYTES` are read, and every value is checked.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from larq_groupnet_runtime.images import NORMALISATIONS
 
 NAME = "larq_groupnet.json"
 MOST_BYTES = 2**20
-"""Of the unpacked description, as larq-groupnet reads it."""
+"""Limit of the unpacked description; the same as in larq-groupnet."""
 
 _MOST_SCALES, _LEAST_SCALE, _LARGEST_SCALE = 16, 0.01, 8.0
 SCALES = f"at most {_MOST_SCALES} numbers in [{_LEAST_SCALE:g}, {_LARGEST_SCALE:g}]"
 
 _JOINERS = "\u200c\u200d\u00a0"
-"""Letters of names, in Persian or of an emoji, that Python does not call printable."""
+"""Valid in names (Persian, emoji), although `str.isprintable` is False for them."""
 
 _PREPROCESSING = ("size", "normalisation", "central_crop", "scales", "flip", "letterbox")
 
@@ -37,16 +37,16 @@ class Description:
     """Class names and preprocessing of a network.
 
     Attributes:
-        classes: Names in the order of their labels, empty where they are not known.
-        normalisation: One of `images.NORMALISATIONS`, or `None` where it is not known.
-        central_crop: A classifier's: side of the square that is read, over the shorter side.
-        scales: A segmentation network's: the factors on an image's own size at which it is read;
-            empty to squeeze the whole image into the network's input.
-        flip: A segmentation network's: True to read the mirror image as well.
-        letterbox: True to keep the aspect of an image that would be squeezed: it is scaled until it
-            fits, and the mean colour fills what is left below or on the right.
-        logits: True if it says that the network gives logits.
-        temperature: A classifier's: what divides its logits before probabilities are shown.
+        classes: Names in the order of their labels; empty if unknown.
+        normalisation: One of `images.NORMALISATIONS`, or `None` if unknown.
+        central_crop: For classifiers: side of the square that is read, divided by the shorter side.
+        scales: For segmentation: factors on the image's own size at which it is read; empty to
+            squeeze the whole image into the network's input.
+        flip: For segmentation: True to also read the mirror image.
+        letterbox: True to keep the aspect ratio of an image that would be squeezed: it is scaled to
+            fit, and the mean colour fills the rest, below or on the right.
+        logits: True if the network returns logits.
+        temperature: For classifiers: divides the logits before the softmax.
     """
 
     classes: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class Description:
         """Checks every value.
 
         Raises:
-            InputError: If a value is none that larq-groupnet writes.
+            InputError: If larq-groupnet does not write such a value.
         """
         _expect(isinstance(content, dict), "an object", content)
         classes = content.get("classes", [])
@@ -102,13 +102,13 @@ class Description:
 
 
 def read_description(content: bytes) -> Description:
-    """The description behind a flatbuffer, or an empty one.
+    """Reads the description after the flatbuffer; returns an empty one if there is none.
 
     Args:
         content: The whole `.tflite`.
 
     Raises:
-        InputError: If the description is damaged, larger than `MOST_BYTES` or holds a value that
+        InputError: If the description is damaged, larger than `MOST_BYTES` or has a value that
             larq-groupnet does not write.
     """
     file = io.BytesIO(content)
@@ -118,7 +118,7 @@ def read_description(content: bytes) -> Description:
         with zipfile.ZipFile(file) as archive:
             if NAME not in archive.namelist():
                 return Description()
-            # LZMA allocates whatever a file asks for.
+            # LZMA allocates as much memory as the file asks for.
             written = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
             if archive.getinfo(NAME).compress_type not in written:
                 raise ValueError("a compression that larq-groupnet does not write")
@@ -129,7 +129,7 @@ def read_description(content: bytes) -> Description:
         return Description.from_json(json.loads(text))
     except InputError:
         raise
-    # A damaged archive raises whatever its decompressor does; deep nesting a RecursionError.
+    # A damaged archive can raise anything; deep nesting raises RecursionError.
     except Exception as error:
         raise InputError(
             f"{NAME}: expected the description that larq-groupnet writes behind a file. "
@@ -138,7 +138,7 @@ def read_description(content: bytes) -> Description:
 
 
 def scales_of(given: Any) -> tuple[float, ...] | None:
-    """Factors on the size of an image, or `None` if they are not `SCALES`."""
+    """Factors on the size of an image, or `None` unless they match `SCALES`."""
     try:
         found = np.asarray(given)
     except ValueError:  # Lists of different lengths.

@@ -1,4 +1,4 @@
-"""The one error that what a user gives can cause, and the words of messages."""
+"""The error for unusable input, and helpers for messages."""
 
 import re
 
@@ -8,12 +8,12 @@ class InputError(ValueError):
 
 
 def one_line(said: object) -> str:
-    """What an error of another library says, or a part of it, without its line breaks."""
-    # An interpreter joins its messages without a space.
+    """The message of another library's error, in one line."""
+    # Interpreters join their messages without a space.
     text = re.sub(r"(?<=\S)\.?(?=Node number \d+ \()", ". ", str(said))
     return " ".join(text.split()) or type(said).__name__
 
 
 def count(number: int, noun: str) -> str:
-    """A number of things in English."""
+    """A number with its noun, plural if needed."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

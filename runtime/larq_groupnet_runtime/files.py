@@ -1,4 +1,4 @@
-"""What a user gives as a file: a path, the bytes of one, or one that is open."""
+"""Opens files given as a path, as bytes or as an open file."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from larq_groupnet_runtime.errors import InputError, one_line
 
 
 def opened(source: Any, expected: str) -> tuple[str, BinaryIO]:
-    """The name of a file and the file, open; one that is given open is given back.
+    """Returns a file's name and the open file; a file that is already open is returned as it is.
 
     Args:
         source: A path, bytes or an open binary file.
-        expected: What it should be, for the message.
+        expected: The expected kind of file, for the message.
 
     Raises:
-        InputError: If it is something else, or a folder, a pipe (which may wait for ever) or a
-            device.
+        InputError: If `source` is something else, or a folder, a pipe (which may block forever) or
+            a device.
         OSError: If it cannot be opened.
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -35,7 +35,7 @@ def opened(source: Any, expected: str) -> tuple[str, BinaryIO]:
     try:
         path = Path(name).expanduser()
         mode = path.stat().st_mode
-    except (ValueError, RuntimeError) as error:  # A zero byte; `~` of a user that is not known.
+    except (ValueError, RuntimeError) as error:  # A zero byte; `~` of an unknown user.
         raise InputError(f"expected a path. Received: {name!r}: {one_line(error)}") from error
     if not stat.S_ISREG(mode):
         received = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"

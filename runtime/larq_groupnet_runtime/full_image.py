@@ -1,4 +1,4 @@
-"""Probabilities of every pixel of an image of any size, from a network of one size.
+"""Probabilities of every pixel of an image of any size, from a network with a fixed input size.
 
 The same windows, weights and averages as `larq_groupnet.inference.full_image`, without TensorFlow.
 """
@@ -21,9 +21,9 @@ Size = tuple[int, int]
 def probabilities(predict: Predict, pixels: Pixels, size: Size, how: Description) -> Array:
     """Probabilities `(height, width, classes) float32` of one image.
 
-    A larger image is covered by windows half a window apart, a smaller one is padded below and on
-    the right. A pixel counts in a window by its distance from the window's edge, where an object
-    may be cut off. Scales and mirror images are averaged.
+    A larger image is covered by windows half a window apart; a smaller one is padded below and on
+    the right. In each window, pixels are weighted by their distance from the window's edge, where
+    an object may be cut off. Scales and mirror images are averaged.
 
     Args:
         predict: The network.
@@ -49,7 +49,7 @@ def probabilities(predict: Predict, pixels: Pixels, size: Size, how: Description
 def tempered(scores: Array, how: Description) -> Array:
     """Probabilities of classes, from logits or probabilities `(classes,)`.
 
-    Scores of a file that says nothing of itself stay as they are.
+    Without logits or a temperature in the description, scores stay unchanged.
     """
     if how.temperature == 1 and not how.logits:
         return scores
@@ -58,7 +58,7 @@ def tempered(scores: Array, how: Description) -> Array:
 
 
 def softmax(logits: Array) -> Array:
-    """Over the last axis."""
+    """Softmax over the last axis."""
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     result: Array = powers / powers.sum(-1, keepdims=True)
     return result
@@ -85,7 +85,7 @@ def _joined(predict: Predict, view: Array, size: Size) -> Array:
 
 
 def _corners(shape: Sequence[int], size: Size) -> Iterator[tuple[int, int]]:
-    """Top left corners of the windows: half a window apart, the last ones at the edge."""
+    """Top left corners of the windows: half a window apart, the last windows at the edge."""
     starts = []
     for whole, side in zip(shape, size):
         last, step = max(whole - side, 0), max(side // 2, 1)

@@ -1,7 +1,6 @@
-"""Images read and preprocessed as larq-groupnet's training and evaluation do it.
+"""Reads and preprocesses images as larq-groupnet's training and evaluation do.
 
-Written with NumPy and Pillow alone. `runtime/tests/test_images.py` compares every step
-with TensorFlow's.
+Uses only NumPy and Pillow. `runtime/tests/test_images.py` compares every step with TensorFlow.
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ Pixels = NDArray[np.uint8]
 ImageLike = Union[str, "os.PathLike[str]", bytes, BinaryIO, Image.Image, np.ndarray]
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-"""Of the files that count as images in a folder, in lower case; as in training."""
+"""Suffixes of images in a folder, in lower case; the same as in training."""
 
 JUNK = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "@eadir", "__pycache__"}
-"""What systems leave behind, in lower case; hidden files do not count either. As in training."""
+"""System files to ignore, in lower case, like hidden files; the same as in training."""
 
 NORMALISATIONS = ("symmetric", "imagenet")
 MEAN_RGB = (123.675, 116.28, 103.53)
 STDDEV_RGB = (58.395, 57.12, 57.375)
-"""Of the ImageNet training set, for pixels of 0 to 255."""
+"""Of the ImageNet training set, for pixels from 0 to 255."""
 
 MAX_PIXELS = 2**27
-"""Of an image, as in training; a larger one is refused before it is decoded."""
+"""Limit as in training; a larger image is refused before it is decoded."""
 
 _ORIENTATION = 0x112
-"""The EXIF tag that says how the camera was held."""
+"""The EXIF orientation tag."""
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -52,16 +51,16 @@ _UPRIGHT = {
 
 
 def read_image(image: ImageLike, channels: int = 3) -> Pixels:
-    """An upright image.
+    """Reads an image and turns it upright.
 
     Args:
         image: A path, the bytes of a file, an open file, a Pillow image, or an array
-            `(height, width)` or `(height, width, 1 or 3)` of 0 to 255, which is taken as it is.
+            `(height, width)` or `(height, width, 1 or 3)` of 0 to 255, which is used as it is.
         channels: 1 for grey, 3 for colour.
 
     Returns:
-        `(height, width, channels) uint8`. Orientation in the EXIF data is applied, transparency is
-        dropped, 16 bits are cut to the upper 8; of an animation this is the first frame.
+        `(height, width, channels) uint8`. The EXIF orientation is applied, transparency is dropped,
+        16-bit values keep their upper 8 bits; an animation gives its first frame.
 
     Raises:
         InputError: If it cannot be decoded, is empty, or has more than `MAX_PIXELS`.
@@ -74,14 +73,14 @@ def read_image(image: ImageLike, channels: int = 3) -> Pixels:
         name, file = opened(image, "an image")
     try:
         with contextlib.ExitStack() as stack:
-            # Beyond half its limit Pillow warns, beyond its limit it refuses before it decodes.
+            # Pillow warns above half of its limit, and refuses above the limit before it decodes.
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
             source: Any = stack.enter_context(Image.open(file)) if file else image
             return _channels(_rgb(source), channels)
     except UnidentifiedImageError as error:
         raise InputError(f"{name}: expected an image. Received: no format that is known") from error
-    except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them.
+    except Exception as error:  # Pillow's decoders can raise anything on a damaged file.
         raise InputError(f"{name}: expected an image. Received: {one_line(error)}") from error
     finally:
         if file and file is not image:
@@ -89,9 +88,9 @@ def read_image(image: ImageLike, channels: int = 3) -> Pixels:
 
 
 def images_in(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The images in a folder and in the folders in it, and the other files, both by name.
+    """Lists images and other files in a folder and its subfolders, both sorted by name.
 
-    Hidden files, and what systems leave behind, are neither.
+    Hidden files and system files are in neither list.
     """
     images: list[Path] = []
     others: list[Path] = []
@@ -120,7 +119,7 @@ def central_crop(pixels: Pixels, share: float) -> Pixels:
 
 
 def fitted(pixels: np.ndarray, size: Sequence[int]) -> tuple[int, int]:
-    """Height and width of an image that is scaled, aspect kept, until it just fits into a size."""
+    """Height and width of an image scaled to fit into `size` with its aspect ratio kept."""
     height, width = pixels.shape[:2]
     rows = (2 * height * size[1] + width) // (2 * width)
     columns = (2 * width * size[0] + height) // (2 * height)
@@ -128,17 +127,17 @@ def fitted(pixels: np.ndarray, size: Sequence[int]) -> tuple[int, int]:
 
 
 def pad(values: np.ndarray, size: Sequence[int]) -> Array:
-    """Zeros below and on the right up to a size; normalised, the mean colour is 0."""
+    """Pads with zeros below and on the right; in normalised values 0 is the mean colour."""
     short = [max(side - own, 0) for side, own in zip(size, values.shape)]
     return np.pad(values, ((0, short[0]), (0, short[1]), (0, 0)))
 
 
 def resize(pixels: np.ndarray, size: Sequence[int]) -> Array:
-    """Bilinear with antialiasing, as `tf.image.resize(..., antialias=True)`.
+    """Resizes bilinearly with antialiasing, like `tf.image.resize(..., antialias=True)`.
 
     Args:
         pixels: `(height, width, channels)` of any type.
-        size: Height and width to squeeze it into.
+        size: Height and width of the result.
 
     Returns:
         `(*size, channels) float32`.
@@ -150,7 +149,7 @@ def resize(pixels: np.ndarray, size: Sequence[int]) -> Array:
 
 
 def normalise(pixels: np.ndarray, normalisation: str) -> Array:
-    """Pixels in [0, 255] to what the network reads: `"symmetric"` [-1, 1], or `"imagenet"`."""
+    """Maps pixels in [0, 255] to the network's input: `"symmetric"` ([-1, 1]) or `"imagenet"`."""
     values: Array = pixels.astype(np.float32)
     if normalisation == "symmetric":
         values /= np.float32(127.5)
@@ -162,7 +161,7 @@ def normalise(pixels: np.ndarray, normalisation: str) -> Array:
 
 
 def _squeeze(pixels: np.ndarray, length: int) -> Array:
-    """Resizes the first axis: each new row is a weighted mean of the rows beneath its triangle."""
+    """Resizes the first axis: each new row is the mean of old rows under a triangular filter."""
     scale = np.float32(length) / np.float32(len(pixels))
     step = np.float32(1) / scale
     radius = max(step, np.float32(1))
@@ -193,13 +192,13 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 to 8, as in EXIF; 1 where EXIF says nothing or nonsense."""
-    # Pillow turns a TIFF itself, and would decode a whole PNG to look behind its pixels.
+    """The EXIF orientation, 1 to 8; 1 if EXIF is missing or invalid."""
+    # Pillow turns TIFFs itself, and would decode a whole PNG to find EXIF after the pixels.
     if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
         return 1
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # EXIF is read by a dozen parsers that raise what they like.
+    except Exception:  # Pillow's EXIF parsers can raise anything.
         return 1
 
 

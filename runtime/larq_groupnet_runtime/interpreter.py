@@ -1,4 +1,4 @@
-"""A converted file, ready to run: what it reads, what it gives, how an image gets in."""
+"""Runs a converted file: its inputs and outputs, prediction, and preprocessing of images."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from larq_groupnet_runtime.tensors import TensorDetails, details, meant, stored
 File = Union[str, "os.PathLike[str]", bytes, BinaryIO]
 
 _MOST_THREADS = 64
-"""Of an engine."""
+"""Most threads of an engine."""
 
 _MOST_SIZE = 2**31 - 1
-"""Of an axis, in TensorFlow Lite."""
+"""Largest size of an axis in TensorFlow Lite."""
 
 
 _live: weakref.WeakSet[Interpreter] = weakref.WeakSet()
-"""Those that a fork copies."""
+"""Live interpreters, which a fork must mark as inherited."""
 
 
 def _after_fork() -> None:
@@ -67,7 +67,7 @@ def _number_of_threads(given: int | None) -> int:
 
 
 def _sizes(given: Any) -> tuple[int, ...]:
-    """Whole numbers above 0, or nothing if they are others."""
+    """The sizes if all are whole numbers above 0, otherwise nothing."""
     try:
         sizes = tuple(operator.index(size) for size in given)
     except TypeError:
@@ -80,7 +80,7 @@ def _content(file: Any) -> tuple[str, bytes]:
     name, stream = opened(file, "a .tflite file")
     try:
         content = stream.read()
-    except (ValueError, OSError) as error:  # It is closed, or open as a text, or damaged.
+    except (ValueError, OSError) as error:  # Closed, opened as text, or damaged.
         raise InputError(f"{name}: expected a .tflite file. Received: {one_line(error)}") from error
     finally:
         if stream is not file:
@@ -96,26 +96,26 @@ def _content(file: Any) -> tuple[str, bytes]:
 class Interpreter:
     """Runs a `.tflite`, with or without binary operations of Larq Compute Engine.
 
-    The interpreter is the first of ai-edge-litert, tflite-runtime and TensorFlow that is installed.
-    Threads that share an object wait for one another; objects run side by side. After a fork, the
+    By default it uses the first of ai-edge-litert, tflite-runtime and TensorFlow that is installed.
+    Threads that share an object take turns; separate objects run in parallel. After a fork, the
     child loads the file again when it first uses the object.
 
     Args:
-        file: A path, the bytes of a file, or an open one.
-        num_threads: Threads of the engine and of the interpreter; 1 to 64; by default one for
-            each CPU that this process may use.
+        file: A path, the bytes of a file, or an open file.
+        num_threads: Threads of the engine and of the interpreter, 1 to 64; by default one per CPU
+            that this process may use.
         backend: The name of an interpreter, one of `backends.NAMES`.
-        **options: Of the engine, for `load_delegate`.
+        **options: Options of `load_delegate`.
 
     Attributes:
         backend: Name and version of the interpreter that runs the file.
-        num_threads: As given, or as chosen.
-        description: What the file says of itself; see `larq_groupnet_runtime.description`.
+        num_threads: Number of threads in use.
+        description: The description in the file; see `larq_groupnet_runtime.description`.
         delegate: The engine that runs in the interpreter.
 
     Raises:
-        InputError: If there is no interpreter, the file is none that it runs, or an option is
-            impossible.
+        InputError: If no interpreter is installed, the interpreter cannot run the file, or an
+            option is invalid.
         OSError: If the file cannot be read.
     """
 
@@ -143,11 +143,11 @@ class Interpreter:
         _live.add(self)
 
     def _load(self, expected: str, shapes: Sequence[Sequence[int]] = ()) -> tuple[Any, Delegate]:
-        """A new interpreter and its engine, ready to run, for other inputs if shapes are given."""
+        """Loads the file into a new interpreter and engine; `shapes` replace the input shapes."""
         delegate = load_delegate(num_threads=self.num_threads, **self._options)
         try:
             with warnings.catch_warnings():
-                # TensorFlow tells that ai-edge-litert will replace its interpreter.
+                # TensorFlow warns that ai-edge-litert will replace its interpreter.
                 warnings.simplefilter("ignore", UserWarning)
                 interpreter = self._interpreter(
                     model_content=self._content,
@@ -163,9 +163,9 @@ class Interpreter:
 
     @property
     def interpreter(self) -> Any:
-        """The interpreter itself, for whatever this class leaves out.
+        """The underlying TFLite interpreter, for features that this class does not wrap.
 
-        After `resize`, and in the child of a fork, it is another one.
+        `resize` and a fork replace it.
         """
         with self._lock:
             if self._forked:
@@ -179,9 +179,9 @@ class Interpreter:
             return self._loaded
 
     def _inherit(self) -> None:
-        """In the child of a fork, where neither the interpreter's threads run nor a lock's owner.
+        """Runs in the child of a fork, where the interpreter's threads and a lock's owner are gone.
 
-        The interpreter stays for ever: its end would wait for these threads.
+        The old interpreter is never freed: its destructor would wait for these threads.
         """
         self._lock, self._forked = threading.RLock(), True
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._loaded))
@@ -202,7 +202,7 @@ class Interpreter:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """A name for each class: those of the file, else `class_0`, `class_1`, ..."""
+        """A name for each class: from the file, or else `class_0`, `class_1`, ..."""
         count = self.outputs[0].shape[-1] if self.outputs[0].shape else 1
         if len(self.description.classes) == count:
             return self.description.classes
@@ -214,14 +214,13 @@ class Interpreter:
         return len(self.outputs[0].shape) == 4
 
     def resize(self, shape: Sequence[int]) -> None:
-        """Lets the file read another shape, such as a larger batch.
+        """Changes the shape of the input, for example to a larger batch.
 
         Args:
-            shape: Of the input, the batch included.
+            shape: Shape of the input, including the batch.
 
         Raises:
-            InputError: If the file does not compute with this shape. It then reads the shape from
-                before.
+            InputError: If the file cannot run with this shape. It then keeps its old shape.
         """
         before = self._only_input("resize").shape
         sizes = _sizes(shape)
@@ -239,7 +238,7 @@ class Interpreter:
         with self._lock:
             outputs = self.outputs
             loaded, delegate = self._load(f"{expected}, instead of {sizes}", [sizes])
-            # An interpreter takes sizes for which constants of the file have no room.
+            # Interpreters accept sizes that do not fit constants of the file.
             for old, found in zip(outputs, map(details, loaded.get_output_details())):
                 same = 3 if len(before) == 4 and old.shape[:3] == before[:3] else 1
                 if old.shape[:same] == before[:same] and found.shape[:same] != sizes[:same]:
@@ -251,18 +250,18 @@ class Interpreter:
     def predict(self, x: NDArray[Any]) -> Any:
         """Runs the file on any number of samples.
 
-        They run in batches of the file's own size (see `resize`); the last one is filled up.
+        They run in batches of the file's batch size (see `resize`); the last batch is padded.
 
         Args:
-            x: `(n, ...)`, preprocessed and finite. Floats become what the file reads, integers by
-                its scale. Integers must be what it reads.
+            x: `(n, ...)`, preprocessed and finite. Floats are converted to the file's type, to
+                integers by its scale. Integers must have the file's type.
 
         Returns:
-            The output `(n, ...)`, `float32` where integers have a scale; a list of all outputs if
-            the file has several.
+            The output `(n, ...)`, converted to `float32` if its integers have a scale; a list of
+            all outputs if the file has several.
 
         Raises:
-            InputError: If the file has several inputs, or `x` does not fit it.
+            InputError: If the file has several inputs, or `x` does not match its input.
         """
         try:
             values = np.asarray(x)
@@ -272,16 +271,16 @@ class Interpreter:
             return self._predict(values)
 
     def invoke(self) -> None:
-        """Runs the file once on what its inputs hold.
+        """Runs the file once on the current input tensors.
 
         Raises:
-            InputError: If it does not compute with them.
+            InputError: If the file cannot run on them.
         """
         with self._lock:
             try:
                 self.interpreter.invoke()
             except (ValueError, RuntimeError) as error:
-                # Some interpreters repeat what they said before.
+                # Some interpreters repeat their earlier messages.
                 said, self._said = str(error).removeprefix(self._said) or str(error), str(error)
                 raise InputError(
                     f"{self._name}: expected inputs that it computes with. Received: "
@@ -305,15 +304,15 @@ class Interpreter:
         return results[0] if len(results) == 1 else results
 
     def preprocess(self, image: ImageLike, normalisation: str | None = None) -> Array:
-        """An image as the network reads it, and as it was evaluated in training.
+        """Prepares an image for the network as evaluation did in training.
 
         Args:
             image: See `images.read_image`.
-            normalisation: `"symmetric"` or `"imagenet"`, for a file that does not say which.
+            normalisation: `"symmetric"` or `"imagenet"`, for a file that does not name its own.
 
         Returns:
-            `(1, height, width, channels) float32` for `predict`: upright, the central part if the
-            file asks for it, squeezed or letterboxed into the network's size, normalised.
+            `(1, height, width, channels) float32` for `predict`: upright, cropped to the central
+            part if the file says so, squeezed or letterboxed to the network's size, normalised.
 
         Raises:
             InputError: If the image cannot be read, or the file does not say how it is normalised.
@@ -340,14 +339,14 @@ class Interpreter:
             image: See `images.read_image`.
             normalisation: See `preprocess`.
             scales: For a network that classifies pixels: factors on the image's own size at which
-                it is read, 0.01 to 8, instead of those of the file; empty to squeeze the whole
-                image into the network's input.
+                it is read, 0.01 to 8, instead of the file's; empty to squeeze the whole image into
+                the network's input.
 
         Returns:
-            `(classes,)`, or `(height, width, classes)` of the image's own size.
+            `(classes,)`, or `(height, width, classes)` at the image's own size.
 
         Raises:
-            InputError: As `preprocess`, or if the output has another shape.
+            InputError: As for `preprocess`, or if the output has another shape.
             OSError: If the file of the image cannot be opened.
         """
         height, width, channels = self.image_shape()
@@ -360,10 +359,10 @@ class Interpreter:
     def reading(
         self, normalisation: str | None = None, scales: Sequence[float] | None = None
     ) -> Description:
-        """How `scores` reads an image: as the file says, or the caller instead.
+        """How `scores` reads an image: the file's description with the caller's changes.
 
         Raises:
-            InputError: If the network cannot read images so.
+            InputError: If the network cannot read images this way.
         """
         height, width, _ = self.image_shape()
         if scales is not None and not self.dense:
@@ -409,7 +408,7 @@ class Interpreter:
         """Height, width and channels of the images that the network reads.
 
         Raises:
-            InputError: If it reads none.
+            InputError: If the network does not read images.
         """
         shape = self._only_input("image").shape
         if len(shape) != 4 or shape[3] not in (1, 3):
@@ -423,8 +422,7 @@ class Interpreter:
         known = given or self.description.normalisation
         if known not in NORMALISATIONS:
             raise InputError(
-                f"{self._name}: expected to know how its images were normalised: say it with "
-                f"normalisation (--normalisation), one of {', '.join(NORMALISATIONS)}. "
-                f"Received: {known}"
+                f"{self._name}: expected a normalisation, {' or '.join(NORMALISATIONS)}. Received: "
+                f"{known}. Give it as normalisation (--normalisation)."
             )
         return known

@@ -1,4 +1,4 @@
-"""Class maps as pictures: over the image with a legend, and as a palette PNG."""
+"""Draws class maps: as an overlay with a legend, and as a palette PNG."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ CLASS_COLOURS = (
     "#b4ffa5", "#3c2da5", "#9678ff", "#961e69", "#e1004b",
     "#3c005a", "#96c369", "#f0b4b4", "#d2c3e1", "#4b693c",
 )  # fmt: skip
-"""As larq-groupnet draws them; a test compares both."""
+"""The same as in larq-groupnet; a test compares both."""
 
 SOFTWARE = "larq-groupnet predict"
-"""In the PNG files that are results, of the desktop's command too; a test compares both."""
+"""Marks result PNGs, like the desktop's command; a test compares both."""
 
 OPACITY = 0.6
-"""Of a class's colour over the image."""
+"""Opacity of a class's colour over the image."""
 
 LEAST_WIDTH = 480
-"""In pixels: a smaller image is enlarged by a whole number, so that its legend can be read."""
+"""In pixels; a smaller image is enlarged by a whole factor to keep its legend readable."""
 
 MOST_HEIGHT = 4000
-"""In pixels, to which a narrow image is enlarged at most."""
+"""In pixels; a narrow image is not enlarged beyond this height."""
 
 FONTS = (
     "DejaVuSans.ttf", "NotoSans-Regular.ttf", "FreeSans.ttf", "LiberationSans-Regular.ttf",
@@ -45,36 +45,36 @@ FONTS = (
     "NotoSansDevanagari-Regular.ttf", "NotoSansThai-Regular.ttf", "NotoSansArabic-Regular.ttf",
     "NotoSansHebrew-Regular.ttf", "Arial Unicode.ttf",
 )  # fmt: skip
-"""The first of these that is installed and has a letter draws it; Pillow's own draws ASCII."""
+"""A letter is drawn in the first installed font that has it; ASCII in Pillow's own font."""
 
 _BETWEEN = 0.25
-"""Brightness of the line between two classes, as a share of the image's."""
+"""Brightness of the line between two classes, relative to the image."""
 _LINE, _SWATCH, _MARGIN = 16, 12, 6
 _FONT_SIZE, _BASELINE = 11, 10
 _MOST_LONG = 8000
-"""In pixels: the letters of a legend grow with the longer side of a picture up to this."""
+"""In pixels; a legend's letters grow with the longer side of the picture up to this size."""
 
 Classes = NDArray[np.integer]
 
 
 def result_mark() -> PngImagePlugin.PngInfo:
-    """What a result says of itself, so that nobody takes it for a photo."""
+    """PNG metadata that marks a result, so that it is not mistaken for a photo."""
     about = PngImagePlugin.PngInfo()
     about.add_text("Software", SOFTWARE)
     return about
 
 
 def is_result(path: Path) -> bool:
-    """True for a picture that this command, or `larq-groupnet predict`, has written."""
-    # A folder of photos is not opened, file by file.
+    """True for a picture that this command or `larq-groupnet predict` wrote."""
+    # Do not open every photo of a folder.
     if path.suffix != ".png" or not path.is_file():
         return False
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Its header is all that is read.
+            warnings.simplefilter("ignore")  # Only the header is read.
             with Image.open(path) as image:
                 return bool(image.info.get("Software") == SOFTWARE)
-    except Exception:  # What is no image, the reader will say.
+    except Exception:  # The reader reports files that are not images.
         return False
 
 
@@ -87,17 +87,17 @@ def palette_of(class_names: Sequence[str]) -> Pixels:
 
 
 def has_background(class_names: Sequence[str]) -> bool:
-    """True if class 0 is called `background`, or `_background_` as labelme has it."""
+    """True if class 0 is called `background`, or `_background_` as in labelme."""
     return class_names[0].strip("_").lower() == "background"
 
 
 def missing_letters(class_names: Sequence[str]) -> str:
-    """The letters for which a legend has a question mark: no font here has them."""
+    """Letters that no installed font has; a legend shows question marks instead."""
     return "".join(one for one in sorted({*"".join(class_names)}) if not _font_of(one))
 
 
 def index_image(classes: Classes, class_names: Sequence[str]) -> Image.Image:
-    """A palette image whose stored values are the classes, `(height, width)` below 256."""
+    """A palette image whose pixel values are the classes, all below 256."""
     height, width = classes.shape
     image = Image.frombytes("P", (width, height), classes.astype(np.uint8).tobytes())
     image.putpalette(palette_of(class_names)[:256].tobytes())
@@ -105,16 +105,16 @@ def index_image(classes: Classes, class_names: Sequence[str]) -> Image.Image:
 
 
 def shares(classes: Classes) -> list[tuple[int, float]]:
-    """The classes that occur and their share of the pixels, largest first."""
+    """The classes that occur and their shares of the pixels, largest first."""
     counts = np.bincount(classes.ravel())
     order = [int(label) for label in np.argsort(-counts, kind="stable") if counts[label]]
     return [(label, float(counts[label] / classes.size)) for label in order]
 
 
 def overlay(pixels: Pixels, classes: Classes, class_names: Sequence[str]) -> Image.Image:
-    """The image in grey under the colours of its classes, and a legend of those that occur.
+    """Overlays a grey image with the colours of its classes and adds a legend below.
 
-    A background is left as it is.
+    Background pixels stay unchanged.
 
     Args:
         pixels: `(height, width, 1 or 3)`.
@@ -122,7 +122,7 @@ def overlay(pixels: Pixels, classes: Classes, class_names: Sequence[str]) -> Ima
         class_names: One per class.
 
     Returns:
-        An RGB image, the legend beneath.
+        An RGB image.
     """
     palette = palette_of(class_names)
     opacity = np.full(len(class_names), OPACITY, np.float32)
@@ -147,9 +147,9 @@ def overlay(pixels: Pixels, classes: Classes, class_names: Sequence[str]) -> Ima
 def _with_legend(
     picture: Image.Image, classes: Classes, class_names: Sequence[str], palette: Pixels
 ) -> Image.Image:
-    """The picture above a white strip with colour, name and share of each class that occurs.
+    """Adds a white strip with the colour, name and share of each class that occurs.
 
-    The strip grows with the longer side of the picture, which is what a viewer fits to a screen.
+    The strip grows with the picture's longer side, since viewers scale pictures to fit the screen.
     """
     texts = [(label, f"{class_names[label]} {part:.1%}") for label, part in shares(classes)]
     cell = max(int(_write(None, 0, 0, text)) for _, text in texts) + _SWATCH + 3 * _MARGIN
@@ -168,7 +168,7 @@ def _with_legend(
             ((left, top), corner), fill=tuple(palette[label].tolist()), outline="#444444"
         )
         _write(draw, left + _SWATCH + _MARGIN, top, text)
-    # Enlarged as a whole: Pillow's built-in font has other sizes only from 10.1 on.
+    # Enlarged as a whole: Pillow's built-in font has other sizes only since 10.1.
     strip = strip.resize((widest, round(factor * strip.height)), Image.Resampling.LANCZOS)
     whole = Image.new("RGB", (widest, picture.height + strip.height), "white")
     whole.paste(picture, (0, 0))
@@ -177,7 +177,7 @@ def _with_legend(
 
 
 def _write(draw: ImageDraw.ImageDraw | None, left: float, top: float, text: str) -> float:
-    """Draws a text, each letter in a font that has it, and returns where it ends."""
+    """Draws text, each letter in a font that has it, and returns its right end."""
     ruler = draw or ImageDraw.Draw(Image.new("L", (1, 1)))
     for font, letters in groupby(map(_drawable, text), _font_of):
         part = "".join(letters)
@@ -194,7 +194,7 @@ def _drawable(letter: str) -> str:
 
 @cache
 def _font_of(letter: str) -> Any:
-    """A font that has a letter, or `None`; Pillow's own is sure of ASCII alone."""
+    """A font that has the letter, or `None`; Pillow's own font is only certain to have ASCII."""
     *installed, own = _fonts()
     if letter.isascii():
         return own
@@ -204,7 +204,7 @@ def _font_of(letter: str) -> Any:
 def _has(font: Any, letter: str) -> bool:
     if not _is_outlined(font):
         return ord(letter) < 256
-    # A font draws the same for all letters that it lacks.
+    # A font draws the same shape for all letters that it lacks.
     shape, none = font.getmask(letter), font.getmask("\uffff")
     return (shape.size, bytes(shape)) != (none.size, bytes(none))
 
@@ -215,7 +215,7 @@ def _is_outlined(font: Any) -> bool:
 
 @cache
 def _fonts() -> list[Any]:
-    """The installed ones of `FONTS`, and Pillow's own."""
+    """The installed fonts of `FONTS`, then Pillow's own."""
     found: list[Any] = []
     for name in FONTS:
         with contextlib.suppress(OSError, ImportError):  # Pillow may be without FreeType.

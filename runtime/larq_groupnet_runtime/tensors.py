@@ -1,4 +1,4 @@
-"""Inputs and outputs of a file, and the numbers that their stored values mean."""
+"""Inputs and outputs of a file, and conversion between stored and real values."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class TensorDetails:
 
     Attributes:
         name: As in the file.
-        shape: The batch included.
-        dtype: Of the stored values.
-        scale: A stored integer q means `scale * (q - zero_point)`; 0 if integers mean themselves.
+        shape: Shape, including the batch.
+        dtype: Type of the stored values.
+        scale: A stored integer q means `scale * (q - zero_point)`; 0 for plain integers.
         zero_point: See `scale`.
     """
 
@@ -31,7 +31,7 @@ class TensorDetails:
 
 
 def details(found: dict[str, Any]) -> TensorDetails:
-    """As an interpreter describes a tensor."""
+    """Converts an interpreter's description of a tensor."""
     scale, zero_point = found["quantization"]
     dtype: DTypeLike = found["dtype"]
     shape = tuple(int(size) for size in found["shape"])
@@ -39,8 +39,8 @@ def details(found: dict[str, Any]) -> TensorDetails:
 
 
 def stored(x: NDArray[Any], one: TensorDetails) -> NDArray[Any]:
-    """The values as the tensor holds them."""
-    # The sign of what is no number would pass through binary layers as if it were one.
+    """Converts values to the tensor's stored type."""
+    # Binary layers would turn a NaN into a valid sign.
     if np.issubdtype(x.dtype, np.floating):
         with np.errstate(over="ignore"):
             finite = np.isfinite(x.astype(np.float32, copy=False))
@@ -63,7 +63,7 @@ def stored(x: NDArray[Any], one: TensorDetails) -> NDArray[Any]:
 
 
 def meant(values: NDArray[Any], one: TensorDetails) -> NDArray[Any]:
-    """The numbers that stored integers mean."""
+    """Converts stored integers to real numbers."""
     if not one.scale or not np.issubdtype(one.dtype, np.integer):
         return values
     return (values.astype(np.float32) - one.zero_point) * np.float32(one.scale)

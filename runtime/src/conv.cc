@@ -11,7 +11,7 @@ namespace {
 constexpr const char* kName = "LceBconv2d";
 constexpr int kMaxInt = std::numeric_limits<int>::max();
 
-// As the schema of TensorFlow Lite numbers them.
+// Numbered as in the schema of TensorFlow Lite.
 enum Activation { kNone = 0, kRelu = 1, kReluN1To1 = 2, kRelu6 = 3 };
 
 std::pair<int, int> activation_range(int activation) {
@@ -82,14 +82,14 @@ Conv::Conv(const ConvOptions& options, const ConvWeights& weights, const Kernels
   if (zero_padding_) sum_taps(weights, options.channels / groups_);
 }
 
-// Folds what LCE folds, in double and rounded once as there: then every output has the same bits.
+// Folds the same constants as LCE, in double and rounded once, so outputs are bit-identical.
 void Conv::fold_outputs(const ConvOptions& options, const ConvWeights& weights) {
   const int total = geometry_.taps() * (options.channels / groups_);  // largest dot product
   const auto [low, high] = activation_range(options.activation);
   clamp_min_ = total - std::min(high, total);
   clamp_max_ = total - std::max(low, -total);
-  // Bits above the last channel are 0 in every file that a converter wrote. In others they count,
-  // and the limits keep the result what LCE's is.
+  // Bits above the last channel are 0 in every converted file. In other files they count, and the
+  // limits keep the result equal to LCE's.
   clamps_ = options.activation != kNone || options.channels % 32 != 0;
   if (weights.thresholds) {
     const int most = 32 * geometry_.depth();
@@ -129,8 +129,8 @@ void Conv::pack(const ConvWeights& weights) {
   }
 }
 
-// A tap in the padding was counted as if its values were +1: 2 * (set bits of the filter). Zeros
-// add nothing to the dot product, that is as many to 2 * count as the tap has channels.
+// A tap in the padding is counted as if its values were +1: 2 * (set bits of the filter). Zeros add
+// nothing to the dot product, so they must add the tap's number of channels to 2 * count.
 void Conv::sum_taps(const ConvWeights& weights, int channels_in) {
   const int taps = geometry_.taps();
   const uint32_t* filter = weights.filter;
@@ -200,7 +200,7 @@ void Conv::set_corrections() {
   }
 }
 
-// Decides whether windows are read in place. Taps next to each other in memory make one run.
+// Decides whether windows are read in place. Taps adjacent in memory form one run.
 void Conv::plan_image() {
   const ConvGeometry& g = geometry_;
   const bool adjacent = g.dilation_width == 1 && groups_ == 1;
@@ -215,7 +215,7 @@ void Conv::plan_image() {
   };
   const int64_t height = size(g.out_height, g.stride_height, g.filter_height, g.dilation_height);
   const int64_t width = size(g.out_width, g.stride_width, g.filter_width, g.dilation_width);
-  // A wide padding around a small image would cost more memory than it saves.
+  // Wide padding around a small image would cost more memory than it saves.
   const int64_t most = std::max<int64_t>(2 * int64_t{g.in_height} * g.in_width, 1 << 14);
   if (height > most || width > most || height * width > most) return;
   padded_.height = static_cast<int>(height);
@@ -233,7 +233,7 @@ void Conv::plan_image() {
   padded_.offsets = offsets_.data();
 }
 
-// Strips whose panel stays in the first-level cache while the filters stream past it.
+// Chooses strips whose panel stays in the L1 cache while the filters stream past it.
 void Conv::plan_strips(int num_threads) {
   constexpr int kMostPixels = 48;
   constexpr size_t kPanelBytes = 32 << 10;
@@ -247,8 +247,8 @@ void Conv::plan_strips(int num_threads) {
   strip_pixels_ = ceil_div(ceil_div(pixels, strips_), tile) * tile;
   strips_ = ceil_div(pixels, strip_pixels_);
 
-  // Few strips are cut along the channels too, for the sake of threads. Groups are not, since
-  // theirs may share words of the output.
+  // If there are few strips, they are also split along the channels to occupy all threads. Groups
+  // are not split, because their channels may share words of the output.
   constexpr int kItems = 16;
   const int blocks = ceil_div(channels_, kChannelBlock);
   const int wanted =
@@ -257,8 +257,8 @@ void Conv::plan_strips(int num_threads) {
   splits_ = ceil_div(blocks, split_blocks_);
 }
 
-// Counts are kept for one block of channels, or with groups for all of them; multiply() may write
-// a block further than the last channel.
+// Counts are kept for one block of channels, or for all channels with groups; multiply() may write
+// one block beyond the last channel.
 size_t Conv::counts_stride() const {
   return groups_ == 1 ? kChannelBlock : static_cast<size_t>(channels_) + kChannelBlock;
 }
@@ -292,7 +292,7 @@ void Conv::run(const uint32_t* in, const ConvOutput& output, ThreadPool& pool,
 void Conv::pad_image(const uint32_t* in, ThreadPool& pool, uint32_t* padded) const {
   const ConvGeometry& g = geometry_;
   const size_t image_words = static_cast<size_t>(g.in_height) * g.in_width * g.pixel_words;
-  // Each thread copies the rows of its own strips: those that another one wrote reach it slowly.
+  // Each thread copies the rows of its own strips: rows written by another thread arrive slowly.
   const int rows = ceil_div(padded_.height, pool.num_threads());
   const int items = ceil_div(padded_.height, rows);
   pool.for_each(batch_ * items, [&](int item, int) {

@@ -1,4 +1,4 @@
-// LceBconv2d: a binary convolution with filters packed once and a geometry that may change.
+// LceBconv2d: a binary convolution. Filters are packed once; the input shape may change.
 #ifndef LARQ_GROUPNET_RUNTIME_CONV_H_
 #define LARQ_GROUPNET_RUNTIME_CONV_H_
 
@@ -18,12 +18,12 @@ struct ConvOptions {
   int stride_height, stride_width;
   int dilation_height, dilation_width;
   Padding padding;
-  bool pads_with_one;  // else with zero, which is neither of the two values of a bit
+  bool pads_with_one;  // else with zero, which a bit cannot represent
   int channels;        // of the input
   int activation;
 };
 
-// The constants of a convolution. Exactly one of multiplier and thresholds is there.
+// The constants of a convolution. Exactly one of multiplier and thresholds is set.
 struct ConvWeights {
   const uint32_t* filter;  // [channels][height][width][words of a group]
   int channels, height, width, words;
@@ -35,9 +35,9 @@ struct ConvWeights {
   double zero_point;
 };
 
-// Where the output goes: one of the three.
+// The output: exactly one of the three.
 struct ConvOutput {
-  const PostOp* ops = nullptr;  // of a float output
+  const PostOp* ops = nullptr;  // for a float output
   int num_ops = 0;
   int8_t* int8 = nullptr;
   uint32_t* bits = nullptr;
@@ -47,7 +47,7 @@ struct ConvOutput {
 struct ConvScratch {
   Buffer<uint32_t> panel;
   Buffer<int32_t> counts;
-  Buffer<uint32_t> image;  // with its padding; that of the first thread serves all
+  Buffer<uint32_t> image;  // with its padding; all threads use the first one
 };
 
 class Conv {
@@ -55,7 +55,7 @@ class Conv {
   // Packs the filters; keeps no pointer into the weights. Refuses what cannot be computed.
   Conv(const ConvOptions& options, const ConvWeights& weights, const Kernels& kernels);
 
-  // The shape of the input; words are those of a pixel. Refuses what does not fit.
+  // Sets the input shape; words per pixel. Refuses a shape that does not fit.
   void set_input(int batch, int height, int width, int words, int num_threads);
 
   int out_height() const { return geometry_.out_height; }
@@ -95,7 +95,7 @@ class Conv {
   int group_channels_;  // channels_ / groups_
 
   Buffer<uint32_t> packed_;
-  std::vector<size_t> blocks_;  // where in packed_ each block of each group begins
+  std::vector<size_t> blocks_;  // start of each block of each group in packed_
 
   // Outputs; see Transform.
   std::vector<float> multiplier_, bias_;
@@ -103,18 +103,19 @@ class Conv {
   int32_t clamp_min_ = 0, clamp_max_ = 0;
   bool clamps_ = false;
 
-  // Zero padding. What a tap outside the image adds to 2 * count, for each tap and channel; its sum
-  // over the taps outside, for each class of pixels with the same ones; the class of each pixel.
+  // Zero padding: the correction to 2 * count of a tap outside the image, for each tap and channel;
+  // its sum over the taps outside, for each class of pixels with the same taps outside; the class
+  // of each pixel.
   std::vector<int32_t> tap_corrections_, corrections_, correction_of_;
 
-  // Windows are read in place, from images of padded_words_ each; 0: they are gathered instead.
+  // Windows are read in place from images of padded_words_ words; 0: windows are gathered instead.
   PaddedImage padded_{};
   std::vector<size_t> offsets_;
   size_t padded_words_ = 0;
 
-  // How the output is cut into items of work.
+  // How the output is divided into work items.
   int strip_pixels_ = 0, strips_ = 0;
-  int split_blocks_ = 0, splits_ = 0;  // blocks of channels of an item, and items of a strip
+  int split_blocks_ = 0, splits_ = 0;  // channel blocks per item, items per strip
 };
 
 }  // namespace lgr

@@ -14,7 +14,7 @@ namespace {
 
 constexpr const char* kName = "larq-groupnet-runtime";
 
-// Runs what may throw behind a C function: a message, and an error.
+// Runs code that may throw inside a C function: reports the message and returns an error.
 template <class Body>
 TfLiteStatus guarded(TfLiteContext* context, const Body& body) {
   try {
@@ -28,7 +28,7 @@ TfLiteStatus guarded(TfLiteContext* context, const Body& body) {
   return kTfLiteError;
 }
 
-// A claimed part of a graph. It cannot refuse where it is made, so it remembers why.
+// A claimed part of a graph. Its creation cannot fail, so it stores the reason.
 struct Claimed {
   Claimed(TfLiteContext* context, const TfLiteDelegateParams& params)
       : delegate(Delegate::of(params.delegate)) {
@@ -47,7 +47,7 @@ struct Claimed {
 };
 
 void* init(TfLiteContext* context, const char* buffer, size_t) {
-  // The interpreter passes a structure where a custom operation has its options.
+  // For a delegate, the interpreter passes a structure instead of a custom operation's options.
   const auto* params = reinterpret_cast<const TfLiteDelegateParams*>(buffer);
   return new (std::nothrow) Claimed(context, *params);
 }
@@ -79,7 +79,7 @@ bool is_lce(OpKind kind) {
          kind == OpKind::kBitMaxPool;
 }
 
-// Sets of nodes that hang together through tensors, as a union-find structure.
+// Sets of nodes connected by tensors, as a union-find structure.
 class Components {
  public:
   explicit Components(size_t size) : parent_(size) {
@@ -95,8 +95,8 @@ class Components {
   std::vector<size_t> parent_;
 };
 
-// A pool pays where its values go on in registers, to an operation that waits for nothing else. The
-// interpreter must not need them too, since it would have to wait for this library.
+// A pool is worth taking if its values stay in registers for an operation that waits for nothing
+// else. The interpreter must not read them too, since it would have to wait for this library.
 bool is_taken(const TfLiteContext* context, const Node& pool,
               const std::vector<const Node*>& readers) {
   const auto is_there = [&](int input) {
@@ -111,7 +111,7 @@ bool is_taken(const TfLiteContext* context, const Node& pool,
   return taken;
 }
 
-// Of the nodes that can run here, LCE's and the float operations that hang together with them.
+// Of the nodes that can run here, selects LCE's and the float operations connected to them.
 std::vector<bool> wanted(const TfLiteContext* context, const std::vector<Node>& nodes,
                          std::map<int, std::vector<const Node*>> readers) {
   for (const Node& node : nodes) {
@@ -126,7 +126,7 @@ std::vector<bool> wanted(const TfLiteContext* context, const std::vector<Node>& 
   }
   Components components(nodes.size());
   for (size_t i = 0; i < nodes.size(); i++) {
-    if (nodes[i].kind == OpKind::kMaxPool) continue;  // hangs together with its readers
+    if (nodes[i].kind == OpKind::kMaxPool) continue;  // connected to its readers
     for (int input : nodes[i].inputs) {
       const auto writer = writers.find(input);
       if (writer != writers.end()) components.join(i, writer->second);
@@ -140,12 +140,12 @@ std::vector<bool> wanted(const TfLiteContext* context, const std::vector<Node>& 
   return result;
 }
 
-// The nodes to run here. Others stay where they are, so a file without LCE's operations runs as if
-// this library were not there.
+// The nodes to run here. Others stay with the interpreter, so a file without LCE's operations runs
+// as if this library were not loaded.
 std::vector<int> claim(TfLiteContext* context, const std::vector<int>& plan, bool fuse) {
   std::vector<Node> nodes;
   std::vector<int> indices;
-  std::map<int, std::vector<const Node*>> readers;  // null: a node that stays where it is
+  std::map<int, std::vector<const Node*>> readers;  // null: a node that stays with the interpreter
   for (int index : plan) {
     TfLiteNode* source = nullptr;
     TfLiteRegistration* registration = nullptr;
@@ -171,7 +171,7 @@ TfLiteStatus prepare_delegate(TfLiteContext* context, TfLiteDelegate* handle) {
     TfLiteIntArray* plan = nullptr;
     expect(context->GetExecutionPlan(context, &plan) == kTfLiteOk,
            "expected the interpreter to give its plan. Received: an error.");
-    // A copy, because the interpreter may use its array again.
+    // A copy, because the interpreter may reuse its array.
     const std::vector<int> nodes =
         claim(context, to_vector(*plan), Delegate::of(handle).settings().fuse);
     if (nodes.empty()) return;
@@ -196,8 +196,8 @@ Delegate::Delegate(const Settings& settings)
     : settings_(settings), pool_(settings.num_threads) {
   handle_.data_ = this;
   handle_.Prepare = prepare_delegate;
-  // Without it the interpreter prepares every operation before it asks for delegates, and stops at
-  // LCE's, which it does not know.
+  // Without this flag the interpreter prepares every operation before it calls delegates, and fails
+  // at LCE's, which it does not know.
   handle_.flags = kTfLiteDelegateFlagsAllowDynamicTensors;
 }
 

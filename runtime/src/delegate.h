@@ -1,4 +1,4 @@
-// The delegate: what TensorFlow Lite asks of this library.
+// The delegate, as TensorFlow Lite calls it.
 #ifndef LARQ_GROUPNET_RUNTIME_DELEGATE_H_
 #define LARQ_GROUPNET_RUNTIME_DELEGATE_H_
 

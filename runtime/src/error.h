@@ -1,4 +1,4 @@
-// How this library refuses: an exception inside, a message and a status at the C boundary.
+// Errors: an exception inside the library, a message and a status at the C boundary.
 #ifndef LARQ_GROUPNET_RUNTIME_ERROR_H_
 #define LARQ_GROUPNET_RUNTIME_ERROR_H_
 

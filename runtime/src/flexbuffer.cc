@@ -7,8 +7,8 @@
 namespace lgr {
 namespace {
 
-// Types of the format that carry integers, in the upper six bits of a type byte; the lower two are
-// the logarithm of a width. Values are little-endian.
+// The format's integer types, in the upper six bits of a type byte; the lower two bits are the
+// logarithm of a width. Values are little-endian.
 enum : int {
   kInt = 1,
   kUint = 2,
@@ -26,7 +26,7 @@ class Reader {
 
   bool has(uint64_t at, uint64_t bytes) const { return at <= size_ && bytes <= size_ - at; }
 
-  // An unsigned number of `width` bytes; the caller has checked has().
+  // Reads an unsigned number of `width` bytes; the caller has checked has().
   uint64_t number(uint64_t at, int width) const {
     uint64_t value = 0;
     std::memcpy(&value, data_ + at, static_cast<size_t>(width));
@@ -50,7 +50,7 @@ class Reader {
     return true;
   }
 
-  // A value of a map: at `at`, `width` bytes wide unless it is stored elsewhere.
+  // Reads a value of a map: `width` bytes at `at`, unless it is stored elsewhere.
   bool integer(uint64_t at, int width, uint8_t type, int64_t* out) const {
     int kind = type >> 2;
     if (kind == kIndirectInt || kind == kIndirectUint) {
@@ -76,9 +76,9 @@ class Reader {
   uint64_t size_;
 };
 
-// A buffer ends with its root value, the root's type and the root's width. A map's offset points
-// at its values; before them stand the offset of its keys, the width of those, and its size; after
-// them a type for each.
+// A buffer ends with its root value, the root's type and the root's width. A map's offset points at
+// its values. The offset of its keys, the keys' width and the map's size come before the values,
+// and one type per value comes after them.
 void read_map(const uint8_t* data, size_t size, std::map<std::string, int64_t>* values) {
   if (!data || size < 3) return;
   const Reader in(data, size);

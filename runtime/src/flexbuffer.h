@@ -12,12 +12,11 @@ namespace lgr {
 class CustomOptions {
  public:
   CustomOptions() = default;
-  // Reads what is a map; bytes that are none are an empty map. Values that are no integers or truth
-  // values are left out. Never reads outside [data, data + size).
-  // `operation` must outlive the options.
+  // Reads a map; other bytes give an empty map. Values other than integers and booleans are
+  // ignored. Never reads outside [data, data + size). `operation` must outlive the options.
   CustomOptions(const char* operation, const void* data, int size);
 
-  // Refuses, naming the operation, if the option is missing or not within [low, high].
+  // Refuses, naming the operation, if the option is missing or outside [low, high].
   int get(const char* name, int low, int high) const;
 
  private:

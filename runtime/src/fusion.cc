@@ -9,7 +9,7 @@
 namespace lgr {
 namespace {
 
-// Builds steps by following the values that a step has in registers to the nodes that read them.
+// Builds steps by following the values in registers to the nodes that read them.
 class Fuser {
  public:
   Fuser(const TfLiteContext* context, const std::vector<Node>& nodes,
@@ -24,7 +24,7 @@ class Fuser {
              "expected one operation for each tensor. Received: two that write tensor ",
              nodes[i].output, ".");
     }
-    // What is written later is not there yet.
+    // Tensors that are not yet written.
     missing_ = std::move(written);
     done_.assign(nodes.size(), false);
   }
@@ -66,7 +66,7 @@ class Fuser {
     return step;
   }
 
-  // The tensor `value` is in registers: takes along the nodes that read it.
+  // The tensor `value` is in registers: adds the nodes that read it to the step.
   void follow(int value, Step* step) {
     missing_.erase(value);
     for (size_t i : readers_[value]) {
@@ -86,9 +86,9 @@ class Fuser {
     }
   }
 
-  // An elementwise node that reads the value and whose other operand is there, now done; or null.
+  // Takes an elementwise node that reads the value and whose other operand is ready; or null.
   const Node* take_reader(int value, const Step& step) {
-    // Long chains are cut, since follow() calls itself for each of their nodes.
+    // Limits long chains, because follow() recurses for each node.
     constexpr size_t kMostOps = 64;
     if (!join_ || step.ops.size() >= kMostOps) return nullptr;
     for (size_t i : readers_[value]) {
@@ -103,7 +103,7 @@ class Fuser {
     return nullptr;
   }
 
-  // True unless the value is read by nobody but, once, by the next node, if there is one.
+  // False only if the value's sole reader, if any, is the next node, once.
   bool must_store(int value, const Node* next) {
     const auto is_left = [&](size_t i) { return !done_[i]; };
     return outputs_.count(value) ||
@@ -116,7 +116,7 @@ class Fuser {
             node.inputs[0] == value ? node.inputs[1] : node.inputs[0]};
   }
 
-  // The input that has the shape of the output and is computed.
+  // The computed input with the shape of the output.
   int full_input(const Node& node) const {
     return is_constant(context_->tensors[node.inputs[0]]) ? node.inputs[1] : node.inputs[0];
   }
@@ -143,7 +143,7 @@ bool writes_tensor(PostOpKind kind) {
 
 std::vector<int> Step::reads() const {
   std::vector<int> tensors;
-  // The inputs of elementwise nodes and float quantisations are among the ops.
+  // The ops include the inputs of elementwise nodes and float quantisations.
   const bool all_ops = !ops.empty() && ops[0].kind == PostOpKind::kLoad;
   if (!all_ops) tensors = node.inputs;
   for (const PlannedOp& op : ops) {

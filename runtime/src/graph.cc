@@ -24,7 +24,7 @@ bool same_shape(const TfLiteIntArray* a, const TfLiteIntArray* b) {
          std::memcmp(a->data, b->data, sizeof(int) * static_cast<size_t>(a->size)) == 0;
 }
 
-// A constant that has one value for all, or one for each channel of `value`.
+// True for a constant with a single value or one value per channel of `value`.
 bool broadcasts(const TfLiteTensor& constant, const TfLiteTensor& value) {
   if (!is_constant(constant) || !constant.dims || !value.dims || value.dims->size < 1) return false;
   const int64_t n = num_elements(constant.dims);
@@ -45,14 +45,14 @@ bool runs_elementwise(const TfLiteTensor* tensors, const Node& node, int activat
   if (activation != kNoActivation || !is_float(a) || !is_float(b) || !is_float(out)) return false;
   if (!out.dims || out.dims->size < 1) return false;
   const bool a_full = same_shape(a.dims, out.dims), b_full = same_shape(b.dims, out.dims);
-  // A constant on both sides is for the interpreter to fold.
+  // The interpreter folds operations on two constants.
   if (is_constant(a) && is_constant(b)) return false;
   return (a_full && b_full) || (a_full && broadcasts(b, out)) || (b_full && broadcasts(a, out));
 }
 
 bool runs_pool(const TfLiteTensor* tensors, const TfLitePoolParams& params, Node* node) {
   const TfLiteTensor& in = tensors[node->inputs[0]];
-  // XNNPACK is faster where channels do not fill blocks.
+  // XNNPACK is faster if channels do not fill blocks.
   const bool pays = in.dims && in.dims->size == 4 && in.dims->data[3] % kChannelBlock == 0;
   const TfLiteTensor& out = tensors[node->output];
   const bool same = params.padding == kTfLitePaddingSame;

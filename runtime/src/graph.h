@@ -18,21 +18,21 @@ const char* op_name(OpKind kind);
 
 inline bool is_elementwise(OpKind kind) { return kind == OpKind::kAdd || kind == OpKind::kMul; }
 
-// A copy: the interpreter moves its own nodes when it hands them over.
+// A copy, because the interpreter moves its own nodes when it hands them over.
 struct Node {
   OpKind kind;
-  std::vector<int> inputs;  // tensors; -1 for one that is left out
+  std::vector<int> inputs;  // tensors; -1 for an omitted one
   int output;
   CustomOptions options;  // of LCE's operations
   PoolOptions pool;       // of a kMaxPool
 };
 
-// The node, if it is one that this library can run. Without `fuse` that is LCE's operations; with
-// it also the float additions, multiplications and max-pools around them.
+// The node, if this library can run it: LCE's operations, and with `fuse` also the float additions,
+// multiplications and max-pools around them.
 std::optional<Node> read_node(TfLiteContext* context, const TfLiteNode* node,
                               const TfLiteRegistration* registration, bool fuse);
 
-// Number of values, or -1 where dimensions are negative or the number is above 2^31 - 1.
+// Number of values, or -1 if a dimension is negative or the number exceeds 2^31 - 1.
 int64_t num_elements(const TfLiteIntArray* dims);
 
 inline bool is_constant(const TfLiteTensor& tensor) {

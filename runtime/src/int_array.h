@@ -13,7 +13,7 @@ namespace lgr {
 
 using IntArray = std::unique_ptr<TfLiteIntArray, Free>;
 
-// From malloc, so that the interpreter may take it over.
+// Uses malloc, so that the interpreter can take ownership.
 inline IntArray to_int_array(const std::vector<int>& values) {
   void* memory = std::malloc(sizeof(TfLiteIntArray) + sizeof(int) * values.size());
   if (!memory) throw std::bad_alloc();

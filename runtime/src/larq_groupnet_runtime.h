@@ -7,7 +7,7 @@
  *   fuse         "1" (default): runs the float operations around binary ones together with them.
  *                "0": runs only LCE's operations.
  *   profile      "1": measures every step; "0" by default.
- *   repeat       Runs every binary convolution so many times, for counting its instructions; 1 by
+ *   repeat       Runs every binary convolution this many times, to count its instructions; 1 by
  *                default.
  */
 #ifndef LARQ_GROUPNET_RUNTIME_LARQ_GROUPNET_RUNTIME_H_
@@ -30,12 +30,12 @@ struct TfLiteDelegate;
 
 typedef void (*larq_groupnet_runtime_report)(const char* message);
 
-/* Null, after a message to `report` (which may be null), if an option is unknown or impossible. */
+/* Returns null, after a message to `report` (may be null), if an option is unknown or invalid. */
 LARQ_GROUPNET_RUNTIME_API struct TfLiteDelegate* tflite_plugin_create_delegate(
     const char* const* keys, const char* const* values, size_t num_options,
     larq_groupnet_runtime_report report);
 
-/* After the interpreters that use it. */
+/* Call it after destroying the interpreters that use the delegate. */
 LARQ_GROUPNET_RUNTIME_API void tflite_plugin_destroy_delegate(struct TfLiteDelegate* delegate);
 
 LARQ_GROUPNET_RUNTIME_API const char* larq_groupnet_runtime_version(void);
@@ -47,8 +47,8 @@ LARQ_GROUPNET_RUNTIME_API const char* larq_groupnet_runtime_kernels(void);
 LARQ_GROUPNET_RUNTIME_API const char* larq_groupnet_runtime_kernel(
     const struct TfLiteDelegate* delegate);
 
-/* What a delegate runs, step by step, with the option profile=1: calls `visit` for each step, in
- * the order of execution, with its name, its seconds in total and how often it ran. Not while an
+/* Profiles the steps of a delegate with the option profile=1: calls `visit` for each step, in
+ * execution order, with its name, total seconds and number of runs. Do not call it while an
  * interpreter runs. */
 typedef void (*larq_groupnet_runtime_visit)(void* data, const char* name, double seconds,
                                             uint64_t calls);

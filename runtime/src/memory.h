@@ -31,7 +31,7 @@ class Buffer {
   T* data() const { return data_.get(); }
   size_t size() const { return size_; }
 
-  // Makes room for at least `count` values; what was there is lost.
+  // Makes room for at least `count` values; the content is lost.
   void grow(size_t count) {
     if (count > size_) *this = Buffer(count);
   }

@@ -1,4 +1,4 @@
-// The small operations: signs to and from bits, and pools.
+// Small operations: packing and unpacking of sign bits, and pools.
 #ifndef LARQ_GROUPNET_RUNTIME_OPS_H_
 #define LARQ_GROUPNET_RUNTIME_OPS_H_
 
@@ -16,7 +16,7 @@ void pack_int8(const int8_t* in, size_t rows, int channels, int32_t zero_point, 
 // bit = value is false.
 void pack_bool(const uint8_t* in, size_t rows, int channels, uint32_t* out);
 
-// A value of each bit: `zero` or `one`.
+// Turns each bit into `zero` or `one`.
 template <class T>
 void unpack(const uint32_t* in, size_t rows, int channels, T zero, T one, T* out) {
   for (size_t r = 0; r < rows; r++, in += words_for(channels)) {
@@ -24,8 +24,8 @@ void unpack(const uint32_t* in, size_t rows, int channels, T zero, T one, T* out
   }
 }
 
-// One row of the output of a pool of bits: their conjunction over each window, that is its largest
-// value, since a bit is 1 where the value is negative. Padding is left out.
+// One output row of a max-pool of bits: the AND over each window, since a bit is 1 where the value
+// is negative. Padding is ignored.
 void max_pool_row(const PoolGeometry& geometry, const uint32_t* image, int y, uint32_t* out);
 
 }  // namespace lgr

@@ -1,4 +1,4 @@
-// The C interface: options in, a delegate out.
+// The C interface: turns options into a delegate.
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -18,7 +18,7 @@ namespace {
 constexpr int kMostThreads = 64;
 constexpr int kMostRepeats = 1000;
 
-// Of this machine, fastest first.
+// The kernels of this machine, fastest first.
 std::vector<const Kernels*> supported_kernels() {
   const Kernels* const built[] = {
 #if defined(__x86_64__)
@@ -91,7 +91,7 @@ extern "C" {
 TfLiteDelegate* tflite_plugin_create_delegate(const char* const* keys, const char* const* values,
                                               size_t num_options,
                                               larq_groupnet_runtime_report report) {
-  // TensorFlow's Python passes an int here; the upper half of the register is not its business.
+  // TensorFlow's Python passes an int, so the upper half of the register is undefined.
   const size_t count = static_cast<uint32_t>(num_options);
   try {
     return (new lgr::Delegate(lgr::read_settings(keys, values, count)))->handle();

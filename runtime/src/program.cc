@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kMaxInt = std::numeric_limits<int>::max();
 
-// Number of values of a shape whose dimensions are at least 0; refuses more than an int counts.
+// Number of values of a shape with dimensions of at least 0; refuses more than an int can hold.
 int64_t elements(const std::vector<int>& shape, const char* operation) {
   int64_t n = 1;
   for (int size : shape) {
@@ -52,7 +52,7 @@ void expect_type(const Node& node, const char* what, const TfLiteTensor& tensor,
          static_cast<int>(type), ". Received: type ", static_cast<int>(tensor.type), ".");
 }
 
-// The values of a constant input, whose number is checked.
+// The values of a constant input; checks their number.
 template <class T>
 const T* constant(const TfLiteContext* context, const Node& node, size_t input, TfLiteType type,
                   int64_t count) {
@@ -129,7 +129,7 @@ std::vector<int> packed(std::vector<int> shape) {
   return shape;
 }
 
-// Which kAdd or kMul an operand makes beside a value, by its shape.
+// The variant of kAdd or kMul for an operand's shape.
 PostOpKind with_operand(PostOpKind kind, const std::vector<int>& value,
                         const std::vector<int>& operand, const char* name) {
   const bool adds = kind == PostOpKind::kAdd || kind == PostOpKind::kAddChannels ||
@@ -219,14 +219,14 @@ void Program::shape_step(const TfLiteContext* context, Work& work) {
     switch (op.kind) {
       case PostOpKind::kStore: shapes_[op.tensor] = value; break;
       case PostOpKind::kBits: shapes_[op.tensor] = packed(value); break;
-      case PostOpKind::kLoad: break;  // of the value's shape, or a value that was stored
+      case PostOpKind::kLoad: break;  // has the value's shape, or is a stored value
       default: op.kind = with_operand(op.kind, value, shape(op.tensor), name);
     }
   }
   if (settings_.profile) profile_.push_back({label, 0, 0});
 }
 
-// Of the node's own output.
+// The shape of the node's own output.
 Program::Shape Program::shape_node(const TfLiteContext* context, Work& work) {
   const Node& node = work.step.node;
   const Shape& in = shape(node.inputs.at(0));
@@ -241,7 +241,7 @@ Program::Shape Program::shape_node(const TfLiteContext* context, Work& work) {
   }
 }
 
-// Words do not tell how many channels they hold, so the file does.
+// Words do not determine the number of channels, so the file's output shape does.
 Program::Shape Program::shape_dequantize(const TfLiteContext* context, const Node& node) {
   const Shape& in = shape(node.inputs[0]);
   const TfLiteIntArray* dims = context->tensors[node.output].dims;
@@ -293,7 +293,7 @@ Program::Shape Program::shape_pool(Work& work) {
 void Program::resize_outputs(TfLiteContext* context) const {
   for (int tensor : outputs_) {
     const Shape& dims = shape(tensor);
-    // The interpreter takes the array over, whatever it answers.
+    // The interpreter takes ownership of the array in any case.
     expect(context->ResizeTensor(context, &context->tensors[tensor],
                                  to_int_array(dims).release()) == kTfLiteOk,
            "expected the interpreter to resize tensor ", tensor, " to ", to_text(dims),
@@ -308,16 +308,16 @@ size_t Program::bytes(const TfLiteContext* context, int tensor) const {
          size_of(context->tensors[tensor].type);
 }
 
-// One of the tensors that are `done` with after a step, whose place may take what the step stores
-// in `ops[store]`: each of its values is read before the one in its place is stored, and none is
-// read afterwards. -1: none.
+// A tensor that is `done` after this step and whose memory can hold the result of `ops[store]`:
+// each of its values is read before the result overwrites it, and none is read afterwards. -1:
+// none.
 int Program::replaced_by(const Step& step, size_t store, const std::set<int>& done) const {
   const auto reads_rows = [](PostOpKind kind) {
     return kind == PostOpKind::kAdd || kind == PostOpKind::kMul || kind == PostOpKind::kLoad;
   };
   for (size_t i = 0; i < store; i++) {
     const int tensor = step.ops[i].tensor;
-    // The input of a pool is read again by the windows of later rows.
+    // Windows of later rows read the input of a pool again.
     if (step.node.kind == OpKind::kMaxPool && tensor == step.node.inputs[0]) continue;
     const bool later = std::any_of(
         step.ops.begin() + static_cast<std::ptrdiff_t>(store) + 1, step.ops.end(),
@@ -330,8 +330,8 @@ int Program::replaced_by(const Step& step, size_t store, const std::set<int>& do
   return -1;
 }
 
-// Places the tensors that nobody outside sees in one arena: where one is read for the last time, or
-// in the first gap that is free from the step that writes it to the last step that reads it.
+// Places internal tensors in one arena: over a tensor that is read for the last time, or in the
+// first gap that is free from the step that writes the tensor to the last step that reads it.
 void Program::plan_memory(const TfLiteContext* context) {
   struct Placed {
     size_t begin, end;  // in the arena
@@ -350,7 +350,7 @@ void Program::plan_memory(const TfLiteContext* context) {
     const Step& step = work_[i].step;
     std::set<int> done;
     for (const Placed& placed : live) {
-      // Steps that run more than once would read what they have written.
+      // Repeated steps would read their own output.
       if (last_use[placed.tensor] == i && settings_.repeat == 1) done.insert(placed.tensor);
     }
     for (size_t op = 0; op < step.ops.size() && !done.empty(); op++) {
@@ -385,7 +385,7 @@ void Program::plan_memory(const TfLiteContext* context) {
   expect(size <= kMostBytes, "expected intermediate tensors of at most ", kMostBytes,
          " bytes. Received: ", size, ".");
   if (size > arena_.size()) {
-    arena_ = Buffer<uint8_t>();  // not both at once
+    arena_ = Buffer<uint8_t>();  // frees the old one first
     arena_ = Buffer<uint8_t>(size);
   }
   for (const Work& work : work_) {
@@ -477,7 +477,7 @@ void Program::run_elementwise(const TfLiteContext* context, const Work& work, Th
   const int channels = value.back();
   if (elements(value, "") == 0) return;
   const int64_t rows = elements(value, "") / channels;
-  // Items of about 16 kB, which a cache holds through all operations.
+  // Items of about 16 kB, which stay in cache through all operations.
   const int64_t item_rows = std::max<int64_t>(1, 4096 / channels);
   const int items = static_cast<int>((rows + item_rows - 1) / item_rows);
   pool.for_each(items, [&](int item, int) {
@@ -554,7 +554,7 @@ void Program::run_dequantize(const TfLiteContext* context, const Work& work) {
   } else if (out.type == kTfLiteBool) {
     unpack<uint8_t>(in, rows, channels, 1, 0, data<uint8_t>(context, node.output));
   } else {
-    // +1 and -1 in the output's own steps, as far as int8 goes.
+    // +1 and -1 in steps of the output's scale, clamped to int8.
     const float steps = std::round(1.0f / out.params.scale);
     const float zero_point = static_cast<float>(out.params.zero_point);
     const float most = 127.0f, least = -128.0f;

@@ -21,15 +21,15 @@ struct Settings {
   int num_threads = 1;
   bool fuse = true;
   bool profile = false;
-  int repeat = 1;  // how often every convolution runs, for counting its instructions
+  int repeat = 1;  // runs of every convolution, to count its instructions
 };
 
 class Program {
  public:
-  // Plans the steps. Refuses what no shape can make right.
+  // Plans the steps. Refuses errors that do not depend on shapes.
   Program(TfLiteContext* context, const TfLiteDelegateParams& params, const Settings& settings);
 
-  // Takes the shapes of the inputs, sets those of the outputs, plans memory.
+  // Reads the input shapes, sets the output shapes and plans memory.
   void prepare(TfLiteContext* context);
   void run(TfLiteContext* context, ThreadPool& pool);
 
@@ -43,7 +43,7 @@ class Program {
  private:
   using Shape = std::vector<int>;
 
-  struct Work {  // a step with what its shapes determine
+  struct Work {  // a step and everything its shapes determine
     Step step;
     std::unique_ptr<Conv> conv;
     PoolOptions pool_options{};
@@ -81,9 +81,9 @@ class Program {
   std::vector<Work> work_;
 
   std::map<int, Shape> shapes_;
-  std::map<int, size_t> offsets_;  // in arena_, of the tensors that stay inside
+  std::map<int, size_t> offsets_;  // in arena_, of internal tensors
   Buffer<uint8_t> arena_;
-  std::vector<ConvScratch> scratch_;  // of each thread
+  std::vector<ConvScratch> scratch_;  // one per thread
   std::vector<Profile> profile_;
 };
 

@@ -10,8 +10,8 @@
 namespace lgr {
 namespace {
 
-// A network is hundreds of loops of some microseconds each, and waking a thread takes longer than
-// one of them. So a thread looks out for the next loop for a while before it sleeps.
+// A network is hundreds of loops of a few microseconds each, and waking a thread takes longer than
+// one loop. So a thread spins for a while before it sleeps.
 constexpr int kSpins = 4000;
 
 inline void pause() {
@@ -22,10 +22,10 @@ inline void pause() {
 #endif
 }
 
-// How the caller rounds, and whether it takes denormal numbers for 0, which some interpreters ask
-// for: the threads do as it does, so results do not depend on their number.
+// The caller's rounding mode, and its flush of denormals to 0, which some interpreters set. The
+// threads copy both, so results do not depend on the number of threads.
 #if defined(__x86_64__)
-uint64_t float_control() { return _mm_getcsr() & ~0x3Fu; }  // without the flags of past operations
+uint64_t float_control() { return _mm_getcsr() & ~0x3Fu; }  // without the status flags
 void set_float_control(uint64_t control) { _mm_setcsr(static_cast<unsigned>(control)); }
 #elif defined(__aarch64__)
 uint64_t float_control() {
@@ -49,13 +49,13 @@ ThreadPool::ThreadPool(int num_threads)
       threads_.emplace_back([this, i] { work(i); });
     }
   } catch (const std::system_error&) {
-    // The loops run on the threads that there are.
+    // Loops run on the threads that were created.
   }
 }
 
 ThreadPool::~ThreadPool() {
   if (process_ != getpid()) {
-    // The threads are not here, but those that slept still count: the end would wait for them.
+    // The threads do not exist in a forked child, but sleepers still count: destruction would wait.
     for (std::thread& thread : threads_) thread.detach();
     static_cast<void>(sleep_.release());
     return;
@@ -82,7 +82,7 @@ void ThreadPool::run(int items, Call call, const void* body) {
   joined_.store(kOpen, std::memory_order_release);  // publishes the loop
   loops_.fetch_add(1);
   if (sleepers_.load() > 0) {
-    // no thread is between its check and its wait
+    // waits until no thread is between its check and its wait
     { const std::lock_guard<std::mutex> lock(sleep_->mutex); }
     sleep_->wake.notify_all();
   }
@@ -92,7 +92,7 @@ void ThreadPool::run(int items, Call call, const void* body) {
     if (spins < kSpins) {
       pause();
     } else {
-      std::this_thread::yield();  // the thread that has the last item may want this core
+      std::this_thread::yield();  // the thread with the last item may need this core
     }
   }
 }

@@ -11,22 +11,21 @@
 
 namespace lgr {
 
-// Threads that share the items of one loop after the other.
-//
-// The caller takes items too, and waits only for threads that have begun one: a loop ends even if
-// no thread wakes up, as in a process that forked. Items must not throw.
+// Threads that share the items of parallel loops.
+// The caller also takes items and waits only for threads that have joined: a loop ends even if no
+// thread wakes up, as in a forked process. Items must not throw.
 class ThreadPool {
  public:
-  explicit ThreadPool(int num_threads);  // the caller is one of them; fewer if the system has none
+  explicit ThreadPool(int num_threads);  // includes the caller; fewer if the system refuses threads
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int num_threads() const { return static_cast<int>(threads_.size()) + 1; }
 
-  // Calls body(item, worker) once for each item in [0, items); worker is below num_threads(), and
-  // two calls at the same time have different ones. One loop runs at a time: the pool belongs to
-  // whoever holds its Turn.
+  // Calls body(item, worker) once for each item in [0, items); worker is below num_threads() and
+  // unique among concurrent calls. One loop runs at a time: the caller must hold turn() if others
+  // share the pool.
   template <class Body>
   void for_each(int items, const Body& body) {
     if (items <= 1 || threads_.empty()) {
@@ -50,15 +49,16 @@ class ThreadPool {
 
   std::mutex turn_;
   std::vector<std::thread> threads_;
-  int process_;  // whose threads they are: a fork copies the object, not the threads
+  int process_;  // the threads' process: a fork copies the object but not the threads
 
   // The current loop. A thread reads it only between join_loop() and leaving.
   Call call_ = nullptr;
   const void* body_ = nullptr;
   uint64_t float_control_ = 0;
 
-  // The items [next, end) that are left of a thread's share. Each has neighbouring items, the same
-  // ones in loops alike, so that a network's rows stay in its cache; who is done helps the others.
+  // The remaining items [next, end) of a thread's share. A share has neighbouring items, the same
+  // in similar loops, so that a network's rows stay in the thread's cache; a thread that is done
+  // helps the others.
   struct alignas(64) Share {
     std::atomic<int> next{0};
     int end = 0;
@@ -68,7 +68,7 @@ class ThreadPool {
   // Threads inside the loop, plus kOpen while more may join.
   static constexpr int kOpen = 1 << 16;
   std::atomic<int> joined_{0};
-  std::atomic<uint32_t> loops_{0};  // counts loops, for threads that wait for the next
+  std::atomic<uint32_t> loops_{0};  // counts loops, for threads waiting for the next one
   std::atomic<bool> stop_{false};
   std::atomic<int> sleepers_{0};
   struct Sleep {

@@ -9,7 +9,7 @@
 
 namespace lgr {
 
-enum class Padding { kSame = 0, kValid = 1 };  // as the schema of TensorFlow Lite numbers them
+enum class Padding { kSame = 0, kValid = 1 };  // numbered as in the schema of TensorFlow Lite
 
 struct PoolOptions {
   int filter_height, filter_width;
@@ -22,7 +22,7 @@ struct Window {
   int before;  // padding in front; there may be one more behind
 };
 
-// Refuses a window that does not fit. All arguments at least 1.
+// Refuses a window that does not fit. All arguments are at least 1.
 inline Window place_window(const char* operation, int in, int filter, int stride, int dilation,
                            Padding padding) {
   const int64_t reach = (static_cast<int64_t>(filter) - 1) * dilation + 1;

@@ -168,7 +168,7 @@ def test_scales_reach_the_network(pixels, images, tmp_path):
         (["{labels}", "nowhere.png"], "nowhere.png: No such file or directory"),
         (["{labels}", "{images}/more/two.png"], "two.png: expected an image"),
         (["{labels}", "{empty}"], "expected images (.jpg, .jpeg, "),
-        (["{plain}", "{images}/one.png"], "expected to know how its images were normalised"),
+        (["{plain}", "{images}/one.png"], "expected a normalisation, symmetric or imagenet"),
         (["{labels}", "x.png", "--threads", "0"], "--threads: expected a number above 0"),
         (["{labels}", "x.png", "--scales", "1,a"], "--scales: expected at most 16 numbers in"),
         (["{labels}", "x.png", "--scales", "1e-300"], "16 numbers in [0.01, 8], such as 0.5,1"),
@@ -563,7 +563,7 @@ def test_camera_reads_a_video_with_opencv_itself(labels, tmp_path):
     for device in (tmp_path / "none.avi", "99", "9" * 20):
         none = run(labels, "--camera", device)
         assert none.returncode == 2 and none.stderr.count("\n") == 1, none.stderr
-        assert "expected a camera or a video that gives frames" in none.stderr
+        assert "expected a camera or a video with frames" in none.stderr
     done = run(labels, "--camera", path, env={"DISPLAY": ""})
     assert done.returncode == 0, done.stderr
     assert len(lines(done)) == 4

@@ -166,7 +166,7 @@ def test_scores_and_details_come_from_the_description(labels, pixels, plain):
     expected = network.predict(network.preprocess(image))[0]
     np.testing.assert_array_equal(network.scores(image), expected)
     assert Interpreter(pixels).scores(image).shape == (50, 70, 4)
-    with pytest.raises(InputError, match="expected to know how its images were normalised"):
+    with pytest.raises(InputError, match="expected a normalisation, symmetric or imagenet"):
         Interpreter(plain).scores(image)
     assert Interpreter(plain).scores(image, normalisation="symmetric").shape == (5,)
 

@@ -148,4 +148,4 @@ def test_check_names_every_bad_file_and_training_leaves_them_out_unasked_again(r
 
 def test_check_of_records_says_what_it_is_for(capsys, tmp_path):
     assert cli.main(["check", "digits", f"--data_dir={tmp_path}"]) == 2
-    assert "check: expected a dataset whose files lie in a folder" in capsys.readouterr().err
+    assert "check: expected a dataset whose files are in a folder" in capsys.readouterr().err

@@ -352,7 +352,7 @@ def test_command_line_publishes(run, tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr
     (path,) = (tmp_path / "out").glob("*.safetensors")
     size = f"{path.stat().st_size / 2**20:.2f} MiB"
-    assert done.stdout == f"out/{path.name}: {size}, card beside it\n"
+    assert done.stdout == f"out/{path.name}: {size}, with its card\n"
     (entry,) = map(Entry.from_dict, json.loads((tmp_path / "out" / "registry.json").read_text()))
     assert entry.metadata.licence == "CC BY 4.0"
     assert entry.metadata.metrics[0].command == "python train.py --model groupnet_resnet18"

@@ -1,9 +1,8 @@
-// AVX2 has no population count of vectors, so it looks counts up: for four bits of a patch, one row
-// of a 16 x 16 table holds the differing bits for each four bits of a filter, and one byte shuffle
-// reads it for 32 output channels.
-//
-// Panels hold, for each four bits, the offset of their row (16 times their value) in a byte;
-// packed filters hold the four bits of 64 channels in 64 bytes.
+// AVX2 has no vector population count, so counts come from a table: for four bits of a patch, one
+// row of a 16 x 16 table holds the number of differing bits for each four bits of a filter, and one
+// byte shuffle looks it up for 32 output channels.
+// Panels hold, for each four bits, the offset of their row (16 times their value) in a byte; packed
+// filters hold four bits of each of 64 channels in 64 bytes.
 #include <immintrin.h>
 
 #include "cpu_x86.h"
@@ -120,7 +119,7 @@ void pack_panel(const ConvGeometry& geometry, const uint32_t* image, int first, 
   const int depth = geometry.depth();
   const size_t words = static_cast<size_t>(pixels) * depth;
   // The words are gathered in the second half of the panel and spread from there. Spreading runs
-  // upwards and writes over words only once it has read them.
+  // upwards and overwrites words only after reading them.
   uint32_t* patch = panel + words;
   PatchReader patches(geometry, image, first);
   for (int p = 0; p < pixels; p++, patch += depth) patches.next(patch);
@@ -150,7 +149,7 @@ constexpr Table kTable;
 // A byte holds sums up to 255, that is 63 nibbles: 7 words.
 constexpr int kWordsBetweenFlushes = 7;
 
-// Left alone, GCC unrolls these loops only after it has placed their arrays in memory.
+// Without this, GCC unrolls these loops only after placing their arrays in memory.
 #define LGR_UNROLL _Pragma("GCC unroll 8")
 
 // P pixels by 32 * O channels over at most kWordsBetweenFlushes words, added to (or, for the first
@@ -181,7 +180,7 @@ __attribute__((noinline)) void multiply_words(const uint8_t* const* patches,
       LGR_UNROLL
       for (int o = 0; o < O; o++) {
         bytes[p][o] = _mm256_add_epi8(bytes[p][o], _mm256_shuffle_epi8(table, w[o]));
-        // Keeps GCC from doing the look-ups of all pixels first, for which it would spill the sums.
+        // Keeps GCC from doing the look-ups of all pixels first, which would spill the sums.
         asm volatile("" : "+x"(bytes[p][o]));
       }
     }

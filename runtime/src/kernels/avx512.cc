@@ -1,11 +1,10 @@
 // AVX-512 with VPOPCNTDQ (Ice Lake, Zen 4 and later): 16 output channels in a register.
-//
-// Words are taken in pairs, and a carry-save adder in front of the population count halves the
+// Words are processed in pairs, and a carry-save adder before the population count halves the
 // number of counts. With d = x1 ^ w1 and e = x2 ^ w2 for the two words of a pair,
 //   ones' = ones ^ d ^ e,  twos = majority(ones, d, e),
 // and the sum of bits is count(ones at the end) + 2 * sum of count(twos). Panels and filters hold
-// (x1, x1 ^ x2) and (w1, w1 ^ w2), so d ^ e is one exclusive or. That is 5 instructions for two
-// words where xor, count and add would be 6.
+// (x1, x1 ^ x2) and (w1, w1 ^ w2), so d ^ e is one exclusive or. This takes 5 instructions for two
+// words instead of 6 with xor, count and add.
 #include <immintrin.h>
 
 #include "cpu_x86.h"
@@ -22,7 +21,7 @@ constexpr int kTilePixels = 2;
 struct Block {
   __m512 v[kChannelBlock / kLanes];
 
-  // There are registers to keep these over all rows.
+  // Enough registers are free to keep these over all rows.
   struct Channels {
     __m512 multiplier[4], bias[4];
     __m512i low, high;
@@ -103,7 +102,7 @@ size_t packed_words(int channels, int depth) {
 
 size_t panel_words(int pixels, int depth) { return static_cast<size_t>(pixels) * even(depth); }
 
-// [pair of words][w1, w1 ^ w2][channel]; the channels of padding and the word that fills the last
+// [pair of words][w1, w1 ^ w2][channel]; padding channels and the word that fills the last
 // pair are 0.
 void pack_filter(const uint32_t* filter, int channels, int depth, uint32_t* packed) {
   for (int k = 0; k < depth; k += 2) {
@@ -121,7 +120,7 @@ void pack_filter(const uint32_t* filter, int channels, int depth, uint32_t* pack
   }
 }
 
-// Pairs (x1, x2) become (x1, x1 ^ x2).
+// Turns pairs (x1, x2) into (x1, x1 ^ x2).
 LGR_INLINE void pair_up(const uint32_t* in, size_t words, uint32_t* out) {
   size_t k = 0;
   for (; k + kLanes <= words; k += kLanes) {
@@ -144,12 +143,11 @@ void pack_panel(const ConvGeometry& geometry, const uint32_t* image, int first, 
     patches.next(patch);
     if (depth % 2) patch[depth] = 0;
   }
-  // In a pass of its own, because wide loads of words that were just stored one by one would wait
-  // for them.
+  // A separate pass, because wide loads of words that were just stored one by one would stall.
   pair_up(panel, panel_words(pixels, depth), panel);
 }
 
-// Copies rows with the padding around them, and makes pairs as in a panel. Padding is +1, 0 bits.
+// Copies rows with padding around them and pairs their words as in a panel. Padding is +1, 0 bits.
 void pad_rows(const ConvGeometry& g, const PaddedImage& padded, const uint32_t* image, int first,
               int rows, uint32_t* out) {
   const size_t row_words = static_cast<size_t>(padded.width) * g.pixel_words;
@@ -211,7 +209,7 @@ class WindowReader {
   const uint32_t *row_, *next_;
 };
 
-// Where the words of a patch lie: `number` runs of `words` words each.
+// Location of a patch's words: `number` runs of `words` words each.
 struct Runs {
   const size_t* offsets;
   int number, words;
@@ -222,8 +220,8 @@ template <int P, int O>
 LGR_INLINE void multiply_tile(const uint32_t* const (&patches)[P], const Runs& runs,
                               const uint32_t* packed, int32_t* counts, size_t stride) {
   constexpr int kXor3 = 0x96;
-  // Of d, sum and ones. Where sum and ones differ the pair holds one bit, which carries if ones has
-  // one too; elsewhere both bits of the pair are alike, and d is one of them.
+  // Truth table over d, sum and ones. Where sum and ones differ, the pair has one set bit, which
+  // carries if ones is also set; elsewhere both bits of the pair are equal, and d is one of them.
   constexpr int kCarry = 0xB2;
   __m512i ones[P][O], twos[P][O];
   for (int p = 0; p < P; p++) {

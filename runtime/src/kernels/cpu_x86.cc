@@ -1,5 +1,5 @@
-// Asks the processor itself: __builtin_cpu_supports() says no to everything in what ziglang builds.
-// A file of its own, because it runs before it is known which instructions may be used.
+// Queries the processor directly, because __builtin_cpu_supports() always says no in ziglang
+// builds. A separate file, because it runs before the supported instructions are known.
 #include "cpu_x86.h"
 
 #include <cpuid.h>

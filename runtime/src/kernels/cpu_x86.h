@@ -1,4 +1,4 @@
-// What the processor and the operating system support.
+// Instruction sets that the processor and the operating system support.
 #ifndef LARQ_GROUPNET_RUNTIME_KERNELS_CPU_X86_H_
 #define LARQ_GROUPNET_RUNTIME_KERNELS_CPU_X86_H_
 

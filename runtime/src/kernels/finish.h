@@ -1,9 +1,8 @@
-// From counts to outputs, for any instruction set that brings a Block: the values of kChannelBlock
-// channels of one row, held in registers. Rows with fewer channels go through TailBlock, whose
-// plain loops the compiler vectorises.
-//
-// Products and sums are rounded one by one, as TensorFlow Lite does it (-ffp-contract=off), so
-// fusing changes no bit. Unnamed namespace: see patches.h.
+// Turns counts into outputs, for any instruction set that provides a Block: the values of
+// kChannelBlock channels of one row, held in registers. Rows with fewer channels use TailBlock,
+// whose plain loops the compiler vectorises.
+// Products and sums are rounded one by one, as in TensorFlow Lite (-ffp-contract=off), so fusing
+// changes no bit. Unnamed namespace: see patches.h.
 #ifndef LARQ_GROUPNET_RUNTIME_KERNELS_FINISH_H_
 #define LARQ_GROUPNET_RUNTIME_KERNELS_FINISH_H_
 
@@ -31,7 +30,7 @@ struct TailBlock {
   int n;
   float v[kChannelBlock];
 
-  // What the transform of all rows needs of the part's channels.
+  // The constants of the part's channels for the transform of all rows.
   struct Channels {
     Channels(const Transform& transform, int first) : transform(transform), first(first) {}
     const Transform& transform;
@@ -54,7 +53,7 @@ struct TailBlock {
   void max(const float* p) {
     for (int i = 0; i < n; i++) {
       const float x = p[i];
-      v[i] = v[i] > x ? v[i] : x;  // of NaN and -0 as x86 has it
+      v[i] = v[i] > x ? v[i] : x;  // NaN and -0 as on x86
     }
   }
   void add(float s) {
@@ -100,7 +99,7 @@ LGR_INLINE void run_ops(Block& value, const Part& part, size_t row, const PostOp
   }
 }
 
-// Gives `run` a whole block of channels, or one of fewer.
+// Calls `run` with a whole block of channels, or a partial one.
 template <class Block, class Run>
 LGR_INLINE void with_block(int channels, const Run& run) {
   if (channels == kChannelBlock) {
@@ -174,8 +173,8 @@ void max_pool(const PoolGeometry& geometry, const float* image, int y, const Par
   });
 }
 
-// Round half away from zero and saturate. The limits keep the conversion defined; not-a-number
-// becomes the lower one.
+// Rounds half away from zero and saturates. The limits keep the conversion defined; NaN becomes the
+// lower limit.
 LGR_INLINE int8_t to_int8(float x) {
   const float limited = x >= -128.0f ? std::min(x, 127.0f) : -128.0f;
   // std::round, written so that it vectorises: the largest float below 0.5 keeps 0.49999997 at 0.

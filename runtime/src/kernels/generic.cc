@@ -1,4 +1,4 @@
-// Plain C++: runs everywhere, and says what the other kernels must compute.
+// Plain C++: runs everywhere and is the reference for the other kernels.
 #include "finish.h"
 #include "kernels.h"
 #include "patches.h"

@@ -1,4 +1,4 @@
-// What an instruction set provides: one table of functions, filled once per file of this folder.
+// The functions of an instruction set: one table, defined once per file of this folder.
 //
 // A binary convolution runs in strips of output pixels. For each strip, pack_panel() gathers the
 // windows of its pixels ("patches"); then, for each block of up to kChannelBlock output channels,
@@ -24,8 +24,8 @@ constexpr int kChannelBlock = 64;
 // Geometry of a convolution over one image, or over the words of one of its groups.
 struct ConvGeometry {
   int in_height, in_width;
-  int pixel_words;              // words of an input pixel, all groups
-  int patch_words;              // words of a tap: those of one group
+  int pixel_words;              // words per input pixel, all groups
+  int patch_words;              // words per tap, of one group
   int filter_height, filter_width;
   int stride_height, stride_width;
   int dilation_height, dilation_width;
@@ -38,7 +38,7 @@ struct ConvGeometry {
 
 struct PoolGeometry {
   int in_height, in_width;
-  int depth;  // of a pixel: words of bits, or channels
+  int depth;  // per pixel: words of bits, or channels
   int filter_height, filter_width;
   int stride_height, stride_width;
   int pad_top, pad_left;
@@ -47,7 +47,7 @@ struct PoolGeometry {
   struct Span {
     int64_t begin, end;
   };
-  // The rows and columns of the input in a window: at least one of each, padding left out.
+  // The rows and columns of the input in a window, without padding: at least one of each.
   LGR_INLINE Span rows(int y) const {
     return inside(int64_t{y} * stride_height - pad_top, filter_height, in_height);
   }
@@ -59,7 +59,7 @@ struct PoolGeometry {
   }
 };
 
-// An image with its padding, and where a window lies in it: in `runs` runs of words, the same for
+// An image with its padding, and the layout of a window in it: `runs` runs of words, the same for
 // every window.
 struct PaddedImage {
   int height, width;
@@ -67,7 +67,7 @@ struct PaddedImage {
   const size_t* offsets;  // of each run, from the first word of the window
 };
 
-// Elementwise operations behind a float value, in the order in which they run.
+// Elementwise operations on a float value, in execution order.
 enum class PostOpKind {
   kAdd,          // value += tensor
   kAddChannels,  // value += one number for each channel
@@ -100,12 +100,12 @@ struct Part {
   int row_channels;
 };
 
-// Counts to real values: clamp(2 * count + correction) * multiplier + bias.
+// Turns counts into real values: clamp(2 * count + correction) * multiplier + bias.
 struct Transform {
   const float* multiplier;  // of channel 0
   const float* bias;
   int32_t clamp_min, clamp_max;
-  bool clamps;              // false: no count leaves the limits
+  bool clamps;              // false: all counts are within the limits
   // Zero padding: corrections[correction_of[pixel] * correction_stride + channel], where pixel is
   // counted from the part's first row. Null without zero padding.
   const int32_t* corrections;
@@ -123,7 +123,7 @@ struct Kernels {
   bool (*supported)();
   int tile_pixels;  // multiply() is fastest when the pixels of a strip are a multiple of it
 
-  // Words of the packed filters of one block of channels, and of a panel.
+  // Number of words of one block's packed filters, and of a panel.
   size_t (*packed_words)(int channels, int depth);
   size_t (*panel_words)(int pixels, int depth);
 
@@ -147,20 +147,20 @@ struct Kernels {
   void (*finish_bits)(const int32_t* counts, size_t stride, const Part& part,
                       const Transform& transform, const int32_t* thresholds, uint32_t* out);
 
-  // The operations alone; the first is a kLoad.
+  // Only the operations; the first is a kLoad.
   void (*post_ops)(const Part& part, const PostOp* ops, int num_ops);
 
-  // The largest values of the windows of row y of an image's output, then the operations. The part
-  // is that row. What NaN does, and of +0 and -0 which is larger, is the processor's.
+  // The maxima of the windows of output row y, then the operations. The part is that row. NaN and
+  // the order of +0 and -0 depend on the processor.
   void (*max_pool)(const PoolGeometry& geometry, const float* image, int y, const Part& part,
                    const PostOp* ops, int num_ops);
 
-  // Not every kernel has these. They take windows whose run_words are a multiple of run_multiple.
+  // Optional. They need windows whose run_words are a multiple of run_multiple.
   int run_multiple = 0;
   // Writes the rows [first, first + rows) of a padded image.
   void (*pad_rows)(const ConvGeometry& geometry, const PaddedImage& padded, const uint32_t* image,
                    int first, int rows, uint32_t* out) = nullptr;
-  // As multiply(), of the pixels [first, first + pixels) of the output; `words` is the image.
+  // Like multiply(), for the output pixels [first, first + pixels); `words` is the image.
   void (*multiply_windows)(const ConvGeometry& geometry, const PaddedImage& padded,
                            const uint32_t* words, int first, int pixels, const uint32_t* packed,
                            int channels, int32_t* counts, size_t stride) = nullptr;

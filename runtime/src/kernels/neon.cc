@@ -1,11 +1,9 @@
 // NEON on AArch64: tiles of 4 pixels by 16 channels.
-//
-// An exclusive or, a count of bits in bytes and an addition for each vector of 4 words: 16 of the 32
+// Each vector of 4 words takes an exclusive or, a bit count per byte and an addition: 16 of the 32
 // registers hold the sums of a tile, as bytes. Panels interleave the words of 4 pixels, so one ld4r
 // spreads a word of each over the lanes of four registers.
-//
 // The inner loop is assembly: compilers keep neither all 16 sums in registers nor the replicating
-// loads. What it gains is in README.md.
+// loads. README.md has the gain.
 #include <arm_neon.h>
 
 #include "finish.h"
@@ -18,7 +16,7 @@ namespace {
 constexpr int kTilePixels = 4;
 constexpr int kTileChannels = 16;
 
-// Left alone, Clang unrolls these loops only after it has placed their arrays in memory.
+// Without this, Clang unrolls these loops only after placing their arrays in memory.
 #define LGR_UNROLL _Pragma("GCC unroll 16")
 
 struct Block {
@@ -94,7 +92,7 @@ struct Block {
       masked[i] = vandq_u8(
           bit, vuzp1q_u8(vreinterpretq_u8_u16(half[0]), vreinterpretq_u8_u16(half[1])));
     }
-    // Three rounds of pairwise sums leave 8 bytes, those of 64 channels.
+    // Three rounds of pairwise sums leave 8 bytes, which hold 64 channels.
     const uint8x16_t sums = vpaddq_u8(vpaddq_u8(masked[0], masked[1]), vpaddq_u8(masked[2], masked[3]));
     vst1_u32(p, vreinterpret_u32_u8(vget_low_u8(vpaddq_u8(sums, sums))));
   }
@@ -108,7 +106,7 @@ int tiles(int pixels) { return (pixels + kTilePixels - 1) / kTilePixels; }
 
 size_t packed_words(int channels, int depth) { return static_cast<size_t>(padded(channels)) * depth; }
 
-// One tile more than the pixels need: room to gather patches before they are interleaved.
+// One extra tile as room to gather patches before they are interleaved.
 size_t panel_words(int pixels, int depth) {
   return static_cast<size_t>(tiles(pixels) + 1) * kTilePixels * depth;
 }
@@ -177,7 +175,7 @@ struct ByteSums {
   uint8x16_t v[kTilePixels][4];
 };
 
-// Words until a byte may overflow: 8 bits each, at most 255.
+// Words before a byte may overflow: 8 bits each, at most 255.
 constexpr int kWordsOfByteSums = 31;
 
 // The sums over 1 to kWordsOfByteSums words.

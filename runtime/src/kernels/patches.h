@@ -1,5 +1,5 @@
-// Gathering of patches. Everything in an unnamed namespace: each kernel file compiles its own copy
-// with its own instruction set, and none may replace another's at link time.
+// Gathers patches. Everything is in an unnamed namespace: each kernel file compiles its own copy
+// with its own instruction set, and no copy may replace another at link time.
 #ifndef LARQ_GROUPNET_RUNTIME_KERNELS_PATCHES_H_
 #define LARQ_GROUPNET_RUNTIME_KERNELS_PATCHES_H_
 
@@ -26,7 +26,7 @@ LGR_INLINE void zero_words(uint32_t* to, int n) {
 }
 
 // Visits the output pixels of an image in order. Holds a copy of the geometry, because the compiler
-// has to assume that storing words changes the integers of one that it only refers to.
+// must assume that storing words changes integers behind a reference.
 class PatchReader {
  public:
   PatchReader(const ConvGeometry& geometry, const uint32_t* image, int first)
@@ -35,7 +35,7 @@ class PatchReader {
         y_(first / geometry.out_width),
         x_(first % geometry.out_width),
         row_words_(geometry.filter_width * geometry.patch_words),
-        // Taps next to each other in memory are copied in one go.
+        // Taps adjacent in memory are copied together.
         adjacent_(geometry.dilation_width == 1 && geometry.pixel_words == geometry.patch_words),
         step_(static_cast<ptrdiff_t>(geometry.dilation_height) * geometry.in_width *
               geometry.pixel_words) {}
@@ -60,9 +60,9 @@ class PatchReader {
     }
   }
 
-  // The first window of the next `pixels` pixels, if they stand in one row of the output, their
-  // windows lie inside the image and taps next to each other are adjacent in memory; then passes
-  // over them. Otherwise null.
+  // Returns the first window of the next `pixels` pixels and skips them, if they are in one output
+  // row, their windows are inside the image and neighbouring taps are adjacent in memory. Otherwise
+  // returns null.
   const uint32_t* next_inside(int pixels) {
     const int left = x_ * g_.stride_width - g_.pad_left;
     const int right = (x_ + pixels - 1) * g_.stride_width - g_.pad_left + g_.filter_width;
@@ -92,7 +92,7 @@ class PatchReader {
     return image_ + (static_cast<ptrdiff_t>(y) * g_.in_width + x) * g_.pixel_words;
   }
 
-  // At the border, and for taps that lie apart.
+  // For the border, and for taps that are not adjacent.
   __attribute__((noinline)) void gather(int top, int left, uint32_t* patch) const {
     for (int ky = 0, y = top; ky < g_.filter_height; ky++, y += g_.dilation_height) {
       for (int kx = 0, x = left; kx < g_.filter_width; kx++, x += g_.dilation_width) {
