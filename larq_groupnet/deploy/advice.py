@@ -98,7 +98,7 @@ def _before_sign(layer: Any) -> Iterator[Finding]:
 
 
 def _parents(layer: Any) -> list[Any]:
-    """The inputs of a layer, skipping layers that keep the range of values."""
+    """The layers that a layer reads, skipping layers that keep the range of values."""
     if len(layer.inbound_nodes) != 1:
         return []
     found = []

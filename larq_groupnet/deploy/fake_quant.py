@@ -275,7 +275,10 @@ class Rewriter:
         return _Value(copied(node.layer)(x.rounded()), _quant(node.layer.name))
 
     def _concatenate(self, node: Any, *inputs: _Value) -> _Value:
-        """Rounds inputs without other readers to its range: LCE does not rescale convolutions."""
+        """Rounds inputs that only it reads to its own range.
+
+        LCE does not rescale the outputs of its convolutions.
+        """
         quant = _quant(node.layer.name)
         tensors = [
             quant(x.tensor)

@@ -1,8 +1,8 @@
 """Matches the layers of a Keras model with the operations of its file.
 
 Names in a file are cut to 50 characters, and merged if layers are. So layers are found by the signs
-of their kernels, which conversion keeps, except that batch normalisation scales each channel and
-LCE flips channels whose scale is negative.
+of their kernels. Conversion keeps them, except that it flips channels to which batch normalisation
+gives a negative scale.
 """
 
 from __future__ import annotations

@@ -23,13 +23,13 @@ from larq_groupnet.deploy.matching import layers_with_kernels, match, quantizer_
 from larq_groupnet.deploy.replaced import replaced
 
 NEAR = 1e-3
-"""Distance from a threshold at which a value may flip by rounding, in RMS of the layer's values."""
+"""Distance from a threshold within which rounding may flip values, in RMS of the layer."""
 
 MOST_FLIPS = 0.05
-"""Share of a layer's values that may flip at any distance: sums of signs often tie."""
+"""Share of a layer's values that may flip in all, not counting `TIE`: sums of signs often tie."""
 
 SIGN_TOLERANCE = 0.05
-"""Distance from a threshold at which a few values may flip, in RMS.
+"""Distance from a threshold within which a few values may flip, in RMS.
 
 LCE computes `offset + factor * fan_in - 2 * factor * popcount` in float32. After normalising a
 channel that hardly varied in training, the factor is 300 and the sum loses its last digits: in a

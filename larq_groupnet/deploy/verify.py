@@ -207,7 +207,7 @@ def _compared(verification: Verification, received: Array, second: Array) -> Ver
     if verification.verdict == "wrong" or difference <= OUTPUT_TOLERANCE:
         return found
     text = (
-        f"half of the outputs of larq-groupnet-runtime differ from LCE's interpreter by "
+        "half of the outputs of larq-groupnet-runtime differ from LCE's interpreter by "
         f"{difference:.2g} of the largest or more"
     )
     return replace(found, verdict="wrong", explanation=text)

@@ -108,7 +108,7 @@ def compare(
 
 
 def to_look_at(samples: Samples, normalisation: str | None) -> Samples:
-    """The samples with images as `uint8` pixels; no normalisation if they are pixels already."""
+    """The samples with `uint8` images; without a `normalisation`, the images are pixels already."""
     return samples._replace(
         images=[
             to_pixels(image, normalisation) if normalisation else image.astype(np.uint8)

@@ -32,10 +32,10 @@ from larq_groupnet.tasks.classification import Classification
 from larq_groupnet.tasks.task import Samples, Task, task_of
 
 CALIBRATED = 1_000
-"""Most validation images that are used to find the temperature."""
+"""Largest number of validation images used to find the temperature."""
 
 VERIFIED = 8
-"""Validation images on which the converted file is compared with Keras before it is kept."""
+"""Number of validation images on which file and Keras are compared before the file is kept."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,7 @@ ALL = "all"
 """All splits together, for a dataset that was not used in training."""
 
 MOST_COMPARED = 500
-"""Most validation images on which an int8 file is compared with its network."""
+"""Largest number of validation images on which an int8 file is compared with its network."""
 
 
 def judge_file(
@@ -101,7 +101,7 @@ def judge_file(
 
 
 def cost_of_integers(source: str, file: Path, data_dir: Path) -> str:
-    """One line on how much of the metric an int8 file costs on validation images.
+    """How much of the metric an int8 file loses on validation images, in one line.
 
     `source` is its network; see `load_predictor`.
     """

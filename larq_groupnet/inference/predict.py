@@ -57,8 +57,8 @@ def predict_files(
     Raises:
         FileNotFoundError: If `source` does not exist.
         NoImagesError: If it holds no image.
-        OutputError: If a result would replace a foreign file, which is kept, or `output_dir` cannot
-            be a folder.
+        OutputError: If a result would replace a file of another origin, which is kept, or
+            `output_dir` cannot be a folder.
         OSError: If a result cannot be written.
     """
     if not isinstance(predictor, Predictor):

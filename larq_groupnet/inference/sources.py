@@ -42,7 +42,7 @@ class Predictor:
         logits: True if its scores are logits, not probabilities.
         task: The class of its task.
         named: True if its class names are stored with it.
-        temperature: Divides the logits of a label.
+        temperature: Divisor of a classifier's logits.
     """
 
     network: Predict

@@ -35,7 +35,7 @@ COUNTED = 2_000
 """Number of training masks read to find the frequency of each class."""
 
 RARE = 2.0
-"""Classes get weights if the most common one is at least this much more common than the rarest."""
+"""Classes get weights if the most common one is at least so many times as common as the rarest."""
 
 PASSES = 10
 """Minimum number of passes over the training images in all epochs together."""
@@ -118,7 +118,7 @@ def _for_truth(builder: Dataset, model: Recipe, path: Path) -> Recipe:
 
 
 def _structure(photos: GroupNetConfig, model: GroupNetConfig) -> GroupNetConfig:
-    """The network of a model, with the width of the network for photos and at most its bases."""
+    """The network of a model, with the width of the photos' network and at most as many bases."""
     same = model.head == photos.head
     values = {
         name: getattr(model, name)

@@ -106,7 +106,7 @@ def started(recipe: Recipe, changes: Changes) -> tuple[Recipe, list[str]]:
 def _photographs(
     recipe: Recipe, wanted: GroupNetConfig, given: Collection[str]
 ) -> tuple[Recipe, list[str]]:
-    """The recipe with the first weights of photographs that fit, and their width and blocks."""
+    """The recipe with the first weights of photographs that fit, and with their `_SIZES`."""
     differing = []
     for entry in (each for each in list_weights() if each.name in PHOTOGRAPHS):
         theirs, values = entry.metadata.config, {}

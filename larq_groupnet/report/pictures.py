@@ -37,8 +37,8 @@ _TENTH, _FIFTH = 15, 30
 """Letters that fit into a tenth and a fifth of the width of a picture of images."""
 
 MOST_NAMES = 60
-"""Most names on each side of a confusion matrix; with more classes, only every second, third, ...
-class is named."""
+"""Largest number of names on each side of a confusion matrix; with more classes, only every
+second, third, ... class is named."""
 
 _RIGHT, _WRONG = "#e8e8e8", "#c1121f"
 _PHASE_COLOURS = ("#999999", "#0072b2", "#d55e00", "#009e73", "#cc79a7")
@@ -186,7 +186,7 @@ def draw_labels(
 ) -> None:
     """Draws images, each under its predicted class and probability, in red if it is wrong.
 
-    A row has ten images, or five if a name is long. Longer names are cut.
+    A row has ten images, or five if a name is long. Names that do not fit into a fifth are cut.
 
     Args:
         images: `(height, width, 1 or 3) uint8`.

@@ -9,7 +9,7 @@ from typing import Any
 from terminaltables import AsciiTable
 
 MOST_CLASSES = 20
-"""Most classes that a table lists; with more, it lists the `WORST`."""
+"""Largest number of classes that a table lists; with more, it lists the `WORST`."""
 WORST = 5
 
 COLUMNS = {"keras": "Keras", "lce": "converted", "interpreter": "LCE's interpreter"}

@@ -34,7 +34,7 @@ def read_temperature(folder: Path) -> float:
 
 
 def record_classes(folder: Path, classes: Sequence[str], images: str = "") -> None:
-    """Writes the classes of a run, and the digest of its first images (`Dataset.digest`)."""
+    """Writes the classes of a run, and the `Dataset.digest` of the images that it began with."""
     images = read_json(folder / FILE).get("images") or images
     values = {"classes": list(classes), "images": images, "version": __version__}
     write_json(folder / FILE, values)

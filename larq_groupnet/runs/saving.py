@@ -69,7 +69,7 @@ class SnapshotCallback(tf.keras.callbacks.Callback):
                     self.workers.assign_sum(variable, value)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Saves or stops if due, except after the last step, before the validation."""
+        """Saves or stops if due, except after the last step: then only the validation is left."""
         steps = batch + 1
         if steps >= self.params["steps"]:
             return

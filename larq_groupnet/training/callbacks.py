@@ -37,8 +37,8 @@ class PhaseCSVLogger(tf.keras.callbacks.CSVLogger):
 class BestWeights(tf.keras.callbacks.Callback):
     """Saves the weights of the last epoch, and of the epoch with the highest validation metric.
 
-    Each file is complete or absent. If the optimizer averages weights, the averages are validated
-    and saved.
+    In a tie, the later epoch is best. Each file is complete or absent. If the optimizer averages
+    weights, the averages are validated and saved.
 
     Args:
         path: An `.h5` file for the best weights.
@@ -68,7 +68,7 @@ class BestWeights(tf.keras.callbacks.Callback):
         self.trained: list[np.ndarray] = []
 
     def on_test_begin(self, logs: Logs = None) -> None:
-        """Replaces the weights by their averages."""
+        """Replaces the weights with their averages."""
         if self.averaged:
             self.trained = [weight.numpy() for weight in self.model.trainable_weights]
             self.model.optimizer.finalize_variable_values(self.model.trainable_weights)

@@ -119,7 +119,7 @@ def check_optimizer(phase: Phase) -> None:
         RecipeError: As `make_optimizer`, or if the optimizer cannot compute with an argument.
     """
     chosen = make_optimizer(phase, 1)
-    if not isinstance(chosen, optimizers.Optimizer):  # Bop's takes binary kernels only.
+    if not isinstance(chosen, optimizers.Optimizer):  # Bop takes binary kernels only.
         return
     weight = tf.Variable(tf.zeros(1))
     try:

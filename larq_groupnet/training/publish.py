@@ -93,7 +93,7 @@ def publish(
         name: Name of the set, to use as `weights`.
         output_dir: Folder for the release file, `MODEL-NAME.md`, `MODEL-NAME-predictions.png`,
             `-curves.png` and `-confusion.png`; the entry is added to its `registry.json`.
-        licence: Terms of these weights; by default the terms in their metadata.
+        licence: Terms of these weights; by default the terms in their metadata, if any.
         command: The command that made the run and measured its results. `None` derives it from the
             recipe; give it if the run had options that no recipe holds, such as `--start_from` or
             `--mixed_precision`.
