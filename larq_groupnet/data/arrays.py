@@ -18,7 +18,7 @@ from larq_groupnet.hints import did_you_mean, few
 from larq_groupnet.values import is_whole, native
 
 _MOST = 100_000
-"""Most classes that are named automatically; a larger label is an error."""
+"""Largest number of classes named automatically; a larger label is an error."""
 
 Examples = tuple[Sequence[np.ndarray], Sequence[Any]]
 """Images and their labels or masks."""

@@ -24,7 +24,7 @@ LEVELS = "levels"
 """The mapping that makes each value that occurs a class, in ascending order."""
 
 MOST_UNNAMED = 64
-"""Most classes that masks may have without names; more values are taken for soft edges."""
+"""Largest number of classes of masks without names; more values look like soft edges."""
 
 _LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "WEBP")
 _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")

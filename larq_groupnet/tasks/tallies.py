@@ -18,7 +18,7 @@ CONFIDENCE = 0.95
 
 _DRAWS = 1000
 _MOST_PARTS = 2**22
-"""Most numbers that are kept for the interval, in the matrices of single images."""
+"""Largest number of values kept for the interval, in the matrices of single images."""
 
 
 class MeanTally:

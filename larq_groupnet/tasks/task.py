@@ -42,7 +42,7 @@ class Tally(Protocol):
 
 
 MOST_NAMED = 5
-"""Most classes that a prediction names."""
+"""Largest number of classes that a prediction names."""
 
 
 class Prediction(NamedTuple):

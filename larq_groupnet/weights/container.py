@@ -25,13 +25,13 @@ FORMAT = "larq_groupnet"
 FORMAT_VERSION = 1
 
 MAX_HEADER = 2**24
-"""Most bytes of the part that names the tensors: fifty times the need of ResNet-50 with K=8."""
+"""Maximum bytes of the header that names the tensors: fifty times that of ResNet-50 with K=8."""
 
 MAX_FILE = 2**32
-"""Most bytes of a file: five times the size of ResNet-50 with K=8 in float32."""
+"""Maximum bytes of a file: five times the size of ResNet-50 with K=8 in float32."""
 
 EXPANSION = 100
-"""Most an archive may grow: weights hardly compress, and a zip bomb must not fill the machine."""
+"""Maximum growth of an archive: weights hardly compress, and a zip bomb must not fill the machine."""
 
 BROKEN = (
     safetensors.SafetensorError,

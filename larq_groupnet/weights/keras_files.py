@@ -33,7 +33,7 @@ _DESCRIPTION = "larq_groupnet"
 """HDF5 dataset beside Keras' groups, with the description of the weights as JSON."""
 
 MAX_DESCRIPTION = 2**25
-"""Most bytes of a description: fifty times the size for a run with 1000 classes."""
+"""Maximum bytes of a description: fifty times the size for a run with 1000 classes."""
 
 _IN_ARCHIVE, _ARCHITECTURE = "model.weights.h5", "config.json"
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 MAX_VALUES = 2**30
-"""Most weights of a network: five times as many as in ResNet-50 with K=8."""
+"""Maximum weights of a network: five times as many as in ResNet-50 with K=8."""
 
 
 def save(model: tf.keras.Model, metadata: Metadata, path: str | Path) -> Path:
