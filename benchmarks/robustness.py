@@ -6,7 +6,7 @@
 Each argument is a run, a weights file, a registered name or a `.tflite`. The first table has the
 test accuracy on the original and the changed photographs, with the same changes for all networks.
 The second has the expected calibration error on the original photographs (see
-`larq_groupnet.tasks.calibration`), with and without the temperature stored in the file.
+`larq_groupnet.tasks.calibration`), without and with the temperature stored in the file.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def main(argv: list[str]) -> None:
         )
     names = list(_CONTESTANTS.value)
     if ("before" in names) != (":" in (_BEFORE.value or "")):
-        raise app.UsageError("before: expected --before CHECKOUT:PYTHON beside that contestant.")
+        raise app.UsageError("before: expected --before CHECKOUT:PYTHON with that contestant.")
     if "torch" in names and not _has_torch(_TORCH.value):
         print(f"No PyTorch in {_TORCH.value}: torch is left out. Give --torch_python.")
         names.remove("torch")

@@ -16,7 +16,7 @@ from larq_groupnet.files import path_of
 def summary(f: Flags, source: str) -> None:
     """Count MACs, OPs and memory of a model, trained weights or the network of a recipe.
 
-    It takes train's flags that change the network.
+    It takes train's flags that change the recipe.
     """
     from larq_groupnet.network.complexity import format_json, report
 
@@ -41,7 +41,7 @@ def _config(f: Flags, source: str) -> tuple[Any, Sequence[str]]:
     if path_of(source).is_dir():
         if wrong := {"dataset", "recipe", "phase", "int8_epochs", "start_from"} & asked:
             raise RecipeError(
-                "summary: expected no flag that it ignores beside a run. "
+                "summary: expected no flag that it ignores with a run. "
                 f"Received: {', '.join(f'--{name}' for name in sorted(wrong))}"
             )
         run = read_recipe(path_of(source))

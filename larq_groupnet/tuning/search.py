@@ -105,7 +105,7 @@ def search(
     if not results["recipes"]:
         first = next((row["failure"] for row in trials), "no trial ran")
         raise TrainingError(
-            f"no trial of the search was completed; the first: {first or 'see its screen'}. "
+            f"no trial of the search was completed; the first: {first or 'see its output'}. "
             f"Everything is in {output_dir}"
         )
     return results

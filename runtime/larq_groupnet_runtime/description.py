@@ -70,7 +70,7 @@ class Description:
         _expect(isinstance(classes, list), "classes: a list of names", classes)
         for name in classes:
             shown = isinstance(name, str) and all(x.isprintable() or x in _JOINERS for x in name)
-            _expect(shown, "a class name of letters that can be printed", name)
+            _expect(shown, "a class name that can be printed", name)
         known = content.get("preprocessing", {})
         _expect(isinstance(known, dict), "preprocessing: an object", known)
         new = ", ".join(sorted(set(known) - set(_PREPROCESSING)))

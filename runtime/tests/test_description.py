@@ -58,8 +58,8 @@ def test_another_archive_is_no_description():
     [
         ([], "an object"),
         ({"classes": "cat"}, "classes: a list of names"),
-        ({"classes": ["cat", 3]}, "a class name of letters that can be printed. Received: 3"),
-        ({"classes": ["\x1b[2Jcat"]}, "a class name of letters that can be printed"),
+        ({"classes": ["cat", 3]}, "a class name that can be printed. Received: 3"),
+        ({"classes": ["\x1b[2Jcat"]}, "a class name that can be printed"),
         ({"preprocessing": 3}, "preprocessing: an object"),
         ({"preprocessing": {"rotated": True}}, "Install the newest version"),
         ({"preprocessing": {"normalisation": "mean"}}, "normalisation: symmetric or imagenet"),
