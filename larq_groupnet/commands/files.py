@@ -26,11 +26,11 @@ def predict(f: Flags, source: str, *images: str) -> int:
     predictor = load_predictor(
         source, f.data_dir, scales=f.scales, flip=f.flip, normalisation=f.normalisation
     )
-    done, passed_over = predict_files(
+    done, skipped = predict_files(
         predictor, [Path(image).expanduser() for image in images], f.output
     )
-    print(f"{done} images predicted, results in {f.output}; {len(passed_over)} passed over")
-    return 1 if passed_over else 0
+    print(f"{done} images predicted, results in {f.output}; {len(skipped)} skipped")
+    return 1 if skipped else 0
 
 
 def evaluate(f: Flags, source: str, dataset: str | None = None) -> None:

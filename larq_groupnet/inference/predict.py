@@ -83,16 +83,16 @@ def predict_files(
     task, table = predictor.task(len(predictor.classes)), output_dir / "predictions.csv"
     if not predictor.dense:
         _check_own([table])
-    passed_over, rows = [], []
+    skipped, rows = [], []
     # Outside a terminal, the bar would only clutter the lines.
     progress = tqdm(files, "Predicting", unit="image", disable=None, leave=False)
     for file, name in zip(progress, names, strict=True):
         try:
             pixels = read_pixels(file, predictor.input_shape[2])
         except UserError:
-            passed_over.append(file)
+            skipped.append(file)
             tqdm.write(
-                f"{printable(str(file))}: passed over, it cannot be decoded", file=sys.stderr
+                f"{printable(str(file))}: skipped, it cannot be decoded", file=sys.stderr
             )
             continue
         found = task.prediction(pixels, predictor(pixels), predictor.classes)
@@ -108,7 +108,7 @@ def predict_files(
         tqdm.write(f"{printable(str(file))}: {found.line}")
     if not predictor.dense:
         write_csv(table, [COLUMNS, *((*row, f"{share:.6f}") for *row, share in rows)])
-    return len(files) - len(passed_over), passed_over
+    return len(files) - len(skipped), skipped
 
 
 def find_images(source: str | Path) -> list[Path]:

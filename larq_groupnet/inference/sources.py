@@ -139,10 +139,9 @@ def load_predictor(
     normalisation, fit = known.get("normalisation"), normalisations(input_shape[-1])
     if normalisation not in fit:
         raise SourceError(
-            f"{source}: expected to know how its images were normalised, one of {', '.join(fit)}; "
-            "give it as normalisation (--normalisation of a command), or give convert(model, path) "
-            "a description. "
-            f"Received: {normalisation}.{did_you_mean(normalisation, fit)}"
+            f"{source}: expected a normalisation, {' or '.join(fit)}. Received: {normalisation}."
+            f"{did_you_mean(normalisation, fit)} Give it as normalisation (--normalisation), or give "
+            "convert(model, path) a description."
         )
     dense = len(output_shape) == 4
     if None in input_shape or not (

@@ -27,7 +27,7 @@ RENAMED = {"backbone": "layout", "atrous": "atrous_rates"}
 """Old name of an option -> its current name."""
 
 MOST = 1000
-"""Maximum of bases, and of blocks per stage. Ten thousand take seconds to count and fit no memory."""
+"""Maximum of bases, and of blocks per stage. Ten thousand take seconds to count."""
 
 LARGEST = 10**6
 """Largest height, width and channels of images, and most classes. TensorFlow fails far beyond."""

@@ -69,7 +69,7 @@ _EPILOG = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status.
 
-    0: done; 1: some images were passed over, or outputs differ; 2: an error, or no image could be
+    0: done; 1: some images were skipped, or outputs differ; 2: an error, or no image could be
     read; 130: Ctrl-C; 141: the reader of a pipe is gone. SIGHUP and SIGTERM exit with 129 and 143.
     """
     for stream in ("stdin", "stdout", "stderr"):
@@ -149,22 +149,22 @@ def _predict(network: Interpreter, named: Mapping[Path, Path], flags: argparse.N
     if network.dense:
         _check_output(network, images, names, flags.output)
         _name_missing_letters(network)
-    passed_over = 0
+    skipped = 0
     for number, (file, name) in enumerate(zip(images, names), 1):
         if sys.stderr.isatty() and len(images) > 1:
             print(f"\r{number} of {len(images)}\033[K", end="\r", file=sys.stderr, flush=True)
         try:
             found, pictures = _computed(network, file, name, flags)
         except (InputError, MemoryError, OSError) as error:
-            passed_over += 1
+            skipped += 1
             said = _said(error)
-            _complain(f"passed over: {said if said.startswith(f'{file}:') else f'{file}: {said}'}")
+            _complain(f"skipped: {said if said.startswith(f'{file}:') else f'{file}: {said}'}")
             continue
         print(_printable(f"{file}: {found}"), flush=True)
         _save(pictures)
-    if network.dense and passed_over < len(images):
+    if network.dense and skipped < len(images):
         print(_printable(f"masks and overlays are in {flags.output}"))
-    return 0 if not passed_over else 1 if passed_over < len(images) else 2
+    return 0 if not skipped else 1 if skipped < len(images) else 2
 
 
 def _computed(

@@ -65,7 +65,7 @@ def test_masks_and_overlays_of_a_folder(pixels, images, tmp_path):
     done = run(pixels, images, "--output", tmp_path / "found")
     assert done.returncode == 1
     assert done.stderr == (
-        f"larq-groupnet-run: passed over: {images / 'more' / 'two.png'}: expected an image. "
+        f"larq-groupnet-run: skipped: {images / 'more' / 'two.png'}: expected an image. "
         "Received: no format that is known\n"
     )
     assert lines(done)[-1] == f"masks and overlays are in {tmp_path / 'found'}"
@@ -298,7 +298,7 @@ def test_image_that_takes_too_much_memory_is_passed_over(pixels, tmp_path, capsy
         f"{tmp_path}/a.png", f"{tmp_path}/c.png"
     ]  # fmt: skip
     assert found.err == (
-        f"larq-groupnet-run: passed over: {tmp_path}/b.png: expected more memory, or a smaller "
+        f"larq-groupnet-run: skipped: {tmp_path}/b.png: expected more memory, or a smaller "
         "image or number. Received: Unable to allocate 9 GiB\n"
     )
     assert len(list((tmp_path / "found").rglob("*.png"))) == 4

@@ -209,9 +209,9 @@ def test_bad_file_is_named_and_passed_over(dense_file, images, tmp_path):
     (images / "empty.jpg").write_bytes(b"")
     done = command("predict", dense_file, images, f"--output={images / 'out'}")
     assert done.returncode == 1, done.stderr
-    assert "3 images predicted" in done.stdout and "2 passed over" in done.stdout
+    assert "3 images predicted" in done.stdout and "2 skipped" in done.stdout
     for name in ("broken.png", "empty.jpg"):
-        assert f"{images / name}: passed over, it cannot be decoded" in done.stderr
+        assert f"{images / name}: skipped, it cannot be decoded" in done.stderr
     assert "Predicting" not in done.stderr, "no bar between the lines, where it is no terminal's"
     assert len(masks_in(images / "out" / "masks")) == 3
     assert len(find_images(images)) == 5, "results are no images to predict"
@@ -255,7 +255,7 @@ def test_pipe_is_said_to_be_one(tmp_path):
 def test_file_that_does_not_say_how_images_are_read_is_refused(dense_file, tmp_path):
     path = tmp_path / "bare.tflite"
     path.write_bytes(without_description(dense_file))
-    with pytest.raises(SourceError, match="give it as normalisation .--normalisation of a command"):
+    with pytest.raises(SourceError, match="Give it as normalisation .--normalisation"):
         load_predictor(path)
     predictor = load_predictor(path, normalisation="symmetric", scales=(0.5,), flip=True)
     reading = predictor.reading

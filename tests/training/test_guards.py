@@ -66,7 +66,7 @@ def test_disk_that_will_be_full_is_known_before(tmp_path, monkeypatch):
         (
             [("epochs", "1,2")],
             {"profile": "10,20"},
-            "profile: expected steps .*of 1 to 6",
+            "profile: expected steps .*from 1 to 6",
         ),
     ],
 )
