@@ -31,7 +31,7 @@ DIGITS = Recipe(
         aggregation="mean",
         projection="real",
         relu=False,
-        # Not zero padding, as on ImageNet: LCE computes something else on 2 x 2 maps.
+        # ImageNet has zero padding; with that, LCE computes something else on 2 x 2 maps.
         padding="same",
         stem_pool="after_norm",
         input_quantizer="approx_sign",

@@ -31,7 +31,8 @@ MAX_FILE = 2**32
 """Most bytes of a file: five times the size of ResNet-50 with K=8 in float32."""
 
 EXPANSION = 100
-"""Most an archive may grow: weights hardly compress, and a zip bomb must not fill the machine."""
+"""Most times that an archive may grow: weights hardly compress, and a zip bomb must not fill the
+machine."""
 
 BROKEN = (
     safetensors.SafetensorError,
