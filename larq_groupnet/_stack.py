@@ -114,8 +114,8 @@ def quiet() -> None:
 class _QuietImport(importlib.abc.MetaPathFinder):
     """Imports TensorFlow silently: 2.21 ignores the log level during its import.
 
-    Also hides the half million objects that TensorFlow creates and keeps from the garbage
-    collector, which would scan them for a fifth of the import and again later.
+    Also keeps the garbage collector from scanning the half million objects that TensorFlow creates
+    and never frees: that would take a fifth of the import, and more time later.
     """
 
     def find_spec(self, name: str, *_: Any) -> importlib.machinery.ModuleSpec | None:

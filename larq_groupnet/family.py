@@ -351,7 +351,7 @@ def build(
 
 
 def build_model(name: str, given: Mapping[str, Any]) -> tf.keras.Model:
-    """Builds a model by name, with its weights.
+    """Builds a model by name, and loads weights if given.
 
     Args:
         name: Name of the model.

@@ -257,7 +257,7 @@ def test_arguments_of_an_augmentation_are_what_it_is_given(function):
     [
         (lambda need: None, "mine", "expected need=VALUE after the question mark"),
         (lambda **options: None, "mine?a=1", "expected no option after the question mark"),
-        (lambda side="8": None, "mine:here", "expected mine alone, which takes no place"),
+        (lambda side="8": None, "mine:here", "expected mine without a place"),
         (lambda: None, 3, "expected a name, such as folder:PATH. Received: 3"),
     ],
 )

@@ -31,7 +31,7 @@ DIGITS = Recipe(
         aggregation="mean",
         projection="real",
         relu=False,
-        # Not zero padding, as on ImageNet: LCE computes something else on 2 x 2 maps.
+        # Not "zero", as IMAGENET has it: LCE computes something else on 2 x 2 maps.
         padding="same",
         stem_pool="after_norm",
         input_quantizer="approx_sign",

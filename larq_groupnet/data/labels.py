@@ -203,7 +203,7 @@ def read_class_names(path: Path) -> list[str]:
         )
     if len(set(names)) != len(names) or not 2 <= len(names) <= VOID:
         raise DatasetError(
-            f"{path}: expected 2 to {VOID} different class names, one a line. Received: {names}"
+            f"{path}: expected 2 to {VOID} different class names, one per line. Received: {names}"
         )
     return names
 
@@ -253,7 +253,7 @@ def _read_colours(path: Path | str | bytes) -> np.ndarray:
         _check_lossless(image, path)
         if image.mode[0] in "IF":
             raise ValueError(
-                f"colours have 8 bits a channel; this {image.format} has mode {image.mode!r}"
+                f"colours have 8 bits per channel; this {image.format} has mode {image.mode!r}"
             )
         # The four bytes of a pixel, with the bands reversed, are a little-endian 0x00RRGGBB.
         red, green, blue = image.convert("RGB").split()

@@ -281,7 +281,7 @@ def _check_are_classes(root: Path, folders: list[Path]) -> None:
     def refuse(expected: str, received: str, advice: str = "Rename them") -> NoReturn:
         raise FolderError(
             f"folder: expected folders of classes, or {expected}, in {root}. Received: {received}. "
-            f"{advice}, or write the names of the classes into classes.txt, one a line."
+            f"{advice}, or write the names of the classes into classes.txt, one per line."
         )
 
     plain = {re.sub(r"[\W_]", "", folder.name.lower()): folder.name for folder in folders}
@@ -377,9 +377,9 @@ def _are_classes(root: Path, splits: dict[Path, str], names: list[str]) -> bool:
     with_classes = [folder for folder in splits if _has_classes(folder)]
     if others and [splits[folder] for folder in with_classes] == ["train"]:
         raise FolderError(
-            f"folder: expected folders of classes, or splits alone, in {root}. Received: "
+            f"folder: expected only folders of classes, or only splits, in {root}. Received: "
             f"{with_classes[0].name} with folders in it, beside {others[0]}. Write the names of "
-            "the classes into classes.txt, one a line, to say which."
+            "the classes into classes.txt, one per line, to say which."
         )
     return bool(others) and not with_classes
 

@@ -16,7 +16,7 @@ SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", "
 """Lower-case suffixes of the image files that are read; capitals work as well."""
 
 OTHER_FILE = "other file"
-"""The kind of a file that is not an image; images in formats that are not read have the next."""
+"""The kind of a file that is not an image; `CAMERA_FILE` is for photos that are not read."""
 
 CAMERA_FILE = "photo of another format"
 

@@ -63,9 +63,7 @@ def open_dataset(name: str, data_dir: str | Path, on_bad_image: str | None = Non
                 f"dataset: expected {option}=VALUE after the question mark. Received: {name}"
             )
     if place and "place" not in takes:
-        raise DatasetError(
-            f"dataset: expected {kind} alone, which takes no place. Received: {name}"
-        )
+        raise DatasetError(f"dataset: expected {kind} without a place. Received: {name}")
     found = opener(**{each: known[each] for each in takes if each in known}, **options)
     if not isinstance(found, Dataset):
         raise DatasetError(

@@ -32,7 +32,7 @@ class Pipeline:
     """Batches of one dataset for one model.
 
     Args:
-        dataset: From `prepare` or `from_arrays`, or a builder of TFDS.
+        dataset: From `prepare` or `from_arrays`, or a TFDS builder.
         reading: How an image becomes the model's input; needs a size. Evaluation uses its central
             crop for labels, and its letterbox for all targets.
         batch_size: Images per step, at least 1.

@@ -141,8 +141,8 @@ def _folder(dl_manager: tfds.download.DownloadManager, archive: str) -> Path:
         return manual / _FOLDERS[archive]
     if not (manual / archive).is_file():
         raise DatasetError(
-            f"Expected {manual / archive}, from {_PAGES[archive]}, or the folder "
-            f"{_FOLDERS[archive]} that it holds beside it. "
+            f"Expected {manual / archive}, from {_PAGES[archive]}, or its folder "
+            f"{_FOLDERS[archive]} beside it. "
             f"Received: {sorted(path.name for path in manual.iterdir())}"
         )
     target = Path(dl_manager.download_dir, "extracted", archive.partition(".")[0])

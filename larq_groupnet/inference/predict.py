@@ -91,9 +91,7 @@ def predict_files(
             pixels = read_pixels(file, predictor.input_shape[2])
         except UserError:
             skipped.append(file)
-            tqdm.write(
-                f"{printable(str(file))}: skipped, it cannot be decoded", file=sys.stderr
-            )
+            tqdm.write(f"{printable(str(file))}: skipped, it cannot be decoded", file=sys.stderr)
             continue
         found = task.prediction(pixels, predictor(pixels), predictor.classes)
         contents = {

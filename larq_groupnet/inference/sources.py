@@ -140,8 +140,8 @@ def load_predictor(
     if normalisation not in fit:
         raise SourceError(
             f"{source}: expected a normalisation, {' or '.join(fit)}. Received: {normalisation}."
-            f"{did_you_mean(normalisation, fit)} Give it as normalisation (--normalisation), or give "
-            "convert(model, path) a description."
+            f"{did_you_mean(normalisation, fit)} Give it as normalisation (--normalisation), or "
+            "give convert(model, path) a description."
         )
     dense = len(output_shape) == 4
     if None in input_shape or not (

@@ -40,7 +40,7 @@ NAMED = {
 }
 
 LARGEST = 1000
-"""Largest rate. A map is padded by its rate, so a far larger rate would fill the memory."""
+"""Largest rate. A convolution pads its map by the rate, so a far larger one fills the memory."""
 
 _INTERVAL = re.compile(r"([1-9]\d*)-([1-9]\d*)")
 

@@ -356,7 +356,7 @@ class GroupNetConfig:
         channels = LAYOUTS[self.layout].channels[0]
         wide = is_number(self.width) and self.width <= WIDEST
         if not wide or min(self.stage_channels) < 1:
-            expected = f"a number that leaves a channel out of {channels}, and at most {WIDEST}"
+            expected = f"a number of at most {WIDEST} that leaves 1 of {channels} channels or more"
             fail("width", expected, self.width)
 
     def _check_bases(self) -> None:

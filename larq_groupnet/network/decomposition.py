@@ -64,8 +64,8 @@ def gated(ops: Ops, x: Tensor) -> Aggregates:
 def plain(ops: Ops, x: Tensor) -> Aggregates:
     """The real-valued ResNet that Group-Net approximates (He et al., CVPR 2016), for comparison.
 
-    Convolution -> batch normalisation -> ReLU, one shortcut around each block. Kernels,
-    stem and widths equal the Group-Net with the same layout.
+    Convolution -> batch normalisation -> ReLU, one shortcut around each block. Kernel sizes, stem
+    and widths are those of the Group-Net with the same layout.
     """
     x = ops.relu(x, "stem_relu")
     for stage, index in blocks(ops.config):

@@ -53,7 +53,7 @@ def _ends_with_third_stage(config: GroupNetConfig) -> None:
 
 @head("fcn16s", task="segmentation", uses=PIXELS, check=_ends_with_third_stage)
 def fcn16s(ops: Ops, stages: Stages) -> Tensor:
-    """FCN-32s, with the scores of the third stage added before upsampling.
+    """FCN-32s, with the scores of the third stage added before upsampling to the image.
 
     A 1x1 convolution scores the third stage (Long et al., CVPR 2015, where it has stride 16). To
     take the third stage, whatever its stride, is this project's reading of the paper. At output

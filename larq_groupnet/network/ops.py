@@ -130,7 +130,7 @@ class Ops(ABC):
 
     @abstractmethod
     def dropout(self, x: Tensor, name: str) -> Tensor:
-        """Drops single values, or whole channels with `config.spatial_dropout`."""
+        """Drops values, or channels with `config.spatial_dropout`, at the rate `config.dropout`."""
 
     @abstractmethod
     def softmax(self, x: Tensor, name: str) -> Tensor:

@@ -84,15 +84,15 @@ def import_checkpoint(
         dataset: What the weights were trained on. By default ImageNet for a classifier with 1000
             classes, else unknown.
         classes: Names of the classes, in order.
-        normalisation: How the images were normalised. By default as in the authors' code, for
-            ImageNet and for a segmentation network.
-        central_crop: Share of the image in the central crop. By default as in the authors' code,
-            for ImageNet.
+        normalisation: How the images were normalised. By default as in the authors' code for a
+            segmentation network and if ImageNet is assumed, else unknown.
+        central_crop: Side of the central crop, divided by the shorter side of the image. By default
+            as in the authors' code if ImageNet is assumed.
 
     Returns:
         The model: `(batch, height, width, channels) float32` to `(batch, classes) float32`
-        probabilities, or `(batch, height, width, classes)` logits. The layer
-        `"logits"` of a classifier outputs the authors' logits.
+        probabilities, or `(batch, height, width, classes)` logits. The layer `"logits"` of a
+        classifier outputs the authors' logits.
 
     Raises:
         FileNotFoundError: If `path` does not exist.
@@ -142,7 +142,10 @@ def import_checkpoint(
         reading |= IMAGENET
         notes.append("Its 1000 classes are assumed to be those of ImageNet.")
     elif normalisation is None:
-        notes.append("The file does not say how images are normalised. Give it to predict.")
+        notes.append(
+            "The file does not say how images are normalised. Predictions need it: give "
+            "normalisation."
+        )
     reading |= given
     licence = LICENCE.format(more=_MORE if dense else "")
     print("\n".join([*notes, licence]))

@@ -32,7 +32,7 @@ def read_state(path: Path) -> State:
         path: As for `import_checkpoint`.
 
     Returns:
-        Key -> array, in PyTorch's layout; int8 kernels become floats.
+        Key -> array, in PyTorch's layout; int8 kernels become floats, divided by 100 or 1000.
 
     Raises:
         FileNotFoundError: If there is no such file.

@@ -31,7 +31,7 @@ MAX_FILE = 2**32
 """Maximum bytes of a file: five times the size of ResNet-50 with K=8 in float32."""
 
 EXPANSION = 100
-"""Maximum growth of an archive: weights hardly compress, and a zip bomb must not fill memory."""
+"""Largest expansion factor: weights hardly compress, and a zip bomb must not fill memory."""
 
 BROKEN = (
     safetensors.SafetensorError,

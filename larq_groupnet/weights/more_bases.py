@@ -17,7 +17,7 @@ FLIPPED = 0.1
 
 
 def may_grow(theirs: GroupNetConfig, ours: GroupNetConfig) -> bool:
-    """True if weights of `theirs` can start `ours`, which has more bases."""
+    """True if `ours` can grow from the fewer bases of `theirs`; compares no other options."""
     few, many = theirs.bases_per_stage, ours.bases_per_stage
     scaled = ours.aggregation == "scales" and not ours.first_base_sums
     fewer = len(few) == len(many) and all(a <= b for a, b in zip(few, many, strict=True))

@@ -137,7 +137,7 @@ def _signs(model: tf.keras.Model) -> dict[str, NDArray]:
         quantizer = getattr(layer, "kernel_quantizer", None)
         if quantizer is None:
             continue
-        # Not NumPy's sign: TensorFlow treats the smallest negative floats as 0.
+        # Not NumPy's sign: TensorFlow treats the negative floats nearest to 0 as 0.
         value = quantizer(layer.kernel.latent_variable).numpy()
         if np.all(np.abs(value) == 1):
             signs[layer.kernel.name] = value

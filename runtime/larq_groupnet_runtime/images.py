@@ -183,7 +183,7 @@ def _rgb(image: Image.Image) -> Image.Image:
             f"{image.width} x {image.height} pixels instead of 1 to {MAX_PIXELS} in all"
         )
     if image.mode in ("I", "F") and image.format != "PNG":
-        raise ValueError(f"mode {image.mode} instead of 8 or 16 bits a channel")
+        raise ValueError(f"mode {image.mode} instead of 8 or 16 bits per channel")
     turned = _UPRIGHT.get(_orientation(image))  # Before pixels are decoded.
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

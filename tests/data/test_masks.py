@@ -342,7 +342,7 @@ def test_masks_of_other_numbers_than_labels_are_refused(tmp_path, pixels):
     with pytest.raises(ValueError, match=r"whole numbers of 0 to 255, not .* TIFF of mode '[FI]'"):
         read_labels(tmp_path / "mask.tif")
     (tmp_path / "map").write_text("0 0 0 a\n1 1 1 b\n")
-    with pytest.raises(ValueError, match="colours have 8 bits a channel; this TIFF has mode"):
+    with pytest.raises(ValueError, match="colours have 8 bits per channel; this TIFF has mode"):
         read_mapping(tmp_path / "map", (255,))[1].read(tmp_path / "mask.tif")
     whole = np.array([[0, 255]], pixels.dtype)
     Image.fromarray(whole).save(tmp_path / "mask.tif")

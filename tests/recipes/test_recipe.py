@@ -68,7 +68,7 @@ def test_options_that_are_valid_only_together_are_set_together():
         ("seed", "1.5", "expected an integer"),
         ("seed", "-1", "at least 0"),
         ("seed", "4294967296", "below 2**32"),
-        ("width", "1e999", "leaves a channel"),
+        ("width", "1e999", "leaves 1 of 64 channels"),
         ("decomposition", "gate", "Did you mean 'gated'"),
         ("learning_rate", "1e999", "above 0"),
         ("width", "wide", "expected a number"),
