@@ -15,12 +15,12 @@ import two_stages  # noqa: F401 (registers a layout)
 
 import larq_groupnet  # noqa: F401 (before TensorFlow: it chooses legacy Keras)
 
-gc.disable()  # Until tests begin: what they import, TensorFlow above all, stays.
+gc.disable()  # Until tests begin: imported modules, TensorFlow above all, stay alive.
 
 ROOT = Path(__file__).resolve().parent.parent
 
 CAPPED = "ONEDNN_MAX_CPU_ISA" in os.environ
-"""True if oneDNN was told that the processor can do less than it can."""
+"""True if oneDNN was told to use fewer instructions than the processor has."""
 
 NO_BFLOAT16 = "TensorFlow asks the processor for bfloat16; oneDNN was told that it has none"
 
@@ -39,7 +39,7 @@ KINDS = {
         "weights/test_download.py", "deploy/test_audit.py", "inference/test_results.py",
     ),
 }  # fmt: skip
-"""Marker -> where its tests lie, by the start of the path; "network" is everything else."""
+"""Marker -> path prefixes of its tests. All other tests are "network"."""
 
 QUICK = (
     "deploy/test_verify.py::test_right_file",
@@ -57,7 +57,7 @@ QUICK = (
 
 
 def pytest_collection_modifyitems(items):
-    """Marks each test by its file. Long files come first, so that no worker ends late."""
+    """Marks each test by its file. Long files come first, so that no worker finishes late."""
     for item in items:
         path = item.nodeid.removeprefix("tests/")
         kinds = [kind for kind, starts in KINDS.items() if path.startswith(starts)]
@@ -68,7 +68,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """Collects garbage more seldom, and never looks at the half million objects of TensorFlow."""
+    """Collects garbage less often, and never scans TensorFlow's half million objects."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(7_000, 10, 10)
@@ -77,7 +77,7 @@ def pytest_collection_finish():
 
 @pytest.fixture(autouse=True)
 def _same_weights_every_time():
-    """Of forty random networks of a few channels, one has a gate that a step does not move."""
+    """In one of forty random networks of few channels, a step leaves a gate unchanged."""
     if "tensorflow" in sys.modules:
         from tensorflow import keras
 
@@ -86,7 +86,7 @@ def _same_weights_every_time():
 
 @pytest.fixture(autouse=True)
 def _determinism_ends_with_its_test():
-    """A command in the process of a test switches it on, and XLA then refuses max-pools."""
+    """A command run in a test's process switches it on, and XLA then refuses max-pools."""
     yield
     if "tensorflow" in sys.modules:
         from tensorflow.python.framework import config
@@ -95,7 +95,7 @@ def _determinism_ends_with_its_test():
 
 
 def prepared(dataset, tmp_path_factory):
-    """A folder with a dataset in it, which all workers of pytest share; `prepare` takes turns."""
+    """A folder with a dataset, shared by all pytest workers; `prepare` makes them take turns."""
     from larq_groupnet.data.pipeline import prepare
 
     folder = tmp_path_factory.getbasetemp()
@@ -113,7 +113,7 @@ SCENES = {"train": (160, 1), "validation": (20, 2), "test": (400, 3)}
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
-    """A folder with `digit_scenes` in it."""
+    """A folder with the dataset `digit_scenes`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("larq_groupnet.data.digit_scenes.SPLITS", SCENES)
         return prepared("digit_scenes", tmp_path_factory)
@@ -121,13 +121,13 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory):
-    """A folder with the dataset `digits` in it."""
+    """A folder with the dataset `digits`."""
     return prepared("digits", tmp_path_factory)
 
 
 @contextlib.contextmanager
 def eagerly():
-    """Keras computes step by step, for tests about no graph: tracing takes longer than a step."""
+    """Keras runs eagerly, for tests that need no graph: tracing takes longer than a step."""
     import tensorflow as tf
 
     tf.config.run_functions_eagerly(True)
@@ -139,14 +139,14 @@ def eagerly():
 
 @pytest.fixture
 def eager():
-    """Keras computes `eagerly` in the whole test."""
+    """Keras runs `eagerly` for the whole test."""
     with eagerly():
         yield
 
 
 @pytest.fixture
 def largest_file():
-    """Sets the bytes that a file may have, which the system takes as a full disk."""
+    """Limits the bytes of a file, so that writing more fails like on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -154,12 +154,12 @@ def largest_file():
 
 @pytest.fixture
 def float64():
-    """Keras computes in float64, so that it can be compared to the last digits."""
+    """Keras computes in float64, so that results can be compared to the last digits."""
     import tensorflow as tf
 
     before = tf.keras.backend.floatx()
     tf.keras.backend.set_floatx("float64")
-    # A policy that was once set hides floatx from the layers.
+    # Once a policy is set, layers ignore floatx.
     tf.keras.mixed_precision.set_global_policy("float64")
     yield
     tf.keras.backend.set_floatx(before)

@@ -1,20 +1,19 @@
-"""Runs the code blocks of pages as they stand: `python tests/documents.py README.md docs/data.md`.
+"""Runs the code blocks of pages as written: `python tests/documents.py README.md docs/data.md`.
 
-The blocks of a page run in their order, in a folder that has what the pages take for granted (see
-`make_world`). Python blocks of a page share their names; commands of this package run by the
+The blocks of a page run in order, in a folder with everything that the pages assume (see
+`make_world`). Python blocks of a page share their names. Commands of this package run through the
 function behind its console script, so that TensorFlow is imported once.
 
-A block that cannot run here has a line before it that readers do not see:
+A block that cannot run here follows a line that readers do not see:
 
     <!-- not run: needs a GPU -->
 
-What is shortened: `zoo/` has the recipes of the repository for tiny networks and one step (see
-`small_recipes`), registered weights are of tiny networks (see `register_small_sets`),
-`digit_scenes` has the scenes of `SCENES`, numbers of epochs and trials and the networks that a page
-gives are replaced by those of `SHORT` and `SHORT_PYTHON`, and a training whose files no block needs
-ends before its first step, when everything is checked (see `JUDGED`). A trial of a search trains
-nothing: its metric is 0.5. All trainings but that of `make_world` run step by step, because making
-the graph takes longer.
+To save time, `zoo/` has the repository's recipes with tiny networks and one step (see
+`small_recipes`), registered weights belong to tiny networks (see `register_small_sets`),
+`digit_scenes` has the scenes of `SCENES`, and `SHORT` and `SHORT_PYTHON` replace a page's numbers
+of epochs and trials and its networks. A training whose files no block needs ends before its first
+step, after all checks (see `JUDGED`). A search trial trains nothing: its metric is 0.5. All
+trainings except the one in `make_world` run eagerly, because tracing takes longer.
 """
 
 import contextlib
@@ -108,7 +107,7 @@ def pages() -> list[Path]:
 
 
 def blocks(page: Path) -> list[Block]:
-    """The blocks of a page that are code."""
+    """The code blocks of a page."""
     pattern = r"^(?:<!-- ([^\n]+) -->\n)?```(\w+)[^\n]*\n(.*?)^```$"
     name = page.resolve().relative_to(ROOT).as_posix()
     found = []
@@ -119,13 +118,13 @@ def blocks(page: Path) -> list[Block]:
 
 
 def commands(text: str) -> list[str]:
-    """The commands of a block of shell, with continued lines joined and comments dropped."""
+    """The commands of a shell block, with continued lines joined and comments dropped."""
     lines = text.replace("\\\n", " ").splitlines()
     return [line for line in (re.sub(r"\s+#.*$", "", line).strip() for line in lines) if line]
 
 
 def own_command(words: list[str]) -> list[str] | None:
-    """A command of this package without the program; `None` for any other command."""
+    """The words of a command of this package without the program; `None` for other commands."""
     for start in PROGRAMS:
         if words[: len(start)] == start:
             return ["train"] * (start[-1] == "train.py") + words[len(start) :]
@@ -133,8 +132,8 @@ def own_command(words: list[str]) -> list[str] | None:
 
 
 def run_command(command: str) -> None:
-    """Runs a command of this package by its function, any other by the shell."""
-    if command.startswith(FLAGS):  # To be appended to a search, whose space they give.
+    """Runs a command of this package through its function, any other in the shell."""
+    if command.startswith(FLAGS):  # These flags set the space of a search.
         with mock.patch("larq_groupnet.tuning.search.search", return_value=None):
             start = "train --model=groupnet_resnet18 --tune --epochs=1"
             run_own(shlex.split(f"{start} {command}"))
@@ -142,7 +141,7 @@ def run_command(command: str) -> None:
     words = own_command(shlex.split(command))
     if words is None:
         if command.startswith("unzip ") and shutil.which("unzip") is None:
-            return  # Not every system has it.
+            return  # Not installed everywhere.
         command = command.replace(RUNTIME, "python -m larq_groupnet_runtime.cli ")
         done = subprocess.run(["bash", "-ec", command], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
@@ -162,14 +161,14 @@ def run_command(command: str) -> None:
 
 
 def without(words: list[str], *flags: str) -> list[str]:
-    """A command without these flags and their values, which it then gets anew."""
+    """The words without these flags and their values, so that new values can be added."""
     names = {flag.partition("=")[0] for flag in flags}
     pairs = zip(["", *words], words, strict=False)
     return [w for before, w in pairs if not names & {before, w.partition("=")[0]}]
 
 
 def run_own(words: list[str]) -> None:
-    """Runs a command of this package, which must end with status 0."""
+    """Runs a command of this package and expects status 0."""
     from larq_groupnet.cli import main
 
     with contextlib.redirect_stderr(io.StringIO()) as said:
@@ -178,7 +177,7 @@ def run_own(words: list[str]) -> None:
 
 
 def run_python(text: str, page: str, names: dict) -> None:
-    """Runs a block of Python; one that includes a file runs the file."""
+    """Runs a Python block, or the file that it includes."""
     if text.startswith(SNIPPET):
         names.update(runpy.run_path(str(ROOT / text.split('"')[1])))
         return
@@ -188,7 +187,7 @@ def run_python(text: str, page: str, names: dict) -> None:
 
 
 def run_page(page: Path) -> list[str]:
-    """Runs every block of a page that is not marked; what failed, and why."""
+    """Runs every unmarked block of a page. Returns which blocks failed, and why."""
     import numpy as np
 
     import larq_groupnet
@@ -200,7 +199,7 @@ def run_page(page: Path) -> list[str]:
         names |= {"labels": np.arange(40) % 2}
     elif page.stem == "deploy":
         names |= {"images": rng.uniform(-1, 1, (2, 192, 192, 3)).astype("float32")}
-    for file in ("model.tflite", "other.tflite"):  # Which another page may have replaced.
+    for file in ("model.tflite", "other.tflite"):  # Another page may have replaced them.
         shutil.copy("runs/mine/model.tflite", file)
     failed = []
     for block in blocks(page):
@@ -224,7 +223,7 @@ def run_page(page: Path) -> list[str]:
 
 
 def make_world(folder: Path) -> None:
-    """A folder with what the pages take for granted: runs, their files, and pictures."""
+    """A folder with everything that the pages assume: runs, their files, and pictures."""
     import numpy as np
     import tensorflow as tf
     import two_stages  # noqa: F401 (registers a layout)
@@ -253,7 +252,7 @@ def make_world(folder: Path) -> None:
 
 
 def small_recipes(name: str) -> tuple[tuple, dict]:
-    """The recipes and the space of a file of zoo/, the default ones for tiny networks, one step."""
+    """A zoo/ file's recipes and search space; default recipes get tiny networks and one step."""
     from larq_groupnet.recipes import Recipe
     from larq_groupnet.recipes.load import load_recipes
     from larq_groupnet.recipes.overrides import override
@@ -265,7 +264,7 @@ def small_recipes(name: str) -> tuple[tuple, dict]:
         changes |= {"steps_per_epoch": "1", "epochs": "0,1" if len(recipe.phases) > 1 else "1"}
         if recipe.model.decomposition != "none":
             changes["num_bases"] = "1"
-        if recipe.dataset == "digits":  # Has 360 images to validate on.
+        if recipe.dataset == "digits":  # 360 validation images.
             changes |= {"batch_size": "32"}
         else:
             changes |= {"stage_blocks": "(1,1,1,1)", "input_size": "32,32"}
@@ -278,7 +277,7 @@ def small_recipes(name: str) -> tuple[tuple, dict]:
 
 
 def register_small_sets(folder: Path) -> None:
-    """The registered weights that pages name, as tiny networks with random ones."""
+    """Registers random weights of tiny networks under the names that pages use."""
     from larq_groupnet import build
     from larq_groupnet.weights import packed
     from larq_groupnet.weights.registry import named, register
@@ -293,7 +292,7 @@ def register_small_sets(folder: Path) -> None:
 
 
 def write_photos(folder: Path) -> None:
-    """Small photos of three classes, twice, and some with masks in black and white."""
+    """Two folders of small photos in three classes, and photos with black and white masks."""
     import numpy as np
     from PIL import Image
 
@@ -314,7 +313,7 @@ def write_photos(folder: Path) -> None:
 
 
 def write_keras_model(file: Path) -> None:
-    """A model of Larq's layers that Keras has saved."""
+    """A model of Larq's layers, saved by Keras."""
     import larq as lq
     import tensorflow as tf
 
@@ -327,7 +326,7 @@ def write_keras_model(file: Path) -> None:
 
 
 def write_backbone(folder: Path) -> None:
-    """What a run of `groupnet_resnet34` leaves, as far as another network starts from it."""
+    """The files of a `groupnet_resnet34` run that another network needs to start from it."""
     from larq_groupnet import build
     from larq_groupnet.recipes import load_recipe, override
 
@@ -341,7 +340,7 @@ def write_backbone(folder: Path) -> None:
 
 
 def write_scenes(folder: Path) -> None:
-    """Images with masks of the classes of `digit_scenes`."""
+    """Images with masks in the classes of `digit_scenes`."""
     import numpy as np
     from PIL import Image
 
@@ -357,7 +356,7 @@ def write_scenes(folder: Path) -> None:
 
 
 def main(names: list[str]) -> int:
-    """Runs pages in a new folder, and prints what failed as the last line, as JSON."""
+    """Runs pages in a new folder. The last line printed lists the failures as JSON."""
     import tempfile
 
     from larq_groupnet._stack import quiet

@@ -6,7 +6,7 @@ from larq_groupnet import ConfigError, GroupNetConfig
 
 
 def random_config(rng: np.random.RandomState) -> GroupNetConfig:
-    """A configuration of a network that is built in a second or two: few channels and blocks."""
+    """A configuration with few channels and blocks, built in a second or two."""
 
     def one(*choices):
         return choices[rng.randint(len(choices))]

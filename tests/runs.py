@@ -1,4 +1,4 @@
-"""What tests of whole runs share: a process that is watched, and the weights that it left."""
+"""Helpers for tests of whole runs: watching a process, and reading the weights it saved."""
 
 import contextlib
 import io
@@ -17,9 +17,10 @@ from larq_groupnet.training import load_recipe, override
 
 
 def command(*words, judge=True):
-    """`larq-groupnet WORDS` in this process, which has TensorFlow already; gives what one would.
+    """Runs `larq-groupnet WORDS` in this process, where TensorFlow is already imported.
 
-    Without `judge`, training ends as that of `tests/train_only.py`.
+    Returns the same result as a process of its own. Without `judge`, training ends as in
+    `tests/train_only.py`.
     """
     import tensorflow as tf
 
@@ -36,7 +37,7 @@ def command(*words, judge=True):
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
-        warnings.simplefilter("default", UserWarning)  # A process shows these; pytest raises them.
+        warnings.simplefilter("default", UserWarning)  # pytest would raise them.
         warnings.showwarning = lambda message, *_: err.write(warnings.formatwarning(message))
         try:
             status = main(list(map(str, words)))
@@ -47,7 +48,7 @@ def command(*words, judge=True):
 
 @contextlib.contextmanager
 def signal_after(steps, signum, phase=None):
-    """Sends this process a signal, once, after so many training steps, or steps of a phase."""
+    """Sends this process a signal once, after `steps` training steps (of `phase`, if given)."""
     from larq_groupnet.runs.saving import SnapshotCallback
 
     original, left = SnapshotCallback.on_train_batch_end, steps
@@ -68,7 +69,7 @@ def signal_after(steps, signum, phase=None):
 
 
 def wait_for(process, pattern):
-    """Reads the screen of a process until it matches; the progress bar comes in characters."""
+    """Reads a process's output until it matches; the progress bar arrives by character."""
     seen = ""
     while not re.search(pattern, seen):
         character = process.stdout.read(1)
@@ -77,7 +78,7 @@ def wait_for(process, pattern):
 
 
 def read_weights(path):
-    """Every array of an `.h5` file, by name."""
+    """All arrays of an `.h5` file by name."""
     found = {}
     with h5py.File(path) as file:
         file.visititems(
@@ -87,7 +88,7 @@ def read_weights(path):
 
 
 def assert_same_run(one, two, *phases):
-    """Two folders hold the same bits in the weights of these phases, and the same history."""
+    """Checks that two folders have bit-identical weights for these phases, and the same history."""
     for name in [f"{phase}{end}.h5" for phase in phases for end in ("", "-last")]:
         first, second = read_weights(one / name), read_weights(two / name)
         assert first.keys() == second.keys()
@@ -98,7 +99,7 @@ def assert_same_run(one, two, *phases):
 
 
 def write_teacher(folder, *changes):
-    """A folder as a run of the real-valued `resnet18` leaves it, with random weights."""
+    """Writes a folder like one from a run of the real-valued `resnet18`, with random weights."""
     import tensorflow as tf
 
     from larq_groupnet import build
@@ -115,6 +116,6 @@ def write_teacher(folder, *changes):
 
 
 def without_description(file):
-    """The content of a `.tflite` that says nothing of itself."""
+    """The bytes of a `.tflite` with its description removed."""
     content = file.read_bytes()
     return content[: content.index(b"PK\x03\x04")]

@@ -1,4 +1,4 @@
-"""AutoGraph is for the code of users, whose `if` may be about a tensor."""
+"""AutoGraph converts users' code, which may use `if` on a tensor."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def negative_if_light(image, target, size, seed):
 
 
 class Wrapped:
-    """Has no name of its own to look at but that of its class."""
+    """A callable object whose only name is its class's."""
 
     def __call__(self, *given):
         return negative_if_light(*given)
@@ -66,7 +66,7 @@ def test_loss_of_a_user_may_ask_about_a_tensor():
 
 
 def test_own_code_is_traced_as_it_is_written():
-    """Faster, and so an `if` about a tensor is refused."""
+    """Faster, but an `if` on a tensor is refused."""
     numbers = tf.data.Dataset.range(3)
     assert list(numbers.map(as_written(lambda x: x + 1, unchanged))) == [1, 2, 3]
     with pytest.raises(tf.errors.OperatorNotAllowedInGraphError):

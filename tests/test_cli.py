@@ -1,4 +1,4 @@
-"""The command line, without a process: which flags it has, what it calls, what it refuses."""
+"""The command line without a subprocess: its flags, what it calls, what it refuses."""
 
 import json
 import os
@@ -64,7 +64,7 @@ OTHER = {
 
 @pytest.fixture
 def run_folder(tmp_path):
-    """What `train` leaves, as far as it is read before a network is built."""
+    """The files of a run that are read before a network is built."""
     recipe = override(load_recipe("groupnet_resnet18"), SMALL)
     folder = tmp_path / "run"
     folder.mkdir()
@@ -75,7 +75,7 @@ def run_folder(tmp_path):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What the command line calls, recorded in place of being done."""
+    """Records the calls of the command line instead of running them."""
     from larq_groupnet.inference import evaluate
     from larq_groupnet.training import run
     from larq_groupnet.tuning import search
@@ -120,13 +120,13 @@ def test_every_flag_of_train_is_obeyed_or_refused(mode, calls, run_folder, capsy
             assert flag in said or value.split("=")[-1] in said, said
         elif calls[0] == calls[1]:
             ignored.append(flag)
-    # The output folder of an evaluation takes its result, after the call.
+    # An evaluation writes to its output folder after the call.
     assert ignored == (["output_dir"] if mode == "evaluate" else [])
 
 
 @pytest.fixture
 def both(monkeypatch, tmp_path):
-    """The networks that `summary` counts and that `train` trains with the same words."""
+    """Gives the networks that `summary` counts and `train` trains for the same flags."""
     from larq_groupnet.network import complexity
     from larq_groupnet.training import run
 
@@ -196,7 +196,7 @@ def test_summary_counts_a_recipe_whose_own_start_is_not_on_this_machine(both, ca
     said = capsys.readouterr()
     assert "the 'imagenet' weights, which are not on this machine" in said.out
     assert "import-checkpoint" in said.err
-    # Beside a run, which has started.
+    # A run that has started.
     assert cli.main(["summary", "photos", "--start_from=none"]) == 2
     assert "Received: --start_from" in capsys.readouterr().err
 
@@ -251,7 +251,7 @@ def test_only_its_own_flags_are_in_the_help_of_a_command(capsys):
 )
 def test_wrong_command_is_one_line_and_status_2(words, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("larq_groupnet.family.build", None)  # Which takes seconds.
+    monkeypatch.setattr("larq_groupnet.family.build", None)  # Building takes seconds.
     assert cli.main(words) == (2 if words else 0)
     said = capsys.readouterr()
     assert message in said.err
@@ -377,7 +377,7 @@ def test_train_py_and_the_module_are_the_same_command():
 def test_missing_archive_is_known_before_a_network_is_built(
     dataset, missing, tmp_path, capsys, monkeypatch
 ):
-    """A network takes seconds, and TFDS would make folders first."""
+    """Building takes seconds, and TFDS would create folders first."""
     monkeypatch.setattr("larq_groupnet.recipes.fitting.build", None)
     monkeypatch.chdir(tmp_path)
     words = [f"--dataset={dataset}", "--set=start_from=", "--input_size=96,96"]
@@ -432,7 +432,7 @@ def test_signal_leaves_no_half_written_file(signum, tmp_path, monkeypatch):
             signal.raise_signal(signum)
 
     monkeypatch.setitem(cli.COMMANDS, "half", Command((), (), half))
-    before = signal.signal(signum, signal.SIG_DFL)  # Of a test under `nohup`.
+    before = signal.signal(signum, signal.SIG_DFL)  # `nohup` may have ignored it.
     try:
         with pytest.raises(SystemExit) as ended:
             cli.main(["half"])

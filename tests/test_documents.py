@@ -1,4 +1,4 @@
-"""Every command and code block of README.md and docs/ runs as it stands; see tests/documents.py."""
+"""Every command and code block of README.md and docs/ runs as written; see tests/documents.py."""
 
 import json
 import re
@@ -36,7 +36,7 @@ LANGUAGES = {"python", "sh", "bash", "c", "text"}
 
 @pytest.fixture(scope="module")
 def failures():
-    """Page -> the blocks of it that failed; all pages run in one process."""
+    """Page -> its failed blocks; all pages run in one process."""
     done = subprocess.run(
         [sys.executable, ROOT / "tests/documents.py"], cwd=ROOT, capture_output=True, text=True
     )
@@ -77,20 +77,20 @@ def test_block_of_c_is_in_the_example():
 
 
 def spans(page):
-    """Code within the text of a page, outside of blocks."""
+    """Inline code of a page, outside blocks."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.S | re.M)
     return [" ".join(span.split()).replace("\\|", "|") for span in re.findall(r"`([^`]+)`", text)]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_command_within_a_text_names_what_there_is(name):
-    """Those in blocks that do not run here, too."""
+    """Includes commands in blocks that do not run here."""
     page = ROOT / name
     marked = [c for b in blocks(page) if b.not_run for c in commands(b.text)]
     for command in [*spans(page), *marked]:
         try:
             words = shlex.split(command)
-        except ValueError:  # A part of a text.
+        except ValueError:  # Not a whole command.
             continue
         check_words(words[1:] if words and words[0].startswith(("KERASTUNER", "TF_CPP")) else words)
 

@@ -1,4 +1,4 @@
-"""The table of `benchmarks/evidence.py`, from rows whose statistics are known."""
+"""The table of `benchmarks/evidence.py` for rows with known statistics."""
 
 import csv
 import io
@@ -12,9 +12,9 @@ import pytest
 from conftest import ROOT
 
 BUDGET = ("epochs=2,10", "steps_per_epoch=75", "batch_size=8", "stage_blocks=(1, 1, 1, 1)")
-# Around a mean m, m - 0.01, m and m + 0.01 have a standard deviation of 0.01. With three runs each,
-# p < 0.05 where the means differ by more than 2.776 * 0.01 * sqrt(2 / 3) = 0.0227. Of the four
-# tests, Holm multiplies the third smallest p by 2.
+# The values m - 0.01, m and m + 0.01 have a standard deviation of 0.01. With three runs each,
+# p < 0.05 if the means differ by more than 2.776 * 0.01 * sqrt(2 / 3) = 0.0227. In four tests, Holm
+# multiplies the third smallest p by 2.
 MEANS = {
     "K=1": (0.2, ("num_bases=1",)),
     "K=3": (0.3, ()),
@@ -43,7 +43,7 @@ def test_verdicts_are_those_of_the_t_test(tmp_path):
             sets = [w for o in (*BUDGET, f"seed={seed}", *options) for w in ("--set", o)]
             command = shlex.join(["python", "train.py", "--model", "groupnet_dsp", *sets])
             rows.append((name, mean + change, command))
-    rows.append(("K=1", 0.9, "python train.py --model groupnet_dsp"))  # Of another budget.
+    rows.append(("K=1", 0.9, "python train.py --model groupnet_dsp"))  # Another budget.
     with (tmp_path / "results.csv").open("w", newline="") as file:
         csv.writer(file).writerows([columns, *rows])
     printed = run_evidence(f"--results={tmp_path}/results.csv")

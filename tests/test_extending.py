@@ -1,6 +1,6 @@
-"""What a user adds from outside: the files of `tests/extending/`, which docs/extending.md shows.
+"""Extensions from outside the package: the files of `tests/extending/` in docs/extending.md.
 
-Each file is short, touches nothing of the package, and is everything that there is to do.
+Each file is short, complete, and changes no file of the package.
 """
 
 import runpy
@@ -27,7 +27,7 @@ REGISTRIES = [DECOMPOSITIONS, HEADS, LAYOUTS, MODELS]
 
 @pytest.fixture
 def extension(request):
-    """Runs files of `tests/extending/`; afterwards, all is as it was."""
+    """Runs files of `tests/extending/`, and removes what they register afterwards."""
     before = [set(registry) for registry in REGISTRIES]
     yield {k: v for n in request.param for k, v in runpy.run_path(str(FOLDER / f"{n}.py")).items()}
     for registry, names in zip(REGISTRIES, before, strict=True):
@@ -40,7 +40,7 @@ def adds(*names):
 
 
 def check_network(model, config, tmp_path):
-    """Counted as Larq counts it, trained for two steps, converted with nothing to complain of."""
+    """Checks counts against Larq's, trains two steps, converts with a clean audit."""
     counted, profile = complexity(config), lq.models.ModelProfile(model)
     assert counted == complexity(model)
     total = counted.total
@@ -81,7 +81,7 @@ def test_head(extension, tmp_path):
 
 
 def test_head_that_adds_maps_of_two_sizes_is_not_counted():
-    """As Keras would not build it."""
+    """Keras would not build it either."""
 
     @head("uneven", task="segmentation")
     def uneven(ops, stages):

@@ -1,4 +1,4 @@
-"""What a user adds to the data from outside: files of `tests/extending/`, shown in the docs."""
+"""Data extensions from outside the package: files of `tests/extending/`, shown in the docs."""
 
 import runpy
 
@@ -23,7 +23,7 @@ SIZE = ("input_shape", "(24, 24, 3)")
 
 @pytest.fixture
 def extended():
-    """Runs files of `tests/extending/`; afterwards, all is as it was."""
+    """Runs files of `tests/extending/`, and removes what they register afterwards."""
     before = [(registry, set(registry)) for registry in (dataset, AUGMENTATIONS)]
     for name in ("dataset", "augmentation"):
         runpy.run_path(str(FOLDER / f"{name}.py"))

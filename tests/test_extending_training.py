@@ -1,4 +1,4 @@
-"""What a user adds to training from outside: files of `tests/extending/`, shown in the docs."""
+"""Training extensions from outside the package: files of `tests/extending/`, in the docs."""
 
 import json
 import runpy
@@ -38,7 +38,7 @@ REGISTRIES = [HEADS, loss, task]
 
 @pytest.fixture
 def extension(request):
-    """Runs a file of `tests/extending/`; afterwards, all is as it was."""
+    """Runs a file of `tests/extending/`, and removes what it registers afterwards."""
     before = [set(registry) for registry in REGISTRIES]
     yield runpy.run_path(str(FOLDER / f"{request.param}.py"))
     for registry, names in zip(REGISTRIES, before, strict=True):
@@ -51,7 +51,7 @@ def adds(name):
 
 
 class Data:
-    """One batch for ever."""
+    """The same batch forever."""
 
     def __init__(self, truth):
         self.images = np.random.RandomState(0).uniform(-1, 1, (4, 16, 16, 3)).astype("f4")
@@ -67,7 +67,7 @@ class Data:
 
 
 def trained(recipe, data, folder):
-    """The model after two steps, and its rows of `history.csv`."""
+    """Returns the model after two steps, and the rows of `history.csv`."""
     session = Session(
         data, 2, data.eval_batches("validation"), folder, task_of(recipe.model)
     )  # fmt: skip
@@ -114,7 +114,7 @@ def test_task_of_depth_is_trained_counted_converted_and_judged(extension, tmp_pa
 
 
 def check_prediction(model, recipe, run):
-    """`predict` writes the metres of each pixel, and a picture of them."""
+    """Checks that `predict` writes each pixel's metres and a picture of them."""
     (run / "recipe.json").write_text(json.dumps(recipe.to_dict()))
     record_classes(run, ["metres"])
     pixels = np.random.RandomState(2).randint(0, 256, (16, 16, 3), "u1")

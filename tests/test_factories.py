@@ -1,4 +1,4 @@
-"""The models as larq-zoo's factories, in a real zookeeper task; and the error without larq-zoo."""
+"""The larq-zoo factories of the models in a real zookeeper task; the error without larq-zoo."""
 
 import importlib
 import inspect
@@ -41,8 +41,7 @@ SMALL = {
     "num_bases": 1,
     "width": 0.0625,
 }
-# Every option of a classifier has another value than it has by default, but for the quantizers and
-# what a classifier has no use for.
+# Every option that a classifier uses, except the quantizers, has a value that is not its default.
 OTHER = {
     "input_shape": (32, 32, 3),
     "stage_blocks": (1, 1, 1, 1),
@@ -70,7 +69,7 @@ QUANTIZED = {
     "head": "fcn16s",
     "atrous_rates": "equal",
     "dropout": 0.25,
-    "stem_pool": "after_norm",  # Which needs the stem that pools.
+    "stem_pool": "after_norm",  # Needs a stem with a pool.
     "output": "probabilities",
     "output_stride": 16,
     "decomposition": "group",
@@ -120,15 +119,15 @@ class TrainSmallGroupNet(TrainLarqZooModel):
 
 
 def model_of(conf):
-    """The model of a task so configured."""
+    """The model of a task with this configuration."""
     instance = TrainSmallGroupNet()
     configure(instance, {"output_folder": "unused", **conf})
     return instance.model
 
 
 def config_of(build, *args, **options):
-    """What Keras needs to build a model again, with layers counted anew."""
-    import larq_groupnet.network.quantizers  # noqa: F401 (Counts those that it looks at.)
+    """The model's Keras config, with layer numbering reset."""
+    import larq_groupnet.network.quantizers  # noqa: F401 (Creates numbered layers.)
 
     tf.keras.backend.clear_session()
     return build(*args, **options).get_config()
@@ -148,7 +147,7 @@ def test_every_argument_of_the_model_is_a_field_with_its_default(name):
     model_factory = FACTORIES[name]()
     arguments = inspect.signature(FUNCTIONS[name]).parameters
     assert set(arguments) <= {*model_factory.__component_fields__, "include_top"}
-    # These come from the task.
+    # The task sets these two.
     for option in set(arguments) - {"input_shape", "num_classes"}:
         assert getattr(model_factory, option) == arguments[option].default
 
@@ -178,7 +177,7 @@ def test_value_of_another_type_is_refused():
 
 
 @pytest.mark.usefixtures("eager")
-# TrainLarqZooModel saves in the old format.
+# TrainLarqZooModel saves in the HDF5 format.
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning")
 def test_task_trains_from_its_command_line(tmp_path):
     conf = {f"model.{option}": value for option, value in SMALL.items()}
@@ -193,7 +192,7 @@ def test_task_trains_from_its_command_line(tmp_path):
 
 
 class NoLarqZoo:
-    """Finds nothing where larq-zoo would be."""
+    """An import finder that hides larq-zoo."""
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] == "larq_zoo":
@@ -203,7 +202,7 @@ class NoLarqZoo:
 def test_without_larq_zoo_one_sentence_says_what_to_do(monkeypatch):
     import larq_groupnet.data.imagenet as imagenet
 
-    monkeypatch.setattr(larq_groupnet.data, "imagenet", imagenet)  # Which the import replaces.
+    monkeypatch.setattr(larq_groupnet.data, "imagenet", imagenet)  # The import replaces it.
     ours = ("larq_groupnet.factories", "larq_groupnet.data.imagenet")
     for name in [*sys.modules]:
         if name.startswith(("larq_zoo", *ours)):

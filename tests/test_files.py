@@ -1,4 +1,4 @@
-"""Files are whole or absent, whoever else writes them, and JSON is what any program reads."""
+"""Files are whole or absent even with several writers, and JSON is valid for any program."""
 
 import errno
 import json
@@ -75,7 +75,7 @@ def test_what_is_no_path_is_named(path):
 
 
 def full(*_):
-    raise OSError(errno.ENOSPC, "No space left on device")  # As a write has it: without a name.
+    raise OSError(errno.ENOSPC, "No space left on device")  # write() gives no name.
 
 
 def test_full_disk_names_the_file_and_keeps_the_one_before(tmp_path, monkeypatch):
@@ -92,7 +92,7 @@ def test_full_disk_under_a_copy_names_the_file_that_is_written(tmp_path):
     path = tmp_path / "a.txt"
     message = r"No space left on device: '.*a\.txt'$"
     with pytest.raises(OSError, match=message), replacing(path) as temporary:
-        # As shutil.copyfile has it: both names.
+        # shutil.copyfile gives both names.
         raise OSError(errno.ENOSPC, "No space left", tmp_path / "source", None, temporary)
 
 

@@ -1,4 +1,4 @@
-"""Classes go by name and order, and images are read as in training, wherever weights are used."""
+"""Wherever weights are used, classes match by name and order and images are read as in training."""
 
 import dataclasses
 import json
@@ -63,7 +63,7 @@ def content_of(folder):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """The file of an epoch, alone in a folder."""
+    """The weights file of one epoch, alone in a folder."""
     folder = tmp_path_factory.mktemp("weights")
     model = build(RECIPE.model)
     description = describe_recipe(RECIPE, NAMES)

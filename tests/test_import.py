@@ -1,4 +1,4 @@
-"""Importing is cheap, and the wrong stack is named in one sentence."""
+"""Importing is cheap, and one sentence names an unsupported stack."""
 
 import os
 import subprocess
@@ -104,7 +104,7 @@ def test_keras_3_in_the_process_is_named_in_one_line():
 
 @pytest.fixture(scope="module")
 def tensorflow_first():
-    """What a process prints that imports TensorFlow with legacy Keras, this package and TFDS."""
+    """Output of a process that imports TensorFlow with legacy Keras, this package, then TFDS."""
     code = (
         f"{CLOCK.format('tensorflow as tf')}import larq_groupnet; print(tf.keras.Model.__module__)"
         f"\nimport tensorflow_datasets{KNOWN}print('known')"
@@ -142,7 +142,7 @@ def test_stack_that_is_not_supported_is_named(monkeypatch, versions):
 
 
 def test_train_py_says_it_in_one_line(tmp_path):
-    """With a real installation record of another tf_keras before the others on the path."""
+    """A real installation record of another tf_keras comes first on the path."""
     record = tmp_path / "tf_keras-2.14.0.dist-info"
     record.mkdir()
     (record / "METADATA").write_text("Metadata-Version: 2.1\nName: tf_keras\nVersion: 2.14.0\n")
@@ -183,7 +183,7 @@ def test_older_tensorflow_is_told_to_trace_keras_as_it_is_written(monkeypatch):
 
 
 def test_import_changes_only_the_choice_of_keras():
-    """No log level, no seed: others in the process have their own."""
+    """It leaves log levels and seeds to the rest of the process."""
     found = run_python(
         "import os, random\nbefore, state = dict(os.environ), random.getstate()\n"
         "import larq_groupnet\n"

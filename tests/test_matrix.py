@@ -1,7 +1,7 @@
-"""Every command on every kind of file: it is obeyed, or refused in one line that writes nothing.
+"""Every command on every kind of file works, or is refused in one line and writes nothing.
 
-One network is built and one file converted. A cell starts with a network whose weights are 0 and
-sees whether the command has put those of the file into it.
+One network is built and one file converted. Each cell starts with zero weights and checks that the
+command has loaded the file's weights.
 """
 
 import json
@@ -65,13 +65,13 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A folder with a file of each kind, and the network whose weights all of them hold."""
+    """A folder with a file of each kind, and the network whose weights they all contain."""
     folder = tmp_path_factory.mktemp("world")
     images = write_images(folder / "images")
     recipe = describe_recipe(RECIPE, NAMES)
     model = build(RECIPE.model)
     randomise(model.weights, seed=1)
-    for weight in model.weights:  # As a release file holds them, so that all are the same.
+    for weight in model.weights:  # Release files hold signs, so all files match.
         if "base" in weight.name and "kernel" in weight.name:
             weight.assign(np.sign(weight.numpy()))
     description = {**recipe, "dataset": f"folder:{images}"}
@@ -95,7 +95,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture
 def cell(world, eager, monkeypatch, tmp_path):
-    """The commands with one network for all, and without the conversion itself."""
+    """Makes commands share one network and skip the conversion itself."""
     folder, model, values = world
     monkeypatch.setenv("LARQ_GROUPNET_CACHE", str(tmp_path / "cache"))
     register(folder / "release.safetensors", "mine", "groupnet_resnet18")
@@ -148,12 +148,12 @@ def test_command_obeys_or_says_in_one_line_why_not(
 
 
 def data_dir(command, tmp_path):
-    """Of the commands that take one."""
+    """The flag, for commands that take it."""
     return [] if command in ("audit", "publish") else [f"--data_dir={tmp_path / 'data'}"]
 
 
 def check_output(command, out, printed, converted, kind):
-    """What a command writes names the classes, where these are known."""
+    """Checks that a command's output names the classes if the file does."""
     names = ["class_0", "class_1"] if kind == "strange.h5" else list(NAMES)
     if command == "evaluate":
         results = json.loads((out / "judged/evaluation.json").read_text())

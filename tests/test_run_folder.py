@@ -1,4 +1,4 @@
-"""A run's folder: who holds it, what it is a run of, and what any command makes of what it left."""
+"""A run's folder: who holds it, what the run is, and how commands read the files it left."""
 
 import dataclasses
 import json
@@ -135,7 +135,7 @@ def test_last_phase_may_get_more_epochs_and_nothing_else(tmp_path):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What `run` was called with, in place of running it."""
+    """Records the arguments of `run` instead of running it."""
     from larq_groupnet.training import run
 
     calls = []
@@ -180,7 +180,7 @@ def test_run_with_names_of_a_users_file_is_resumed_with_that_file(tmp_path, aske
     file = tmp_path / "mine.py"
     file.write_text(OWN)
     write_run(tmp_path / "run", load_recipe(str(file)))
-    LAYOUTS.remove("of_a_user")  # Another process knows nothing of it.
+    LAYOUTS.remove("of_a_user")  # Unknown in another process.
     words = ["train", "--resume", tmp_path / "run"]
     done = command(*words)
     assert done.returncode == 2 and "First import the module that registers" in done.stderr
@@ -201,7 +201,7 @@ def test_folder_without_a_run_is_not_resumed(tmp_path):
 
 def test_classes_are_compared_by_name_and_order():
     check_classes(("cat", "dog"), ["cat", "dog"], "RUN", "DATA")
-    check_classes((), ["cat"], "RUN", "DATA")  # Not known.
+    check_classes((), ["cat"], "RUN", "DATA")  # Unknown classes.
     with pytest.raises(DatasetError, match=r"RUN, 'cat' as class 0\. Received: 'dog' in DATA"):
         check_classes(("cat", "dog"), ["dog", "cat"], "RUN", "DATA")
     with pytest.raises(DatasetError, match=r"2: cat, dog\. Received: 1: cat in DATA"):
@@ -211,7 +211,7 @@ def test_classes_are_compared_by_name_and_order():
 def test_classes_of_a_run_are_known_from_its_first_step(tmp_path):
     assert read_classes(tmp_path) == ()
     (tmp_path / "results.json").write_text('{"keras": {"recall": {"b": 1, "a": 0}}}')
-    assert read_classes(tmp_path) == ("b", "a")  # Of an older version.
+    assert read_classes(tmp_path) == ("b", "a")  # An older version's run.
     record_classes(tmp_path, ["c", "d"])
     assert read_classes(tmp_path) == ("c", "d")
     for damaged in ("{", "[]", '{"classes": null}'):
@@ -223,14 +223,14 @@ def test_classes_of_a_run_are_known_from_its_first_step(tmp_path):
 
 
 def test_file_of_a_run_that_may_not_be_read_is_no_absent_one(tmp_path, monkeypatch):
-    """Else classes would not be compared, and the file be written over."""
+    """Otherwise classes would not be compared, and the file would be overwritten."""
     monkeypatch.setattr(Path, "read_text", Mock(side_effect=PermissionError(13, "denied")))
     with pytest.raises(PermissionError):
         read_classes(tmp_path)
 
 
 def test_folder_in_which_another_process_writes_its_first_file_is_new(tmp_path):
-    """As the chief and the workers of a search do, which start together."""
+    """The chief and the workers of a search start together."""
     with replacing(tmp_path / "search.json") as temporary:
         temporary.write_text("{}")
         assert check_folder({}, tmp_path, "search") == []
@@ -258,7 +258,7 @@ def test_other_files_or_labels_than_a_run_began_with_are_said(tmp_path):
         digest = open_folder(photos, tmp_path / "data").digest()
         return changed_images(tmp_path, "folder:photos", digest)
 
-    assert said() == []  # A run of an older version has none.
+    assert said() == []  # An older version's run has no digest.
     digest = open_folder(photos, tmp_path / "data").digest()
     record_classes(tmp_path, ["ant", "bee"], digest)
     assert said() == []
@@ -267,7 +267,7 @@ def test_other_files_or_labels_than_a_run_began_with_are_said(tmp_path):
     (photos / "old").rename(photos / "bee")
     assert "files or labels of folder:photos have changed since this run began" in said()[0]
     record_classes(tmp_path, ["ant", "bee"], open_folder(photos, tmp_path / "data").digest())
-    assert len(said()) == 1  # As long as the run goes on.
+    assert len(said()) == 1  # Resuming keeps the first digest.
     (photos / "ant").rename(photos / "old")
     (photos / "bee").rename(photos / "ant")
     (photos / "old").rename(photos / "bee")
@@ -398,7 +398,7 @@ def test_run_is_loaded_at_any_size(tmp_path):
     model = build(RECIPE.model)
     model.save_weights(folder / "binary.h5")
     model.save_weights(tmp_path / "copy.weights.h5")
-    known = {"config": RECIPE.model.to_dict(), "licence": "none"}  # As before version 2.
+    known = {"config": RECIPE.model.to_dict(), "licence": "none"}  # The format before version 2.
     (tmp_path / "copy.json").write_text(json.dumps(known))
     images = np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype("f4")
     expected = model.predict_on_batch(images)
@@ -408,11 +408,11 @@ def test_run_is_loaded_at_any_size(tmp_path):
 
 
 def test_options_beside_registered_weights_are_kept_or_refused():
-    """Also one given at its default; the shipped set has width 0.25."""
+    """Also an option given at its default; the shipped set has width 0.25."""
     from larq_groupnet.recipes.start import with_start
 
     whole = load_recipe("groupnet_resnet18")
     taken = with_start(override(whole, [("width", "1.0")]), "digits")
-    assert taken.model.width == 0.25  # At its default and not said to be given.
+    assert taken.model.width == 0.25  # A default that was not given.
     kept = with_start(override(whole, [("width", "1.0")]), "digits", {"width"})
     assert kept.model.width == 1.0

@@ -1,4 +1,4 @@
-"""`train.py` as a user runs it: its artefacts, its errors. tests/smoke runs it as a process."""
+"""`train.py` as a user runs it: artefacts and errors. tests/smoke runs it as a process."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ SCENES = {"train": (32, 1), "validation": (8, 2), "test": (32, 3)}
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    """A folder with few scenes."""
+    """A data folder with few scenes."""
     folder = tmp_path_factory.mktemp("scenes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(digit_scenes, "SPLITS", SCENES)
@@ -33,7 +33,7 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(data_dir, tmp_path_factory):
-    """The folder of a run, beside which its screen is."""
+    """The folder of a run. Its output is in the `.out` file beside it."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     done = command("train", *TINY, f"--data_dir={data_dir}", f"--output_dir={folder}")
     assert done.returncode == 0, done.stderr
@@ -72,7 +72,7 @@ def test_table_and_the_results_say_the_same(run):
         assert f"{results[where]['mean_boundary_f_score']:.4f}" in table
         assert np.load(run / "results-confusion.npz")[where].sum() == 32 * 96 * 96
         assert set(results[where]["boundary_f_score"]) == set(results[where]["iou"])
-    # After six steps many scores are nearly tied, so that a flipped sign changes a class.
+    # After six steps many scores are nearly tied, so a flipped sign can change a class.
     assert results["agreement"] >= 0.99
     assert abs(results["keras"]["miou"] - results["lce"]["miou"]) <= 0.002
     assert results["ops"]["LceBconv2d"] == 4 + 1

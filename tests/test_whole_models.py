@@ -1,4 +1,4 @@
-"""Models that Keras has saved whole: loaded, or refused with the reason."""
+"""Whole models saved by Keras are loaded, or refused with a reason."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from larq_groupnet.runs.saved import is_whole_model
 
 
 class Unregistered(tf.keras.layers.Layer):
-    """A layer that Keras does not know by its name."""
+    """A layer that is not registered with Keras."""
 
 
 def network(*layers):

@@ -23,7 +23,7 @@ MASKS = np.random.RandomState(1).randint(0, 11, (4, 16, 16)).astype("int32")
 
 
 class Data:
-    """The same batch for ever."""
+    """The same batch forever."""
 
     batch_size = 4
 

@@ -1,4 +1,4 @@
-"""`train.py` without what comes after training, and with the layout `two_stages`."""
+"""`train.py` that stops after training, with the layout `two_stages`."""
 
 import runpy
 import sys

@@ -1,6 +1,6 @@
 """A backbone for tests that train or convert: two of ResNet-18's four stages.
 
-Only processes that import this module know it; tests/conftest.py does.
+Only processes that import this module have it. tests/conftest.py imports it.
 """
 
 from larq_groupnet.network.kinds import layout

@@ -1,4 +1,4 @@
-"""What comes out of archives, and what must not."""
+"""Archives are unpacked whole, and nothing escapes from them."""
 
 import errno
 import io
@@ -43,7 +43,7 @@ def left_in(folder):
 
 @pytest.fixture
 def out(tmp_path):
-    """A folder to unpack into; only the lock may be in it after a failure."""
+    """A folder to unpack into. After a failure it may contain only the lock."""
     return tmp_path / "out"
 
 
@@ -75,7 +75,7 @@ def test_many_at_once_unpack_it_once(tmp_path, out, monkeypatch):
     extract = tarfile.TarFile.extract
 
     def count(self, member, *args, **kwargs):
-        time.sleep(0.05)  # Long enough for the others to come.
+        time.sleep(0.05)  # Long enough for the other threads to arrive.
         extracted.append(member.name)
         extract(self, member, *args, **kwargs)
 
@@ -126,9 +126,9 @@ def test_tar_cannot_reach_out(tmp_path, out, name, kind, link):
 def test_cut_archive_is_never_taken_for_a_whole_one(tmp_path, out, kind):
     whole = write(tmp_path / f"a.{kind}").read_bytes()
     archive = tmp_path / "cut"
-    # The zeros after the end mark of a tar, its first block of zeros, are needed by nobody.
+    # In a tar, only the first block of the trailing zeros, the end mark, is needed.
     needed = len(whole.rstrip(b"\0")) // 512 * 512 + 1024 if kind == "tar" else len(whole)
-    # A tar consists of blocks of 512 bytes, so every cut between two members is among these.
+    # A tar has blocks of 512 bytes, so these sizes include every cut between two members.
     for size in {*range(0, needed, 256), needed - 1}:
         archive.write_bytes(whole[:size])
         with pytest.raises(ArchiveError, match="cut is not a complete archive"):

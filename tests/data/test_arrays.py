@@ -1,4 +1,4 @@
-"""Arrays from Python as a dataset."""
+"""Python arrays as a dataset."""
 
 import numpy as np
 import pytest

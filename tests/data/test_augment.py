@@ -1,4 +1,4 @@
-"""Augmentations: what they keep, and that a seed says everything."""
+"""Augmentations: what they preserve, and that the seed determines everything."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def seed(*numbers):
 
 
 def example(height=40, width=56):
-    """Each class has a grey level of its own, so that image and mask can be compared."""
+    """An image with one grey level per class, so that image and mask can be compared."""
     rows = np.arange(height)[:, None] // 8 % 3
     mask = np.broadcast_to(rows, (height, width))[..., None]
     return tf.constant(mask * 100.0 * np.ones(3), tf.float32), tf.constant(mask, tf.int32)
@@ -59,7 +59,7 @@ def test_image_and_mask_stay_together_and_padding_is_void(height):
         classes, out = classes.numpy()[..., 0], out.numpy()
         found |= set(np.unique(classes))
         np.testing.assert_allclose(out[classes == augment.VOID] - MEAN, 0, atol=1e-3)
-        # Away from borders between two classes, the grey level is the one of the class.
+        # Away from class borders, the grey level is the class's own.
         inner = np.ones_like(classes, bool)
         for axis in (0, 1):
             for step in range(-3, 4):
@@ -72,7 +72,7 @@ def test_image_and_mask_stay_together_and_padding_is_void(height):
 
 @pytest.mark.parametrize(("base_size", "longer"), [(520, 520), (0, 480)])
 def test_longer_side_is_half_to_twice_the_base_size(base_size, longer):
-    """The image holds the number of its columns, so the slope of a crop is the scale."""
+    """Pixels hold their column number, so the slope of a crop is the scale."""
     columns = np.broadcast_to(np.arange(256, dtype="float32")[:, None], (100, 256, 1))
     mask = tf.ones((100, 256, 1), tf.int32)
     change, scales, flips = (
@@ -120,7 +120,7 @@ def test_model_reads_padding_as_zero(normalisation):
 
 
 def test_crop_for_imagenet_covers_a_stated_share_of_the_area():
-    """The image holds its own coordinates, so a crop shows where it was taken."""
+    """Pixels hold their coordinates, so a crop shows where it was taken."""
     rows, columns = np.mgrid[:100, :100].astype("float32")
     image = tf.stack([rows, columns, 0 * rows], -1)
     areas, flips = [], 0
@@ -157,7 +157,7 @@ def test_central_crop_is_the_centre_of_the_shorter_side():
 
 
 def test_part_of_a_jpeg_is_decoded_as_the_part_of_the_whole(tmp_path):
-    """Also of a grey one, and of other files. Chroma differs a little at the border of the part."""
+    """Grey, CMYK and WebP files too. Chroma differs a little at the border of the part."""
     from PIL import Image
 
     rows, columns = np.mgrid[:96, :128]

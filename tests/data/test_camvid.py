@@ -1,4 +1,4 @@
-"""CamVid's folder, made up: lists, suffixes, void, and what is missing."""
+"""An artificial CamVid folder: lists, suffixes, void, missing files."""
 
 import shutil
 
@@ -28,7 +28,7 @@ def data_dir(request, tmp_path):
             Image.new("RGB", SIZE[::-1], (grey,) * 3).save(root / part / (name + request.param))
             labels = rng.randint(0, 12, SIZE).astype("u1")
             Image.fromarray(labels).save(root / f"{part}annot" / f"{name}.png")
-            # As the tutorial's lists are: with a path of its author, and always PNG.
+            # The tutorial's lists have its author's paths, and always PNG.
             rows.append(f"/SegNet/CamVid/{part}/{name}.png /SegNet/CamVid/{part}annot/{name}.png")
         (root / f"{part}.txt").write_text("\n".join(reversed(rows)) + "\n")
         Image.new("RGB", SIZE[::-1]).save(root / part / "unlisted.png")

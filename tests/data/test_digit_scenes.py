@@ -39,7 +39,7 @@ def test_scene_is_the_same_on_every_machine():
         [168.95, 141.0, 108.73],
         [128.77, 177.84, 97.33],
     ]
-    # A filter's last digit may differ between machines, and with it the rounding of a pixel.
+    # A filter's last digit, and so the rounding of a pixel, may differ between machines.
     np.testing.assert_allclose(means, expected, atol=0.02)
 
 
@@ -93,7 +93,7 @@ def start_writer(folder):
 
 
 def begun(writer, folder):
-    """The folders that it writes into, once there is one."""
+    """Waits for the writer's first folder. Returns the folders it writes to."""
     deadline = time.monotonic() + 120
     while not (found := {path.parent for path in folder.glob("incomplete*/*")}):
         assert writer.poll() is None, writer.communicate()

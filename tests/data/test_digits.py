@@ -36,7 +36,7 @@ def test_splits_are_disjoint_and_hold_every_digit_with_its_label(splits):
         for image, label in examples:
             assert image.shape == (8, 8, 1)
             assert image.dtype == np.uint8
-            # 255 / 16 is far above one level of rounding: the 17 levels come back whole.
+            # 255 / 16 is far above rounding, so the 17 levels can be recovered exactly.
             ink = np.rint(image[..., 0] / 255 * 16).astype(source.images.dtype).tobytes()
             assert ink not in found
             found[ink] = label

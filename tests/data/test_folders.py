@@ -1,4 +1,4 @@
-"""Folders of images: layouts, odd formats, and what is wrong with files."""
+"""Folders of images: layouts, odd formats, and damaged files."""
 
 import os
 import re
@@ -66,7 +66,7 @@ def data_dir(tmp_path):
 
 
 def read(dataset, role="train"):
-    """Its examples in stored order, decoded."""
+    """The decoded examples of a dataset, in stored order."""
     examples = dataset.examples(role)
 
     def decoded(handle):
@@ -78,7 +78,7 @@ def read(dataset, role="train"):
 
 
 def paths(dataset, role="train"):
-    """Of its images, in stored order."""
+    """The image paths of a dataset, in stored order."""
     examples = dataset.examples(role)
     return [examples.fetch(n)[0].numpy().decode() for n in range(examples.count)]
 
@@ -133,7 +133,7 @@ def test_without_splits_classes_are_divided_exactly_and_another_photo_moves_few(
 
 @pytest.mark.parametrize(("count", "expected"), [(2, (1, 1, 0)), (3, (1, 1, 1)), (14, (12, 1, 1))])
 def test_small_folder_has_images_to_train_and_to_validate(tmp_path, data_dir, count, expected):
-    """Hashes alone left a side empty, and training ended in a traceback."""
+    """Hashes alone could leave a split empty, and training would end in a traceback."""
     for root in (tmp_path / "set", tmp_path / "alone" / "train"):
         classes_in(root, count=count)
         dataset = open_folder(root if root.name == "set" else root.parent, data_dir)
@@ -188,7 +188,7 @@ def test_classes_txt_names_and_orders_the_classes(tmp_path, data_dir):
     assert list(builder.classes) == ["sky", "sea", "land", "ice"]
 
 
-# As published by Cityscapes: label id, name, train id (255 for what is not judged).
+# Published by Cityscapes: label id, name, train id (255 for classes that are not judged).
 CITYSCAPES = """
 7 road 0, 8 sidewalk 1, 11 building 2, 12 wall 3, 13 fence 4, 17 pole 5, 19 traffic_light 6,
 20 traffic_sign 7, 21 vegetation 8, 22 terrain 9, 23 sky 10, 24 person 11, 25 rider 12, 26 car 13,
@@ -466,7 +466,7 @@ def test_file_that_is_no_regular_one_is_one_bad_file(tmp_path, data_dir, make, p
 
 
 def test_pipe_is_never_opened(tmp_path):
-    """`predict` waited for its end."""
+    """Reading a pipe would wait for its end."""
     os.mkfifo(tmp_path / "a.jpg")
     with pytest.raises(ValueError, match="it is not a regular file"):
         read_pixels(tmp_path / "a.jpg", 3)
@@ -496,7 +496,7 @@ def test_file_without_permission_says_so(tmp_path, data_dir, monkeypatch):
     ids=str,
 )
 def test_findings_have_the_same_name_in_every_process(tmp_path, meaning, digest):
-    """A digest of labels that hashed an address made every process decode every file again."""
+    """If the digest hashed an address, every process would decode every file again."""
     (tmp_path / "a.png").write_bytes(b"any")
     (tmp_path / "a.png").chmod(0o644)
     os.utime(tmp_path / "a.png", ns=(0, 10**18))
@@ -591,7 +591,7 @@ def left_out_of(root, data_dir):
 
 
 def test_own_folders_are_no_classes(tmp_path, data_dir):
-    """`cd photos; larq-groupnet train --dataset folder:.` made classes `data` and `runs`."""
+    """`cd photos; larq-groupnet train --dataset folder:.` must not add classes `data`, `runs`."""
     root = classes_in(tmp_path / "set")
     open_folder(root, root / "data")
     assert list((root / "data" / "folders").glob("*.json"))
@@ -673,7 +673,7 @@ def test_folder_that_cannot_be_read_is_counted(tmp_path, data_dir, monkeypatch):
 
 
 def test_links_to_folders_above_are_counted_and_not_followed(tmp_path, data_dir):
-    """They put the photos of one class into another."""
+    """Following them would put the photos of one class into another."""
     root = classes_in(tmp_path / "set")
     (root / "dog" / "up").symlink_to("..")
     (root / "cat" / "loop").symlink_to(root)
@@ -723,7 +723,7 @@ def test_class_names_come_from_any_editor(tmp_path, data_dir, data):
 
 
 def test_class_is_the_same_whether_its_accent_is_a_character_of_its_own_or_not(tmp_path, data_dir):
-    """As macOS and Linux write it."""
+    """macOS and Linux write it differently."""
     names = [unicodedata.normalize(form, "café") for form in ("NFC", "NFD")]
     found = []
     for name in names:
@@ -960,7 +960,7 @@ def test_images_and_masks_of_other_tools_are_found(tmp_path, data_dir, images, m
 
 
 def test_labels_that_are_no_images_are_no_masks(tmp_path, data_dir):
-    """Of a detector: boxes."""
+    """Labels of a detector are boxes."""
     picture(tmp_path / "images" / "0.png")
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "0.txt").write_text("0 0.5 0.5 1 1")

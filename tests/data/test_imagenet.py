@@ -1,4 +1,4 @@
-"""Preprocessing for ImageNet: NumPy, the evaluation, larq-zoo; class names by Keras' own file."""
+"""ImageNet preprocessing against NumPy, evaluation and larq-zoo; class names from Keras' file."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ def test_preprocessing_is_the_reading_of_the_evaluation(size, dtype):
 
 
 def test_preprocessing_is_antialiased():
-    """Stripes of one pixel, which the bicubic kernel without antialiasing made into a pattern."""
+    """Without antialiasing, the bicubic kernel would turn stripes of one pixel into a pattern."""
     image = np.repeat(np.arange(1024)[None] % 2 * 255, 1024, 0)[..., None].repeat(3, -1)
     pixels = preprocess_input(image.astype("uint8")) * STDDEV_RGB + MEAN_RGB
     np.testing.assert_allclose(pixels[8:-8, 8:-8], 127.5, atol=3)
@@ -39,7 +39,7 @@ def test_preprocessing_is_antialiased():
 
 @pytest.mark.parametrize("size", [(256, 256), (224, 224), (240, 320)], ids=str)
 def test_preprocessing_is_close_to_that_of_larq_zoo(size):
-    """On a smooth image; larq-zoo reads by bicubic interpolation between other pixels."""
+    """On a smooth image, because larq-zoo's bicubic interpolation samples other positions."""
     zoo = pytest.importorskip("larq_zoo")
     rows, columns = np.mgrid[: size[0], : size[1]]
     image = np.stack([rows * 0.7, columns * 0.6, (rows + columns) * 0.3], -1)
@@ -81,7 +81,7 @@ def class_index(tmp_path, monkeypatch):
     index = {str(i): [f"n{i:08d}", f"class_{i}"] for i in range(1000)}
     (folder / "imagenet_class_index.json").write_text(json.dumps(index))
     monkeypatch.setenv("HOME", str(tmp_path))
-    # Keras keeps the index for the process, and knows the real file by its hash.
+    # Keras caches the index in the process, and checks the real file's hash.
     monkeypatch.setattr(imagenet_utils, "CLASS_INDEX", None)
     monkeypatch.setattr(imagenet_utils.data_utils, "validate_file", lambda *_, **__: True)
 

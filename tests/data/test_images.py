@@ -1,4 +1,4 @@
-"""One image is read by one function: orientation, colours, sizes, and what is too large."""
+"""One function reads every image: orientation, colours, sizes, and size limits."""
 
 import io
 import struct
@@ -31,7 +31,7 @@ def saved(path, orientation=None, mode="RGB", **options):
 
 
 def upright(path):
-    """As Pillow, which is independent of TensorFlow's decoders, shows it."""
+    """The image as Pillow, which is independent of TensorFlow's decoders, shows it."""
     with Image.open(path) as image:
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
@@ -52,7 +52,7 @@ def test_image_is_read_upright(tmp_path, suffix, orientation):
 
 
 def test_exif_behind_other_headers_is_found(tmp_path):
-    """Cameras write JFIF first, and editors a profile of colours before it."""
+    """Cameras write a JFIF header first, and editors a colour profile."""
     path = saved(tmp_path / "a.jpg", 6, icc_profile=bytes(300))
     jfif = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
     data = path.read_bytes()
@@ -120,7 +120,7 @@ def test_reading_that_is_not_understood_is_refused(values, message):
 
 
 def bomb(kind):
-    """A small file that says it is an image of 40,000 x 40,000 pixels."""
+    """A small file that claims to be an image of 40,000 x 40,000 pixels."""
     if kind == "png":
         header = struct.pack(">IIBBBBB", 40000, 40000, 8, 2, 0, 0, 0)
         chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
@@ -152,7 +152,7 @@ def test_image_bomb_is_refused_before_it_is_decoded(tmp_path, kind):
 
 @pytest.mark.parametrize(("height", "width"), [(40, 64), (64, 40), (375, 500), (480, 481), (7, 3)])
 def test_centre_is_that_of_the_image_with_its_shorter_side_scaled(height, width):
-    """As Pillow scales and cuts; the mask says each pixel's column and row."""
+    """Compared with Pillow's scaling and cropping; the mask encodes each pixel's column and row."""
     side = 48
     rows, columns = np.mgrid[:height, :width]
     mask = (rows * 1000 + columns)[..., None].astype("int32")
@@ -165,6 +165,6 @@ def test_centre_is_that_of_the_image_with_its_shorter_side_scaled(height, width)
     scaled = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR).crop(box)
     assert np.abs(image.numpy() - np.asarray(scaled)).mean() < 1
     expected = Image.fromarray(mask[..., 0], "I").resize(size, Image.Resampling.NEAREST).crop(box)
-    # Between two pixels, either is the nearest.
+    # Halfway between two pixels, either may be the nearest.
     assert np.mean(found[..., 0] == expected) > 0.97
     assert np.abs(found[..., 0] % 1000 - np.asarray(expected) % 1000).max() <= 1

@@ -1,4 +1,4 @@
-"""The listing of a large folder is kept, and not used once the folder has changed."""
+"""The listing of a large folder is kept, but not used after the folder changes."""
 
 import os
 
@@ -13,7 +13,7 @@ from larq_groupnet.data.folders import open_folder
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """Two classes of eight photos, more than are looked into unasked; one lies a folder deeper."""
+    """Two classes of eight photos, too many to check by default; one lies a folder deeper."""
     monkeypatch.setattr(folders, "CHECKED_UNASKED", 10)
     root = tmp_path / "sët"
     for number in range(16):
@@ -29,14 +29,14 @@ def picture(path):
 
 
 def age(root):
-    """As if nothing had been added for a minute."""
+    """Makes the folders look unchanged for a minute."""
     for here, _, _ in os.walk(root):
         state = os.stat(here)
         os.utime(here, ns=(state.st_atime_ns, state.st_mtime_ns - 60 * 10**9))
 
 
 def listed(root):
-    """What a process sees, and whether it had to walk through the folder."""
+    """Returns the splits, the classes, and whether the folder had to be walked."""
     walked = []
     layout = folders._layout
 
@@ -80,7 +80,7 @@ def name_classes(root):
     age(root)
     listed(root)
     state = os.stat(root)
-    file.write_text("class0\nclass1\n")  # Which does not change the folder.
+    file.write_text("class0\nclass1\n")  # The folder's own time stays.
     os.utime(root, ns=(state.st_atime_ns, state.st_mtime_ns))
     return 16
 

@@ -1,4 +1,4 @@
-"""What the values in masks mean: greys, colours, void, soft edges, odd depths."""
+"""The meaning of mask values: greys, colours, void, soft edges, odd bit depths."""
 
 import io
 import struct
@@ -237,7 +237,7 @@ def test_question_mark_in_the_name_of_a_folder_is_no_option(tmp_path):
 
 
 def grey_png(labels, depth):
-    """A grey PNG of 1, 2 or 4 bits, which Pillow does not write."""
+    """Writes a grey PNG of 1, 2 or 4 bits, which Pillow cannot."""
     rows = np.asarray(labels, np.uint8)
     bits = np.unpackbits(rows[..., None], -1)[..., 8 - depth :].reshape(len(rows), -1)
     data = b"".join(b"\0" + np.packbits(row).tobytes() for row in bits)

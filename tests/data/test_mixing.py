@@ -1,4 +1,4 @@
-"""mixup and CutMix: shares, labels, and the same under any number of workers."""
+"""mixup and CutMix: shares, labels, and equal results with any number of workers."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_cutmix_cuts_one_rectangle_of_the_drawn_area():
         rows, columns = np.where(mask == 0)
         if rows.size:
             assert rows.size == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
-    # A uniform share, of which a part is cut off by the border.
+    # The share is uniform, but the border cuts off part of the rectangle.
     assert 0.6 < found.mean() < 0.85
 
 
@@ -49,7 +49,7 @@ def test_with_both_each_image_draws_one():
 
 
 def test_labels_have_the_shares_of_the_pixels():
-    """Image n is all n, so that its pixels say whose they are."""
+    """All pixels of image n are n, so a mixed pixel shows its image."""
     images = np.ones((4, *SIZE, 1), "f4") * np.arange(4)[:, None, None, None]
     own = np.stack([Mixing(0.0, 1.0).own(SIZE, seed(n)) for n in range(4)])
     mixed, shares = (x.numpy() for x in mix(images, np.arange(4), own, 5))

@@ -1,4 +1,4 @@
-"""The order of training examples: every one once a pass, resumed anywhere, and well mixed."""
+"""The order of training examples: each once per pass, resumable anywhere, and well mixed."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ COUNT = 97
 
 
 class Numbers(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Images that hold their number, in several files."""
+    """Images whose pixels are their number, in several files."""
 
     __module__ = "larq_groupnet.data.small"  # TFDS wants a module in a package.
     name = "numbers"
@@ -107,7 +107,7 @@ def test_batches_are_the_examples_in_this_order_whatever_an_epoch_is(dataset):
 
 
 def test_pass_is_a_uniform_permutation():
-    """Where an example comes over 100 passes; the bound is five standard deviations."""
+    """Positions of an example over 100 passes; the bound is five standard deviations."""
     values = tf.range(COUNT, dtype=tf.int64)
     addressed = order.columns(values, values)
     passes = numbers(addressed, 100 * COUNT)
@@ -120,7 +120,7 @@ def test_pass_is_a_uniform_permutation():
 
 
 def test_files_and_blocks_are_mixed(records):
-    """A block of 30 of 97 examples in 7 files: neighbours in a pass come from far apart."""
+    """Blocks of 30 of 97 examples in 7 files: neighbours in a pass come from far apart."""
     whole = RecordDataset(records).examples("train")
     assert len(whole.files) == 7 and whole.block == COUNT
     some = Records(whole.files, whole.fetch, 30)
@@ -130,7 +130,7 @@ def test_files_and_blocks_are_mixed(records):
 
 
 def test_version_that_tfds_would_not_write_is_read(tmp_path):
-    """cifar10 of another version, or of another program, lies on disk without a class for it."""
+    """A cifar10 of another version or program is on disk, but TFDS has no class for it."""
     written(tmp_path)
     (tmp_path / "numbers" / "1.0.0").rename(tmp_path / "numbers" / "0.9.0")
     info = tmp_path / "numbers" / "0.9.0" / "dataset_info.json"
@@ -144,8 +144,8 @@ def test_version_that_tfds_would_not_write_is_read(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="Only root becomes another user.")
 def test_folder_of_data_that_cannot_be_written_is_read():
-    """By a user who may not write there, for root may everywhere."""
-    with tempfile.TemporaryDirectory() as folder:  # Others may not look into pytest's.
+    """Run as another user, because root may write everywhere."""
+    with tempfile.TemporaryDirectory() as folder:  # Other users cannot read pytest's folder.
         root = Path(folder)
         root.chmod(0o755)
         written(root / "data")
@@ -160,7 +160,7 @@ def test_folder_of_data_that_cannot_be_written_is_read():
                 pipeline = Pipeline(prepare(name, data_dir), Reading((4, 4)), 8)
                 next(iter(pipeline.train_batches(1)))
 
-        read_both(root / "warm")  # Another user may not read the packages.
+        read_both(root / "warm")  # Imports packages, which the other user may not read.
         os.seteuid(65534)
         try:
             with pytest.raises(PermissionError):

@@ -1,4 +1,4 @@
-"""What photos need: letterbox, an augmentation that keeps aspect, small copies read once."""
+"""Photos: letterbox, an augmentation that keeps the aspect ratio, small copies read once."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ SIZES = ((60, 80), (80, 60), (48, 48), (40, 90))
 
 @pytest.fixture
 def masks(tmp_path):
-    """Photos of several sizes, red where the mask is 1."""
+    """A dataset of photos of several sizes, red where the mask is 1."""
     for name in ("images", "masks"):
         (tmp_path / "set" / name).mkdir(parents=True)
     for number in range(12):
@@ -64,7 +64,7 @@ def test_photo_moves_map_and_image_together_and_fills_with_void():
         assert found[outside].mean() < 20
         areas.append((truth == 1).sum())
         voids.append(outside.mean())
-    # 30 x 40 of 90 x 120 pixels, letterboxed into 64 x 64, is 341; scaled by 0.7 to 1.4 a side.
+    # 30 x 40 of 90 x 120 pixels, letterboxed into 64 x 64, is 341. Each side scales by 0.7 to 1.4.
     assert 0.4 * 341 < min(areas) < 341 < max(areas) < 2.1 * 341
     assert min(voids) < 0.25 < max(voids)
 

@@ -1,4 +1,4 @@
-"""RandAugment's changes against Pillow's, and that a seed says everything."""
+"""RandAugment's changes against Pillow's; the seed determines everything."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_change_is_pillows(change, sign):
         found = ra.CHANGES[change](image, tf.constant(1.0), tf.constant(float(sign)))
         expected = np.asarray(PILLOW[change, sign](Image.fromarray(picture))).astype("f4")
         difference = np.abs(np.clip(found.numpy(), 0, 255) - expected)
-        # Pillow rounds, and reads between pixels with fewer bits.
+        # Pillow rounds, and interpolates with fewer bits.
         assert np.mean(difference <= 2.0) > (0.9 if change == "rotate" else 0.999)
 
 
@@ -74,7 +74,7 @@ def test_seed_says_everything_and_each_change_is_drawn():
     assert label == 5
     np.testing.assert_array_equal(first, draw(7)[0])
     seen = {draw(number)[0].numpy().tobytes() for number in range(120)}
-    # Of 14 changes, one is none, three do not depend on the sign, and autocontrast may do nothing.
+    # There are 14 changes: one does nothing, autocontrast may do nothing, three ignore the sign.
     assert len(seen) >= 20
     for pixels in seen:
         values = np.frombuffer(pixels, "f4")

@@ -1,4 +1,4 @@
-"""TFDS's own datasets with masks, in their features and with small contents."""
+"""TFDS's own datasets with masks: their features, with little content."""
 
 import numpy as np
 import pytest
@@ -9,12 +9,12 @@ from larq_groupnet.data.tfds_masks import SOURCES
 
 
 def written(source, stored):
-    """A builder with a TFDS dataset's name and features, its masks holding `stored`."""
+    """A builder with a TFDS dataset's name and features, and `stored` as its masks."""
     features = tfds.builder_cls(source).BUILDER_CONFIGS
     original = tfds.builder(f"{source}/{features[0].name}" if features else source)
     keys = SOURCES[source]
     size = original.info.features[keys.mask].shape[:2]
-    if None not in size:  # Those of Cityscapes are all of one size.
+    if None not in size:  # All Cityscapes masks have one size.
         stored = np.resize(stored, size)
 
     class Small(tfds.core.GeneratorBasedBuilder, skip_registration=True):

@@ -1,4 +1,4 @@
-"""VOC and SBD from tiny archives that are laid out as the official ones."""
+"""VOC and SBD from tiny archives with the layout of the official ones."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from larq_groupnet.recipes.overrides import split_option
 from larq_groupnet.training import load_recipe, override
 from larq_groupnet.training.run import run as train_and_judge
 
-# As in the real lists, SBD's overlap with both lists of VOC.
+# SBD's lists overlap with both lists of VOC, like the real ones.
 VOC_TRAIN = ["2007_000032", "2007_000039", "2008_000003"]
 VOC_VAL = ["2007_000033", "2007_000042", "2011_003256"]
 SBD_TRAIN = ["2008_000002", "2008_000003", "2007_000042"]
@@ -30,7 +30,7 @@ SIZE = (20, 30)
 
 
 def brightness(name):
-    """Of an image, by which it is told."""
+    """The brightness that identifies an image."""
     return 20 + 20 * NAMES.index(name)
 
 
@@ -127,7 +127,7 @@ def _parents(name):
 
 @pytest.fixture
 def manual(tmp_path):
-    """TFDS's own place for files that one downloads by hand, with both archives in it."""
+    """TFDS's folder for manual downloads, with both archives in it."""
     folder = tmp_path / "downloads" / "manual"
     pack(folder / "VOCtrainval_11-May-2012.tar", voc_files())
     pack(folder / "benchmark.tgz", sbd_files())
@@ -282,7 +282,7 @@ def test_archive_with_missing_or_wrong_parts_is_refused_by_name(manual, tmp_path
 
 
 def test_class_names_are_those_of_voc():
-    """The order is that of VOC's devkit, alphabetical after background."""
+    """In the order of VOC's devkit: alphabetical after background."""
     assert len(set(voc.CLASS_NAMES)) == 21
     assert voc.CLASS_NAMES[0] == "background"
     assert list(voc.CLASS_NAMES[1:]) == sorted(voc.CLASS_NAMES[1:])
@@ -290,14 +290,14 @@ def test_class_names_are_those_of_voc():
 
 @pytest.mark.slow
 def test_papers_recipe_trains_evaluates_and_converts(manual, tmp_path):
-    """From a classifier's weights, as `zoo/groupnet_dsp.py` says; smaller."""
+    """The recipe of `zoo/groupnet_dsp.py`, smaller, from a classifier's weights."""
     small = ["num_bases=(1, 2)", "width=0.0625", "layout=two_stages"]
     backbone = tmp_path / "backbone.h5"
     config = override(
         load_recipe("groupnet_resnet18", ROOT / "zoo", "imagenet2012"),
         map(split_option, [*small, "output_stride=8"]),
     ).model
-    keras.utils.set_random_seed(1)  # Not the weights that a recipe's own seed would give.
+    keras.utils.set_random_seed(1)  # Other weights than the recipe's seed gives.
     classifier = build(config.replace(input_shape=(64, 64, 3)))
     classifier.save_weights(backbone)
     run = tmp_path / "run"
@@ -311,7 +311,7 @@ def test_papers_recipe_trains_evaluates_and_converts(manual, tmp_path):
     recipe = json.loads((run / "recipe.json").read_text())
     (phase,) = recipe["phases"]
     assert (phase["learning_rate"], phase["head_factor"], phase["schedule"]) == (1e-4, 10, "poly")
-    # Every labelled pixel of VOC's validation images once, at the images' own size.
+    # Every labelled pixel of VOC's validation images counts once, at the images' own size.
     labels = [voc_labels(name) for name in VOC_VAL]
     expected = sum(np.bincount(label[label < 255], minlength=21) for label in labels)
     results = json.loads((run / "results.json").read_text())
@@ -320,7 +320,7 @@ def test_papers_recipe_trains_evaluates_and_converts(manual, tmp_path):
         np.testing.assert_array_equal(matrices[where].sum(axis=1), expected)
     assert results["ops"]["LceBconv2d"] == 2 + 2 * 3
     assert list(results["keras"]["iou"]) == list(voc.CLASS_NAMES)
-    # Two steps of 1e-4 move no latent weight by more than that.
+    # Two steps of 1e-4 move no latent weight further.
     trained = read_weights(run / "binary-last.h5")
     name = "stage2_block1_base2_conv1"
     before = classifier.get_layer(name).kernel.latent_variable.numpy()
@@ -330,7 +330,7 @@ def test_papers_recipe_trains_evaluates_and_converts(manual, tmp_path):
 
 @pytest.mark.slow
 def test_released_recipe_trains_judges_centres_and_converts(manual, tmp_path):
-    """As `zoo/groupnet_dsp.py` says; smaller, at a size that the stride does not divide."""
+    """The recipe of `zoo/groupnet_dsp.py`, smaller, at a size that the stride does not divide."""
     recipe = load_recipe("groupnet_dsp", ROOT / "zoo", "voc2012_released")
     assert recipe.model.atrous_rates == "released" and recipe.phases[0].decay_all
     changes = ["num_bases=1", "width=0.0625", "layout=two_stages", "output_stride=4"]
@@ -340,7 +340,7 @@ def test_released_recipe_trains_judges_centres_and_converts(manual, tmp_path):
     train_and_judge(recipe, tmp_path, tmp_path / "run")
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["ops"]["RESIZE_BILINEAR"] == 1
-    # The middle 20 columns of 30, as 45 x 45 pixels; every third row and column counts 2 or 3.
+    # The middle 20 of 30 columns, resized to 45 x 45; each row and column counts 2 or 3 times.
     middle = np.stack([voc_labels(name)[:, 5:25] for name in VOC_VAL])
     counted = np.load(tmp_path / "run" / "results-confusion.npz")["lce"].sum()
     assert abs(counted / 45**2 - (middle < 255).mean() * len(VOC_VAL)) < 0.2

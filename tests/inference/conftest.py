@@ -1,4 +1,4 @@
-"""Tiny networks that were not trained, as a run leaves them and converted."""
+"""Tiny untrained networks, as run folders and as a converted file."""
 
 import json
 
@@ -13,19 +13,19 @@ CLASSES = ["background", "cat", "dog", "cat and dog"]
 
 @pytest.fixture(scope="session")
 def dense_run(tmp_path_factory):
-    """The folder of a network that classifies pixels."""
+    """A run folder of a network that classifies pixels."""
     return write_run(tmp_path_factory.mktemp("runs") / "dense", "fcn32s", (32, 32, 3))
 
 
 @pytest.fixture(scope="session")
 def dense_file(dense_run):
-    """Its converted file, which stands alone."""
+    """The converted file of `dense_run`, outside the run's folder."""
     return write_file(dense_run)
 
 
 @pytest.fixture(scope="session")
 def label_run(tmp_path_factory):
-    """The folder of a network that classifies grey images."""
+    """A run folder of a network that classifies grey images."""
     return write_run(tmp_path_factory.mktemp("runs") / "label", "classifier", (24, 24, 1))
 
 

@@ -99,7 +99,7 @@ def scenes(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def judged(scenes):
-    """The results of the recipe as it is."""
+    """The results of the unchanged recipe."""
     recipe, root, _ = scenes
     return evaluate_only(recipe, root / "data", root / "weights.h5")
 
@@ -133,7 +133,7 @@ def test_full_images_are_judged_at_their_own_size(scenes, judged):
     np.testing.assert_array_equal(np.sum(found["confusion"], axis=1), np.bincount(truth[known]))
     sure = known & decided(scores, margin=0.5)
     expected = confusion_matrix(truth[sure], scores[sure].argmax(-1), labels=range(3))
-    # What is nearly tied may be in any column, and then adds to it.
+    # Nearly tied pixels may add to any column.
     assert np.all(np.greater_equal(found["confusion"], expected))
 
 

@@ -1,4 +1,4 @@
-"""Converted files of other networks, which say nothing of themselves: right, or refused."""
+"""Converted files of other networks, without a description: read correctly, or refused."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ layers = tf.keras.layers
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Two classes of noise."""
+    """Two classes of noise images."""
     root, random = tmp_path_factory.mktemp("photos"), np.random.RandomState(0)
     for number in range(12):
         path = root / "ab"[number % 2] / f"{number}.png"
@@ -46,7 +46,7 @@ def test_logits_become_probabilities_whatever_the_file_ends_in(softmax, photos, 
     np.testing.assert_allclose(np.reshape(shares, (-1, 2)).sum(1), 1, atol=1e-5)
     assert cli.main(["evaluate", words[0], f"folder:{photos}", "--split=all", *words[1:]]) == 0
     results = json.loads((tmp_path / "out/evaluation.json").read_text())
-    # The logits of untrained layers on pixels of -1 to 1: none so sure as to be an error of 1.
+    # Untrained layers on pixels of -1 to 1 are not confident enough for an error of 1.
     assert 0 < results["keras"]["calibration_error"] < 1
     assert results["preprocessing"]["normalisation"] == "symmetric"
 

@@ -1,4 +1,4 @@
-"""Windows, scales and mirror images against networks whose answer is known for every pixel."""
+"""Windows, scales and mirror images with networks whose output is known for every pixel."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def by_pixel(images):
 
 
 def by_place(images):
-    """One that sees where in the window a pixel lies, and the mean of the window."""
+    """A network that depends on a pixel's place in the window, and on the window's mean."""
     count, height, width, _ = images.shape
     rows, columns = np.mgrid[:height, :width]
     mean = images.mean((1, 2, 3))[:, None, None]

@@ -1,4 +1,4 @@
-"""A run is judged apart from its training: on all images or a sample, and on other datasets."""
+"""A run is judged separately from training: on all images, a sample, or other datasets."""
 
 import json
 
@@ -23,7 +23,7 @@ def examples(count, seed):
 
 @pytest.fixture
 def run(label_run, tmp_path):
-    """A trained run on two datasets of sorted labels."""
+    """A run folder, and three datasets with sorted labels, one with another class."""
     names = ["background", "cat", "dog", "cat and dog"]
     splits = {"train": examples(8, 0), "validation": examples(8, 1)}
     from_arrays("judged", **splits, test=examples(30, 2), class_names=names)
@@ -49,7 +49,7 @@ def test_both_engines_judge_the_sample_that_was_asked_for(run, capsys):
     images, labels = examples(30, 2)
     chosen = [number for number in range(30) if number * 7 % 30 < 7]
     assert len(chosen) == 7 and len({*labels[chosen]}) == 4
-    # By hand: the central three quarters, to [-1, 1].
+    # By hand: crop the central three quarters, scale to [-1, 1].
     data = Pipeline(
         from_arrays(
             "by-hand",

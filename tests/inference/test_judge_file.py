@@ -1,4 +1,4 @@
-"""`evaluate`: any file on any dataset of its classes, judged as predict predicts."""
+"""`evaluate` judges any file on any dataset of its classes, with the predictions of `predict`."""
 
 import json
 import re
@@ -23,7 +23,7 @@ CLASSES = ["background", "cat", "dog", "cat and dog"]
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Photos of several sizes with maps of the four classes."""
+    """Photos of several sizes with class maps of four classes."""
     root, random = tmp_path_factory.mktemp("photos"), np.random.RandomState(0)
     for name in ("images", "masks"):
         (root / name).mkdir()
@@ -39,7 +39,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """No pictures: to draw them takes a third of an evaluation."""
+    """Skips the pictures, which take a third of an evaluation."""
     for name in ("draw_confusion", "draw_predictions"):
         monkeypatch.setattr(f"larq_groupnet.report.pictures.{name}", lambda *_: None)
 
@@ -116,7 +116,7 @@ def test_bad_images_of_a_dataset_without_files_cannot_be_skipped(label_run, tmp_
 
 
 def test_wilson_interval_is_that_of_his_paper():
-    # Solutions of (p - x)^2 = z^2 x (1 - x) / n for 22 of 24.
+    # The solutions of (p - x)^2 = z^2 x (1 - x) / n for 22 of 24.
     low, high = wilson_interval(22, 24)
     for end in (low, high):
         assert (22 / 24 - end) ** 2 == pytest.approx(1.959964**2 * end * (1 - end) / 24, rel=1e-5)
@@ -125,7 +125,7 @@ def test_wilson_interval_is_that_of_his_paper():
 
 def test_interval_of_maps_covers_new_images_and_counts_images_not_pixels():
     random = np.random.RandomState(0)
-    rates = random.beta(8, 4, 400)  # Of right pixels, for each image.
+    rates = random.beta(8, 4, 400)  # Share of right pixels in each image.
 
     def counts(rates):
         tally = SegmentationCounts(2)
@@ -145,7 +145,7 @@ def test_interval_of_maps_covers_new_images_and_counts_images_not_pixels():
 
 @pytest.fixture
 def skipping_run(dense_run, photos, tmp_path):
-    """A run that left a photo out, and the photos."""
+    """A run that skips a broken photo, and the photos."""
     photos = shutil.copytree(photos, tmp_path / "photos")
     for folder in ("images", "masks"):
         (photos / folder / "broken.png").write_bytes(b"no picture")

@@ -1,4 +1,4 @@
-"""Pictures of class maps: what is stored, what is drawn, and who can tell the colours apart."""
+"""Pictures of class maps: stored values, drawn colours, and colours that people can tell apart."""
 
 from itertools import combinations
 
@@ -87,7 +87,7 @@ def test_overlay_tints_all_but_the_background_and_has_a_legend():
     np.testing.assert_allclose(drawn[20 * factor, 50 * factor], expected, atol=1.5)
     line = drawn[20 * factor, 30 * factor + factor // 2]
     np.testing.assert_allclose(line, expected / 4, atol=1.5)
-    # The colours of classes that occur are in the legend, and no other.
+    # The legend has the colours of the classes that occur, and no others.
     in_legend = {tuple(colour) for colour in legend.reshape(-1, 3)}
     assert [tuple(colour) in in_legend for colour in palette_of(names)] == [True, False, True]
 
@@ -109,7 +109,7 @@ def test_narrow_image_is_enlarged_to_a_picture_that_can_be_opened():
 
 
 def test_legend_of_a_wide_image_is_no_larger_than_can_be_read():
-    """It took gigabytes: its letters grew with the image without an end."""
+    """Letters that grow with the image without limit would take gigabytes."""
     drawn = draw_overlay(np.zeros((1, 40_000), "u1")[..., None], np.zeros((1, 40_000), int), ["a"])
     assert drawn.width == 40_000 and drawn.height < 700
 
@@ -164,7 +164,7 @@ def test_confusion_of_many_classes_names_as_many_as_can_be_read(tmp_path, monkey
 def test_void_looks_like_no_class_and_a_first_class_of_its_own_is_not_dark(tmp_path):
     names = ["sky", *map(str, range(len(CLASS_COLOURS) - 1))]
     assert class_colours(names) == list(CLASS_COLOURS)
-    for name in ("background", "Background", "_background_"):  # The last is labelme's.
+    for name in ("background", "Background", "_background_"):  # labelme writes `_background_`.
         assert class_colours([name, "cat"]) == [BACKGROUND, CLASS_COLOURS[0]]
     image = np.zeros((32, 48, 3), np.uint8)
     scores = np.zeros((32, 48, len(names)))
@@ -188,7 +188,7 @@ LONG = [
 
 @pytest.mark.parametrize("kind", ["labels", "predictions", "confusion"])
 def test_long_names_and_paths_stay_inside_of_the_picture_and_apart(kind, tmp_path, monkeypatch):
-    """Of classes of pets and of a folder within folders."""
+    """Class names of pets, and a deeply nested folder."""
     figures = []
     monkeypatch.setattr(pictures, "save", lambda figure, *_, **__: figures.append(figure))
     rng, count = np.random.default_rng(0), len(LONG)
@@ -206,7 +206,7 @@ def test_long_names_and_paths_stay_inside_of_the_picture_and_apart(kind, tmp_pat
         matrix = rng.integers(0, 99, (count, count))
         pictures.draw_confusion(matrix, LONG, tmp_path / "a.png", title, "images")
     (figure,) = figures
-    pictures.image_of(figure)  # Lays it out.
+    pictures.image_of(figure)  # Computes the layout.
     legend = [text for legend in figure.legends for text in legend.get_texts()]
     names = [axes.title for axes in figure.axes if axes.title.get_text()]
     ticks = [label for axes in figure.axes for label in axes.get_yticklabels() if axes.axison]
@@ -233,7 +233,7 @@ DOLLARS = ["$\\frac$", "a$b$c"]
     ids=["labels", "confusion", "predictions", "overlay"],
 )
 def test_dollars_in_a_name_are_no_formula(draw, tmp_path):
-    """A class of bills: Matplotlib raised an error after all of the training."""
+    """Matplotlib would raise an error after the whole training."""
     draw(np.zeros((8, 8, 3), np.uint8), tmp_path / "a.png")
     assert (tmp_path / "a.png").exists()
 

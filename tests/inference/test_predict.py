@@ -1,4 +1,4 @@
-"""`predict` on real files: every form of a network, images of any size, and what goes wrong."""
+"""`predict` on real files: every form of a network, images of any size, and errors."""
 
 import csv
 import dataclasses
@@ -42,7 +42,7 @@ CLASSES = ("background", "cat", "dog", "cat and dog")
 
 
 def picture(path, size, seed=0, mode="RGB"):
-    """Blots of colour, of `size` (width, height)."""
+    """Saves an image with blots of colour, of `size` (width, height)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     blots = np.random.RandomState(seed).randint(0, 256, (6, 6, 3), np.uint8)
     Image.fromarray(blots).resize(size, Image.Resampling.BICUBIC).convert(mode).save(path)
@@ -229,7 +229,7 @@ def test_photo_is_turned_upright_and_grey_is_what_grey_networks_read(tmp_path):
     half = np.zeros((10, 20, 3), np.uint8)
     half[:, :10] = 200
     exif = Image.Exif()
-    exif[0x112] = 6  # To be turned by a quarter, clockwise.
+    exif[0x112] = 6  # Rotate by 90 degrees clockwise.
     Image.fromarray(half).save(tmp_path / "photo.jpg", exif=exif, quality=100)
     upright = read_pixels(tmp_path / "photo.jpg", 3)
     assert upright.shape == (20, 10, 3)
@@ -280,7 +280,7 @@ def test_description_follows_the_bytes_that_were_verified(dense_file):
 
 @pytest.fixture
 def constant():
-    """A network that says class 1 of every pixel."""
+    """A predictor that gives every pixel class 1."""
 
     def network(images):
         return np.broadcast_to(np.float32([0, 1]), (*images.shape[:3], 2))
@@ -339,7 +339,7 @@ def test_drawn_masks_are_not_replaced_by_predicted_ones(constant, tmp_path):
 
 def test_full_disk_leaves_all_pictures_of_an_image_or_none(constant, tmp_path, largest_file):
     picture(tmp_path / "a.png", (8, 8))
-    largest_file(400)  # Bytes, which are enough for the mask alone.
+    largest_file(400)  # Bytes, enough only for the mask.
     with pytest.raises(OSError, match=r"File too large: .*overlays/a\.png"):
         predict_files(constant, tmp_path / "a.png", tmp_path / "out")
     assert not content_of(tmp_path / "out")
@@ -347,7 +347,7 @@ def test_full_disk_leaves_all_pictures_of_an_image_or_none(constant, tmp_path, l
 
 @pytest.fixture
 def labels(constant):
-    """A network that classifies images, always alike."""
+    """A predictor that gives every image the same class."""
     scores = np.float32([[0.25, 0.75]])
     return dataclasses.replace(
         constant, dense=False, network=lambda images: scores, task=Classification

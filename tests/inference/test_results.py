@@ -1,4 +1,4 @@
-"""Files of results: JSON that any program reads, matrices beside it."""
+"""Result files: JSON for any program, matrices in a file beside it."""
 
 import json
 
@@ -18,7 +18,7 @@ def refuse(constant):
 def test_results_are_json_without_nan_and_matrices_lie_beside_them(tmp_path):
     tally = LabelCounts(3)
     tally.add(np.array([0, 0, 1]), np.eye(3)[[0, 1, 1]])
-    found = tally.to_dict(["cat", "dog", "cow"])  # No cow: its recall is not a number.
+    found = tally.to_dict(["cat", "dog", "cow"])  # Without a cow, its recall is not a number.
     results = {
         "keras": found, "lce": found, "agreement": np.float32(1), "bytes": np.int64(7),
         "seen": (1,),
@@ -86,5 +86,5 @@ def test_iou_of_each_class_stands_before_pixel_accuracy():
     order = list(rows)
     assert order.index("IoU of c") < order.index("test pixel accuracy")
     assert rows["IoU of c"] == "0.5000"
-    # Always a: 9 of 12 pixels, and nothing of the others.
+    # Always predicting a: 9 of 12 pixels are right, and none of the other classes.
     assert rows["mIoU of always a"] == "0.2500"

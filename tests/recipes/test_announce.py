@@ -1,4 +1,4 @@
-"""What is said before the first step: splits with counts, warnings, cost, steps."""
+"""Lines printed before the first step: splits with counts, warnings, cost, steps."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def recipe():
 
 
 def said(recipe, counts, tests, tmp_path):
-    """The lines for so many training images of each class, and these labels to test on."""
+    """The lines for `counts` training images per class and `tests` as test labels."""
     labels = np.repeat(range(3), counts)
     images = np.zeros((len(labels), 8, 8, 3), "u1")
     truth = np.array(tests)
@@ -37,7 +37,7 @@ def test_counts_of_each_class_steps_and_cost_are_said(recipe, tmp_path):
     rows = [line.strip("| ").split() for line in text.splitlines() if line.startswith("| ")]
     assert ["bee", "|", "10", "|", "12", "|", "12"] in rows
     assert "Warning" not in text
-    # 40 images in batches of 4, and 4 epochs.
+    # 40 images, batches of 4, 4 epochs.
     assert "40 steps (tanh 10, binary 30) of 4 images, 4.0 passes" in text
     macs = complexity(recipe.model).total.macs[1]
     assert "K=2" in text and f"{macs / 1e6:,.1f} M 1-bit MACs" in text

@@ -1,4 +1,4 @@
-"""Which recipe a command line means, on which dataset, and what is said about it."""
+"""The recipe and dataset that a command line selects, and the notes printed about them."""
 
 import sys
 
@@ -29,7 +29,7 @@ def photos(tmp_path):
 
 @pytest.fixture
 def masks(tmp_path):
-    """Six images of 30 x 20 pixels and their masks, of two classes."""
+    """Six images of 30 x 20 pixels with masks of two classes."""
     for name in ("images", "masks"):
         (tmp_path / "cut" / name).mkdir(parents=True)
     for number in range(6):
@@ -53,7 +53,7 @@ def test_dataset_without_a_recipe_gets_the_one_for_photos(photos, tmp_path):
     recipe, config = choice.recipe, choice.recipe.model
     assert (recipe.name, config.layout) == ("groupnet_resnet34", "resnet34")
     assert (recipe.augmentation, recipe.letterbox, recipe.steps_per_epoch) == ("photo", True, 100)
-    # As large as the images, of their aspect, in whole cells of the last feature map.
+    # The images' size and aspect ratio, in whole cells of the last feature map.
     assert config.input_shape == (24, 40, 3)
     assert (config.num_classes, config.num_bases, config.stem_stride) == (2, 3, 1)
     notes = "\n".join(choice.notes)
@@ -132,7 +132,7 @@ def test_photos_start_from_weights_of_photographs_in_their_network(photos, tmp_p
     for weight in kept:
         np.testing.assert_array_equal(np.sign(started[weight.name]), np.sign(weight))
     assert kept
-    # Not where they do not fit, or nobody wants them.
+    # Not if they do not fit, or are declined.
     for change in (("width", "0.125"), ("start_from", "none")):
         recipe = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=[change]).recipe
         assert with_start(recipe, None).start_from == ""
@@ -157,18 +157,18 @@ def test_weights_that_are_asked_for_bring_their_network(name, kind, size, reques
         choice = choose(None, tmp_path, dataset=dataset, changes=changes)
         recipe = with_start(choice.recipe, name, choice.given)
         check_start(recipe)
-        assert recipe == choice.recipe  # So that summary and train have the same.
+        assert recipe == choice.recipe  # So summary and train agree.
         return recipe.model, choice.notes[-1]
 
     model, line = start()
     assert (model.width, model.stage_blocks, model.projection) == SHIPPED[name]
     assert (model.num_bases, model.num_classes) == (3, 2)
     assert model.input_shape == (*map(int, size.split(",")), 3)
-    assert (model.stem_stride == 1) == (name == "cifar10")  # The kernel of the stem is theirs.
+    assert (model.stem_stride == 1) == (name == "cifar10")  # The weights fix the stem's kernel.
     assert line.startswith(f"It starts from the {name!r} weights, all but the head")
     assert ("width=0.5" in line) == (name == "cifar10")
     assert ("They have 2 bases (K)" in line) == (name in ("cifar10_stride2", "camvid"))
-    # What the user gives stays: the width of these weights, or another, which is refused.
+    # A given width stays: the same as in the weights, or another, which is refused.
     given, width = str(model.width), str(model.width / 2)
     assert start(("width", given), ("num_bases", "4"))[0] == model.replace(num_bases=4)
     with pytest.raises(RecipeError, match=f"start_from: .*width: {given} in the file, {width} in"):
@@ -176,7 +176,7 @@ def test_weights_that_are_asked_for_bring_their_network(name, kind, size, reques
 
 
 def test_weights_of_more_bases_than_the_photos_have_bring_them(photos, tmp_path):
-    """`digits` has five, and reads grey images."""
+    """`digits` has five bases and reads grey images."""
     changes = [("start_from", "digits")]
     choice = choose("groupnet_resnet18", tmp_path, dataset=photos, changes=changes)
     assert choice.recipe.model.num_bases == 5
@@ -190,7 +190,7 @@ def test_weights_of_more_bases_than_the_photos_have_bring_them(photos, tmp_path)
 
 
 def test_number_of_classes_is_that_of_the_dataset_beside_weights_of_the_same_model():
-    """21 are the default of the model, so that those of the weights were taken."""
+    """21 classes are the model's default, which must not give way to the weights' own number."""
     recipe = load_recipes("groupnet_dsp").find("voc2012")
     changes = [("width", "0.25"), ("num_bases", "2"), ("stem_stride", "2")]
     recipe = with_start(override(recipe, [*changes, ("start_from", "camvid")]), None)
@@ -206,7 +206,7 @@ def test_strides_of_the_recipe_stay_beside_weights_of_smaller_images(photos, tmp
 
 
 def test_output_stride_of_a_recipe_follows_the_stem_of_its_weights():
-    """`cifar10` has a stem of stride 1, beside which an output stride of 16 is none."""
+    """`cifar10` has a stem of stride 1, which cannot have an output stride of 16."""
     changes = [("output_stride", "16"), ("start_from", "cifar10")]
     recipe = override(load_recipes("groupnet_resnet18").find("imagenet2012"), changes)
     model = with_start(recipe, None).model
@@ -315,7 +315,7 @@ def test_what_nothing_reads_is_refused(key, text, beside, tmp_path):
 
 
 def test_class_whose_name_cannot_be_printed_is_refused_before_training(masks, tmp_path):
-    """The converted file is refused for it."""
+    """Otherwise the converted file would be refused."""
     (tmp_path / "cut" / "classes.txt").write_text("background\npa\x07rt\n")
     recipe = choose("groupnet_dsp", tmp_path, dataset=masks, changes=[("input_size", "32")]).recipe
     with pytest.raises(RecipeError, match=r"classes: expected names .* Received: 'pa\\x07rt' in"):
@@ -336,7 +336,7 @@ def test_zoo_of_the_working_folder_comes_first(tmp_path, monkeypatch):
     choice = choose("resnet18", tmp_path)
     assert choice.recipe.batch_size == 31
     assert choice.notes == ("Recipe: zoo/resnet18.py",)
-    assert load_recipes("groupnet_dsp").path.is_relative_to(ROOT)  # Only elsewhere.
+    assert load_recipes("groupnet_dsp").path.is_relative_to(ROOT)  # Absent from ./zoo.
     assert len(zoo_folders()) == 3
 
 
@@ -376,11 +376,11 @@ def test_two_recipes_for_one_dataset_are_refused_by_name(tmp_path):
 
 
 def test_imagenet_recipes_differ_in_the_network_alone():
-    """They are written out in every file, and must not drift apart."""
+    """Every file spells them out, and they must not drift apart."""
     names = ("groupnet_resnet18", "groupnet_resnet34", "groupnet_resnet50", "birealnet18")
     recipes = [load_recipes(name).find("imagenet2012").to_dict() for name in names]
     for phase in (*recipes[0]["phases"], *recipes[-1]["phases"]):
-        del phase["optimizer"]  # Bi-Real Net's gradients are not scaled as Group-Net's are.
+        del phase["optimizer"]  # Bi-Real Net's gradients are scaled differently.
     for recipe in recipes:
         del recipe["name"], recipe["model"]
     assert recipes[0] == recipes[-1]
@@ -398,7 +398,7 @@ def test_imagenet_recipes_differ_in_the_network_alone():
 
 
 def test_zoo_file_trains_the_model_of_its_name():
-    """Its networks are written out, and must not drift from those that `get_model` builds."""
+    """The file spells out its networks, which must match those that `get_model` builds."""
     from larq_groupnet.family import get_config, list_models
 
     files = [path.stem for path in (ROOT / "zoo").glob("*.py")]
@@ -406,14 +406,14 @@ def test_zoo_file_trains_the_model_of_its_name():
         for recipe in load_recipes(file).recipes:
             name, config = recipe.name, recipe.model
             assert name in list_models() and (name == file or file == "photos")
-            # birealnet18 pads small maps with ones, as LCE needs it.
+            # birealnet18 pads small maps with ones, as LCE requires.
             free = {"num_bases", "width", "atrous_rates", "input_quantizer", "padding"}
             if recipe.dataset == "voc2012_released":
                 free |= {"align_corners", "shared_shortcut", "spatial_dropout"}
             if recipe.dataset in ("cifar10", "camvid") or file == "photos":
                 free |= {"stem_stride", "projection"}  # The same for all photographs.
             if (name, recipe.dataset) == ("groupnet_resnet18", "cifar10"):
-                free.add("stage_blocks")  # Wider in place of deeper, see docs/evidence.md.
+                free.add("stage_blocks")  # Wider instead of deeper, see docs/evidence.md.
             if recipe.dataset == "camvid":
                 free.add("head")  # FCN-16s.
             same = {key: getattr(config, key) for key in ("input_shape", "num_classes")}

@@ -1,4 +1,4 @@
-"""The recipes of zoo/ for CIFAR-10 train on a made set that lies on disk as TFDS writes it."""
+"""The CIFAR-10 recipes of zoo/ train on an artificial dataset in TFDS's format."""
 
 import csv
 
@@ -16,7 +16,7 @@ LARGEST = 2e6
 
 
 class Made(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Images of one colour with noise, a colour for each class."""
+    """Images of one colour per class, with noise."""
 
     __module__ = "larq_groupnet.data.small"  # TFDS wants a module in a package.
     name = "cifar10"

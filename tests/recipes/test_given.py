@@ -1,4 +1,4 @@
-"""What is given is obeyed or refused: every field of a recipe, a phase, a network."""
+"""Every given field of a recipe, a phase or a network is obeyed or refused."""
 
 import dataclasses
 import json
@@ -97,9 +97,9 @@ def test_run_of_an_older_version_has_its_drops_in_epochs():
     values = json.loads(json.dumps(recipe.to_dict()))
     values["phases"][0]["drops"], values["phases"][1]["drops"] = [25, 35], [20, 30]
     assert Recipe.from_dict(values) == recipe
-    values["phases"][1]["epochs"] = 25  # The second drop never came.
+    values["phases"][1]["epochs"] = 25  # Ends before the second drop.
     assert Recipe.from_dict(values).phases[1].drops == (20 / 25,)
-    values["phases"][1]["epochs"] = 3  # Neither did.
+    values["phases"][1]["epochs"] = 3  # Ends before both drops.
     assert Recipe.from_dict(values).phases[1].schedule == "constant"
 
 

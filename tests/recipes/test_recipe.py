@@ -1,4 +1,4 @@
-"""Recipes and the overrides of a command line."""
+"""Recipes and command-line overrides."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ RECIPE = load_recipe("groupnet_dsp", ROOT / "zoo")
 def test_every_file_of_the_zoo_is_a_recipe_of_its_own_name():
     for path in (ROOT / "zoo").glob("*.py"):
         recipe = load_recipe(path.stem, path.parent)
-        if path.stem == "photos":  # For any model, which a dataset without a recipe gets.
+        if path.stem == "photos":  # For any model, on datasets without a recipe.
             assert f"--dataset {recipe.dataset}" in path.read_text()
             continue
         assert recipe.name == path.stem
@@ -153,7 +153,7 @@ def test_one_phase_alone():
 
 
 def test_phase_alone_may_start_from_one_that_another_run_has_trained():
-    """From its weights there; see `test_guards`."""
+    """It loads the weights of the other run; see `test_guards`."""
     phases = [dataclasses.replace(phase, weights_from="") for phase in RECIPE.phases]
     third = dataclasses.replace(phases[1], name="third", weights_from="tanh")
     with pytest.raises(RecipeError, match="but there is none without start_from"):

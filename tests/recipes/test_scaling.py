@@ -1,4 +1,4 @@
-"""Learning rates follow the batch."""
+"""Learning rates scale with the batch size."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def chosen(*changes, **options):
 
 def test_descent_scales_with_the_batch_and_adam_with_its_root():
     choice = chosen("batch_size=1024")
-    tanh, binary = choice.recipe.phases  # Of 0.05 with SGD and 5e-4 with Adam, at 256.
+    tanh, binary = choice.recipe.phases  # From 0.05 (SGD) and 5e-4 (Adam) at 256.
     assert tanh.learning_rate == pytest.approx(0.2)
     assert binary.learning_rate == pytest.approx(1e-3)
     assert (tanh.warmup_epochs, binary.warmup_epochs) == (5, 0)

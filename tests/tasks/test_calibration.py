@@ -1,4 +1,4 @@
-"""The calibration error against sums by hand, and the temperature against one that is known."""
+"""The calibration error against sums by hand; the temperature against a known one."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from larq_groupnet.tasks.calibration import (
 
 
 def calibration_error(labels, shares):
-    """Of images in two batches, the second larger."""
+    """The error of images in two batches, the second one larger."""
     found = Calibration()
     third = len(labels) // 3
     found.add(labels[:third], shares[:third])
@@ -22,7 +22,7 @@ def calibration_error(labels, shares):
 
 
 def test_error_is_the_distance_of_confidence_and_accuracy_by_hand():
-    """Four images that are 60 % sure, three of them right; one that is sure, and wrong."""
+    """Four images with confidence 0.6, three of them right; one with confidence 1, and wrong."""
     shares = np.array([[0.6, 0.4]] * 4 + [[0.0, 1.0]])
     labels = np.array([0, 0, 1, 0, 0])
     assert calibration_error(labels, shares) == pytest.approx((4 * 0.15 + 1 * 1.0) / 5)
@@ -31,7 +31,7 @@ def test_error_is_the_distance_of_confidence_and_accuracy_by_hand():
 def test_error_is_that_of_a_loop_over_bins():
     numbers = np.random.RandomState(0)
     shares = numbers.dirichlet([0.3] * 7, 400)
-    # Too sure where it is unsure, and the other way round, so that the bins matter.
+    # Overconfident at low confidence and underconfident at high, so that the bins matter.
     doubtful = shares.max(1) < np.median(shares.max(1))
     labels = np.where(doubtful, numbers.randint(0, 7, 400), shares.argmax(1))
     expected = 0.0

@@ -1,4 +1,4 @@
-"""Median-frequency weights: in the loss, from the training labels or masks."""
+"""Median-frequency weights, from training labels or masks, in the loss."""
 
 import dataclasses
 
@@ -43,7 +43,7 @@ def test_weights_are_counted_over_the_training_masks_where_a_recipe_says_so(tmp_
     }
     recipe = override(load_recipe("groupnet_dsp", ROOT / "zoo"), changes.items())
     session = session_of(recipe, data, tmp_path)
-    # Shares in the images that hold the class: 23/32 (11.5 rows of 16 on average), 1/4, 1/16.
+    # Shares in images with the class: 23/32 (11.5 rows of 16 on average), 1/4, 1/16.
     frequency = np.array([23 / 32, 1 / 4, 1 / 16])
     np.testing.assert_allclose(session.task.class_weights, 0.25 / frequency, rtol=1e-6)
     plain = session_of(dataclasses.replace(recipe, class_weights=""), data, tmp_path)

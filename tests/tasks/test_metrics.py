@@ -1,4 +1,4 @@
-"""The metrics against loops over pixels, scikit-learn and Keras."""
+"""The metrics compared with loops over pixels, scikit-learn and Keras."""
 
 import json
 import subprocess
@@ -232,7 +232,7 @@ def test_keras_metric_counts_where_float32_stops():
     for _ in range(3):
         for each in (keras, metric):
             each.update_state([[0]], [[[1.0, 0.0]]])
-    assert int(keras.total_cm[0, 0]) == 2**24  # Why the metric exists.
+    assert int(keras.total_cm[0, 0]) == 2**24  # float32 stops here: the reason for our metric.
     assert int(metric.matrix[0, 0]) == 2**24 + 3
 
 
@@ -289,7 +289,7 @@ print(metric.matrix.numpy().tolist(), float(metric.result()))
 
 
 def test_keras_metric_is_summed_over_replicas():
-    """One of two replicas takes class 1 for class 0."""
+    """One of two replicas predicts class 0 for class 1."""
     done = subprocess.run(
         [sys.executable, "-c", ON_TWO_REPLICAS], cwd=ROOT, capture_output=True, text=True
     )
