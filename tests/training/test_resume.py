@@ -1,4 +1,4 @@
-"""A run that is killed, and stopped, ends where one that was not does."""
+"""A run that is killed or stopped several times ends where an uninterrupted run ends."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ STEPS = 12
 OPTIONS = (
     "--model=groupnet_resnet18 --set=num_bases=1 --set=width=0.0625"
     " --set=layout=two_stages --set=output_stride=2"
-    f" --epochs=1,2 --set=steps_per_epoch={STEPS} --set=binary.average=0.5"
+    f" --epochs=2,2 --set=steps_per_epoch={STEPS} --set=binary.average=0.5"
     " --set=mixup=0.2 --set=cutmix=1 --set=binary.soft_targets=0.5 --set=binary.attention=10"
     " --set=binary.attention_blocks=('stage2_block1',)"
 ).split()
@@ -45,20 +45,24 @@ def test_run_that_was_killed_ends_bit_for_bit_where_another_does(digits, tmp_pat
     taught = f"--set=teacher={write_teacher(tmp_path / 'teacher', *two)}"
     words = [*options(digits, tmp_path / "stopped"), taught]
     rng = random.Random()
-    killed, signum = rng.randrange(1, 2 * STEPS), rng.choice([signal.SIGTERM, signal.SIGINT])
     # In a first epoch after its last step there is no snapshot to look at.
-    stopped = rng.randrange(1, STEPS + (killed > STEPS))
-    kill = [sys.executable, "-c", KILLED, str(killed), *words]
-    done = subprocess.run(kill, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    with signal_after(stopped, signum, "binary"):
-        done = command("train", *words, judge=False)
-    assert done.returncode == 128 + signum, (stopped, killed, done.stderr)
-    assert f"--output_dir {tmp_path / 'stopped'}" in done.stderr
-    position = Snapshots(tmp_path / "stopped/snapshots").last()[0]
-    assert position.phase == "binary"
-    # A signal that comes during the validation finds the epoch's end not yet saved.
-    assert position.step > 0 or "at the end of epoch" in done.stderr
+    steps = {"tanh": rng.choice([*range(1, STEPS), *range(STEPS + 1, 2 * STEPS + 1)])}
+    killed, steps["binary"] = rng.randrange(1, 2 * STEPS), rng.randrange(1, STEPS)
+    asked = [signal.SIGTERM, signal.SIGINT]
+    rng.shuffle(asked)
+    for phase, signum in zip(steps, asked, strict=True):
+        if phase == "binary":
+            kill = [sys.executable, "-c", KILLED, str(killed), *words]
+            done = subprocess.run(kill, cwd=ROOT, capture_output=True, text=True)
+            assert done.returncode == -signal.SIGKILL, done.stderr
+        with signal_after(steps[phase], signum, phase):
+            done = command("train", *words, judge=False)
+        assert done.returncode == 128 + signum, (steps, killed, done.stderr)
+        assert f"--output_dir {tmp_path / 'stopped'}" in done.stderr
+        position = Snapshots(tmp_path / "stopped/snapshots").last()[0]
+        assert position.phase == phase
+        # A signal that comes during the validation finds the epoch's end not yet saved.
+        assert position.step > 0 or "at the end of epoch" in done.stderr
     last = command("train", *words, judge=False)
     assert last.returncode == 0, last.stderr
     assert "Phase tanh" not in last.stdout
@@ -81,7 +85,7 @@ def test_options_of_another_run_are_listed(digits, tmp_path):
     done = command("train", *words)
     assert done.returncode == 2
     assert "model.width was 0.5, is 0.0625" in done.stderr
-    assert "phases.tanh.epochs was 7, is 1" in done.stderr
+    assert "phases.tanh.epochs was 7, is 2" in done.stderr
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +17,6 @@ from matplotlib.image import imread
 from runs import command, read_weights
 
 from larq_groupnet import GroupNetConfig, complexity
-from larq_groupnet.runs.saving import SnapshotCallback
 from larq_groupnet.training import Recipe, RecipeError, load_recipe
 from larq_groupnet.tuning import Budget, Plan, make_space
 from larq_groupnet.tuning.oracles import hyperparameters
@@ -54,8 +54,25 @@ runpy.run_path("train.py", run_name="__main__")
 """`train.py` without training, and no trial ends before two workers have one, below a folder."""
 
 
-class Killed(BaseException):
-    """In place of SIGKILL, of which `test_run_folder` and `test_resume` have the real one."""
+KILLED = """
+import os
+import signal
+import sys
+sys.path[:0] = [".", "tests"]
+from conftest import eagerly
+from runs import command
+from larq_groupnet.runs.saving import SnapshotCallback
+
+def kill_in_second_epoch(self, batch, logs=None):
+    if self.epoch == 1:
+        self.snapshots.wait()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+SnapshotCallback.on_train_batch_end = kill_in_second_epoch
+with eagerly():
+    command("train", *sys.argv[1:])
+"""
+"""A process that dies within the second epoch of its first trial."""
 
 
 @pytest.fixture(scope="module")
@@ -63,18 +80,11 @@ def killed(digits, tmp_path_factory):
     """A search that was killed within a trial, and was started again."""
     folder = tmp_path_factory.mktemp("searches") / "killed"
     words = [*FAILING, "--uniform=1", f"--data_dir={digits}", f"--output_dir={folder}"]
-
-    def kill_in_second_epoch(self, batch, logs=None):
-        if self.epoch == 1:
-            self.snapshots.wait()
-            raise Killed
-
+    process = [sys.executable, "-c", KILLED, *words]
+    dead = subprocess.run(process, cwd=ROOT, capture_output=True, text=True)
+    assert dead.returncode == -signal.SIGKILL, dead.stderr
+    assert "value" not in json.loads((folder / "trials/trial_0/trial.json").read_text())
     with eagerly():
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(SnapshotCallback, "on_train_batch_end", kill_in_second_epoch)
-            with pytest.raises(Killed):
-                command("train", *words)
-        assert "value" not in json.loads((folder / "trials/trial_0/trial.json").read_text())
         done = command("train", *words)
     assert done.returncode == 0, done.stderr
     folder.with_suffix(".out").write_text(done.stdout)
