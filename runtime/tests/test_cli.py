@@ -178,7 +178,7 @@ def test_scales_reach_the_network(pixels, images, tmp_path):
         (["{labels}", "x.png", "--backend", "onnx"], "invalid choice: 'onnx'"),
         (["{labels}", "x.png", "--gpu"], "unrecognized arguments: --gpu"),
         ([], "expected MODEL.tflite; --help lists everything"),
-        (["{bomb}", "x.png"], "larq_groupnet.json: expected a class name of letters"),
+        (["{bomb}", "x.png"], "larq_groupnet.json: expected a class name that can be printed"),
         (["{labels}", "--check", "{images}"], "verify.json: No such file or directory"),
     ],
 )
