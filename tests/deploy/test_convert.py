@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from near_ties import assert_same_classes
 
-from larq_groupnet import GroupNetDSP
+from larq_groupnet import GroupNetConfig, GroupNetDSP, build
 from larq_groupnet.deploy import (
     ConversionError,
     ConversionWarning,
@@ -336,3 +336,12 @@ def test_home_folder_takes_a_file_that_says_numpy_values_of_itself(tmp_path, mon
     assert (tmp_path / "device" / "verify.json").is_file()
     with pytest.raises(OutputError, match="expected a folder"):
         verify(model, "~/model.tflite", IMAGES, "~/model.tflite")
+
+
+def test_fresh_network_converts(tmp_path):
+    """Its streams are sums of a few integers, and many values are exactly 0."""
+    config = GroupNetConfig(
+        layout="two_stages", output_stride=8, num_bases=2, width=0.0625,
+        input_shape=(32, 32, 3), num_classes=10,
+    )  # fmt: skip
+    convert(build(config), tmp_path / "fresh.tflite")
