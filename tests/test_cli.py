@@ -241,7 +241,10 @@ def test_only_its_own_flags_are_in_the_help_of_a_command(capsys):
         (["weights", "list", "of", "them"], "expected list, fetch NAME MODEL"),
         (["weights", "fetch", "digts", "groupnet_resnet18"], "Did you mean 'digits'"),
         (["weights", "fetch", "digits", "groupnet_resnet"], "Did you mean 'groupnet_resnet18'"),
-        (["weights", "publish", "digits", "My"], "name: expected lower-case letters, digits, -"),
+        (
+            ["weights", "publish", "digits", "My"],
+            "name: expected lower-case letters, digits, - and _",
+        ),
         (["weights", "publish", "digits", "my.name"], "Received: 'my.name'"),
         (["import-checkpoint", "nothing.npz", "--as=My"], "Received: 'My'"),
         (["summary", "digts"], "unknown model 'digts'. Did you mean 'digits'"),

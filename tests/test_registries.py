@@ -248,7 +248,8 @@ def test_targets_of_an_augmentation_are_a_tuple():
 def test_arguments_of_an_augmentation_are_what_it_is_given(function):
     from larq_groupnet.data.augment import augmentation
 
-    with pytest.raises(UserError, match="target, size and seed, with keyword arguments"):
+    said = "expected a function of image, target, size and seed, with keyword arguments"
+    with pytest.raises(UserError, match=said):
         augmentation("mine")(function)
 
 

@@ -156,7 +156,8 @@ def test_run_that_is_resumed_is_computed_as_it_was(tmp_path, asked):
         assert asked.pop()[1]["runtime"] == runtime
     (tmp_path / "run" / "runtime.json").write_text("{")
     damaged = command("train", "--resume", tmp_path / "run")
-    assert damaged.returncode == 2 and "expected the runtime options" in damaged.stderr
+    assert damaged.returncode == 2
+    assert "runtime.json: expected the runtime options" in damaged.stderr
     (note,) = _other_numbers(before, Runtime())
     assert "precision=float32 (was mixed_bfloat16)" in note
     assert _other_numbers(before, dataclasses.replace(before, log_steps=3)) == []

@@ -305,7 +305,7 @@ def test_samples_of_another_kind_are_refused_before_the_work(unconverted, data, 
     [
         ("x", "'x'"),
         ({"classes": "a" * 32}, "classes that are not a list"),
-        ({"classes": ["a"]}, "1"),
+        ({"classes": ["a"]}, "1$"),
         ({"classes": [*"ab" * 15, 1, 2]}, "printed: 1"),
         ({"preprocessing": {"normalisation": "symetric"}}, "Did you mean 'symmetric'"),
         ({"preprocessing": ["symmetric"]}, "preprocessing that is not an object"),

@@ -58,7 +58,8 @@ def test_logits_become_probabilities_whatever_the_file_ends_in(softmax, photos, 
         ([layers.Rescaling(1 / 255), layers.Flatten(), layers.Dense(2)],
          {"dtype": "uint8"}, ConversionError, "reads uint8 and normalises images itself"),
         ([layers.Flatten(), layers.Dense(2)],
-         {"shape": (8, 8, 1)}, SourceError, "a normalisation, symmetric. Received: imagenet"),
+         {"shape": (8, 8, 1)}, SourceError,
+         "expected a normalisation, symmetric. Received: imagenet"),
     ],
 )  # fmt: skip
 def test_files_that_cannot_be_fed_are_refused(stack, options, error, expected, tmp_path):

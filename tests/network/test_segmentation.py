@@ -198,7 +198,8 @@ def test_dilation_changes_no_weight_and_no_value_before_it(
 def test_weights_of_another_backbone_are_refused_and_listed(
     classifier: tuple[tf.keras.Model, dict[str, Path]], ending: str
 ) -> None:
-    with pytest.raises(ValueError, match=r"(?s)has different (weights|options).*(base3|num_bases)"):
+    said = r"(?s)has different (weights|options) .*(base3|num_bases)"
+    with pytest.raises(ValueError, match=said):
         GroupNetDSP(
             input_shape=(32, 32, 3),
             weights=classifier[1][ending],

@@ -163,7 +163,8 @@ def test_phase_alone_may_start_from_one_that_another_run_has_trained():
 
 
 def test_phases_of_one_name_are_refused():
-    with pytest.raises(RecipeError, match="expected a different name for each.*binary, binary"):
+    said = "phases: expected a different name for each.*binary, binary"
+    with pytest.raises(RecipeError, match=said):
         dataclasses.replace(RECIPE, phases=(RECIPE.phases[1], RECIPE.phases[1]))
 
 
