@@ -155,6 +155,14 @@ def test_plain_resnet_has_no_bases(options):
         plain("resnet18", **options)
 
 
+def test_other_number_of_classes_beside_weights_gets_a_new_head_and_a_warning():
+    with pytest.warns(UserWarning, match="left out, because the head differs: .*head_conv2"):
+        model = larq_groupnet.GroupNetDSP(weights="digit_scenes", num_classes=21)
+    assert model.output_shape == (None, 96, 96, 21)
+    with pytest.raises(ValueError, match="(?s)digit_scenes.*width: 0.25 in the file, 1.0"):
+        larq_groupnet.GroupNetDSP(weights="digit_scenes", width=1.0)
+
+
 @pytest.mark.parametrize(("head", "layer"), [("classifier", "probabilities"), ("fcn32s", "logits")])
 def test_probabilities_are_the_softmax_of_the_logits_of_the_same_weights(head, layer):
     assert GroupNetConfig(head=head).gives == layer

@@ -4,12 +4,13 @@ import csv
 import dataclasses
 import json
 import shutil
+import signal
 
 import numpy as np
 import pytest
 from conftest import ROOT
 from documents import without
-from runs import assert_same_run, command, read_weights
+from runs import assert_same_run, command, read_weights, signal_after
 
 from larq_groupnet.deploy import ConversionError, convert, verify
 from larq_groupnet.deploy.int8 import float_operations, is_int8, predict_int8
@@ -71,18 +72,23 @@ def test_file_is_of_integers_and_computes_what_was_trained(run):
 
 
 @pytest.mark.slow
-def test_run_that_was_killed_in_the_phase_ends_bit_for_bit_where_another_does(
+def test_run_that_was_stopped_in_the_phase_ends_bit_for_bit_where_another_does(
     run, digits, tmp_path
 ):
-    killed = shutil.copytree(run, tmp_path / "killed")
-    for file in (killed / "int8-last.h5", *killed.glob("snapshots/snapshot-3*")):
+    stopped = shutil.copytree(run, tmp_path / "stopped")
+    for file in (stopped / "int8-last.h5", *stopped.glob("snapshots/snapshot-3*")):
         file.unlink()  # As if the last epoch had not ended.
-    # Three steps are left, of which two are made at once.
-    words = [*options(digits, killed), "--steps_per_execution=2"]
-    done = command("train", *words, judge=False)
+    words = options(digits, stopped)
+    with signal_after(1, signal.SIGTERM, "int8"):
+        done = command("train", *words, judge=False)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert f"--output_dir {stopped}" in done.stderr
+    assert "Resuming in epoch 3, step 6" in done.stdout
+    # Two steps are left, which are computed at once.
+    done = command("train", *words, "--steps_per_execution=2", judge=False)
     assert done.returncode == 0, done.stderr
-    assert "Resuming in epoch 3, step 6" in done.stdout and "Phase binary" not in done.stdout
-    assert_same_run(run, killed, "int8")
+    assert "Resuming in epoch 3, step 7" in done.stdout and "Phase binary" not in done.stdout
+    assert_same_run(run, stopped, "int8")
 
 
 @pytest.mark.slow
