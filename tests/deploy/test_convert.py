@@ -44,7 +44,7 @@ def randomise_batch_norm(model, seed=0):
 
 @pytest.mark.slow
 def test_file_with_a_binary_head_computes_what_the_model_computes(tmp_path):
-    """Bases of one rate read one tensor, as those of the pyramid's branches do."""
+    """Several bases of one rate read the same tensor, also in the branches of the pyramid."""
     model = GroupNetDSP(
         num_classes=5, width=0.125, layout="two_stages", output_stride=4, input_shape=(48, 48, 3),
         num_bases=2, atrous_rates=(1, 4), decomposition="group", head="deeplabv3",
@@ -53,7 +53,7 @@ def test_file_with_a_binary_head_computes_what_the_model_computes(tmp_path):
     images = np.random.RandomState(0).uniform(-1, 1, (4, 48, 48, 3)).astype(np.float32)
     path = convert(model, tmp_path / "model.tflite", data=images)
 
-    # Of each base 4 convolutions, a shortcut and the pyramid; the stem and the last are real.
+    # Each base has 4 convolutions, a shortcut and the pyramid's 6; stem and last layer are real.
     ops = count_ops(path)
     assert (ops["LceBconv2d"], ops["CONV_2D"], ops["LceDequantize"]) == ((5 + 6) * 2, 2, 0)
 

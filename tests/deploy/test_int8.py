@@ -193,7 +193,7 @@ def test_file_has_integers_between_its_binary_kernels(quantized, tmp_path):
 
 @pytest.mark.slow
 def test_binary_head_is_integers(tmp_path, monkeypatch):
-    """Of one base: then it joins what its convolutions give, which LCE does not rescale."""
+    """With one base, the head joins outputs of convolutions that LCE does not rescale."""
     data = images((32, 32, 3))
     int8 = quantize(network("deeplabv3", bases=1), data)
     (joined,) = (layer for layer in int8.layers if isinstance(layer, layers.Concatenate))

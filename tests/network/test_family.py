@@ -52,7 +52,7 @@ def make(name: str) -> tf.keras.Model:
 
 @functools.cache
 def network(name: str) -> tf.keras.Model:
-    """With random parameters, of which each test leaves what it found.
+    """A network with random parameters, shared by the tests, which must not change it.
 
     The logits are in [-1, 1], because a saturated softmax hides differences.
     """
@@ -116,7 +116,7 @@ def test_saved_network_is_loaded(name: str, file: str, tmp_path: Path) -> None:
 
 
 def test_saved_model(tmp_path: Path) -> None:
-    """It finds its layers as `.h5` does, and has traces besides."""
+    """A SavedModel has the layers of an `.h5` file, and their traces."""
     network("scores").save(tmp_path / "model")
     assert_same_outputs(network("scores"), tf.keras.models.load_model(tmp_path / "model"))
 

@@ -26,8 +26,6 @@ TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
 IMAGES = random_images(2, 16, 16, 3, seed=3)
 # The sigmoid of 40 is 1 in float64, that of -40 is 4e-18.
 SATURATED = 40.0
-
-
 TORCH = {"padding": "torch"}
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -135,7 +135,7 @@ def test_bpac_costs_what_equal_rates_cost(head: str, num_bases: Any, output_stri
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[tf.keras.Model, dict[str, Path]]:
-    """One with random parameters, and files of it by their ending."""
+    """A classifier with random parameters, and its weights files by suffix."""
     folder = tmp_path_factory.mktemp("classifier")
     config = GroupNetConfig(input_shape=(32, 32, 3), num_classes=5, output_stride=8, **TINY)
     model = build(config)

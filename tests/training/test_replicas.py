@@ -140,7 +140,7 @@ def test_two_devices_train_for_some_hundred_steps_what_one_does(task, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_of_two_devices_train_what_one_does_and_stop_together(local, tmp_path):
-    """With unequal shares of void. A signal to one worker within an epoch stops both, to resume."""
+    """With unequal shares of void. A signal to one worker within an epoch stops both."""
     several = {**SEGMENTATION, "devices": 2, "folder": str(tmp_path / "four")}
     for printed in finished(start([several] * 2, [{**several, "stop": 3}, several])):
         assert "stopped by SIGTERM at epoch 1, step 8" in printed

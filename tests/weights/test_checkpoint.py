@@ -608,7 +608,7 @@ def run_converted(model, images, folder):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_converted_model_agrees(tmp_path):
-    """Of the variant in which LCE merges shortcuts."""
+    """LCE merges the shortcuts of this variant."""
     logits = outputs_of(imported("scales only")[1], "logits")
     images = random_images(4, *SIZE).astype("float32")
     expected = logits(images).numpy()
