@@ -52,7 +52,7 @@ def make(name: str) -> tf.keras.Model:
 
 @functools.cache
 def network(name: str) -> tf.keras.Model:
-    """A network with random parameters, shared by the tests, which must not change it.
+    """A network with random parameters, shared by the tests. Each leaves it as it was.
 
     The logits are in [-1, 1], because a saturated softmax hides differences.
     """
